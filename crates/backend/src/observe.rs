@@ -1,0 +1,242 @@
+use honelm_blocks::WeightData;
+use honelm_tensor::Matrix;
+
+use crate::{
+    Activation, Attention, Backend, BackendError, Cache, CacheSpec, Read, Rope, Sampling, Slots, Step, Tensor, Ticket,
+    Weight,
+};
+
+/// What stands behind a handle that [`Observe`] made itself.
+#[derive(Debug)]
+enum Deferred {
+    /// A watched linear layer whose result nobody needed yet.
+    Linear { x: Tensor, w: Weight },
+    /// The same, computed after all.
+    Done(Tensor),
+    /// An operation after the end of observation.
+    Void,
+}
+
+/// A back end that keeps the inputs of chosen linear layers: the activations that calibration needs.
+///
+/// It forwards every operation to the back end it wraps, unfused, and pins the input of each watched linear
+/// layer as an output under [`Observe::KEY`]` | index`. A weight that is used twice in a step is pinned twice.
+///
+/// With `stop`, a step costs only what precedes the watched layers: a watched layer is computed when another
+/// operation needs its result before observation is complete, and once each watched weight was seen, nothing
+/// is computed any more. Operations then return void handles of the right shape; outputs and samples
+/// of void tensors are ignored. So with q, k and v watched, only the norm in front of them runs.
+pub struct Observe<'a> {
+    inner: &'a mut (dyn Backend + 'a),
+    watched: Vec<Weight>,
+    seen: Vec<bool>,
+    stop: bool,
+    rows: Option<usize>,
+    deferred: Slots<Deferred>,
+}
+
+impl<'a> Observe<'a> {
+    /// The bit that marks the keys of observed inputs among a step's outputs.
+    pub const KEY: u32 = 1 << 31;
+
+    /// Wraps `inner` and watches the linear layers with these weights.
+    pub fn new(inner: &'a mut (dyn Backend + 'a), watched: &[&Weight], stop: bool) -> Self {
+        Self {
+            inner,
+            seen: vec![false; watched.len()],
+            watched: watched.iter().map(|&w| w.clone()).collect(),
+            stop,
+            rows: None,
+            deferred: Slots::default(),
+        }
+    }
+
+    /// Whether every watched weight was seen in this step.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.seen.iter().all(|&seen| seen)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop && self.complete()
+    }
+
+    fn void(&mut self, rows: usize, cols: usize) -> Tensor {
+        Tensor::new(self.deferred.insert(Deferred::Void), rows, cols)
+    }
+
+    /// The wrapped back end's handle for `x`, computing what was put off; `None` for a void one.
+    fn resolve(&mut self, x: &Tensor) -> Option<Tensor> {
+        if !self.deferred.owns(x.guard()) {
+            return Some(x.clone());
+        }
+        let (input, weight) = match self.deferred.get(x.guard()) {
+            Deferred::Linear { x, w } => (x.clone(), w.clone()),
+            Deferred::Done(y) => return Some(y.clone()),
+            Deferred::Void => return None,
+        };
+        let y = self.inner.linear(&input, &weight);
+        *self.deferred.get_mut(x.guard()) = Deferred::Done(y.clone());
+        Some(y)
+    }
+
+    /// [`Observe::resolve`] of a handle given away, so that the result stays the only handle to its value where `x` was.
+    fn take(&mut self, x: Tensor) -> Option<Tensor> {
+        if !self.deferred.owns(x.guard()) {
+            return Some(x);
+        }
+        let y = self.resolve(&x);
+        drop(x);
+        drop(self.deferred.collect());
+        y
+    }
+
+    /// `x` for the wrapped back end, while observation goes on.
+    fn wanted(&mut self, x: &Tensor) -> Option<Tensor> {
+        if self.stopped() { None } else { self.resolve(x) }
+    }
+
+    /// As [`Observe::wanted`], of a handle given away.
+    fn wanted_owned(&mut self, x: Tensor) -> Option<Tensor> {
+        if self.stopped() { None } else { self.take(x) }
+    }
+}
+
+impl Backend for Observe<'_> {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        self.inner.upload(weight, bias)
+    }
+
+    fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {
+        self.inner.upload_vector(values)
+    }
+
+    fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
+        self.inner.create_cache(spec)
+    }
+
+    fn begin(&mut self, step: Step, cache: &Cache) -> Result<(), BackendError> {
+        let rows = step.rows();
+        self.inner.begin(step, cache)?;
+        self.rows = Some(rows);
+        self.seen.fill(false);
+        Ok(())
+    }
+
+    fn embed(&mut self, table: &Weight) -> Tensor {
+        match self.rows {
+            Some(rows) if self.stopped() => self.void(rows, table.cols()),
+            _ => self.inner.embed(table),
+        }
+    }
+
+    fn input(&mut self, x: &Matrix) -> Tensor {
+        if self.stopped() { self.void(x.rows, x.cols) } else { self.inner.input(x) }
+    }
+
+    fn select(&mut self, x: &Tensor, rows: &[u32]) -> Tensor {
+        match self.wanted(x) {
+            Some(x) => self.inner.select(&x, rows),
+            None => self.void(rows.len(), x.cols()),
+        }
+    }
+
+    fn linear(&mut self, x: &Tensor, w: &Weight) -> Tensor {
+        let (rows, cols) = (x.rows(), w.rows());
+        let Some(x) = self.wanted(x) else { return self.void(rows, cols) };
+        let Some(index) = self.watched.iter().position(|watched| watched.index() == w.index()) else {
+            return self.inner.linear(&x, w);
+        };
+        self.inner.output(Self::KEY | index as u32, &x);
+        self.seen[index] = true;
+        if self.stop {
+            let guard = self.deferred.insert(Deferred::Linear { x, w: w.clone() });
+            return Tensor::new(guard, rows, cols);
+        }
+        self.inner.linear(&x, w)
+    }
+
+    fn rms_norm(&mut self, x: &Tensor, gain: &Weight, eps: f32) -> Tensor {
+        match self.wanted(x) {
+            Some(x) => self.inner.rms_norm(&x, gain, eps),
+            None => self.void(x.rows(), x.cols()),
+        }
+    }
+
+    fn rope(&mut self, x: Tensor, rope: &Rope) -> Tensor {
+        let (rows, cols) = (x.rows(), x.cols());
+        match self.wanted_owned(x) {
+            Some(x) => self.inner.rope(x, rope),
+            None => self.void(rows, cols),
+        }
+    }
+
+    fn attention(
+        &mut self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        cache: &Cache,
+        layer: usize,
+        how: &Attention,
+    ) -> Tensor {
+        match (self.wanted(q), self.wanted(k), self.wanted(v)) {
+            (Some(q), Some(k), Some(v)) => self.inner.attention(&q, &k, &v, cache, layer, how),
+            _ => self.void(q.rows(), q.cols()),
+        }
+    }
+
+    fn gate(&mut self, gate: Tensor, up: &Tensor, f: Activation) -> Tensor {
+        let (rows, cols) = (gate.rows(), gate.cols());
+        match (self.wanted_owned(gate), self.wanted(up)) {
+            (Some(gate), Some(up)) => self.inner.gate(gate, &up, f),
+            _ => self.void(rows, cols),
+        }
+    }
+
+    fn add(&mut self, x: Tensor, y: &Tensor) -> Tensor {
+        let (rows, cols) = (x.rows(), x.cols());
+        match (self.wanted_owned(x), self.wanted(y)) {
+            (Some(x), Some(y)) => self.inner.add(x, &y),
+            _ => self.void(rows, cols),
+        }
+    }
+
+    fn softcap(&mut self, x: Tensor, cap: f32) -> Tensor {
+        let (rows, cols) = (x.rows(), x.cols());
+        match self.wanted_owned(x) {
+            Some(x) => self.inner.softcap(x, cap),
+            None => self.void(rows, cols),
+        }
+    }
+
+    fn sample(&mut self, key: u32, logits: &Tensor, how: &[(u32, Sampling)]) {
+        if let Some(logits) = self.wanted(logits) {
+            self.inner.sample(key, &logits, how);
+        }
+    }
+
+    /// A tensor that was computed before observation was complete can be read after it, too.
+    fn output(&mut self, key: u32, x: &Tensor) {
+        if self.stopped() && self.deferred.owns(x.guard()) && !matches!(self.deferred.get(x.guard()), Deferred::Done(_))
+        {
+            return;
+        }
+        if let Some(x) = self.resolve(x) {
+            self.inner.output(key, &x);
+        }
+    }
+
+    fn submit(&mut self) -> Ticket {
+        drop(self.deferred.collect());
+        self.inner.submit()
+    }
+
+    fn read(&mut self, ticket: Ticket) -> Read {
+        self.inner.read(ticket)
+    }
+}

@@ -1,0 +1,221 @@
+use super::*;
+use crate::{Batch, CacheKind, CacheType, LayerCache, Observe, Sequences, Want, block_on};
+
+const D: usize = 8;
+const F: usize = 24;
+const V: usize = 50;
+
+/// A decoder block's weights and the operations on them, as an architecture writes them.
+struct Block {
+    gain: Weight,
+    q: Weight,
+    k: Weight,
+    v: Weight,
+    o: Weight,
+    gate: Weight,
+    up: Weight,
+    down: Weight,
+    rope: Rope,
+}
+
+impl Block {
+    fn new(b: &mut Recorder) -> Self {
+        let mut w = |rows, cols| b.declare(rows, cols, rows * cols);
+        Self {
+            gain: w(1, D),
+            q: w(D, D),
+            k: w(4, D),
+            v: w(4, D),
+            o: w(D, D),
+            gate: w(F, D),
+            up: w(F, D),
+            down: w(D, F),
+            rope: Rope { inverse_frequencies: w(1, 2), head_width: 4, magnitude: 1.0 },
+        }
+    }
+
+    fn run(&self, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
+        let qkv = b.norm_linears(&x, &self.gain, 1e-5, &[&self.q, &self.k, &self.v]);
+        let [q, k, v] = <[Tensor; 3]>::try_from(qkv).expect("three results");
+        let how = Attention { heads: 2, scale: 0.5, softcap: None };
+        let a = b.rope_attention(q, k, &v, &self.rope, cache, 0, &how);
+        let x = b.linear_add(&a, &self.o, x);
+        let h = b.norm_gated(&x, &self.gain, 1e-5, &self.gate, &self.up, Activation::Silu);
+        b.linear_add(&h, &self.down, x)
+    }
+}
+
+fn cache_spec() -> CacheSpec {
+    CacheSpec {
+        groups: vec![CacheKind::Full],
+        layers: vec![LayerCache { kv_heads: 1, head_width: 4, group: 0 }],
+        page_len: 16,
+        element: CacheType::F16,
+    }
+}
+
+fn step(rows: u32) -> Step {
+    let mut sequences = Sequences::new(&[CacheKind::Full], 16, 100, 0);
+    let id = sequences.open();
+    let mut batch = Batch::default();
+    batch.extend(id, &(0..rows).collect::<Vec<_>>(), Want::LOGITS);
+    sequences.step(&batch).expect("a valid batch")
+}
+
+struct Bench {
+    b: Recorder,
+    table: Weight,
+    block: Block,
+    cache: Cache,
+}
+
+fn bench(rows: u32) -> Bench {
+    let mut b = Recorder::new(|_| 0);
+    let table = b.declare(V, D, V * D);
+    let block = Block::new(&mut b);
+    let cache = b.create_cache(cache_spec()).expect("no device to refuse");
+    b.begin(step(rows), &cache).expect("a valid step");
+    Bench { b, table, block, cache }
+}
+
+fn operations(b: &mut Recorder) -> Vec<(&'static str, u64)> {
+    b.recorded().operations.clone().into_iter().collect()
+}
+
+#[test]
+fn counts_bytes_and_operations_of_a_step() {
+    let Bench { mut b, table, block, cache } = bench(20);
+    let x = b.embed(&table);
+    let x = block.run(x, &mut b, &cache);
+    let logits = b.linear(&x, &table);
+    b.output(7, &logits);
+    drop((x, logits));
+    let recorded = b.recorded().clone();
+    let n = 20 * 4;
+    // Two pages of 16 cells, K and V of 4 halves each.
+    assert_eq!(recorded.cache_bytes, 2 * 16 * 2 * 4 * 2);
+    assert_eq!(recorded.weight_bytes, V * D + D + 2 * D * D + 2 * 4 * D + 3 * F * D + 2);
+    assert_eq!(recorded.activation_bytes, n * V, "the pinned logits alone");
+    // At its widest: v and the attention's result, which live to the end of the block, x, its norm, gate and up.
+    assert_eq!(recorded.activation_bytes_peak, n * (4 + D + D + D + 2 * F));
+    let expected =
+        [("add", 2), ("attention", 1), ("embed", 1), ("gate", 1), ("linear", 8), ("rms_norm", 2), ("rope", 2)];
+    assert_eq!(operations(&mut b), expected);
+
+    let ticket = b.submit();
+    let outputs = block_on(b.read(ticket)).expect("first read");
+    assert_eq!(outputs, vec![(7, Value::Floats(Matrix::zeros(20, V)))]);
+    assert_eq!(block_on(b.read(ticket)).expect_err("second read").code(), "unknown-ticket");
+    assert_eq!(b.recorded().activation_bytes, 0);
+}
+
+#[test]
+fn reset_measures_one_step_alone() {
+    let Bench { mut b, table, block, cache } = bench(20);
+    let x = b.embed(&table);
+    drop(block.run(x, &mut b, &cache));
+    b.reset();
+    assert_eq!(b.recorded().activation_bytes_peak, 0);
+    b.begin(step(1), &cache).expect("a valid step");
+    let _x = b.embed(&table);
+    assert_eq!(b.recorded().activation_bytes_peak, D * 4);
+    assert_eq!(operations(&mut b), [("embed", 1)]);
+}
+
+#[test]
+fn dropped_weights_are_given_back() {
+    let mut b = Recorder::new(|_| 0);
+    let w = b.declare(2, 3, 600);
+    assert_eq!(b.recorded().weight_bytes, 600);
+    drop(w);
+    assert_eq!(b.recorded().weight_bytes, 0);
+}
+
+fn keys(b: &mut dyn Backend) -> Vec<(u32, usize)> {
+    let ticket = b.submit();
+    let outputs = block_on(b.read(ticket)).expect("outputs");
+    let cols = |value: &Value| if let Value::Floats(m) = value { m.cols } else { 0 };
+    outputs.iter().map(|(key, value)| (*key, cols(value))).collect()
+}
+
+#[test]
+fn observes_every_input_and_still_runs_the_block() {
+    let Bench { mut b, table, block, cache } = bench(3);
+    let x = b.embed(&table);
+    let mut o = Observe::new(&mut b, &[&block.q, &block.o, &block.down], false);
+    let x = block.run(x, &mut o, &cache);
+    assert!(o.complete());
+    o.output(1, &x);
+    let k = Observe::KEY;
+    assert_eq!(keys(&mut o), [(k, D), (k | 1, D), (k | 2, F), (1, D)]);
+    assert_eq!(b.recorded().operations["linear"], 7);
+}
+
+#[test]
+fn stops_after_the_norm_when_query_key_and_value_are_watched() {
+    let Bench { mut b, table, block, cache } = bench(3);
+    let x = b.embed(&table);
+    let mut o = Observe::new(&mut b, &[&block.q, &block.k, &block.v], true);
+    let x = block.run(x, &mut o, &cache);
+    assert_eq!((x.rows(), x.cols()), (3, D));
+    o.output(1, &x);
+    let logits = o.linear(&x, &table);
+    assert_eq!((logits.rows(), logits.cols()), (3, V));
+    o.sample(2, &logits, &[(0, Sampling::GREEDY); 3]);
+    let k = Observe::KEY;
+    assert_eq!(keys(&mut o), [(k, D), (k | 1, D), (k | 2, D)]);
+    assert_eq!(operations(&mut b), [("embed", 1), ("rms_norm", 1)]);
+}
+
+#[test]
+fn computes_a_watched_layer_that_a_later_watched_one_needs() {
+    let Bench { mut b, table, block, cache } = bench(3);
+    let x = b.embed(&table);
+    let mut o = Observe::new(&mut b, &[&block.v, &block.o], true);
+    let x = block.run(x, &mut o, &cache);
+    drop(x);
+    assert_eq!(keys(&mut o), [(Observe::KEY, D), (Observe::KEY | 1, D)]);
+    let expected = [("attention", 1), ("embed", 1), ("linear", 3), ("rms_norm", 1), ("rope", 2)];
+    assert_eq!(operations(&mut b), expected, "v is computed once, o never");
+}
+
+#[test]
+fn watched_gate_and_up_cost_attention_and_no_more() {
+    let Bench { mut b, table, block, cache } = bench(3);
+    let x = b.embed(&table);
+    let mut o = Observe::new(&mut b, &[&block.gate, &block.up], true);
+    drop(block.run(x, &mut o, &cache));
+    assert_eq!(keys(&mut o), [(Observe::KEY, D), (Observe::KEY | 1, D)]);
+    let expected = [("add", 1), ("attention", 1), ("embed", 1), ("linear", 4), ("rms_norm", 2), ("rope", 2)];
+    assert_eq!(operations(&mut b), expected);
+}
+
+#[test]
+fn a_new_step_observes_anew() {
+    let Bench { mut b, table, block, cache } = bench(3);
+    let mut o = Observe::new(&mut b, &[&block.q], true);
+    for rows in [3, 5] {
+        o.begin(step(rows), &cache).expect("a valid step");
+        assert!(!o.complete());
+        let x = o.embed(&table);
+        let x = block.run(x, &mut o, &cache);
+        assert!(o.complete());
+        assert_eq!(x.rows(), rows as usize);
+        // Once complete, nothing runs: not even another embedding.
+        assert_eq!(o.embed(&table).rows(), rows as usize);
+        assert_eq!(keys(&mut o), [(Observe::KEY, D)]);
+    }
+    assert_eq!(operations(&mut b), [("embed", 2), ("rms_norm", 2)]);
+}
+
+#[test]
+fn a_deferred_result_given_away_is_changed_in_place() {
+    let Bench { mut b, table, block, .. } = bench(3);
+    let x = b.embed(&table);
+    let mut o = Observe::new(&mut b, &[&block.q, &block.o], true);
+    let q = o.linear(&x, &block.q);
+    let q = o.softcap(q, 3.0);
+    drop((x, q));
+    drop(o);
+    assert_eq!(b.recorded().activation_bytes_peak, 3 * D * 4 * 2, "x and q, no copy");
+}

@@ -1,0 +1,181 @@
+use std::cmp::Ordering;
+
+use crate::uniform;
+
+/// How a token is drawn from logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// 0 is greedy: the most likely token, the lowest id among equals.
+    pub temperature: f32,
+    /// Keep the `top_k` most likely tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Keep the smallest set of most likely tokens whose probabilities reach `top_p`; 1 keeps all.
+    pub top_p: f32,
+    /// Keep tokens at least `min_p` times as likely as the most likely one; 0 keeps all.
+    pub min_p: f32,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// The user's own number of the sequence, so that a draw does not depend on what else runs.
+    pub stream: u64,
+}
+
+impl Sampling {
+    /// The most likely token.
+    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0, stream: 0 };
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self::GREEDY
+    }
+}
+
+/// A token that may be drawn, and its weight: its probability times an unknown factor.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    id: u32,
+    logit: f32,
+    weight: f64,
+}
+
+/// Most likely first, the lower id among equals.
+fn by_likelihood(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+}
+
+/// Draws a token for the row at `position` of its sequence (the token becomes the one at `position + 1`).
+///
+/// In this order: temperature, top-k, top-p (on the probabilities among the kept k), min-p; each keeps the most likely
+/// tokens, the lower id first among equals. The first kept token, in the order of ids, whose cumulated
+/// probability exceeds `uniform(seed, stream, position, 0)` is drawn. The same arguments give the same token.
+///
+/// A logit that is NaN is never chosen; where all are, the token is 0. Where the largest logit is infinite,
+/// and where the temperature is not above 0, the choice is greedy.
+#[must_use]
+pub fn choose(logits: &[f32], how: &Sampling, position: u64) -> u32 {
+    let (best, max) = most_likely(logits);
+    let is_greedy = how.temperature.is_nan() || how.temperature <= 0.0 || how.top_k == 1;
+    if is_greedy || !max.is_finite() {
+        return best;
+    }
+    let draw = f64::from(uniform(how.seed, how.stream, position, 0));
+    let weight = |logit: f32| f64::from(((logit - max) / how.temperature).exp());
+    let limited = how.top_k > 0 && (how.top_k as usize) < logits.len();
+    let nucleus = how.top_p < 1.0;
+    if !limited && !nucleus {
+        return draw_by_id(logits, draw, |logit| keep_min_p(weight(logit), how.min_p));
+    }
+    let mut kept: Vec<Candidate> = Vec::new();
+    if limited {
+        kept.extend(candidates(logits, weight));
+        let k = how.top_k as usize;
+        if k < kept.len() {
+            kept.select_nth_unstable_by(k, by_likelihood);
+            kept.truncate(k);
+        }
+        if nucleus {
+            let total = kept.iter().map(|c| c.weight).sum();
+            keep_nucleus(&mut kept, how.top_p, total);
+        }
+    } else {
+        let total: f64 = candidates(logits, weight).map(|c| c.weight).sum();
+        // Tokens below this weight hold less than 1 - top_p together, so the nucleus does without them.
+        let low = (1.0 - f64::from(how.top_p)).max(0.0) * total / logits.len() as f64 * 0.999;
+        kept.extend(candidates(logits, weight).filter(|c| c.weight >= low));
+        keep_nucleus(&mut kept, how.top_p, total);
+    }
+    kept.retain(|c| keep_min_p(c.weight, how.min_p) > 0.0);
+    kept.sort_unstable_by_key(|c| c.id);
+    let target = draw * kept.iter().map(|c| c.weight).sum::<f64>();
+    first_above(kept.iter().map(|c| (c.id, c.weight)), target).unwrap_or(best)
+}
+
+/// The largest logit and the lowest id that has it; `(0, NaN)` where all are NaN.
+fn most_likely(logits: &[f32]) -> (u32, f32) {
+    let mut best = (0, f32::NAN);
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit > best.1 || (best.1.is_nan() && !logit.is_nan()) {
+            best = (id as u32, logit);
+        }
+    }
+    best
+}
+
+/// Tokens with a positive weight.
+fn candidates(logits: &[f32], weight: impl Fn(f32) -> f64) -> impl Iterator<Item = Candidate> {
+    let all = logits.iter().enumerate();
+    all.map(move |(id, &logit)| Candidate { id: id as u32, logit, weight: weight(logit) }).filter(|c| c.weight > 0.0)
+}
+
+/// The weight, or 0 where it is below `min_p` times the largest one, which is 1.
+fn keep_min_p(weight: f64, min_p: f32) -> f64 {
+    if weight < f64::from(min_p).min(1.0) { 0.0 } else { weight }
+}
+
+/// Keeps the most likely candidates until they hold `top_p` of `total`, one at least.
+fn keep_nucleus(kept: &mut Vec<Candidate>, top_p: f32, total: f64) {
+    let wanted = f64::from(top_p) * total;
+    let (mut sum, mut done, mut size) = (0.0, 0, 64);
+    // Sorts no more than is needed: the next 64, then 128, ... most likely ones.
+    while done < kept.len() {
+        let rest = &mut kept[done..];
+        let part = size.min(rest.len());
+        if part < rest.len() {
+            rest.select_nth_unstable_by(part, by_likelihood);
+        }
+        rest[..part].sort_unstable_by(by_likelihood);
+        for (i, candidate) in rest[..part].iter().enumerate() {
+            sum += candidate.weight;
+            if sum >= wanted {
+                kept.truncate(done + i + 1);
+                return;
+            }
+        }
+        done += part;
+        size *= 2;
+    }
+}
+
+/// Draws among all tokens without sorting or copying them.
+fn draw_by_id(logits: &[f32], draw: f64, weight: impl Fn(f32) -> f64) -> u32 {
+    const CHUNK: usize = 1024;
+    let sums: Vec<f64> = logits.chunks(CHUNK).map(|part| positive(part, &weight).map(|(_, w)| w).sum()).collect();
+    let mut target = draw * sums.iter().sum::<f64>();
+    let mut last = 0;
+    for (i, (part, sum)) in logits.chunks(CHUNK).zip(sums).enumerate() {
+        if target < sum {
+            if let Some(id) = first_above(positive(part, &weight), target) {
+                return (i * CHUNK) as u32 + id;
+            }
+        }
+        if sum > 0.0 {
+            last = i;
+        }
+        target -= sum;
+    }
+    // Rounding carried the target past the end: the last token that can be drawn.
+    let part = logits.chunks(CHUNK).nth(last).unwrap_or_default();
+    (last * CHUNK) as u32 + positive(part, &weight).last().map_or(0, |(id, _)| id)
+}
+
+/// Ids and weights of the tokens of `part` that can be drawn; a NaN is no positive weight.
+fn positive<'a>(part: &'a [f32], weight: &'a impl Fn(f32) -> f64) -> impl Iterator<Item = (u32, f64)> + 'a {
+    part.iter().enumerate().map(|(id, &logit)| (id as u32, weight(logit))).filter(|&(_, w)| w > 0.0)
+}
+
+/// The first token whose cumulated weight exceeds `target`; the last one where rounding hides it.
+fn first_above(weights: impl Iterator<Item = (u32, f64)>, target: f64) -> Option<u32> {
+    let (mut sum, mut last) = (0.0, None);
+    for (id, weight) in weights {
+        sum += weight;
+        last = Some(id);
+        if sum > target {
+            break;
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+#[path = "sampling_tests.rs"]
+mod tests;

@@ -1,0 +1,298 @@
+mod draft;
+mod plan;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use draft::Draft;
+use plan::Rows;
+use pool::{DROPPED, Pool};
+
+use crate::{BackendError, Batch, CacheKind, Edit, Segment, SequenceId, Step, StepGroup};
+
+/// What remains after a truncation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truncated {
+    /// Tokens that are still cached; fewer than asked for where a window's pages were dropped already. The
+    /// caller prefills again from here.
+    pub len: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Group {
+    kind: CacheKind,
+    pool: Pool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Sequence {
+    /// Accepted tokens; token `i` stands in cell `i`.
+    len: usize,
+    /// Cells after the accepted ones.
+    drafts: Vec<Draft>,
+    /// Pages of each group, by cell.
+    tables: Vec<Vec<u32>>,
+}
+
+/// The integer state of all sequences of one model: lengths, drafts, page tables and page pools.
+///
+/// Everything that happens to cached cells is one log in the order of the calls: the edits at the head of a
+/// step, then its rows' writes. So a page that is freed here can be given away at once, as whatever
+/// still reads it comes earlier in that log.
+#[derive(Debug, Clone)]
+pub struct Sequences {
+    groups: Vec<Group>,
+    page_len: usize,
+    context: usize,
+    slack: usize,
+    sequences: BTreeMap<u32, Sequence>,
+    next: u32,
+    /// Edits for the head of the next step.
+    edits: Vec<Edit>,
+}
+
+impl Sequences {
+    /// No sequences; each may hold `context` tokens, `slack` is the longest run of accepted tokens that [`Sequences::truncate`]
+    /// can always take back without a new prefill. (Pending drafts can be dropped at any length.)
+    ///
+    /// # Panics
+    /// When `page_len` is 0.
+    #[must_use]
+    pub fn new(groups: &[CacheKind], page_len: usize, context: usize, slack: usize) -> Self {
+        assert!(page_len > 0, "a page needs cells");
+        let groups = groups.iter().map(|&kind| Group { kind, pool: Pool::default() }).collect();
+        Self { groups, page_len, context, slack, sequences: BTreeMap::new(), next: 0, edits: Vec::new() }
+    }
+
+    /// Most tokens that a sequence may hold.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Pages of a group that sequences hold now.
+    #[must_use]
+    pub fn pages_held(&self, group: usize) -> usize {
+        self.groups[group].pool.held()
+    }
+
+    /// Opens an empty sequence. Its name is never used again.
+    pub fn open(&mut self) -> SequenceId {
+        let tables = vec![Vec::new(); self.groups.len()];
+        self.insert(Sequence { tables, ..Sequence::default() })
+    }
+
+    /// Ends a sequence and frees its pages.
+    pub fn close(&mut self, id: SequenceId) -> Result<(), BackendError> {
+        let mut sequence = self.sequences.remove(&id.0).ok_or(BackendError::UnknownSequence(id.0))?;
+        for (group, table) in self.groups.iter_mut().zip(&mut sequence.tables) {
+            release_from(&mut group.pool, table, 0);
+        }
+        Ok(())
+    }
+
+    /// Accepted tokens of a sequence.
+    pub fn len(&self, id: SequenceId) -> Result<usize, BackendError> {
+        Ok(self.sequence(id)?.len)
+    }
+
+    /// Cells of a sequence that wait for [`Sequences::accept`].
+    pub fn pending(&self, id: SequenceId) -> Result<usize, BackendError> {
+        Ok(self.sequence(id)?.drafts.len())
+    }
+
+    /// Validates `batch`, allocates its cells and describes it for a back end. Changes nothing when it refuses.
+    ///
+    /// The rows of a sequence become accepted tokens at once when no draft was pending and all of them follow
+    /// [`crate::Parent::Previous`]; otherwise they become pending drafts.
+    pub fn step(&mut self, batch: &Batch) -> Result<Step, BackendError> {
+        let parts = plan::plan(self, batch)?;
+        let mut step = Step {
+            tokens: batch.tokens.clone(),
+            positions: Vec::with_capacity(batch.rows()),
+            cells: Vec::with_capacity(batch.rows()),
+            groups: vec![StepGroup::default(); self.groups.len()],
+            ..Step::default()
+        };
+        for part in &parts {
+            self.record(part, &mut step);
+        }
+        for (of_step, group) in step.groups.iter_mut().zip(&self.groups) {
+            of_step.page_count = group.pool.count();
+        }
+        step.edits = std::mem::take(&mut self.edits);
+        for part in parts {
+            if let Some(sequence) = self.sequences.get_mut(&part.sequence.0) {
+                if part.is_final {
+                    sequence.len += part.rows.len();
+                } else {
+                    sequence.drafts = part.drafts;
+                }
+                drop_outside_windows(&mut self.groups, sequence, self.page_len, self.slack);
+            }
+        }
+        Ok(step)
+    }
+
+    /// [`Sequences::step`], given to `run` (which begins it on a back end). Changes nothing when either refuses.
+    pub fn step_with<T, E: From<BackendError>>(
+        &mut self,
+        batch: &Batch,
+        run: impl FnOnce(Step) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = self.clone();
+        let done = self.step(batch).map_err(E::from).and_then(run);
+        if done.is_err() {
+            *self = before;
+        }
+        done
+    }
+
+    /// Keeps the pending draft cells `path` (indices as in [`crate::Parent::Draft`], each the child of the one before)
+    /// and drops the others. Cells are compacted at the head of the next step.
+    pub fn accept(&mut self, id: SequenceId, path: &[u32]) -> Result<(), BackendError> {
+        let sequence = self.sequences.get_mut(&id.0).ok_or(BackendError::UnknownSequence(id.0))?;
+        let mut parent = None;
+        for (index, &draft) in path.iter().enumerate() {
+            let problem = match sequence.drafts.get(draft as usize) {
+                None => format!("draft {draft} is not among {} pending ones", sequence.drafts.len()),
+                Some(found) if found.parent != parent => {
+                    format!("draft {draft} follows {:?}, not {parent:?}", found.parent)
+                }
+                Some(_) => {
+                    parent = Some(draft);
+                    continue;
+                }
+            };
+            return Err(BackendError::InvalidPath { sequence: id.0, index, problem });
+        }
+        let written = sequence.len + sequence.drafts.len();
+        for (to, &from) in (sequence.len..).zip(path) {
+            let from = sequence.len + from as usize;
+            if from == to {
+                continue;
+            }
+            for (g, group) in self.groups.iter_mut().enumerate() {
+                let table = &mut sequence.tables[g];
+                let (page, slot) = (to / self.page_len, to % self.page_len);
+                let cells = (written - page * self.page_len).min(self.page_len);
+                group.pool.own(g, &mut table[page], cells, &mut self.edits);
+                let from = (table[from / self.page_len], (from % self.page_len) as u32);
+                self.edits.push(Edit::CopyCell { group: g, from, to: (table[page], slot as u32) });
+            }
+        }
+        sequence.drafts.clear();
+        sequence.len += path.len();
+        let pages = sequence.len.div_ceil(self.page_len);
+        for (group, table) in self.groups.iter_mut().zip(&mut sequence.tables) {
+            release_from(&mut group.pool, table, pages);
+        }
+        drop_outside_windows(&mut self.groups, sequence, self.page_len, self.slack);
+        Ok(())
+    }
+
+    /// Forgets all tokens from `len` on, and pending drafts. Where a window's pages that the next token would see were
+    /// dropped already, nothing remains: every row of a new prefill would need the rows before it.
+    pub fn truncate(&mut self, id: SequenceId, len: usize) -> Result<Truncated, BackendError> {
+        let sequence = self.sequences.get_mut(&id.0).ok_or(BackendError::UnknownSequence(id.0))?;
+        let mut len = len.min(sequence.len);
+        for (group, table) in self.groups.iter().zip(&sequence.tables) {
+            let dropped = table.iter().take_while(|&&page| page == DROPPED).count();
+            if dropped > 0 && first_seen(group.kind, len) < dropped * self.page_len {
+                len = 0;
+            }
+        }
+        sequence.drafts.clear();
+        sequence.len = len;
+        for (group, table) in self.groups.iter_mut().zip(&mut sequence.tables) {
+            release_from(&mut group.pool, table, len.div_ceil(self.page_len));
+        }
+        Ok(Truncated { len })
+    }
+
+    /// A second sequence with the same accepted tokens; pages are shared until one of the two writes.
+    pub fn fork(&mut self, id: SequenceId) -> Result<SequenceId, BackendError> {
+        let sequence = self.sequence(id)?;
+        let pages = sequence.len.div_ceil(self.page_len);
+        let tables: Vec<Vec<u32>> = sequence.tables.iter().map(|table| table[..pages].to_vec()).collect();
+        let fork = Sequence { len: sequence.len, drafts: Vec::new(), tables };
+        for (group, table) in self.groups.iter_mut().zip(&fork.tables) {
+            for &page in table {
+                group.pool.share(page);
+            }
+        }
+        Ok(self.insert(fork))
+    }
+
+    fn insert(&mut self, sequence: Sequence) -> SequenceId {
+        let id = self.next;
+        self.next += 1;
+        self.sequences.insert(id, sequence);
+        SequenceId(id)
+    }
+
+    fn sequence(&self, id: SequenceId) -> Result<&Sequence, BackendError> {
+        self.sequences.get(&id.0).ok_or(BackendError::UnknownSequence(id.0))
+    }
+
+    /// Allocates the cells of one sequence's rows and describes them.
+    fn record(&mut self, part: &Rows, step: &mut Step) {
+        let Some(sequence) = self.sequences.get_mut(&part.sequence.0) else { return };
+        let len = sequence.len;
+        let new = sequence.drafts.len()..part.drafts.len();
+        let (start, end) = (len + new.start, len + new.end);
+        step.segments.push(Segment { rows: part.rows.clone(), sequence: part.sequence });
+        step.cells.extend((start..end).map(|cell| cell as u32));
+        step.positions.extend(part.drafts[new.clone()].iter().map(|d| len as u32 + d.depth - 1));
+        for (g, group) in self.groups.iter_mut().enumerate() {
+            let table = &mut sequence.tables[g];
+            let first = start / self.page_len;
+            if let Some(page) = table.get_mut(first) {
+                group.pool.own(g, page, start - first * self.page_len, &mut self.edits);
+            }
+            while table.len() < end.div_ceil(self.page_len) {
+                table.push(group.pool.take());
+            }
+            let of_step = &mut step.groups[g];
+            let begin = of_step.pages.len();
+            of_step.pages.extend_from_slice(table);
+            of_step.tables.push(begin..of_step.pages.len());
+            let window = match group.kind {
+                CacheKind::Full => None,
+                CacheKind::Window(n) => Some(n),
+            };
+            for index in new.clone() {
+                let seen = draft::seen(len, &part.drafts, index, window, &mut of_step.extra);
+                of_step.seen.push(seen);
+            }
+        }
+    }
+}
+
+/// The first position that a token at `position` sees.
+fn first_seen(kind: CacheKind, position: usize) -> usize {
+    match kind {
+        CacheKind::Full => 0,
+        CacheKind::Window(n) => (position + 1).saturating_sub(n.max(1)),
+    }
+}
+
+/// Gives back a table's pages from `pages` on.
+fn release_from(pool: &mut Pool, table: &mut Vec<u32>, pages: usize) {
+    for page in table.drain(pages.min(table.len())..) {
+        pool.release(page);
+    }
+}
+
+/// Drops the pages that no later token can see, even when `slack` tokens are taken back.
+fn drop_outside_windows(groups: &mut [Group], sequence: &mut Sequence, page_len: usize, slack: usize) {
+    for (group, table) in groups.iter_mut().zip(&mut sequence.tables) {
+        let keep = first_seen(group.kind, sequence.len).saturating_sub(slack) / page_len;
+        for page in table.iter_mut().take(keep) {
+            group.pool.release(*page);
+            *page = DROPPED;
+        }
+    }
+}

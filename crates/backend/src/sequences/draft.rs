@@ -1,0 +1,54 @@
+use std::ops::Range;
+
+use crate::Seen;
+
+/// A token that is cached and not yet accepted: draft cell `i` of a sequence of `len` accepted tokens is its cell
+/// `len + i`, at position `len + depth - 1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Draft {
+    /// Draft that it follows; `None` for the last accepted token.
+    pub parent: Option<u32>,
+    /// Drafts on the path that ends here, this one included.
+    pub depth: u32,
+    /// How many of them, from the root on, stand at their own position: drafts 0, 1, 2, ...
+    pub straight: u32,
+}
+
+impl Draft {
+    /// Draft number `index` with this parent.
+    pub fn new(index: usize, parent: Option<u32>, drafts: &[Self]) -> Self {
+        let (depth, straight) = parent.map_or((0, 0), |p| (drafts[p as usize].depth, drafts[p as usize].straight));
+        let goes_on = straight == depth && depth as usize == index;
+        Self { parent, depth: depth + 1, straight: straight + u32::from(goes_on) }
+    }
+}
+
+/// The cells that draft `index` of a sequence of `len` accepted tokens attends to: the last `window` positions, or all.
+/// Cells that are not contiguous go to `extra`.
+pub(super) fn seen(len: usize, drafts: &[Draft], index: usize, window: Option<usize>, extra: &mut Vec<u32>) -> Seen {
+    let own = drafts[index];
+    let position = len + own.depth as usize - 1;
+    let low = window.map_or(0, |n| (position + 1).saturating_sub(n.max(1)));
+    // Positions below `straight` are cells of the same number; the rest of the path is collected from its end.
+    let straight = len + own.straight as usize;
+    let start = extra.len();
+    let mut node = Some(index as u32);
+    for _ in straight.max(low)..=position {
+        let Some(i) = node else { break };
+        extra.push(len as u32 + i);
+        node = drafts[i as usize].parent;
+    }
+    extra[start..].reverse();
+    if low < straight {
+        return Seen { first: low as u32, end: straight as u32, extra: range(start, extra.len()) };
+    }
+    // The window begins inside the branch: its first cells are the contiguous part, which is never empty.
+    let first = extra[start];
+    let run = (first..).zip(&extra[start..]).take_while(|(cell, seen)| cell == *seen).count();
+    extra.drain(start..start + run);
+    Seen { first, end: first + run as u32, extra: range(start, extra.len()) }
+}
+
+fn range(start: usize, end: usize) -> Range<u32> {
+    start as u32..end as u32
+}

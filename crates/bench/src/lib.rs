@@ -1,0 +1,1 @@
+//! Load, prefill, decode, first token and memory.

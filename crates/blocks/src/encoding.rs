@@ -1,0 +1,170 @@
+use std::fmt;
+
+use crate::{BlockError, Grid, codec::Codec};
+
+/// The table of encodings: one row each, naming the variant and the codec in its file.
+macro_rules! encodings {
+    ($($variant:ident = $codec:path),+ $(,)?) => {
+        /// A row-wise weight encoding, named as in ggml.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "the names are ggml's own")]
+        pub enum Encoding {
+            $($variant),+
+        }
+
+        impl Encoding {
+            /// Every encoding.
+            pub const ALL: [Self; [$(Self::$variant),+].len()] = [$(Self::$variant),+];
+
+            const fn codec(self) -> &'static Codec {
+                match self {
+                    $(Self::$variant => &$codec),+
+                }
+            }
+        }
+    };
+}
+
+encodings! {
+    F32 = crate::f32::CODEC,
+    F16 = crate::f16::CODEC,
+    BF16 = crate::bf16::CODEC,
+    Q4_0 = crate::q4_0::CODEC,
+    Q4_1 = crate::q4_1::CODEC,
+    Q5_0 = crate::q5_0::CODEC,
+    Q5_1 = crate::q5_1::CODEC,
+    Q8_0 = crate::q8_0::CODEC,
+    Q4K = crate::q4_k::CODEC,
+    Q6K = crate::q6_k::CODEC,
+}
+
+impl Encoding {
+    /// The encoding called `name`, in any case (`q4_k`, `Q4_K`).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|e| e.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The encoding with ggml's type number `id`.
+    #[must_use]
+    pub fn from_ggml_id(id: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|e| e.ggml_id() == id)
+    }
+
+    /// Lower-case name, as llama.cpp's command line has it: `q4_k`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.codec().name
+    }
+
+    /// Name for people and reports: `Q4_K`.
+    #[must_use]
+    pub const fn display_name(self) -> &'static str {
+        self.codec().display_name
+    }
+
+    /// Type number in GGUF files (`enum ggml_type`).
+    #[must_use]
+    pub const fn ggml_id(self) -> u32 {
+        self.codec().ggml_id
+    }
+
+    /// Values a block.
+    #[must_use]
+    pub const fn block_len(self) -> usize {
+        self.codec().block_len
+    }
+
+    /// Bytes a block.
+    #[must_use]
+    pub const fn block_bytes(self) -> usize {
+        self.codec().block_bytes
+    }
+
+    /// Bits a weight, scales included.
+    #[must_use]
+    pub fn bits_per_weight(self) -> f64 {
+        (self.block_bytes() * 8) as f64 / self.block_len() as f64
+    }
+
+    /// True for F32, F16 and BF16, which store every value by itself.
+    #[must_use]
+    pub const fn is_float(self) -> bool {
+        self.block_len() == 1
+    }
+
+    /// Bytes of a row of `cols` values.
+    ///
+    /// # Errors
+    /// [`BlockError::PartialBlock`] when `cols` is not a multiple of the block length,
+    /// [`BlockError::TooLarge`] when the size overflows.
+    pub fn row_bytes(self, cols: usize) -> Result<usize, BlockError> {
+        let block_len = self.block_len();
+        if !cols.is_multiple_of(block_len) {
+            return Err(BlockError::PartialBlock { encoding: self.display_name(), cols, block_len });
+        }
+        (cols / block_len).checked_mul(self.block_bytes()).ok_or(BlockError::TooLarge { rows: 1, cols })
+    }
+
+    /// The grid that error-feeding quantisers round onto; `None` for floats and the K-quants, whose
+    /// parameters of neighbouring groups depend on each other.
+    #[must_use]
+    pub const fn grid(self) -> Option<&'static dyn Grid> {
+        self.codec().grid
+    }
+
+    /// Decodes whole blocks; the reference for every faster path.
+    ///
+    /// # Panics
+    /// When the lengths of `bytes` and `out` do not agree.
+    pub fn dequantize_row(self, bytes: &[u8], out: &mut [f32]) {
+        let expected = self.row_bytes(out.len());
+        assert_eq!(Ok(bytes.len()), expected, "bytes of a row of {} {self} values", out.len());
+        (self.codec().decode)(bytes, out);
+    }
+
+    /// Encodes whole blocks.
+    ///
+    /// Without `importance` Q4_0 to Q8_0 are rounded as ggml's reference does, byte for byte, and the
+    /// K-quants are searched with the customary weights (larger values count more). With `importance`
+    /// (one weight a column, >= 0) scales and minima are searched so that the squared error weighted
+    /// by it is least. Floats ignore it.
+    ///
+    /// # Errors
+    /// Lengths that do not agree, values or importances that are not finite, values whose scale is
+    /// beyond half precision. Then `out` holds nothing of use.
+    pub fn quantize_row(self, x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), BlockError> {
+        let expected = self.row_bytes(x.len())?;
+        if out.len() != expected {
+            return Err(BlockError::Length { what: "bytes of an encoded row", found: out.len(), expected });
+        }
+        if let Some((column, &value)) = x.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+            return Err(BlockError::NotFinite { row: 0, column, value });
+        }
+        if let Some(importance) = importance {
+            check_importance(importance, x.len())?;
+        }
+        (self.codec().encode)(x, importance, out)
+    }
+
+    /// Column of the first value (or block) of an encoded row that does not decode to finite numbers.
+    pub(crate) fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
+        (self.codec().first_not_finite)(bytes)
+    }
+}
+
+fn check_importance(importance: &[f32], cols: usize) -> Result<(), BlockError> {
+    if importance.len() != cols {
+        return Err(BlockError::Length { what: "importances of a row", found: importance.len(), expected: cols });
+    }
+    match importance.iter().enumerate().find(|(_, v)| !(v.is_finite() && **v >= 0.0)) {
+        Some((column, &value)) => Err(BlockError::Importance { column, value }),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.display_name())
+    }
+}

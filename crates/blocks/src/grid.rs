@@ -1,0 +1,105 @@
+use crate::{BlockError, WeightData};
+
+/// Parameters of one group of one row: a code `q` stands for `scale * q + offset`.
+///
+/// Both are what the storage format can hold (already rounded to f16 and so on), so that a sweep
+/// sees exactly the values that a reader will compute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupParams {
+    /// Step between neighbouring codes; may be negative, 0 for a group of zeros.
+    pub scale: f32,
+    /// Value of code 0.
+    pub offset: f32,
+}
+
+impl GroupParams {
+    /// False where the values need a scale or minimum that the storage format cannot hold.
+    #[must_use]
+    pub fn is_finite(self) -> bool {
+        self.scale.is_finite() && self.offset.is_finite()
+    }
+}
+
+/// A quantisation grid that an error-feeding sweep (GPTQ) can round onto, one value at a time.
+///
+/// The sweep fixes the parameters of a group with [`Grid::fit`], rounds each value with
+/// [`Grid::round`], and hands all parameters and codes of a matrix to [`Grid::pack`].
+///
+/// Values must be finite. A group whose values are too large for the scale's type gets parameters that
+/// are not finite; [`Grid::pack`] refuses them.
+pub trait Grid: Sync {
+    /// Columns that share parameters; `0` means the whole row.
+    fn group_size(&self) -> usize;
+
+    /// Smallest and largest usable code.
+    fn codes(&self) -> (u8, u8);
+
+    /// Storable parameters for `values` `[g]`, minimising the squared error weighted by `importance`
+    /// `[g]` (all ones for plain rounding; diag(H) for GPTQ), by the method that the grid is set to.
+    fn fit(&self, values: &[f32], importance: &[f32]) -> GroupParams;
+
+    /// Storable parameters from the smallest and largest of `values` `[g]` alone, as the reference
+    /// implementation of the format takes them.
+    fn fit_plain(&self, values: &[f32]) -> GroupParams;
+
+    /// The code nearest to `x`.
+    fn round(&self, p: GroupParams, x: f32) -> u8 {
+        let (low, high) = self.codes();
+        if p.scale == 0.0 {
+            // Every code decodes to `offset`; the one nearest to zero keeps packed zeros canonical.
+            return self.zero_code();
+        }
+        // Codes are not negative, so truncating after adding a half rounds.
+        (((x - p.offset) / p.scale).clamp(f32::from(low), f32::from(high)) + 0.5) as u8
+    }
+
+    /// The code a group of zeros is filled with.
+    fn zero_code(&self) -> u8;
+
+    /// The value a reader computes for code `q`, bit for bit.
+    fn value(&self, p: GroupParams, q: u8) -> f32 {
+        p.scale * f32::from(q) + p.offset
+    }
+
+    /// Packs a whole matrix.
+    ///
+    /// `params` `[rows, ceil(cols / g)]` and `codes` `[rows, cols]`, both row-major.
+    ///
+    /// # Errors
+    /// Lengths that do not agree, columns that do not fill blocks, codes out of range, parameters that
+    /// are not finite.
+    fn pack(&self, rows: usize, cols: usize, params: &[GroupParams], codes: &[u8]) -> Result<WeightData, BlockError>;
+}
+
+/// Checks the arguments of [`Grid::pack`]. // params [rows, groups], codes [rows, cols]
+pub(crate) fn check_pack(
+    grid: &dyn Grid,
+    rows: usize,
+    cols: usize,
+    params: &[GroupParams],
+    codes: &[u8],
+    names: (&'static str, &'static str),
+) -> Result<(), BlockError> {
+    let too_large = BlockError::TooLarge { rows, cols };
+    let group_size = if grid.group_size() == 0 { cols.max(1) } else { grid.group_size() };
+    let groups = cols.div_ceil(group_size);
+    let expected = rows.checked_mul(cols).ok_or(too_large)?;
+    if codes.len() != expected {
+        return Err(BlockError::Length { what: "codes of a matrix", found: codes.len(), expected });
+    }
+    if params.len() != rows * groups {
+        let what = "group parameters of a matrix";
+        return Err(BlockError::Length { what, found: params.len(), expected: rows * groups });
+    }
+    if let Some(i) = params.iter().position(|p| !p.is_finite()) {
+        let (row, column) = (i / groups, i % groups * group_size);
+        let (encoding, stored_as) = names;
+        return Err(BlockError::ScaleOverflow { row, column, scale: params[i].scale, encoding, stored_as });
+    }
+    let (low, high) = grid.codes();
+    if let Some(i) = codes.iter().position(|q| !(low..=high).contains(q)) {
+        let bits = u8::BITS as u8 - high.leading_zeros() as u8;
+        return Err(BlockError::Code { row: i / cols, column: i % cols, found: codes[i], bits });
+    }
+    Ok(())
+}

@@ -1,0 +1,2 @@
+//! The honelm command.
+fn main() {}

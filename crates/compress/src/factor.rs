@@ -1,0 +1,170 @@
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::triangular_inverse::invert_lower_triangular;
+use faer::{Mat, Par};
+
+use crate::Hessian;
+
+/// How H is made positive definite: `damp * mean(diag H)` is added to the diagonal, `step` more on every failure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Damping {
+    /// First share of the mean diagonal.
+    pub first: f64,
+    /// What each retry adds.
+    pub step: f64,
+    /// Retries before the diagonal alone is taken.
+    pub retries: usize,
+}
+
+impl Default for Damping {
+    fn default() -> Self {
+        Self { first: 0.01, step: 0.01, retries: 20 }
+    }
+}
+
+/// What a sweep needs of H: the column order, and U, the upper Cholesky factor of H^-1 in that order.
+///
+/// With J reversing the order, J H J = L L^T gives H = R R^T for the upper triangle R = J L J, so
+/// H^-1 = (R^-1)^T R^-1 and U = R^-1 = J L^-1 J: one factorisation and one triangular inverse.
+#[derive(Debug, Clone)]
+pub struct Factor {
+    /// Columns in the order of the sweep.
+    pub order: Vec<usize>,
+    /// Row-major U; zeros below the diagonal. // [K, K]
+    pub upper: Vec<f32>,
+    /// Importance of each column in the matrix's own order: diag(H). // [K]
+    pub importance: Vec<f32>,
+    /// Columns that no input reached; their weights become 0.
+    pub dead: Vec<bool>,
+    /// Share of the mean diagonal that was added; `None` where only the diagonal could be used.
+    pub damping: Option<f64>,
+}
+
+impl Factor {
+    /// Factorises `hessian`. With `act_order` the columns are swept by falling diagonal.
+    ///
+    /// A matrix that no damping makes positive definite (NaN or infinite inputs) falls back to its diagonal,
+    /// which makes the sweep plain rounding; `damping` then says `None` and the caller warns.
+    #[must_use]
+    pub fn new(hessian: &Hessian, damping: Damping, act_order: bool) -> Self {
+        let k = hessian.width;
+        let diagonal = hessian.diagonal();
+        let dead: Vec<bool> = diagonal.iter().map(|&d| !d.is_finite() || d <= 0.0).collect();
+        let mut order: Vec<usize> = (0..k).collect();
+        if act_order {
+            order.sort_by(|&a, &b| diagonal[b].total_cmp(&diagonal[a]).then(a.cmp(&b)));
+        }
+        let alive = dead.iter().filter(|d| !**d).count().max(1);
+        let mean = (0..k).filter(|&i| !dead[i]).map(|i| f64::from(diagonal[i])).sum::<f64>() / alive as f64;
+        let attempt = |share: f64| {
+            let value = |i: usize, j: usize| {
+                let (a, b) = (order[k - 1 - i], order[k - 1 - j]);
+                match (a == b, dead[a] || dead[b]) {
+                    (true, true) => mean.max(f64::MIN_POSITIVE) * (1.0 + share),
+                    (true, false) => hessian.get(a, a) + share * mean,
+                    (false, true) => 0.0,
+                    (false, false) => hessian.get(a, b),
+                }
+            };
+            inverse_factor(Mat::from_fn(k, k, value))
+        };
+        let shares = (0..=damping.retries).map(|r| damping.first + r as f64 * damping.step);
+        let found = shares.into_iter().find_map(|share| Some((share, attempt(share)?)));
+        let importance = diagonal.iter().zip(&dead).map(|(&d, &dead)| if dead { 0.0 } else { d }).collect();
+        let (damping, upper) = match found {
+            Some((share, upper)) => (Some(share), upper),
+            None => (None, identity(k)),
+        };
+        Self { order, upper, importance, dead, damping }
+    }
+}
+
+/// Row-major J L^-1 J for `reversed` = L L^T, if it is positive definite.
+fn inverse_factor(mut reversed: Mat<f64>) -> Option<Vec<f32>> {
+    let k = reversed.nrows();
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(k, Par::Seq, Default::default()));
+    cholesky_in_place(
+        reversed.as_mut(),
+        Default::default(),
+        Par::Seq,
+        MemStack::new(&mut memory),
+        Default::default(),
+    )
+    .ok()?;
+    let mut inverse = Mat::<f64>::zeros(k, k);
+    invert_lower_triangular(inverse.as_mut(), reversed.as_ref(), Par::Seq);
+    let mut upper = vec![0f32; k * k];
+    for j in 0..k {
+        for i in j..k {
+            let value = inverse[(i, j)] as f32;
+            if !value.is_finite() {
+                return None;
+            }
+            upper[(k - 1 - i) * k + (k - 1 - j)] = value;
+        }
+    }
+    (0..k).all(|i| upper[i * k + i] > 0.0).then_some(upper)
+}
+
+fn identity(k: usize) -> Vec<f32> {
+    let mut out = vec![0.0; k * k];
+    (0..k).for_each(|i| out[i * k + i] = 1.0);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use honelm_tensor::Matrix;
+
+    fn hessian(k: usize, n: usize, dead: Option<usize>) -> Hessian {
+        let mut h = Hessian::new(k, 1);
+        let value = |i: usize| if Some(i % k) == dead { 0.0 } else { ((i * 7919) % 1009) as f32 / 500.0 - 1.0 };
+        h.add(&Matrix::new(n, k, (0..n * k).map(value).collect()));
+        h
+    }
+
+    #[test]
+    fn upper_factor_multiplies_to_the_inverse() {
+        let k = 40;
+        let h = hessian(k, 400, None);
+        let f = Factor::new(&h, Damping::default(), true);
+        let share = f.damping.expect("positive definite");
+        let mean = (0..k).map(|i| h.get(i, i)).sum::<f64>() / k as f64;
+        // (U^T U) H = I in the sweep's order.
+        for a in 0..k {
+            for b in 0..k {
+                let mut sum = 0.0;
+                for j in 0..k {
+                    let inverse: f64 =
+                        (0..k).map(|i| f64::from(f.upper[i * k + a]) * f64::from(f.upper[i * k + j])).sum();
+                    let damp = if j == b { share * mean } else { 0.0 };
+                    sum += inverse * (h.get(f.order[j], f.order[b]) + damp);
+                }
+                assert!((sum - f64::from(u8::from(a == b))).abs() < 1e-3, "{a} {b} {sum}");
+            }
+        }
+        assert!(f.order.windows(2).all(|w| h.get(w[0], w[0]) >= h.get(w[1], w[1])));
+    }
+
+    #[test]
+    fn dead_inputs_are_found_and_do_not_spoil_the_factor() {
+        let f = Factor::new(&hessian(16, 100, Some(3)), Damping::default(), false);
+        assert_eq!(f.dead.iter().position(|&d| d), Some(3));
+        assert!(f.damping.is_some() && f.upper.iter().all(|v| v.is_finite()));
+    }
+
+    #[test]
+    fn fewer_inputs_than_columns_still_factorise() {
+        assert!(Factor::new(&hessian(64, 5, None), Damping::default(), true).damping.is_some());
+    }
+
+    #[test]
+    fn inputs_that_are_not_numbers_fall_back_to_the_diagonal() {
+        let mut h = Hessian::new(4, 1);
+        h.add(&Matrix::new(1, 4, vec![1.0, f32::NAN, 2.0, f32::INFINITY]));
+        let f = Factor::new(&h, Damping::default(), true);
+        assert!(f.upper.iter().all(|v| v.is_finite()));
+        assert!(f.importance.iter().all(|v| v.is_finite()));
+    }
+}

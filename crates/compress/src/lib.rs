@@ -1,0 +1,22 @@
+//! Making models small: round-to-nearest and GPTQ onto any grid, block by block, with resume.
+//!
+//! Matrices are upper-case as in the papers: W `[M, K]` a weight, X `[n, K]` inputs, H = X^T X `[K, K]`.
+#![forbid(unsafe_code)]
+
+mod calibration;
+mod error;
+mod factor;
+mod gptq;
+mod hessian;
+mod parallel;
+mod pipeline;
+mod saved;
+mod scheme;
+
+pub use calibration::{Calibration, calibration_texts};
+pub use error::CompressError;
+pub use factor::{Damping, Factor};
+pub use gptq::{Swept, rtn, sweep};
+pub use hessian::Hessian;
+pub use pipeline::{Compressed, Progress, Report, compress};
+pub use scheme::{Method, Scheme, Target};

@@ -1,0 +1,317 @@
+use std::cell::RefCell;
+
+use honelm_backend::{Backend, Observe, Weight};
+use honelm_blocks::{BlockMatrix, Encoding, ScaleType, WeightData};
+use honelm_model::{Bound, Checkpoint, Kind, ModelError, Module, Parameter, Parameters, Slot, Stream};
+use honelm_store::Journal;
+use honelm_tensor::Matrix;
+
+use crate::parallel::for_each;
+use crate::scheme::{Method, Scheme, Target, grid};
+use crate::{Calibration, CompressError, Factor, Hessian, rtn, saved, sweep};
+
+/// Rows that run through a block together.
+const STEP_ROWS: usize = 4096;
+
+/// Where a compression stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// Finished shares of the work.
+    pub done: usize,
+    /// All of them: one for each block, one for the tables outside of blocks.
+    pub total: usize,
+    /// What is being worked on.
+    pub stage: String,
+    /// Something the user should know: a fallback that was taken.
+    pub warning: Option<String>,
+}
+
+/// Told of every stage; returns false to stop.
+pub type Report<'a> = &'a mut dyn FnMut(&Progress) -> bool;
+
+/// A checkpoint whose matrices are replaced by the compressed ones in a journal.
+#[derive(Debug)]
+pub struct Compressed<'a> {
+    base: &'a Checkpoint,
+    journal: Journal,
+    /// The entry that was read last: parameters are asked for block by block.
+    cached: RefCell<Option<(String, Vec<(String, WeightData)>)>>,
+}
+
+impl<'a> Compressed<'a> {
+    /// The compressed model that a finished [`compress`] left in `journal`.
+    #[must_use]
+    pub fn new(base: &'a Checkpoint, journal: Journal) -> Self {
+        Self { base, journal, cached: RefCell::default() }
+    }
+
+    fn replacement(&self, slot: Slot) -> Result<Option<WeightData>, CompressError> {
+        let entry = entry_name(slot.block);
+        let mut cached = self.cached.borrow_mut();
+        if cached.as_ref().is_none_or(|(name, _)| *name != entry) {
+            let weights = match self.journal.get(&entry)? {
+                Some(bytes) => saved::unpack(&entry, bytes)?,
+                None => Vec::new(),
+            };
+            *cached = Some((entry, weights));
+        }
+        let weights = cached.as_ref().map(|(_, w)| w.as_slice()).unwrap_or_default();
+        Ok(weights.iter().find(|(name, _)| name == slot.module).map(|(_, w)| w.clone()))
+    }
+}
+
+impl Parameters for Compressed<'_> {
+    fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError> {
+        let original = self.base.parameter(slot)?;
+        match self.replacement(slot) {
+            Ok(Some(weight)) => Ok(Parameter { weight, bias: original.bias }),
+            Ok(None) => Ok(original),
+            Err(e) => Err(ModelError::Replaced { module: slot.module, block: slot.block, reason: e.to_string() }),
+        }
+    }
+}
+
+fn entry_name(block: Option<usize>) -> String {
+    block.map_or_else(|| "tables".to_owned(), |i| format!("block-{i:04}"))
+}
+
+/// Compresses `checkpoint` by `scheme` into `journal`, one block in memory at a time.
+///
+/// Blocks that the journal has already are not done again. Within a block the stages of the module tree are quantised in
+/// order, each from inputs that the stages and blocks before it produce in their compressed form (true-sequential).
+/// `backend` computes in f32.
+pub fn compress<'a>(
+    checkpoint: &'a Checkpoint,
+    scheme: &Scheme,
+    calibration: Option<&Calibration>,
+    journal: &Journal,
+    backend: &mut dyn Backend,
+    threads: usize,
+    report: Report<'_>,
+) -> Result<Compressed<'a>, CompressError> {
+    let calibration = match (scheme.method.needs_calibration(), calibration) {
+        (true, None) => return Err(CompressError::Unsupported("GPTQ needs a calibration text".to_owned())),
+        (true, given) => given,
+        (false, _) => None,
+    };
+    let compressed = Compressed::new(checkpoint, journal.clone());
+    let blocks = checkpoint.tree().blocks.len();
+    let mut job = Job { checkpoint, scheme, journal, threads, report, done: 0, total: blocks + 1 };
+    let mut stream = match calibration {
+        Some(c) => Some(Activations::new(checkpoint, c, backend)?),
+        None => None,
+    };
+    for i in 0..blocks {
+        let kept = journal.get(&entry_name(Some(i)))?.is_some();
+        if !kept {
+            let weights = match &mut stream {
+                Some(stream) => job.calibrated_block(i, stream, backend)?,
+                None => job.rounded_block(i)?,
+            };
+            journal.put(&entry_name(Some(i)), &saved::pack(&weights))?;
+        }
+        if let Some(stream) = &mut stream
+            && i + 1 < blocks
+        {
+            job.tell(format!("block {} of {blocks}: its outputs", i + 1), None)?;
+            stream.advance(i, &compressed, backend)?;
+        }
+        job.done += 1;
+    }
+    if journal.get(&entry_name(None))?.is_none() {
+        let weights = job.tables()?;
+        journal.put(&entry_name(None), &saved::pack(&weights))?;
+    }
+    job.done += 1;
+    job.tell("finished".to_owned(), None)?;
+    Ok(compressed)
+}
+
+/// The calibration text's activations at the entrance of a block, through compressed blocks before it.
+struct Activations {
+    /// One matrix a step of whole sequences. // each [rows, D]
+    steps: Vec<Matrix>,
+    /// Lengths of the sequences of each step.
+    lengths: Vec<Vec<usize>>,
+    stream: Stream,
+}
+
+impl Activations {
+    fn new(checkpoint: &Checkpoint, c: &Calibration, backend: &mut dyn Backend) -> Result<Self, CompressError> {
+        let longest = c.blocks.iter().map(Vec::len).max().unwrap_or(1);
+        let mut stream = Stream::new(checkpoint, longest, backend)?;
+        let (mut steps, mut lengths) = (Vec::new(), Vec::new());
+        for group in c.blocks.chunks((STEP_ROWS / longest).max(1)) {
+            steps.push(stream.embed(checkpoint, group, backend)?);
+            lengths.push(group.iter().map(Vec::len).collect());
+        }
+        Ok(Self { steps, lengths, stream })
+    }
+
+    /// Moves on behind block `i`.
+    fn advance(&mut self, i: usize, params: &dyn Parameters, backend: &mut dyn Backend) -> Result<(), CompressError> {
+        let bound = self.stream.bind(params, i, backend)?;
+        for (x, lengths) in self.steps.iter_mut().zip(&self.lengths) {
+            *x = self.stream.run(&bound, i, x, lengths, backend)?;
+        }
+        Ok(())
+    }
+
+    /// H of the inputs of `watched`, a linear layer of bound block `i`; nothing behind it is computed.
+    fn hessian(
+        &mut self,
+        bound: &Bound,
+        i: usize,
+        watched: &Weight,
+        threads: usize,
+        backend: &mut dyn Backend,
+    ) -> Result<Hessian, CompressError> {
+        let mut hessian = Hessian::new(watched.cols(), threads);
+        for (x, lengths) in self.steps.iter().zip(&self.lengths) {
+            let mut observe = Observe::new(backend, &[watched], true);
+            for inputs in self.stream.observe(bound, i, x, lengths, &mut observe)? {
+                hessian.add(&inputs);
+            }
+        }
+        Ok(hessian)
+    }
+}
+
+struct Job<'a, 'r> {
+    checkpoint: &'a Checkpoint,
+    scheme: &'a Scheme,
+    journal: &'a Journal,
+    threads: usize,
+    report: Report<'r>,
+    done: usize,
+    total: usize,
+}
+
+type Named = Vec<(String, WeightData)>;
+
+impl Job<'_, '_> {
+    fn tell(&mut self, stage: String, warning: Option<String>) -> Result<(), CompressError> {
+        let progress = Progress { done: self.done, total: self.total, stage, warning };
+        if (self.report)(&progress) { Ok(()) } else { Err(CompressError::Interrupted) }
+    }
+
+    /// The compressed matrices of a block, each on its own.
+    fn rounded_block(&mut self, i: usize) -> Result<Named, CompressError> {
+        let checkpoint = self.checkpoint;
+        self.tell(format!("block {} of {}", i + 1, self.total - 1), None)?;
+        let linear = checkpoint.tree().blocks[i].iter().filter(|m| matches!(m.kind, Kind::Linear { .. }));
+        let rounded: Result<Vec<_>, _> =
+            linear.map(|m| self.rounded(Slot { block: Some(i), module: m.name }, m, None)).collect();
+        Ok(rounded?.into_iter().flatten().collect())
+    }
+
+    /// Embedding and output layer.
+    fn tables(&mut self) -> Result<Named, CompressError> {
+        self.tell("embedding and output".to_owned(), None)?;
+        let tree = self.checkpoint.tree();
+        let mut out = Vec::new();
+        for m in std::iter::once(&tree.embedding).chain(&tree.output) {
+            out.extend(self.rounded(Slot { block: None, module: m.name }, m, None)?);
+        }
+        Ok(out)
+    }
+
+    /// The compressed matrices of a block by the scheme's calibrated method, stage after stage.
+    fn calibrated_block(
+        &mut self,
+        i: usize,
+        stream: &mut Activations,
+        backend: &mut dyn Backend,
+    ) -> Result<Named, CompressError> {
+        let checkpoint = self.checkpoint;
+        let Method::Gptq { damping, act_order, .. } = self.scheme.method else { return self.rounded_block(i) };
+        let mut done = Overlay { base: checkpoint, block: i, weights: Vec::new() };
+        let mut named = Vec::new();
+        for stage in checkpoint.tree().stages(i) {
+            let names: Vec<_> = stage.iter().map(|m| m.name).collect();
+            self.tell(format!("block {} of {}: {}", i + 1, self.total - 1, names.join(", ")), None)?;
+            let bound = stream.stream.bind(&done, i, backend)?;
+            let watched = bound.weight(stage[0].name);
+            let hessian = stream.hessian(&bound, i, watched, self.threads, backend)?;
+            drop(bound);
+            let factor = Factor::new(&hessian, damping, act_order);
+            if factor.damping.is_none() {
+                let warning = format!("block {i}: H of {} has no factor; its weights are rounded plainly", names.join(", "));
+                self.tell(names.join(", "), Some(warning))?;
+            }
+            for module in stage {
+                let slot = Slot { block: Some(i), module: module.name };
+                if let Some((name, weight)) = self.rounded(slot, module, Some(&factor))? {
+                    done.weights.push((module.name, weight.clone()));
+                    named.push((name, weight));
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    /// The compressed matrix of a slot; `None` where it stays as it is.
+    fn rounded(
+        &self,
+        slot: Slot,
+        module: &Module,
+        factor: Option<&Factor>,
+    ) -> Result<Option<(String, WeightData)>, CompressError> {
+        let target = self.scheme.target(self.checkpoint.tree(), slot, module);
+        if target == Target::Keep {
+            return Ok(None);
+        }
+        let original = self.checkpoint.parameter(slot)?.weight;
+        let named = |source| CompressError::Weight { name: self.checkpoint.name_of(slot), source };
+        let w = original.dequantize();
+        let weight = match (grid(target, &self.scheme.method, ScaleType::F16), factor, target) {
+            (Some(grid), Some(factor), _) => sweep(&w, factor, &*grid, self.threads).map_err(named)?.weight,
+            (Some(grid), None, _) => rtn(&w, None, &*grid, self.threads).map_err(named)?.weight,
+            (None, factor, Target::Block(e)) => {
+                searched(&w, e, factor.map(|f| f.importance.as_slice()), self.threads).map_err(named)?.into()
+            }
+            (None, _, other) => return Err(CompressError::Unsupported(format!("no way to make {other}"))),
+        };
+        Ok(Some((module.name.to_owned(), weight)))
+    }
+}
+
+/// [`BlockMatrix::quantize`] on all processors.
+fn searched(
+    w: &Matrix,
+    encoding: Encoding,
+    importance: Option<&[f32]>,
+    threads: usize,
+) -> Result<BlockMatrix, honelm_blocks::BlockError> {
+    let row_bytes = encoding.row_bytes(w.cols)?;
+    let mut bytes = vec![0u8; row_bytes * w.rows];
+    let failed = std::sync::Mutex::new(None);
+    for_each(bytes.chunks_mut(row_bytes.max(1)).collect(), threads, |r, out| {
+        if let Err(e) = encoding.quantize_row(w.row(r), importance, out) {
+            failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(e.at_row(r));
+        }
+    });
+    match failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some(e) => Err(e),
+        None => BlockMatrix::new(encoding, w.rows, w.cols, bytes.into()),
+    }
+}
+
+/// A checkpoint with the stages of one block that are compressed already.
+struct Overlay<'a> {
+    base: &'a Checkpoint,
+    block: usize,
+    weights: Vec<(&'static str, WeightData)>,
+}
+
+impl Parameters for Overlay<'_> {
+    fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError> {
+        let mut parameter = self.base.parameter(slot)?;
+        if slot.block == Some(self.block)
+            && let Some((_, weight)) = self.weights.iter().find(|(name, _)| *name == slot.module)
+        {
+            parameter.weight = weight.clone();
+        }
+        Ok(parameter)
+    }
+}

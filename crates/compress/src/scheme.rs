@@ -1,0 +1,171 @@
+use std::fmt;
+
+use honelm_blocks::{Encoding, Fit, Grid, IntGroups, ScaleType};
+use honelm_model::{Kind, Module, Slot, Tree};
+
+use crate::Damping;
+
+/// What a matrix becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// It stays as it is in the checkpoint.
+    Keep,
+    /// Row-wise blocks or floats.
+    Block(Encoding),
+    /// Integer groups.
+    Groups {
+        /// Bits a code.
+        bits: u8,
+        /// Columns a group; 0 for the whole row.
+        group_size: usize,
+        /// Zero point fixed in the middle.
+        symmetric: bool,
+    },
+}
+
+impl Target {
+    /// The target that a matrix of `cols` columns can have: encodings whose blocks do not fill its rows give way to
+    /// the next larger one, as in llama.cpp.
+    #[must_use]
+    pub fn for_columns(self, cols: usize) -> Self {
+        match self {
+            Self::Block(e) if !cols.is_multiple_of(e.block_len()) => {
+                let smaller = match e {
+                    Encoding::Q4K => Encoding::Q5_0,
+                    Encoding::Q6K => Encoding::Q8_0,
+                    _ => Encoding::F16,
+                };
+                Self::Block(smaller).for_columns(cols)
+            }
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keep => f.write_str("as it is"),
+            Self::Block(e) => f.write_str(e.display_name()),
+            Self::Groups { bits, group_size: 0, .. } => write!(f, "int{bits} rows"),
+            Self::Groups { bits, group_size, .. } => write!(f, "int{bits} g{group_size}"),
+        }
+    }
+}
+
+/// How matrices of linear layers are rounded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Method {
+    /// Round to nearest, every group on its own.
+    Rtn,
+    /// GPTQ's error feedback where the target is a grid; search weighted by diag(H) where it is not.
+    Gptq {
+        /// Damping of H.
+        damping: Damping,
+        /// Columns by falling diag(H), groups fixed before (static).
+        act_order: bool,
+        /// Search scales (and zero points) by weighted error rather than taking them from the extremes.
+        search: bool,
+    },
+}
+
+/// What every matrix of a model becomes, and how.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scheme {
+    /// Linear layers of the blocks.
+    pub linear: Target,
+    /// Token embedding.
+    pub embedding: Target,
+    /// Output layer, where it is not the embedding.
+    pub output: Target,
+    /// Rounding of the linear layers.
+    pub method: Method,
+}
+
+impl Scheme {
+    /// Linear layers in `encoding`; embedding and output at Q6_K as llama.cpp's mixes have them, at Q8_0 where the linear
+    /// layers are, untouched beside floats.
+    #[must_use]
+    pub fn gguf(encoding: Encoding, method: Method) -> Self {
+        let table = match encoding {
+            Encoding::F32 | Encoding::F16 | Encoding::BF16 | Encoding::Q8_0 => encoding,
+            _ => Encoding::Q6K,
+        };
+        let table = Target::Block(table);
+        Self { linear: Target::Block(encoding), embedding: table, output: table, method }
+    }
+
+    /// Integer groups as GPTQ checkpoints hold them, embedding and output untouched.
+    #[must_use]
+    pub fn gptq(bits: u8, group_size: usize, symmetric: bool, method: Method) -> Self {
+        let linear = Target::Groups { bits, group_size, symmetric };
+        Self { linear, embedding: Target::Keep, output: Target::Keep, method }
+    }
+
+    /// What `module` becomes.
+    #[must_use]
+    pub fn target(&self, tree: &Tree, slot: Slot, module: &Module) -> Target {
+        let wanted = match module.kind {
+            Kind::Norm => Target::Keep,
+            Kind::Embedding => self.embedding,
+            Kind::Linear { .. } if slot.block.is_some() => self.linear,
+            Kind::Linear { .. } => self.output,
+        };
+        debug_assert!(tree.module(slot).is_some());
+        wanted.for_columns(module.shape[1])
+    }
+
+    /// Everything that decides the result, for the journal's key.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl Method {
+    /// GPTQ as it is used by default.
+    #[must_use]
+    pub fn gptq() -> Self {
+        Self::Gptq { damping: Damping::default(), act_order: true, search: true }
+    }
+
+    /// Whether it needs calibration text.
+    #[must_use]
+    pub fn needs_calibration(&self) -> bool {
+        matches!(self, Self::Gptq { .. })
+    }
+
+    fn fit(&self) -> Fit {
+        match self {
+            Self::Gptq { search: true, .. } => Fit::Search,
+            _ => Fit::MinMax,
+        }
+    }
+}
+
+/// The grid that a target rounds onto.
+pub(crate) enum AnyGrid {
+    Blocks(&'static dyn Grid),
+    Groups(IntGroups),
+}
+
+impl std::ops::Deref for AnyGrid {
+    type Target = dyn Grid;
+    fn deref(&self) -> &(dyn Grid + 'static) {
+        match self {
+            Self::Blocks(grid) => *grid,
+            Self::Groups(grid) => grid,
+        }
+    }
+}
+
+/// The grid of a target; `None` where it is made by search or by conversion.
+pub(crate) fn grid(target: Target, method: &Method, scale_type: ScaleType) -> Option<AnyGrid> {
+    match target {
+        Target::Keep => None,
+        Target::Block(e) => e.grid().map(AnyGrid::Blocks),
+        Target::Groups { bits, group_size, symmetric } => {
+            Some(AnyGrid::Groups(IntGroups { bits, group_size, symmetric, scale_type, fit: method.fit() }))
+        }
+    }
+}

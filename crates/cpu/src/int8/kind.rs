@@ -1,0 +1,155 @@
+//! Which encodings have a kernel, and the tile format of each.
+
+use honelm_blocks::{Encoding, ScaleType, WeightData, Zeros};
+
+use super::{
+    activations::BLOCK,
+    groups::{BIAS, CONSTANT, Groups, INTEGER},
+    q4_0::Q4_0,
+    q4_1::Q4_1,
+    q4_k::Q4K,
+    q5_0::Q5_0,
+    q5_1::Q5_1,
+    q6_k::Q6K,
+    q8_0::Q8_0,
+    tile::{Layout, TileFormat, tile_count},
+};
+
+/// Zero points of integer groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZeroKind {
+    /// The same integer for every group.
+    Constant(u8),
+    /// One integer a group.
+    Integer,
+    /// One bias a group.
+    Bias,
+}
+
+/// What a packed weight looks like, for those who plan memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Int8Kind {
+    /// A block encoding.
+    Blocks(Encoding),
+    /// Integer groups.
+    Groups {
+        /// Bits a code: 4 or 8.
+        bits: u8,
+        /// Columns a group, a multiple of 32 (or all columns).
+        group_size: usize,
+        /// Number type of scales and biases.
+        scale_type: ScaleType,
+        /// Zero points.
+        zeros: ZeroKind,
+    },
+}
+
+impl Int8Kind {
+    /// The kind of `weight`, whether it has a kernel or not.
+    #[must_use]
+    pub fn of(weight: &WeightData) -> Self {
+        match weight {
+            WeightData::Blocks(m) => Self::Blocks(m.encoding),
+            WeightData::Groups(m) => Self::Groups {
+                bits: m.bits,
+                group_size: m.group_size,
+                scale_type: m.scale_type,
+                zeros: match &m.zeros {
+                    Zeros::Constant(z) => ZeroKind::Constant(*z),
+                    Zeros::Integer(_) => ZeroKind::Integer,
+                    Zeros::Bias(_) => ZeroKind::Bias,
+                },
+            },
+        }
+    }
+}
+
+/// The tile format of a packed weight.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Format {
+    Q4_0(Q4_0),
+    Q4_1(Q4_1),
+    Q5_0(Q5_0),
+    Q5_1(Q5_1),
+    Q8_0(Q8_0),
+    Q4K(Q4K),
+    Q6K(Q6K),
+    Int4(Groups<4, CONSTANT>),
+    Int4Zeros(Groups<4, INTEGER>),
+    Int4Bias(Groups<4, BIAS>),
+    Int8(Groups<8, CONSTANT>),
+    Int8Zeros(Groups<8, INTEGER>),
+    Int8Bias(Groups<8, BIAS>),
+}
+
+/// `$body` with `$f` as the concrete format.
+macro_rules! with_format {
+    ($format:expr, $f:ident => $body:expr) => {
+        match $format {
+            $crate::int8::kind::Format::Q4_0($f) => $body,
+            $crate::int8::kind::Format::Q4_1($f) => $body,
+            $crate::int8::kind::Format::Q5_0($f) => $body,
+            $crate::int8::kind::Format::Q5_1($f) => $body,
+            $crate::int8::kind::Format::Q8_0($f) => $body,
+            $crate::int8::kind::Format::Q4K($f) => $body,
+            $crate::int8::kind::Format::Q6K($f) => $body,
+            $crate::int8::kind::Format::Int4($f) => $body,
+            $crate::int8::kind::Format::Int4Zeros($f) => $body,
+            $crate::int8::kind::Format::Int4Bias($f) => $body,
+            $crate::int8::kind::Format::Int8($f) => $body,
+            $crate::int8::kind::Format::Int8Zeros($f) => $body,
+            $crate::int8::kind::Format::Int8Bias($f) => $body,
+        }
+    };
+}
+pub(super) use with_format;
+
+impl Format {
+    /// The format of a weight of `cols` columns; `None` where there is no kernel.
+    pub fn of(kind: Int8Kind, cols: usize) -> Option<Self> {
+        if !cols.is_multiple_of(BLOCK) || cols == 0 {
+            return None;
+        }
+        Some(match kind {
+            Int8Kind::Blocks(Encoding::Q4_0) => Self::Q4_0(Q4_0),
+            Int8Kind::Blocks(Encoding::Q4_1) => Self::Q4_1(Q4_1),
+            Int8Kind::Blocks(Encoding::Q5_0) => Self::Q5_0(Q5_0),
+            Int8Kind::Blocks(Encoding::Q5_1) => Self::Q5_1(Q5_1),
+            Int8Kind::Blocks(Encoding::Q8_0) => Self::Q8_0(Q8_0),
+            Int8Kind::Blocks(Encoding::Q4K) => Self::Q4K(Q4K),
+            Int8Kind::Blocks(Encoding::Q6K) => Self::Q6K(Q6K),
+            Int8Kind::Blocks(_) => return None,
+            Int8Kind::Groups { bits, group_size, scale_type, zeros } => {
+                let size = group_size.min(cols);
+                if size == 0 || !size.is_multiple_of(BLOCK) {
+                    return None;
+                }
+                Self::groups(bits, size / BLOCK, scale_type, zeros)?
+            }
+        })
+    }
+
+    fn groups(bits: u8, blocks: usize, scale_type: ScaleType, zeros: ZeroKind) -> Option<Self> {
+        Some(match (bits, zeros) {
+            (4, ZeroKind::Constant(zero)) => Self::Int4(Groups { blocks, scale_type, zero }),
+            (4, ZeroKind::Integer) => Self::Int4Zeros(Groups { blocks, scale_type, zero: 0 }),
+            (4, ZeroKind::Bias) => Self::Int4Bias(Groups { blocks, scale_type, zero: 0 }),
+            (8, ZeroKind::Constant(zero)) => Self::Int8(Groups { blocks, scale_type, zero }),
+            (8, ZeroKind::Integer) => Self::Int8Zeros(Groups { blocks, scale_type, zero: 0 }),
+            (8, ZeroKind::Bias) => Self::Int8Bias(Groups { blocks, scale_type, zero: 0 }),
+            _ => return None,
+        })
+    }
+
+    /// Where the parts of a tile of `cols` columns are.
+    pub fn layout(self, cols: usize) -> Layout {
+        with_format!(self, f => Layout::new(f.sections(), cols))
+    }
+}
+
+/// Bytes that a packed weight `[rows, cols]` takes; `None` where there is no kernel.
+#[must_use]
+pub fn packed_bytes(kind: Int8Kind, rows: usize, cols: usize) -> Option<usize> {
+    let layout = Format::of(kind, cols)?.layout(cols);
+    tile_count(rows).checked_mul(layout.tile_bytes)
+}

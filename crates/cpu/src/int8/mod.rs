@@ -1,0 +1,239 @@
+//! Quantised weights times activations in 8 bits.
+//!
+//! Weights lie in tiles of 16 output rows, interleaved so that one vector holds 4 columns of 16 rows, at the bit width of their
+//! encoding; unsigned codes go straight into 8-bit dot products, and zero points and minima are made good through sums of
+//! the activations' codes. One layout serves one row and many. Activations are rounded to 8 bits in blocks of 32 columns
+//! for every encoding ([`quantize`]).
+//!
+//! A row's result depends on nothing but the row and the weight: not on rows beside it, threads, or instruction set.
+//!
+//! Adding an encoding: one file with its `TileFormat` and `pack`, one line each in `Format` and `Int8Weight::pack`. Adding an
+//! instruction set: one file that implements `Simd`, one line in `Int8Weight::multiply`.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod groups;
+mod kernel;
+mod kind;
+mod portable;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q6_k;
+mod q8_0;
+mod simd;
+mod storage;
+mod tile;
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use honelm_blocks::{Encoding, WeightData};
+
+use crate::{Isa, OutputTile, Pool, TILE};
+use groups::GroupSource;
+use kernel::Packed;
+use kind::{Format, with_format};
+use portable::Portable;
+use storage::Storage;
+use tile::{Layout, Rule, TileFormat, tile_count};
+
+pub use activations::{QuantizedRows, quantize, quantize_ordered};
+pub use kind::{Int8Kind, ZeroKind, packed_bytes};
+
+/// A weight matrix `[rows, cols]` packed for products with [`QuantizedRows`].
+#[derive(Debug)]
+pub struct Int8Weight {
+    rows: usize,
+    cols: usize,
+    isa: Isa,
+    format: Format,
+    layout: Layout,
+    bytes: Storage,
+    order: Option<Vec<u32>>,
+}
+
+impl Int8Weight {
+    /// Packs `weight`; `None` where there is no kernel: floats, groups of other bits than 4 and 8 or of sizes that are not
+    /// multiples of 32, columns that do not fill blocks of 32.
+    #[must_use]
+    pub fn pack(weight: &WeightData, isa: Isa) -> Option<Self> {
+        Self::pack_on(weight, isa, &Pool::new(Some(1)))
+    }
+
+    /// As [`Int8Weight::pack`], on the threads of `pool`.
+    #[must_use]
+    pub fn pack_on(weight: &WeightData, isa: Isa, pool: &Pool) -> Option<Self> {
+        let (rows, cols) = (weight.rows(), weight.cols());
+        let format = Format::of(Int8Kind::of(weight), cols)?;
+        let layout = format.layout(cols);
+        let mut bytes = Storage::zeroed(tile_count(rows).checked_mul(layout.tile_bytes)?);
+        let mut order = None;
+        match weight {
+            WeightData::Blocks(m) => {
+                let pack = block_packer(m.encoding)?;
+                fill_tiles(pool, &mut bytes, &layout, rows, &|r, lane, tile| pack(&layout, m.row(r), lane, tile));
+            }
+            WeightData::Groups(m) => {
+                let source = GroupSource::new(m)?;
+                let bits = u32::from(m.bits);
+                fill_tiles(pool, &mut bytes, &layout, rows, &|r, lane, tile| source.pack(&layout, bits, r, lane, tile));
+                order = source.order;
+            }
+        }
+        Some(Self { rows, cols, isa, format, layout, bytes, order })
+    }
+
+    /// Output rows (M).
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input columns (K).
+    #[must_use]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Number of tiles of 16 output rows, the last perhaps partial.
+    #[must_use]
+    pub fn tiles(&self) -> usize {
+        tile_count(self.rows)
+    }
+
+    /// Bytes of memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() + self.order.as_ref().map_or(0, |order| size_of_val(order.as_slice()))
+    }
+
+    /// The column of the activations at each packed position, where they are not in order (GPTQ's act-order): what
+    /// [`quantize_ordered`] takes. // [cols]
+    #[must_use]
+    pub fn column_order(&self) -> Option<&[u32]> {
+        self.order.as_deref()
+    }
+
+    /// Decodes output row `r` into `out` `[cols]`, with the very values of [`WeightData::dequantize_row`].
+    ///
+    /// # Panics
+    /// When there is no such row or `out` is not `cols` long.
+    pub fn row(&self, r: usize, out: &mut [f32]) {
+        assert!(r < self.rows && out.len() == self.cols, "row {r} of {} into {} values", self.rows, out.len());
+        let tile = &self.bytes[r / TILE * self.layout.tile_bytes..][..self.layout.tile_bytes];
+        for b in 0..self.layout.blocks {
+            let values = with_format!(&self.format, f => decode_row(f, &self.layout, tile, b, r % TILE));
+            match &self.order {
+                None => out[b * 32..][..32].copy_from_slice(&values),
+                Some(order) => {
+                    for (value, &column) in values.iter().zip(&order[b * 32..]) {
+                        out[column as usize] = *value;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Multiplies rows `rows` of `x` `[N, K]` by the output rows of `tiles`, into the same rows of `out` `[N, M]`.
+    ///
+    /// # Panics
+    /// When `x` has other columns, or rows or tiles lie outside `x` or `out`.
+    pub fn multiply(&self, tiles: Range<usize>, x: &QuantizedRows, rows: Range<usize>, out: &mut OutputTile<'_>) {
+        assert_eq!(x.cols(), self.cols, "columns of activations");
+        assert!(rows.end <= x.rows() && tiles.end <= self.tiles(), "rows {rows:?}, tiles {tiles:?}");
+        with_format!(self.format, format => {
+            let weights = Packed { format, layout: self.layout, bytes: &self.bytes };
+            match self.isa {
+                Isa::Generic => kernel::multiply(Portable, &weights, tiles, x, rows, out),
+                // SAFETY: the token proves that the processor has the features that the function enables.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2(token) => unsafe { multiply_avx2(token, &weights, tiles, x, rows, out) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512(token) => unsafe { multiply_avx512(token, &weights, tiles, x, rows, out) },
+            }
+        });
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply_avx2<F: TileFormat>(
+    token: crate::Avx2,
+    weights: &Packed<'_, F>,
+    tiles: Range<usize>,
+    x: &QuantizedRows,
+    rows: Range<usize>,
+    out: &mut OutputTile<'_>,
+) {
+    kernel::multiply(token, weights, tiles, x, rows, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+fn multiply_avx512<F: TileFormat>(
+    token: crate::Avx512,
+    weights: &Packed<'_, F>,
+    tiles: Range<usize>,
+    x: &QuantizedRows,
+    rows: Range<usize>,
+    out: &mut OutputTile<'_>,
+) {
+    kernel::multiply(token, weights, tiles, x, rows, out);
+}
+
+/// Writes a row of blocks as one lane of a tile.
+type BlockPacker = fn(&Layout, &[u8], usize, &mut [u8]);
+
+fn block_packer(encoding: Encoding) -> Option<BlockPacker> {
+    Some(match encoding {
+        Encoding::Q4_0 => q4_0::pack,
+        Encoding::Q4_1 => q4_1::pack,
+        Encoding::Q5_0 => q5_0::pack,
+        Encoding::Q5_1 => q5_1::pack,
+        Encoding::Q8_0 => q8_0::pack,
+        Encoding::Q4K => q4_k::pack,
+        Encoding::Q6K => q6_k::pack,
+        _ => return None,
+    })
+}
+
+/// Calls `pack(row, lane, tile)` for every output row, tiles spread over the pool.
+fn fill_tiles(
+    pool: &Pool,
+    bytes: &mut [u8],
+    layout: &Layout,
+    rows: usize,
+    pack: &(dyn Fn(usize, usize, &mut [u8]) + Sync),
+) {
+    let tiles = Mutex::new(bytes.chunks_exact_mut(layout.tile_bytes).enumerate());
+    pool.run(tile_count(rows), |_| {
+        let next = tiles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+        if let Some((t, tile)) = next {
+            for (lane, r) in (t * TILE..rows.min((t + 1) * TILE)).enumerate() {
+                pack(r, lane, tile);
+            }
+        }
+    });
+}
+
+/// Block `b` of one lane.
+fn decode_row<F: TileFormat>(format: &F, layout: &Layout, tile: &[u8], b: usize, lane: usize) -> [f32; 32] {
+    let block = format.block(Portable, layout, tile, b);
+    std::array::from_fn(|k| {
+        let q = i32::from(block.codes[k / 4][4 * lane + k % 4]);
+        let (scale, second) = (block.scale[lane], block.second[lane]);
+        match F::RULE {
+            Rule::Zero => scale * (q - format.zero()) as f32,
+            Rule::RowZero => scale * (q - block.zeros[lane]) as f32,
+            Rule::Offset => scale * q as f32 + second,
+            Rule::Halves => (if k < 16 { scale } else { second }) * (q - format.zero()) as f32,
+        }
+    })
+}

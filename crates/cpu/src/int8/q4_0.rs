@@ -1,0 +1,35 @@
+//! Q4_0 tiles: 256 bytes of nibbles and 16 half-precision scales a block.
+
+use super::{
+    simd::Simd,
+    tile::{Block, Layout, Rule, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles},
+};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Q4_0;
+
+impl TileFormat for Q4_0 {
+    const BITS: u32 = 4;
+    const RULE: Rule = Rule::Zero;
+
+    fn sections(&self) -> [Section; 4] {
+        [Section::each(256), Section::each(32), Section::NONE, Section::NONE]
+    }
+
+    fn zero(&self) -> i32 {
+        8
+    }
+
+    #[inline(always)]
+    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
+        Block::new(s, nibbles(s, tile, b), s.from_f16(bytes_at(tile, layout.starts[1] + b * 32)))
+    }
+}
+
+/// Packs `row` (18 bytes a block: d, nibbles) as row `lane` of `tile`.
+pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+    for (b, block) in row.as_chunks::<18>().0.iter().enumerate() {
+        put_nibbles(tile, b, lane, bytes_at(block, 2));
+        put_lane::<2>(tile, layout.starts[1] + b * 32, lane, bytes_at(block, 0));
+    }
+}

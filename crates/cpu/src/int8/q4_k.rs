@@ -1,0 +1,58 @@
+//! Q4_K tiles: 256 bytes of nibbles, 16 scales and 16 minima of 6 bits (in bytes) a block of 32; 16 half-precision
+//! d and 16 -dmin every 256 columns. Their products with the 6-bit integers are exact in single precision.
+
+use super::{
+    simd::Simd,
+    tile::{Block, Layout, Rule, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles},
+};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Q4K;
+
+impl TileFormat for Q4K {
+    const BITS: u32 = 4;
+    const RULE: Rule = Rule::Offset;
+
+    fn sections(&self) -> [Section; 4] {
+        [Section::each(256), Section::each(32), Section { bytes: 64, blocks: 8 }, Section::NONE]
+    }
+
+    #[inline(always)]
+    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
+        let (sub, whole) = (layout.starts[1] + b * 32, layout.starts[2] + b / 8 * 64);
+        let scale = s.mul(s.from_f16(bytes_at(tile, whole)), s.from_u8(bytes_at(tile, sub)));
+        let offset = s.mul(s.from_f16(bytes_at(tile, whole + 32)), s.from_u8(bytes_at(tile, sub + 16)));
+        Block { second: offset, ..Block::new(s, nibbles(s, tile, b), scale) }
+    }
+}
+
+/// 6-bit scale and minimum of sub-block `j` out of their 12 bytes.
+fn scale_and_min(s: &[u8; 12], j: usize) -> [u8; 2] {
+    if j < 4 {
+        [s[j] & 63, s[j + 4] & 63]
+    } else {
+        [s[j + 4] & 15 | s[j - 4] >> 6 << 4, s[j + 4] >> 4 | s[j] >> 6 << 4]
+    }
+}
+
+/// Packs `row` (144 bytes every 256 columns: d, dmin, 12 bytes of scales, nibbles) as row `lane` of `tile`.
+pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+    for (i, block) in row.as_chunks::<144>().0.iter().enumerate() {
+        let whole = layout.starts[2] + i * 64;
+        put_lane::<2>(tile, whole, lane, bytes_at(block, 0));
+        put_lane::<2>(tile, whole + 32, lane, &[block[2], block[3] ^ 0x80]);
+        for j in 0..8 {
+            let sub = layout.starts[1] + (8 * i + j) * 32;
+            let [scale, min] = scale_and_min(bytes_at(block, 4), j);
+            put_lane(tile, sub, lane, &[scale]);
+            put_lane(tile, sub + 16, lane, &[min]);
+            // Sub-blocks 2p and 2p + 1 are the low and the high nibbles of the same 32 bytes.
+            let pair: &[u8; 32] = bytes_at(block, 16 + j / 2 * 32);
+            let packed = std::array::from_fn(|m| match j % 2 {
+                0 => pair[m] & 15 | pair[m + 16] << 4,
+                _ => pair[m] >> 4 | pair[m + 16] & 0xf0,
+            });
+            put_nibbles(tile, 8 * i + j, lane, &packed);
+        }
+    }
+}

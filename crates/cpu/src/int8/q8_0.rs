@@ -1,0 +1,36 @@
+//! Q8_0 tiles: 512 bytes of codes (+ 128, so that they are unsigned) and 16 half-precision scales a block.
+
+use super::{
+    simd::Simd,
+    tile::{Block, Layout, Rule, Section, TileFormat, bytes_at, put_bytes, put_lane, whole_bytes},
+};
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Q8_0;
+
+impl TileFormat for Q8_0 {
+    const BITS: u32 = 8;
+    const RULE: Rule = Rule::Zero;
+
+    fn sections(&self) -> [Section; 4] {
+        [Section::each(512), Section::each(32), Section::NONE, Section::NONE]
+    }
+
+    fn zero(&self) -> i32 {
+        128
+    }
+
+    #[inline(always)]
+    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
+        Block::new(s, whole_bytes(s, tile, b), s.from_f16(bytes_at(tile, layout.starts[1] + b * 32)))
+    }
+}
+
+/// Packs `row` (34 bytes a block: d, signed codes) as row `lane` of `tile`.
+pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+    for (b, block) in row.as_chunks::<34>().0.iter().enumerate() {
+        let signed: &[u8; 32] = bytes_at(block, 2);
+        put_bytes(tile, b, lane, &signed.map(|q| q ^ 0x80));
+        put_lane::<2>(tile, layout.starts[1] + b * 32, lane, bytes_at(block, 0));
+    }
+}

@@ -1,0 +1,66 @@
+//! The vector operations that the kernels are written in, once for all instruction sets.
+
+/// Sixteen lanes, one an output row of a tile. An implementor is a token that proves its instructions, so every
+/// method is safe; all are inlined into the function that enables the instructions.
+///
+/// Every operation is exact or correctly rounded, so all implementors give the same bits.
+pub(super) trait Simd: Copy {
+    /// 64 codes: 4 consecutive columns of each of 16 rows.
+    type Codes: Copy;
+    /// 16 integers, one a row.
+    type Ints: Copy;
+    /// 16 floats, one a row.
+    type Floats: Copy;
+
+    /// Activation rows whose sums fit in registers together.
+    const ROWS: usize;
+
+    /// What [`Simd::dot`] takes off every code of `bits` bits.
+    fn code_shift(bits: u32) -> i32;
+
+    fn codes(self, bytes: &[u8; 64]) -> Self::Codes;
+    fn store_codes(self, codes: Self::Codes, out: &mut [u8; 64]);
+    fn low_nibbles(self, v: Self::Codes) -> Self::Codes;
+    fn high_nibbles(self, v: Self::Codes) -> Self::Codes;
+    /// Adds 16 to the codes (below 16) whose bit is set.
+    fn add_16(self, codes: Self::Codes, mask: u64) -> Self::Codes;
+    /// Puts bits `2 t` and `2 t + 1` of every byte of `pairs` above the nibble of the same byte of `codes`.
+    fn add_pairs(self, codes: Self::Codes, pairs: Self::Codes, t: usize) -> Self::Codes;
+
+    fn ints(self, value: i32) -> Self::Ints;
+    fn load_ints(self, values: &[i32; 16]) -> Self::Ints;
+    fn store_ints(self, v: Self::Ints, out: &mut [i32; 16]);
+    fn ints_from_bytes(self, bytes: &[u8; 16]) -> Self::Ints;
+    /// `a * b + c` of `a` in `0..=255` and `b` in `-32768..=32767`.
+    fn mul_add_short(self, a: Self::Ints, b: i32, c: Self::Ints) -> Self::Ints;
+
+    /// Adds to `sums[r]` the dot product of vectors `from..to` of the weights, less [`Simd::code_shift`], with
+    /// columns `4 from..4 to` of activation row r. Codes are below `1 << bits`, activations at least -127.
+    fn dot<const R: usize>(
+        self,
+        bits: u32,
+        weights: &[Self::Codes; 8],
+        span: (usize, usize),
+        x: &[&[i8; 32]; R],
+        sums: &mut [Self::Ints; R],
+    );
+
+    fn floats(self, value: f32) -> Self::Floats;
+    fn load(self, values: &[f32; 16]) -> Self::Floats;
+    fn store(self, v: Self::Floats, out: &mut [f32; 16]);
+    fn from_ints(self, v: Self::Ints) -> Self::Floats;
+    /// Little-endian half-precision numbers.
+    fn from_f16(self, bytes: &[u8; 32]) -> Self::Floats;
+    /// Little-endian bfloat16 numbers.
+    fn from_bf16(self, bytes: &[u8; 32]) -> Self::Floats;
+    /// Little-endian single-precision numbers.
+    fn from_f32(self, bytes: &[u8; 64]) -> Self::Floats;
+    fn from_i8(self, bytes: &[u8; 16]) -> Self::Floats;
+    fn from_u8(self, bytes: &[u8; 16]) -> Self::Floats;
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`, rounded once.
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+
+    /// Asks for the cache line at `at`, which may lie past the end.
+    fn prefetch(self, bytes: &[u8], at: usize);
+}

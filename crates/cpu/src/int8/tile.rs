@@ -1,0 +1,183 @@
+//! Tiles of 16 output rows: how an encoding lays them out and how a kernel reads them.
+
+use super::{activations::BLOCK, simd::Simd};
+use crate::TILE;
+
+/// What the codes of a block stand for; q is a code, all else is per output row and block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// w = scale * (q - z), one z for the whole matrix.
+    Zero,
+    /// w = scale * (q - z).
+    RowZero,
+    /// w = scale * q + offset.
+    Offset,
+    /// w = scale * (q - z) in columns 0..16 and second * (q - z) in columns 16..32, one z for the whole matrix.
+    Halves,
+}
+
+/// 32 columns of the 16 rows of a tile.
+pub(super) struct Block<S: Simd> {
+    /// Vector v: columns `4 v..4 v + 4`.
+    pub codes: [S::Codes; 8],
+    pub scale: S::Floats,
+    /// The offset of [`Rule::Offset`], the second scale of [`Rule::Halves`].
+    pub second: S::Floats,
+    /// The zero points of [`Rule::RowZero`].
+    pub zeros: S::Ints,
+}
+
+impl<S: Simd> Block<S> {
+    /// A block of [`Rule::Zero`]; the other rules replace fields.
+    #[inline(always)]
+    pub fn new(s: S, codes: [S::Codes; 8], scale: S::Floats) -> Self {
+        Self { codes, scale, second: s.floats(0.0), zeros: s.ints(0) }
+    }
+}
+
+/// A part of a tile that holds `bytes` bytes for every `blocks` blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Section {
+    pub bytes: usize,
+    pub blocks: usize,
+}
+
+impl Section {
+    /// Not there.
+    pub const NONE: Self = Self { bytes: 0, blocks: 1 };
+
+    /// `bytes` for every block.
+    pub const fn each(bytes: usize) -> Self {
+        Self { bytes, blocks: 1 }
+    }
+}
+
+/// An encoding's tiles: one file each.
+pub(super) trait TileFormat: Copy + Send + Sync {
+    /// Bits of a code once unpacked.
+    const BITS: u32;
+    const RULE: Rule;
+
+    /// Parts of a tile in order, the codes first.
+    fn sections(&self) -> [Section; 4];
+
+    /// z of [`Rule::Zero`] and [`Rule::Halves`].
+    fn zero(&self) -> i32 {
+        0
+    }
+
+    /// Block `b` of `tile`.
+    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S>;
+}
+
+/// Where the parts of a tile are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Blocks of 32 columns.
+    pub blocks: usize,
+    /// First byte of each section.
+    pub starts: [usize; 4],
+    /// Bytes a tile, whole cache lines.
+    pub tile_bytes: usize,
+    /// Bytes a block of the first section.
+    pub code_bytes: usize,
+}
+
+impl Layout {
+    pub fn new(sections: [Section; 4], cols: usize) -> Self {
+        let blocks = cols / BLOCK;
+        let (mut starts, mut end) = ([0; 4], 0);
+        for (start, section) in starts.iter_mut().zip(sections) {
+            *start = end;
+            end += (section.bytes * blocks.div_ceil(section.blocks)).next_multiple_of(64);
+        }
+        Self { blocks, starts, tile_bytes: end, code_bytes: sections[0].bytes }
+    }
+}
+
+/// Number of tiles of `rows` output rows.
+pub(super) const fn tile_count(rows: usize) -> usize {
+    rows.div_ceil(TILE)
+}
+
+/// `N` bytes at `at`.
+#[inline(always)]
+pub(super) fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
+    match bytes[at..].first_chunk() {
+        Some(chunk) => chunk,
+        None => panic!("{N} bytes at {at} of {}", bytes.len()),
+    }
+}
+
+/// The codes of a block in nibbles: vector v low, vector v + 4 high in vector v.
+#[inline(always)]
+pub(super) fn nibbles<S: Simd>(s: S, tile: &[u8], b: usize) -> [S::Codes; 8] {
+    let bytes: &[u8; 256] = bytes_at(tile, b * 256);
+    let mut codes = [s.codes(bytes_at(bytes, 0)); 8];
+    let mut v = 0;
+    while v < 4 {
+        let packed = s.codes(bytes_at(bytes, v * 64));
+        codes[v] = s.low_nibbles(packed);
+        codes[v + 4] = s.high_nibbles(packed);
+        v += 1;
+    }
+    codes
+}
+
+/// The codes of a block in bytes.
+#[inline(always)]
+pub(super) fn whole_bytes<S: Simd>(s: S, tile: &[u8], b: usize) -> [S::Codes; 8] {
+    let bytes: &[u8; 512] = bytes_at(tile, b * 512);
+    let mut codes = [s.codes(bytes_at(bytes, 0)); 8];
+    let mut v = 1;
+    while v < 8 {
+        codes[v] = s.codes(bytes_at(bytes, v * 64));
+        v += 1;
+    }
+    codes
+}
+
+/// Adds a fifth bit to nibbles: 8 masks a block, bit `4 lane + j` of mask v for column `4 v + j`.
+#[inline(always)]
+pub(super) fn with_fifth_bits<S: Simd>(s: S, codes: &mut [S::Codes; 8], masks: &[u8; 64]) {
+    let mut v = 0;
+    while v < 8 {
+        let mask = u64::from_le_bytes(*bytes_at(masks, v * 8));
+        codes[v] = s.add_16(codes[v], mask);
+        v += 1;
+    }
+}
+
+/// Writes row `lane` of block `b` into nibbles; `packed` byte j has column j low and column j + 16 high (ggml's order).
+pub(super) fn put_nibbles(tile: &mut [u8], b: usize, lane: usize, packed: &[u8; 16]) {
+    let block = &mut tile[b * 256..][..256];
+    for (vector, four) in block.as_chunks_mut::<64>().0.iter_mut().zip(packed.as_chunks::<4>().0) {
+        vector[4 * lane..4 * lane + 4].copy_from_slice(four);
+    }
+}
+
+/// Writes row `lane` of block `b` into bytes.
+pub(super) fn put_bytes(tile: &mut [u8], b: usize, lane: usize, codes: &[u8; 32]) {
+    let block = &mut tile[b * 512..][..512];
+    for (vector, four) in block.as_chunks_mut::<64>().0.iter_mut().zip(codes.as_chunks::<4>().0) {
+        vector[4 * lane..4 * lane + 4].copy_from_slice(four);
+    }
+}
+
+/// Writes the fifth bits of row `lane` of the block whose masks are at `at`; bit k of `high` is column k's.
+pub(super) fn put_fifth_bits(tile: &mut [u8], at: usize, lane: usize, high: u32) {
+    for (v, mask) in tile[at..at + 64].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let four = u64::from(high >> (4 * v) & 15) << (4 * lane);
+        *mask = (u64::from_le_bytes(*mask) | four).to_le_bytes();
+    }
+}
+
+/// Writes lane `lane` of 16 numbers of `N` bytes at `at`.
+pub(super) fn put_lane<const N: usize>(tile: &mut [u8], at: usize, lane: usize, number: &[u8; N]) {
+    tile[at + N * lane..][..N].copy_from_slice(number);
+}
+
+/// Columns j low and j + 16 high in byte j, from codes below 16.
+pub(super) fn to_nibbles(codes: &[u8; 32]) -> [u8; 16] {
+    std::array::from_fn(|j| codes[j] & 15 | codes[j + 16] << 4)
+}

@@ -1,0 +1,146 @@
+//! Instruction sets: which one runs, and tokens that prove that the machine has it.
+
+use std::fmt;
+
+/// Proof that the processor has AVX2, FMA and F16C; only detection makes one.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Avx2(());
+
+/// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI, and what [`Avx2`] proves; only detection makes one.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Avx512(());
+
+#[cfg(target_arch = "x86_64")]
+impl Avx2 {
+    /// The token, where the processor has the features.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c"))
+            .then_some(Self(()))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512 {
+    /// The token, where the processor has the features.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        (found && Avx2::detect().is_some()).then_some(Self(()))
+    }
+}
+
+/// An instruction set that this machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isa {
+    /// Portable code.
+    Generic,
+    /// 256-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// 512-bit vectors with 8-bit dot products.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+impl Isa {
+    /// What the machine has, from the plainest to the best.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let mut all = vec![Self::Generic];
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(Avx2::detect().map(Self::Avx2));
+            all.extend(Avx512::detect().map(Self::Avx512));
+        }
+        all
+    }
+
+    /// The best that the machine has and the environment variable `HONELM_ISA` (`generic`, `avx2`, `avx512`) allows;
+    /// the variable can only lower the choice.
+    #[must_use]
+    pub fn detect() -> Self {
+        let limit = std::env::var("HONELM_ISA").ok();
+        Self::best_of(&Self::available(), limit.as_deref())
+    }
+
+    fn best_of(available: &[Self], limit: Option<&str>) -> Self {
+        let rank = |name: &str| ["generic", "avx2", "avx512"].iter().position(|n| *n == name);
+        let limit = limit.and_then(|l| rank(&l.to_ascii_lowercase())).unwrap_or(usize::MAX);
+        available.iter().copied().rfind(|isa| rank(isa.name()).is_some_and(|r| r <= limit)).unwrap_or(Self::Generic)
+    }
+
+    /// `generic`, `avx2` or `avx512`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Compiles one portable function once for each instruction set and calls the right copy:
+/// `multiversion! { pub(crate) fn name(isa, a: A, b: B) -> R = body; }`, where `body` is an `#[inline(always)]` function, so that
+/// it is compiled again, and vectorised, inside each copy.
+macro_rules! multiversion {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path;) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments, reason = "as many as its body")]
+        $vis fn $name(isa: $crate::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn avx2($($arg: $ty),*) $(-> $ret)? {
+                $body($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+            fn avx512($($arg: $ty),*) $(-> $ret)? {
+                $body($($arg),*)
+            }
+            match isa {
+                $crate::isa::Isa::Generic => $body($($arg),*),
+                // SAFETY: the token proves that the processor has the features that the function enables.
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx2(_) => unsafe { avx2($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx512(_) => unsafe { avx512($($arg),*) },
+            }
+        }
+    };
+}
+pub(crate) use multiversion;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_can_only_lower_the_choice() {
+        let all = Isa::available();
+        let best = *all.last().expect("generic is always there");
+        assert_eq!(Isa::best_of(&all, None), best);
+        assert_eq!(Isa::best_of(&all, Some("generic")), Isa::Generic);
+        assert_eq!(Isa::best_of(&[Isa::Generic], Some("avx512")), Isa::Generic);
+        assert_eq!(Isa::best_of(&all, Some("nonsense")), best);
+        for isa in all.iter().copied() {
+            assert_eq!(Isa::best_of(&all, Some(isa.name())), isa);
+        }
+    }
+}

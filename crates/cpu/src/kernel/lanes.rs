@@ -1,0 +1,107 @@
+//! Sixteen float lanes on every instruction set.
+
+use half::{bf16, f16};
+
+use crate::TILE;
+use crate::math::fused;
+
+/// Sixteen float lanes. An implementor is a token that proves its instructions, so every method is safe; all are inlined
+/// into the function that enables the instructions. All implementors give the same bits.
+pub(crate) trait Lanes: Copy {
+    /// Sixteen floats.
+    type V: Copy;
+
+    /// Whether 24 sums fit into registers beside their operands.
+    const WIDE: bool;
+    /// Most rows of one [`super::product`].
+    const ROWS: usize;
+
+    fn splat(self, x: f32) -> Self::V;
+    fn load(self, x: &[f32; TILE]) -> Self::V;
+    fn load_f16(self, x: &[f16; TILE]) -> Self::V;
+    fn load_bf16(self, x: &[bf16; TILE]) -> Self::V;
+    fn store(self, v: Self::V, out: &mut [f32; TILE]);
+    /// a * b + c, rounded once.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Asks for the cache line at `p`, which need not be valid.
+    fn prefetch<T>(self, p: *const T);
+}
+
+/// A number type that weights and caches are kept in.
+pub(crate) trait Number: Copy + Send + Sync + 'static {
+    fn load<L: Lanes>(l: L, x: &[Self; TILE]) -> L::V;
+    fn to_f32(self) -> f32;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, x: &[f32; TILE]) -> L::V {
+        l.load(x)
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+impl Number for f16 {
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, x: &[f16; TILE]) -> L::V {
+        l.load_f16(x)
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl Number for bf16 {
+    #[inline(always)]
+    fn load<L: Lanes>(l: L, x: &[bf16; TILE]) -> L::V {
+        l.load_bf16(x)
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+/// Portable lanes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Generic;
+
+impl Lanes for Generic {
+    type V = [f32; TILE];
+    const WIDE: bool = false;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [f32; TILE] {
+        [x; TILE]
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; TILE]) -> [f32; TILE] {
+        *x
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[f16; TILE]) -> [f32; TILE] {
+        x.map(f16::to_f32)
+    }
+    #[inline(always)]
+    fn load_bf16(self, x: &[bf16; TILE]) -> [f32; TILE] {
+        x.map(|v| f32::from_bits(u32::from(v.to_bits()) << 16))
+    }
+    #[inline(always)]
+    fn store(self, v: [f32; TILE], out: &mut [f32; TILE]) {
+        *out = v;
+    }
+    #[inline(always)]
+    fn mul_add(self, a: [f32; TILE], b: [f32; TILE], mut c: [f32; TILE]) -> [f32; TILE] {
+        for i in 0..TILE {
+            c[i] = fused(a[i], b[i], c[i]);
+        }
+        c
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, _: *const T) {}
+}

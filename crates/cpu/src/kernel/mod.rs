@@ -1,0 +1,38 @@
+//! The float product that linear layers and attention share.
+
+mod lanes;
+mod product;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use lanes::{Generic, Lanes, Number};
+pub(crate) use product::{Rows, Scratch, Tiles, height, packed, strided};
+
+/// Runs `$body` with `$lanes` bound to the token of `$isa`, inside a function compiled for it: `$name` must be an
+/// `#[inline(always)]` function whose first parameter is the token.
+macro_rules! with_lanes {
+    ($isa:expr, $name:ident($($arg:ident: $ty:ty),* $(,)?)) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[allow(clippy::too_many_arguments, reason = "as many as its body")]
+        fn avx2(token: $crate::Avx2, $($arg: $ty),*) {
+            $name(token, $($arg),*)
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+        #[allow(clippy::too_many_arguments, reason = "as many as its body")]
+        fn avx512(token: $crate::Avx512, $($arg: $ty),*) {
+            $name(token, $($arg),*)
+        }
+        match $isa {
+            $crate::Isa::Generic => $name($crate::kernel::Generic, $($arg),*),
+            // SAFETY: the token proves that the processor has the features that the function enables.
+            #[cfg(target_arch = "x86_64")]
+            $crate::Isa::Avx2(token) => unsafe { avx2(token, $($arg),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            $crate::Isa::Avx512(token) => unsafe { avx512(token, $($arg),*) },
+        }
+    }};
+}
+pub(crate) use with_lanes;

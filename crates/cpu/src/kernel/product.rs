@@ -1,0 +1,203 @@
+//! `out[r, t*16 + lane] = sum over k of x[r, k] * w[t, k, lane]`, every sum by one lane, one term after the other with fused
+//! multiply-add: its bits depend on nothing but its own row and column.
+
+use super::{Lanes, Number};
+use crate::{OutputTile, TILE};
+
+/// Where a product's rows go.
+pub(crate) trait Rows {
+    /// The columns of `tiles` tiles from `tile` on in row `row`; fewer at the right edge.
+    fn row(&mut self, row: usize, tile: usize, tiles: usize) -> &mut [f32];
+}
+
+impl Rows for OutputTile<'_> {
+    #[inline(always)]
+    fn row(&mut self, row: usize, tile: usize, tiles: usize) -> &mut [f32] {
+        OutputTile::row(self, row, tile..tile + tiles)
+    }
+}
+
+/// A scratch matrix whose rows are `stride` long, a multiple of 16.
+pub(crate) struct Scratch<'a> {
+    pub(crate) data: &'a mut [f32],
+    pub(crate) stride: usize,
+}
+
+impl Rows for Scratch<'_> {
+    #[inline(always)]
+    fn row(&mut self, row: usize, tile: usize, tiles: usize) -> &mut [f32] {
+        let start = row * self.stride + tile * TILE;
+        &mut self.data[start..start + tiles * TILE]
+    }
+}
+
+/// Tiles of 16 columns: number `k` of tile `t` is `data[t * tile + k * step..][..16]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiles<'a, W> {
+    pub(crate) data: &'a [W],
+    /// Distance of neighbouring tiles.
+    pub(crate) tile: usize,
+    /// Distance of neighbouring k.
+    pub(crate) step: usize,
+}
+
+/// Rows of the next panel where `left` remain: panels of 12, 8, 6, 4, 2 and 1 rows, as far as `most` allows.
+pub(crate) const fn height(left: usize, most: usize) -> usize {
+    let limit = if left < most { left } else { most };
+    match limit {
+        12.. => 12,
+        8.. => 8,
+        6.. => 6,
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
+    }
+}
+
+/// One panel's product with `k` terms, `XK` and `XR` the distances in `x` of neighbouring k and rows. With `carry` the sums continue
+/// those in `out`.
+#[inline(always)]
+fn panel<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, const XR: usize>(
+    l: L,
+    x: &[f32],
+    w: Tiles<'_, W>,
+    k: usize,
+    out: &mut impl Rows,
+    (row, tile): (usize, usize),
+    carry: bool,
+) {
+    let mut sums = [[l.splat(0.0); T]; R];
+    if carry {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            load_row(l, out.row(row + r, tile, T), sums);
+        }
+    }
+    if k > 0 {
+        assert!(x.len() > (k - 1) * XK + (R - 1) * XR, "a panel of {R} rows and {k} columns");
+        assert!(w.data.len() >= (T - 1) * w.tile + (k - 1) * w.step + TILE, "{T} tiles of {k} rows");
+        let (xs, ws) = (x.as_ptr(), w.data.as_ptr());
+        for i in 0..k {
+            let mut weights = [l.splat(0.0); T];
+            for (t, weight) in weights.iter_mut().enumerate() {
+                // SAFETY: i < k and t < T, so the 16 numbers lie inside `w.data` by the assertion above.
+                *weight = W::load(l, unsafe { &*ws.add(t * w.tile + i * w.step).cast() });
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: i < k and r < R, so inside `x` by the assertion above.
+                let x = l.splat(unsafe { *xs.add(i * XK + r * XR) });
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum = l.mul_add(x, weight, *sum);
+                }
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        store_row(l, sums, out.row(row + r, tile, T));
+    }
+}
+
+#[inline(always)]
+fn load_row<L: Lanes, const T: usize>(l: L, row: &[f32], sums: &mut [L::V; T]) {
+    for (t, sum) in sums.iter_mut().enumerate() {
+        let part = &row[t * TILE..row.len().min((t + 1) * TILE)];
+        *sum = match part.first_chunk() {
+            Some(whole) => l.load(whole),
+            None => {
+                let mut padded = [0.0; TILE];
+                padded[..part.len()].copy_from_slice(part);
+                l.load(&padded)
+            }
+        };
+    }
+}
+
+#[inline(always)]
+fn store_row<L: Lanes, const T: usize>(l: L, sums: &[L::V; T], row: &mut [f32]) {
+    let cols = row.len();
+    for (t, sum) in sums.iter().enumerate() {
+        let part = &mut row[t * TILE..cols.min((t + 1) * TILE)];
+        if let Some(whole) = part.first_chunk_mut() {
+            l.store(*sum, whole);
+        } else {
+            let mut padded = [0.0; TILE];
+            l.store(*sum, &mut padded);
+            part.copy_from_slice(&padded[..part.len()]);
+        }
+    }
+}
+
+/// One panel over `tiles` tiles, as many at a time as registers hold.
+#[inline(always)]
+fn across<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, const XR: usize>(
+    l: L,
+    x: &[f32],
+    w: Tiles<'_, W>,
+    (k, tiles): (usize, usize),
+    out: &mut impl Rows,
+    (row, tile): (usize, usize),
+    carry: bool,
+) {
+    let mut t = 0;
+    while t + T <= tiles {
+        let w = Tiles { data: &w.data[t * w.tile..], ..w };
+        panel::<L, W, R, T, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
+        t += T;
+    }
+    if T > 1 {
+        while t < tiles {
+            let w = Tiles { data: &w.data[t * w.tile..], ..w };
+            panel::<L, W, R, 1, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
+            t += 1;
+        }
+    }
+}
+
+/// The product of a panel of `rows` rows packed as `[k][rows]` with `tiles` tiles; written to `out` from (`row`, `tile`) on.
+#[inline(always)]
+pub(crate) fn packed<L: Lanes, W: Number>(
+    l: L,
+    (x, rows): (&[f32], usize),
+    w: Tiles<'_, W>,
+    size: (usize, usize),
+    out: &mut impl Rows,
+    at: (usize, usize),
+    carry: bool,
+) {
+    match rows {
+        12 if L::ROWS >= 12 => across::<L, W, 12, 2, 12, 1>(l, x, w, size, out, at, carry),
+        8 if L::ROWS >= 8 => across::<L, W, 8, 2, 8, 1>(l, x, w, size, out, at, carry),
+        6 if L::WIDE => across::<L, W, 6, 4, 6, 1>(l, x, w, size, out, at, carry),
+        6 if L::ROWS >= 6 => across::<L, W, 6, 1, 6, 1>(l, x, w, size, out, at, carry),
+        4 if L::WIDE => across::<L, W, 4, 4, 4, 1>(l, x, w, size, out, at, carry),
+        4 => across::<L, W, 4, 1, 4, 1>(l, x, w, size, out, at, carry),
+        2 if L::WIDE => across::<L, W, 2, 4, 2, 1>(l, x, w, size, out, at, carry),
+        2 => across::<L, W, 2, 2, 2, 1>(l, x, w, size, out, at, carry),
+        1 => across::<L, W, 1, 4, 1, 1>(l, x, w, size, out, at, carry),
+        _ => unreachable!("a panel of {rows} rows"),
+    }
+}
+
+/// The same with the rows of `x` at distance `STRIDE` of each other.
+#[inline(always)]
+pub(crate) fn strided<L: Lanes, W: Number, const STRIDE: usize>(
+    l: L,
+    (x, rows): (&[f32], usize),
+    w: Tiles<'_, W>,
+    size: (usize, usize),
+    out: &mut impl Rows,
+    at: (usize, usize),
+    carry: bool,
+) {
+    match rows {
+        12 if L::ROWS >= 12 => across::<L, W, 12, 2, 1, STRIDE>(l, x, w, size, out, at, carry),
+        8 if L::ROWS >= 8 => across::<L, W, 8, 2, 1, STRIDE>(l, x, w, size, out, at, carry),
+        6 if L::WIDE => across::<L, W, 6, 4, 1, STRIDE>(l, x, w, size, out, at, carry),
+        6 if L::ROWS >= 6 => across::<L, W, 6, 1, 1, STRIDE>(l, x, w, size, out, at, carry),
+        4 if L::WIDE => across::<L, W, 4, 4, 1, STRIDE>(l, x, w, size, out, at, carry),
+        4 => across::<L, W, 4, 1, 1, STRIDE>(l, x, w, size, out, at, carry),
+        2 if L::WIDE => across::<L, W, 2, 4, 1, STRIDE>(l, x, w, size, out, at, carry),
+        2 => across::<L, W, 2, 2, 1, STRIDE>(l, x, w, size, out, at, carry),
+        1 => across::<L, W, 1, 4, 1, STRIDE>(l, x, w, size, out, at, carry),
+        _ => unreachable!("a panel of {rows} rows"),
+    }
+}

@@ -1,0 +1,19 @@
+//! The CPU back end: reference and vector kernels, thread pool.
+//!
+//! Kernels come in one copy per instruction set ([`Isa`]). They are safe functions; what is unsafe is the call into a copy
+//! that needs processor features (proved by a token that only detection makes) and a few helpers that check
+//! their slices before they use pointers.
+#![allow(unsafe_code, reason = "vector kernels and the thread pool; every block says why it is sound")]
+
+mod isa;
+mod output;
+mod pool;
+
+pub use isa::Isa;
+#[cfg(target_arch = "x86_64")]
+pub use isa::{Avx2, Avx512};
+pub use output::{Output, OutputTile};
+pub use pool::Pool;
+
+/// Output rows of a weight tile: the lanes of the widest vector of f32.
+pub const TILE: usize = 16;

@@ -1,0 +1,313 @@
+//! A thread pool for kernels: workers claim tasks one by one, spin for a while between calls, then park.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+/// Runs numbered tasks on a fixed number of threads, the caller's among them.
+///
+/// A call allocates nothing. It belongs to one thread (it is not `Sync`), so calls never nest or overlap.
+pub struct Pool {
+    #[cfg(not(target_arch = "wasm32"))]
+    workers: Option<native::Workers>,
+    threads: usize,
+    one_caller: PhantomData<Cell<()>>,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// A pool of `threads` threads, the caller's included; as many as the system offers where it is `None` or cannot
+    /// start more. Always 1 in the browser.
+    #[must_use]
+    pub fn new(threads: Option<usize>) -> Self {
+        #[cfg(target_arch = "wasm32")]
+        {
+            let _ = threads;
+            Self { threads: 1, one_caller: PhantomData }
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let wanted = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+            let workers = (wanted > 1).then(|| native::Workers::start(wanted - 1));
+            let threads = 1 + workers.as_ref().map_or(0, native::Workers::len);
+            Self { workers, threads, one_caller: PhantomData }
+        }
+    }
+
+    /// Number of threads, the caller's included.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Calls `f(task, thread)` once for every task in `0..tasks`; `thread < self.threads()`, and no two calls with the same
+    /// `thread` run at the same time.
+    ///
+    /// # Panics
+    /// When a task panics, after all others have ended.
+    pub fn run_on(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(workers) = &self.workers
+            && tasks > 1
+        {
+            workers.run(tasks, f);
+            return;
+        }
+        for task in 0..tasks {
+            f(task, 0);
+        }
+    }
+
+    /// Calls `f(task)` once for every task in `0..tasks`.
+    ///
+    /// # Panics
+    /// As [`Pool::run_on`].
+    pub fn run(&self, tasks: usize, f: impl Fn(usize) + Sync) {
+        self.run_on(tasks, &|task, _| f(task));
+    }
+
+    /// Calls `f(task, scratch)` once for every task in `0..tasks`, each thread with a scratch of its own.
+    ///
+    /// # Panics
+    /// When there are fewer scratches than threads, or as [`Pool::run_on`].
+    pub fn run_with<S: Send>(&self, scratch: &mut [S], tasks: usize, f: impl Fn(usize, &mut S) + Sync) {
+        assert!(scratch.len() >= self.threads, "{} scratches for {} threads", scratch.len(), self.threads);
+        let base = Shared(scratch.as_mut_ptr());
+        self.run_on(tasks, &|task, thread| {
+            let base = &base;
+            // SAFETY: `thread < threads <= scratch.len()`, and calls with the same `thread` do not overlap, so this is the only
+            // reference to that scratch; `scratch` stays borrowed until all tasks have ended.
+            let scratch = unsafe { &mut *base.0.add(thread) };
+            f(task, scratch);
+        });
+    }
+}
+
+struct Shared<T>(*mut T);
+// SAFETY: a pointer to `T: Send` values, each of which is reached from one thread at a time (see `run_with`).
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native {
+    use std::any::Any;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::ptr::null_mut;
+    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+    use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+    use std::thread::JoinHandle;
+    use std::time::{Duration, Instant};
+
+    /// How long a thread spins before it sleeps.
+    const SPIN: Duration = Duration::from_micros(50);
+
+    /// One call of `run`; lives on the caller's stack until all its tasks are done.
+    struct Job<'a> {
+        f: &'a (dyn Fn(usize, usize) + Sync),
+        tasks: usize,
+        done: AtomicUsize,
+        panic: Mutex<Option<Box<dyn Any + Send>>>,
+    }
+
+    struct State {
+        /// Number of the call (high half) and tasks not yet claimed (low half). A claim is a compare-exchange
+        /// on both, so a thread that comes late cannot claim from another call than it saw.
+        word: AtomicU64,
+        job: AtomicPtr<Job<'static>>,
+        sleepers: AtomicUsize,
+        stop: AtomicBool,
+        lock: Mutex<()>,
+        wake: Condvar,
+    }
+
+    pub(super) struct Workers {
+        state: Arc<State>,
+        handles: Vec<JoinHandle<()>>,
+    }
+
+    impl State {
+        fn guard(&self) -> MutexGuard<'_, ()> {
+            self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// Claims and runs tasks until none is left.
+        fn work(&self, thread: usize) {
+            let mut word = self.word.load(Ordering::Acquire);
+            while word & 0xffff_ffff != 0 {
+                match self.word.compare_exchange_weak(word, word - 1, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => {
+                        let job = self.job.load(Ordering::Acquire);
+                        // SAFETY: the claim succeeded, so the caller of this job waits until this task is counted as done
+                        // below; until then the job lives and `self.job` is not replaced.
+                        let job = unsafe { &*job };
+                        let task = job.tasks - (word & 0xffff_ffff) as usize;
+                        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| (job.f)(task, thread))) {
+                            *job.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+                        }
+                        // The last touch of the job.
+                        job.done.fetch_add(1, Ordering::Release);
+                        word = self.word.load(Ordering::Acquire);
+                    }
+                    Err(now) => word = now,
+                }
+            }
+        }
+
+        fn idle(&self) -> bool {
+            self.word.load(Ordering::Acquire) & 0xffff_ffff == 0 && !self.stop.load(Ordering::Acquire)
+        }
+
+        fn worker(&self, thread: usize) {
+            while !self.stop.load(Ordering::Acquire) {
+                self.work(thread);
+                if spin_while(|| self.idle()) {
+                    continue;
+                }
+                let mut guard = self.guard();
+                self.sleepers.fetch_add(1, Ordering::SeqCst);
+                // With the fence in `run`: either we see the new tasks, or the caller sees a sleeper and takes the lock.
+                fence(Ordering::SeqCst);
+                while self.idle() {
+                    guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+                }
+                self.sleepers.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+
+        fn wake_sleepers(&self) {
+            fence(Ordering::SeqCst);
+            if self.sleepers.load(Ordering::SeqCst) > 0 {
+                drop(self.guard());
+                self.wake.notify_all();
+            }
+        }
+    }
+
+    /// Spins while `busy`, at most for [`SPIN`]; whether it ended in time.
+    fn spin_while(busy: impl Fn() -> bool) -> bool {
+        let start = Instant::now();
+        loop {
+            for _ in 0..64 {
+                if !busy() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if start.elapsed() > SPIN {
+                return false;
+            }
+        }
+    }
+
+    impl Workers {
+        /// Starts `count` threads, or as many as the system gives.
+        pub(super) fn start(count: usize) -> Self {
+            let state = Arc::new(State {
+                word: AtomicU64::new(0),
+                job: AtomicPtr::new(null_mut()),
+                sleepers: AtomicUsize::new(0),
+                stop: AtomicBool::new(false),
+                lock: Mutex::new(()),
+                wake: Condvar::new(),
+            });
+            let spawn = |thread: usize| {
+                let state = Arc::clone(&state);
+                std::thread::Builder::new().name(format!("honelm-{thread}")).spawn(move || state.worker(thread)).ok()
+            };
+            let handles = (1..=count).map_while(spawn).collect();
+            Self { state, handles }
+        }
+
+        pub(super) fn len(&self) -> usize {
+            self.handles.len()
+        }
+
+        pub(super) fn run(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
+            let claims = u32::try_from(tasks).expect("fewer than 2^32 tasks");
+            let job = Job { f, tasks, done: AtomicUsize::new(0), panic: Mutex::new(None) };
+            self.state.job.store((&raw const job).cast_mut().cast(), Ordering::Release);
+            let call = (self.state.word.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+            self.state.word.store(call << 32 | u64::from(claims), Ordering::Release);
+            self.state.wake_sleepers();
+            self.state.work(0);
+            let unfinished = || job.done.load(Ordering::Acquire) < tasks;
+            while !spin_while(unfinished) {
+                std::thread::yield_now();
+            }
+            let cause = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(cause) = cause {
+                resume_unwind(cause);
+            }
+        }
+    }
+
+    impl Drop for Workers {
+        fn drop(&mut self) {
+            self.state.stop.store(true, Ordering::Release);
+            drop(self.state.guard());
+            self.state.wake.notify_all();
+            for handle in self.handles.drain(..) {
+                // A worker catches its tasks' panics, so it has none of its own to report.
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn runs_every_task_once_on_any_number_of_threads() {
+        for threads in 1..=4 {
+            let pool = Pool::new(Some(threads));
+            for round in 0..300 {
+                let counts: Vec<AtomicUsize> = (0..round % 37).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(counts.len(), |task| {
+                    counts[task].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn wakes_workers_that_went_to_sleep() {
+        let pool = Pool::new(Some(3));
+        for _ in 0..5 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            let sum = AtomicUsize::new(0);
+            pool.run(100, |task| {
+                sum.fetch_add(task, Ordering::Relaxed);
+            });
+            assert_eq!(sum.into_inner(), 4950);
+        }
+    }
+
+    #[test]
+    fn each_thread_has_its_own_scratch() {
+        let pool = Pool::new(Some(3));
+        let mut scratch = vec![0usize; 3];
+        pool.run_with(&mut scratch, 1000, |_, count| *count += 1);
+        assert_eq!(scratch.iter().sum::<usize>(), 1000);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_leaves_the_pool_usable() {
+        let pool = Pool::new(Some(2));
+        let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.run(10, |task| assert!(task != 7, "task seven"));
+        }));
+        assert!(failed.is_err());
+        let sum = AtomicUsize::new(0);
+        pool.run(10, |task| {
+            sum.fetch_add(task, Ordering::Relaxed);
+        });
+        assert_eq!(sum.into_inner(), 45);
+    }
+}

@@ -1,0 +1,1 @@
+//! Sampling and generation over one erased model boundary.

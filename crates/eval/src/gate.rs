@@ -1,0 +1,187 @@
+use serde::Serialize;
+
+use crate::{Comparison, Perplexity, bootstrap, perplexity};
+
+/// Fewer chunks than this give no bounds and no verdict.
+pub const MIN_CHUNKS: usize = 30;
+
+/// The quality of a candidate, as tables and reports show it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Figures {
+    /// Chunks scored.
+    pub chunks: usize,
+    /// Tokens scored.
+    pub tokens: usize,
+    /// Perplexity of the candidate.
+    pub perplexity: f64,
+    /// Its standard error.
+    pub perplexity_stderr: f64,
+    /// Perplexity of the original on the same chunks.
+    pub base_perplexity: f64,
+    /// Candidate minus original.
+    pub perplexity_difference: f64,
+    /// One-sided 95% lower bound of the difference; `None` below [`MIN_CHUNKS`].
+    pub perplexity_difference_lower95: Option<f64>,
+    /// One-sided 95% upper bound of the difference; `None` below [`MIN_CHUNKS`].
+    pub perplexity_difference_upper95: Option<f64>,
+    /// Mean KL(original || candidate) in nats.
+    pub kl_divergence: f64,
+    /// Its standard error over chunks; `None` below [`MIN_CHUNKS`].
+    pub kl_divergence_stderr: Option<f64>,
+    /// Share of positions with the same most likely token, in percent.
+    pub same_top_percent: f64,
+}
+
+/// The gate's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The upper bound of the difference is within the budget.
+    Accepted,
+    /// It is not.
+    Rejected,
+    /// Fewer than [`MIN_CHUNKS`] chunks.
+    NotEnoughText,
+}
+
+/// Sums of a chunk.
+struct Chunk {
+    tokens: f64,
+    nll: f64,
+    base: f64,
+    kl: f64,
+}
+
+fn chunks(c: &Comparison) -> Vec<Chunk> {
+    let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>();
+    c.scores
+        .nll
+        .iter()
+        .zip(&c.base.nll)
+        .zip(&c.kl)
+        .map(|((nll, base), kl)| Chunk { tokens: nll.len() as f64, nll: sum(nll), base: sum(base), kl: sum(kl) })
+        .collect()
+}
+
+/// Perplexity difference of a resample.
+fn difference(chunks: &[Chunk], counts: &[u32]) -> f64 {
+    let (mut tokens, mut nll, mut base) = (0.0, 0.0, 0.0);
+    for (chunk, &count) in chunks.iter().zip(counts) {
+        let count = f64::from(count);
+        tokens += count * chunk.tokens;
+        nll += count * chunk.nll;
+        base += count * chunk.base;
+    }
+    (nll / tokens).exp() - (base / tokens).exp()
+}
+
+/// All figures of a comparison.
+#[must_use]
+pub fn figures(c: &Comparison) -> Figures {
+    let chunks = chunks(c);
+    let n = chunks.len();
+    let bounds = (n >= MIN_CHUNKS).then(|| bootstrap(n, |counts| difference(&chunks, counts)));
+    let tokens: f64 = chunks.iter().map(|c| c.tokens).sum();
+    let kl = chunks.iter().map(|c| c.kl).sum::<f64>() / tokens;
+    let kl_bounds = (n >= MIN_CHUNKS).then(|| {
+        bootstrap(n, |counts| {
+            let (mut t, mut k) = (0.0, 0.0);
+            for (chunk, &count) in chunks.iter().zip(counts) {
+                t += f64::from(count) * chunk.tokens;
+                k += f64::from(count) * chunk.kl;
+            }
+            k / t
+        })
+    });
+    let Perplexity { value, stderr, tokens: scored } = perplexity(&c.scores);
+    let base = perplexity(&c.base).value;
+    Figures {
+        chunks: n,
+        tokens: scored,
+        perplexity: value,
+        perplexity_stderr: stderr,
+        base_perplexity: base,
+        perplexity_difference: value - base,
+        perplexity_difference_lower95: bounds.map(|b| b.lower95),
+        perplexity_difference_upper95: bounds.map(|b| b.upper95),
+        kl_divergence: kl,
+        kl_divergence_stderr: kl_bounds.map(|b| b.stderr),
+        same_top_percent: 100.0 * c.same_top as f64 / scored as f64,
+    }
+}
+
+/// Applies a budget (largest perplexity difference) to a finished comparison.
+#[must_use]
+pub fn judge(figures: &Figures, budget: f64) -> Verdict {
+    match figures.perplexity_difference_upper95 {
+        None => Verdict::NotEnoughText,
+        Some(upper) if upper <= budget => Verdict::Accepted,
+        Some(_) => Verdict::Rejected,
+    }
+}
+
+/// Whether the chunks so far already prove that the budget is broken: enough of them, and even the lower
+/// bound above it.
+#[must_use]
+pub fn hopeless(so_far: &Comparison, budget: f64) -> bool {
+    let n = so_far.scores.nll.len();
+    if n < MIN_CHUNKS || !n.is_multiple_of(10) {
+        return false;
+    }
+    let chunks = chunks(so_far);
+    bootstrap(n, |counts| difference(&chunks, counts)).lower95 > budget
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Scores;
+    use honelm_backend::uniform;
+
+    fn comparison(n: usize, shift: f32) -> Comparison {
+        let noise = |w: usize, i: usize, s: u64| uniform(s, w as u64, i as u64, 0);
+        let base = |w: usize| (0..50).map(|i| 3.0 + noise(w, i, 1)).collect::<Vec<f32>>();
+        let nll =
+            |w: usize| base(w).iter().enumerate().map(|(i, b)| b + shift + 0.01 * noise(w, i, 2)).collect::<Vec<f32>>();
+        Comparison {
+            scores: Scores { nll: (0..n).map(nll).collect() },
+            base: Scores { nll: (0..n).map(base).collect() },
+            kl: vec![vec![0.25; 50]; n],
+            same_top: n * 40,
+        }
+    }
+
+    #[test]
+    fn figures_are_means_over_the_same_positions() {
+        let f = figures(&comparison(40, 0.0));
+        assert_eq!((f.chunks, f.tokens), (40, 2000));
+        assert!((f.kl_divergence - 0.25).abs() < 1e-9);
+        assert!((f.same_top_percent - 80.0).abs() < 1e-9);
+        assert!((f.perplexity - f.base_perplexity - f.perplexity_difference).abs() < 1e-12);
+        let (lower, upper) =
+            (f.perplexity_difference_lower95.expect("bounds"), f.perplexity_difference_upper95.expect("bounds"));
+        assert!(lower < f.perplexity_difference && f.perplexity_difference < upper);
+    }
+
+    #[test]
+    fn the_upper_bound_decides_not_the_mean() {
+        let f = figures(&comparison(40, 0.001));
+        let (mean, upper) = (f.perplexity_difference, f.perplexity_difference_upper95.expect("bounds"));
+        assert_eq!(judge(&f, upper), Verdict::Accepted);
+        assert_eq!(judge(&f, (mean + upper) / 2.0), Verdict::Rejected);
+    }
+
+    #[test]
+    fn few_chunks_give_no_bounds_and_no_verdict() {
+        let f = figures(&comparison(29, 0.0));
+        assert_eq!(f.perplexity_difference_upper95, None);
+        assert_eq!(judge(&f, 1e9), Verdict::NotEnoughText);
+        assert!(!hopeless(&comparison(29, 1.0), 0.1));
+    }
+
+    #[test]
+    fn a_broken_budget_is_seen_early_and_a_held_one_is_not() {
+        assert!(hopeless(&comparison(30, 0.1), 0.5));
+        assert!(!hopeless(&comparison(30, 0.0), 0.5));
+    }
+}

@@ -1,0 +1,95 @@
+//! Arithmetic on one row of logits.
+
+/// log(sum(exp(row))), by the shifted sum in f64.
+fn log_sum_exp(row: &[f32]) -> f64 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.chunks(64).map(|c| f64::from(c.iter().map(|&x| (x - max).exp()).sum::<f32>())).sum();
+    f64::from(max) + sum.ln()
+}
+
+/// Index of the largest value, the lowest one among equals.
+fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, &x) in row.iter().enumerate() {
+        if x > row[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// Negative log-likelihood of `target` in nats.
+pub(crate) fn nll(row: &[f32], target: u32) -> f64 {
+    log_sum_exp(row) - f64::from(row[target as usize])
+}
+
+/// What one position says of two models.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Pair {
+    /// Negative log-likelihood under the candidate, in nats.
+    pub nll: f64,
+    /// KL(base || candidate) in nats.
+    pub kl: f64,
+    /// Whether both find the same token most likely.
+    pub same_top: bool,
+}
+
+/// Compares the logits of the original with those of a candidate.
+///
+/// KL = sum p (a - b) - lse(a) + lse(b) with p = softmax(a).
+pub(crate) fn pair(base: &[f32], candidate: &[f32], target: u32) -> Pair {
+    let max = base.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let (mut sum, mut weighted) = (0f64, 0f64);
+    for (a, b) in base.chunks(64).zip(candidate.chunks(64)) {
+        let (mut s, mut w) = (0f32, 0f32);
+        for (&a, &b) in a.iter().zip(b) {
+            let p = (a - max).exp();
+            s += p;
+            w += p * (a - b);
+        }
+        sum += f64::from(s);
+        weighted += f64::from(w);
+    }
+    let lse_base = f64::from(max) + sum.ln();
+    let lse = log_sum_exp(candidate);
+    Pair {
+        nll: lse - f64::from(candidate[target as usize]),
+        kl: (weighted / sum - lse_base + lse).max(0.0),
+        same_top: argmax(base) == argmax(candidate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_hand_computed_values() {
+        let a = [0.0f32, 1.0, 2.0];
+        let b = [0.5f32, 0.0, 2.5];
+        let soft = |x: &[f32]| {
+            let e: Vec<f64> = x.iter().map(|&v| f64::from(v).exp()).collect();
+            let s: f64 = e.iter().sum();
+            e.into_iter().map(|v| v / s).collect::<Vec<_>>()
+        };
+        let (p, q) = (soft(&a), soft(&b));
+        let kl: f64 = p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum();
+        let got = pair(&a, &b, 1);
+        assert!((got.kl - kl).abs() < 1e-6, "{} {kl}", got.kl);
+        assert!((got.nll + q[1].ln()).abs() < 1e-6);
+        assert!((nll(&a, 0) + p[0].ln()).abs() < 1e-6);
+        assert!(got.same_top);
+        assert!(!pair(&[1.0, 0.0], &[0.0, 1.0], 0).same_top);
+    }
+
+    #[test]
+    fn identical_rows_diverge_by_nothing() {
+        let row: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin() * 9.0).collect();
+        assert!(pair(&row, &row, 3).kl < 1e-9);
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow() {
+        assert!(nll(&[1e30, 0.0], 0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,302 @@
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::cursor::Cursor;
+use super::metadata::{FromValue, Metadata};
+use super::types::{GgmlType, ggml_type};
+use super::{MAX_DIMENSIONS, alignment};
+use crate::{ElementType, FormatError, RawTensor, TensorInfo, TensorSource};
+
+/// Smallest possible entries: an empty key, its type and one byte; an empty name, rank 0, type, offset.
+const SMALLEST_PAIR: u64 = 8 + 4 + 1;
+const SMALLEST_TENSOR: u64 = 8 + 4 + 4 + 8;
+
+/// A parsed GGUF file.
+#[derive(Debug, Clone)]
+pub struct Gguf {
+    /// Keys and values in the order of the file.
+    pub metadata: Metadata,
+    file: String,
+    version: u32,
+    tensors: Vec<Entry>,
+    index: HashMap<String, usize>,
+    bytes: Bytes,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    info: TensorInfo,
+    /// Bytes in the file.
+    range: Range<usize>,
+}
+
+/// A tensor's entry as the file has it.
+struct Declared {
+    name: String,
+    dimensions: Vec<u64>,
+    kind: GgmlType,
+    offset: u64,
+}
+
+impl Gguf {
+    /// Opens and maps a file.
+    ///
+    /// # Errors
+    /// As [`Gguf::parse`], and I/O errors.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, FormatError> {
+        let bytes = crate::map_file(&path)?;
+        Self::parse(bytes, path.as_ref().display().to_string())
+    }
+
+    /// Parses a file; `file` names it in messages.
+    ///
+    /// # Errors
+    /// A variant of [`FormatError`] for each way in which the file breaks the format, for versions
+    /// but 2 and 3, big-endian files and parts of split models.
+    pub fn parse(bytes: Bytes, file: impl Into<String>) -> Result<Self, FormatError> {
+        let file = file.into();
+        if !bytes.starts_with(b"GGUF") {
+            // Two or three bytes of the magic are a truncated file, not another format.
+            if !bytes.is_empty() && b"GGUF".starts_with(&bytes) {
+                let (what, available) = ("the magic".to_owned(), bytes.len() as u64);
+                return Err(FormatError::Truncated { file, what, offset: 0, needed: 4, available });
+            }
+            return Err(crate::sniff::refusal(&file, &bytes, "GGUF"));
+        }
+        let mut cursor = Cursor::new(&file, &bytes);
+        cursor.u32("the magic")?;
+        let version = cursor.u32("the version")?;
+        match version {
+            2 | 3 => {}
+            _ if matches!(version.swap_bytes(), 1..=3) => return Err(FormatError::BigEndian { file }),
+            found => return Err(FormatError::UnsupportedVersion { file, found }),
+        }
+        // Both counts together must fit, since neither list has been read yet.
+        let tensor_count = cursor.count(SMALLEST_TENSOR, "the number of tensors")?;
+        let pair_count = cursor.count(SMALLEST_PAIR, "the number of metadata keys")?;
+        let metadata = read_metadata(&mut cursor, pair_count)?;
+        if let Some(parts @ 2..) = metadata.get::<u64>(&file, "split.count")? {
+            return Err(FormatError::SplitGguf { file, parts });
+        }
+        let alignment = alignment(&file, &metadata)?;
+        let declared =
+            (0..tensor_count).map(|i| read_tensor(&mut cursor, i)).collect::<Result<Vec<_>, FormatError>>()?;
+        let start = cursor.offset().next_multiple_of(alignment);
+        let tensors = place(&file, declared, start, bytes.len() as u64, alignment)?;
+        let mut index = HashMap::with_capacity(tensors.len());
+        for (i, entry) in tensors.iter().enumerate() {
+            if index.insert(entry.info.name.clone(), i).is_some() {
+                return Err(FormatError::DuplicateTensor { file, tensor: entry.info.name.clone() });
+            }
+        }
+        Ok(Self { metadata, file, version, tensors, index, bytes })
+    }
+
+    /// The format's version, 2 or 3.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The name that messages give the file.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// All tensors in the order of the file.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.tensors.iter().map(|entry| &entry.info)
+    }
+
+    /// The value of `key` as a `T`; `None` where there is no such key.
+    ///
+    /// # Errors
+    /// [`FormatError::WrongValueType`], [`FormatError::ValueOutOfRange`].
+    pub fn get_as<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<Option<T>, FormatError> {
+        self.metadata.get(&self.file, key)
+    }
+
+    /// The value of a key that has to be there.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingKey`], and as [`Gguf::get_as`].
+    pub fn require<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T, FormatError> {
+        self.get_as(key)?.ok_or_else(|| FormatError::MissingKey {
+            file: self.file.clone(),
+            key: key.to_owned(),
+            expected: T::EXPECTED,
+        })
+    }
+}
+
+macro_rules! getters {
+    ($($(#[$doc:meta])* $name:ident -> $t:ty;)+) => {
+        /// Typed metadata, `None` where the key is missing. Each fails with
+        /// [`FormatError::WrongValueType`] or [`FormatError::ValueOutOfRange`], naming file, key, what
+        /// was found and what was expected.
+        #[allow(clippy::missing_errors_doc, reason = "said once for all of them")]
+        impl Gguf {$(
+            $(#[$doc])*
+            pub fn $name(&self, key: &str) -> Result<Option<$t>, FormatError> {
+                self.get_as(key)
+            }
+        )+}
+    };
+}
+getters! {
+    /// Any integer that fits.
+    get_u32 -> u32;
+    /// Any integer that fits.
+    get_i32 -> i32;
+    /// Any integer that fits.
+    get_u64 -> u64;
+    /// A float of either width.
+    get_f32 -> f32;
+    /// A boolean.
+    get_bool -> bool;
+    /// A string.
+    get_str -> &str;
+    /// An array of strings.
+    get_array_str -> &[String];
+    /// An array of f32.
+    get_array_f32 -> &[f32];
+    /// An array of booleans.
+    get_array_bool -> &[bool];
+    /// An array of any integers that fit.
+    get_array_u32 -> Vec<u32>;
+    /// An array of any integers that fit.
+    get_array_i32 -> Vec<i32>;
+}
+
+impl TensorSource for Gguf {
+    fn names(&self) -> Vec<&str> {
+        self.tensors.iter().map(|entry| entry.info.name.as_str()).collect()
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.index.get(name).and_then(|&i| self.tensors.get(i)).map(|entry| &entry.info)
+    }
+
+    fn find(&self, name: &str) -> Result<Option<RawTensor>, FormatError> {
+        let Some(entry) = self.index.get(name).and_then(|&i| self.tensors.get(i)) else { return Ok(None) };
+        let TensorInfo { name, element, shape, .. } = entry.info.clone();
+        if let ElementType::Other(found) = element {
+            let (file, found) = (self.file.clone(), found.into_owned());
+            return Err(FormatError::UnsupportedEncoding { file, tensor: name, found });
+        }
+        Ok(Some(RawTensor { name, element, shape, bytes: self.bytes.slice(entry.range.clone()) }))
+    }
+
+    fn file_of(&self, _name: &str) -> &str {
+        &self.file
+    }
+}
+
+fn read_metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<Metadata, FormatError> {
+    let mut metadata = Metadata::default();
+    for i in 0..count {
+        let key = cursor.string(format_args!("metadata key {i}"))?;
+        let value = cursor.value(&key)?;
+        if metadata.value(&key).is_some() {
+            return Err(FormatError::DuplicateKey { file: cursor.file.to_owned(), key });
+        }
+        metadata.insert(key, value);
+    }
+    Ok(metadata)
+}
+
+fn read_tensor(cursor: &mut Cursor<'_>, i: usize) -> Result<Declared, FormatError> {
+    let name = cursor.string(format_args!("the name of tensor {i}"))?;
+    let shown = crate::error::shown(&name);
+    let rank = cursor.u32(format_args!("the rank of tensor {shown}"))?;
+    if rank as usize > MAX_DIMENSIONS {
+        let (found, limit) = (rank.into(), MAX_DIMENSIONS as u64);
+        return Err(FormatError::TooManyDimensions { file: cursor.file.to_owned(), tensor: name, found, limit });
+    }
+    let dimensions =
+        (0..rank).map(|_| cursor.u64(format_args!("the shape of tensor {shown}"))).collect::<Result<_, _>>()?;
+    let kind = ggml_type(cursor.u32(format_args!("the type of tensor {shown}"))?);
+    let offset = cursor.u64(format_args!("the offset of tensor {shown}"))?;
+    Ok(Declared { name, dimensions, kind, offset })
+}
+
+/// Checks every tensor's extent against the data section, which runs from `start` to `end` of the file.
+fn place(
+    file: &str,
+    declared: Vec<Declared>,
+    start: u64,
+    end: u64,
+    alignment: u64,
+) -> Result<Vec<Entry>, FormatError> {
+    let available = end.saturating_sub(start);
+    let mut sizes = Vec::with_capacity(declared.len());
+    for tensor in &declared {
+        let size = size_of(file, tensor)?;
+        if !tensor.offset.is_multiple_of(alignment) {
+            let (tensor, offset) = (tensor.name.clone(), tensor.offset);
+            return Err(FormatError::MisalignedTensor { file: file.to_owned(), tensor, offset, alignment });
+        }
+        let fits = tensor.offset.checked_add(size.unwrap_or(0)).is_some_and(|end| end <= available);
+        if !fits {
+            return Err(FormatError::TensorOutOfBounds {
+                file: file.to_owned(),
+                tensor: tensor.name.clone(),
+                offset: tensor.offset,
+                size: size.unwrap_or(0),
+                available,
+            });
+        }
+        sizes.push(size);
+    }
+    // A type of unknown size reaches up to the next tensor, or to the end.
+    let mut order: Vec<usize> = (0..declared.len()).filter(|&i| sizes[i] != Some(0)).collect();
+    order.sort_by_key(|&i| declared[i].offset);
+    for (k, &i) in order.iter().enumerate() {
+        let (offset, next) = (declared[i].offset, order.get(k + 1));
+        let limit = next.map_or(available, |&n| declared[n].offset);
+        let size = *sizes[i].get_or_insert(limit - offset);
+        if let Some(&n) = next
+            && (offset + size > limit || offset == limit)
+        {
+            let (first, second) = (declared[i].name.clone(), declared[n].name.clone());
+            return Err(FormatError::OverlappingTensors { file: file.to_owned(), first, second });
+        }
+    }
+    let entry = |(tensor, size): (Declared, Option<u64>)| {
+        let size = size.unwrap_or(0);
+        // Within the file, so the sums fit the address space; a tensor without data may be nowhere.
+        let begin = if size == 0 { 0 } else { (start + tensor.offset) as usize };
+        let shape = tensor.dimensions.iter().rev().map(|&d| usize::try_from(d));
+        let shape = shape.collect::<Result<Vec<_>, _>>().map_err(|_| overflow(file, &tensor))?;
+        let info = TensorInfo { name: tensor.name, element: tensor.kind.element, shape, size };
+        Ok(Entry { info, range: begin..begin + size as usize })
+    };
+    declared.into_iter().zip(sizes).map(entry).collect()
+}
+
+/// Bytes of the tensor's data; `None` where its type is unknown.
+fn size_of(file: &str, tensor: &Declared) -> Result<Option<u64>, FormatError> {
+    let Some((block_len, block_bytes)) = tensor.kind.block else { return Ok(None) };
+    let row = tensor.dimensions.first().copied().unwrap_or(1);
+    if !row.is_multiple_of(block_len) {
+        return Err(FormatError::PartialBlock {
+            file: file.to_owned(),
+            tensor: tensor.name.clone(),
+            row,
+            encoding: tensor.kind.element.to_string(),
+            block: block_len,
+        });
+    }
+    let rows = tensor.dimensions.iter().skip(1);
+    let size = rows.fold((row / block_len).checked_mul(block_bytes), |size, &dim| size?.checked_mul(dim));
+    size.map(Some).ok_or_else(|| overflow(file, tensor))
+}
+
+fn overflow(file: &str, tensor: &Declared) -> FormatError {
+    let shape = tensor.dimensions.iter().rev().copied().collect();
+    FormatError::SizeOverflow { file: file.to_owned(), tensor: tensor.name.clone(), shape }
+}

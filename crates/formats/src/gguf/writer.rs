@@ -1,0 +1,216 @@
+use std::collections::HashSet;
+use std::io::Write;
+
+use honelm_blocks::Encoding;
+
+use super::metadata::Metadata;
+use super::value::{Array, Value, with_values};
+use super::{MAX_DIMENSIONS, alignment};
+use crate::{ElementType, FormatError, TensorInfo, TensorSink};
+
+/// ggml keeps names in 64 bytes, the last of them 0.
+const MAX_NAME: usize = 63;
+/// The format's own limit on keys.
+const MAX_KEY: usize = 65535;
+/// Names the file in messages before [`Writer::write_to`] gets to know it.
+const UNNAMED: &str = "the new GGUF file";
+
+/// Writes a GGUF version 3 file: metadata and tensors are declared first, then each tensor's data are
+/// asked for in turn, so that no two need be in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Writer {
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+    encodings: Vec<Encoding>,
+    names: HashSet<String>,
+}
+
+impl Writer {
+    /// An empty file.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a metadata key; `general.alignment` sets the alignment of tensor data.
+    ///
+    /// # Errors
+    /// [`FormatError::DuplicateKey`], [`FormatError::NameTooLong`].
+    pub fn metadata(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Result<&mut Self, FormatError> {
+        let key = key.into();
+        if key.len() > MAX_KEY {
+            return Err(FormatError::NameTooLong { file: UNNAMED.to_owned(), name: key, limit: MAX_KEY });
+        }
+        if !self.metadata.insert(key.clone(), value.into()) {
+            return Err(FormatError::DuplicateKey { file: UNNAMED.to_owned(), key });
+        }
+        Ok(self)
+    }
+
+    /// Declares the next tensor; `shape` is outermost first.
+    ///
+    /// # Errors
+    /// [`FormatError::DuplicateTensor`], [`FormatError::NameTooLong`],
+    /// [`FormatError::TooManyDimensions`], [`FormatError::PartialBlock`],
+    /// [`FormatError::SizeOverflow`].
+    pub fn tensor(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        encoding: Encoding,
+    ) -> Result<&mut Self, FormatError> {
+        let (name, file) = (name.into(), UNNAMED.to_owned());
+        if name.len() > MAX_NAME {
+            return Err(FormatError::NameTooLong { file, name, limit: MAX_NAME });
+        }
+        if shape.len() > MAX_DIMENSIONS {
+            let (found, limit) = (shape.len() as u64, MAX_DIMENSIONS as u64);
+            return Err(FormatError::TooManyDimensions { file, tensor: name, found, limit });
+        }
+        let row = shape.last().copied().unwrap_or(1);
+        if !row.is_multiple_of(encoding.block_len()) {
+            let (row, block) = (row as u64, encoding.block_len() as u64);
+            return Err(FormatError::PartialBlock { file, tensor: name, row, encoding: encoding.to_string(), block });
+        }
+        let element = ElementType::Weights(encoding);
+        let Some(size) = element.size_of(shape) else {
+            let shape = shape.iter().map(|&d| d as u64).collect();
+            return Err(FormatError::SizeOverflow { file, tensor: name, shape });
+        };
+        if !self.names.insert(name.clone()) {
+            return Err(FormatError::DuplicateTensor { file, tensor: name });
+        }
+        self.tensors.push(TensorInfo { name, element, shape: shape.to_vec(), size });
+        self.encodings.push(encoding);
+        Ok(self)
+    }
+
+    /// The declared tensors, in the order in which their data are asked for.
+    #[must_use]
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// Bytes of the whole file.
+    ///
+    /// # Errors
+    /// As for [`Writer::write_to`].
+    pub fn file_size(&self) -> Result<u64, FormatError> {
+        let alignment = alignment(UNNAMED, &self.metadata)?;
+        let header = self.header(UNNAMED, alignment)?.len() as u64;
+        Ok(header + self.tensors.iter().map(|tensor| tensor.size.next_multiple_of(alignment)).sum::<u64>())
+    }
+
+    /// Writes the file to `out`, which messages call `file`. `data` is called once for each tensor,
+    /// in the declared order, and must write exactly the declared bytes.
+    ///
+    /// # Errors
+    /// What `data` returns, [`FormatError::SizeMismatch`] where it writes too little or too much,
+    /// [`FormatError::InvalidAlignment`], I/O errors.
+    pub fn write_to<W: Write, E: From<FormatError>>(
+        &self,
+        out: &mut W,
+        file: &str,
+        mut data: impl FnMut(&TensorInfo, &mut TensorSink<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = |source| FormatError::io("write", file, source);
+        let alignment = alignment(file, &self.metadata)?;
+        out.write_all(&self.header(file, alignment)?).map_err(failed)?;
+        for tensor in &self.tensors {
+            let mut sink = TensorSink::new(out, file, tensor);
+            data(tensor, &mut sink)?;
+            sink.finish()?;
+            let padding = tensor.size.next_multiple_of(alignment) - tensor.size;
+            std::io::copy(&mut std::io::Read::take(std::io::repeat(0), padding), out).map_err(failed)?;
+        }
+        out.flush().map_err(failed)?;
+        Ok(())
+    }
+
+    /// Everything before the data section, padded.
+    fn header(&self, file: &str, alignment: u64) -> Result<Vec<u8>, FormatError> {
+        let mut out = b"GGUF".to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend((self.tensors.len() as u64).to_le_bytes());
+        out.extend((self.metadata.len() as u64).to_le_bytes());
+        for (key, value) in self.metadata.iter() {
+            put_string(&mut out, key);
+            out.extend(value.id().to_le_bytes());
+            put_value(&mut out, value);
+        }
+        let mut offset = 0u64;
+        for (tensor, encoding) in self.tensors.iter().zip(&self.encodings) {
+            put_string(&mut out, &tensor.name);
+            out.extend((tensor.shape.len() as u32).to_le_bytes());
+            for &dim in tensor.shape.iter().rev() {
+                out.extend((dim as u64).to_le_bytes());
+            }
+            out.extend(encoding.ggml_id().to_le_bytes());
+            out.extend(offset.to_le_bytes());
+            let next = tensor.size.checked_next_multiple_of(alignment).and_then(|size| offset.checked_add(size));
+            offset = next.ok_or_else(|| FormatError::SizeOverflow {
+                file: file.to_owned(),
+                tensor: tensor.name.clone(),
+                shape: tensor.shape.iter().map(|&d| d as u64).collect(),
+            })?;
+        }
+        let padded = (out.len() as u64).next_multiple_of(alignment);
+        out.resize(padded as usize, 0);
+        Ok(out)
+    }
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// How one value is laid out.
+trait Put {
+    fn put(&self, out: &mut Vec<u8>);
+}
+
+macro_rules! put_numbers {
+    ($($t:ty),+) => {$(
+        impl Put for $t {
+            fn put(&self, out: &mut Vec<u8>) {
+                out.extend(self.to_le_bytes());
+            }
+        }
+    )+};
+}
+put_numbers!(u8, i8, u16, i16, u32, i32, f32, u64, i64, f64);
+
+impl Put for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push((*self).into());
+    }
+}
+
+impl Put for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_string(out, self);
+    }
+}
+
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::U8(v) => v.put(out),
+        Value::I8(v) => v.put(out),
+        Value::U16(v) => v.put(out),
+        Value::I16(v) => v.put(out),
+        Value::U32(v) => v.put(out),
+        Value::I32(v) => v.put(out),
+        Value::F32(v) => v.put(out),
+        Value::Bool(v) => v.put(out),
+        Value::String(v) => v.put(out),
+        Value::Array(array) => {
+            out.extend(array.element_id().to_le_bytes());
+            out.extend((array.len() as u64).to_le_bytes());
+            with_values!(array, values => values.iter().for_each(|v| v.put(out)));
+        }
+        Value::U64(v) => v.put(out),
+        Value::I64(v) => v.put(out),
+        Value::F64(v) => v.put(out),
+    }
+}

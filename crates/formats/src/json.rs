@@ -1,0 +1,49 @@
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+
+use crate::FormatError;
+
+/// Parses the JSON document that `file` holds (a config or an index).
+///
+/// # Errors
+/// [`FormatError::InvalidJson`] with line and column.
+pub fn parse_json(file: &str, bytes: &[u8]) -> Result<serde_json::Value, FormatError> {
+    parse(file, bytes)
+}
+
+pub(crate) fn parse<'de, T: Deserialize<'de>>(file: &str, bytes: &'de [u8]) -> Result<T, FormatError> {
+    // Windows editors put a byte-order mark before configs.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    serde_json::from_slice(bytes)
+        .map_err(|error| FormatError::InvalidJson { file: file.to_owned(), reason: error.to_string() })
+}
+
+/// A JSON object in the order of the text, repeated keys kept, so that they can be refused by name.
+pub(crate) struct Pairs<V>(pub(crate) Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<V> {
+            type Value = Pairs<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    let value = map
+                        .next_value()
+                        .map_err(|error| A::Error::custom(format!("{}: {error}", crate::error::shown(&key))))?;
+                    pairs.push((key, value));
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(PairsVisitor(PhantomData))
+    }
+}

@@ -1,0 +1,43 @@
+//! Model files: GGUF, safetensors and the GPTQ layout inside them, read into raw named tensors and
+//! metadata; nothing about architectures.
+//!
+//! Readers take [`Bytes`], usually a memory map ([`map_file`]), so that tensors are views into the
+//! file; every count and extent is checked against the file before anything is allocated. Writers
+//! stream: all tensors are declared first, then their data are asked for one at a time. Files reach
+//! their final name only when complete ([`AtomicFile`], [`AtomicDir`]).
+//!
+//! ```
+//! use honelm_blocks::Encoding;
+//! use honelm_formats::{FormatError, TensorSource, gguf};
+//!
+//! let mut writer = gguf::Writer::new();
+//! writer.metadata("general.architecture", "llama")?;
+//! writer.tensor("output.weight", &[2, 3], Encoding::F32)?;
+//! let mut file = Vec::new();
+//! writer.write_to(&mut file, "model.gguf", |_tensor, sink| sink.write(&[0; 24]))?;
+//!
+//! let gguf = gguf::Gguf::parse(file.into(), "model.gguf")?;
+//! assert_eq!(gguf.get_str("general.architecture")?, Some("llama"));
+//! assert_eq!(gguf.matrix("output.weight")?.cols, 3);
+//! # Ok::<(), FormatError>(())
+//! ```
+
+mod error;
+#[cfg(not(target_arch = "wasm32"))]
+mod file;
+pub mod gguf;
+pub mod gptq;
+mod json;
+pub mod safetensors;
+mod sink;
+mod sniff;
+mod source;
+
+pub use bytes::Bytes;
+pub use error::FormatError;
+#[cfg(not(target_arch = "wasm32"))]
+pub use file::{AtomicDir, AtomicFile, map_file, read_json, write_atomic};
+pub use json::parse_json;
+pub use sink::TensorSink;
+pub use sniff::{FileKind, identify};
+pub use source::{ElementType, IntegerType, RawTensor, TensorInfo, TensorSource};

@@ -1,0 +1,190 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::header::File;
+use crate::json::{self, Pairs};
+use crate::{ElementType, FormatError, RawTensor, TensorInfo, TensorSource};
+
+/// A safetensors checkpoint: one file, or the shards that an index names.
+#[derive(Debug, Clone)]
+pub struct Safetensors {
+    /// The file, folder or index, for messages.
+    name: String,
+    files: Vec<File>,
+    /// (file, tensor of the file), in the order of file or index.
+    order: Vec<(usize, usize)>,
+    index: HashMap<String, (usize, usize)>,
+}
+
+/// `model.safetensors.index.json`; its `metadata` is not needed.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: Pairs<String>,
+}
+
+impl Safetensors {
+    /// Opens a `.safetensors` file, or a folder with `model.safetensors` or
+    /// `model.safetensors.index.json`. All files are mapped.
+    ///
+    /// # Errors
+    /// As [`Safetensors::parse`] and [`Safetensors::from_shards`], I/O errors,
+    /// [`FormatError::NoWeights`] for a folder with neither file, [`FormatError::Pickle`] for one that
+    /// has pickles instead.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, FormatError> {
+        const INDEX_LIMIT: u64 = super::HEADER_LIMIT;
+        let path = path.as_ref();
+        if !path.is_dir() {
+            return Self::parse(crate::map_file(path)?, path.display().to_string());
+        }
+        let single = path.join("model.safetensors");
+        if single.exists() {
+            return Self::parse(crate::map_file(&single)?, single.display().to_string());
+        }
+        let index = path.join("model.safetensors.index.json");
+        let Some(json) = crate::file::read_small(&index, INDEX_LIMIT)? else { return Err(no_weights(path)) };
+        let name = index.display().to_string();
+        Self::from_shards(&name, &json, |shard| {
+            let file = path.join(shard);
+            match crate::map_file(&file) {
+                Ok(bytes) => Ok((bytes, file.display().to_string())),
+                Err(FormatError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    Err(FormatError::MissingShard { file: name.clone(), shard: shard.to_owned() })
+                }
+                Err(other) => Err(other),
+            }
+        })
+    }
+
+    /// Parses one file; `file` names it in messages.
+    ///
+    /// # Errors
+    /// A variant of [`FormatError`] for each way in which the file breaks the format.
+    pub fn parse(bytes: Bytes, file: impl Into<String>) -> Result<Self, FormatError> {
+        let name = file.into();
+        let file = File::parse(bytes, name.clone())?;
+        let order: Vec<_> = (0..file.tensors.len()).map(|i| (0, i)).collect();
+        let index = file.tensors.iter().map(|(info, _)| info.name.clone()).zip(order.iter().copied()).collect();
+        Ok(Self { name, files: vec![file], order, index })
+    }
+
+    /// Parses the shards that an index names. `load` is called once for each and gives its bytes
+    /// and its name for messages. Tensors that the index does not list are ignored.
+    ///
+    /// # Errors
+    /// [`FormatError::InvalidJson`], [`FormatError::DuplicateTensor`],
+    /// [`FormatError::UnsafeShardName`] for anything but a plain file name,
+    /// [`FormatError::TensorNotInShard`], what `load` returns, and as [`Safetensors::parse`].
+    pub fn from_shards(
+        index_name: &str,
+        index_json: &[u8],
+        mut load: impl FnMut(&str) -> Result<(Bytes, String), FormatError>,
+    ) -> Result<Self, FormatError> {
+        let Index { weight_map } = json::parse(index_name, index_json)?;
+        let mut files: Vec<File> = Vec::new();
+        let mut shards: HashMap<String, (usize, HashMap<String, usize>)> = HashMap::new();
+        let mut order = Vec::new();
+        let mut index = HashMap::new();
+        for (tensor, shard) in weight_map.0 {
+            if !shards.contains_key(&shard) {
+                if !is_plain_name(&shard) {
+                    return Err(FormatError::UnsafeShardName { file: index_name.to_owned(), shard });
+                }
+                let (bytes, name) = load(&shard)?;
+                let file = File::parse(bytes, name)?;
+                let tensors = file.tensors.iter().enumerate().map(|(i, (info, _))| (info.name.clone(), i)).collect();
+                shards.insert(shard.clone(), (files.len(), tensors));
+                files.push(file);
+            }
+            let found = shards.get(&shard).and_then(|(file, tensors)| Some((*file, *tensors.get(&tensor)?)));
+            let Some(place) = found else {
+                return Err(FormatError::TensorNotInShard { file: index_name.to_owned(), tensor, shard });
+            };
+            order.push(place);
+            if index.insert(tensor.clone(), place).is_some() {
+                return Err(FormatError::DuplicateTensor { file: index_name.to_owned(), tensor });
+            }
+        }
+        Ok(Self { name: index_name.to_owned(), files, order, index })
+    }
+
+    /// The `__metadata__` strings of the (first) file, in its order.
+    #[must_use]
+    pub fn metadata(&self) -> &[(String, String)] {
+        self.files.first().map_or(&[], |file| &file.metadata)
+    }
+
+    /// The files of the checkpoint, as messages name them.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.name.as_str())
+    }
+
+    /// All tensors in the order of file or index.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.order.iter().filter_map(|&place| self.entry(place)).map(|(_, info, _)| info)
+    }
+
+    fn entry(&self, (file, tensor): (usize, usize)) -> Option<(&File, &TensorInfo, std::ops::Range<usize>)> {
+        let file = self.files.get(file)?;
+        let (info, range) = file.tensors.get(tensor)?;
+        Some((file, info, range.clone()))
+    }
+}
+
+impl TensorSource for Safetensors {
+    fn names(&self) -> Vec<&str> {
+        self.tensors().map(|info| info.name.as_str()).collect()
+    }
+
+    fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.entry(*self.index.get(name)?).map(|(_, info, _)| info)
+    }
+
+    fn find(&self, name: &str) -> Result<Option<RawTensor>, FormatError> {
+        let Some((file, info, range)) = self.index.get(name).and_then(|&place| self.entry(place)) else {
+            return Ok(None);
+        };
+        let TensorInfo { name, element, shape, .. } = info.clone();
+        if let ElementType::Other(found) = element {
+            let (file, found) = (file.name.clone(), found.into_owned());
+            return Err(FormatError::UnsupportedEncoding { file, tensor: name, found });
+        }
+        Ok(Some(RawTensor { name, element, shape, bytes: file.bytes.slice(range) }))
+    }
+
+    fn file_of(&self, name: &str) -> &str {
+        let entry = self.index.get(name).and_then(|&place| self.entry(place));
+        entry.map_or(&self.name, |(file, _, _)| &file.name)
+    }
+}
+
+/// Whether a shard's name stays in the folder: no separator of any system, no drive, no parent.
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', ':', '\0'])
+}
+
+/// A folder without safetensors: says so, and says why where it holds pickles.
+#[cfg(not(target_arch = "wasm32"))]
+fn no_weights(folder: &std::path::Path) -> FormatError {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let head = path.is_file() && matches!(extension, Some("bin" | "pt" | "pth" | "ckpt"));
+        let Some(head) = head.then(|| first_bytes(&path)).flatten() else { continue };
+        let found = crate::identify(&path.display().to_string(), &head);
+        if let Err(error @ (FormatError::Pickle { .. } | FormatError::LfsPointer { .. })) = found {
+            return error;
+        }
+    }
+    FormatError::NoWeights { path: folder.display().to_string() }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn first_bytes(path: &std::path::Path) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut head = Vec::new();
+    std::fs::File::open(path).ok()?.take(512).read_to_end(&mut head).ok()?;
+    Some(head)
+}

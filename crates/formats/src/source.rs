@@ -1,0 +1,261 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use honelm_blocks::{BlockMatrix, Encoding};
+
+use crate::FormatError;
+
+/// A fixed-width integer type, little-endian on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are the types")]
+pub enum IntegerType {
+    Bool,
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+}
+
+impl IntegerType {
+    /// Bytes of one value.
+    #[must_use]
+    pub const fn width(self) -> usize {
+        match self {
+            Self::Bool | Self::U8 | Self::I8 => 1,
+            Self::U16 | Self::I16 => 2,
+            Self::U32 | Self::I32 => 4,
+            Self::U64 | Self::I64 => 8,
+        }
+    }
+
+    /// The name that safetensors and ggml use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "BOOL",
+            Self::U8 => "U8",
+            Self::I8 => "I8",
+            Self::U16 => "U16",
+            Self::I16 => "I16",
+            Self::U32 => "U32",
+            Self::I32 => "I32",
+            Self::U64 => "U64",
+            Self::I64 => "I64",
+        }
+    }
+}
+
+/// What the bytes of a tensor stand for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ElementType {
+    /// Floats or blocks that [`honelm_blocks`] can decode.
+    Weights(Encoding),
+    /// Plain integers.
+    Integer(IntegerType),
+    /// A type that is known by name (`F8_E4M3`, `IQ2_XS`) or not at all (`type 77`). Listed, but
+    /// [`TensorSource::get`] refuses it.
+    Other(Cow<'static, str>),
+}
+
+impl ElementType {
+    /// Bytes of a tensor of this type and shape (outermost first); `None` where that does not fit in
+    /// 64 bits, where a row is not whole blocks, or where the type is not readable.
+    #[must_use]
+    pub fn size_of(&self, shape: &[usize]) -> Option<u64> {
+        let (block_len, block_bytes) = match self {
+            Self::Weights(encoding) => (encoding.block_len(), encoding.block_bytes()),
+            Self::Integer(integer) => (1, integer.width()),
+            Self::Other(_) => return None,
+        };
+        let row = shape.last().copied().unwrap_or(1);
+        if !row.is_multiple_of(block_len) {
+            return None;
+        }
+        let leading = shape.split_last().map_or(&[][..], |(_, leading)| leading);
+        let row_bytes = ((row / block_len) as u64).checked_mul(block_bytes as u64)?;
+        leading.iter().try_fold(row_bytes, |size, &dim| size.checked_mul(dim as u64))
+    }
+
+    /// Bytes that the start of such a tensor should be aligned to.
+    pub(crate) fn alignment(&self) -> u64 {
+        match self {
+            Self::Weights(encoding) if encoding.is_float() => encoding.block_bytes() as u64,
+            Self::Integer(integer) => integer.width() as u64,
+            Self::Weights(_) | Self::Other(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for ElementType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Weights(encoding) => f.write_str(encoding.display_name()),
+            Self::Integer(integer) => f.write_str(integer.name()),
+            Self::Other(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A tensor's entry in a file: everything but its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Name in the file.
+    pub name: String,
+    /// What its bytes stand for.
+    pub element: ElementType,
+    /// Dimensions, outermost first as in Hugging Face (GGUF's order reversed).
+    pub shape: Vec<usize>,
+    /// Bytes of data; for a type of unknown size, the room up to the next tensor.
+    pub size: u64,
+}
+
+/// A tensor as the file holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawTensor {
+    /// Name in the file.
+    pub name: String,
+    /// What its bytes stand for; never [`ElementType::Other`].
+    pub element: ElementType,
+    /// Dimensions, outermost first as in Hugging Face (GGUF's order reversed).
+    pub shape: Vec<usize>,
+    /// Little-endian data, exactly as long as type and shape say; a view into the map where the file
+    /// is mapped, and not necessarily aligned.
+    pub bytes: Bytes,
+}
+
+impl RawTensor {
+    /// The values of an integer tensor; `None` where it holds something else, or a `U64` above
+    /// `i64::MAX`.
+    #[must_use]
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        fn read<const W: usize>(bytes: &[u8], value: impl Fn([u8; W]) -> Option<i64>) -> Option<Vec<i64>> {
+            let (values, rest) = bytes.as_chunks::<W>();
+            if rest.is_empty() { values.iter().map(|&b| value(b)).collect() } else { None }
+        }
+        let ElementType::Integer(integer) = &self.element else { return None };
+        let bytes = &self.bytes[..];
+        match integer {
+            IntegerType::Bool | IntegerType::U8 => read::<1>(bytes, |b| Some(u8::from_le_bytes(b).into())),
+            IntegerType::I8 => read::<1>(bytes, |b| Some(i8::from_le_bytes(b).into())),
+            IntegerType::U16 => read::<2>(bytes, |b| Some(u16::from_le_bytes(b).into())),
+            IntegerType::I16 => read::<2>(bytes, |b| Some(i16::from_le_bytes(b).into())),
+            IntegerType::U32 => read::<4>(bytes, |b| Some(u32::from_le_bytes(b).into())),
+            IntegerType::I32 => read::<4>(bytes, |b| Some(i32::from_le_bytes(b).into())),
+            IntegerType::U64 => read::<8>(bytes, |b| u64::from_le_bytes(b).try_into().ok()),
+            IntegerType::I64 => read::<8>(bytes, |b| Some(i64::from_le_bytes(b))),
+        }
+    }
+}
+
+/// Named tensors of one checkpoint, in one file or several.
+pub trait TensorSource {
+    /// All names, in the order of the file or index.
+    fn names(&self) -> Vec<&str>;
+
+    /// A tensor's entry, also where its type cannot be read.
+    fn info(&self, name: &str) -> Option<&TensorInfo>;
+
+    /// A tensor, or `None` where there is none of that name.
+    ///
+    /// # Errors
+    /// [`FormatError::UnsupportedEncoding`] where its type is known by name only.
+    fn find(&self, name: &str) -> Result<Option<RawTensor>, FormatError>;
+
+    /// The file that holds the tensor, for messages; the whole checkpoint's where there is none.
+    fn file_of(&self, name: &str) -> &str;
+
+    /// Whether there is a tensor of that name.
+    fn contains(&self, name: &str) -> bool {
+        self.info(name).is_some()
+    }
+
+    /// A tensor that has to be there.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`], and as [`TensorSource::find`].
+    fn get(&self, name: &str) -> Result<RawTensor, FormatError> {
+        self.find(name)?
+            .ok_or_else(|| FormatError::MissingTensor { file: self.file_of(name).to_owned(), tensor: name.to_owned() })
+    }
+
+    /// A weight tensor as a matrix: the last dimension is a row, all others are counted together
+    /// (a vector is one row).
+    ///
+    /// # Errors
+    /// [`FormatError::UnexpectedElement`] for integers, and as [`TensorSource::get`].
+    fn matrix(&self, name: &str) -> Result<BlockMatrix, FormatError> {
+        let tensor = self.get(name)?;
+        let ElementType::Weights(encoding) = tensor.element else {
+            return Err(FormatError::UnexpectedElement {
+                file: self.file_of(name).to_owned(),
+                tensor: name.to_owned(),
+                found: tensor.element.to_string(),
+                expected: "weights",
+            });
+        };
+        let cols = tensor.shape.last().copied().unwrap_or(1);
+        // Where a dimension is 0 the others are not bounded by the data.
+        let overflow = || FormatError::SizeOverflow {
+            file: self.file_of(name).to_owned(),
+            tensor: name.to_owned(),
+            shape: tensor.shape.iter().map(|&d| d as u64).collect(),
+        };
+        let leading = tensor.shape.split_last().map_or(&[][..], |(_, leading)| leading);
+        let rows = leading.iter().try_fold(1usize, |rows, &dim| rows.checked_mul(dim)).ok_or_else(overflow)?;
+        Ok(BlockMatrix { encoding, rows, cols, bytes: tensor.bytes })
+    }
+
+    /// The values of an integer tensor of any width.
+    ///
+    /// # Errors
+    /// [`FormatError::UnexpectedElement`] for anything but integers that fit `i64`, and as
+    /// [`TensorSource::get`].
+    fn integers(&self, name: &str) -> Result<Vec<i64>, FormatError> {
+        let tensor = self.get(name)?;
+        tensor.integers().ok_or_else(|| FormatError::UnexpectedElement {
+            file: self.file_of(name).to_owned(),
+            tensor: name.to_owned(),
+            found: tensor.element.to_string(),
+            expected: "integers of at most 63 bits",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_count_whole_blocks_and_refuse_overflow() {
+        let weights = ElementType::Weights;
+        assert_eq!(weights(Encoding::F16).size_of(&[3, 5]), Some(30));
+        assert_eq!(weights(Encoding::Q4_0).size_of(&[3, 64]), Some(3 * 2 * 18));
+        assert_eq!(weights(Encoding::Q4_0).size_of(&[3, 65]), None);
+        assert_eq!(weights(Encoding::F32).size_of(&[]), Some(4));
+        assert_eq!(weights(Encoding::F32).size_of(&[usize::MAX, usize::MAX]), None);
+        assert_eq!(ElementType::Integer(IntegerType::I64).size_of(&[2]), Some(16));
+        assert_eq!(ElementType::Other("F8_E4M3".into()).size_of(&[2]), None);
+    }
+
+    #[test]
+    fn integers_of_every_width_are_read() {
+        let read = |integer: IntegerType, bytes: &[u8]| {
+            let count = bytes.len() / integer.width();
+            let element = ElementType::Integer(integer);
+            RawTensor { name: "t".into(), element, shape: vec![count], bytes: Bytes::copy_from_slice(bytes) }.integers()
+        };
+        assert_eq!(read(IntegerType::Bool, &[0, 1]), Some(vec![0, 1]));
+        assert_eq!(read(IntegerType::U8, &[255]), Some(vec![255]));
+        assert_eq!(read(IntegerType::I8, &[255]), Some(vec![-1]));
+        assert_eq!(read(IntegerType::I16, &[254, 255]), Some(vec![-2]));
+        assert_eq!(read(IntegerType::I32, &[1, 0, 0, 128]), Some(vec![i64::from(i32::MIN) + 1]));
+        assert_eq!(read(IntegerType::U32, &[1, 0, 0, 128]), Some(vec![(1 << 31) + 1]));
+        assert_eq!(read(IntegerType::I64, &[255; 8]), Some(vec![-1]));
+        assert_eq!(read(IntegerType::U64, &[255; 8]), None);
+    }
+}

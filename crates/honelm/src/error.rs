@@ -1,0 +1,156 @@
+use std::path::PathBuf;
+
+use honelm_backend::BackendError;
+use honelm_blocks::BlockError;
+use honelm_compress::CompressError;
+use honelm_engine::EngineError;
+use honelm_eval::EvalError;
+use honelm_formats::FormatError;
+use honelm_model::ModelError;
+use honelm_store::StoreError;
+use honelm_text::TextError;
+
+/// Everything that can go wrong, with a stable code.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No model of that name.
+    #[error("no model '{name}'; looked in {}", list(searched))]
+    ModelNotFound {
+        /// What was asked for.
+        name: String,
+        /// Where it was looked for.
+        searched: Vec<PathBuf>,
+    },
+    /// A text that cannot be used.
+    #[error("{path}: {problem}")]
+    Text {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The file system refused.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// A folder that holds other work.
+    #[error("{}: holds the work on another model ({found}); choose another folder with -o", .path.display())]
+    OtherModel {
+        /// The folder.
+        path: PathBuf,
+        /// The model whose work it is.
+        found: String,
+    },
+    /// A folder whose work was done with other options.
+    #[error("{}: holds work on this model with other options or texts; use --restart to replace it, or another folder with -o", .path.display())]
+    OtherOptions {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that is not ours to write to.
+    #[error("{}: exists and is not the result of an earlier run ({found}); choose another folder with -o", .path.display())]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+        /// What was found in it.
+        found: String,
+    },
+    /// Another run works in the folder.
+    #[error("{}: another run is working here (process {process})", .path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+        /// Its process number.
+        process: u32,
+    },
+    /// Options that contradict each other.
+    #[error("{0}")]
+    Usage(String),
+    /// A measurement process failed.
+    #[error("measuring {}: {problem}", .path.display())]
+    Measure {
+        /// The model measured.
+        path: PathBuf,
+        /// What it said.
+        problem: String,
+    },
+    /// The caller stopped it.
+    #[error("interrupted")]
+    Interrupted,
+    /// An encoding cannot hold a value.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// A file.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A tokenizer or template.
+    #[error(transparent)]
+    Tokenizer(#[from] TextError),
+    /// A device.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// A generation.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An evaluation.
+    #[error(transparent)]
+    Eval(EvalError),
+    /// A compression.
+    #[error(transparent)]
+    Compress(CompressError),
+    /// Kept work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<EvalError> for Error {
+    fn from(e: EvalError) -> Self {
+        if matches!(e, EvalError::Interrupted) { Self::Interrupted } else { Self::Eval(e) }
+    }
+}
+
+impl From<CompressError> for Error {
+    fn from(e: CompressError) -> Self {
+        if matches!(e, CompressError::Interrupted) { Self::Interrupted } else { Self::Compress(e) }
+    }
+}
+
+impl Error {
+    /// A stable name for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ModelNotFound { .. } => "model-not-found",
+            Self::Text { .. } => "invalid-text",
+            Self::Io { .. } => "io",
+            Self::OtherModel { .. } => "folder-of-another-model",
+            Self::OtherOptions { .. } => "folder-of-other-options",
+            Self::NotOurs { .. } => "folder-not-ours",
+            Self::Busy { .. } => "folder-busy",
+            Self::Usage(_) => "usage",
+            Self::Measure { .. } => "measurement-failed",
+            Self::Interrupted => "interrupted",
+            Self::Block(e) => e.code(),
+            Self::Format(e) => e.code(),
+            Self::Model(e) => e.code(),
+            Self::Tokenizer(e) => e.code(),
+            Self::Backend(e) => e.code(),
+            Self::Engine(e) => e.code(),
+            Self::Eval(e) => e.code(),
+            Self::Compress(e) => e.code(),
+            Self::Store(e) => e.code(),
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,1 @@
+//! Shrink, prove and run language models on the device in front of you.

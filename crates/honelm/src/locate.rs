@@ -1,0 +1,72 @@
+//! Finding a model by what a user types.
+
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// Name of the model that ships with the program.
+pub const SHIPPED: &str = "pocket";
+
+/// The path of `name`: a folder or file as it stands, else a folder or `.gguf` file of that name among the model
+/// folders. Without a name, the shipped model.
+///
+/// Model folders: `model_dir`, `HONELM_HOME` (and `models` in it), `models` beside the executable, `models` in the
+/// current folder and those above it, and in the source checkout that this was built from.
+pub fn locate(name: Option<&str>, model_dir: Option<&Path>) -> Result<PathBuf, Error> {
+    if let Some(name) = name {
+        let path = Path::new(name);
+        if path.exists() {
+            return Ok(path.to_owned());
+        }
+        if path.components().count() > 1 {
+            return Err(Error::ModelNotFound { name: name.to_owned(), searched: vec![path.to_owned()] });
+        }
+    }
+    let name = name.unwrap_or(SHIPPED);
+    let searched = folders(model_dir);
+    for folder in &searched {
+        for candidate in [folder.join(name), folder.join(format!("{name}.gguf"))] {
+            if candidate.exists() {
+                return Ok(candidate);
+            }
+        }
+    }
+    Err(Error::ModelNotFound { name: name.to_owned(), searched })
+}
+
+fn folders(model_dir: Option<&Path>) -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> = model_dir.map(Path::to_owned).into_iter().collect();
+    if let Some(home) = std::env::var_os("HONELM_HOME").map(PathBuf::from) {
+        out.push(home.join("models"));
+        out.push(home);
+    }
+    if let Some(beside) = std::env::current_exe().ok().and_then(|e| e.parent().map(|p| p.join("models"))) {
+        out.push(beside);
+    }
+    if let Ok(here) = std::env::current_dir() {
+        out.extend(here.ancestors().map(|a| a.join("models")));
+    }
+    out.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_shipped_model_and_files_in_the_model_folder() {
+        assert!(locate(None, None).expect("the shipped model").join("config.json").exists());
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("small.gguf"), "").expect("written");
+        assert_eq!(locate(Some("small"), Some(dir.path())).expect("found"), dir.path().join("small.gguf"));
+    }
+
+    #[test]
+    fn says_where_it_searched() {
+        let error = locate(Some("no-such-model"), None).expect_err("not there");
+        assert!(error.to_string().contains("no-such-model"), "{error}");
+        assert_eq!(error.code(), "model-not-found");
+        assert!(locate(Some("no/such/model"), None).is_err());
+    }
+}

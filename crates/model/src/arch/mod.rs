@@ -1,0 +1,123 @@
+//! The registry of architectures: one file and one line each.
+
+mod llama;
+
+use std::rc::Rc;
+
+use serde_json::Value as Json;
+
+use crate::fields::Fields;
+use crate::{Blueprint, Definition, ModelError};
+
+type Constructor = fn(Fields<'_>) -> Result<Rc<dyn Definition>, ModelError>;
+
+/// An architecture's names and how its configuration is read.
+pub(crate) struct Family {
+    /// Hugging Face's `model_type`.
+    pub model_type: &'static str,
+    /// GGUF's `general.architecture`.
+    pub gguf: &'static str,
+    define: Constructor,
+}
+
+/// All architectures.
+pub(crate) const FAMILIES: &[Family] = &[Family { model_type: "llama", gguf: "llama", define: llama::define }];
+
+/// Names of all architectures that can be loaded, as Hugging Face has them.
+#[must_use]
+pub fn architectures() -> Vec<&'static str> {
+    FAMILIES.iter().map(|family| family.model_type).collect()
+}
+
+/// Largest numbers that a configuration may name: far above any model, and small enough that no product of two
+/// overflows.
+pub(crate) mod limits {
+    pub(crate) const WIDTH: usize = 1 << 20;
+    pub(crate) const LAYERS: usize = 1 << 12;
+    pub(crate) const HEADS: usize = 1 << 12;
+    pub(crate) const VOCABULARY: usize = 1 << 24;
+    pub(crate) const CONTEXT: usize = 1 << 30;
+}
+
+/// Fields of a config.json that do not change what a model computes on given tokens.
+pub(crate) const HARMLESS: &[&str] = &[
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_commit_hash",
+    "_name_or_path",
+    "add_cross_attention",
+    "architectures",
+    "attention_dropout",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "id2label",
+    "initializer_range",
+    "is_decoder",
+    "is_encoder_decoder",
+    "label2id",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "problem_type",
+    "quantization_config",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers.js_config",
+    "transformers_version",
+    "typical_p",
+    "unsloth_fixed",
+    "unsloth_version",
+    "use_bfloat16",
+    "use_cache",
+];
+
+/// Reads a configuration in Hugging Face's form, which messages say is in `file`; `name` is the model's own.
+pub(crate) fn blueprint(file: &str, name: String, config: &Json) -> Result<Blueprint, ModelError> {
+    let mut fields = Fields::new(file, config)?;
+    let found = fields.text("model_type")?.ok_or_else(|| fields.missing("model_type", "a name"))?;
+    let family = FAMILIES.iter().find(|family| family.model_type == found);
+    let family = family.ok_or_else(|| unknown(file, found))?;
+    Ok(Blueprint::new(family.model_type, name, (family.define)(fields)?))
+}
+
+/// The error for an architecture that is not in the registry.
+pub(crate) fn unknown(file: &str, found: &str) -> ModelError {
+    let found = format!("{:?}", found.chars().take(80).collect::<String>());
+    ModelError::UnknownArchitecture { file: file.to_owned(), found, known: architectures().join(", ") }
+}

@@ -1,0 +1,135 @@
+use std::rc::Rc;
+
+use honelm_backend::{Backend, BackendError, Cache, CacheKind, CacheSpec, CacheType, LayerCache, Tensor};
+use serde_json::{Map, Value as Json};
+
+use crate::rope::RopeConfig;
+use crate::{Kind, ModelError, Module, Slot, Tree, Weights};
+
+/// What everybody may know of a model without knowing its architecture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// Hugging Face's `model_type`.
+    pub architecture: &'static str,
+    /// The model's own name (folder or `general.name`).
+    pub name: String,
+    /// Blocks.
+    pub layers: usize,
+    /// Model width (D).
+    pub width: usize,
+    /// Rows of the embedding (V).
+    pub vocabulary: usize,
+    /// The model's own context limit in tokens.
+    pub context: usize,
+    /// Numbers in all weights, tied ones once.
+    pub parameters: u64,
+}
+
+/// A model whose weights (all, or those of some blocks) are bound to a back end.
+///
+/// The forward pass is `embed`, every `block(i)`, `finish`, `logits`, composed once for all architectures, so
+/// that compression can stream one block at a time. A part that was not bound must not be called.
+pub trait Architecture {
+    /// Token embeddings of the step. // -> [N, D]
+    fn embed(&self, b: &mut dyn Backend) -> Tensor;
+    /// Decoder block `i`. // [N, D] -> [N, D]
+    fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor;
+    /// The last norm: what is kept as the hidden state. // [N, D] -> [N, D]
+    fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
+    /// The output layer on finished states. // [N, D] -> [N, V]
+    fn logits(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
+}
+
+/// What a block keeps of past tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockCache {
+    /// Which positions it sees.
+    pub kind: CacheKind,
+    /// Key-value heads (G).
+    pub kv_heads: usize,
+    /// Head width (E).
+    pub head_width: usize,
+}
+
+/// A parsed configuration: all that is known of a model before its weights are read.
+pub trait Definition: std::fmt::Debug {
+    /// Every weight.
+    fn tree(&self) -> Tree;
+    /// The model's own context limit in tokens.
+    fn context(&self) -> usize;
+    /// What block `i` keeps of past tokens.
+    fn cache(&self, i: usize) -> BlockCache;
+    /// The rotary embedding.
+    fn rope(&self) -> &RopeConfig;
+    /// The configuration in Hugging Face's form, every default written out.
+    fn config(&self) -> Map<String, Json>;
+    /// Composes the forward pass of uploaded weights for sequences of up to `context` tokens.
+    fn bind(
+        &self,
+        weights: &Weights,
+        context: usize,
+        b: &mut dyn Backend,
+    ) -> Result<Box<dyn Architecture>, BackendError>;
+}
+
+/// A model without its weights.
+#[derive(Debug, Clone)]
+pub struct Blueprint {
+    /// What it is.
+    pub facts: Facts,
+    /// Its weights' names and shapes.
+    pub tree: Tree,
+    /// Its configuration.
+    pub definition: Rc<dyn Definition>,
+}
+
+/// Cells a cache page.
+const PAGE_LEN: usize = 64;
+
+impl Blueprint {
+    /// Derives facts and tree from a configuration.
+    pub(crate) fn new(architecture: &'static str, name: String, definition: Rc<dyn Definition>) -> Self {
+        let tree = definition.tree();
+        let numbers = |m: &Module| {
+            let bias = matches!(m.kind, Kind::Linear { bias: true });
+            (m.shape[0] as u64) * (m.shape[1] as u64) + if bias { m.shape[0] as u64 } else { 0 }
+        };
+        let facts = Facts {
+            architecture,
+            name,
+            layers: tree.blocks.len(),
+            width: tree.embedding.shape[1],
+            vocabulary: tree.embedding.shape[0],
+            context: definition.context(),
+            parameters: tree.slots().filter_map(|slot| tree.module(slot)).map(numbers).sum(),
+        };
+        Self { facts, tree, definition }
+    }
+
+    /// The module of a slot.
+    pub fn module(&self, slot: Slot) -> Result<&Module, ModelError> {
+        let unknown = || ModelError::UnknownSlot { block: slot.block, module: slot.module.to_owned() };
+        self.tree.module(slot).ok_or_else(unknown)
+    }
+
+    /// The shape of the cache of all blocks.
+    #[must_use]
+    pub fn cache_spec(&self, element: CacheType) -> CacheSpec {
+        self.cache_spec_of(&(0..self.facts.layers).collect::<Vec<_>>(), element)
+    }
+
+    /// The shape of a cache of some blocks; blocks of the same kind share a group.
+    #[must_use]
+    pub fn cache_spec_of(&self, blocks: &[usize], element: CacheType) -> CacheSpec {
+        let mut spec = CacheSpec { groups: Vec::new(), layers: Vec::new(), page_len: PAGE_LEN, element };
+        for &i in blocks {
+            let BlockCache { kind, kv_heads, head_width } = self.definition.cache(i);
+            let group = spec.groups.iter().position(|&other| other == kind).unwrap_or(spec.groups.len());
+            if group == spec.groups.len() {
+                spec.groups.push(kind);
+            }
+            spec.layers.push(LayerCache { kv_heads, head_width, group });
+        }
+        spec
+    }
+}

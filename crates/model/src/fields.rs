@@ -1,0 +1,158 @@
+use std::collections::HashSet;
+
+use serde_json::{Map, Value as Json};
+
+use crate::ModelError;
+
+/// Strict access to a JSON object: every field is read with its range, and [`Fields::finish`] refuses the
+/// ones that nobody read, because a setting that is ignored gives a model that is subtly wrong.
+pub(crate) struct Fields<'a> {
+    file: &'a str,
+    path: String,
+    object: &'a Map<String, Json>,
+    read: HashSet<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `json`, which messages say is in `file`.
+    pub(crate) fn new(file: &'a str, json: &'a Json) -> Result<Self, ModelError> {
+        match json.as_object() {
+            Some(object) => Ok(Self { file, path: String::new(), object, read: HashSet::new() }),
+            None => Err(invalid(file, "the configuration", kind(json), "an object")),
+        }
+    }
+
+    /// A field's value; `None` where it is absent or null.
+    pub(crate) fn value(&mut self, name: &'static str) -> Option<&'a Json> {
+        self.read.insert(name);
+        self.object.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A number of things, `1..=limit`.
+    pub(crate) fn optional_count(&mut self, name: &'static str, limit: usize) -> Result<Option<usize>, ModelError> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let count = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=limit).contains(n));
+        count.map(Some).ok_or_else(|| self.wrong(name, value, format!("a whole number from 1 to {limit}")))
+    }
+
+    /// As [`Fields::optional_count`], of a field that has to be there.
+    pub(crate) fn count(&mut self, name: &'static str, limit: usize) -> Result<usize, ModelError> {
+        self.optional_count(name, limit)?
+            .ok_or_else(|| self.missing(name, &format!("a whole number from 1 to {limit}")))
+    }
+
+    /// A finite number above 0.
+    pub(crate) fn optional_number(&mut self, name: &'static str) -> Result<Option<f64>, ModelError> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let number = value.as_f64().filter(|x| x.is_finite() && *x > 0.0);
+        number.map(Some).ok_or_else(|| self.wrong(name, value, "a number above 0"))
+    }
+
+    /// As [`Fields::optional_number`], of a field that has to be there.
+    pub(crate) fn number(&mut self, name: &'static str) -> Result<f64, ModelError> {
+        self.optional_number(name)?.ok_or_else(|| self.missing(name, "a number above 0"))
+    }
+
+    /// True or false; false where it is absent.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, ModelError> {
+        let Some(value) = self.value(name) else { return Ok(false) };
+        value.as_bool().ok_or_else(|| self.wrong(name, value, "true or false"))
+    }
+
+    /// A string.
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<&'a str>, ModelError> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        value.as_str().map(Some).ok_or_else(|| self.wrong(name, value, "a string"))
+    }
+
+    /// Refuses any value of a field but `supported` (or none at all).
+    pub(crate) fn only(&mut self, name: &'static str, supported: &Json) -> Result<(), ModelError> {
+        match self.value(name) {
+            Some(value) if value != supported && value.as_f64() != supported.as_f64().or(Some(f64::NAN)) => {
+                Err(self.wrong(name, value, supported.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The fields of an object inside this one.
+    pub(crate) fn object(&mut self, name: &'static str) -> Result<Option<Fields<'a>>, ModelError> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let object = value.as_object().ok_or_else(|| self.wrong(name, value, "an object"))?;
+        Ok(Some(Fields { file: self.file, path: format!("{}{name}.", self.path), object, read: HashSet::new() }))
+    }
+
+    /// Refuses every field that was not read, is not null and is not `harmless`.
+    pub(crate) fn finish(self, harmless: &[&str]) -> Result<(), ModelError> {
+        let known = |name: &str| self.read.contains(name) || harmless.contains(&name);
+        match self.object.iter().find(|(name, value)| !value.is_null() && !known(name)) {
+            Some((name, value)) => Err(ModelError::UnknownField {
+                file: self.file.to_owned(),
+                field: format!("{}{}", self.path, name.escape_debug()),
+                found: shortened(value),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The error for a field of this object.
+    pub(crate) fn wrong(&self, name: &str, found: &Json, expected: impl Into<String>) -> ModelError {
+        invalid(self.file, &format!("{}{name}", self.path), shortened(found), expected)
+    }
+
+    /// The error for a field that is not there.
+    pub(crate) fn missing(&self, name: &str, expected: &str) -> ModelError {
+        let (field, expected) = (format!("{}{name}", self.path), expected.to_owned());
+        ModelError::MissingField { file: self.file.to_owned(), field, expected }
+    }
+}
+
+fn invalid(file: &str, field: &str, found: String, expected: impl Into<String>) -> ModelError {
+    ModelError::InvalidField { file: file.to_owned(), field: field.to_owned(), found, expected: expected.into() }
+}
+
+fn kind(json: &Json) -> String {
+    match json {
+        Json::Array(_) => "an array".to_owned(),
+        other => shortened(other),
+    }
+}
+
+/// A value as JSON, cut where it is long.
+fn shortened(value: &Json) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_that_nobody_read_is_refused_by_name() {
+        let json = json!({"known": 3, "harmless": 1, "absent": null, "surprise": {"a": 1}});
+        let mut fields = Fields::new("config.json", &json).expect("an object");
+        assert_eq!(fields.count("known", 3).expect("in range"), 3);
+        let error = fields.finish(&["harmless"]).expect_err("surprise is unknown");
+        assert_eq!(error.code(), "unknown-field");
+        assert!(error.to_string().contains("surprise"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        let json = json!({"n": 0, "big": 1e300, "x": -1.0, "flag": 1, "o": {"i": "no"}});
+        let mut fields = Fields::new("config.json", &json).expect("an object");
+        assert!(fields.count("n", 9).is_err() && fields.count("big", 9).is_err() && fields.number("x").is_err());
+        assert!(fields.flag("flag").is_err());
+        assert_eq!(fields.count("gone", 9).expect_err("missing").code(), "missing-field");
+        let mut inner = fields.object("o").expect("an object").expect("present");
+        assert!(inner.number("i").expect_err("text").to_string().contains("o.i"));
+        assert!(fields.only("x", &json!(-1)).is_ok() && fields.only("x", &json!(1)).is_err());
+        assert!(fields.only("flag", &json!("silu")).is_err() && fields.only("absent", &json!(1)).is_ok());
+    }
+}

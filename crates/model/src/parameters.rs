@@ -1,0 +1,19 @@
+use honelm_blocks::WeightData;
+
+use crate::{ModelError, Slot};
+
+/// A weight with its bias, in canonical (Hugging Face) row order.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// The matrix `[out, in]`; a norm's gain is `[1, n]`.
+    pub weight: WeightData,
+    /// The bias. // [out]
+    pub bias: Option<Vec<f32>>,
+}
+
+/// Where parameters come from: a checkpoint, or a checkpoint with some of its weights replaced by
+/// compressed ones. Models are loaded from it, files are written from it.
+pub trait Parameters {
+    /// The parameter of a slot of the model's [`crate::Tree`].
+    fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError>;
+}

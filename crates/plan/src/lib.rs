@@ -1,0 +1,1 @@
+//! How many bytes a model needs before anything is loaded.

@@ -1,0 +1,73 @@
+use std::fmt::Write as _;
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::StoreError;
+
+/// A running SHA-256 over labelled parts. Each part's length goes in before it, so that no two lists of parts
+/// give the same input.
+#[derive(Debug, Clone, Default)]
+pub struct Digest(Sha256);
+
+impl Digest {
+    /// Adds a part.
+    #[must_use]
+    pub fn with(mut self, part: impl AsRef<[u8]>) -> Self {
+        let part = part.as_ref();
+        self.0.update((part.len() as u64).to_le_bytes());
+        self.0.update(part);
+        self
+    }
+
+    /// The hash so far, 64 hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        hex(&self.0.clone().finalize())
+    }
+}
+
+/// SHA-256 of a file's bytes, 64 hexadecimal digits.
+pub fn digest_file(path: &Path) -> Result<String, StoreError> {
+    let at = |source| StoreError::Io { path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(at)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(at)? {
+            0 => return Ok(hex(&hash.finalize())),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_kept_apart() {
+        assert_ne!(Digest::default().with("ab").with("c").hex(), Digest::default().with("a").with("bc").hex());
+        assert_eq!(Digest::default().with("ab").hex(), Digest::default().with("ab").hex());
+    }
+
+    #[test]
+    fn a_file_hashes_as_the_standard_says() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("abc");
+        std::fs::write(&path, "abc").expect("a file");
+        assert_eq!(
+            digest_file(&path).expect("a hash"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert!(matches!(digest_file(&dir.path().join("none")), Err(StoreError::Io { .. })));
+    }
+}

@@ -1,0 +1,1 @@
+//! Tiny models, tolerances and test data.

@@ -1,0 +1,68 @@
+//! GPT-2's byte alphabet: every byte as one printable character.
+//!
+//! Bytes that are printable in Latin-1 stand for themselves, the other 68 for U+0100 and on, in order.
+//! Source: `bytes_to_unicode` of GPT-2's encoder.
+
+use std::sync::LazyLock;
+
+/// First character of the bytes that have no printable one.
+const SHIFTED: u32 = 0x100;
+
+/// Whether a byte stands for itself.
+fn printable(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF)
+}
+
+/// Bytes that stand for U+0100 and on, in order.
+static SHIFTED_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| (0..=255).filter(|&b| !printable(b)).collect());
+
+/// The byte that a character of the alphabet stands for.
+pub(crate) fn byte_of(c: char) -> Option<u8> {
+    let code = u32::from(c);
+    match u8::try_from(code) {
+        Ok(byte) => printable(byte).then_some(byte),
+        Err(_) => SHIFTED_BYTES.get(usize::try_from(code - SHIFTED).ok()?).copied(),
+    }
+}
+
+/// Appends the bytes that a token's text stands for; `false`, and nothing appended, when a character is not of the
+/// alphabet.
+pub(crate) fn push_bytes(text: &str, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    for c in text.chars() {
+        match byte_of(c) {
+            Some(byte) => out.push(byte),
+            None => {
+                out.truncate(start);
+                return false;
+            }
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_characters_stand_for_their_bytes() {
+        assert_eq!(byte_of('Ġ'), Some(b' '));
+        assert_eq!(byte_of('Ċ'), Some(b'\n'));
+        assert_eq!(byte_of('A'), Some(b'A'));
+        assert_eq!(byte_of('Ń'), Some(0xAD));
+        assert_eq!(byte_of(' '), None);
+        assert_eq!(byte_of('\u{144}'), None);
+    }
+
+    #[test]
+    fn every_byte_has_exactly_one_character() {
+        let mut seen = [0; 256];
+        for c in (0..0x200).filter_map(char::from_u32) {
+            if let Some(b) = byte_of(c) {
+                seen[usize::from(b)] += 1;
+            }
+        }
+        assert!(seen.iter().all(|&n| n == 1));
+    }
+}

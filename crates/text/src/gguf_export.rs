@@ -1,0 +1,124 @@
+//! A tokenizer as GGUF metadata.
+
+use crate::error::{Result, TextError};
+use crate::gguf::{BYTE_LEVEL, GgufVocab, SENTENCE_PIECE};
+use crate::sentencepiece;
+use crate::split;
+use crate::stop::END_TEXTS;
+use crate::tokenizer::Tokenizer;
+use crate::vocabulary::{Family, TokenKind, pad_text};
+
+/// Score of a row without a text: nothing merges into it.
+const PAD_SCORE: f32 = -10_000.0;
+
+impl Tokenizer {
+    /// This tokenizer as GGUF metadata, padded to `rows` tokens (the embedding's rows) with unused ones.
+    ///
+    /// Programs that read it, llama.cpp among them, give the same ids. Every end token is written: the model's own as
+    /// eos, a turn's end as eot, and another as eom where its text would not tell.
+    ///
+    /// # Errors
+    /// [`TextError::UnknownSplit`], [`TextError::NotScoreOrdered`], [`TextError::VocabularyTooLong`], or
+    /// [`TextError::Unsupported`] when GGUF cannot say what this tokenizer does.
+    pub fn to_gguf_vocab(&self, rows: usize) -> Result<GgufVocab> {
+        let size = self.vocab_size();
+        if size > rows {
+            return Err(TextError::VocabularyTooLong { found: size, rows });
+        }
+        let (mut tokens, mut token_types): (Vec<String>, Vec<i32>) =
+            self.parts.vocabulary.iter().map(|(_, token)| (token.text.clone(), token.kind as i32)).unzip();
+        tokens.extend((size..rows).map(pad_text));
+        token_types.resize(rows, TokenKind::Unused as i32);
+
+        let mut vocab = GgufVocab { tokens, token_types, ..GgufVocab::default() };
+        match self.family() {
+            Family::ByteLevel => self.write_byte_level(&mut vocab)?,
+            Family::SentencePiece => self.write_sentence_piece(&mut vocab, rows)?,
+        }
+        self.write_roles(&mut vocab, rows)?;
+        vocab.chat_template = self.chat_template().map(str::to_owned);
+        Ok(vocab)
+    }
+
+    fn write_byte_level(&self, vocab: &mut GgufVocab) -> Result<()> {
+        let parts = &self.parts;
+        let rows = split::by_json(&parts.pre_tokenizer, &parts.normalizer)?;
+        let mut chosen = rows.iter().find(|row| row.ignore_merges == parts.ignore_merges);
+        // The first row is the best known name; it serves where taking whole tokens makes no difference.
+        if let Some(first) = rows.first().filter(|first| first.ignore_merges != parts.ignore_merges) {
+            if parts.merging_reaches_every_token()? {
+                chosen = Some(first);
+            }
+        }
+        let row = chosen.ok_or_else(|| TextError::Unsupported {
+            part: "model",
+            found: format!("BPE with ignore_merges = {}", parts.ignore_merges),
+            expected: "what GGUF's pre-tokenizer of that expression does",
+        })?;
+        let merges = parts.merges.iter().map(|&(a, b)| format!("{} {}", parts.text(a), parts.text(b)));
+        vocab.model = BYTE_LEVEL.to_owned();
+        vocab.pre = row.names.first().map(|&name| name.to_owned());
+        vocab.merges = Some(merges.collect());
+        Ok(())
+    }
+
+    fn write_sentence_piece(&self, vocab: &mut GgufVocab, rows: usize) -> Result<()> {
+        let parts = &self.parts;
+        let prefix = sentencepiece::add_space_prefix(&parts.normalizer, &parts.pre_tokenizer).ok_or_else(|| {
+            TextError::UnknownSplit { expression: format!("{} after {}", parts.pre_tokenizer, parts.normalizer) }
+        })?;
+        if parts.ignore_merges && !parts.merging_reaches_every_token()? {
+            return Err(TextError::Unsupported {
+                part: "model",
+                found: "SentencePiece BPE with ignore_merges".to_owned(),
+                expected: "merging by score",
+            });
+        }
+        let mut scores = sentencepiece::scores_from_merges(&parts.vocabulary, &parts.merges)?;
+        scores.resize(rows, PAD_SCORE);
+        vocab.model = SENTENCE_PIECE.to_owned();
+        vocab.pre = Some("default".to_owned());
+        vocab.scores = Some(scores);
+        vocab.add_space_prefix = Some(prefix);
+        Ok(())
+    }
+
+    fn write_roles(&self, vocab: &mut GgufVocab, rows: usize) -> Result<()> {
+        let roles = &self.roles;
+        let mut stop = roles.stop.clone();
+        if let Some(&id) = stop.iter().find(|&&id| id as usize >= rows) {
+            return Err(TextError::IdOutOfRange { field: "eos_token_id".to_owned(), id: id.into(), len: rows });
+        }
+        vocab.bos = roles.bos;
+        vocab.unk = roles.unk;
+        vocab.pad = roles.pad;
+        vocab.eos = (!stop.is_empty()).then(|| stop.remove(0));
+        let mut take = |wanted: &dyn Fn(u32) -> bool| {
+            stop.iter().position(|&id| wanted(id)).map(|at| stop.remove(at))
+        };
+        vocab.eot = take(&|id| Some(id) == roles.turn_end).or_else(|| take(&|_| true));
+        let known = |id: u32| {
+            self.kind(id) == Some(TokenKind::Control) && self.token(id).is_some_and(|text| END_TEXTS.contains(&text))
+        };
+        vocab.eom = take(&|id| self.token(id) == Some("<|eom_id|>")).or_else(|| take(&|id| !known(id)));
+        vocab.eog = stop;
+
+        let affix = |affix: &[u32], token: Option<u32>, field: &'static str| match affix {
+            [] => Ok(false),
+            [one] if Some(*one) == token => Ok(true),
+            other => Err(TextError::Unsupported {
+                part: "post_processor",
+                found: format!("tokens {other:?} around a text"),
+                expected: field,
+            }),
+        };
+        vocab.add_bos = Some(affix(&self.prefix, vocab.bos, "bos before it, or nothing")?);
+        let end = self.suffix.first().copied().filter(|id| roles.stop.contains(id));
+        if end.is_some() && end != vocab.eos {
+            // llama.cpp adds eos itself, so that one has to be it.
+            std::mem::swap(&mut vocab.eos, &mut vocab.eot);
+        }
+        vocab.add_eos = Some(affix(&self.suffix, vocab.eos, "eos after it, or nothing")?);
+        Ok(())
+    }
+}

@@ -1,0 +1,297 @@
+//! tokenizer.json to [`Parts`].
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use tokenizers::AddedToken;
+
+use crate::error::{Result, TextError};
+use crate::model::Parts;
+use crate::vocabulary::{TokenKind, Vocabulary, byte_token};
+
+/// The file's name, for messages.
+const FILE: &str = "tokenizer.json";
+
+/// tokenizer.json as it stands.
+#[derive(Deserialize)]
+struct RawTokenizer {
+    #[serde(default)]
+    added_tokens: Vec<RawAdded>,
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+    #[serde(default)]
+    post_processor: Value,
+    #[serde(default)]
+    decoder: Value,
+    model: RawModel,
+}
+
+/// One entry of `added_tokens`.
+#[derive(Deserialize)]
+struct RawAdded {
+    id: u32,
+    content: String,
+    #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+    #[serde(default)]
+    normalized: bool,
+    #[serde(default)]
+    special: bool,
+}
+
+/// `model`.
+#[derive(Deserialize)]
+struct RawModel {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    vocab: RawVocab,
+    #[serde(default)]
+    merges: Vec<RawMerge>,
+    unk_token: Option<String>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    dropout: Option<f32>,
+    #[serde(default)]
+    fuse_unk: bool,
+    #[serde(default)]
+    byte_fallback: bool,
+    #[serde(default)]
+    ignore_merges: bool,
+}
+
+/// `vocab` with duplicates kept, so that they can be refused. A list (Unigram's form) reads as empty: the model's
+/// type is what is reported then.
+#[derive(Default)]
+struct RawVocab(Vec<(String, u32)>);
+
+impl<'de> Deserialize<'de> for RawVocab {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = RawVocab;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tokens and ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<RawVocab, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(RawVocab(entries))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<RawVocab, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(RawVocab::default())
+            }
+        }
+        deserializer.deserialize_any(Entries)
+    }
+}
+
+/// A merge: `"a b"`, or since 2024 `["a", "b"]`.
+struct RawMerge(String, Option<String>);
+
+impl<'de> Deserialize<'de> for RawMerge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Pair;
+        impl<'de> Visitor<'de> for Pair {
+            type Value = RawMerge;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a merge: a string of two tokens, or a list of two")
+            }
+
+            fn visit_str<E>(self, text: &str) -> std::result::Result<RawMerge, E> {
+                Ok(RawMerge(text.to_owned(), None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<RawMerge, A::Error> {
+                use serde::de::Error;
+                let pair = (seq.next_element()?, seq.next_element()?, seq.next_element::<IgnoredAny>()?);
+                match pair {
+                    (Some(a), Some(b), None) => Ok(RawMerge(a, Some(b))),
+                    _ => Err(A::Error::custom("a merge has two tokens")),
+                }
+            }
+        }
+        deserializer.deserialize_any(Pair)
+    }
+}
+
+/// Reads tokenizer.json.
+///
+/// # Errors
+/// Broken JSON, kinds of models and normalizers that are not read, and every inconsistency of vocabulary and merges.
+pub(crate) fn parts(bytes: &[u8]) -> Result<Parts> {
+    let raw: RawTokenizer = serde_json::from_slice(bytes).map_err(|e| TextError::json(FILE, e))?;
+    check_model(&raw.model)?;
+    check_normalizer(&raw.normalizer)?;
+    let RawTokenizer { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } = raw;
+    if model.vocab.0.is_empty() {
+        return Err(TextError::EmptyVocabulary);
+    }
+    let byte_fallback = model.byte_fallback;
+    let known = model_ids(&model.vocab.0, &added_tokens);
+    let vocabulary = vocabulary(model.vocab.0, &added_tokens, byte_fallback, model.unk_token.as_deref())?;
+    let merges = merges(&vocabulary, model.merges)?;
+    let unk = match &model.unk_token {
+        None => None,
+        Some(text) => Some(vocabulary.id_of(text).ok_or(TextError::Missing { field: "the unk_token in the vocabulary" })?),
+    };
+    Ok(Parts {
+        vocabulary,
+        model_ids: known,
+        merges,
+        ignore_merges: model.ignore_merges,
+        byte_fallback,
+        fuse_unk: model.fuse_unk,
+        unk,
+        added: added(added_tokens),
+        normalizer,
+        pre_tokenizer,
+        post_processor,
+        decoder,
+    })
+}
+
+/// Refuses models that are not plain BPE.
+fn check_model(model: &RawModel) -> Result<()> {
+    let unsupported = |part, found: String, expected| Err(TextError::Unsupported { part, found, expected });
+    if let Some(kind) = model.kind.as_deref().filter(|kind| *kind != "BPE") {
+        return unsupported("model", kind.to_owned(), "BPE");
+    }
+    for affix in [&model.continuing_subword_prefix, &model.end_of_word_suffix] {
+        if let Some(affix) = affix.as_deref().filter(|affix| !affix.is_empty()) {
+            return unsupported("model", format!("BPE with the word affix {affix:?}"), "BPE without affixes");
+        }
+    }
+    if model.dropout.is_some_and(|p| p != 0.0) {
+        return unsupported("model", "BPE with dropout".to_owned(), "BPE without dropout");
+    }
+    Ok(())
+}
+
+/// Refuses SentencePiece's binary character maps, wherever they are nested.
+fn check_normalizer(normalizer: &Value) -> Result<()> {
+    if normalizer["type"].as_str() == Some("Precompiled") {
+        return Err(TextError::Unsupported {
+            part: "normalizer",
+            found: "Precompiled".to_owned(),
+            expected: "normalizers that say what they do",
+        });
+    }
+    normalizer["normalizers"].as_array().into_iter().flatten().try_for_each(check_normalizer)
+}
+
+/// The ids that the BPE model has in the file, unless the added tokens' ids are only right when the model has them
+/// too (the `tokenizers` crate numbers added tokens that the model lacks itself, one after the other).
+fn model_ids(vocab: &[(String, u32)], added: &[RawAdded]) -> Option<Vec<u32>> {
+    let texts: HashMap<&str, u32> = vocab.iter().map(|(text, id)| (text.as_str(), *id)).collect();
+    let mut next = u32::try_from(vocab.len()).ok()?;
+    for token in added.iter().filter(|token| !texts.contains_key(token.content.as_str())) {
+        if token.id != next {
+            return None;
+        }
+        next += 1;
+    }
+    Some(vocab.iter().map(|(_, id)| *id).collect())
+}
+
+/// All tokens with what they are for.
+fn vocabulary(
+    vocab: Vec<(String, u32)>,
+    added: &[RawAdded],
+    byte_fallback: bool,
+    unk: Option<&str>,
+) -> Result<Vocabulary> {
+    let mut kinds = HashMap::with_capacity(added.len());
+    for token in added {
+        let kind = if token.special { TokenKind::Control } else { TokenKind::UserDefined };
+        if let Some((first, _)) = kinds.insert(token.content.as_str(), (token.id, kind)) {
+            if first != token.id {
+                return Err(TextError::DuplicateToken {
+                    token: token.content.clone(),
+                    first,
+                    second: token.id,
+                });
+            }
+        }
+    }
+    let mut claims = Vec::with_capacity(vocab.len() + added.len());
+    for (text, id) in vocab {
+        let kind = match kinds.remove(text.as_str()) {
+            Some((added_id, _)) if added_id != id => {
+                return Err(TextError::DuplicateToken { token: text, first: id, second: added_id });
+            }
+            _ if Some(text.as_str()) == unk => TokenKind::Unknown,
+            Some((_, kind)) => kind,
+            None if byte_fallback && byte_token(&text).is_some() => TokenKind::Byte,
+            None => TokenKind::Normal,
+        };
+        claims.push((text, id, kind));
+    }
+    let rest: Vec<_> = kinds.into_iter().map(|(text, (id, kind))| (text.to_owned(), id, kind)).collect();
+    claims.extend(rest);
+    Vocabulary::from_claims(claims)
+}
+
+/// Merge rules as ids; both sides and the result must be tokens.
+fn merges(vocabulary: &Vocabulary, raw: Vec<RawMerge>) -> Result<Vec<(u32, u32)>> {
+    raw.iter()
+        .enumerate()
+        .map(|(index, RawMerge(first, second))| match second {
+            Some(second) => merge(vocabulary, index, first, second),
+            None => {
+                let (a, b) = split_merge(first)
+                    .ok_or_else(|| TextError::BadMerge { index, text: first.clone() })?;
+                merge(vocabulary, index, a, b)
+            }
+        })
+        .collect()
+}
+
+/// The two tokens of `"a b"`; the space may not come first, since it may be a token itself.
+pub(crate) fn split_merge(text: &str) -> Option<(&str, &str)> {
+    let first = text.chars().next()?.len_utf8();
+    let at = first + text.get(first..)?.find(' ')?;
+    let (a, b) = (text.get(..at)?, text.get(at + 1..)?);
+    (!b.is_empty()).then_some((a, b))
+}
+
+/// One merge as ids.
+pub(crate) fn merge(vocabulary: &Vocabulary, index: usize, a: &str, b: &str) -> Result<(u32, u32)> {
+    let id = |token: &str| {
+        vocabulary.id_of(token).ok_or_else(|| TextError::UnknownMergeToken { index, token: token.to_owned() })
+    };
+    let pair = (id(a)?, id(b)?);
+    id(&format!("{a}{b}"))?;
+    Ok(pair)
+}
+
+/// `added_tokens` as the `tokenizers` crate has them.
+fn added(raw: Vec<RawAdded>) -> Vec<AddedToken> {
+    raw.into_iter()
+        .filter(|token| !token.content.is_empty())
+        .map(|token| AddedToken {
+            content: token.content,
+            single_word: token.single_word,
+            lstrip: token.lstrip,
+            rstrip: token.rstrip,
+            normalized: token.normalized,
+            special: token.special,
+        })
+        .collect()
+}

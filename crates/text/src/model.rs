@@ -1,0 +1,152 @@
+//! A tokenizer's neutral parts, and the `tokenizers` crate's object built from them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
+use tokenizers::{
+    AddedToken, DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Token,
+    TokenizerImpl,
+};
+
+use crate::error::{Result, TextError};
+use crate::vocabulary::{TokenKind, Vocabulary};
+
+/// The encoder: the `tokenizers` crate's pipeline around a shared model.
+pub(crate) type Encoder =
+    TokenizerImpl<SharedBpe, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+
+/// A BPE model that two encoders share (one finds special tokens in text, the other does not).
+#[derive(Clone)]
+pub(crate) struct SharedBpe(Arc<BPE>);
+
+impl Model for SharedBpe {
+    type Trainer = BpeTrainer;
+
+    fn tokenize(&self, sequence: &str) -> tokenizers::Result<Vec<Token>> {
+        self.0.tokenize(sequence)
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.0.token_to_id(token)
+    }
+
+    fn id_to_token(&self, id: u32) -> Option<String> {
+        self.0.id_to_token(id)
+    }
+
+    fn get_vocab(&self) -> HashMap<String, u32> {
+        self.0.get_vocab()
+    }
+
+    fn get_vocab_size(&self) -> usize {
+        self.0.get_vocab_size()
+    }
+
+    fn save(&self, folder: &Path, prefix: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
+        self.0.save(folder, prefix)
+    }
+
+    fn get_trainer(&self) -> BpeTrainer {
+        self.0.get_trainer()
+    }
+}
+
+impl Serialize for SharedBpe {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// Everything that decides the ids of a text, whatever file it came from.
+pub(crate) struct Parts {
+    /// All tokens, the added ones included.
+    pub vocabulary: Vocabulary,
+    /// Tokens that the BPE model itself knows; `None`: all of them.
+    pub model_ids: Option<Vec<u32>>,
+    /// Merge rules in rank order, as pairs of ids.
+    pub merges: Vec<(u32, u32)>,
+    /// Whether a whole piece that is a token is taken without merging.
+    pub ignore_merges: bool,
+    /// Whether characters outside the vocabulary become `<0xHH>` tokens.
+    pub byte_fallback: bool,
+    /// Whether a run of unknown characters becomes one unknown token.
+    pub fuse_unk: bool,
+    /// The unknown token.
+    pub unk: Option<u32>,
+    /// Tokens found in text before anything else.
+    pub added: Vec<AddedToken>,
+    /// tokenizer.json's `normalizer`.
+    pub normalizer: Value,
+    /// tokenizer.json's `pre_tokenizer`.
+    pub pre_tokenizer: Value,
+    /// tokenizer.json's `post_processor`.
+    pub post_processor: Value,
+    /// tokenizer.json's `decoder`.
+    pub decoder: Value,
+}
+
+impl Parts {
+    /// Text of a token whose id was checked.
+    pub(crate) fn text(&self, id: u32) -> &str {
+        self.vocabulary.get(id).map_or("", |t| t.text.as_str())
+    }
+
+    /// Builds the BPE model, with or without taking whole pieces that are tokens.
+    fn bpe(&self, ignore_merges: bool) -> Result<BPE> {
+        let ids: Vec<u32> = match &self.model_ids {
+            Some(ids) => ids.clone(),
+            None => self.vocabulary.iter().map(|(id, _)| id).collect(),
+        };
+        let vocab = ids.iter().map(|&id| (self.text(id).to_owned(), id));
+        let merges = self.merges.iter().map(|&(a, b)| (self.text(a).to_owned(), self.text(b).to_owned())).collect();
+        let mut builder = BPE::builder()
+            .vocab_and_merges(vocab.collect::<Vocab>(), merges)
+            .ignore_merges(ignore_merges)
+            .byte_fallback(self.byte_fallback)
+            .fuse_unk(self.fuse_unk);
+        if let Some(unk) = self.unk {
+            builder = builder.unk_token(self.text(unk).to_owned());
+        }
+        builder.build().map_err(|e| TextError::json("tokenizer model", e))
+    }
+
+    /// Whether merging spells every token as itself, so that `ignore_merges` makes no difference.
+    ///
+    /// # Errors
+    /// What building the model reports.
+    pub(crate) fn merging_reaches_every_token(&self) -> Result<bool> {
+        let model = self.bpe(false)?;
+        Ok(self.vocabulary.iter().filter(|(_, token)| token.kind == TokenKind::Normal).all(|(id, token)| {
+            model.tokenize(&token.text).is_ok_and(|pieces| matches!(pieces.as_slice(), [one] if one.id == id))
+        }))
+    }
+
+    /// Builds the encoder.
+    ///
+    /// # Errors
+    /// What the `tokenizers` crate refuses: an invalid expression, an unknown kind of normalizer, ...
+    pub(crate) fn encoder(&self) -> Result<Encoder> {
+        let model = self.bpe(self.ignore_merges)?;
+        let mut encoder = Encoder::new(SharedBpe(Arc::new(model)));
+        encoder
+            .with_normalizer(part::<NormalizerWrapper>("normalizer", &self.normalizer)?)
+            .map_err(|e| TextError::json("tokenizer normalizer", e))?
+            .with_pre_tokenizer(part::<PreTokenizerWrapper>("pre_tokenizer", &self.pre_tokenizer)?)
+            .with_post_processor(part::<PostProcessorWrapper>("post_processor", &self.post_processor)?)
+            .with_decoder(part::<DecoderWrapper>("decoder", &self.decoder)?);
+        encoder.add_tokens(self.added.iter().cloned()).map_err(|e| TextError::json("tokenizer added_tokens", e))?;
+        Ok(encoder)
+    }
+}
+
+/// Reads one part of a pipeline; `null` is none.
+fn part<T: serde::de::DeserializeOwned>(name: &'static str, value: &Value) -> Result<Option<T>> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    serde_json::from_value(value.clone()).map(Some).map_err(|e| TextError::json("tokenizer.json", format!("{name}: {e}")))
+}

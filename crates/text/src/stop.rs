@@ -1,0 +1,108 @@
+//! The tokens that end an answer.
+
+use serde_json::Value;
+
+use crate::error::{Result, TextError};
+
+/// Texts by which llama.cpp knows a token that ends a turn, whatever the metadata says
+/// (`llama_vocab::impl::load`, the list of end-of-generation tokens).
+pub(crate) const END_TEXTS: [&str; 15] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eom_id|>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<｜end▁of▁sentence｜>",
+];
+
+/// Union of the end-of-sequence ids that config.json, generation_config.json and tokenizer_config.json name, in that
+/// order and without repetition. `id_of` finds the id of a token's text.
+///
+/// # Errors
+/// An `eos_token_id` that is neither an id nor a list of ids, or an `eos_token` that is not in the vocabulary.
+pub fn stop_ids(
+    config: Option<&Value>,
+    generation_config: Option<&Value>,
+    tokenizer_config: Option<&Value>,
+    id_of: impl Fn(&str) -> Option<u32>,
+) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    // Models with several parts keep the language model's values under text_config.
+    let nested = config.map(|c| &c["text_config"]);
+    for (file, value) in
+        [("config.json", config), ("config.json", nested), ("generation_config.json", generation_config)]
+    {
+        let Some(value) = value else { continue };
+        for id in id_list(file, &value["eos_token_id"])? {
+            push_new(&mut ids, id);
+        }
+    }
+    if let Some(config) = tokenizer_config {
+        let token = &config["eos_token"];
+        if let Some(text) = token.as_str().or_else(|| token["content"].as_str()) {
+            let id = id_of(text).ok_or_else(|| {
+                TextError::json("tokenizer_config.json", format!("eos_token {text:?} is not in the vocabulary"))
+            })?;
+            push_new(&mut ids, id);
+        }
+    }
+    Ok(ids)
+}
+
+/// A number, a list of numbers, or nothing.
+pub(crate) fn id_list(file: &'static str, value: &Value) -> Result<Vec<u32>> {
+    let id = |v: &Value| {
+        v.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
+            TextError::json(file, format!("token id: expected a number or a list of numbers, found {v}"))
+        })
+    };
+    match value {
+        Value::Null => Ok(Vec::new()),
+        // Some files write -1 for none.
+        Value::Number(n) if n.as_i64() == Some(-1) => Ok(Vec::new()),
+        Value::Array(list) => list.iter().map(id).collect(),
+        value => Ok(vec![id(value)?]),
+    }
+}
+
+/// Appends an id that is not there yet.
+pub(crate) fn push_new(ids: &mut Vec<u32>, id: u32) {
+    if !ids.contains(&id) {
+        ids.push(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn takes_the_union_in_order() {
+        let ids = stop_ids(
+            Some(&json!({"eos_token_id": 7})),
+            Some(&json!({"eos_token_id": [9, 7]})),
+            Some(&json!({"eos_token": {"content": "<|end|>"}})),
+            |text| (text == "<|end|>").then_some(5),
+        );
+        assert_eq!(ids.unwrap(), [7, 9, 5]);
+    }
+
+    #[test]
+    fn refuses_ids_that_are_not_numbers() {
+        let error = stop_ids(Some(&json!({"eos_token_id": "x"})), None, None, |_| None).unwrap_err();
+        assert_eq!(error.code(), "tokenizer-json");
+        let error = stop_ids(Some(&json!({"eos_token_id": [1, -4]})), None, None, |_| None).unwrap_err();
+        assert_eq!(error.code(), "tokenizer-json");
+    }
+}

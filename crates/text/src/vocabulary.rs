@@ -1,0 +1,209 @@
+//! Tokens by id.
+
+use std::collections::HashMap;
+
+use crate::alphabet;
+use crate::error::{Result, TextError};
+
+/// SentencePiece's visible space.
+pub(crate) const SPACE: char = '▁';
+
+/// What a token is for. The numbers are GGUF's `tokenizer.ggml.token_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum TokenKind {
+    /// Made by merges.
+    Normal = 1,
+    /// Stands for what the vocabulary cannot spell.
+    Unknown = 2,
+    /// Steers the model; found in text only when asked for.
+    Control = 3,
+    /// Always found in text, as one piece.
+    UserDefined = 4,
+    /// A row of the embedding without a text.
+    Unused = 5,
+    /// One byte, written `<0xHH>`.
+    Byte = 6,
+}
+
+impl TokenKind {
+    /// The kind of a GGUF number; undefined ones are unused.
+    #[must_use]
+    pub fn from_gguf(number: i32) -> Self {
+        match number {
+            1 => Self::Normal,
+            2 => Self::Unknown,
+            3 => Self::Control,
+            4 => Self::UserDefined,
+            6 => Self::Byte,
+            _ => Self::Unused,
+        }
+    }
+
+    /// Whether decoding may skip it, and encoding finds it only when asked to.
+    #[must_use]
+    pub fn is_special(self) -> bool {
+        matches!(self, Self::Control | Self::Unknown)
+    }
+}
+
+/// One row of the vocabulary.
+#[derive(Debug, Clone)]
+pub(crate) struct Token {
+    /// Text as the vocabulary spells it.
+    pub text: String,
+    /// What it is for.
+    pub kind: TokenKind,
+}
+
+/// How tokens spell bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Byte-level BPE: GPT-2's byte alphabet.
+    ByteLevel,
+    /// SentencePiece BPE: `▁` for a space, `<0xHH>` for a byte that no token spells.
+    SentencePiece,
+}
+
+/// Tokens by id, without holes: an id that nobody claims is an unused token.
+#[derive(Debug, Clone)]
+pub(crate) struct Vocabulary {
+    tokens: Vec<Token>,
+    ids: HashMap<String, u32>,
+}
+
+impl Vocabulary {
+    /// Checks that ids and texts are unique. `claims` are (text, id, kind); ids may have holes.
+    ///
+    /// # Errors
+    /// Duplicates, an id far beyond the number of tokens, no token at all.
+    pub(crate) fn from_claims(claims: Vec<(String, u32, TokenKind)>) -> Result<Self> {
+        if claims.is_empty() {
+            return Err(TextError::EmptyVocabulary);
+        }
+        // Real vocabularies have few holes; the bound keeps a lying id from asking for gigabytes.
+        let limit = claims.len() * 2 + 4096;
+        let mut slots: Vec<Option<Token>> = Vec::with_capacity(claims.len());
+        let mut ids = HashMap::with_capacity(claims.len());
+        for (text, id, kind) in claims {
+            let row = id as usize;
+            if row >= limit {
+                return Err(TextError::IdOutOfRange { field: format!("token {text:?}"), id: id.into(), len: limit });
+            }
+            if let Some(first) = ids.insert(text.clone(), id) {
+                return Err(TextError::DuplicateToken { token: text, first, second: id });
+            }
+            if row >= slots.len() {
+                slots.resize(row + 1, None);
+            }
+            if let Some(first) = slots[row].take() {
+                return Err(TextError::DuplicateId { id, first: first.text, second: text });
+            }
+            slots[row] = Some(Token { text, kind });
+        }
+        let tokens = slots
+            .into_iter()
+            .enumerate()
+            .map(|(id, slot)| slot.unwrap_or_else(|| Token { text: pad_text(id), kind: TokenKind::Unused }))
+            .collect();
+        Ok(Self { tokens, ids })
+    }
+
+    /// Number of ids.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The token of an id.
+    pub(crate) fn get(&self, id: u32) -> Option<&Token> {
+        self.tokens.get(id as usize)
+    }
+
+    /// The id of a text.
+    pub(crate) fn id_of(&self, text: &str) -> Option<u32> {
+        self.ids.get(text).copied()
+    }
+
+    /// Tokens in the order of their ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Token)> {
+        (0u32..).zip(&self.tokens)
+    }
+
+    /// Appends a token's exact bytes; unknown ids and unused tokens have none.
+    pub(crate) fn push_bytes(&self, id: u32, family: Family, out: &mut Vec<u8>) {
+        let Some(token) = self.get(id) else { return };
+        match (token.kind, family) {
+            (TokenKind::Unused, _) => {}
+            (TokenKind::Normal, Family::ByteLevel) => {
+                if !alphabet::push_bytes(&token.text, out) {
+                    out.extend_from_slice(token.text.as_bytes());
+                }
+            }
+            (TokenKind::Byte, _) => match byte_token(&token.text) {
+                Some(byte) => out.push(byte),
+                None => out.extend_from_slice(token.text.as_bytes()),
+            },
+            (TokenKind::Normal | TokenKind::UserDefined, Family::SentencePiece) => {
+                let mut utf8 = [0; 4];
+                for c in token.text.chars() {
+                    let c = if c == SPACE { ' ' } else { c };
+                    out.extend_from_slice(c.encode_utf8(&mut utf8).as_bytes());
+                }
+            }
+            _ => out.extend_from_slice(token.text.as_bytes()),
+        }
+    }
+}
+
+/// Text of a row that has none.
+pub(crate) fn pad_text(id: usize) -> String {
+    format!("[PAD{id}]")
+}
+
+/// The byte of `<0xHH>`.
+pub(crate) fn byte_token(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
+    if digits.len() != 2 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    u8::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(text: &str, id: u32) -> (String, u32, TokenKind) {
+        (text.to_owned(), id, TokenKind::Normal)
+    }
+
+    #[test]
+    fn refuses_duplicate_texts_and_ids() {
+        let error = Vocabulary::from_claims(vec![claim("a", 0), claim("a", 1)]).unwrap_err();
+        assert_eq!(error.code(), "duplicate-token");
+        let error = Vocabulary::from_claims(vec![claim("a", 0), claim("b", 0)]).unwrap_err();
+        assert_eq!(error.code(), "duplicate-token-id");
+    }
+
+    #[test]
+    fn refuses_an_id_that_would_allocate_gigabytes() {
+        let error = Vocabulary::from_claims(vec![claim("a", u32::MAX)]).unwrap_err();
+        assert_eq!(error.code(), "token-id-out-of-range");
+    }
+
+    #[test]
+    fn a_hole_is_an_unused_token_without_bytes() {
+        let vocabulary = Vocabulary::from_claims(vec![claim("a", 0), claim("b", 2)]).unwrap();
+        assert_eq!(vocabulary.get(1).unwrap().kind, TokenKind::Unused);
+        let mut bytes = Vec::new();
+        vocabulary.push_bytes(1, Family::ByteLevel, &mut bytes);
+        assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn byte_tokens_are_two_hexadecimal_digits() {
+        assert_eq!(byte_token("<0x0A>"), Some(10));
+        assert_eq!(byte_token("<0x+A>"), None);
+        assert_eq!(byte_token("<0x0AB>"), None);
+    }
+}

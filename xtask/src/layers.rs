@@ -1,0 +1,59 @@
+//! The layer rule: a crate depends only on crates of lower layers; dev-dependencies are exempt.
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+/// Every library and binary crate with its layer; what only tests and chores use stands outside.
+const LAYERS: &[(&str, u8)] = &[
+    ("honelm-tensor", 0),
+    ("honelm-blocks", 1),
+    ("honelm-formats", 2),
+    ("honelm-backend", 2),
+    ("honelm-cpu", 3),
+    ("honelm-text", 3),
+    ("honelm-model", 3),
+    ("honelm-engine", 4),
+    ("honelm-plan", 4),
+    ("honelm-eval", 5),
+    ("honelm-store", 5),
+    ("honelm-compress", 6),
+    ("honelm-bench", 6),
+    ("honelm", 7),
+    ("honelm-cli", 8),
+];
+const OUTSIDE: &[&str] = &["honelm-testing", "xtask"];
+
+pub fn metadata() -> Result<Metadata, String> {
+    MetadataCommand::new().no_deps().exec().map_err(|e| e.to_string())
+}
+
+fn layer(name: &str) -> Option<u8> {
+    LAYERS.iter().find(|(n, _)| *n == name).map(|(_, layer)| *layer)
+}
+
+/// One line for each breach of the rule.
+pub fn violations(metadata: &Metadata) -> Vec<String> {
+    metadata.packages.iter().filter(|p| !OUTSIDE.contains(&p.name.as_str())).flat_map(of_package).collect()
+}
+
+fn of_package(package: &Package) -> Vec<String> {
+    let name = package.name.as_str();
+    let Some(own) = layer(name) else { return vec![format!("{name} has no layer in xtask/src/layers.rs")] };
+    let inside = package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal);
+    inside
+        .filter_map(|d| {
+            if OUTSIDE.contains(&d.name.as_str()) {
+                return Some(format!("{name} depends on {}, which is for tests only", d.name));
+            }
+            let other = layer(&d.name)?;
+            (other >= own).then(|| format!("{name} (layer {own}) depends on {} (layer {other})", d.name))
+        })
+        .collect()
+}
+
+pub fn print(below: Option<u8>, as_packages: bool) -> Result<(), String> {
+    let chosen = LAYERS.iter().filter(|(_, layer)| below.is_none_or(|b| *layer < b));
+    for (name, layer) in chosen {
+        if as_packages { println!("-p {name}") } else { println!("{layer} {name}") }
+    }
+    Ok(())
+}

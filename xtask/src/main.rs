@@ -1,0 +1,73 @@
+//! What a person repeats: `cargo xtask --help`.
+
+mod budgets;
+mod layers;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of this repository.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Checks the layer rule and the file budgets.
+    Check,
+    /// Lists the crates by layer.
+    Layers {
+        /// Only layers below this one.
+        #[arg(long)]
+        below: Option<u8>,
+        /// As `-p NAME` arguments for cargo.
+        #[arg(long)]
+        as_packages: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
+        Chore::Check => check(),
+        Chore::Layers { below, as_packages } => layers::print(below, as_packages),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check() -> Result<(), String> {
+    let metadata = layers::metadata()?;
+    let mut problems = layers::violations(&metadata);
+    problems.extend(budgets::violations(metadata.workspace_root.as_std_path())?);
+    if problems.is_empty() {
+        println!("layer rule and file budgets hold");
+        return Ok(());
+    }
+    Err(format!("{} problems\n  {}", problems.len(), problems.join("\n  ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_depend_on_lower_layers_only() {
+        let metadata = layers::metadata().expect("cargo metadata");
+        assert_eq!(layers::violations(&metadata), Vec::<String>::new());
+    }
+
+    #[test]
+    fn files_keep_their_budgets() {
+        let metadata = layers::metadata().expect("cargo metadata");
+        let root = metadata.workspace_root.as_std_path();
+        assert_eq!(budgets::violations(root).expect("readable sources"), Vec::<String>::new());
+    }
+}
