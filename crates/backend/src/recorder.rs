@@ -116,7 +116,7 @@ impl Recorder {
     }
 
     fn check(&self, x: &Tensor) {
-        self.tensors.get(x.guard());
+        let _ = self.tensors.get(x.guard());
     }
 }
 
@@ -127,10 +127,7 @@ impl Backend for Recorder {
 
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
         let bytes = (self.weight_bytes)(&weight) + bias.map_or(0, size_of_val);
-        let (rows, cols) = match &weight {
-            WeightData::Blocks(m) => (m.rows, m.cols),
-            WeightData::Groups(m) => (m.rows, m.cols),
-        };
+        let (rows, cols) = (weight.rows(), weight.cols());
         assert!(bias.is_none_or(|b| b.len() == rows), "a bias of {:?} for {rows} rows", bias.map(<[f32]>::len));
         Ok(self.declare(rows, cols, bytes))
     }

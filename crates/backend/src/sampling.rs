@@ -65,23 +65,24 @@ pub fn choose(logits: &[f32], how: &Sampling, position: u64) -> u32 {
     if !limited && !nucleus {
         return draw_by_id(logits, draw, |logit| keep_min_p(weight(logit), how.min_p));
     }
-    let mut kept: Vec<Candidate> = Vec::new();
+    let mut kept: Vec<Candidate>;
     if limited {
-        kept.extend(candidates(logits, weight));
-        let k = how.top_k as usize;
-        if k < kept.len() {
-            kept.select_nth_unstable_by(k, by_likelihood);
-            kept.truncate(k);
-        }
+        kept = most_likely_k(logits, how.top_k as usize);
+        kept.iter_mut().for_each(|c| c.weight = weight(c.logit));
         if nucleus {
             let total = kept.iter().map(|c| c.weight).sum();
             keep_nucleus(&mut kept, how.top_p, total);
         }
     } else {
-        let total: f64 = candidates(logits, weight).map(|c| c.weight).sum();
+        let weights: Vec<f64> = logits.iter().map(|&logit| weight(logit)).collect();
+        let total: f64 = weights.iter().filter(|w| **w > 0.0).sum();
         // Tokens below this weight hold less than 1 - top_p together, so the nucleus does without them.
         let low = (1.0 - f64::from(how.top_p)).max(0.0) * total / logits.len() as f64 * 0.999;
-        kept.extend(candidates(logits, weight).filter(|c| c.weight >= low));
+        let all = logits.iter().zip(weights).enumerate();
+        kept = all
+            .filter(|(_, (_, weight))| *weight > 0.0 && *weight >= low)
+            .map(|(id, (&logit, weight))| Candidate { id: id as u32, logit, weight })
+            .collect();
         keep_nucleus(&mut kept, how.top_p, total);
     }
     kept.retain(|c| keep_min_p(c.weight, how.min_p) > 0.0);
@@ -101,10 +102,28 @@ fn most_likely(logits: &[f32]) -> (u32, f32) {
     best
 }
 
-/// Tokens with a positive weight.
-fn candidates(logits: &[f32], weight: impl Fn(f32) -> f64) -> impl Iterator<Item = Candidate> {
-    let all = logits.iter().enumerate();
-    all.map(move |(id, &logit)| Candidate { id: id as u32, logit, weight: weight(logit) }).filter(|c| c.weight > 0.0)
+/// The `k` most likely tokens in any order, without weights yet.
+fn most_likely_k(logits: &[f32], k: usize) -> Vec<Candidate> {
+    let mut kept: Vec<Candidate> = Vec::with_capacity(logits.len().min(4 * k));
+    let cut = |kept: &mut Vec<Candidate>| {
+        if kept.len() > k {
+            kept.select_nth_unstable_by(k - 1, by_likelihood);
+            kept.truncate(k);
+        }
+    };
+    // Nothing at or below the k-th best so far can be among the best: equals with a higher id come later.
+    let mut threshold = f32::NEG_INFINITY;
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit > threshold {
+            kept.push(Candidate { id: id as u32, logit, weight: 0.0 });
+            if kept.len() >= 4 * k {
+                cut(&mut kept);
+                threshold = kept[k - 1].logit;
+            }
+        }
+    }
+    cut(&mut kept);
+    kept
 }
 
 /// The weight, or 0 where it is below `min_p` times the largest one, which is 1.
@@ -116,7 +135,7 @@ fn keep_min_p(weight: f64, min_p: f32) -> f64 {
 fn keep_nucleus(kept: &mut Vec<Candidate>, top_p: f32, total: f64) {
     let wanted = f64::from(top_p) * total;
     let (mut sum, mut done, mut size) = (0.0, 0, 64);
-    // Sorts no more than is needed: the next 64, then 128, ... most likely ones.
+    // Sorts no more than is needed: the next 64, then 256, ... most likely ones.
     while done < kept.len() {
         let rest = &mut kept[done..];
         let part = size.min(rest.len());
@@ -132,7 +151,7 @@ fn keep_nucleus(kept: &mut Vec<Candidate>, top_p: f32, total: f64) {
             }
         }
         done += part;
-        size *= 2;
+        size *= 4;
     }
 }
 
@@ -143,10 +162,10 @@ fn draw_by_id(logits: &[f32], draw: f64, weight: impl Fn(f32) -> f64) -> u32 {
     let mut target = draw * sums.iter().sum::<f64>();
     let mut last = 0;
     for (i, (part, sum)) in logits.chunks(CHUNK).zip(sums).enumerate() {
-        if target < sum {
-            if let Some(id) = first_above(positive(part, &weight), target) {
-                return (i * CHUNK) as u32 + id;
-            }
+        if target < sum
+            && let Some(id) = first_above(positive(part, &weight), target)
+        {
+            return (i * CHUNK) as u32 + id;
         }
         if sum > 0.0 {
             last = i;

@@ -168,19 +168,17 @@ impl Sequences {
             };
             return Err(BackendError::InvalidPath { sequence: id.0, index, problem });
         }
-        let written = sequence.len + sequence.drafts.len();
-        for (to, &from) in (sequence.len..).zip(path) {
-            let from = sequence.len + from as usize;
-            if from == to {
-                continue;
-            }
-            for (g, group) in self.groups.iter_mut().enumerate() {
-                let table = &mut sequence.tables[g];
-                let (page, slot) = (to / self.page_len, to % self.page_len);
-                let cells = (written - page * self.page_len).min(self.page_len);
-                group.pool.own(g, &mut table[page], cells, &mut self.edits);
-                let from = (table[from / self.page_len], (from % self.page_len) as u32);
-                self.edits.push(Edit::CopyCell { group: g, from, to: (table[page], slot as u32) });
+        // No copy on write: a fork that shares these pages sees none of the cells after `len`.
+        let place = |table: &[u32], cell: usize| (table[cell / self.page_len], (cell % self.page_len) as u32);
+        for (to, &draft) in (sequence.len..).zip(path) {
+            let from = sequence.len + draft as usize;
+            if from != to {
+                let tables = sequence.tables.iter().enumerate();
+                self.edits.extend(tables.map(|(group, table)| Edit::CopyCell {
+                    group,
+                    from: place(table, from),
+                    to: place(table, to),
+                }));
             }
         }
         sequence.drafts.clear();

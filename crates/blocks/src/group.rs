@@ -57,7 +57,7 @@ pub struct GroupMatrix {
     pub scales: Vec<f32>,
     /// Zero points.
     pub zeros: Zeros,
-    /// Group of each column (GPTQ's g_idx) where it is not `column / group_size`. // [cols]
+    /// Group of each column (GPTQ's g_idx) where it is not `column / group_size`. // `[cols]`
     pub order: Option<Vec<u32>>,
 }
 

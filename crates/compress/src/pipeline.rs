@@ -1,6 +1,6 @@
 use std::cell::RefCell;
 
-use honelm_backend::{Backend, Observe, Weight};
+use honelm_backend::{Backend, Observe};
 use honelm_blocks::{BlockMatrix, Encoding, ScaleType, WeightData};
 use honelm_model::{Bound, Checkpoint, Kind, ModelError, Module, Parameter, Parameters, Slot, Stream};
 use honelm_store::Journal;
@@ -96,7 +96,7 @@ pub fn compress<'a>(
     };
     let compressed = Compressed::new(checkpoint, journal.clone());
     let blocks = checkpoint.tree().blocks.len();
-    let mut job = Job { checkpoint, scheme, journal, threads, report, done: 0, total: blocks + 1 };
+    let mut job = Job { checkpoint, scheme, threads, report, done: 0, total: blocks + 1 };
     let mut stream = match calibration {
         Some(c) => Some(Activations::new(checkpoint, c, backend)?),
         None => None,
@@ -109,12 +109,11 @@ pub fn compress<'a>(
                 None => job.rounded_block(i)?,
             };
             journal.put(&entry_name(Some(i)), &saved::pack(&weights))?;
-        }
-        if let Some(stream) = &mut stream
+        } else if let Some(stream) = &mut stream
             && i + 1 < blocks
         {
-            job.tell(format!("block {} of {blocks}: its outputs", i + 1), None)?;
-            stream.advance(i, &compressed, backend)?;
+            job.tell(format!("block {} of {blocks}: resumed", i + 1), None)?;
+            stream.advance(&compressed, i, backend)?;
         }
         job.done += 1;
     }
@@ -129,7 +128,7 @@ pub fn compress<'a>(
 
 /// The calibration text's activations at the entrance of a block, through compressed blocks before it.
 struct Activations {
-    /// One matrix a step of whole sequences. // each [rows, D]
+    /// One matrix a step of whole sequences. // each `[rows, D]`
     steps: Vec<Matrix>,
     /// Lengths of the sequences of each step.
     lengths: Vec<Vec<usize>>,
@@ -148,8 +147,8 @@ impl Activations {
         Ok(Self { steps, lengths, stream })
     }
 
-    /// Moves on behind block `i`.
-    fn advance(&mut self, i: usize, params: &dyn Parameters, backend: &mut dyn Backend) -> Result<(), CompressError> {
+    /// Moves on behind block `i` of `params`.
+    fn advance(&mut self, params: &dyn Parameters, i: usize, backend: &mut dyn Backend) -> Result<(), CompressError> {
         let bound = self.stream.bind(params, i, backend)?;
         for (x, lengths) in self.steps.iter_mut().zip(&self.lengths) {
             *x = self.stream.run(&bound, i, x, lengths, backend)?;
@@ -157,18 +156,18 @@ impl Activations {
         Ok(())
     }
 
-    /// H of the inputs of `watched`, a linear layer of bound block `i`; nothing behind it is computed.
+    /// H of the inputs of a linear module of bound block `i`; nothing behind it is computed.
     fn hessian(
-        &mut self,
+        &self,
         bound: &Bound,
         i: usize,
-        watched: &Weight,
+        module: &Module,
         threads: usize,
         backend: &mut dyn Backend,
     ) -> Result<Hessian, CompressError> {
-        let mut hessian = Hessian::new(watched.cols(), threads);
+        let mut hessian = Hessian::new(module.shape[1], threads);
         for (x, lengths) in self.steps.iter().zip(&self.lengths) {
-            let mut observe = Observe::new(backend, &[watched], true);
+            let mut observe = Observe::new(backend, &[bound.weight(module.name)], true);
             for inputs in self.stream.observe(bound, i, x, lengths, &mut observe)? {
                 hessian.add(&inputs);
             }
@@ -180,7 +179,6 @@ impl Activations {
 struct Job<'a, 'r> {
     checkpoint: &'a Checkpoint,
     scheme: &'a Scheme,
-    journal: &'a Journal,
     threads: usize,
     report: Report<'r>,
     done: usize,
@@ -228,16 +226,15 @@ impl Job<'_, '_> {
         let mut done = Overlay { base: checkpoint, block: i, weights: Vec::new() };
         let mut named = Vec::new();
         for stage in checkpoint.tree().stages(i) {
-            let names: Vec<_> = stage.iter().map(|m| m.name).collect();
-            self.tell(format!("block {} of {}: {}", i + 1, self.total - 1, names.join(", ")), None)?;
+            let names = stage.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
+            self.tell(format!("block {} of {}: {names}", i + 1, self.total - 1), None)?;
             let bound = stream.stream.bind(&done, i, backend)?;
-            let watched = bound.weight(stage[0].name);
-            let hessian = stream.hessian(&bound, i, watched, self.threads, backend)?;
+            let hessian = stream.hessian(&bound, i, stage[0], self.threads, backend)?;
             drop(bound);
             let factor = Factor::new(&hessian, damping, act_order);
             if factor.damping.is_none() {
-                let warning = format!("block {i}: H of {} has no factor; its weights are rounded plainly", names.join(", "));
-                self.tell(names.join(", "), Some(warning))?;
+                let warning = format!("block {i}: no factor of H for {names}; their weights are rounded plainly");
+                self.tell(names, Some(warning))?;
             }
             for module in stage {
                 let slot = Slot { block: Some(i), module: module.name };
@@ -246,6 +243,9 @@ impl Job<'_, '_> {
                     named.push((name, weight));
                 }
             }
+        }
+        if i + 1 < checkpoint.tree().blocks.len() {
+            stream.advance(&done, i, backend)?;
         }
         Ok(named)
     }
@@ -262,7 +262,7 @@ impl Job<'_, '_> {
             return Ok(None);
         }
         let original = self.checkpoint.parameter(slot)?.weight;
-        let named = |source| CompressError::Weight { name: self.checkpoint.name_of(slot), source };
+        let named = |source| CompressError::Weight { name: self.checkpoint.tensor_name(slot).unwrap_or_default(), source };
         let w = original.dequantize();
         let weight = match (grid(target, &self.scheme.method, ScaleType::F16), factor, target) {
             (Some(grid), Some(factor), _) => sweep(&w, factor, &*grid, self.threads).map_err(named)?.weight,

@@ -96,7 +96,7 @@ impl fmt::Display for Isa {
 }
 
 /// Compiles one portable function once for each instruction set and calls the right copy:
-/// `multiversion! { pub(crate) fn name(isa, a: A, b: B) -> R = body; }`, where `body` is an `#[inline(always)]` function, so that
+/// `multiversion! { pub(crate) fn name(a: A, b: B) -> R = body; }` defines `name(isa, a, b)`; `body` is an `#[inline(always)]` function, so that
 /// it is compiled again, and vectorised, inside each copy.
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path;) => {

@@ -50,6 +50,24 @@ impl<'a> Output<'a> {
     }
 }
 
+impl Output<'_> {
+    /// Columns `cols` of row `row`.
+    ///
+    /// # Safety
+    /// No two spans that live at the same time may overlap, nor a span and a part from [`Output::tiles`].
+    ///
+    /// # Panics
+    /// When row or columns are outside.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::mut_from_ref, reason = "the caller keeps the spans apart")]
+    pub unsafe fn span(&self, row: usize, cols: Range<usize>) -> &mut [f32] {
+        assert!(row < self.rows && cols.start <= cols.end && cols.end <= self.cols, "row {row}, columns {cols:?}");
+        // SAFETY: inside the slice that `Output::new` borrowed, and by contract the only reference to it.
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(row * self.cols + cols.start), cols.len()) }
+    }
+}
+
 /// All rows of some tiles of 16 columns of a result, owned by one task.
 #[derive(Debug)]
 pub struct OutputTile<'a> {

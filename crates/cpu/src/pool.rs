@@ -88,6 +88,24 @@ impl Pool {
 }
 
 struct Shared<T>(*mut T);
+
+impl Pool {
+    /// Calls `f(i, part)` for every part of `chunk` consecutive items, the last perhaps shorter.
+    ///
+    /// # Panics
+    /// When `chunk` is 0, or as [`Pool::run_on`].
+    pub fn run_chunks<T: Send>(&self, items: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+        let len = items.len();
+        let base = Shared(items.as_mut_ptr());
+        self.run_on(len.div_ceil(chunk), &|task, _| {
+            let base = &base;
+            let start = task * chunk;
+            // SAFETY: each task runs once and they cover different parts of `items`, which stays borrowed until all have ended.
+            let part = unsafe { std::slice::from_raw_parts_mut(base.0.add(start), chunk.min(len - start)) };
+            f(task, part);
+        });
+    }
+}
 // SAFETY: a pointer to `T: Send` values, each of which is reached from one thread at a time (see `run_with`).
 unsafe impl<T: Send> Sync for Shared<T> {}
 
@@ -295,6 +313,16 @@ mod tests {
         let mut scratch = vec![0usize; 3];
         pool.run_with(&mut scratch, 1000, |_, count| *count += 1);
         assert_eq!(scratch.iter().sum::<usize>(), 1000);
+    }
+
+    #[test]
+    fn chunks_cover_all_items_once() {
+        let pool = Pool::new(Some(2));
+        for len in [0usize, 1, 5, 64, 65] {
+            let mut items = vec![0usize; len];
+            pool.run_chunks(&mut items, 8, |i, part| part.iter_mut().for_each(|v| *v += i + 1));
+            assert!(items.iter().enumerate().all(|(i, v)| *v == i / 8 + 1));
+        }
     }
 
     #[test]

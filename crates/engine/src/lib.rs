@@ -1,1 +1,18 @@
 //! Sampling and generation over one erased model boundary.
+//!
+//! A [`Session`] owns a [`honelm_model::Runner`] and one sequence of it, and generates text after prompts, reusing what is cached of them.
+//! A [`Chat`] turns a conversation into such prompts. No files, threads or clocks: time comes from a function that the
+//! caller gives.
+#![forbid(unsafe_code)]
+
+mod chat;
+mod error;
+mod generation;
+pub mod sampling;
+mod session;
+mod stop;
+
+pub use chat::Chat;
+pub use error::EngineError;
+pub use generation::{Completion, FinishReason, Generation, Overflow, TokenLogprobs, Update};
+pub use session::{Clock, OnUpdate, Session};

@@ -29,9 +29,9 @@ pub enum EvalError {
     },
     /// Calibration and evaluation text overlap.
     #[error(
-        "{:.1}% of the evaluation text's {NGRAM}-token sequences occur in the calibration text (at most {:.0}% may): \
+        "{:.1}% of the evaluation text's {}-token sequences occur in the calibration text (at most {:.0}% may): \
          quality measured on text that was calibrated on proves nothing",
-        .share * 100.0, MAX_OVERLAP * 100.0, NGRAM = crate::NGRAM, MAX_OVERLAP = crate::MAX_OVERLAP
+        .share * 100.0, crate::NGRAM, crate::MAX_OVERLAP * 100.0
     )]
     Overlap {
         /// Share of the sequences found, 0 to 1.

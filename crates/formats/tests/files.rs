@@ -100,6 +100,19 @@ fn a_folder_appears_only_when_complete_and_replaces_the_old_one() {
 }
 
 #[test]
+fn a_folder_moved_aside_by_a_killed_process_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (target, aside) = (folder.path().join("gptq"), folder.path().join(".gptq.999999.0.old"));
+    fs::create_dir(&aside).unwrap();
+    fs::write(aside.join("model"), b"old").unwrap();
+    drop(AtomicDir::create(&target).unwrap());
+    assert_eq!(fs::read(target.join("model")).unwrap(), b"old");
+    fs::create_dir(&aside).unwrap();
+    drop(AtomicDir::create(&target).unwrap());
+    assert_eq!(names(folder.path()), ["gptq"]);
+}
+
+#[test]
 fn errors_of_writing_name_the_path() {
     let folder = tempfile::tempdir().unwrap();
     let error = AtomicFile::create(folder.path().join("absent/model.gguf")).unwrap_err();
@@ -119,9 +132,8 @@ fn a_full_disk_is_told_by_name() {
     let mut writer = gguf::Writer::new();
     writer.tensor("a", &[1 << 20], Encoding::F32).unwrap();
     let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let result = writer.write_to::<_, FormatError>(&mut full, "m.gguf", |tensor, sink| {
-        sink.write(&vec![0; tensor.size as usize])
-    });
+    let result = writer
+        .write_to::<_, FormatError>(&mut full, "m.gguf", |tensor, sink| sink.write(&vec![0; tensor.size as usize]));
     let error = result.unwrap_err();
     assert_eq!(error.code(), "disk-full");
     assert!(error.to_string().contains("m.gguf"), "{error}");

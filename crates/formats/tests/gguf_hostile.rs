@@ -130,14 +130,13 @@ fn rejects_duplicates() {
 
 #[test]
 fn rejects_shapes_that_cannot_be() {
-    let with = |dimensions: &[u64], kind| {
-        code(RawGguf::valid().with_tensors(&[tensor("a", dimensions, kind, 0)]).bytes())
-    };
+    let with =
+        |dimensions: &[u64], kind| code(RawGguf::valid().with_tensors(&[tensor("a", dimensions, kind, 0)]).bytes());
     assert_eq!(with(&[1, 1, 1, 1, 1], 0), "too-many-dimensions");
     assert_eq!(with(&[u64::MAX, 2], 0), "size-overflow");
     assert_eq!(with(&[1 << 33, 1 << 33], 0), "size-overflow");
     assert_eq!(with(&[1 << 63, 1, 1, 2], 24), "size-overflow");
-    assert_eq!(with(&[u64::MAX - 255], 2), "size-overflow");
+    assert_eq!(with(&[u64::MAX - 255, 2], 2), "size-overflow");
     assert_eq!(with(&[1 << 40], 0), "tensor-out-of-bounds");
     assert_eq!(with(&[31, 2], 2), "partial-block");
     assert_eq!(with(&[128], 14), "partial-block");

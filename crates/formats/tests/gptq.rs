@@ -10,7 +10,9 @@ use honelm_formats::safetensors::{Safetensors, Writer};
 use honelm_formats::{ElementType, FormatError, IntegerType, RawTensor, TensorSource};
 
 /// (layer, [rows, cols], bits, group, format, act-order)
-const LAYERS: [(&str, [usize; 2], u8, usize, CheckpointFormat, bool); 10] = [
+type Layer = (&'static str, [usize; 2], u8, usize, CheckpointFormat, bool);
+
+const LAYERS: [Layer; 10] = [
     ("w4_v1", [16, 48], 4, 16, CheckpointFormat::V1, false),
     ("w4_v1_sym", [16, 48], 4, 16, CheckpointFormat::V1, false),
     ("w4_v1_act", [16, 48], 4, 16, CheckpointFormat::V1, true),

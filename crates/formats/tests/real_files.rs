@@ -25,7 +25,7 @@ fn ggufs(folder: &Path) -> Vec<PathBuf> {
 fn opens_the_vocabularies_of_llama_cpp() {
     let Some(root) = test_data("opens_the_vocabularies_of_llama_cpp") else { return };
     let files = ggufs(&root.join("data/vocab"));
-    assert!(files.len() >= 5);
+    assert!(files.len() >= 4);
     for path in files {
         assert_eq!(identify("f", &map_file(&path).unwrap()[..16]).unwrap(), FileKind::Gguf);
         let gguf = Gguf::open(&path).unwrap_or_else(|error| panic!("{error}"));
@@ -40,7 +40,9 @@ fn opens_the_vocabularies_of_llama_cpp() {
 #[test]
 fn opens_a_trained_gguf() {
     let Some(root) = test_data("opens_a_trained_gguf") else { return };
-    for path in ggufs(&root.join("data/stories260k")) {
+    let files = ggufs(&root.join("data/stories260k"));
+    assert!(!files.is_empty());
+    for path in files {
         let gguf = Gguf::open(&path).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(gguf.get_str("general.architecture").unwrap(), Some("llama"));
         assert_eq!(gguf.get_u32("llama.block_count").unwrap(), Some(5));

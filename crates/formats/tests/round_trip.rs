@@ -30,7 +30,9 @@ fn write_safetensors(writer: &safetensors::Writer) -> Bytes {
 }
 
 fn values() -> impl Strategy<Value = Value> {
-    fn both<T: Clone + std::fmt::Debug + 'static>(one: impl Strategy<Value = T> + Clone + 'static) -> BoxedStrategy<Value>
+    fn both<T: Clone + std::fmt::Debug + 'static>(
+        one: impl Strategy<Value = T> + Clone + 'static,
+    ) -> BoxedStrategy<Value>
     where
         Value: From<T> + From<Vec<T>>,
     {

@@ -79,7 +79,8 @@ fn names_the_tensor_of_a_malformed_entry() {
 
 #[test]
 fn rejects_duplicates() {
-    let twice = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#;
+    let twice =
+        r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#;
     assert_eq!(with(twice, 2), "duplicate-tensor");
     assert_eq!(with(r#"{"__metadata__":{"k":"1","k":"2"}}"#, 0), "duplicate-key");
     assert_eq!(with(r#"{"__metadata__":{},"__metadata__":{}}"#, 0), "duplicate-key");
@@ -186,8 +187,11 @@ fn says_why_a_folder_has_no_weights() {
     assert_eq!(Safetensors::open(folder.path().join("absent")).expect_err("absent").code(), "file-not-found");
 }
 
+/// Name, shape and data of a tensor.
+type Content = (String, Vec<usize>, Vec<u8>);
+
 /// What the reference implementation says of a file.
-fn reference(bytes: &[u8]) -> Option<Vec<(String, Vec<usize>, Vec<u8>)>> {
+fn reference(bytes: &[u8]) -> Option<Vec<Content>> {
     let file = ::safetensors::SafeTensors::deserialize(bytes).ok()?;
     let mut tensors: Vec<_> = file.iter().map(|(n, t)| (n.to_owned(), t.shape().to_vec(), t.data().to_vec())).collect();
     tensors.sort();

@@ -1,12 +1,14 @@
 use std::path::PathBuf;
 
 use honelm_backend::BackendError;
+use honelm_bench::BenchError;
 use honelm_blocks::BlockError;
 use honelm_compress::CompressError;
 use honelm_engine::EngineError;
 use honelm_eval::EvalError;
 use honelm_formats::FormatError;
 use honelm_model::ModelError;
+use honelm_plan::PlanError;
 use honelm_store::StoreError;
 use honelm_text::TextError;
 
@@ -109,6 +111,18 @@ pub enum Error {
     /// Kept work.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A plan of memory.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A measurement.
+    #[error(transparent)]
+    Bench(BenchError),
+}
+
+impl From<BenchError> for Error {
+    fn from(e: BenchError) -> Self {
+        if matches!(e, BenchError::Interrupted) { Self::Interrupted } else { Self::Bench(e) }
+    }
 }
 
 impl From<EvalError> for Error {
@@ -147,6 +161,8 @@ impl Error {
             Self::Eval(e) => e.code(),
             Self::Compress(e) => e.code(),
             Self::Store(e) => e.code(),
+            Self::Plan(e) => e.code(),
+            Self::Bench(e) => e.code(),
         }
     }
 }

@@ -1,1 +1,35 @@
 //! Shrink, prove and run language models on the device in front of you.
+#![forbid(unsafe_code)]
+
+mod bench_run;
+mod error;
+mod evaluate;
+mod inspect;
+mod locate;
+pub mod optimize;
+mod open;
+mod options;
+mod quantize;
+mod sampling_defaults;
+mod session;
+mod texts;
+
+pub use bench_run::{BenchModel, BenchOptions, BenchRow, benchmark, measure};
+pub use error::Error;
+pub use evaluate::{Differences, EvaluateOptions, Evaluation, evaluate};
+pub use inspect::{EncodingSummary, Inspection, MemoryNeed, TensorEntry, TokenFact, TokenizerFacts, inspect};
+pub use locate::{SHIPPED, locate};
+pub use optimize::{Container, Measure, OptimizeOptions, Outcome, optimize};
+pub use options::{Event, Events, RunOptions};
+pub use quantize::{QuantizeOptions, QuantizeTarget, Quantized, quantize};
+pub use session::{Answer, Conversation, Model, OnText, model_name};
+pub use texts::{Text, TextSource};
+
+pub use honelm_backend::CacheType;
+pub use honelm_bench as bench;
+pub use honelm_blocks::Encoding;
+pub use honelm_cpu::Compute;
+pub use honelm_engine::{FinishReason, Generation, Overflow};
+pub use honelm_eval::{EvalError, Figures, Protocol, Verdict};
+pub use honelm_model::{Facts, Runner};
+pub use honelm_text::Message;

@@ -40,9 +40,14 @@ pub enum ModelError {
     #[error("the model has no weight {module} in {}", place(*block))]
     UnknownSlot { block: Option<usize>, module: String },
 
+    #[error("the replaced weight {module} in {}: {reason}", place(*block))]
+    Replaced { block: Option<usize>, module: &'static str, reason: String },
+
     // Running
     #[error("a context of {wanted} tokens was asked for; the model's own limit is {limit}")]
     ContextTooLong { wanted: usize, limit: usize },
+    #[error("a Q8_0 cache needs heads of a multiple of {block} values; the model's have {head_width}")]
+    CacheType { head_width: usize, block: usize },
     #[error("{what} has {found} columns; expected {expected}")]
     WrongWidth { what: &'static str, found: usize, expected: usize },
     #[error("{what}: {found} rows; expected {expected}")]
@@ -78,7 +83,9 @@ impl ModelError {
             Self::UnexpectedTensor { .. } => "unexpected-tensor",
             Self::TiedOutputDiffers { .. } => "tied-output-differs",
             Self::UnknownSlot { .. } => "unknown-slot",
+            Self::Replaced { .. } => "replaced-weight",
             Self::ContextTooLong { .. } => "context-too-long",
+            Self::CacheType { .. } => "unsupported-cache-type",
             Self::WrongWidth { .. } => "width-mismatch",
             Self::WrongRows { .. } => "row-mismatch",
             Self::WouldBlock => "would-block",

@@ -57,7 +57,8 @@ pub(crate) fn read(gguf: &Gguf) -> Result<Json, ModelError> {
         }
     }
     let rows = gguf.info("token_embd.weight").and_then(|info| info.shape.first().copied());
-    let missing = || FormatError::MissingTensor { file: gguf.file().to_owned(), tensor: "token_embd.weight".to_owned() };
+    let missing =
+        || FormatError::MissingTensor { file: gguf.file().to_owned(), tensor: "token_embd.weight".to_owned() };
     config.insert("vocab_size".to_owned(), json!(rows.ok_or_else(missing)?));
     if let Some(eps) = gguf.get_f32(&reader.key(EPS))? {
         config.insert("rms_norm_eps".to_owned(), json!(shortest(eps)));

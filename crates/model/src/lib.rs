@@ -2,22 +2,37 @@
 //!
 //! An architecture is one file in `arch/`. Its [`Module`] tree says for every weight its names, shape,
 //! quantisation order and pruning axes; the loader, the quantisers and the exporters all read it.
+//!
+//! [`Checkpoint::open`] reads and checks a model's files; [`Model::load`] puts its weights on a device and runs
+//! it behind [`Runner`]; [`Stream`] and [`OutputLayer`] run it in parts; [`export`] writes it. Weights
+//! travel as [`Parameters`] between all of these, so that compressed ones can take the place of a checkpoint's.
 #![forbid(unsafe_code)]
 
+mod arch;
 mod architecture;
+mod checkpoint;
+mod error;
+pub mod export;
+mod fields;
+mod gguf_config;
+mod layers;
+mod model;
 mod module;
 mod parameters;
+mod rope;
 mod runner;
+mod step;
+mod stream;
+mod weights;
 
-pub use architecture::{Architecture, Facts};
+pub use arch::architectures;
+pub use architecture::{Architecture, BlockCache, Blueprint, Definition, Facts};
+pub use checkpoint::{Checkpoint, Container, FolderFiles, StoredEncoding};
+pub use error::ModelError;
+pub use model::{DEFAULT_CONTEXT, Device, LoadOptions, Model};
 pub use module::{Kind, Module, RowOrder, Slot, Tree};
 pub use parameters::{Parameter, Parameters};
-pub use runner::{Runner, StepOutput};
-
-/// Why a model cannot be opened, run or written.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// The back end refused.
-    #[error(transparent)]
-    Backend(#[from] honelm_backend::BackendError),
-}
+pub use rope::{RopeConfig, RopeScaling};
+pub use runner::{ReadStep, Runner, StepOutput};
+pub use stream::{Bound, OutputLayer, Stream};
+pub use weights::{Network, Weights};

@@ -196,8 +196,7 @@ impl Tree {
     /// The linear modules of block `i`, grouped by stage in ascending order.
     #[must_use]
     pub fn stages(&self, i: usize) -> Vec<Vec<&Module>> {
-        let mut linear: Vec<_> =
-            self.blocks[i].iter().filter(|m| matches!(m.kind, Kind::Linear { .. })).collect();
+        let mut linear: Vec<_> = self.blocks[i].iter().filter(|m| matches!(m.kind, Kind::Linear { .. })).collect();
         linear.sort_by_key(|m| m.stage);
         linear.chunk_by(|a, b| a.stage == b.stage).map(<[_]>::to_vec).collect()
     }

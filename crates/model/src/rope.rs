@@ -129,12 +129,11 @@ impl RopeConfig {
     pub(crate) fn from_divisors(theta: f64, divisors: Vec<f32>) -> Self {
         let factor = divisors.iter().copied().fold(1.0, f32::max);
         // What every published model with this scaling has.
-        let scaling =
-            RopeScaling::Llama3 { factor: f64::from(factor), low: 1.0, high: 4.0, original_context: 8192 };
+        let scaling = RopeScaling::Llama3 { factor: f64::from(factor), low: 1.0, high: 4.0, original_context: 8192 };
         let published = Self { theta, scaling };
         let close = |(a, b): (&f32, f32)| (a - b).abs() <= 1e-5 * b;
         match published.divisors(2 * divisors.len()) {
-            Some(own) if divisors.iter().zip(own).all(close) => published,
+            Some(own) if divisors.iter().zip(own.iter().copied()).all(close) => published,
             _ => Self { theta, scaling: RopeScaling::Divisors(divisors) },
         }
     }

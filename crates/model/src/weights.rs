@@ -26,9 +26,13 @@ impl Weights {
         } else {
             backend.upload(parameter.weight, parameter.bias.as_deref())?
         };
-        // The slot of the tree, whose name lives as long as the program.
-        self.slots.insert(slot, weight);
+        self.insert(slot, weight);
         Ok(())
+    }
+
+    /// Takes an uploaded weight.
+    pub fn insert(&mut self, slot: Slot, weight: Weight) {
+        self.slots.insert(slot, weight);
     }
 
     /// The weight of a slot, where it was uploaded.
@@ -87,13 +91,19 @@ pub(crate) fn bound<T>(part: &Option<T>) -> &T {
 }
 
 /// Weights on a back end together with the architecture that computes with them.
-pub struct Bound {
+pub struct Network {
     weights: Weights,
     architecture: Box<dyn Architecture>,
     context: usize,
 }
 
-impl Bound {
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network").field("weights", &self.weights).field("context", &self.context).finish()
+    }
+}
+
+impl Network {
     /// Binds uploaded weights; rotary frequencies are fixed for sequences of up to `context` tokens.
     pub fn new(
         blueprint: &Blueprint,
@@ -121,18 +131,5 @@ impl Bound {
     #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights
-    }
-
-    /// Replaces the weight of a slot by the one that `params` has now.
-    pub fn replace(
-        &mut self,
-        blueprint: &Blueprint,
-        params: &dyn Parameters,
-        slot: Slot,
-        backend: &mut dyn Backend,
-    ) -> Result<(), ModelError> {
-        self.weights.upload(blueprint, params, slot, backend)?;
-        self.architecture = blueprint.definition.bind(&self.weights, self.context, backend)?;
-        Ok(())
     }
 }

@@ -26,13 +26,13 @@ impl Matrix {
         Self { rows, cols, data }
     }
 
-    /// Row `r`. // [cols]
+    /// Row `r`. // `[cols]`
     #[must_use]
     pub fn row(&self, r: usize) -> &[f32] {
         &self.data[r * self.cols..(r + 1) * self.cols]
     }
 
-    /// Row `r`, to be written. // [cols]
+    /// Row `r`, to be written. // `[cols]`
     pub fn row_mut(&mut self, r: usize) -> &mut [f32] {
         &mut self.data[r * self.cols..(r + 1) * self.cols]
     }

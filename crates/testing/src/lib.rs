@@ -1,1 +1,28 @@
-//! Tiny models, tolerances and test data.
+//! What the tests of all crates share: test data, tolerances, a slow back end that is right, and the one table of
+//! operator tests that every back end and instruction set runs.
+#![forbid(unsafe_code)]
+
+mod close;
+mod data;
+mod naive;
+pub mod operators;
+mod values;
+
+pub use close::{assert_close, deviation, worst};
+pub use data::{pocket_dir, test_data};
+pub use naive::Naive;
+pub use operators::{Tolerance, operator_cases, run_invariance_table, run_operator_table};
+pub use values::{gaussian, matrix};
+
+/// Says on stderr that a test is skipped, and returns from it: `skip!("matches_llama_cpp")` for one that needs larger test data,
+/// `skip!("matches_llama_cpp", "an AVX-512 processor")` for another need.
+#[macro_export]
+macro_rules! skip {
+    ($test:expr) => {
+        $crate::skip!($test, "HONELM_TEST_DATA")
+    };
+    ($test:expr, $need:expr) => {{
+        eprintln!("SKIPPED {}: needs {}", $test, $need);
+        return;
+    }};
+}

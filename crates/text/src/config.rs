@@ -94,9 +94,7 @@ fn templates(value: &Value) -> Result<Vec<NamedTemplate>> {
     let wrong = || TextError::json("tokenizer_config.json", "chat_template: expected a string or {name, template}s");
     match value {
         Value::Null => Ok(Vec::new()),
-        Value::String(source) => {
-            Ok(vec![NamedTemplate { name: DEFAULT_TEMPLATE.to_owned(), source: source.clone() }])
-        }
+        Value::String(source) => Ok(vec![NamedTemplate { name: DEFAULT_TEMPLATE.to_owned(), source: source.clone() }]),
         Value::Array(list) => list
             .iter()
             .map(|entry| match (&entry["name"], &entry["template"]) {
@@ -111,6 +109,7 @@ fn templates(value: &Value) -> Result<Vec<NamedTemplate>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 
@@ -126,14 +125,17 @@ mod tests {
 
     #[test]
     fn reads_a_list_of_templates() {
-        let config = br#"{"chat_template": [{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]}"#;
+        let config =
+            br#"{"chat_template": [{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]}"#;
         let read = TokenizerConfig::read(Some(config), None).unwrap();
         assert_eq!(read.templates.len(), 2);
     }
 
     #[test]
     fn refuses_fields_of_the_wrong_type() {
-        for config in [&br#"[]"#[..], br#"{"bos_token": 3}"#, br#"{"add_bos_token": 1}"#, br#"{"chat_template": 1}"#, b"{"] {
+        for config in
+            [&br#"[]"#[..], br#"{"bos_token": 3}"#, br#"{"add_bos_token": 1}"#, br#"{"chat_template": 1}"#, b"{"]
+        {
             assert_eq!(TokenizerConfig::read(Some(config), None).unwrap_err().code(), "tokenizer-json");
         }
     }

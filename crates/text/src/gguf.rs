@@ -71,9 +71,8 @@ impl GgufVocab {
             Ok(value.and_then(|v| u32::try_from(v).ok()).filter(|&v| v != u32::MAX))
         };
         let flag = |key: &str| gguf.get_as::<bool>(&format!("tokenizer.ggml.{key}"));
-        let text = |key: &str| -> std::result::Result<_, FormatError> {
-            Ok(gguf.get_as::<&str>(key)?.map(str::to_owned))
-        };
+        let text =
+            |key: &str| -> std::result::Result<_, FormatError> { Ok(gguf.get_as::<&str>(key)?.map(str::to_owned)) };
         Ok(Self {
             model: gguf.require::<&str>("tokenizer.ggml.model")?.to_owned(),
             pre: text("tokenizer.ggml.pre")?,
@@ -201,8 +200,7 @@ impl GgufVocab {
             .iter()
             .enumerate()
             .map(|(index, text)| {
-                let (a, b) =
-                    split_merge(text).ok_or_else(|| TextError::BadMerge { index, text: text.clone() })?;
+                let (a, b) = split_merge(text).ok_or_else(|| TextError::BadMerge { index, text: text.clone() })?;
                 merge(&vocabulary, index, a, b)
             })
             .collect::<Result<_>>()?;
@@ -225,13 +223,14 @@ impl GgufVocab {
     fn sentence_piece_parts(&self, vocabulary: Vocabulary) -> Result<Parts> {
         let scores = self.scores.as_ref().ok_or(TextError::Missing { field: "tokenizer.ggml.scores" })?;
         let prefix = self.add_space_prefix.unwrap_or(true);
-        let unknown = || vocabulary.iter().find(|(_, token)| token.kind == TokenKind::Unknown).map(|(id, _)| id);
+        let byte_fallback = vocabulary.iter().any(|(_, token)| token.kind == TokenKind::Byte);
+        let first_unknown = vocabulary.iter().find(|(_, token)| token.kind == TokenKind::Unknown).map(|(id, _)| id);
         Ok(Parts {
             merges: sentencepiece::merges_from_scores(&vocabulary, scores)?,
             ignore_merges: false,
-            byte_fallback: vocabulary.iter().any(|(_, token)| token.kind == TokenKind::Byte),
+            byte_fallback,
             fuse_unk: true,
-            unk: self.unk.or_else(unknown),
+            unk: self.unk.or(first_unknown),
             normalizer: sentencepiece::normalizer(prefix),
             pre_tokenizer: serde_json::Value::Null,
             post_processor: self.post_processor(&vocabulary)?,

@@ -45,10 +45,10 @@ impl Tokenizer {
         let rows = split::by_json(&parts.pre_tokenizer, &parts.normalizer)?;
         let mut chosen = rows.iter().find(|row| row.ignore_merges == parts.ignore_merges);
         // The first row is the best known name; it serves where taking whole tokens makes no difference.
-        if let Some(first) = rows.first().filter(|first| first.ignore_merges != parts.ignore_merges) {
-            if parts.merging_reaches_every_token()? {
-                chosen = Some(first);
-            }
+        if let Some(first) = rows.first().filter(|first| first.ignore_merges != parts.ignore_merges)
+            && parts.merging_reaches_every_token()?
+        {
+            chosen = Some(first);
         }
         let row = chosen.ok_or_else(|| TextError::Unsupported {
             part: "model",
@@ -93,9 +93,7 @@ impl Tokenizer {
         vocab.unk = roles.unk;
         vocab.pad = roles.pad;
         vocab.eos = (!stop.is_empty()).then(|| stop.remove(0));
-        let mut take = |wanted: &dyn Fn(u32) -> bool| {
-            stop.iter().position(|&id| wanted(id)).map(|at| stop.remove(at))
-        };
+        let mut take = |wanted: &dyn Fn(u32) -> bool| stop.iter().position(|&id| wanted(id)).map(|at| stop.remove(at));
         vocab.eot = take(&|id| Some(id) == roles.turn_end).or_else(|| take(&|_| true));
         let known = |id: u32| {
             self.kind(id) == Some(TokenKind::Control) && self.token(id).is_some_and(|text| END_TEXTS.contains(&text))

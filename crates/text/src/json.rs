@@ -149,7 +149,9 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts> {
     let merges = merges(&vocabulary, model.merges)?;
     let unk = match &model.unk_token {
         None => None,
-        Some(text) => Some(vocabulary.id_of(text).ok_or(TextError::Missing { field: "the unk_token in the vocabulary" })?),
+        Some(text) => {
+            Some(vocabulary.id_of(text).ok_or(TextError::Missing { field: "the unk_token in the vocabulary" })?)
+        }
     };
     Ok(Parts {
         vocabulary,
@@ -200,14 +202,9 @@ fn check_normalizer(normalizer: &Value) -> Result<()> {
 /// too (the `tokenizers` crate numbers added tokens that the model lacks itself, one after the other).
 fn model_ids(vocab: &[(String, u32)], added: &[RawAdded]) -> Option<Vec<u32>> {
     let texts: HashMap<&str, u32> = vocab.iter().map(|(text, id)| (text.as_str(), *id)).collect();
-    let mut next = u32::try_from(vocab.len()).ok()?;
-    for token in added.iter().filter(|token| !texts.contains_key(token.content.as_str())) {
-        if token.id != next {
-            return None;
-        }
-        next += 1;
-    }
-    Some(vocab.iter().map(|(_, id)| *id).collect())
+    let new = added.iter().filter(|token| !texts.contains_key(token.content.as_str()));
+    let in_order = (vocab.len()..).zip(new).all(|(next, token)| token.id as usize == next);
+    in_order.then(|| vocab.iter().map(|(_, id)| *id).collect())
 }
 
 /// All tokens with what they are for.
@@ -220,14 +217,10 @@ fn vocabulary(
     let mut kinds = HashMap::with_capacity(added.len());
     for token in added {
         let kind = if token.special { TokenKind::Control } else { TokenKind::UserDefined };
-        if let Some((first, _)) = kinds.insert(token.content.as_str(), (token.id, kind)) {
-            if first != token.id {
-                return Err(TextError::DuplicateToken {
-                    token: token.content.clone(),
-                    first,
-                    second: token.id,
-                });
-            }
+        if let Some((first, _)) = kinds.insert(token.content.as_str(), (token.id, kind))
+            && first != token.id
+        {
+            return Err(TextError::DuplicateToken { token: token.content.clone(), first, second: token.id });
         }
     }
     let mut claims = Vec::with_capacity(vocab.len() + added.len());
@@ -255,8 +248,7 @@ fn merges(vocabulary: &Vocabulary, raw: Vec<RawMerge>) -> Result<Vec<(u32, u32)>
         .map(|(index, RawMerge(first, second))| match second {
             Some(second) => merge(vocabulary, index, first, second),
             None => {
-                let (a, b) = split_merge(first)
-                    .ok_or_else(|| TextError::BadMerge { index, text: first.clone() })?;
+                let (a, b) = split_merge(first).ok_or_else(|| TextError::BadMerge { index, text: first.clone() })?;
                 merge(vocabulary, index, a, b)
             }
         })

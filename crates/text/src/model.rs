@@ -148,5 +148,7 @@ fn part<T: serde::de::DeserializeOwned>(name: &'static str, value: &Value) -> Re
     if value.is_null() {
         return Ok(None);
     }
-    serde_json::from_value(value.clone()).map(Some).map_err(|e| TextError::json("tokenizer.json", format!("{name}: {e}")))
+    serde_json::from_value(value.clone())
+        .map(Some)
+        .map_err(|e| TextError::json("tokenizer.json", format!("{name}: {e}")))
 }

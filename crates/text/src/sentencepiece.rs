@@ -24,9 +24,7 @@ fn cuts(vocabulary: &Vocabulary, id: u32, token: &Token) -> Result<Vec<(u32, u32
     if token.text.len() > MAX_TOKEN_BYTES {
         return Err(TextError::TokenTooLong { id, bytes: token.text.len(), limit: MAX_TOKEN_BYTES });
     }
-    let part = |text: &str| {
-        vocabulary.id_of(text).filter(|&id| vocabulary.get(id).is_some_and(merges_with_others))
-    };
+    let part = |text: &str| vocabulary.id_of(text).filter(|&id| vocabulary.get(id).is_some_and(merges_with_others));
     let mut pairs = Vec::new();
     for (at, _) in token.text.char_indices().skip(1) {
         let (a, b) = token.text.split_at(at);
@@ -49,12 +47,13 @@ pub(crate) fn merges_from_scores(vocabulary: &Vocabulary, scores: &[f32]) -> Res
         if score.is_nan() {
             return Err(TextError::BadScore { id });
         }
+        let length = token.text.chars().count();
         for (a, b) in cuts(vocabulary, id, token)? {
-            let first_chars = vocabulary.get(a).map_or(0, |t| t.text.chars().count());
-            ranked.push((score, first_chars, a, b));
+            ranked.push((score, length, a, b));
         }
     }
-    // Stable: among equals the order of ids stays.
+    // Among equal scores (runs of spaces, usually) the longer token, which is what merging from the left comes to.
+    // Stable: the rules of one token stay together.
     ranked.sort_by(|x, y| y.0.total_cmp(&x.0).then(y.1.cmp(&x.1)));
     Ok(ranked.into_iter().map(|(_, _, a, b)| (a, b)).collect())
 }
@@ -135,7 +134,8 @@ pub(crate) fn add_space_prefix(normalizer: &Value, pre_tokenizer: &Value) -> Opt
     };
     // Gemma's splits at spaces, of which the normalizer has left none.
     let no_split = pre_tokenizer.is_null()
-        || (pre_tokenizer["type"].as_str() == Some("Split") && pre_tokenizer["pattern"]["String"].as_str() == Some(" "));
+        || (pre_tokenizer["type"].as_str() == Some("Split")
+            && pre_tokenizer["pattern"]["String"].as_str() == Some(" "));
     match steps {
         [prepend, replace] if no_split && is_prepend(prepend) && is_replace(replace) => Some(true),
         [replace] if no_split && is_replace(replace) => Some(false),
@@ -154,6 +154,7 @@ pub(crate) fn add_space_prefix(normalizer: &Value, pre_tokenizer: &Value) -> Opt
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 

@@ -82,6 +82,7 @@ pub(crate) fn push_new(ids: &mut Vec<u32>, id: u32) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test may panic")]
 mod tests {
     use serde_json::json;
 

@@ -67,8 +67,7 @@ impl Tokenizer {
     /// # Errors
     /// Every way in which the files can be broken, inconsistent, or of a kind that is not read.
     pub fn from_files(files: &TokenizerFiles) -> Result<Self> {
-        let mut config =
-            TokenizerConfig::read(files.tokenizer_config.as_deref(), files.special_tokens_map.as_deref())?;
+        let mut config = TokenizerConfig::read(files.tokenizer_config.as_deref(), files.special_tokens_map.as_deref())?;
         if let Some(source) = &files.chat_template {
             let source = String::from_utf8(source.clone()).map_err(|e| TextError::json("chat_template.jinja", e))?;
             config.templates.retain(|template| template.name != DEFAULT_TEMPLATE);
@@ -137,13 +136,19 @@ impl Tokenizer {
                 push_new(&mut stop, id);
             }
         }
-        let roles = Roles { bos: vocab.bos, stop, turn_end: vocab.eot.or(vocab.eos), unk: parts.unk.or(vocab.unk), pad: vocab.pad };
+        let roles = Roles {
+            bos: vocab.bos,
+            stop,
+            turn_end: vocab.eot.or(vocab.eos),
+            unk: parts.unk.or(vocab.unk),
+            pad: vocab.pad,
+        };
         let prefix = if vocab.adds_bos()? { vocab.bos.into_iter().collect() } else { Vec::new() };
         let suffix = if vocab.add_eos == Some(true) { vocab.eos.into_iter().collect() } else { Vec::new() };
-        let templates = vocab.chat_template.iter().map(|source| NamedTemplate {
-            name: DEFAULT_TEMPLATE.to_owned(),
-            source: source.clone(),
-        });
+        let templates = vocab
+            .chat_template
+            .iter()
+            .map(|source| NamedTemplate { name: DEFAULT_TEMPLATE.to_owned(), source: source.clone() });
         Self::build(parts, prefix, suffix, roles, templates.collect())
     }
 
@@ -166,8 +171,7 @@ impl Tokenizer {
     /// [`TextError::Encode`] where the pipeline fails.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>> {
         let encoder = if options.parse_special { &self.parsing } else { self.plain() };
-        let encoding =
-            encoder.encode_fast(text, false).map_err(|e| TextError::Encode { reason: e.to_string() })?;
+        let encoding = encoder.encode_fast(text, false).map_err(|e| TextError::Encode { reason: e.to_string() })?;
         let ids = encoding.get_ids();
         if !options.add_special {
             return Ok(ids.to_vec());

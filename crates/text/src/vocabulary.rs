@@ -170,6 +170,7 @@ pub(crate) fn byte_token(text: &str) -> Option<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 

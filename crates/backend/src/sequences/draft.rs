@@ -18,7 +18,8 @@ impl Draft {
     /// Draft number `index` with this parent.
     pub fn new(index: usize, parent: Option<u32>, drafts: &[Self]) -> Self {
         let (depth, straight) = parent.map_or((0, 0), |p| (drafts[p as usize].depth, drafts[p as usize].straight));
-        let goes_on = straight == depth && depth as usize == index;
+        // As many ancestors as there are earlier drafts: they are all of them, in order.
+        let goes_on = depth as usize == index;
         Self { parent, depth: depth + 1, straight: straight + u32::from(goes_on) }
     }
 }

@@ -8,28 +8,24 @@ pub(super) const BLOCK: usize = 32;
 /// 1.5 * 2^23: a float of magnitude below 2^22 added to it keeps its nearest integer (ties to even) in the low bits.
 const ROUNDER: f32 = 12_582_912.0;
 
+/// Rows of a panel: what the widest kernel takes at once.
+pub(super) const PANEL: usize = 8;
+
 /// Rows of activations in 8 bits: `x = scale * code` in blocks of 32 columns.
 ///
 /// scale = max |x| / 127 and code = x / scale to the nearest integer, ties to even, with the same bits on every
 /// instruction set. A block that holds a value that is not finite gets a NaN scale, which reaches every output of the row.
+///
+/// Rows lie in panels of 8, block after block, so that a kernel reads one stream: `[panel, block, row of the panel]`. The
+/// last panel is as wide as its rows; 5 and 7 rows have a row of zeros beside them.
 #[derive(Debug, Clone, Default)]
 pub struct QuantizedRows {
     rows: usize,
     cols: usize,
-    /// Codes in -127..=127. // [N, K]
-    codes: Vec<i8>,
-    /// Scales. // [N, K / 32]
+    codes: Vec<[i8; BLOCK]>,
     scales: Vec<f32>,
-    /// Sums of the codes of each half of a block. // [N, K / 32, 2]
+    /// Sums of the codes of each half of a block.
     sums: Vec<[i32; 2]>,
-}
-
-/// One row, or some blocks of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RowBlocks<'a> {
-    pub codes: &'a [[i8; BLOCK]],
-    pub scales: &'a [f32],
-    pub sums: &'a [[i32; 2]],
 }
 
 impl QuantizedRows {
@@ -51,48 +47,68 @@ impl QuantizedRows {
         self.cols
     }
 
-    /// Codes in -127..=127. // [N, K]
-    #[must_use]
-    pub fn codes(&self) -> &[i8] {
-        &self.codes
-    }
-
-    /// Scales. // [N, K / 32]
-    #[must_use]
-    pub fn scales(&self) -> &[f32] {
-        &self.scales
-    }
-
-    /// Sums of the codes of each half (16 columns) of a block. // [N, K / 32]
-    #[must_use]
-    pub fn sums(&self) -> &[[i32; 2]] {
-        &self.sums
-    }
-
     /// Bytes that `rows` rows of `cols` columns take.
     #[must_use]
     pub fn bytes(rows: usize, cols: usize) -> usize {
-        rows * (cols + cols / BLOCK * (size_of::<f32>() + size_of::<[i32; 2]>()))
+        stored_rows(rows) * (cols + cols / BLOCK * (size_of::<f32>() + size_of::<[i32; 2]>()))
     }
 
+    /// Scale and codes of block `b` of row `r`.
+    ///
+    /// # Panics
+    /// When there is no such row or block.
+    #[must_use]
+    pub fn block(&self, r: usize, b: usize) -> (f32, &[i8; 32]) {
+        assert!(r < self.rows && b < self.blocks(), "block {b} of row {r}");
+        let (start, width) = self.panel(r / PANEL);
+        let at = start + b * width + r % PANEL;
+        (self.scales[at], &self.codes[at])
+    }
+
+    /// Blocks a row.
+    pub(super) fn blocks(&self) -> usize {
+        self.cols / BLOCK
+    }
+
+    /// First block and stored rows of panel `p`.
+    #[inline(always)]
+    pub(super) fn panel(&self, p: usize) -> (usize, usize) {
+        (p * PANEL * self.blocks(), stored_width(self.rows - p * PANEL))
+    }
+
+    /// Codes, scales and sums of codes of all blocks in storage order.
+    pub(super) fn parts(&self) -> (&[[i8; BLOCK]], &[f32], &[[i32; 2]]) {
+        (&self.codes, &self.scales, &self.sums)
+    }
+
+    /// Makes room; what is not written again afterwards is 0.
     fn resize(&mut self, rows: usize, cols: usize) {
-        let blocks = rows * (cols / BLOCK);
+        let blocks = stored_rows(rows) * (cols / BLOCK);
         (self.rows, self.cols) = (rows, cols);
-        self.codes.resize(rows * cols, 0);
+        self.codes.resize(blocks, [0; BLOCK]);
         self.scales.resize(blocks, 0.0);
         self.sums.resize(blocks, [0; 2]);
-    }
-
-    /// Blocks `first..first + count` of row `r`.
-    #[inline(always)]
-    pub(super) fn blocks(&self, r: usize, first: usize, count: usize) -> RowBlocks<'_> {
-        let start = r * (self.cols / BLOCK) + first;
-        RowBlocks {
-            codes: &self.codes.as_chunks::<BLOCK>().0[start..start + count],
-            scales: &self.scales[start..start + count],
-            sums: &self.sums[start..start + count],
+        if stored_rows(rows) > rows {
+            let (start, width) = self.panel(rows / PANEL);
+            for at in (start..blocks).skip(width - 1).step_by(width) {
+                (self.codes[at], self.scales[at], self.sums[at]) = ([0; BLOCK], 0.0, [0; 2]);
+            }
         }
     }
+}
+
+/// Stored rows of a panel whose first of `rows` rows is given.
+#[inline(always)]
+fn stored_width(rows: usize) -> usize {
+    match rows {
+        5 => 6,
+        7.. => PANEL,
+        _ => rows,
+    }
+}
+
+fn stored_rows(rows: usize) -> usize {
+    rows / PANEL * PANEL + stored_width(rows % PANEL)
 }
 
 /// Rounds `x` `[rows, cols]` to 8 bits in blocks of 32 columns.
@@ -108,14 +124,7 @@ pub fn quantize(x: &[f32], rows: usize, cols: usize, isa: Isa, out: &mut Quantiz
 ///
 /// # Panics
 /// As [`quantize`]; when `order` is not `cols` long or names a column past the last.
-pub fn quantize_ordered(
-    x: &[f32],
-    rows: usize,
-    cols: usize,
-    order: Option<&[u32]>,
-    isa: Isa,
-    out: &mut QuantizedRows,
-) {
+pub fn quantize_ordered(x: &[f32], rows: usize, cols: usize, order: Option<&[u32]>, isa: Isa, out: &mut QuantizedRows) {
     assert_eq!(x.len(), rows * cols, "values of {rows} rows of {cols}");
     assert!(cols.is_multiple_of(BLOCK), "{cols} columns are not blocks of {BLOCK}");
     assert!(order.is_none_or(|order| order.len() == cols), "columns in order");
@@ -126,26 +135,27 @@ pub fn quantize_ordered(
 }
 
 multiversion! {
-    fn quantize_rows(isa, x: &[f32], cols: usize, order: Option<&[u32]>, out: &mut QuantizedRows) = quantize_body;
+    fn quantize_rows(x: &[f32], cols: usize, order: Option<&[u32]>, out: &mut QuantizedRows) = quantize_body;
 }
 
 #[inline(always)]
 fn quantize_body(x: &[f32], cols: usize, order: Option<&[u32]>, out: &mut QuantizedRows) {
-    let blocks = out.codes.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&mut out.scales).zip(&mut out.sums);
-    let Some(order) = order else {
-        for (values, ((codes, scale), sums)) in x.as_chunks::<BLOCK>().0.iter().zip(blocks) {
-            (*scale, *sums) = quantize_block(values, codes);
+    for (r, row) in x.chunks_exact(cols).enumerate() {
+        let (start, width) = out.panel(r / PANEL);
+        let mut at = start + r % PANEL;
+        for b in 0..cols / BLOCK {
+            let mut values = [0.0; BLOCK];
+            match order {
+                None => values.copy_from_slice(&row[b * BLOCK..][..BLOCK]),
+                Some(order) => {
+                    for (value, &column) in values.iter_mut().zip(&order[b * BLOCK..]) {
+                        *value = row[column as usize];
+                    }
+                }
+            }
+            (out.scales[at], out.sums[at]) = quantize_block(&values, &mut out.codes[at]);
+            at += width;
         }
-        return;
-    };
-    let per_row = cols / BLOCK;
-    for (i, ((codes, scale), sums)) in blocks.enumerate() {
-        let row = &x[i / per_row * cols..][..cols];
-        let mut values = [0.0; BLOCK];
-        for (value, &column) in values.iter_mut().zip(&order[i % per_row * BLOCK..]) {
-            *value = row[column as usize];
-        }
-        (*scale, *sums) = quantize_block(&values, codes);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::Simd;
+use super::simd::{Kernel, Simd};
 use crate::Avx2;
 
 /// An expression of intrinsics, inside a method of the token.
@@ -16,15 +16,18 @@ macro_rules! proved {
 
 /// The same intrinsic on both halves.
 macro_rules! both {
-    ($f:ident, $a:expr) => {
-        [proved!($f($a[0])), proved!($f($a[1]))]
-    };
-    ($f:ident, $a:expr, $b:expr) => {
-        [proved!($f($a[0], $b[0])), proved!($f($a[1], $b[1]))]
-    };
-    ($f:ident, $a:expr, $b:expr, $c:expr) => {
-        [proved!($f($a[0], $b[0], $c[0])), proved!($f($a[1], $b[1], $c[1]))]
-    };
+    ($f:ident, $a:expr) => {{
+        let a = $a;
+        [proved!($f(a[0])), proved!($f(a[1]))]
+    }};
+    ($f:ident, $a:expr, $b:expr) => {{
+        let (a, b) = ($a, $b);
+        [proved!($f(a[0], b[0])), proved!($f(a[1], b[1]))]
+    }};
+    ($f:ident, $a:expr, $b:expr, $c:expr) => {{
+        let (a, b, c) = ($a, $b, $c);
+        [proved!($f(a[0], b[0], c[0])), proved!($f(a[1], b[1], c[1]))]
+    }};
 }
 
 /// Products of codes of `bits` bits whose sums of pairs can be added up in 16 bits before they must be widened.
@@ -67,6 +70,15 @@ impl Simd for Avx2 {
 
     const ROWS: usize = 4;
 
+    fn launch<K: Kernel<Self>>(self, kernel: K) {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn enabled<K: Kernel<Avx2>>(token: Avx2, kernel: K) {
+            kernel.run(token);
+        }
+        proved!(enabled(self, kernel));
+    }
+
     #[inline(always)]
     fn code_shift(bits: u32) -> i32 {
         if bits < 8 { 0 } else { 128 }
@@ -99,7 +111,8 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn add_16(self, codes: [__m256i; 2], mask: u64) -> [__m256i; 2] {
         // Byte i of a vector looks at bit i % 8 of byte i / 8 of its half of the mask.
-        let spread = proved!(_mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303));
+        let spread =
+            proved!(_mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303));
         let bit = [proved!(_mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64)); 2];
         let halves = [proved!(_mm256_set1_epi32(mask as i32)), proved!(_mm256_set1_epi32((mask >> 32) as i32))];
         let bytes = both!(_mm256_shuffle_epi8, halves, [spread; 2]);
@@ -155,21 +168,25 @@ impl Simd for Avx2 {
         bits: u32,
         weights: &[[__m256i; 2]; 8],
         (from, to): (usize, usize),
-        x: &[&[i8; 32]; R],
+        x: &[[i8; 32]; R],
         sums: &mut [[__m256i; 2]; R],
     ) {
         let ones = [proved!(_mm256_set1_epi16(1)); 2];
         let step = short_sums(bits).min(to - from);
         let mut r = 0;
         while r < R {
-            let x = x[r];
+            let x = &x[r];
             let mut first = from;
             while first < to {
                 let mut short = [proved!(_mm256_setzero_si256()); 2];
                 let mut v = first;
                 while v < first + step {
-                    let four =
-                        i32::from_le_bytes([x[4 * v] as u8, x[4 * v + 1] as u8, x[4 * v + 2] as u8, x[4 * v + 3] as u8]);
+                    let four = i32::from_le_bytes([
+                        x[4 * v] as u8,
+                        x[4 * v + 1] as u8,
+                        x[4 * v + 2] as u8,
+                        x[4 * v + 3] as u8,
+                    ]);
                     let products = self.products(bits, weights[v], four);
                     short = both!(_mm256_add_epi16, short, products);
                     v += 1;
@@ -200,19 +217,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn from_ints(self, v: [__m256i; 2]) -> [__m256; 2] {
+    fn widen_ints(self, v: [__m256i; 2]) -> [__m256; 2] {
         both!(_mm256_cvtepi32_ps, v)
     }
 
     #[inline(always)]
-    fn from_f16(self, bytes: &[u8; 32]) -> [__m256; 2] {
+    fn widen_f16(self, bytes: &[u8; 32]) -> [__m256; 2] {
         let p = bytes.as_ptr();
         let halves = [proved!(_mm_loadu_si128(p.cast())), proved!(_mm_loadu_si128(p.add(16).cast()))];
         both!(_mm256_cvtph_ps, halves)
     }
 
     #[inline(always)]
-    fn from_bf16(self, bytes: &[u8; 32]) -> [__m256; 2] {
+    fn widen_bf16(self, bytes: &[u8; 32]) -> [__m256; 2] {
         let p = bytes.as_ptr();
         let halves = [proved!(_mm_loadu_si128(p.cast())), proved!(_mm_loadu_si128(p.add(16).cast()))];
         let wide = both!(_mm256_cvtepu16_epi32, halves);
@@ -221,20 +238,20 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn from_f32(self, bytes: &[u8; 64]) -> [__m256; 2] {
+    fn widen_f32(self, bytes: &[u8; 64]) -> [__m256; 2] {
         let p = bytes.as_ptr();
         [proved!(_mm256_loadu_ps(p.cast())), proved!(_mm256_loadu_ps(p.add(32).cast()))]
     }
 
     #[inline(always)]
-    fn from_i8(self, bytes: &[u8; 16]) -> [__m256; 2] {
+    fn widen_i8(self, bytes: &[u8; 16]) -> [__m256; 2] {
         let all = proved!(_mm_loadu_si128(bytes.as_ptr().cast()));
         let ints = [proved!(_mm256_cvtepi8_epi32(all)), proved!(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(all)))];
         both!(_mm256_cvtepi32_ps, ints)
     }
 
     #[inline(always)]
-    fn from_u8(self, bytes: &[u8; 16]) -> [__m256; 2] {
+    fn widen_u8(self, bytes: &[u8; 16]) -> [__m256; 2] {
         let ints = self.ints_from_bytes(bytes);
         both!(_mm256_cvtepi32_ps, ints)
     }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::Simd;
+use super::simd::{Kernel, Simd};
 use crate::Avx512;
 
 /// An expression of intrinsics, inside a method of the token.
@@ -20,6 +20,15 @@ impl Simd for Avx512 {
     type Floats = __m512;
 
     const ROWS: usize = 8;
+
+    fn launch<K: Kernel<Self>>(self, kernel: K) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+        fn enabled<K: Kernel<Avx512>>(token: Avx512, kernel: K) {
+            kernel.run(token);
+        }
+        proved!(enabled(self, kernel));
+    }
 
     #[inline(always)]
     fn code_shift(_bits: u32) -> i32 {
@@ -94,15 +103,16 @@ impl Simd for Avx512 {
         _bits: u32,
         weights: &[__m512i; 8],
         (from, to): (usize, usize),
-        x: &[&[i8; 32]; R],
+        x: &[[i8; 32]; R],
         sums: &mut [__m512i; R],
     ) {
         let mut v = from;
         while v < to {
             let mut r = 0;
             while r < R {
-                let x = x[r];
-                let four = i32::from_le_bytes([x[4 * v] as u8, x[4 * v + 1] as u8, x[4 * v + 2] as u8, x[4 * v + 3] as u8]);
+                let x = &x[r];
+                let four =
+                    i32::from_le_bytes([x[4 * v] as u8, x[4 * v + 1] as u8, x[4 * v + 2] as u8, x[4 * v + 3] as u8]);
                 sums[r] = proved!(_mm512_dpbusd_epi32(sums[r], weights[v], _mm512_set1_epi32(four)));
                 r += 1;
             }
@@ -126,33 +136,33 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_ints(self, v: __m512i) -> __m512 {
+    fn widen_ints(self, v: __m512i) -> __m512 {
         proved!(_mm512_cvtepi32_ps(v))
     }
 
     #[inline(always)]
-    fn from_f16(self, bytes: &[u8; 32]) -> __m512 {
+    fn widen_f16(self, bytes: &[u8; 32]) -> __m512 {
         proved!(_mm512_cvtph_ps(_mm256_loadu_si256(bytes.as_ptr().cast())))
     }
 
     #[inline(always)]
-    fn from_bf16(self, bytes: &[u8; 32]) -> __m512 {
+    fn widen_bf16(self, bytes: &[u8; 32]) -> __m512 {
         let wide = proved!(_mm512_cvtepu16_epi32(_mm256_loadu_si256(bytes.as_ptr().cast())));
         proved!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
     }
 
     #[inline(always)]
-    fn from_f32(self, bytes: &[u8; 64]) -> __m512 {
+    fn widen_f32(self, bytes: &[u8; 64]) -> __m512 {
         proved!(_mm512_loadu_ps(bytes.as_ptr().cast()))
     }
 
     #[inline(always)]
-    fn from_i8(self, bytes: &[u8; 16]) -> __m512 {
+    fn widen_i8(self, bytes: &[u8; 16]) -> __m512 {
         proved!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()))))
     }
 
     #[inline(always)]
-    fn from_u8(self, bytes: &[u8; 16]) -> __m512 {
+    fn widen_u8(self, bytes: &[u8; 16]) -> __m512 {
         proved!(_mm512_cvtepi32_ps(self.ints_from_bytes(bytes)))
     }
 

@@ -1,71 +1,60 @@
 //! Tiles of integer groups of 4 and 8 bits: 256 or 512 bytes of codes a block; 16 scales in their own type and 16
-//! zero points (a byte) or biases a group.
+//! zero points (a byte each) a group.
 
-use honelm_blocks::{GroupMatrix, ScaleType, Zeros};
 use half::{bf16, f16};
+use honelm_blocks::{GroupMatrix, ScaleType, Zeros};
 
 use super::{
     activations::BLOCK,
     simd::Simd,
     tile::{
-        Block, Layout, Rule, Section, TileFormat, bytes_at, nibbles, put_bytes, put_lane, put_nibbles, to_nibbles,
-        whole_bytes,
+        Block, CHUNK, Chunk, Layout, RowZero, Section, TileFormat, nibbles, put_bytes, put_lane, put_nibbles,
+        to_nibbles, whole_bytes,
     },
 };
 
-/// Values of `RULE`.
-pub(super) const CONSTANT: u8 = 0;
-pub(super) const INTEGER: u8 = 1;
-pub(super) const BIAS: u8 = 2;
-
-/// Groups of codes of `BITS` bits (4 or 8) with the zero points that `RULE` says.
+/// Groups of codes of `BITS` (4 or 8) bits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Groups<const BITS: u32, const RULE: u8> {
-    /// Blocks of 32 columns a group.
-    pub blocks: usize,
-    pub scale_type: ScaleType,
-    /// The zero point, where it is constant.
-    pub zero: u8,
+pub(super) struct Groups<const BITS: u32> {
+    /// Blocks that share a stored scale: a group's, as far as they divide a chunk.
+    blocks: usize,
+    scale_type: ScaleType,
 }
 
-impl<const BITS: u32, const RULE: u8> TileFormat for Groups<BITS, RULE> {
-    const BITS: u32 = BITS;
-    const RULE: Rule = match RULE {
-        CONSTANT => Rule::Zero,
-        INTEGER => Rule::RowZero,
-        _ => Rule::Offset,
-    };
+impl<const BITS: u32> Groups<BITS> {
+    /// Groups of `blocks` blocks of 32 columns.
+    pub fn new(blocks: usize, scale_type: ScaleType) -> Self {
+        let blocks = 1 << blocks.trailing_zeros().min(CHUNK.trailing_zeros());
+        Self { blocks, scale_type }
+    }
+
+    /// Numbers `unit` of section `section`.
+    #[inline(always)]
+    fn numbers<S: Simd>(&self, s: S, chunk: &Chunk<'_>, section: usize, unit: usize) -> S::Floats {
+        match self.scale_type {
+            ScaleType::F16 => s.widen_f16(chunk.get(section, unit * 32)),
+            ScaleType::BF16 => s.widen_bf16(chunk.get(section, unit * 32)),
+            ScaleType::F32 => s.widen_f32(chunk.get(section, unit * 64)),
+        }
+    }
+}
+
+impl<const BITS: u32> TileFormat for Groups<BITS> {
+    type Shape = RowZero<BITS>;
+
+    const LINES: usize = BITS as usize + 1;
 
     fn sections(&self) -> [Section; 4] {
         let group = |bytes| Section { bytes, blocks: self.blocks };
-        let scales = 16 * self.scale_type.bytes();
-        let zeros = match RULE {
-            CONSTANT => Section::NONE,
-            INTEGER => group(16),
-            _ => group(scales),
-        };
-        [Section::each(BITS as usize * 64), group(scales), zeros, Section::NONE]
-    }
-
-    fn zero(&self) -> i32 {
-        i32::from(self.zero)
+        [Section::each(BITS as usize * 64), group(16 * self.scale_type.bytes()), group(16), Section::NONE]
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
-        let codes = if BITS == 4 { nibbles(s, tile, b) } else { whole_bytes(s, tile, b) };
-        let group = b / self.blocks;
-        let numbers = |start: usize| match self.scale_type {
-            ScaleType::F16 => s.from_f16(bytes_at(tile, start + group * 32)),
-            ScaleType::BF16 => s.from_bf16(bytes_at(tile, start + group * 32)),
-            ScaleType::F32 => s.from_f32(bytes_at(tile, start + group * 64)),
-        };
-        let block = Block::new(s, codes, numbers(layout.starts[1]));
-        match RULE {
-            CONSTANT => block,
-            INTEGER => Block { zeros: s.ints_from_bytes(bytes_at(tile, layout.starts[2] + group * 16)), ..block },
-            _ => Block { second: numbers(layout.starts[2]), ..block },
-        }
+    fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
+        let codes = if BITS == 4 { nibbles(s, chunk, b) } else { whole_bytes(s, chunk, b) };
+        let unit = b / self.blocks;
+        let block = Block::new(s, codes, self.numbers(s, chunk, 1, unit));
+        Block { zeros: s.ints_from_bytes(chunk.get(2, unit * 16)), ..block }
     }
 }
 
@@ -96,7 +85,7 @@ impl<'a> GroupSource<'a> {
         }
         let mut order: Vec<u32> = (0..matrix.cols as u32).collect();
         order.sort_by_key(|&column| group_of[column as usize]);
-        Some(Self { matrix, order: Some(order) })
+        Some(Self { matrix, order: (!order.is_sorted()).then_some(order) })
     }
 
     /// Packs row `row` as row `lane` of `tile`; `bits` is 4 or 8, and a group takes `blocks` blocks.
@@ -109,21 +98,19 @@ impl<'a> GroupSource<'a> {
                 Some(order) => std::array::from_fn(|j| codes[order[b * BLOCK + j] as usize]),
             };
             match bits {
-                4 => put_nibbles(tile, b, lane, &to_nibbles(&block)),
-                _ => put_bytes(tile, b, lane, &block),
+                4 => put_nibbles(tile, layout.at(b, 0), lane, &to_nibbles(&block)),
+                _ => put_bytes(tile, layout.at(b, 0), lane, &block),
             }
         }
-        let groups = m.groups();
-        let number_bytes = 16 * m.scale_type.bytes();
-        for g in 0..groups {
-            let i = row * groups + g;
-            put_number(m.scale_type, tile, layout.starts[1] + g * number_bytes, lane, m.scales[i]);
+        // Groups longer than a chunk are written again in every chunk, so a kernel finds all in one stream.
+        let per_group = m.group_size.min(m.cols) / BLOCK;
+        for b in 0..layout.blocks {
+            let i = row * m.groups() + b / per_group;
+            put_number(m.scale_type, tile, layout.at(b, 1), lane, m.scales[i]);
             match &m.zeros {
-                Zeros::Constant(_) => {}
-                Zeros::Integer(zeros) => put_lane(tile, layout.starts[2] + g * 16, lane, &[zeros[i]]),
-                Zeros::Bias(biases) => {
-                    put_number(m.scale_type, tile, layout.starts[2] + g * number_bytes, lane, biases[i]);
-                }
+                Zeros::Constant(zero) => put_lane(tile, layout.at(b, 2), lane, &[*zero]),
+                Zeros::Integer(zeros) => put_lane(tile, layout.at(b, 2), lane, &[zeros[i]]),
+                Zeros::Bias(_) => unreachable!("the format of biases has no tiles"),
             }
         }
     }

@@ -8,29 +8,24 @@
 //!
 //! and every dot product is an exact integer (below 2^24, so exact in single precision too).
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::{
-    activations::{QuantizedRows, RowBlocks},
-    simd::Simd,
-    tile::{Block, Layout, Rule, TileFormat},
+    activations::{BLOCK, PANEL, QuantizedRows},
+    simd::{Kernel, Simd},
+    tile::{Block, CHUNK, Chunk, Layout, Rule, Shape, TileFormat},
 };
 use crate::{OutputTile, TILE};
 
-/// Blocks (of 32 columns) that are unpacked, or whose corrections are prepared, together.
-const CHUNK: usize = 8;
-
-/// Up to so many rows, weights go from memory to registers; more rows share unpacked codes in the first-level cache.
-const NARROW: usize = 4;
-
-/// Rows between two passes over the weights, at most.
-const ROWS_MAX: usize = 128;
+/// Panels of activations between two passes over the weights, at most.
+const PANELS_MAX: usize = 16;
 
 /// Bytes of activation codes that stay in the second-level cache during a pass.
 const PASS_BYTES: usize = 512 << 10;
 
-/// Bytes between the codes in use and those asked for.
-const PREFETCH: usize = 3072;
+/// Bytes between the chunk in use and what is asked for.
+const PREFETCH: usize = 6144;
 
 /// A packed weight matrix.
 #[derive(Debug, Clone, Copy)]
@@ -41,15 +36,9 @@ pub(super) struct Packed<'a, F> {
     pub bytes: &'a [u8],
 }
 
-impl<F> Packed<'_, F> {
-    #[inline(always)]
-    fn tile(&self, t: usize) -> &[u8] {
-        &self.bytes[t * self.layout.tile_bytes..][..self.layout.tile_bytes]
-    }
-}
-
 /// Multiplies rows `rows` of `x` by the output rows of `tiles`.
-#[inline(always)]
+///
+/// Few rows (of one panel) take the weights from memory to registers; more share unpacked codes in the first-level cache.
 pub(super) fn multiply<S: Simd, F: TileFormat>(
     s: S,
     weights: &Packed<'_, F>,
@@ -58,13 +47,180 @@ pub(super) fn multiply<S: Simd, F: TileFormat>(
     rows: Range<usize>,
     out: &mut OutputTile<'_>,
 ) {
-    match rows.len() {
-        0 => {}
-        1 => narrow::<S, F, 1>(s, weights, tiles, x, rows.start, out),
-        2 => narrow::<S, F, 2>(s, weights, tiles, x, rows.start, out),
-        3 => narrow::<S, F, 3>(s, weights, tiles, x, rows.start, out),
-        NARROW => narrow::<S, F, NARROW>(s, weights, tiles, x, rows.start, out),
-        _ => wide(s, weights, tiles, x, rows, out),
+    if rows.is_empty() || tiles.is_empty() {
+        return;
+    }
+    let (count, slot) = (rows.len(), rows.start % PANEL);
+    let stored = x.panel(rows.start / PANEL).1 - slot;
+    let product = Product { weights, tiles, x, rows, out };
+    match count {
+        1 => s.launch(Narrow::<F, 1>(product)),
+        2 if S::ROWS > 1 && stored >= 2 => s.launch(Narrow::<F, 2>(product)),
+        3..=4 if S::ROWS > 1 && stored >= 4 => s.launch(Narrow::<F, 4>(product)),
+        5..=8 if S::ROWS == PANEL && stored >= 8 => s.launch(Narrow::<F, 8>(product)),
+        _ => s.launch(Wide(product)),
+    }
+}
+
+/// What to multiply, and where to.
+struct Product<'a, 'o, F> {
+    weights: &'a Packed<'a, F>,
+    tiles: Range<usize>,
+    x: &'a QuantizedRows,
+    rows: Range<usize>,
+    out: &'a mut OutputTile<'o>,
+}
+
+impl<F: TileFormat> Product<'_, '_, F> {
+    /// Tile `t`.
+    #[inline(always)]
+    fn tile(&self, t: usize) -> &[u8] {
+        let stride = self.weights.layout.tile_bytes;
+        &self.weights.bytes[t * stride..][..stride]
+    }
+
+    /// Chunk `c` of a tile.
+    #[inline(always)]
+    fn chunk<'t>(&self, tile: &'t [u8], c: usize) -> Encoded<'t, F> {
+        Encoded { format: self.weights.format, chunk: self.weights.layout.chunk(tile, c) }
+    }
+}
+
+/// At most `R` rows of one panel, the weights from memory to registers.
+struct Narrow<'a, 'o, F, const R: usize>(Product<'a, 'o, F>);
+
+impl<S: Simd, F: TileFormat, const R: usize> Kernel<S> for Narrow<'_, '_, F, R> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        let Self(product) = self;
+        let rows = product.rows.clone();
+        let terms = product.terms::<S>(rows.start / PANEL..rows.start / PANEL + 1);
+        let panel = Panel::new(product.x, rows.start / PANEL, &terms);
+        for t in product.tiles.clone() {
+            let tile = product.tile(t);
+            let mut sums = [s.floats(0.0); R];
+            for c in 0..product.weights.layout.chunks() {
+                let chunk = product.chunk(tile, c);
+                let span = c * CHUNK..c * CHUNK + chunk.chunk.len;
+                add_blocks::<S, F::Shape, R>(s, &chunk, &panel, rows.start % PANEL, span, &mut sums);
+            }
+            for (row, sum) in rows.clone().zip(sums) {
+                let mut values = [0.0; TILE];
+                s.store(sum, &mut values);
+                product.out.write(row, t, &values);
+            }
+        }
+    }
+}
+
+/// Many rows, in passes whose activations stay in cache; each chunk of weights is unpacked once for all rows of a pass.
+struct Wide<'a, 'o, F>(Product<'a, 'o, F>);
+
+/// Sums of the panels of a pass for one tile.
+#[repr(align(64))]
+struct Sums([[[f32; TILE]; PANEL]; PANELS_MAX]);
+
+impl<S: Simd, F: TileFormat> Kernel<S> for Wide<'_, '_, F> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        let Self(product) = self;
+        let (x, rows) = (product.x, product.rows.clone());
+        let most = (PASS_BYTES / PANEL / x.cols().max(1)).clamp(2, PANELS_MAX);
+        let mut unpacked = Unpacked::new();
+        let mut sums = Sums([[[0.0; TILE]; PANEL]; PANELS_MAX]);
+        let all = rows.start / PANEL..rows.end.div_ceil(PANEL);
+        for first_panel in all.clone().step_by(most) {
+            let panels = first_panel..all.end.min(first_panel + most);
+            let terms = product.terms::<S>(panels.clone());
+            let skipped = x.panel(first_panel).0;
+            for t in product.tiles.clone() {
+                let tile = product.tile(t);
+                for c in 0..product.weights.layout.chunks() {
+                    let chunk = product.chunk(tile, c);
+                    let span = c * CHUNK..c * CHUNK + chunk.chunk.len;
+                    unpacked.fill(s, F::Shape::RULE, &chunk, span.len());
+                    for (p, sums) in panels.clone().zip(&mut sums.0) {
+                        let panel = Panel::new(x, p, &terms[x.panel(p).0 - skipped..]);
+                        let slots = panel.slots(p, &rows);
+                        add_panel::<S, F::Shape>(s, &unpacked, &panel, slots, span.clone(), sums);
+                    }
+                }
+                for (p, sums) in panels.clone().zip(&sums.0) {
+                    for (row, values) in (p * PANEL..).zip(sums) {
+                        if rows.contains(&row) {
+                            product.out.write(row, t, values);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds blocks `span` to the sums of rows `slots` of a panel; the first blocks start the sums.
+#[inline(always)]
+fn add_panel<S: Simd, P: Shape>(
+    s: S,
+    unpacked: &Unpacked,
+    panel: &Panel<'_>,
+    slots: Range<usize>,
+    span: Range<usize>,
+    sums: &mut [[f32; TILE]; PANEL],
+) {
+    let mut slot = slots.start;
+    while slot < slots.end {
+        let (span, shape) = (span.clone(), PhantomData::<P>);
+        let sums = &mut sums[slot..];
+        slot += match slots.end - slot {
+            8.. if S::ROWS == PANEL => {
+                s.launch(AddRows::<P, 8> { unpacked, panel, slot, span, sums, shape });
+                8
+            }
+            4.. if S::ROWS > 1 => {
+                s.launch(AddRows::<P, 4> { unpacked, panel, slot, span, sums, shape });
+                4
+            }
+            2.. if S::ROWS > 1 => {
+                s.launch(AddRows::<P, 2> { unpacked, panel, slot, span, sums, shape });
+                2
+            }
+            _ => {
+                s.launch(AddRows::<P, 1> { unpacked, panel, slot, span, sums, shape });
+                1
+            }
+        };
+    }
+}
+
+/// Adds blocks `span` to the sums of rows `slot..slot + R` of a panel.
+struct AddRows<'a, P, const R: usize> {
+    unpacked: &'a Unpacked,
+    panel: &'a Panel<'a>,
+    slot: usize,
+    span: Range<usize>,
+    sums: &'a mut [[f32; TILE]],
+    shape: PhantomData<P>,
+}
+
+impl<S: Simd, P: Shape, const R: usize> Kernel<S> for AddRows<'_, P, R> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        let Self { unpacked, panel, slot, span, sums, .. } = self;
+        let sums = &mut sums[..R];
+        let mut held = [s.floats(0.0); R];
+        if span.start > 0 {
+            let mut r = 0;
+            while r < R {
+                held[r] = s.load(&sums[r]);
+                r += 1;
+            }
+        }
+        add_blocks::<S, P, R>(s, unpacked, panel, slot, span, &mut held);
+        let mut r = 0;
+        while r < R {
+            s.store(held[r], &mut sums[r]);
+            r += 1;
+        }
     }
 }
 
@@ -73,29 +229,26 @@ trait Source<S: Simd> {
     fn block(&self, s: S, b: usize) -> Block<S>;
 }
 
-/// Weights in their own encoding.
+/// A chunk of weights in their own encoding.
 struct Encoded<'a, F> {
     format: F,
-    layout: &'a Layout,
-    tile: &'a [u8],
-    first: usize,
+    chunk: Chunk<'a>,
 }
 
 impl<S: Simd, F: TileFormat> Source<S> for Encoded<'_, F> {
     #[inline(always)]
     fn block(&self, s: S, b: usize) -> Block<S> {
-        let b = self.first + b;
-        let ahead = b * self.layout.code_bytes + PREFETCH;
         let mut line = 0;
-        while line < self.layout.code_bytes {
-            s.prefetch(self.tile, ahead + line);
-            line += 64;
+        while line < F::LINES {
+            s.prefetch(self.chunk.bytes, PREFETCH + (b * F::LINES + line) * 64);
+            line += 1;
         }
-        self.format.block(s, self.layout, self.tile, b)
+        self.format.block(s, &self.chunk, b)
     }
 }
 
-/// Unpacked weights of a chunk.
+/// Unpacked weights of a chunk, every vector in a cache line of its own.
+#[repr(align(64))]
 struct Unpacked {
     codes: [[[u8; 64]; 8]; CHUNK],
     scale: [[f32; TILE]; CHUNK],
@@ -104,6 +257,15 @@ struct Unpacked {
 }
 
 impl Unpacked {
+    fn new() -> Self {
+        Self {
+            codes: [[[0; 64]; 8]; CHUNK],
+            scale: [[0.0; TILE]; CHUNK],
+            second: [[0.0; TILE]; CHUNK],
+            zeros: [[0; TILE]; CHUNK],
+        }
+    }
+
     #[inline(always)]
     fn fill<S: Simd>(&mut self, s: S, rule: Rule, source: &impl Source<S>, count: usize) {
         for b in 0..count {
@@ -137,212 +299,122 @@ impl<S: Simd> Source<S> for Unpacked {
     }
 }
 
-/// What the dot products of a chunk start from, and the sums of activations.
-struct Corrections<const R: usize> {
-    /// (code shift - z) * sum of the codes of each half; the first alone where halves share a scale.
-    starts: [[[i32; 2]; CHUNK]; R],
-    sums: [[f32; CHUNK]; R],
-}
+/// What makes good the zero points of one block of one row: `(code shift - z) * sum of the codes`, for the dot product to
+/// start from; and by rule the same of the second half, `-sum`, or the sum as the bits of a float.
+type Terms = [i32; 2];
 
-impl<const R: usize> Corrections<R> {
+impl<F: TileFormat> Product<'_, '_, F> {
+    /// The terms of all blocks of `panels`, in storage order.
     #[inline(always)]
-    fn new(rule: Rule, factor: i32, x: &[RowBlocks<'_>; R]) -> Self {
-        let mut new = Self { starts: [[[0; 2]; CHUNK]; R], sums: [[0.0; CHUNK]; R] };
-        let mut r = 0;
-        while r < R {
-            for ((start, sum), halves) in new.starts[r].iter_mut().zip(&mut new.sums[r]).zip(x[r].sums) {
-                let whole = halves[0] + halves[1];
-                match rule {
-                    Rule::Halves => *start = [factor * halves[0], factor * halves[1]],
-                    Rule::RowZero => *start = [factor * whole, -whole],
-                    Rule::Zero => start[0] = factor * whole,
-                    Rule::Offset => (start[0], *sum) = (factor * whole, whole as f32),
-                }
-            }
-            r += 1;
+    fn terms<S: Simd>(&self, panels: Range<usize>) -> Vec<Terms> {
+        let (_, _, sums) = self.x.parts();
+        let (start, _) = self.x.panel(panels.start);
+        let (last, width) = self.x.panel(panels.end - 1);
+        let sums = &sums[start..last + width * self.x.blocks()];
+        let factor = S::code_shift(F::Shape::BITS) - self.weights.format.zero();
+        let mut all = vec![[0; 2]; sums.len()];
+        for (terms, &[first, second]) in all.iter_mut().zip(sums) {
+            let whole = first + second;
+            *terms = match F::Shape::RULE {
+                Rule::Zero => [factor * whole, 0],
+                Rule::RowZero => [factor * whole, -whole],
+                Rule::Offset => [factor * whole, (whole as f32).to_bits() as i32],
+                Rule::Halves => [factor * first, factor * second],
+            };
         }
-        new
+        all
     }
 }
 
-/// Adds a chunk of blocks to the sums of `R` rows.
+/// At most 8 rows of activations. // [blocks, width]
+#[derive(Clone, Copy)]
+struct Panel<'a> {
+    codes: &'a [[i8; BLOCK]],
+    scales: &'a [f32],
+    terms: &'a [Terms],
+    width: usize,
+}
+
+impl<'a> Panel<'a> {
+    /// Panel `p`, whose terms come first in `terms`.
+    #[inline(always)]
+    fn new(x: &'a QuantizedRows, p: usize, terms: &'a [Terms]) -> Self {
+        let ((start, width), (codes, scales, _)) = (x.panel(p), x.parts());
+        let len = width * x.blocks();
+        Self { codes: &codes[start..start + len], scales: &scales[start..start + len], terms: &terms[..len], width }
+    }
+
+    /// The stored rows that hold rows `rows`, where this is panel `p`.
+    #[inline(always)]
+    fn slots(&self, p: usize, rows: &Range<usize>) -> Range<usize> {
+        let first = rows.start.saturating_sub(p * PANEL);
+        first..(rows.end - p * PANEL).min(self.width)
+    }
+}
+
+/// Adds blocks `span`, which come first in `source`, to the sums of rows `slot..slot + R` of a panel.
 #[inline(always)]
-fn add_chunk<S: Simd, F: TileFormat, const R: usize>(
+fn add_blocks<S: Simd, P: Shape, const R: usize>(
     s: S,
     source: &impl Source<S>,
-    zero: i32,
-    x: &[RowBlocks<'_>; R],
+    panel: &Panel<'_>,
+    slot: usize,
+    span: Range<usize>,
     sums: &mut [S::Floats; R],
 ) {
-    let count = x[0].codes.len();
-    for x in x {
-        assert!(x.codes.len() == count && x.scales.len() == count && x.sums.len() == count && count <= CHUNK);
-    }
-    let starts = Corrections::new(F::RULE, S::code_shift(F::BITS) - zero, x);
-    for b in 0..count {
+    let mut at = span.start * panel.width + slot;
+    for b in 0..span.len() {
+        let codes: &[[i8; BLOCK]; R] = chunk_at(panel.codes, at);
+        let terms: &[Terms; R] = chunk_at(panel.terms, at);
+        let scales: &[f32; R] = chunk_at(panel.scales, at);
+        at += panel.width;
         let block = source.block(s, b);
-        let mut codes = [&x[0].codes[b]; R];
         let mut dots = [s.ints(0); R];
         let mut r = 0;
         while r < R {
-            codes[r] = &x[r].codes[b];
-            dots[r] = s.ints(starts.starts[r][b][0]);
-            if F::RULE == Rule::RowZero {
-                dots[r] = s.mul_add_short(block.zeros, starts.starts[r][b][1], dots[r]);
+            dots[r] = s.ints(terms[r][0]);
+            if P::RULE == Rule::RowZero {
+                dots[r] = s.mul_add_short(block.zeros, terms[r][1], dots[r]);
             }
             r += 1;
         }
-        let split = if F::RULE == Rule::Halves { 4 } else { 8 };
-        s.dot(F::BITS, &block.codes, (0, split), &codes, &mut dots);
-        let mut terms = [block.scale; R];
+        let split = if P::RULE == Rule::Halves { 4 } else { 8 };
+        s.dot(P::BITS, &block.codes, (0, split), codes, &mut dots);
+        let mut products = [block.scale; R];
         let mut r = 0;
         while r < R {
-            let dot = s.from_ints(dots[r]);
-            terms[r] = match F::RULE {
-                Rule::Offset => s.mul_add(dot, block.scale, s.mul(block.second, s.floats(starts.sums[r][b]))),
+            let dot = s.widen_ints(dots[r]);
+            products[r] = match P::RULE {
+                Rule::Offset => {
+                    let sum = s.floats(f32::from_bits(terms[r][1] as u32));
+                    s.mul_add(dot, block.scale, s.mul(block.second, sum))
+                }
                 _ => s.mul(dot, block.scale),
             };
-            dots[r] = s.ints(starts.starts[r][b][1]);
+            dots[r] = s.ints(terms[r][1]);
             r += 1;
         }
-        if F::RULE == Rule::Halves {
-            s.dot(F::BITS, &block.codes, (4, 8), &codes, &mut dots);
+        if P::RULE == Rule::Halves {
+            s.dot(P::BITS, &block.codes, (4, 8), codes, &mut dots);
             let mut r = 0;
             while r < R {
-                terms[r] = s.mul_add(s.from_ints(dots[r]), block.second, terms[r]);
+                products[r] = s.mul_add(s.widen_ints(dots[r]), block.second, products[r]);
                 r += 1;
             }
         }
         let mut r = 0;
         while r < R {
-            sums[r] = s.mul_add(terms[r], s.floats(x[r].scales[b]), sums[r]);
+            sums[r] = s.mul_add(products[r], s.floats(scales[r]), sums[r]);
             r += 1;
         }
     }
 }
 
-/// `R` rows, the weights from memory to registers.
+/// `R` values at `at`.
 #[inline(always)]
-fn narrow<S: Simd, F: TileFormat, const R: usize>(
-    s: S,
-    weights: &Packed<'_, F>,
-    tiles: Range<usize>,
-    x: &QuantizedRows,
-    first_row: usize,
-    out: &mut OutputTile<'_>,
-) {
-    let Packed { format, layout, .. } = weights;
-    for t in tiles {
-        let tile = weights.tile(t);
-        let mut sums = [s.floats(0.0); R];
-        for first in (0..layout.blocks).step_by(CHUNK) {
-            let count = CHUNK.min(layout.blocks - first);
-            let source = Encoded { format: *format, layout, tile, first };
-            add_chunk::<S, F, R>(s, &source, format.zero(), &rows_of(x, first_row, first, count), &mut sums);
-        }
-        let mut r = 0;
-        while r < R {
-            let mut values = [0.0; TILE];
-            s.store(sums[r], &mut values);
-            out.write(first_row + r, t, &values);
-            r += 1;
-        }
+fn chunk_at<T, const R: usize>(values: &[T], at: usize) -> &[T; R] {
+    match values[at..].first_chunk() {
+        Some(chunk) => chunk,
+        None => panic!("{R} values at {at} of {}", values.len()),
     }
-}
-
-/// Blocks `first..first + count` of `R` rows from `row` on.
-#[inline(always)]
-fn rows_of<const R: usize>(x: &QuantizedRows, row: usize, first: usize, count: usize) -> [RowBlocks<'_>; R] {
-    let mut rows = [x.blocks(row, first, count); R];
-    let mut r = 1;
-    while r < R {
-        rows[r] = x.blocks(row + r, first, count);
-        r += 1;
-    }
-    rows
-}
-
-/// Many rows: in passes whose activations stay in cache, each chunk of weights unpacked once for all rows of a pass.
-#[inline(always)]
-fn wide<S: Simd, F: TileFormat>(
-    s: S,
-    weights: &Packed<'_, F>,
-    tiles: Range<usize>,
-    x: &QuantizedRows,
-    rows: Range<usize>,
-    out: &mut OutputTile<'_>,
-) {
-    let Packed { format, layout, .. } = weights;
-    let pass = (PASS_BYTES / x.cols().max(1)).clamp(2 * S::ROWS, ROWS_MAX) / S::ROWS * S::ROWS;
-    let mut unpacked = Unpacked {
-        codes: [[[0; 64]; 8]; CHUNK],
-        scale: [[0.0; TILE]; CHUNK],
-        second: [[0.0; TILE]; CHUNK],
-        zeros: [[0; TILE]; CHUNK],
-    };
-    let mut sums = [[0.0; TILE]; ROWS_MAX];
-    for first_row in rows.clone().step_by(pass) {
-        let sums = &mut sums[..pass.min(rows.end - first_row)];
-        for t in tiles.clone() {
-            sums.fill([0.0; TILE]);
-            for first in (0..layout.blocks).step_by(CHUNK) {
-                let count = CHUNK.min(layout.blocks - first);
-                let source = Encoded { format: *format, layout, tile: weights.tile(t), first };
-                unpacked.fill(s, F::RULE, &source, count);
-                add_rows::<S, F>(s, &unpacked, format.zero(), x, (first_row, first, count), sums);
-            }
-            for (i, values) in sums.iter().enumerate() {
-                out.write(first_row + i, t, values);
-            }
-        }
-    }
-}
-
-/// Adds a chunk (`at`: first row, first block, blocks) to the sums of all rows of a pass.
-#[inline(always)]
-fn add_rows<S: Simd, F: TileFormat>(
-    s: S,
-    unpacked: &Unpacked,
-    zero: i32,
-    x: &QuantizedRows,
-    at: (usize, usize, usize),
-    sums: &mut [[f32; TILE]],
-) {
-    let mut row = at.0;
-    let mut rest = sums;
-    while !rest.is_empty() {
-        let step = match rest.len() {
-            8.. if S::ROWS == 8 => add_group::<S, F, 8>(s, unpacked, zero, x, (row, at.1, at.2), rest),
-            4.. => add_group::<S, F, 4>(s, unpacked, zero, x, (row, at.1, at.2), rest),
-            2.. => add_group::<S, F, 2>(s, unpacked, zero, x, (row, at.1, at.2), rest),
-            _ => add_group::<S, F, 1>(s, unpacked, zero, x, (row, at.1, at.2), rest),
-        };
-        row += step;
-        rest = &mut rest[step..];
-    }
-}
-
-/// Adds a chunk to the sums of the first `R` rows; `R`.
-#[inline(always)]
-fn add_group<S: Simd, F: TileFormat, const R: usize>(
-    s: S,
-    unpacked: &Unpacked,
-    zero: i32,
-    x: &QuantizedRows,
-    (row, first, count): (usize, usize, usize),
-    sums: &mut [[f32; TILE]],
-) -> usize {
-    let mut held = [s.floats(0.0); R];
-    let mut r = 0;
-    while r < R {
-        held[r] = s.load(&sums[r]);
-        r += 1;
-    }
-    add_chunk::<S, F, R>(s, unpacked, zero, &rows_of(x, row, first, count), &mut held);
-    let mut r = 0;
-    while r < R {
-        s.store(held[r], &mut sums[r]);
-        r += 1;
-    }
-    R
 }

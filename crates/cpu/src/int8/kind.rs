@@ -4,7 +4,7 @@ use honelm_blocks::{Encoding, ScaleType, WeightData, Zeros};
 
 use super::{
     activations::BLOCK,
-    groups::{BIAS, CONSTANT, Groups, INTEGER},
+    groups::Groups,
     q4_0::Q4_0,
     q4_1::Q4_1,
     q4_k::Q4K,
@@ -74,12 +74,8 @@ pub(super) enum Format {
     Q8_0(Q8_0),
     Q4K(Q4K),
     Q6K(Q6K),
-    Int4(Groups<4, CONSTANT>),
-    Int4Zeros(Groups<4, INTEGER>),
-    Int4Bias(Groups<4, BIAS>),
-    Int8(Groups<8, CONSTANT>),
-    Int8Zeros(Groups<8, INTEGER>),
-    Int8Bias(Groups<8, BIAS>),
+    Int4(Groups<4>),
+    Int8(Groups<8>),
 }
 
 /// `$body` with `$f` as the concrete format.
@@ -94,11 +90,7 @@ macro_rules! with_format {
             $crate::int8::kind::Format::Q4K($f) => $body,
             $crate::int8::kind::Format::Q6K($f) => $body,
             $crate::int8::kind::Format::Int4($f) => $body,
-            $crate::int8::kind::Format::Int4Zeros($f) => $body,
-            $crate::int8::kind::Format::Int4Bias($f) => $body,
             $crate::int8::kind::Format::Int8($f) => $body,
-            $crate::int8::kind::Format::Int8Zeros($f) => $body,
-            $crate::int8::kind::Format::Int8Bias($f) => $body,
         }
     };
 }
@@ -130,19 +122,17 @@ impl Format {
     }
 
     fn groups(bits: u8, blocks: usize, scale_type: ScaleType, zeros: ZeroKind) -> Option<Self> {
-        Some(match (bits, zeros) {
-            (4, ZeroKind::Constant(zero)) => Self::Int4(Groups { blocks, scale_type, zero }),
-            (4, ZeroKind::Integer) => Self::Int4Zeros(Groups { blocks, scale_type, zero: 0 }),
-            (4, ZeroKind::Bias) => Self::Int4Bias(Groups { blocks, scale_type, zero: 0 }),
-            (8, ZeroKind::Constant(zero)) => Self::Int8(Groups { blocks, scale_type, zero }),
-            (8, ZeroKind::Integer) => Self::Int8Zeros(Groups { blocks, scale_type, zero: 0 }),
-            (8, ZeroKind::Bias) => Self::Int8Bias(Groups { blocks, scale_type, zero: 0 }),
-            _ => return None,
-        })
+        match (bits, zeros) {
+            // Biases (MLX) run through the float path.
+            (_, ZeroKind::Bias) => None,
+            (4, _) => Some(Self::Int4(Groups::new(blocks, scale_type))),
+            (8, _) => Some(Self::Int8(Groups::new(blocks, scale_type))),
+            _ => None,
+        }
     }
 
     /// Where the parts of a tile of `cols` columns are.
-    pub fn layout(self, cols: usize) -> Layout {
+    pub fn layout(self, cols: usize) -> Option<Layout> {
         with_format!(self, f => Layout::new(f.sections(), cols))
     }
 }
@@ -150,6 +140,6 @@ impl Format {
 /// Bytes that a packed weight `[rows, cols]` takes; `None` where there is no kernel.
 #[must_use]
 pub fn packed_bytes(kind: Int8Kind, rows: usize, cols: usize) -> Option<usize> {
-    let layout = Format::of(kind, cols)?.layout(cols);
+    let layout = Format::of(kind, cols)?.layout(cols)?;
     tile_count(rows).checked_mul(layout.tile_bytes)
 }

@@ -28,6 +28,8 @@ mod q6_k;
 mod q8_0;
 mod simd;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod tile;
 
 use std::ops::Range;
@@ -41,7 +43,7 @@ use kernel::Packed;
 use kind::{Format, with_format};
 use portable::Portable;
 use storage::Storage;
-use tile::{Layout, Rule, TileFormat, tile_count};
+use tile::{CHUNK, Layout, Rule, Shape, TileFormat, tile_count};
 
 pub use activations::{QuantizedRows, quantize, quantize_ordered};
 pub use kind::{Int8Kind, ZeroKind, packed_bytes};
@@ -71,7 +73,7 @@ impl Int8Weight {
     pub fn pack_on(weight: &WeightData, isa: Isa, pool: &Pool) -> Option<Self> {
         let (rows, cols) = (weight.rows(), weight.cols());
         let format = Format::of(Int8Kind::of(weight), cols)?;
-        let layout = format.layout(cols);
+        let layout = format.layout(cols)?;
         let mut bytes = Storage::zeroed(tile_count(rows).checked_mul(layout.tile_bytes)?);
         let mut order = None;
         match weight {
@@ -151,41 +153,13 @@ impl Int8Weight {
             let weights = Packed { format, layout: self.layout, bytes: &self.bytes };
             match self.isa {
                 Isa::Generic => kernel::multiply(Portable, &weights, tiles, x, rows, out),
-                // SAFETY: the token proves that the processor has the features that the function enables.
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2(token) => unsafe { multiply_avx2(token, &weights, tiles, x, rows, out) },
-                // SAFETY: as above.
+                Isa::Avx2(token) => kernel::multiply(token, &weights, tiles, x, rows, out),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512(token) => unsafe { multiply_avx512(token, &weights, tiles, x, rows, out) },
+                Isa::Avx512(token) => kernel::multiply(token, &weights, tiles, x, rows, out),
             }
         });
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_avx2<F: TileFormat>(
-    token: crate::Avx2,
-    weights: &Packed<'_, F>,
-    tiles: Range<usize>,
-    x: &QuantizedRows,
-    rows: Range<usize>,
-    out: &mut OutputTile<'_>,
-) {
-    kernel::multiply(token, weights, tiles, x, rows, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-fn multiply_avx512<F: TileFormat>(
-    token: crate::Avx512,
-    weights: &Packed<'_, F>,
-    tiles: Range<usize>,
-    x: &QuantizedRows,
-    rows: Range<usize>,
-    out: &mut OutputTile<'_>,
-) {
-    kernel::multiply(token, weights, tiles, x, rows, out);
 }
 
 /// Writes a row of blocks as one lane of a tile.
@@ -225,11 +199,11 @@ fn fill_tiles(
 
 /// Block `b` of one lane.
 fn decode_row<F: TileFormat>(format: &F, layout: &Layout, tile: &[u8], b: usize, lane: usize) -> [f32; 32] {
-    let block = format.block(Portable, layout, tile, b);
+    let block = format.block(Portable, &layout.chunk(tile, b / CHUNK), b % CHUNK);
     std::array::from_fn(|k| {
         let q = i32::from(block.codes[k / 4][4 * lane + k % 4]);
         let (scale, second) = (block.scale[lane], block.second[lane]);
-        match F::RULE {
+        match F::Shape::RULE {
             Rule::Zero => scale * (q - format.zero()) as f32,
             Rule::RowZero => scale * (q - block.zeros[lane]) as f32,
             Rule::Offset => scale * q as f32 + second,

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::simd::Simd;
+use super::simd::{Kernel, Simd};
 
 /// Plain Rust; needs no instructions.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +31,12 @@ impl Simd for Portable {
     type Ints = [i32; 16];
     type Floats = [f32; 16];
 
-    const ROWS: usize = 4;
+    const ROWS: usize = 1;
+
+    #[inline(never)]
+    fn launch<K: Kernel<Self>>(self, kernel: K) {
+        kernel.run(self);
+    }
 
     #[inline(always)]
     fn code_shift(_bits: u32) -> i32 {
@@ -99,7 +104,7 @@ impl Simd for Portable {
         _bits: u32,
         weights: &[[u8; 64]; 8],
         (from, to): (usize, usize),
-        x: &[&[i8; 32]; R],
+        x: &[[i8; 32]; R],
         sums: &mut [[i32; 16]; R],
     ) {
         for (v, w) in weights.iter().enumerate().take(to).skip(from) {
@@ -129,32 +134,32 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn from_ints(self, v: [i32; 16]) -> [f32; 16] {
+    fn widen_ints(self, v: [i32; 16]) -> [f32; 16] {
         lanes(|i| v[i] as f32)
     }
 
     #[inline(always)]
-    fn from_f16(self, bytes: &[u8; 32]) -> [f32; 16] {
+    fn widen_f16(self, bytes: &[u8; 32]) -> [f32; 16] {
         lanes(|i| f16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32())
     }
 
     #[inline(always)]
-    fn from_bf16(self, bytes: &[u8; 32]) -> [f32; 16] {
+    fn widen_bf16(self, bytes: &[u8; 32]) -> [f32; 16] {
         lanes(|i| bf16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]).to_f32())
     }
 
     #[inline(always)]
-    fn from_f32(self, bytes: &[u8; 64]) -> [f32; 16] {
+    fn widen_f32(self, bytes: &[u8; 64]) -> [f32; 16] {
         lanes(|i| f32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]]))
     }
 
     #[inline(always)]
-    fn from_i8(self, bytes: &[u8; 16]) -> [f32; 16] {
+    fn widen_i8(self, bytes: &[u8; 16]) -> [f32; 16] {
         lanes(|i| f32::from(bytes[i] as i8))
     }
 
     #[inline(always)]
-    fn from_u8(self, bytes: &[u8; 16]) -> [f32; 16] {
+    fn widen_u8(self, bytes: &[u8; 16]) -> [f32; 16] {
         lanes(|i| f32::from(bytes[i]))
     }
 

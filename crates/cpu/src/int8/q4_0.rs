@@ -2,15 +2,16 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Layout, Rule, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, nibbles, put_lane, put_nibbles},
 };
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Q4_0;
 
 impl TileFormat for Q4_0 {
-    const BITS: u32 = 4;
-    const RULE: Rule = Rule::Zero;
+    type Shape = Zero<4>;
+
+    const LINES: usize = 5;
 
     fn sections(&self) -> [Section; 4] {
         [Section::each(256), Section::each(32), Section::NONE, Section::NONE]
@@ -21,15 +22,15 @@ impl TileFormat for Q4_0 {
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
-        Block::new(s, nibbles(s, tile, b), s.from_f16(bytes_at(tile, layout.starts[1] + b * 32)))
+    fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
+        Block::new(s, nibbles(s, chunk, b), s.widen_f16(chunk.get(1, b * 32)))
     }
 }
 
 /// Packs `row` (18 bytes a block: d, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<18>().0.iter().enumerate() {
-        put_nibbles(tile, b, lane, bytes_at(block, 2));
-        put_lane::<2>(tile, layout.starts[1] + b * 32, lane, bytes_at(block, 0));
+        put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 2));
+        put_lane::<2>(tile, layout.at(b, 1), lane, bytes_at(block, 0));
     }
 }

@@ -3,26 +3,26 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Layout, Rule, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{Block, Chunk, Layout, Offset, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles},
 };
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Q4K;
 
 impl TileFormat for Q4K {
-    const BITS: u32 = 4;
-    const RULE: Rule = Rule::Offset;
+    type Shape = Offset<4>;
+
+    const LINES: usize = 5;
 
     fn sections(&self) -> [Section; 4] {
         [Section::each(256), Section::each(32), Section { bytes: 64, blocks: 8 }, Section::NONE]
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
-        let (sub, whole) = (layout.starts[1] + b * 32, layout.starts[2] + b / 8 * 64);
-        let scale = s.mul(s.from_f16(bytes_at(tile, whole)), s.from_u8(bytes_at(tile, sub)));
-        let offset = s.mul(s.from_f16(bytes_at(tile, whole + 32)), s.from_u8(bytes_at(tile, sub + 16)));
-        Block { second: offset, ..Block::new(s, nibbles(s, tile, b), scale) }
+    fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
+        let scale = s.mul(s.widen_f16(chunk.get(2, 0)), s.widen_u8(chunk.get(1, b * 32)));
+        let offset = s.mul(s.widen_f16(chunk.get(2, 32)), s.widen_u8(chunk.get(1, b * 32 + 16)));
+        Block { second: offset, ..Block::new(s, nibbles(s, chunk, b), scale) }
     }
 }
 
@@ -38,11 +38,11 @@ fn scale_and_min(s: &[u8; 12], j: usize) -> [u8; 2] {
 /// Packs `row` (144 bytes every 256 columns: d, dmin, 12 bytes of scales, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<144>().0.iter().enumerate() {
-        let whole = layout.starts[2] + i * 64;
+        let whole = layout.at(8 * i, 2);
         put_lane::<2>(tile, whole, lane, bytes_at(block, 0));
         put_lane::<2>(tile, whole + 32, lane, &[block[2], block[3] ^ 0x80]);
         for j in 0..8 {
-            let sub = layout.starts[1] + (8 * i + j) * 32;
+            let sub = layout.at(8 * i + j, 1);
             let [scale, min] = scale_and_min(bytes_at(block, 4), j);
             put_lane(tile, sub, lane, &[scale]);
             put_lane(tile, sub + 16, lane, &[min]);
@@ -52,7 +52,7 @@ pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
                 0 => pair[m] & 15 | pair[m + 16] << 4,
                 _ => pair[m] >> 4 | pair[m + 16] & 0xf0,
             });
-            put_nibbles(tile, 8 * i + j, lane, &packed);
+            put_nibbles(tile, layout.at(8 * i + j, 0), lane, &packed);
         }
     }
 }

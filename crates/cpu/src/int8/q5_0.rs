@@ -3,7 +3,7 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Layout, Rule, Section, TileFormat, bytes_at, nibbles, put_fifth_bits, put_lane, put_nibbles,
+        Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, nibbles, put_fifth_bits, put_lane, put_nibbles,
         with_fifth_bits,
     },
 };
@@ -12,8 +12,9 @@ use super::{
 pub(super) struct Q5_0;
 
 impl TileFormat for Q5_0 {
-    const BITS: u32 = 5;
-    const RULE: Rule = Rule::Zero;
+    type Shape = Zero<5>;
+
+    const LINES: usize = 6;
 
     fn sections(&self) -> [Section; 4] {
         [Section::each(256), Section::each(64), Section::each(32), Section::NONE]
@@ -24,18 +25,18 @@ impl TileFormat for Q5_0 {
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
-        let mut codes = nibbles(s, tile, b);
-        with_fifth_bits(s, &mut codes, bytes_at(tile, layout.starts[1] + b * 64));
-        Block::new(s, codes, s.from_f16(bytes_at(tile, layout.starts[2] + b * 32)))
+    fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
+        let mut codes = nibbles(s, chunk, b);
+        with_fifth_bits(s, &mut codes, chunk.get(1, b * 64));
+        Block::new(s, codes, s.widen_f16(chunk.get(2, b * 32)))
     }
 }
 
 /// Packs `row` (22 bytes a block: d, fifth bits, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<22>().0.iter().enumerate() {
-        put_nibbles(tile, b, lane, bytes_at(block, 6));
-        put_fifth_bits(tile, layout.starts[1] + b * 64, lane, u32::from_le_bytes(*bytes_at(block, 2)));
-        put_lane::<2>(tile, layout.starts[2] + b * 32, lane, bytes_at(block, 0));
+        put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 6));
+        put_fifth_bits(tile, layout.at(b, 1), lane, u32::from_le_bytes(*bytes_at(block, 2)));
+        put_lane::<2>(tile, layout.at(b, 2), lane, bytes_at(block, 0));
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Layout, Rule, Section, TileFormat, bytes_at, nibbles, put_fifth_bits, put_lane, put_nibbles,
+        Block, Chunk, Layout, Offset, Section, TileFormat, bytes_at, nibbles, put_fifth_bits, put_lane, put_nibbles,
         with_fifth_bits,
     },
 };
@@ -12,19 +12,19 @@ use super::{
 pub(super) struct Q5_1;
 
 impl TileFormat for Q5_1 {
-    const BITS: u32 = 5;
-    const RULE: Rule = Rule::Offset;
+    type Shape = Offset<5>;
+
+    const LINES: usize = 6;
 
     fn sections(&self) -> [Section; 4] {
         [Section::each(256), Section::each(64), Section::each(64), Section::NONE]
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
-        let mut codes = nibbles(s, tile, b);
-        with_fifth_bits(s, &mut codes, bytes_at(tile, layout.starts[1] + b * 64));
-        let at = layout.starts[2] + b * 64;
-        let (scale, offset) = (s.from_f16(bytes_at(tile, at)), s.from_f16(bytes_at(tile, at + 32)));
+    fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
+        let mut codes = nibbles(s, chunk, b);
+        with_fifth_bits(s, &mut codes, chunk.get(1, b * 64));
+        let (scale, offset) = (s.widen_f16(chunk.get(2, b * 64)), s.widen_f16(chunk.get(2, b * 64 + 32)));
         Block { second: offset, ..Block::new(s, codes, scale) }
     }
 }
@@ -32,9 +32,9 @@ impl TileFormat for Q5_1 {
 /// Packs `row` (24 bytes a block: d, m, fifth bits, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<24>().0.iter().enumerate() {
-        let at = layout.starts[2] + b * 64;
-        put_nibbles(tile, b, lane, bytes_at(block, 8));
-        put_fifth_bits(tile, layout.starts[1] + b * 64, lane, u32::from_le_bytes(*bytes_at(block, 4)));
+        let at = layout.at(b, 2);
+        put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 8));
+        put_fifth_bits(tile, layout.at(b, 1), lane, u32::from_le_bytes(*bytes_at(block, 4)));
         put_lane::<2>(tile, at, lane, bytes_at(block, 0));
         put_lane::<2>(tile, at + 32, lane, bytes_at(block, 2));
     }

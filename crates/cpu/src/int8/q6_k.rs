@@ -3,15 +3,16 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Layout, Rule, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles, to_nibbles},
+    tile::{Block, Chunk, Halves, Layout, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles, to_nibbles},
 };
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Q6K;
 
 impl TileFormat for Q6K {
-    const BITS: u32 = 6;
-    const RULE: Rule = Rule::Halves;
+    type Shape = Halves<6>;
+
+    const LINES: usize = 7;
 
     fn sections(&self) -> [Section; 4] {
         [Section::each(256), Section::each(128), Section::each(32), Section { bytes: 32, blocks: 8 }]
@@ -22,39 +23,37 @@ impl TileFormat for Q6K {
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
-        let [_, high, sub, whole] = layout.starts;
-        let mut codes = nibbles(s, tile, b);
-        let pairs: &[u8; 128] = bytes_at(tile, high + b * 128);
+    fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
+        let mut codes = nibbles(s, chunk, b);
+        let pairs: &[u8; 128] = chunk.get(1, b * 128);
         let mut v = 0;
         while v < 8 {
             codes[v] = s.add_pairs(codes[v], s.codes(bytes_at(pairs, v / 4 * 64)), v % 4);
             v += 1;
         }
-        let d = s.from_f16(bytes_at(tile, whole + b / 8 * 32));
-        let first = s.mul(d, s.from_i8(bytes_at(tile, sub + b * 32)));
-        let second = s.mul(d, s.from_i8(bytes_at(tile, sub + b * 32 + 16)));
+        let d = s.widen_f16(chunk.get(3, 0));
+        let first = s.mul(d, s.widen_i8(chunk.get(2, b * 32)));
+        let second = s.mul(d, s.widen_i8(chunk.get(2, b * 32 + 16)));
         Block { second, ..Block::new(s, codes, first) }
     }
 }
 
 /// Packs `row` (210 bytes every 256 columns: low nibbles, upper pairs, 16 scales, d) as row `lane` of `tile`.
 pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
-    let [_, high, sub, whole] = layout.starts;
     for (i, block) in row.as_chunks::<210>().0.iter().enumerate() {
-        put_lane::<2>(tile, whole + i * 32, lane, bytes_at(block, 208));
+        put_lane::<2>(tile, layout.at(8 * i, 3), lane, bytes_at(block, 208));
         for j in 0..8 {
             let b = 8 * i + j;
             for half in 0..2 {
-                put_lane(tile, sub + b * 32 + half * 16, lane, &[block[192 + 2 * j + half]]);
+                put_lane(tile, layout.at(b, 2) + half * 16, lane, &[block[192 + 2 * j + half]]);
             }
             // Columns 32 j..: per 128 columns 64 bytes of nibbles, two blocks of 32 low, two high; 32 bytes of pairs.
             let low: &[u8; 32] = bytes_at(block, j / 4 * 64 + j % 2 * 32);
             let pairs: &[u8; 32] = bytes_at(block, 128 + j / 4 * 32);
             let codes: [u8; 32] = low.map(|q| if j % 4 < 2 { q & 15 } else { q >> 4 });
             let upper: [u8; 32] = pairs.map(|q| q >> (j % 4 * 2) & 3);
-            put_nibbles(tile, b, lane, &to_nibbles(&codes));
-            put_pairs(&mut tile[high + b * 128..][..128], lane, &upper);
+            put_nibbles(tile, layout.at(b, 0), lane, &to_nibbles(&codes));
+            put_pairs(&mut tile[layout.at(b, 1)..][..128], lane, &upper);
         }
     }
 }

@@ -2,15 +2,16 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Layout, Rule, Section, TileFormat, bytes_at, put_bytes, put_lane, whole_bytes},
+    tile::{Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, put_bytes, put_lane, whole_bytes},
 };
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Q8_0;
 
 impl TileFormat for Q8_0 {
-    const BITS: u32 = 8;
-    const RULE: Rule = Rule::Zero;
+    type Shape = Zero<8>;
+
+    const LINES: usize = 9;
 
     fn sections(&self) -> [Section; 4] {
         [Section::each(512), Section::each(32), Section::NONE, Section::NONE]
@@ -21,8 +22,8 @@ impl TileFormat for Q8_0 {
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S> {
-        Block::new(s, whole_bytes(s, tile, b), s.from_f16(bytes_at(tile, layout.starts[1] + b * 32)))
+    fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
+        Block::new(s, whole_bytes(s, chunk, b), s.widen_f16(chunk.get(1, b * 32)))
     }
 }
 
@@ -30,7 +31,7 @@ impl TileFormat for Q8_0 {
 pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<34>().0.iter().enumerate() {
         let signed: &[u8; 32] = bytes_at(block, 2);
-        put_bytes(tile, b, lane, &signed.map(|q| q ^ 0x80));
-        put_lane::<2>(tile, layout.starts[1] + b * 32, lane, bytes_at(block, 0));
+        put_bytes(tile, layout.at(b, 0), lane, &signed.map(|q| q ^ 0x80));
+        put_lane::<2>(tile, layout.at(b, 1), lane, bytes_at(block, 0));
     }
 }

@@ -1,5 +1,11 @@
 //! The vector operations that the kernels are written in, once for all instruction sets.
 
+/// Code that is compiled once for each instruction set.
+pub(super) trait Kernel<S: Simd> {
+    /// Does the work. Implementors inline it always, so that it is compiled inside the function that enables the instructions.
+    fn run(self, s: S);
+}
+
 /// Sixteen lanes, one an output row of a tile. An implementor is a token that proves its instructions, so every
 /// method is safe; all are inlined into the function that enables the instructions.
 ///
@@ -14,6 +20,9 @@ pub(super) trait Simd: Copy {
 
     /// Activation rows whose sums fit in registers together.
     const ROWS: usize;
+
+    /// Runs `kernel` in a function of its own that enables the instructions.
+    fn launch<K: Kernel<Self>>(self, kernel: K);
 
     /// What [`Simd::dot`] takes off every code of `bits` bits.
     fn code_shift(bits: u32) -> i32;
@@ -41,22 +50,22 @@ pub(super) trait Simd: Copy {
         bits: u32,
         weights: &[Self::Codes; 8],
         span: (usize, usize),
-        x: &[&[i8; 32]; R],
+        x: &[[i8; 32]; R],
         sums: &mut [Self::Ints; R],
     );
 
     fn floats(self, value: f32) -> Self::Floats;
     fn load(self, values: &[f32; 16]) -> Self::Floats;
     fn store(self, v: Self::Floats, out: &mut [f32; 16]);
-    fn from_ints(self, v: Self::Ints) -> Self::Floats;
+    fn widen_ints(self, v: Self::Ints) -> Self::Floats;
     /// Little-endian half-precision numbers.
-    fn from_f16(self, bytes: &[u8; 32]) -> Self::Floats;
+    fn widen_f16(self, bytes: &[u8; 32]) -> Self::Floats;
     /// Little-endian bfloat16 numbers.
-    fn from_bf16(self, bytes: &[u8; 32]) -> Self::Floats;
+    fn widen_bf16(self, bytes: &[u8; 32]) -> Self::Floats;
     /// Little-endian single-precision numbers.
-    fn from_f32(self, bytes: &[u8; 64]) -> Self::Floats;
-    fn from_i8(self, bytes: &[u8; 16]) -> Self::Floats;
-    fn from_u8(self, bytes: &[u8; 16]) -> Self::Floats;
+    fn widen_f32(self, bytes: &[u8; 64]) -> Self::Floats;
+    fn widen_i8(self, bytes: &[u8; 16]) -> Self::Floats;
+    fn widen_u8(self, bytes: &[u8; 16]) -> Self::Floats;
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a * b + c`, rounded once.
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;

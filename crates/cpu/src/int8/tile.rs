@@ -1,7 +1,13 @@
 //! Tiles of 16 output rows: how an encoding lays them out and how a kernel reads them.
+//!
+//! A tile is a sequence of chunks of 8 blocks (256 columns), a chunk a sequence of sections (codes, scales, ...), a section
+//! what its 8 blocks have of it for the 16 rows.
 
 use super::{activations::BLOCK, simd::Simd};
 use crate::TILE;
+
+/// Blocks (of 32 columns) that lie together and are unpacked together: as many as the K-quants' 256 columns have.
+pub(super) const CHUNK: usize = 8;
 
 /// What the codes of a block stand for; q is a code, all else is per output row and block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +20,46 @@ pub(super) enum Rule {
     Offset,
     /// w = scale * (q - z) in columns 0..16 and second * (q - z) in columns 16..32, one z for the whole matrix.
     Halves,
+}
+
+/// What an inner loop must know of an encoding at compile time; encodings that agree share the loop.
+pub(super) trait Shape: Copy + Send + Sync {
+    /// Bits of a code once unpacked.
+    const BITS: u32;
+    const RULE: Rule;
+}
+
+/// [`Rule::Zero`] with codes of `BITS` bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Zero<const BITS: u32>;
+/// [`Rule::RowZero`] with codes of `BITS` bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowZero<const BITS: u32>;
+/// [`Rule::Offset`] with codes of `BITS` bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offset<const BITS: u32>;
+/// [`Rule::Halves`] with codes of `BITS` bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Halves<const BITS: u32>;
+
+impl<const BITS: u32> Shape for Zero<BITS> {
+    const BITS: u32 = BITS;
+    const RULE: Rule = Rule::Zero;
+}
+
+impl<const BITS: u32> Shape for RowZero<BITS> {
+    const BITS: u32 = BITS;
+    const RULE: Rule = Rule::RowZero;
+}
+
+impl<const BITS: u32> Shape for Offset<BITS> {
+    const BITS: u32 = BITS;
+    const RULE: Rule = Rule::Offset;
+}
+
+impl<const BITS: u32> Shape for Halves<BITS> {
+    const BITS: u32 = BITS;
+    const RULE: Rule = Rule::Halves;
 }
 
 /// 32 columns of the 16 rows of a tile.
@@ -35,10 +81,11 @@ impl<S: Simd> Block<S> {
     }
 }
 
-/// A part of a tile that holds `bytes` bytes for every `blocks` blocks.
+/// A part of a chunk that holds `bytes` bytes for every `blocks` blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Section {
     pub bytes: usize,
+    /// Divides [`CHUNK`].
     pub blocks: usize,
 }
 
@@ -54,11 +101,12 @@ impl Section {
 
 /// An encoding's tiles: one file each.
 pub(super) trait TileFormat: Copy + Send + Sync {
-    /// Bits of a code once unpacked.
-    const BITS: u32;
-    const RULE: Rule;
+    type Shape: Shape;
 
-    /// Parts of a tile in order, the codes first.
+    /// Cache lines to ask for with every block, so that all of a chunk are.
+    const LINES: usize;
+
+    /// Parts of a chunk in order, the codes first.
     fn sections(&self) -> [Section; 4];
 
     /// z of [`Rule::Zero`] and [`Rule::Halves`].
@@ -66,32 +114,79 @@ pub(super) trait TileFormat: Copy + Send + Sync {
         0
     }
 
-    /// Block `b` of `tile`.
-    fn block<S: Simd>(&self, s: S, layout: &Layout, tile: &[u8], b: usize) -> Block<S>;
+    /// Block `b` of `chunk`.
+    fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S>;
 }
 
-/// Where the parts of a tile are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Up to 8 blocks of a tile: their sections, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chunk<'a> {
+    pub bytes: &'a [u8],
+    /// First byte of each section.
+    pub starts: [usize; 4],
+    /// Blocks.
+    pub len: usize,
+}
+
+impl Chunk<'_> {
+    /// `N` bytes at `at` of section `section`.
+    #[inline(always)]
+    pub fn get<const N: usize>(&self, section: usize, at: usize) -> &[u8; N] {
+        bytes_at(self.bytes, self.starts[section] + at)
+    }
+}
+
+/// Where things are in a tile: chunks of 8 blocks, so that a kernel reads one stream, and perhaps a shorter one.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     /// Blocks of 32 columns.
     pub blocks: usize,
-    /// First byte of each section.
-    pub starts: [usize; 4],
+    sections: [Section; 4],
+    /// First byte of each section in a full chunk, and in the last one where that is shorter.
+    starts: [[usize; 4]; 2],
+    /// Bytes a full chunk, whole cache lines.
+    chunk_bytes: usize,
     /// Bytes a tile, whole cache lines.
     pub tile_bytes: usize,
-    /// Bytes a block of the first section.
-    pub code_bytes: usize,
 }
 
 impl Layout {
-    pub fn new(sections: [Section; 4], cols: usize) -> Self {
+    /// `None` where a tile would not fit in memory.
+    pub fn new(sections: [Section; 4], cols: usize) -> Option<Self> {
         let blocks = cols / BLOCK;
-        let (mut starts, mut end) = ([0; 4], 0);
-        for (start, section) in starts.iter_mut().zip(sections) {
-            *start = end;
-            end += (section.bytes * blocks.div_ceil(section.blocks)).next_multiple_of(64);
-        }
-        Self { blocks, starts, tile_bytes: end, code_bytes: sections[0].bytes }
+        let place = |count: usize| {
+            let (mut starts, mut end) = ([0; 4], 0);
+            for (start, section) in starts.iter_mut().zip(sections) {
+                *start = end;
+                end += section.bytes * count.div_ceil(section.blocks);
+            }
+            (starts, end.next_multiple_of(64))
+        };
+        let ((full, chunk_bytes), (tail, tail_bytes)) = (place(CHUNK), place(blocks % CHUNK));
+        let tile_bytes = (blocks / CHUNK).checked_mul(chunk_bytes)?.checked_add(tail_bytes)?;
+        Some(Self { blocks, sections, starts: [full, tail], chunk_bytes, tile_bytes })
+    }
+
+    /// Number of chunks.
+    #[inline(always)]
+    pub fn chunks(&self) -> usize {
+        self.blocks.div_ceil(CHUNK)
+    }
+
+    /// Chunk `c` of `tile`.
+    #[inline(always)]
+    pub fn chunk<'a>(&self, tile: &'a [u8], c: usize) -> Chunk<'a> {
+        let len = (self.blocks - c * CHUNK).min(CHUNK);
+        let bytes = &tile[c * self.chunk_bytes..];
+        Chunk { bytes, starts: self.starts[usize::from(len < CHUNK)], len }
+    }
+
+    /// Where block `b` has its part of section `section` in a tile.
+    pub fn at(&self, b: usize, section: usize) -> usize {
+        let c = b / CHUNK;
+        let starts = self.starts[usize::from(self.blocks - c * CHUNK < CHUNK)];
+        let Section { bytes, blocks } = self.sections[section];
+        c * self.chunk_bytes + starts[section] + b % CHUNK / blocks * bytes
     }
 }
 
@@ -109,10 +204,10 @@ pub(super) fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     }
 }
 
-/// The codes of a block in nibbles: vector v low, vector v + 4 high in vector v.
+/// The codes of block `b` in nibbles: vector v low, vector v + 4 high in vector v.
 #[inline(always)]
-pub(super) fn nibbles<S: Simd>(s: S, tile: &[u8], b: usize) -> [S::Codes; 8] {
-    let bytes: &[u8; 256] = bytes_at(tile, b * 256);
+pub(super) fn nibbles<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 8] {
+    let bytes: &[u8; 256] = chunk.get(0, b * 256);
     let mut codes = [s.codes(bytes_at(bytes, 0)); 8];
     let mut v = 0;
     while v < 4 {
@@ -124,10 +219,10 @@ pub(super) fn nibbles<S: Simd>(s: S, tile: &[u8], b: usize) -> [S::Codes; 8] {
     codes
 }
 
-/// The codes of a block in bytes.
+/// The codes of block `b` in bytes.
 #[inline(always)]
-pub(super) fn whole_bytes<S: Simd>(s: S, tile: &[u8], b: usize) -> [S::Codes; 8] {
-    let bytes: &[u8; 512] = bytes_at(tile, b * 512);
+pub(super) fn whole_bytes<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 8] {
+    let bytes: &[u8; 512] = chunk.get(0, b * 512);
     let mut codes = [s.codes(bytes_at(bytes, 0)); 8];
     let mut v = 1;
     while v < 8 {
@@ -148,23 +243,21 @@ pub(super) fn with_fifth_bits<S: Simd>(s: S, codes: &mut [S::Codes; 8], masks: &
     }
 }
 
-/// Writes row `lane` of block `b` into nibbles; `packed` byte j has column j low and column j + 16 high (ggml's order).
-pub(super) fn put_nibbles(tile: &mut [u8], b: usize, lane: usize, packed: &[u8; 16]) {
-    let block = &mut tile[b * 256..][..256];
-    for (vector, four) in block.as_chunks_mut::<64>().0.iter_mut().zip(packed.as_chunks::<4>().0) {
+/// Writes row `lane` of a block in nibbles; `packed` byte j has column j low and column j + 16 high (ggml's order).
+pub(super) fn put_nibbles(tile: &mut [u8], at: usize, lane: usize, packed: &[u8; 16]) {
+    for (vector, four) in tile[at..at + 256].as_chunks_mut::<64>().0.iter_mut().zip(packed.as_chunks::<4>().0) {
         vector[4 * lane..4 * lane + 4].copy_from_slice(four);
     }
 }
 
-/// Writes row `lane` of block `b` into bytes.
-pub(super) fn put_bytes(tile: &mut [u8], b: usize, lane: usize, codes: &[u8; 32]) {
-    let block = &mut tile[b * 512..][..512];
-    for (vector, four) in block.as_chunks_mut::<64>().0.iter_mut().zip(codes.as_chunks::<4>().0) {
+/// Writes row `lane` of a block in bytes.
+pub(super) fn put_bytes(tile: &mut [u8], at: usize, lane: usize, codes: &[u8; 32]) {
+    for (vector, four) in tile[at..at + 512].as_chunks_mut::<64>().0.iter_mut().zip(codes.as_chunks::<4>().0) {
         vector[4 * lane..4 * lane + 4].copy_from_slice(four);
     }
 }
 
-/// Writes the fifth bits of row `lane` of the block whose masks are at `at`; bit k of `high` is column k's.
+/// Writes the fifth bits of row `lane` of a block; bit k of `high` is column k's.
 pub(super) fn put_fifth_bits(tile: &mut [u8], at: usize, lane: usize, high: u32) {
     for (v, mask) in tile[at..at + 64].as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let four = u64::from(high >> (4 * v) & 15) << (4 * lane);
@@ -172,7 +265,7 @@ pub(super) fn put_fifth_bits(tile: &mut [u8], at: usize, lane: usize, high: u32)
     }
 }
 
-/// Writes lane `lane` of 16 numbers of `N` bytes at `at`.
+/// Writes lane `lane` of 16 numbers of `N` bytes.
 pub(super) fn put_lane<const N: usize>(tile: &mut [u8], at: usize, lane: usize, number: &[u8; N]) {
     tile[at + N * lane..][..N].copy_from_slice(number);
 }

@@ -13,8 +13,10 @@ pub(crate) trait Lanes: Copy {
 
     /// Whether 24 sums fit into registers beside their operands.
     const WIDE: bool;
-    /// Most rows of one [`super::product`].
-    const ROWS: usize;
+    /// Whether there are no vector instructions to rely on.
+    const PLAIN: bool;
+    /// Rows that panels may have, in falling order; the last is 1.
+    const HEIGHTS: &'static [usize];
 
     fn splat(self, x: f32) -> Self::V;
     fn load(self, x: &[f32; TILE]) -> Self::V;
@@ -23,8 +25,6 @@ pub(crate) trait Lanes: Copy {
     fn store(self, v: Self::V, out: &mut [f32; TILE]);
     /// a * b + c, rounded once.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// Asks for the cache line at `p`, which need not be valid.
-    fn prefetch<T>(self, p: *const T);
 }
 
 /// A number type that weights and caches are kept in.
@@ -73,7 +73,8 @@ pub(crate) struct Generic;
 impl Lanes for Generic {
     type V = [f32; TILE];
     const WIDE: bool = false;
-    const ROWS: usize = 4;
+    const PLAIN: bool = true;
+    const HEIGHTS: &'static [usize] = &[4, 1];
 
     #[inline(always)]
     fn splat(self, x: f32) -> [f32; TILE] {
@@ -102,6 +103,4 @@ impl Lanes for Generic {
         }
         c
     }
-    #[inline(always)]
-    fn prefetch<T>(self, _: *const T) {}
 }

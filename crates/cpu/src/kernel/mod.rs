@@ -6,7 +6,7 @@ mod product;
 mod x86;
 
 pub(crate) use lanes::{Generic, Lanes, Number};
-pub(crate) use product::{Rows, Scratch, Tiles, height, packed, strided};
+pub(crate) use product::{STRIDE, Scratch, Tiles, height, packed, strided};
 
 /// Runs `$body` with `$lanes` bound to the token of `$isa`, inside a function compiled for it: `$name` must be an
 /// `#[inline(always)]` function whose first parameter is the token.

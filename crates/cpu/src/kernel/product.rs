@@ -4,6 +4,9 @@
 use super::{Lanes, Number};
 use crate::{OutputTile, TILE};
 
+/// Distance of the rows of a matrix of scores: 256 and a vector more, so that rows do not compete for the same cache lines.
+pub(crate) const STRIDE: usize = 256 + TILE;
+
 /// Where a product's rows go.
 pub(crate) trait Rows {
     /// The columns of `tiles` tiles from `tile` on in row `row`; fewer at the right edge.
@@ -41,17 +44,9 @@ pub(crate) struct Tiles<'a, W> {
     pub(crate) step: usize,
 }
 
-/// Rows of the next panel where `left` remain: panels of 12, 8, 6, 4, 2 and 1 rows, as far as `most` allows.
-pub(crate) const fn height(left: usize, most: usize) -> usize {
-    let limit = if left < most { left } else { most };
-    match limit {
-        12.. => 12,
-        8.. => 8,
-        6.. => 6,
-        4.. => 4,
-        2.. => 2,
-        _ => 1,
-    }
+/// Rows of the next panel where `left` remain.
+pub(crate) fn height(left: usize, heights: &[usize]) -> usize {
+    heights.iter().copied().find(|h| *h <= left).unwrap_or(1)
 }
 
 /// One panel's product with `k` terms, `XK` and `XR` the distances in `x` of neighbouring k and rows. With `carry` the sums continue
@@ -143,6 +138,11 @@ fn across<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, 
         panel::<L, W, R, T, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
         t += T;
     }
+    if T > 2 && t + 2 <= tiles {
+        let w = Tiles { data: &w.data[t * w.tile..], ..w };
+        panel::<L, W, R, 2, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
+        t += 2;
+    }
     if T > 1 {
         while t < tiles {
             let w = Tiles { data: &w.data[t * w.tile..], ..w };
@@ -150,6 +150,37 @@ fn across<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, 
             t += 1;
         }
     }
+}
+
+/// Calls `across` for the number of rows at hand: few rows take more tiles at a time, so that there are enough sums to hide the latency
+/// of an addition.
+macro_rules! by_height {
+    ($rows:expr, |$r:ident| ($xk:expr, $xr:expr), $args:tt) => {
+        if L::WIDE {
+            match $rows {
+                12 => by_height!(@call 12, 2, $r, $xk, $xr, $args),
+                8 => by_height!(@call 8, 2, $r, $xk, $xr, $args),
+                4 => by_height!(@call 4, 4, $r, $xk, $xr, $args),
+                2 => by_height!(@call 2, 4, $r, $xk, $xr, $args),
+                _ => by_height!(@call 1, 4, $r, $xk, $xr, $args),
+            }
+        } else if L::PLAIN {
+            match $rows {
+                4 => by_height!(@call 4, 1, $r, $xk, $xr, $args),
+                _ => by_height!(@call 1, 1, $r, $xk, $xr, $args),
+            }
+        } else {
+            match $rows {
+                6 => by_height!(@call 6, 1, $r, $xk, $xr, $args),
+                2 => by_height!(@call 2, 2, $r, $xk, $xr, $args),
+                _ => by_height!(@call 1, 4, $r, $xk, $xr, $args),
+            }
+        }
+    };
+    (@call $rows:literal, $tiles:literal, $r:ident, $xk:expr, $xr:expr, ($($arg:expr),*)) => {{
+        const $r: usize = $rows;
+        across::<L, W, $r, $tiles, { $xk }, { $xr }>($($arg),*)
+    }};
 }
 
 /// The product of a panel of `rows` rows packed as `[k][rows]` with `tiles` tiles; written to `out` from (`row`, `tile`) on.
@@ -163,23 +194,12 @@ pub(crate) fn packed<L: Lanes, W: Number>(
     at: (usize, usize),
     carry: bool,
 ) {
-    match rows {
-        12 if L::ROWS >= 12 => across::<L, W, 12, 2, 12, 1>(l, x, w, size, out, at, carry),
-        8 if L::ROWS >= 8 => across::<L, W, 8, 2, 8, 1>(l, x, w, size, out, at, carry),
-        6 if L::WIDE => across::<L, W, 6, 4, 6, 1>(l, x, w, size, out, at, carry),
-        6 if L::ROWS >= 6 => across::<L, W, 6, 1, 6, 1>(l, x, w, size, out, at, carry),
-        4 if L::WIDE => across::<L, W, 4, 4, 4, 1>(l, x, w, size, out, at, carry),
-        4 => across::<L, W, 4, 1, 4, 1>(l, x, w, size, out, at, carry),
-        2 if L::WIDE => across::<L, W, 2, 4, 2, 1>(l, x, w, size, out, at, carry),
-        2 => across::<L, W, 2, 2, 2, 1>(l, x, w, size, out, at, carry),
-        1 => across::<L, W, 1, 4, 1, 1>(l, x, w, size, out, at, carry),
-        _ => unreachable!("a panel of {rows} rows"),
-    }
+    by_height!(rows, |R| (R, 1), (l, x, w, size, out, at, carry));
 }
 
-/// The same with the rows of `x` at distance `STRIDE` of each other.
+/// The same with the rows of `x` at a distance of [`STRIDE`] of each other.
 #[inline(always)]
-pub(crate) fn strided<L: Lanes, W: Number, const STRIDE: usize>(
+pub(crate) fn strided<L: Lanes, W: Number>(
     l: L,
     (x, rows): (&[f32], usize),
     w: Tiles<'_, W>,
@@ -188,16 +208,5 @@ pub(crate) fn strided<L: Lanes, W: Number, const STRIDE: usize>(
     at: (usize, usize),
     carry: bool,
 ) {
-    match rows {
-        12 if L::ROWS >= 12 => across::<L, W, 12, 2, 1, STRIDE>(l, x, w, size, out, at, carry),
-        8 if L::ROWS >= 8 => across::<L, W, 8, 2, 1, STRIDE>(l, x, w, size, out, at, carry),
-        6 if L::WIDE => across::<L, W, 6, 4, 1, STRIDE>(l, x, w, size, out, at, carry),
-        6 if L::ROWS >= 6 => across::<L, W, 6, 1, 1, STRIDE>(l, x, w, size, out, at, carry),
-        4 if L::WIDE => across::<L, W, 4, 4, 1, STRIDE>(l, x, w, size, out, at, carry),
-        4 => across::<L, W, 4, 1, 1, STRIDE>(l, x, w, size, out, at, carry),
-        2 if L::WIDE => across::<L, W, 2, 4, 1, STRIDE>(l, x, w, size, out, at, carry),
-        2 => across::<L, W, 2, 2, 1, STRIDE>(l, x, w, size, out, at, carry),
-        1 => across::<L, W, 1, 4, 1, STRIDE>(l, x, w, size, out, at, carry),
-        _ => unreachable!("a panel of {rows} rows"),
-    }
+    by_height!(rows, |R| (1, STRIDE), (l, x, w, size, out, at, carry));
 }

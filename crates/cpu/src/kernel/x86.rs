@@ -11,7 +11,7 @@ use crate::{Avx2, Avx512, TILE};
 macro_rules! proved {
     ($e:expr) => {{
         // SAFETY: the token exists only where detection found the instructions; loads and stores go through
-        // references to arrays of the vector's size, prefetches may name any address.
+        // references to arrays of the vector's size.
         unsafe { $e }
     }};
 }
@@ -19,7 +19,8 @@ macro_rules! proved {
 impl Lanes for Avx512 {
     type V = __m512;
     const WIDE: bool = true;
-    const ROWS: usize = 12;
+    const PLAIN: bool = false;
+    const HEIGHTS: &'static [usize] = &[12, 8, 4, 2, 1];
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -47,16 +48,13 @@ impl Lanes for Avx512 {
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         proved!(_mm512_fmadd_ps(a, b, c))
     }
-    #[inline(always)]
-    fn prefetch<T>(self, p: *const T) {
-        proved!(_mm_prefetch::<_MM_HINT_T0>(p.cast()));
-    }
 }
 
 impl Lanes for Avx2 {
     type V = [__m256; 2];
     const WIDE: bool = false;
-    const ROWS: usize = 6;
+    const PLAIN: bool = false;
+    const HEIGHTS: &'static [usize] = &[6, 2, 1];
 
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
@@ -89,9 +87,5 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
         proved!([_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])])
-    }
-    #[inline(always)]
-    fn prefetch<T>(self, p: *const T) {
-        proved!(_mm_prefetch::<_MM_HINT_T0>(p.cast()));
     }
 }

@@ -33,8 +33,8 @@ mod tests {
 
     #[test]
     fn is_within_its_error() {
-        for i in -40_000..=40_000 {
-            let x = i as f32 * 0.0001;
+        for i in -10_000..=10_000 {
+            let x = i as f32 * 0.0004;
             assert!(ulp_error(erf(x), series(f64::from(x))) <= 2.0, "erf({x}) = {}", erf(x));
         }
         for x in [1e-30f32, 1e-10, 1e-40] {

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::FormatError;
 
-const SUFFIX: &str = ".partial";
+/// Ends the name of what is being written.
+const PARTIAL: &str = ".partial";
+/// Ends the name of a complete folder that is about to be replaced.
+const OLD: &str = ".old";
 
 /// A file that appears under its final name only when complete.
 ///
@@ -28,7 +31,7 @@ impl AtomicFile {
         let target = target.as_ref().to_owned();
         sweep(&target);
         loop {
-            let temporary = temporary_name(&target)?;
+            let temporary = temporary_name(&target, PARTIAL)?;
             let file = OpenOptions::new()
                 .write(true)
                 .create_new(true)
@@ -46,7 +49,7 @@ impl AtomicFile {
     /// Puts the complete file under its final name, replacing what was there.
     ///
     /// # Errors
-    /// I/O errors; the target is then as it was.
+    /// I/O errors; the target is then as it was, unless only its folder could not be flushed.
     pub fn commit(mut self) -> Result<(), FormatError> {
         let result = self.finish();
         if result.is_err() {
@@ -117,7 +120,7 @@ impl AtomicDir {
         let target = target.as_ref().to_owned();
         sweep(&target);
         loop {
-            let temporary = temporary_name(&target)?;
+            let temporary = temporary_name(&target, PARTIAL)?;
             fs::create_dir(&temporary).map_err(|error| FormatError::io("create", temporary.display(), error))?;
             let lock = File::open(&temporary).ok();
             if let Some(lock) = &lock {
@@ -137,7 +140,8 @@ impl AtomicDir {
 
     /// Puts the complete folder under its final name. A folder that was there is replaced: it is
     /// moved aside first, put back where the new one cannot take its place, and removed last, so
-    /// that a half-written folder is never under the name.
+    /// that a half-written folder is never under the name. A process killed between the two moves
+    /// leaves no folder there; the next [`AtomicDir::create`] puts the old one back.
     ///
     /// # Errors
     /// I/O errors.
@@ -146,12 +150,16 @@ impl AtomicDir {
         let failed = |error| FormatError::io("create", self.target.display(), error);
         let mut aside = None;
         if self.target.is_dir() {
-            let name = temporary_name(&self.target)?;
+            let name = temporary_name(&self.target, OLD)?;
+            let lock = File::open(&self.target).ok();
+            if let Some(lock) = &lock {
+                let _ = lock.try_lock();
+            }
             fs::rename(&self.target, &name).map_err(failed)?;
-            aside = Some(name);
+            aside = Some((name, lock));
         }
         if let Err(error) = fs::rename(&self.temporary, &self.target) {
-            if let Some(name) = &aside {
+            if let Some((name, _)) = &aside {
                 let _ = fs::rename(name, &self.target);
             }
             return Err(failed(error));
@@ -159,7 +167,7 @@ impl AtomicDir {
         self.done = true;
         sync_folder(parent(&self.target))?;
         match aside {
-            Some(name) => {
+            Some((name, _lock)) => {
                 fs::remove_dir_all(&name).map_err(|error| FormatError::io("remove", name.display(), error))
             }
             None => Ok(()),
@@ -187,42 +195,51 @@ fn file_name(target: &Path) -> Option<&str> {
 }
 
 /// A name beside `target` that no other call of any process uses.
-fn temporary_name(target: &Path) -> Result<PathBuf, FormatError> {
+fn temporary_name(target: &Path, suffix: &str) -> Result<PathBuf, FormatError> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = file_name(target).ok_or_else(|| {
         let reason = io::Error::new(io::ErrorKind::InvalidInput, "not a UTF-8 file name");
         FormatError::io("create", target.display(), reason)
     })?;
     let (process, n) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-    Ok(parent(target).join(format!(".{name}.{process}.{n}{SUFFIX}")))
+    Ok(parent(target).join(format!(".{name}.{process}.{n}{suffix}")))
 }
 
 /// Whether `name` is one that [`temporary_name`] gives for a target called `target`.
-fn is_temporary_of(name: &str, target: &str) -> bool {
+fn is_temporary_of(name: &str, target: &str, suffix: &str) -> bool {
     let numbers = name
         .strip_prefix('.')
         .and_then(|rest| rest.strip_prefix(target))
         .and_then(|rest| rest.strip_prefix('.'))
-        .and_then(|rest| rest.strip_suffix(SUFFIX))
+        .and_then(|rest| rest.strip_suffix(suffix))
         .and_then(|rest| rest.split_once('.'));
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     numbers.is_some_and(|(process, n)| digits(process) && digits(n))
 }
 
-/// Removes what killed processes left of `target`: partial files that nobody holds a lock on. Best
+/// Tidies up after killed processes: removes partial files and folders of `target` that nobody holds
+/// a lock on, and puts back a folder that was moved aside where nothing has taken its place. Best
 /// effort, since nothing depends on it but disk space.
 fn sweep(target: &Path) {
     let (Some(name), Ok(entries)) = (file_name(target), fs::read_dir(parent(target))) else { return };
     for entry in entries.flatten() {
-        if !entry.file_name().to_str().is_some_and(|found| is_temporary_of(found, name)) {
+        let found = entry.file_name();
+        let Some(found) = found.to_str() else { continue };
+        let old = is_temporary_of(found, name, OLD);
+        if !old && !is_temporary_of(found, name, PARTIAL) {
             continue;
         }
         let path = entry.path();
-        let abandoned = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
-        if abandoned {
-            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let _ = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        // The lock is held while the entry goes.
+        let Ok(file) = File::open(&path) else { continue };
+        if file.try_lock().is_err() {
+            continue;
         }
+        let _ = match entry.file_type() {
+            _ if old && !target.exists() => fs::rename(&path, target),
+            Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
+            _ => fs::remove_file(&path),
+        };
     }
 }
 

@@ -225,13 +225,7 @@ fn read_tensor(cursor: &mut Cursor<'_>, i: usize) -> Result<Declared, FormatErro
 }
 
 /// Checks every tensor's extent against the data section, which runs from `start` to `end` of the file.
-fn place(
-    file: &str,
-    declared: Vec<Declared>,
-    start: u64,
-    end: u64,
-    alignment: u64,
-) -> Result<Vec<Entry>, FormatError> {
+fn place(file: &str, declared: Vec<Declared>, start: u64, end: u64, alignment: u64) -> Result<Vec<Entry>, FormatError> {
     let available = end.saturating_sub(start);
     let mut sizes = Vec::with_capacity(declared.len());
     for tensor in &declared {

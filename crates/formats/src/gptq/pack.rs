@@ -116,7 +116,10 @@ pub fn encode(matrix: &GroupMatrix, prefix: &str, config: &QuantizeConfig) -> Re
         return Err(refuse(format!("it has {} bits, the checkpoint {}", matrix.bits, config.bits)));
     }
     if matrix.group_size.max(1) != config.group_size.unwrap_or(cols).max(1) {
-        return Err(refuse(format!("its group size is {}, the checkpoint's {:?}", matrix.group_size, config.group_size)));
+        return Err(refuse(format!(
+            "its group size is {}, the checkpoint's {:?}",
+            matrix.group_size, config.group_size
+        )));
     }
     if matrix.codes.len() != rows * cols || matrix.scales.len() != rows * groups {
         return Err(refuse(format!(

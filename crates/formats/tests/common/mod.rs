@@ -109,5 +109,5 @@ pub fn assert_modest_memory() {
     };
     let peak = status.lines().find_map(|line| line.strip_prefix("VmPeak:")?.split_whitespace().next()?.parse().ok());
     let peak: u64 = peak.expect("VmPeak");
-    assert!(peak < 4 << 20, "the process asked for {peak} KiB");
+    assert!(peak < 1 << 20, "the process asked for {peak} KiB");
 }

@@ -52,7 +52,11 @@ impl Folder {
             folder.clear()?;
         }
         let json = serde_json::to_vec_pretty(card).unwrap_or_default();
-        write_atomic(&work.join(CARD), |file| std::io::Write::write_all(file, &json))?;
+        let path = work.join(CARD);
+        write_atomic(&path, |file| {
+            let failed = |e| honelm_formats::FormatError::io("write", path.display(), e);
+            std::io::Write::write_all(file, &json).map_err(failed)
+        })?;
         Ok(folder)
     }
 

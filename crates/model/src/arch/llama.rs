@@ -41,6 +41,7 @@ impl Config {
     fn parse(mut f: Fields<'_>) -> Result<Self, ModelError> {
         f.only("hidden_act", &json!("silu"))?;
         f.only("pretraining_tp", &json!(1))?;
+        f.only("rope_interleaved", &json!(false))?;
         let (width, heads) = (f.count("hidden_size", limits::WIDTH)?, f.count("num_attention_heads", limits::HEADS)?);
         let kv_heads = f.optional_count("num_key_value_heads", heads)?.unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {

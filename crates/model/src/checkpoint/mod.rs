@@ -6,6 +6,7 @@ mod synthetic;
 use std::path::{Path, PathBuf};
 
 use honelm_backend::{CacheSpec, CacheType};
+use honelm_blocks::Encoding;
 use honelm_formats::gguf::Gguf;
 use honelm_formats::gptq::QuantizeConfig;
 use honelm_formats::safetensors::Safetensors;
@@ -13,6 +14,7 @@ use serde_json::Value as Json;
 
 use crate::{Blueprint, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, gguf_config};
 use source::Source;
+pub(crate) use source::with_rows;
 use synthetic::Synthetic;
 
 /// What a model came in.
@@ -30,6 +32,22 @@ pub enum Container {
     },
     /// Nothing: the weights are made up.
     Synthetic,
+}
+
+/// How a weight is encoded in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredEncoding {
+    /// Row-wise blocks, floats included.
+    Blocks(Encoding),
+    /// Integer groups.
+    Groups {
+        /// Bits a code.
+        bits: u8,
+        /// Columns a group.
+        group_size: usize,
+        /// Whether every zero point is the middle code.
+        symmetric: bool,
+    },
 }
 
 /// The JSON files of a Hugging Face folder that bear on its weights.
@@ -56,7 +74,7 @@ pub struct Checkpoint {
 
 #[derive(Debug)]
 enum Store {
-    Files(Source),
+    Files(Box<Source>),
     Synthetic(Synthetic),
 }
 
@@ -116,7 +134,7 @@ impl Checkpoint {
         let source = Source::folder(tensors, quantized, &blueprint.tree)?;
         let container = Container::HuggingFace { dir: dir.to_owned() };
         let files = Vec::new();
-        Ok(Self { blueprint, container, store: Store::Files(source), config, generation_config, files })
+        Ok(Self { blueprint, container, store: Store::Files(Box::new(source)), config, generation_config, files })
     }
 
     /// A model of a parsed GGUF file; `path` names it.
@@ -130,7 +148,7 @@ impl Checkpoint {
         let blueprint = arch::blueprint(gguf.file(), name, &config)?;
         let source = Source::gguf(gguf, &blueprint.tree)?;
         let (container, files) = (Container::Gguf { path: path.to_owned() }, vec![path.to_owned()]);
-        Ok(Self { blueprint, container, store: Store::Files(source), config, generation_config: None, files })
+        Ok(Self { blueprint, container, store: Store::Files(Box::new(source)), config, generation_config: None, files })
     }
 
     /// Random weights of a published model's shapes, made when asked for: the same for the same `seed`.
@@ -139,7 +157,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`ModelError::UnknownShape`]; see [`Checkpoint::shapes`].
-    pub fn synthetic(shape: &str, encoding: honelm_blocks::Encoding, seed: u64) -> Result<Self, ModelError> {
+    pub fn synthetic(shape: &str, encoding: Encoding, seed: u64) -> Result<Self, ModelError> {
         let config = synthetic::config(shape)?;
         let blueprint = arch::blueprint(shape, shape.to_owned(), &config)?;
         let store = Store::Synthetic(Synthetic { encoding, seed });
@@ -241,6 +259,26 @@ impl Checkpoint {
             Store::Files(source) => source.ignored(),
             Store::Synthetic(_) => &[],
         }
+    }
+
+    /// How a slot's weight is encoded, without reading it.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownSlot`].
+    pub fn encoding(&self, slot: Slot) -> Result<StoredEncoding, ModelError> {
+        let module = self.blueprint.module(slot)?;
+        let found = match &self.store {
+            Store::Files(source) => source.encoding(&self.blueprint.tree, slot, module),
+            Store::Synthetic(synthetic) => Some(StoredEncoding::Blocks(synthetic.encoding_of(slot, module))),
+        };
+        found.ok_or_else(|| ModelError::UnknownSlot { block: slot.block, module: slot.module.to_owned() })
+    }
+
+    /// As [`Checkpoint::tensor_name`], the slot's own name where it has none: what messages call a weight.
+    #[must_use]
+    pub fn name_of(&self, slot: Slot) -> String {
+        let own = || slot.block.map_or_else(|| slot.module.to_owned(), |i| format!("{i}.{}", slot.module));
+        self.tensor_name(slot).unwrap_or_else(own)
     }
 
     /// What a slot's weight is called in its file: `blk.0.attn_q.weight`, `model.layers.0.self_attn.q_proj.qweight`.

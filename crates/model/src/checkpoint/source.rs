@@ -4,8 +4,9 @@ use honelm_blocks::{BlockMatrix, ScaleType, WeightData};
 use honelm_formats::gguf::Gguf;
 use honelm_formats::gptq::{self, QuantizeConfig};
 use honelm_formats::safetensors::Safetensors;
-use honelm_formats::TensorSource;
+use honelm_formats::{ElementType, TensorSource};
 
+use super::StoredEncoding;
 use crate::{Kind, ModelError, Module, Parameter, RowOrder, Slot, Tree, gguf_config};
 
 /// A checkpoint's tensors by the slots of its tree.
@@ -17,12 +18,12 @@ pub(super) struct Source {
 
 #[derive(Debug)]
 enum Files {
-    Folder { tensors: Safetensors, quantized: Option<QuantizeConfig> },
+    Folder { tensors: Box<Safetensors>, quantized: Option<QuantizeConfig> },
     Gguf(Box<Gguf>),
 }
 
-/// How a weight is stored.
-enum Stored {
+/// The tensors of a weight.
+enum Layout {
     /// One tensor `NAME.weight`.
     Plain,
     /// GPTQ's four tensors.
@@ -36,7 +37,7 @@ impl Source {
         quantized: Option<QuantizeConfig>,
         tree: &Tree,
     ) -> Result<Self, ModelError> {
-        Self { files: Files::Folder { tensors, quantized }, ignored: Vec::new() }.checked(tree)
+        Self { files: Files::Folder { tensors: Box::new(tensors), quantized }, ignored: Vec::new() }.checked(tree)
     }
 
     /// The tensors of a GGUF file, checked against `tree`.
@@ -64,7 +65,7 @@ impl Source {
 
     fn tensors(&self) -> &dyn TensorSource {
         match &self.files {
-            Files::Folder { tensors, .. } => tensors,
+            Files::Folder { tensors, .. } => &**tensors,
             Files::Gguf(gguf) => &**gguf,
         }
     }
@@ -77,22 +78,38 @@ impl Source {
         }
     }
 
-    fn stored(&self, name: &str, module: &Module) -> Stored {
+    fn layout(&self, name: &str, module: &Module) -> Layout {
         let linear = matches!(module.kind, Kind::Linear { .. });
         if linear && self.quantize_config().is_some() && gptq::is_quantized(self.tensors(), name) {
-            Stored::Gptq
+            Layout::Gptq
         } else {
-            Stored::Plain
+            Layout::Plain
         }
     }
 
     pub(super) fn tensor_name(&self, tree: &Tree, slot: Slot) -> Option<String> {
         let name = self.name(tree, slot)?;
-        let suffix = match self.stored(&name, tree.module(slot)?) {
-            Stored::Plain => "weight",
-            Stored::Gptq => "qweight",
+        let suffix = match self.layout(&name, tree.module(slot)?) {
+            Layout::Plain => "weight",
+            Layout::Gptq => "qweight",
         };
         Some(format!("{name}.{suffix}"))
+    }
+
+    /// How a slot's weight is encoded, without reading it.
+    pub(super) fn encoding(&self, tree: &Tree, slot: Slot, module: &Module) -> Option<StoredEncoding> {
+        let name = self.name(tree, slot)?;
+        match (self.layout(&name, module), self.quantize_config()) {
+            (Layout::Gptq, Some(config)) => Some(StoredEncoding::Groups {
+                bits: config.bits,
+                group_size: config.group_size.unwrap_or(module.shape[1]),
+                symmetric: config.sym,
+            }),
+            _ => match &self.tensors().info(&format!("{name}.weight"))?.element {
+                ElementType::Weights(encoding) => Some(StoredEncoding::Blocks(*encoding)),
+                ElementType::Integer(_) | ElementType::Other(_) => None,
+            },
+        }
     }
 
     /// Checks that every module's tensors are there in the right shape, and that no other tensor could
@@ -101,9 +118,9 @@ impl Source {
         let mut used = HashSet::new();
         for slot in tree.slots() {
             let (Some(module), Some(name)) = (tree.module(slot), self.name(tree, slot)) else { continue };
-            match self.stored(&name, module) {
-                Stored::Plain => self.check(format!("{name}.weight"), module.stored_shape(), &mut used)?,
-                Stored::Gptq => self.check_gptq(&name, module, &mut used)?,
+            match self.layout(&name, module) {
+                Layout::Plain => self.check(format!("{name}.weight"), module.stored_shape(), &mut used)?,
+                Layout::Gptq => self.check_gptq(&name, module, &mut used)?,
             }
             if module.has_bias() {
                 self.check(format!("{name}.bias"), &module.shape[..1], &mut used)?;
@@ -126,7 +143,11 @@ impl Source {
             return Err(ModelError::MissingTensor { file: file(), tensor, expected: shape.to_vec() });
         };
         // Older GGUF writers kept norms as [1, n].
-        let stored = if shape.len() == 1 && info.shape.len() == 2 && info.shape[0] == 1 { &info.shape[1..] } else { &info.shape };
+        let stored = if shape.len() == 1 && info.shape.len() == 2 && info.shape[0] == 1 {
+            &info.shape[1..]
+        } else {
+            &info.shape
+        };
         if stored != shape {
             let (found, expected) = (info.shape.clone(), shape.to_vec());
             return Err(ModelError::WrongShape { file: file(), tensor, found, expected });
@@ -205,8 +226,8 @@ impl Source {
         let source = self.tensors();
         let unknown = || ModelError::UnknownSlot { block: slot.block, module: slot.module.to_owned() };
         let name = self.name(tree, slot).ok_or_else(unknown)?;
-        let weight = match (self.stored(&name, module), self.quantize_config()) {
-            (Stored::Gptq, Some(config)) => {
+        let weight = match (self.layout(&name, module), self.quantize_config()) {
+            (Layout::Gptq, Some(config)) => {
                 WeightData::Groups(gptq::decode(source, &name, (module.shape[0], module.shape[1]), config)?)
             }
             _ => WeightData::Blocks(self.canonical(source.matrix(&format!("{name}.weight"))?, module.gguf_rows)),

@@ -30,8 +30,8 @@ pub(super) fn shapes() -> Vec<&'static str> {
 /// The configuration of a published shape.
 pub(super) fn config(shape: &str) -> Result<Json, ModelError> {
     let found = PRESETS.iter().find(|preset| preset.0 == shape);
-    let &(_, width, layers, heads, kv_heads, head_width, ffn, tied, factor) = found
-        .ok_or_else(|| ModelError::UnknownShape { found: shape.to_owned(), known: shapes().join(", ") })?;
+    let &(_, width, layers, heads, kv_heads, head_width, ffn, tied, factor) =
+        found.ok_or_else(|| ModelError::UnknownShape { found: shape.to_owned(), known: shapes().join(", ") })?;
     Ok(json!({
         "model_type": "llama",
         "vocab_size": 128_256,
@@ -56,16 +56,20 @@ pub(super) fn config(shape: &str) -> Result<Json, ModelError> {
 }
 
 impl Synthetic {
-    pub(super) fn parameter(&self, slot: Slot, module: &Module) -> Result<Parameter, ModelError> {
-        let [rows, cols] = module.shape;
-        let outer = slot.block.is_none();
-        let encoding = match self.encoding {
+    /// The encoding of a slot's weight.
+    pub(super) fn encoding_of(&self, slot: Slot, module: &Module) -> Encoding {
+        match self.encoding {
             _ if module.kind == Kind::Norm => Encoding::F32,
             float if float.is_float() => float,
             Encoding::Q8_0 => Encoding::Q8_0,
-            _ if outer => Encoding::Q6K,
+            _ if slot.block.is_none() => Encoding::Q6K,
             other => other,
-        };
+        }
+    }
+
+    pub(super) fn parameter(&self, slot: Slot, module: &Module) -> Result<Parameter, ModelError> {
+        let [rows, cols] = module.shape;
+        let encoding = self.encoding_of(slot, module);
         let mut random = Random(self.seed ^ name_hash(slot));
         let failed = |source| ModelError::Weight {
             file: "synthetic weights".to_owned(),
@@ -140,7 +144,7 @@ mod tests {
 
     #[test]
     fn unknown_shapes_are_refused_and_known_ones_have_their_published_sizes() {
-        let error = Checkpoint::synthetic("gpt-5", Encoding::F16, 0).expect_err("unknown");
+        let error = Checkpoint::synthetic("llama-0", Encoding::F16, 0).expect_err("unknown");
         assert_eq!(error.code(), "unknown-shape");
         for (shape, parameters) in
             [("llama-3.2-1b", 1_235_814_400), ("llama-3.2-3b", 3_212_749_824), ("llama-3.1-8b", 8_030_261_248)]

@@ -30,13 +30,13 @@ pub(super) fn variables(messages: &[Message], options: &RenderOptions, special: 
         pairs.push(("strftime_now".to_owned(), Value::from_function(strftime_now)));
     }
     pairs.extend(options.extra.iter().map(|(name, v)| (name.clone(), value(v))));
-    pairs.into_iter().collect()
+    Value::from_pairs(pairs)
 }
 
 /// A message as a dictionary: role, content, and the rest in its order.
 fn message(message: &Message) -> Value {
-    let head = [("role".to_owned(), Value::from(message.role.as_str())), ("content".to_owned(), value(&message.content))];
-    head.into_iter().chain(message.extra.iter().map(|(name, v)| (name.clone(), value(v)))).collect()
+    let head = [("role", Value::from(message.role.as_str())), ("content", value(&message.content))];
+    Value::from_pairs(head.into_iter().chain(message.extra.iter().map(|(name, v)| (name.as_str(), value(v)))))
 }
 
 /// JSON as the template sees it.
@@ -52,6 +52,6 @@ fn value(json: &serde_json::Value) -> Value {
         },
         Json::String(v) => Value::from(v.as_str()),
         Json::Array(list) => Value::from(list.iter().map(value).collect::<Vec<_>>()),
-        Json::Object(map) => map.iter().map(|(name, v)| (name.clone(), value(v))).collect(),
+        Json::Object(map) => Value::from_pairs(map.iter().map(|(name, v)| (name.as_str(), value(v)))),
     }
 }

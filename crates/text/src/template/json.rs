@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Error, ErrorKind, Value};
 
 /// Deepest nesting that is written.
@@ -23,14 +23,9 @@ struct Style {
 }
 
 /// The filter. Arguments may be given by position, in `json.dumps`'s wrapper's order.
-pub(super) fn tojson(
-    value: &Value,
-    ensure_ascii: Option<Value>,
-    indent: Option<Value>,
-    separators: Option<Value>,
-    sort_keys: Option<Value>,
-    kwargs: Kwargs,
-) -> Result<String, Error> {
+pub(super) fn tojson(value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    type Arguments = (Option<Value>, Option<Value>, Option<Value>, Option<Value>, Kwargs);
+    let (ensure_ascii, indent, separators, sort_keys, kwargs): Arguments = from_args(&arguments.into_values())?;
     let argument = |given: Option<Value>, name: &str| match given {
         Some(given) => Ok(Some(given)),
         None => kwargs.get::<Option<Value>>(name),
@@ -217,8 +212,16 @@ mod tests {
     #[test]
     fn floats_read_as_python_writes_them() {
         let cases = [
-            (1.0, "1.0"), (0.1, "0.1"), (1e16, "1e+16"), (1e15, "1000000000000000.0"), (1e-5, "1e-05"),
-            (1.5e-7, "1.5e-07"), (1e-4, "0.0001"), (0.0, "0.0"), (-2.5, "-2.5"), (1.7e308, "1.7e+308"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (1e16, "1e+16"),
+            (1e15, "1000000000000000.0"),
+            (1e-5, "1e-05"),
+            (1.5e-7, "1.5e-07"),
+            (1e-4, "0.0001"),
+            (0.0, "0.0"),
+            (-2.5, "-2.5"),
+            (1.7e308, "1.7e+308"),
         ];
         for (value, text) in cases {
             assert_eq!(python_float(value), text);

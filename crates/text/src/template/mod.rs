@@ -8,6 +8,7 @@ mod clock;
 mod context;
 mod generation;
 mod json;
+mod nesting;
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,6 +98,7 @@ impl ChatTemplate {
     /// # Errors
     /// [`TextError::TemplateSyntax`].
     pub fn with_limits(source: &str, special: SpecialTokens, limits: Limits) -> Result<Self> {
+        nesting::check(source)?;
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|e| syntax_error(&e))?);
@@ -105,10 +107,10 @@ impl ChatTemplate {
         environment.set_fuel(Some(limits.steps));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", json::tojson);
+        // As in Python, and unlike the engine's own: none is nothing to iterate over.
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
         environment.add_function("raise_exception", raise_exception);
-        environment
-            .add_template_owned(NAME, generation::plain(source).into_owned())
-            .map_err(|e| syntax_error(&e))?;
+        environment.add_template_owned(NAME, generation::plain(source).into_owned()).map_err(|e| syntax_error(&e))?;
         Ok(Self { environment, special, limits })
     }
 

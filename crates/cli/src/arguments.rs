@@ -1,0 +1,181 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args, Parser, ValueEnum};
+use honelm::{CacheType, Compute, Protocol, RunOptions, TextSource};
+
+use crate::commands::Command;
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  honelm optimize                        shrink the shipped model and prove that it still thinks
+  honelm chat                            talk with it
+  honelm optimize path/to/model -o small shrink your own: a Hugging Face folder or a GGUF file
+  honelm chat small/model.gguf
+
+MODEL is a folder, a GGUF file, or the name of either in a model folder: --model-dir, HONELM_HOME,
+`models` beside the executable, in the current folder or above it.
+
+Exit status: 0 done, 1 failed, 2 usage, 3 budget broken, 4 not enough text for a verdict,
+130 interrupted.";
+
+/// Shrink, prove and run language models on the device in front of you.
+#[derive(Debug, Parser)]
+#[command(name = "honelm", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Threads; by default one a processor
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// Context in tokens; by default the model's own, at most 8192
+    #[arg(long, global = true, value_name = "N")]
+    pub context: Option<NonZeroUsize>,
+
+    /// Where the model runs
+    #[arg(long, global = true, value_enum, default_value_t = DeviceName::Auto)]
+    pub device: DeviceName,
+
+    /// Kernels: `fast` as users run, or everything in `f32`
+    #[arg(long, global = true, value_enum, default_value_t = ComputeName::Fast)]
+    pub compute: ComputeName,
+
+    /// Number type of the key-value cache
+    #[arg(long, global = true, value_enum, default_value_t = CacheTypeName::F16)]
+    pub cache_type: CacheTypeName,
+
+    /// Folder in which models are looked for by name
+    #[arg(long, global = true, value_name = "DIR")]
+    pub model_dir: Option<PathBuf>,
+
+    /// Results as JSON on stdout: one document (`bench`: one a line), errors too
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Tell more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Tell nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// Where the model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    Auto,
+    Cpu,
+}
+
+/// Kernel path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ComputeName {
+    Fast,
+    F32,
+}
+
+/// Number type of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CacheTypeName {
+    F16,
+    F32,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl Global {
+    /// How the library runs models.
+    pub fn run_options(&self) -> RunOptions {
+        // The processor is the best there is for now.
+        let (DeviceName::Auto | DeviceName::Cpu) = self.device;
+        RunOptions {
+            threads: self.threads.map(NonZeroUsize::get),
+            context: self.context.map(NonZeroUsize::get),
+            compute: match self.compute {
+                ComputeName::Fast => Compute::Fast,
+                ComputeName::F32 => Compute::F32,
+            },
+            cache_type: match self.cache_type {
+                CacheTypeName::F16 => CacheType::F16,
+                CacheTypeName::F32 => CacheType::F32,
+                CacheTypeName::Q8_0 => CacheType::Q8_0,
+            },
+        }
+    }
+
+    /// The path of a model; without a name, the shipped one's.
+    pub fn model(&self, name: Option<&str>) -> Result<PathBuf, Failure> {
+        Ok(honelm::locate(name, self.model_dir.as_deref())?)
+    }
+
+    /// The options that make another process run models in the same way.
+    pub fn for_child(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut add = |flag: &str, value: String| out.extend([flag.to_owned(), value]);
+        let name =
+            |value: Option<clap::builder::PossibleValue>| value.map_or_else(String::new, |v| v.get_name().to_owned());
+        add("--device", name(self.device.to_possible_value()));
+        add("--compute", name(self.compute.to_possible_value()));
+        add("--cache-type", name(self.cache_type.to_possible_value()));
+        if let Some(threads) = self.threads {
+            add("--threads", threads.to_string());
+        }
+        if let Some(context) = self.context {
+            add("--context", context.to_string());
+        }
+        out
+    }
+
+    /// Tells the user something on stderr, unless with `--quiet`.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            crate::output::note(text);
+        }
+    }
+}
+
+/// Parses a protocol's name.
+pub fn protocol(name: &str) -> Result<Protocol, String> {
+    name.parse::<Protocol>().map_err(|e| e.to_string())
+}
+
+/// Parses a number that is finite and not negative.
+pub fn not_negative(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().map_err(|e| e.to_string())?;
+    if number.is_finite() && number >= 0.0 { Ok(number) } else { Err("expected a number of at least 0".to_owned()) }
+}
+
+/// Parses a number above 0.
+pub fn positive(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().map_err(|e| e.to_string())?;
+    if number.is_finite() && number > 0.0 { Ok(number) } else { Err("expected a number above 0".to_owned()) }
+}
+
+/// Parses a probability.
+pub fn probability(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().map_err(|e| e.to_string())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("expected a number from 0 to 1".to_owned()) }
+}
+
+/// Parses a probability above 0.
+pub fn share(text: &str) -> Result<f32, String> {
+    probability(text).ok().filter(|&p| p > 0.0).ok_or_else(|| "expected a number above 0, at most 1".to_owned())
+}
+
+/// A text file, or the shipped text.
+pub fn text_source(path: Option<&Path>) -> TextSource {
+    path.map_or(TextSource::Shipped, |path| TextSource::File(path.to_owned()))
+}

@@ -1,0 +1,208 @@
+//! `honelm chat`: a conversation.
+
+mod command;
+mod editor;
+mod saved;
+
+use std::path::Path;
+
+use clap::Args;
+use honelm::{Answer, Conversation, Generation};
+use serde_json::json;
+
+use crate::arguments::Global;
+use crate::commands::generation::{self, Sampling, Streamer};
+use crate::commands::optimize::at_least_one;
+use crate::failure::Failure;
+use crate::{interrupt, output};
+
+use command::Command;
+use editor::{Editor, Input};
+
+const EXAMPLES: &str = "\
+Examples:
+  honelm chat
+  honelm chat honelm-out/pocket/model.gguf --temperature 0.5
+  honelm chat model.gguf --system \"Answer in one sentence.\"
+  printf 'Hello\\nTell me more\\n' | honelm chat model.gguf      each line a turn
+
+In the conversation: /help lists the commands, a backslash at the end of a line continues it,
+Ctrl-C stops an answer, Ctrl-D ends. Input lines are kept in a history file (HONELM_HISTORY
+names another one, empty for none).";
+
+/// Talk with a model
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Chat {
+    /// A folder, a GGUF file, or a name; by default the shipped model
+    model: Option<String>,
+
+    /// Instructions that stand before the conversation
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+
+    /// Most tokens of an answer
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1024, value_parser = at_least_one)]
+    max_tokens: usize,
+
+    /// Keep no history of input lines
+    #[arg(long)]
+    no_history: bool,
+
+    #[command(flatten)]
+    sampling: Sampling,
+}
+
+impl Chat {
+    pub fn run(self, global: &Global) -> Result<u8, Failure> {
+        let mut model = generation::open(self.model.as_deref(), global)?;
+        let mut generation = self.sampling.apply(model.generation());
+        generation.max_tokens = self.max_tokens;
+        if model.chat_template().is_none() {
+            global.note("The model has no chat template: it continues the text of the conversation.");
+        }
+        let facts = model.facts();
+        let millions = facts.parameters as f64 / 1e6;
+        global.note(&format!("{}, {millions:.1} M parameters. /help lists commands, Ctrl-D ends.", facts.name));
+        let about = format!("{}; {}", facts.name, model.describe());
+        let mut editor = Editor::new(if self.no_history { None } else { editor::history_file() });
+        let mut conversation = model.conversation()?;
+        conversation.set_system(self.system.as_deref().unwrap_or_default());
+        let mut talk = Talk { conversation, generation, about, global, answers: Vec::new() };
+        let ended = talk.on(&mut editor);
+        editor.save();
+        ended?;
+        if global.json {
+            output::json_line(&json!({ "messages": talk.conversation.messages(), "answers": talk.answers }))?;
+        }
+        Ok(0)
+    }
+}
+
+/// A conversation under way.
+struct Talk<'a> {
+    conversation: Conversation<'a>,
+    generation: Generation,
+    /// The model and where it runs.
+    about: String,
+    global: &'a Global,
+    answers: Vec<Answer>,
+}
+
+/// Whether a conversation goes on.
+enum Next {
+    On,
+    End,
+}
+
+impl Talk<'_> {
+    /// Takes turns until the input ends.
+    fn on(&mut self, editor: &mut Editor) -> Result<(), Failure> {
+        loop {
+            // While waiting for input, Ctrl-C is the editor's; in a pipe it ends the program.
+            interrupt::watched(false);
+            let input = editor.read();
+            interrupt::reset();
+            interrupt::watched(true);
+            match input? {
+                Input::End => return Ok(()),
+                Input::Interrupted => self.global.note("Ctrl-D or /quit ends the conversation."),
+                Input::Text(text) if text.trim().is_empty() => {}
+                Input::Text(text) => match Command::parse(&text) {
+                    None => self.turn(&text)?,
+                    Some(Err(problem)) => output::note(&problem),
+                    Some(Ok(command)) => match self.obey(command)? {
+                        Next::On => {}
+                        Next::End => return Ok(()),
+                    },
+                },
+            }
+        }
+    }
+
+    /// Asks the model. A turn that it cannot take leaves the conversation as it was, and ends a scripted one.
+    fn turn(&mut self, text: &str) -> Result<(), Failure> {
+        // Two slashes at the start mean one.
+        let text = if text.starts_with("//") { &text[1..] } else { text };
+        let mut out = Streamer::new(self.global.json);
+        let answer = self.conversation.shift().and_then(|overflow| {
+            self.generation.overflow = overflow;
+            self.conversation.ask(text, &self.generation, &mut |text| out.piece(text))
+        });
+        out.end()?;
+        match answer {
+            Ok(answer) => self.answered(answer),
+            Err(error) if editor::is_interactive() && !self.global.json => {
+                output::note(&format!("error: {}", Failure::from(error).message()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        let rate = answer.decode_tokens_per_second.map_or_else(String::new, |r| format!(", {r:.0} tok/s"));
+        let stopped = if interrupt::pressed() { ", stopped" } else { "" };
+        self.global.note(&format!("({} tokens{rate}{stopped})", answer.completion_tokens));
+        interrupt::reset();
+        self.answers.push(answer);
+    }
+
+    fn obey(&mut self, command: Command) -> Result<Next, Failure> {
+        match command {
+            Command::Quit => return Ok(Next::End),
+            Command::Help => output::note(command::HELP),
+            Command::Reset => self.conversation.clear(),
+            Command::System(text) => {
+                self.conversation.clear();
+                self.conversation.set_system(&text);
+            }
+            Command::Set(name, value) => match command::set(&mut self.generation, &name, &value) {
+                Ok(()) => output::note(&format!("({name} is {value})")),
+                Err(problem) => output::note(&format!("error: {problem}")),
+            },
+            Command::Save(path) => told(saved::save(self.conversation.messages(), &path), &path, "saved"),
+            Command::Load(path) => {
+                let loaded = saved::load(&path).map(|messages| self.conversation.restore(&messages));
+                told(loaded, &path, "loaded");
+            }
+            Command::Stats => output::note(self.stats().trim_end()),
+        }
+        Ok(Next::On)
+    }
+
+    fn stats(&self) -> String {
+        let tokens: usize = self.answers.iter().map(|a| a.completion_tokens).sum();
+        let rates: Vec<f64> = self.answers.iter().filter_map(|a| a.decode_tokens_per_second).collect();
+        let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+        let used = self.conversation.prompt().map_or(0, |ids| ids.len());
+        let (sampling, penalty) = (&self.generation, self.generation.repeat_penalty);
+        let memory = honelm::bench::peak_memory_bytes().map_or_else(|| "unknown".to_owned(), honelm::optimize::bytes);
+        output::facts(&[
+            ("model", self.about.clone()),
+            ("context", format!("{used} of {} tokens", self.conversation.model().context())),
+            ("answers", format!("{}, {tokens} tokens, {mean:.0} tok/s", self.answers.len())),
+            (
+                "settings",
+                format!(
+                    "temperature {}, top_k {}, top_p {}, min_p {}, repeat_penalty {penalty}, seed {}, max_tokens {}",
+                    sampling.temperature,
+                    sampling.top_k,
+                    sampling.top_p,
+                    sampling.min_p,
+                    sampling.seed,
+                    self.generation.max_tokens
+                ),
+            ),
+            ("peak memory", memory),
+        ])
+    }
+}
+
+/// Says whether something was done with a file.
+fn told(result: Result<(), String>, path: &Path, done: &str) {
+    match result {
+        Ok(()) => output::note(&format!("({} {done})", path.display())),
+        Err(problem) => output::note(&format!("error: {}: {problem}", path.display())),
+    }
+}

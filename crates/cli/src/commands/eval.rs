@@ -1,0 +1,104 @@
+//! `honelm eval`: perplexity, alone or against the original.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use honelm::{EvaluateOptions, Evaluation, Protocol};
+
+use crate::arguments::{self, Global, text_source};
+use crate::commands::optimize::at_least_one;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Progress;
+
+const EXAMPLES: &str = "\
+Examples:
+  honelm eval pocket --text held-out.txt
+  honelm eval small.gguf --text held-out.txt --against pocket     also KL and the difference
+  honelm eval pocket --text wiki.test.raw --protocol gptq-2048
+  honelm eval pocket --text held-out.txt --compute f32 --chunks 100
+
+Protocols: llama.cpp-N (chunks of N tokens, the second half scored, as llama-perplexity does),
+gptq-N (blocks of N, all scored), hf-stride-N (the whole context, moved on by N).";
+
+/// Measure a model's perplexity on a text, and its distance from the original
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Eval {
+    /// A folder, a GGUF file, or a name; by default the shipped model
+    model: Option<String>,
+
+    /// The text, UTF-8; by default the shipped one
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+
+    /// How it is scored: llama.cpp-N, gptq-N, hf-stride-N
+    #[arg(long, value_name = "P", default_value = "llama.cpp-512", value_parser = arguments::protocol)]
+    protocol: Protocol,
+
+    /// Only the first N chunks
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    chunks: Option<usize>,
+
+    /// The original to compare with: a folder, a GGUF file, or a name
+    #[arg(long, value_name = "BASE")]
+    against: Option<String>,
+}
+
+impl Eval {
+    pub fn run(self, global: &Global) -> Result<u8, Failure> {
+        let against = self.against.as_deref().map(|name| global.model(Some(name))).transpose()?;
+        let options = EvaluateOptions {
+            model: global.model(self.model.as_deref())?,
+            text: text_source(self.text.as_deref()),
+            protocol: self.protocol,
+            chunks: self.chunks,
+            against,
+            run: global.run_options(),
+            scratch: None,
+        };
+        let mut progress = Progress::new(global);
+        let found = honelm::evaluate(&options, &mut |event| progress.event(event));
+        progress.finish();
+        let found = found?;
+        if global.json {
+            output::json(&found)?;
+        } else {
+            output::write(&output::facts(&rows(&found)))?;
+        }
+        Ok(0)
+    }
+}
+
+fn rows(found: &Evaluation) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("model", found.model.display().to_string()),
+        ("text", found.text.clone()),
+        (
+            "protocol",
+            format!(
+                "{}, {}, context {}; {} chunks, {} tokens scored",
+                found.protocol,
+                if found.bos { "BOS first" } else { "no BOS" },
+                found.context,
+                found.chunks,
+                found.tokens
+            ),
+        ),
+        ("path", found.compute.clone()),
+        ("perplexity", format!("{:.4} ± {:.4}", found.perplexity, found.perplexity_stderr)),
+    ];
+    let (Some(base), Some(f)) = (&found.against, &found.comparison) else { return rows };
+    let bounds = match (f.perplexity_difference_lower95, f.perplexity_difference_upper95) {
+        (Some(lower), Some(upper)) => format!(" (95%: above {lower:+.4}, below {upper:+.4})"),
+        _ => String::new(),
+    };
+    let spread = f.kl_divergence_stderr.map_or_else(String::new, |e| format!(" ± {e:.5}"));
+    rows.extend([
+        ("against", format!("{}, perplexity {:.4}", base.display(), f.base_perplexity)),
+        ("difference", format!("{:+.4}{bounds}", f.perplexity_difference)),
+        ("KL divergence", format!("{:.5}{spread}", f.kl_divergence)),
+        ("same top token", format!("{:.2}%", f.same_top_percent)),
+    ]);
+    rows
+}

@@ -1,0 +1,154 @@
+//! `honelm inspect`: what a model is, without running it.
+
+use clap::Args;
+use honelm::{Inspection, TensorEntry, TokenizerFacts};
+
+use crate::arguments::Global;
+use crate::failure::Failure;
+use crate::output;
+
+const EXAMPLES: &str = "\
+Examples:
+  honelm inspect pocket
+  honelm inspect model.gguf -v               every tensor, configuration and chat template
+  honelm inspect model.gguf --context 32768 --json";
+
+/// Show a model's configuration, tensors, encodings, tokenizer, chat template and memory needs
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Inspect {
+    /// A folder, a GGUF file, or a name; by default the shipped model
+    model: Option<String>,
+}
+
+impl Inspect {
+    pub fn run(self, global: &Global) -> Result<u8, Failure> {
+        let found = honelm::inspect(&global.model(self.model.as_deref())?, &global.run_options())?;
+        if global.json {
+            output::json(&found)?;
+        } else {
+            output::write(&text(&found, global.verbose > 0))?;
+        }
+        Ok(0)
+    }
+}
+
+fn text(found: &Inspection, all: bool) -> String {
+    let mut out = output::facts(&model(found));
+    let mut part = |title: &str, body: &str| out.push_str(&format!("\n{title}\n{}\n", body.trim_end()));
+    if all {
+        part("Configuration", &serde_json::to_string_pretty(&found.config).unwrap_or_default());
+    }
+    part("Encodings", &encodings(found));
+    part("Tensors", &tensors(found, all));
+    match &found.tokenizer {
+        Some(tokenizer) => part("Tokenizer", &output::facts(&self::tokenizer(tokenizer))),
+        None => part("Tokenizer", found.tokenizer_problem.as_deref().unwrap_or("none")),
+    }
+    part("Chat template", &template(found, all));
+    part("Memory", &memory(found));
+    out
+}
+
+fn model(found: &Inspection) -> Vec<(&'static str, String)> {
+    vec![
+        ("name", found.name.clone()),
+        ("path", found.path.display().to_string()),
+        ("container", found.container.clone()),
+        ("architecture", found.architecture.clone()),
+        ("parameters", format!("{} ({:.2} M)", found.parameters, found.parameters as f64 / 1e6)),
+        (
+            "size",
+            format!("{}, {:.2} bits per weight", honelm::optimize::bytes(found.size_bytes), found.bits_per_weight),
+        ),
+        ("blocks", found.layers.to_string()),
+        ("width", found.width.to_string()),
+        ("vocabulary", found.vocabulary.to_string()),
+        ("context", format!("{} tokens", found.context)),
+    ]
+}
+
+fn encodings(found: &Inspection) -> String {
+    let rows: Vec<Vec<String>> = found
+        .encodings
+        .iter()
+        .map(|e| {
+            let bits = e.bytes as f64 * 8.0 / e.values.max(1) as f64;
+            let size = honelm::optimize::bytes(e.bytes);
+            vec![e.encoding.clone(), e.tensors.to_string(), e.values.to_string(), size, format!("{bits:.2}")]
+        })
+        .collect();
+    output::fitted(output::table(&["encoding", "tensors", "values", "size", "bits/value"], &rows))
+}
+
+/// The tensors; blocks that are like the first one in one line, unless `all` are wanted.
+fn tensors(found: &Inspection, all: bool) -> String {
+    let shape = |t: &TensorEntry| t.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
+    let row = |t: &TensorEntry| vec![t.name.clone(), t.encoding.clone(), shape(t), honelm::optimize::bytes(t.bytes)];
+    let block = |i: usize| found.tensors.iter().filter(move |t| t.block == Some(i));
+    let alike = |i: usize| {
+        let facts = |t: &TensorEntry| (t.module.clone(), t.encoding.clone(), t.shape.clone());
+        block(i).map(facts).eq(block(0).map(facts))
+    };
+    let repeated = !all && found.layers > 1 && (1..found.layers).all(alike);
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for tensor in &found.tensors {
+        match tensor.block {
+            Some(0) | None => rows.push(row(tensor)),
+            Some(_) if !repeated => rows.push(row(tensor)),
+            Some(1) if block(1).next().is_some_and(|first| first.name == tensor.name) => {
+                let bytes = found.tensors.iter().filter(|t| t.block.is_some_and(|b| b > 0)).map(|t| t.bytes).sum();
+                let what = format!("blocks 1 to {} are like block 0", found.layers - 1);
+                rows.push(vec![what, String::new(), String::new(), honelm::optimize::bytes(bytes)]);
+            }
+            Some(_) => {}
+        }
+    }
+    let mut text = output::fitted(output::table(&["name", "encoding", "shape", "size"], &rows));
+    if !found.ignored_tensors.is_empty() {
+        text.push_str(&format!("\nnot used: {}", found.ignored_tensors.join(", ")));
+    }
+    text
+}
+
+fn tokenizer(facts: &TokenizerFacts) -> Vec<(&'static str, String)> {
+    let token = |t: &honelm::TokenFact| format!("{} {:?}", t.id, t.text);
+    let or_none = |t: &Option<honelm::TokenFact>| t.as_ref().map_or_else(|| "none".to_owned(), token);
+    let bos = match &facts.bos {
+        Some(bos) if facts.adds_bos => format!("{}, added", token(bos)),
+        Some(bos) => format!("{}, not added", token(bos)),
+        None => "none".to_owned(),
+    };
+    vec![
+        ("family", facts.family.clone()),
+        ("tokens", facts.tokens.to_string()),
+        ("begins with", bos),
+        ("ends with", facts.stop.iter().map(token).collect::<Vec<_>>().join(", ")),
+        ("pads with", or_none(&facts.pad)),
+    ]
+}
+
+/// Lines of a template that are shown unasked.
+const TEMPLATE_LINES: usize = 12;
+
+fn template(found: &Inspection, all: bool) -> String {
+    let Some(source) = &found.chat_template else { return "none".to_owned() };
+    let lines: Vec<&str> = source.lines().collect();
+    if all || lines.len() <= TEMPLATE_LINES {
+        return source.clone();
+    }
+    format!("{}\n... {} more lines, shown with -v", lines[..TEMPLATE_LINES].join("\n"), lines.len() - TEMPLATE_LINES)
+}
+
+fn memory(found: &Inspection) -> String {
+    let size = honelm::optimize::bytes;
+    let rows: Vec<Vec<String>> = found
+        .memory
+        .iter()
+        .map(|m| {
+            let parts = [m.weights_bytes, m.cache_bytes, m.scratch_bytes, m.total_bytes];
+            std::iter::once(m.context.to_string()).chain(parts.map(size)).collect()
+        })
+        .collect();
+    output::fitted(output::table(&["context", "weights", "cache", "scratch", "together"], &rows))
+}

@@ -1,0 +1,114 @@
+//! `honelm quantize`: one encoding, no questions asked.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use honelm::{Encoding, QuantizeOptions, QuantizeTarget, TextSource};
+
+use crate::arguments::Global;
+use crate::commands::optimize::at_least_one;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Progress;
+
+const EXAMPLES: &str = "\
+Examples:
+  honelm quantize pocket --to f16 -o pocket-f16.gguf
+  honelm quantize pocket --to q4_0 -o pocket-q4_0.gguf
+  honelm quantize pocket --to q4_0 --calibration text.txt -o better.gguf    with error feedback
+  honelm quantize pocket --to gptq --bits 4 --group-size 64 -o pocket-gptq";
+
+/// Write a model in an encoding: GGUF, or a GPTQ folder
+///
+/// Plain rounding unless --calibration is given. `optimize` also proves what it writes.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Quantize {
+    /// A folder, a GGUF file, or a name
+    model: String,
+
+    /// f32, f16, bf16, q8_0, q6_k, q5_1, q5_0, q4_k, q4_1, q4_0, or gptq
+    #[arg(long, value_name = "ENCODING", value_parser = target)]
+    to: Target,
+
+    /// Output: a GGUF file, or a folder (gptq)
+    #[arg(short, long, value_name = "PATH")]
+    out: PathBuf,
+
+    /// Bits (gptq): 4 or 8
+    #[arg(long, value_name = "B")]
+    bits: Option<u8>,
+
+    /// Group size (gptq)
+    #[arg(long, value_name = "G")]
+    group_size: Option<usize>,
+
+    /// Text to calibrate on: plain, or JSON lines with a field `text`
+    #[arg(long, value_name = "FILE")]
+    calibration: Option<PathBuf>,
+
+    /// Most blocks of calibration text
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    calibration_blocks: usize,
+
+    /// Tokens a block
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    calibration_length: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Gguf(Encoding),
+    Gptq,
+}
+
+fn target(name: &str) -> Result<Target, String> {
+    if name.eq_ignore_ascii_case("gptq") {
+        return Ok(Target::Gptq);
+    }
+    Encoding::from_name(name).map(Target::Gguf).ok_or_else(|| {
+        let known: Vec<&str> = Encoding::ALL.iter().map(|e| e.name()).collect();
+        format!("expected {}, or gptq", known.join(", "))
+    })
+}
+
+impl Quantize {
+    pub fn run(self, global: &Global) -> Result<u8, Failure> {
+        let target = match self.to {
+            Target::Gptq => {
+                QuantizeTarget::Gptq { bits: self.bits.unwrap_or(4), group_size: self.group_size.unwrap_or(128) }
+            }
+            Target::Gguf(_) if self.bits.is_some() || self.group_size.is_some() => {
+                return Err(Failure::Usage("--bits and --group-size are for --to gptq".to_owned()));
+            }
+            Target::Gguf(encoding) => QuantizeTarget::Encoding(encoding),
+        };
+        let options = QuantizeOptions {
+            model: global.model(Some(&self.model))?,
+            out: self.out,
+            target,
+            calibration: self.calibration.map(TextSource::File),
+            calibration_blocks: self.calibration_blocks,
+            calibration_length: self.calibration_length,
+            run: global.run_options(),
+        };
+        let mut progress = Progress::new(global);
+        let done = honelm::quantize(&options, &mut |event| progress.event(event));
+        progress.finish();
+        let done = done?;
+        if global.json {
+            output::json(&done)?;
+            return Ok(0);
+        }
+        let size = honelm::optimize::bytes;
+        output::line(&format!(
+            "{}: {} instead of {} ({:.2}), {:.2} bits per weight",
+            done.path.display(),
+            size(done.size_bytes),
+            size(done.original_bytes),
+            done.size_bytes as f64 / done.original_bytes as f64,
+            done.bits_per_weight
+        ))?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,187 @@
+//! The other commands, with the shipped model.
+
+mod common;
+
+use std::process::Stdio;
+
+use common::{assert_fails, assert_keys, document, honelm, run, run_with, status, stderr, stdout, write_text};
+use serde_json::Value;
+
+#[test]
+fn version_and_help_are_results() {
+    assert_eq!(stdout(&run(&["--version"])).trim(), format!("honelm {}", env!("CARGO_PKG_VERSION")));
+    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "inspect"] {
+        let output = run(&[command, "--help"]);
+        assert_eq!(status(&output), 0);
+        let help = stdout(&output);
+        assert!(help.contains("Examples:") && help.contains("--threads"), "{command}: {help}");
+    }
+    assert!(!stdout(&run(&["--help"])).contains("measure"));
+    assert_eq!(status(&run::<&str>(&[])), 2);
+}
+
+#[test]
+fn wrong_usage_has_status_2() {
+    for arguments in [
+        &["dance"][..],
+        &["run", "--no-such-flag"],
+        &["run", "-p", "x", "-q", "-v"],
+        &["quantize", "pocket"],
+        &["quantize", "pocket", "--to", "q3_9", "-o", "x.gguf"],
+        &["quantize", "pocket", "--to", "q4_0", "--bits", "4", "-o", "x.gguf"],
+        &["bench", "pocket", "--shape", "llama-3.2-1b", "--encoding", "q4_0"],
+        &["bench", "--shape", "llama-3.2-1b"],
+        &["bench", "-r", "0"],
+        &["eval", "--protocol", "nonsense"],
+        &["eval", "--chunks", "0"],
+        &["optimize", "--container", "zip"],
+        &["optimize", "--group-size", "64", "-o", "unused"],
+        &["optimize", "--bits", "7", "-o", "unused"],
+        &["optimize", "--budget", "nan"],
+    ] {
+        assert_fails(&run(arguments), 2, &[]);
+    }
+}
+
+#[test]
+fn errors_are_documents_beside_json() {
+    for (arguments, expected, code) in [
+        (&["run", "no-such-model", "-p", "x", "--json"][..], 1, "model-not-found"),
+        (&["run", "--no-such-flag", "--json"], 2, "usage"),
+        (&["run", "-p", "x", "--context", "99999", "--json"], 1, "context-too-long"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(status(&output), expected);
+        let found: Value = serde_json::from_slice(&output.stdout).expect("a document");
+        assert_eq!(found["error"]["code"], code, "{found}");
+        assert!(!found["error"]["message"].as_str().expect("a message").is_empty());
+    }
+}
+
+#[test]
+fn inspect_tells_what_the_model_is() {
+    let found = document(&run(&["inspect", "--json"]));
+    assert_eq!(
+        (&found["architecture"], found["layers"].as_u64(), found["context"].as_u64()),
+        (&Value::from("llama"), Some(8), Some(1024))
+    );
+    assert_keys(&found, &["config", "tensors", "encodings", "tokenizer", "chat_template", "memory"]);
+    let output = run(&["inspect"]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    for part in ["Encodings", "Tensors", "Tokenizer", "Chat template", "Memory", "F16", "<|end|>", "like block 0"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let all = stdout(&run(&["inspect", "-v"]));
+    assert!(all.contains("model.layers.7.") && all.contains("Configuration") && !all.contains("like block 0"));
+}
+
+#[test]
+fn eval_scores_alone_and_against_the_original() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let text = dir.path().join("text.txt");
+    write_text(&text, 600, 1);
+    let text = text.to_str().expect("a path in UTF-8");
+    let scored = ["eval", "--text", text, "--protocol", "llama.cpp-64", "--chunks", "2"];
+    let alone = run(&[&scored[..], &["--json"]].concat());
+    let found = document(&alone);
+    assert_keys(&found, &["perplexity", "perplexity_stderr", "protocol", "chunks", "tokens", "warnings", "compute"]);
+    assert_eq!((found["chunks"].as_u64(), found["protocol"].as_str()), (Some(2), Some("llama.cpp-64")));
+    assert!(stderr(&alone).contains("warning: 2 chunks"), "{}", stderr(&alone));
+    let found = document(&run(&[&scored[..], &["--json", "--against", "pocket"]].concat()));
+    assert_keys(
+        &found,
+        &["perplexity_difference", "perplexity_difference_upper95", "kl_divergence", "same_top_percent"],
+    );
+    assert_eq!((found["same_top_percent"].as_f64(), found["perplexity_difference"].as_f64()), (Some(100.0), Some(0.0)));
+    let shown = run(&scored);
+    assert_eq!(status(&shown), 0);
+    assert!(stdout(&shown).contains("perplexity"), "{}", stdout(&shown));
+}
+
+#[test]
+fn quantize_writes_a_file_that_runs() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("small.gguf");
+    let out = path.to_str().expect("a path in UTF-8");
+    let found = document(&run(&["quantize", "pocket", "--to", "q8_0", "-o", out, "--json"]));
+    assert_keys(&found, &["path", "size_bytes", "original_bytes", "bits_per_weight", "warnings"]);
+    assert_eq!(found["size_bytes"].as_u64(), Some(std::fs::metadata(&path).expect("written").len()));
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 1, "unfinished work was left behind");
+    let answer = document(&run(&["run", out, "-p", "Tell me a story.", "-n", "4", "--json"]));
+    assert_eq!(answer["completion_tokens"], 4);
+    let inspected = document(&run(&["inspect", out, "--json"]));
+    assert_eq!((&inspected["container"], &inspected["encodings"][0]["encoding"]), (&"gguf".into(), &"Q8_0".into()));
+    assert_eq!(inspected["tokenizer"]["stop"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn bench_writes_a_line_a_test() {
+    let arguments = ["bench", "-p", "8,16", "-n", "4", "-d", "0,8", "-r", "1"];
+    let output = run(&[&arguments[..], &["--json", "-q"]].concat());
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let lines: Vec<Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("a document a line")).collect();
+    let names: Vec<&str> = lines.iter().filter_map(|l| l["test"].as_str()).collect();
+    assert_eq!(names, ["pp8", "pp16", "tg4", "pp8@d8", "pp16@d8", "tg4@d8"]);
+    assert_keys(&lines[0], &["prefill_tokens_per_second", "load_seconds", "peak_memory_bytes", "threads", "encoding"]);
+    assert_keys(&lines[2], &["decode_tokens_per_second", "tokens_per_second", "seconds"]);
+    let table = run(&arguments);
+    assert!(stdout(&table).contains("pp16@d8") && stdout(&table).contains("tok/s"), "{}", stdout(&table));
+    assert_fails(&run(&["bench", "-p", "2000", "-r", "1"]), 1, &["pp2000", "context"]);
+    assert_fails(&run(&["bench", "--shape", "llama-0", "--encoding", "q4_0"]), 1, &["llama-3.2-1b"]);
+}
+
+#[test]
+fn chat_takes_lines_as_turns_and_obeys_commands() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let saved = dir.path().join("talk.json");
+    let script = format!(
+        "/set max_tokens 6\n/set temperature 0\nTell me \\\na story.\nAnd then?\n/save {0}\n/reset\n/load {0}\n/stats\n/nonsense\n/quit\nnever\n",
+        saved.display()
+    );
+    let output = run_with(&["chat", "--system", "Be kind."], script.as_bytes());
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let said = stderr(&output);
+    for part in ["(max_tokens is 6)", "(6 tokens", "saved)", "loaded)", "of 1024 tokens", "/nonsense is no command"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    assert_eq!(stdout(&output).lines().filter(|l| !l.is_empty()).count() >= 2, true, "{}", stdout(&output));
+    let talk: Value = serde_json::from_slice(&std::fs::read(&saved).expect("saved")).expect("JSON");
+    let roles: Vec<&str> =
+        talk["messages"].as_array().expect("turns").iter().filter_map(|m| m["role"].as_str()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);
+    assert_eq!(talk["messages"][1]["content"], "Tell me \na story.");
+}
+
+#[test]
+fn chat_beside_json_is_one_document_and_remembers() {
+    let arguments = ["chat", "-n", "5", "--temperature", "0", "--json", "-q"];
+    let found = document(&run_with(&arguments, b"Tell me a story.\nAnd then?\n"));
+    assert_eq!(
+        (found["messages"].as_array().map(Vec::len), found["answers"].as_array().map(Vec::len)),
+        (Some(4), Some(2))
+    );
+    assert!(found["answers"][1]["cached_tokens"].as_u64() > Some(5), "{found}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_first_ctrl_c_ends_work_with_status_130() {
+    use std::io::{BufRead, BufReader};
+
+    let mut child = honelm()
+        .args(["bench", "-p", "64", "-n", "0", "-r", "100000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("measuring")));
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let rest: Vec<String> = lines.collect();
+    let ended = child.wait().expect("the command ends");
+    assert_eq!(ended.code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("interrupted")), "{rest:?}");
+}

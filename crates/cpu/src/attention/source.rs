@@ -1,0 +1,145 @@
+//! Cached keys and values of one head of one sequence, by cell.
+
+use std::ops::Range;
+
+use half::f16;
+use honelm_backend::Step;
+
+use crate::TILE;
+use crate::cache::{BLOCK, Page, Plane};
+use crate::kernel::{Lanes, Number, Tiles};
+
+/// The cells of a sequence.
+#[derive(Clone, Copy)]
+pub(super) struct Cells<'a> {
+    table: &'a [u32],
+    pages: &'a [Page],
+    page_len: usize,
+    pub(super) width: usize,
+}
+
+/// Tiles of keys or values in the number type they are kept in.
+pub(super) enum Source<'a> {
+    F32(Tiles<'a, f32>),
+    F16(Tiles<'a, f16>),
+}
+
+impl<'a> Cells<'a> {
+    pub(super) fn new(
+        step: &'a Step,
+        group: usize,
+        segment: usize,
+        pages: &'a [Page],
+        page_len: usize,
+        width: usize,
+    ) -> Self {
+        let group = &step.groups[group];
+        Self { table: &group.pages[group.tables[segment].clone()], pages, page_len, width }
+    }
+
+    /// The page and slot of a cell.
+    #[inline(always)]
+    fn at(&self, cell: usize) -> (&'a Page, usize) {
+        (&self.pages[self.table[cell / self.page_len] as usize], cell % self.page_len)
+    }
+
+    /// `cells` page by page: the page, its first slot, and the cells.
+    #[inline(always)]
+    pub(super) fn pieces(self, cells: Range<usize>) -> impl Iterator<Item = (&'a Page, usize, Range<usize>)> {
+        let mut next = cells.start;
+        std::iter::from_fn(move || {
+            (next < cells.end).then(|| {
+                let (page, slot) = self.at(next);
+                let end = cells.end.min(next - slot + self.page_len);
+                let piece = next..end;
+                next = end;
+                (page, slot, piece)
+            })
+        })
+    }
+
+    /// Whether products can read the pages as they are.
+    pub(super) fn is_direct(&self) -> bool {
+        let tiled = self.page_len.is_multiple_of(TILE) && self.width.is_multiple_of(TILE);
+        tiled && !matches!(self.pages.first(), Some(Page { k: Plane::Q8_0 { .. }, .. }))
+    }
+
+    /// Keys of a page as tiles of 16 cells from `slot` on, in a cache that [`Cells::is_direct`].
+    #[inline(always)]
+    pub(super) fn keys(&self, page: &'a Page, slot: usize) -> Source<'a> {
+        let (tile, step) = (TILE, self.page_len);
+        match &page.k {
+            Plane::F32(g) => Source::F32(Tiles { data: &g.data[slot..], tile, step }),
+            Plane::F16(g) => Source::F16(Tiles { data: &g.data[slot..], tile, step }),
+            Plane::Q8_0 { .. } => unreachable!("blocks are decoded first"),
+        }
+    }
+
+    /// Values of a page from `slot` on as tiles of 16 columns, in a cache that [`Cells::is_direct`].
+    #[inline(always)]
+    pub(super) fn values(&self, page: &'a Page, slot: usize) -> Source<'a> {
+        let (tile, step) = (TILE, self.width);
+        match &page.v {
+            Plane::F32(g) => Source::F32(Tiles { data: &g.data[slot * step..], tile, step }),
+            Plane::F16(g) => Source::F16(Tiles { data: &g.data[slot * step..], tile, step }),
+            Plane::Q8_0 { .. } => unreachable!("blocks are decoded first"),
+        }
+    }
+
+    /// Copies keys of `cells` to columns `at..` of `k` `[E, stride]` and values to rows `at..` of `v` `[.., padded]`.
+    #[inline(always)]
+    pub(super) fn load<L: Lanes>(
+        &self,
+        l: L,
+        cells: Range<usize>,
+        at: usize,
+        (k, stride): (&mut [f32], usize),
+        (v, padded): (&mut [f32], usize),
+    ) {
+        let start = cells.start;
+        for (page, slot, piece) in self.pieces(cells) {
+            let (at, n) = (at + piece.start - start, piece.len());
+            for e in 0..self.width {
+                let out = &mut k[e * stride + at..][..n];
+                match &page.k {
+                    Plane::F32(g) => out.copy_from_slice(&g.data[e * g.value + slot..][..n]),
+                    Plane::F16(g) => widen(l, &g.data[e * g.value + slot..][..n], out),
+                    Plane::Q8_0 { codes, scales } => {
+                        let codes = &codes.data[e * codes.value + slot..][..n];
+                        let scales = &scales.data[e / BLOCK * scales.value + slot..][..n];
+                        for ((out, code), scale) in out.iter_mut().zip(codes).zip(scales) {
+                            *out = scale.to_f32() * f32::from(*code);
+                        }
+                    }
+                }
+            }
+            for i in 0..n {
+                let out = &mut v[(at + i) * padded..][..self.width];
+                match &page.v {
+                    Plane::F32(g) => out.copy_from_slice(&g.data[(slot + i) * g.cell..][..self.width]),
+                    Plane::F16(g) => widen(l, &g.data[(slot + i) * g.cell..][..self.width], out),
+                    Plane::Q8_0 { codes, scales } => {
+                        let codes = codes.data[(slot + i) * codes.cell..][..self.width].as_chunks::<BLOCK>().0;
+                        let scales = &scales.data[(slot + i) * scales.cell..][..codes.len()];
+                        for ((out, codes), scale) in out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(codes).zip(scales) {
+                            let scale = scale.to_f32();
+                            out.iter_mut().zip(codes).for_each(|(out, code)| *out = scale * f32::from(*code));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn widen<L: Lanes, W: Number>(l: L, x: &[W], out: &mut [f32]) {
+    let (whole, rest) = x.as_chunks::<TILE>();
+    let (out, out_rest) = out.as_chunks_mut::<TILE>();
+    for (out, x) in out.iter_mut().zip(whole) {
+        l.store(W::load(l, x), out);
+    }
+    for (out, x) in out_rest.iter_mut().zip(rest) {
+        *out = x.to_f32();
+    }
+}

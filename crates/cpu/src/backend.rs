@@ -1,0 +1,571 @@
+//! The back end: handles, memory, and the order in which kernels run.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use honelm_backend::{
+    Activation, Attention, Backend, BackendError, Cache, CacheSpec, CacheType, Outputs, Read, Rope, Sampling, Slots,
+    Step, Tensor, Ticket, Token, Value as Outcome, Weight, choose,
+};
+use honelm_blocks::WeightData;
+use honelm_tensor::{AlignedVec, Matrix};
+
+use crate::attention::{self, Scratch};
+use crate::cache::{BLOCK, Store};
+use crate::linear::{self, Finish, Input, Linear, Part, Product};
+use crate::rope::Table;
+use crate::values::{Memory, Value};
+use crate::weights::Stored;
+use crate::{Isa, Output, Pool, activation, check};
+
+/// Row-wise operations on fewer values than this run on the calling thread.
+const SERIAL: usize = 32 * 1024;
+/// Steps whose sampled tokens a later step can refer to.
+const SAMPLED_STEPS: usize = 64;
+
+/// How products with encoded weights are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compute {
+    /// Weights decoded to f32, float activations: the truth that others are measured against.
+    F32,
+    /// Activations in 8 bits for the encodings that have a kernel; what users run.
+    #[default]
+    Fast,
+}
+
+/// How a [`CpuBackend`] runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuOptions {
+    /// Threads; as many as the system offers where it is `None`.
+    pub threads: Option<usize>,
+    /// How products are computed.
+    pub compute: Compute,
+    /// Instruction set; what [`Isa::detect`] finds where it is `None`.
+    pub isa: Option<Isa>,
+}
+
+/// Bytes that a [`CpuBackend`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AllocatedBytes {
+    /// Weights, those included that are views into a memory map.
+    pub weights: usize,
+    /// Pages of all caches.
+    pub cache: usize,
+    /// Activations, in use or waiting to be used again.
+    pub activations: usize,
+    /// Threads' working memory.
+    pub scratch: usize,
+}
+
+impl AllocatedBytes {
+    /// The sum.
+    #[must_use]
+    pub fn total(self) -> usize {
+        self.weights + self.cache + self.activations + self.scratch
+    }
+}
+
+/// Working memory of one thread.
+#[derive(Debug)]
+struct ThreadMemory {
+    linear: AlignedVec<f32>,
+    attention: Scratch,
+}
+
+impl AsMut<[f32]> for ThreadMemory {
+    fn as_mut(&mut self) -> &mut [f32] {
+        &mut self.linear
+    }
+}
+
+impl AsMut<Scratch> for ThreadMemory {
+    fn as_mut(&mut self) -> &mut Scratch {
+        &mut self.attention
+    }
+}
+
+/// The step being recorded.
+#[derive(Debug, Default)]
+struct Recording {
+    step: Step,
+    tokens: Vec<u32>,
+    /// Rotation tables by weight and the bits of the magnitude.
+    tables: Vec<((u32, u32), Table)>,
+    outputs: Outputs,
+    sampled: Vec<(u32, u32)>,
+    failure: Option<BackendError>,
+}
+
+/// Runs language models on the processor, while they are recorded.
+#[derive(Debug)]
+pub struct CpuBackend {
+    compute: Compute,
+    isa: Isa,
+    pool: Pool,
+    threads: Vec<ThreadMemory>,
+    values: Slots<Value>,
+    weights: Slots<Linear>,
+    caches: Slots<Store>,
+    memory: Memory,
+    weight_bytes: usize,
+    cache_bytes: usize,
+    recording: Recording,
+    results: HashMap<Ticket, Result<Outputs, BackendError>>,
+    sampled: VecDeque<(Ticket, Vec<(u32, u32)>)>,
+    submitted: u64,
+    /// Rows of the table that the last step embedded with.
+    vocabulary: Option<usize>,
+}
+
+/// What is done with products besides keeping them.
+enum After {
+    Keep,
+    AddTo(Tensor),
+    Gate(Activation),
+}
+
+impl CpuBackend {
+    /// A back end with its own threads.
+    #[must_use]
+    pub fn new(options: CpuOptions) -> Self {
+        let pool = Pool::new(options.threads);
+        let memory = || ThreadMemory { linear: AlignedVec::zeroed(linear::SCRATCH), attention: Scratch::default() };
+        Self {
+            compute: options.compute,
+            isa: options.isa.unwrap_or_else(Isa::detect),
+            threads: (0..pool.threads()).map(|_| memory()).collect(),
+            pool,
+            values: Slots::default(),
+            weights: Slots::default(),
+            caches: Slots::default(),
+            memory: Memory::default(),
+            weight_bytes: 0,
+            cache_bytes: 0,
+            recording: Recording::default(),
+            results: HashMap::new(),
+            sampled: VecDeque::new(),
+            submitted: 0,
+            vocabulary: None,
+        }
+    }
+
+    /// Bytes held now, by what for.
+    #[must_use]
+    pub fn allocated_bytes(&mut self) -> AllocatedBytes {
+        self.collect();
+        let tables: usize = self.recording.tables.iter().map(|(_, table)| table.bytes()).sum();
+        let scratch = |t: &ThreadMemory| size_of_val(&*t.linear) + t.attention.bytes();
+        AllocatedBytes {
+            weights: self.weight_bytes,
+            cache: self.cache_bytes,
+            activations: self.memory.bytes() + tables,
+            scratch: self.threads.iter().map(scratch).sum(),
+        }
+    }
+
+    /// Takes back what the handles that are gone stood for.
+    fn collect(&mut self) {
+        for value in self.values.collect() {
+            self.memory.give_back(value);
+        }
+        for weight in self.weights.collect() {
+            self.weight_bytes -= bytes(&weight);
+        }
+        for cache in self.caches.collect() {
+            self.cache_bytes -= cache.bytes();
+        }
+    }
+
+    fn value(&mut self, rows: usize, cols: usize) -> Value {
+        self.collect();
+        self.memory.value(rows * cols)
+    }
+
+    fn tensor(&mut self, value: Value, rows: usize, cols: usize) -> Tensor {
+        self.collect();
+        Tensor::new(self.values.insert(value), rows, cols)
+    }
+
+    fn keep_weight(&mut self, linear: Linear) -> Weight {
+        self.collect();
+        self.weight_bytes += bytes(&linear);
+        let (rows, cols) = (linear.weight.rows(), linear.weight.cols());
+        Weight::new(self.weights.insert(linear), rows, cols)
+    }
+
+    /// The same values under a handle that nobody else has.
+    fn own(&mut self, x: Tensor) -> Tensor {
+        if x.is_unique() {
+            return x;
+        }
+        let mut copy = self.value(x.rows(), x.cols());
+        copy.data_mut(&mut self.memory).copy_from_slice(self.values.get(x.guard()).data());
+        self.tensor(copy, x.rows(), x.cols())
+    }
+
+    /// Changes `x` in place, or a copy where others hold it.
+    fn change(&mut self, x: Tensor, f: impl FnOnce(&mut Self, &mut [f32])) -> Tensor {
+        let x = self.own(x);
+        let mut value = std::mem::replace(self.values.get_mut(x.guard()), Value::empty());
+        let mut memory = std::mem::take(&mut self.memory);
+        let data = value.data_mut(&mut memory);
+        self.memory = memory;
+        f(self, data);
+        *self.values.get_mut(x.guard()) = value;
+        x
+    }
+
+    /// A vector that was uploaded as a weight.
+    fn vector(&self, weight: &Weight) -> &[f32] {
+        match &self.weights.get(weight.guard()).weight {
+            Stored::Vector(values) => values,
+            _ => panic!("a matrix [{}, {}] where a vector is needed", weight.rows(), weight.cols()),
+        }
+    }
+
+    /// Makes the forms of `x` that products with `ws` need.
+    fn prepare(&mut self, x: &Tensor, ws: &[&Weight]) {
+        let (rows, cols) = (x.rows(), x.cols());
+        for w in ws {
+            assert_eq!(w.cols(), cols, "a product of [{rows}, {cols}] with [{}, {}]", w.rows(), w.cols());
+            let weight = &self.weights.get(w.guard()).weight;
+            let value = self.values.get_mut(x.guard());
+            if let Stored::Int8(weight) = weight {
+                let order = weight.column_order();
+                if !value.quantized.iter().any(|(o, _)| o.as_deref() == order) {
+                    let made = self.memory.quantize(value.data(), (rows, cols), order, self.isa);
+                    value.quantized.push((order.map(<[u32]>::to_vec), made));
+                }
+            } else if rows > 1 && value.packed.is_none() {
+                let mut packed = self.memory.buffer(rows * cols);
+                linear::pack(&self.pool, self.isa, value.data(), cols, &mut packed[..rows * cols]);
+                value.packed = Some(packed);
+            }
+        }
+    }
+
+    /// The products of `x` with `ws`: one value each, or the first alone where they are gated.
+    fn products(&mut self, x: &Tensor, ws: &[&Weight], after: After) -> Vec<Tensor> {
+        self.prepare(x, ws);
+        let after = match after {
+            After::AddTo(residual) => After::AddTo(self.own(residual)),
+            other => other,
+        };
+        let rows = x.rows();
+        let mut outs: Vec<Value> = ws.iter().map(|w| self.value(rows, w.rows())).collect();
+        let mut target = match &after {
+            After::AddTo(residual) => {
+                assert_eq!((residual.rows(), residual.cols()), (rows, ws[0].rows()), "the shape of a residual");
+                std::mem::replace(self.values.get_mut(residual.guard()), Value::empty())
+            }
+            _ => Value::empty(),
+        };
+        let input = self.values.get(x.guard());
+        let float = Input { rows, cols: x.cols(), packed: input.packed.as_deref().unwrap_or(input.data()) };
+        let mut parts = ws.iter().zip(&mut outs).map(|(w, out)| {
+            let linear = self.weights.get(w.guard());
+            let quantized = match &linear.weight {
+                Stored::Int8(weight) => {
+                    input.quantized.iter().find(|(o, _)| o.as_deref() == weight.column_order()).map(|(_, q)| q)
+                }
+                _ => None,
+            };
+            Part { linear, quantized, out: Output::new(out.data_mut(&mut self.memory), rows, w.rows()) }
+        });
+        let mut memory = Memory::default();
+        let products: Vec<Product<'_>> = match &after {
+            After::Keep => parts.map(|part| Product { part, finish: Finish::Keep }).collect(),
+            After::AddTo(_) => {
+                let target = Output::new(target.data_mut(&mut memory), rows, ws[0].rows());
+                parts.next().map(|part| Product { part, finish: Finish::AddTo(target) }).into_iter().collect()
+            }
+            After::Gate(f) => {
+                let pair = parts.next().zip(parts.next());
+                pair.map(|(part, up)| Product { part, finish: Finish::Gate(up, *f) }).into_iter().collect()
+            }
+        };
+        linear::run(&self.pool, self.isa, &mut self.threads, float, &products);
+        drop(products);
+        self.finish_products(ws, rows, outs, (after, target))
+    }
+
+    fn finish_products(
+        &mut self,
+        ws: &[&Weight],
+        rows: usize,
+        outs: Vec<Value>,
+        (after, target): (After, Value),
+    ) -> Vec<Tensor> {
+        match after {
+            After::Keep => outs.into_iter().zip(ws).map(|(out, w)| self.tensor(out, rows, w.rows())).collect(),
+            After::AddTo(residual) => {
+                outs.into_iter().for_each(|out| self.memory.give_back(out));
+                *self.values.get_mut(residual.guard()) = target;
+                vec![residual]
+            }
+            After::Gate(_) => {
+                let mut outs = outs.into_iter();
+                let gated = outs.next().map(|out| self.tensor(out, rows, ws[0].rows()));
+                outs.for_each(|up| self.memory.give_back(up));
+                gated.into_iter().collect()
+            }
+        }
+    }
+
+    /// The rotations of the step's rows, made once for each set of frequencies.
+    fn table(&mut self, rope: &Rope) -> usize {
+        let key = (rope.inverse_frequencies.index(), rope.magnitude.to_bits());
+        if let Some(i) = self.recording.tables.iter().position(|(k, _)| *k == key) {
+            return i;
+        }
+        let frequencies = self.vector(&rope.inverse_frequencies);
+        let table = Table::new(&self.pool, &self.recording.step.positions, frequencies, rope.magnitude);
+        self.recording.tables.push((key, table));
+        self.recording.tables.len() - 1
+    }
+
+    fn resolve(&self, token: Token) -> Result<u32, BackendError> {
+        let id = match token {
+            Token::Id(id) => id,
+            Token::Sampled(ticket, row) => {
+                let rows = self.sampled.iter().find(|(t, _)| *t == ticket).map(|(_, rows)| rows);
+                let found = rows.and_then(|rows| rows.iter().find(|(r, _)| *r == row));
+                found.map(|(_, token)| *token).ok_or(BackendError::UnknownTicket(ticket.0))?
+            }
+        };
+        match self.vocabulary {
+            Some(vocabulary) if id as usize >= vocabulary => Err(BackendError::UnknownToken { token: id, vocabulary }),
+            _ => Ok(id),
+        }
+    }
+}
+
+fn bytes(linear: &Linear) -> usize {
+    linear.weight.bytes() + linear.bias.as_ref().map_or(0, |b| size_of_val(b.as_slice()))
+}
+
+/// Calls `f(first row, rows)` for all rows of `data` `[.., cols]`, shared out where there are many values.
+fn by_rows(pool: &Pool, data: &mut [f32], cols: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    if data.len() < SERIAL {
+        f(0, data);
+    } else {
+        let rows = (data.len() / cols.max(1)).div_ceil(pool.threads() * 4).max(1);
+        pool.run_chunks(data, rows * cols.max(1), |i, part| f(i * rows, part));
+    }
+}
+
+impl Backend for CpuBackend {
+    fn describe(&self) -> String {
+        let compute = if self.compute == Compute::Fast { "fast" } else { "f32" };
+        let threads = self.pool.threads();
+        format!("cpu ({}, {threads} thread{}, {compute})", self.isa, if threads == 1 { "" } else { "s" })
+    }
+
+    fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        assert!(bias.is_none_or(|b| b.len() == weight.rows()), "a bias for each of {} rows", weight.rows());
+        let weight = Stored::new(weight, self.compute, self.isa, &self.pool);
+        Ok(self.keep_weight(Linear { weight, bias: bias.map(<[f32]>::to_vec) }))
+    }
+
+    fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {
+        Ok(self.keep_weight(Linear { weight: Stored::Vector(values.to_vec()), bias: None }))
+    }
+
+    fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
+        assert!(spec.page_len > 0 && 256usize.is_multiple_of(spec.page_len), "pages of {} cells", spec.page_len);
+        assert!(spec.layers.iter().all(|l| l.group < spec.groups.len()), "a layer of no group");
+        let uneven = spec.layers.iter().find(|l| !l.head_width.is_multiple_of(BLOCK));
+        if let (CacheType::Q8_0, Some(layer)) = (spec.element, uneven) {
+            let encoding = format!("a q8_0 cache with heads of {} values (not blocks of {BLOCK})", layer.head_width);
+            return Err(BackendError::UnsupportedEncoding { device: self.describe(), encoding });
+        }
+        self.collect();
+        Ok(Cache::new(self.caches.insert(Store::new(spec.clone())), Rc::new(spec)))
+    }
+
+    fn begin(&mut self, step: Step, cache: &Cache) -> Result<(), BackendError> {
+        check::check(&step, cache.spec())?;
+        let tokens = step.tokens.iter().map(|token| self.resolve(*token)).collect::<Result<_, _>>()?;
+        self.collect();
+        let store = self.caches.get_mut(cache.guard());
+        self.cache_bytes -= store.bytes();
+        store.reserve(&step);
+        store.apply(&step.edits);
+        self.cache_bytes += store.bytes();
+        self.recording = Recording { step, tokens, ..Recording::default() };
+        Ok(())
+    }
+
+    fn embed(&mut self, table: &Weight) -> Tensor {
+        let (rows, cols) = (self.recording.tokens.len(), table.cols());
+        self.vocabulary = Some(table.rows());
+        if let Some(token) = self.recording.tokens.iter().copied().find(|t| *t as usize >= table.rows()) {
+            self.recording.failure = Some(BackendError::UnknownToken { token, vocabulary: table.rows() });
+        }
+        let mut out = self.value(rows, cols);
+        let data = out.data_mut(&mut self.memory);
+        let (weight, tokens) = (&self.weights.get(table.guard()).weight, &self.recording.tokens);
+        by_rows(&self.pool, data, cols, |first, part| {
+            for (row, token) in part.chunks_exact_mut(cols.max(1)).zip(&tokens[first..]) {
+                if (*token as usize) < weight.rows() {
+                    weight.row(*token as usize, row);
+                } else {
+                    row.fill(0.0);
+                }
+            }
+        });
+        self.tensor(out, rows, cols)
+    }
+
+    fn input(&mut self, x: &Matrix) -> Tensor {
+        let mut value = self.value(x.rows, x.cols);
+        value.data_mut(&mut self.memory).copy_from_slice(&x.data);
+        self.tensor(value, x.rows, x.cols)
+    }
+
+    fn select(&mut self, x: &Tensor, rows: &[u32]) -> Tensor {
+        let cols = x.cols();
+        let mut value = self.value(rows.len(), cols);
+        let source = self.values.get(x.guard()).data();
+        for (out, r) in value.data_mut(&mut self.memory).chunks_exact_mut(cols.max(1)).zip(rows) {
+            out.copy_from_slice(&source[*r as usize * cols..][..cols]);
+        }
+        self.tensor(value, rows.len(), cols)
+    }
+
+    fn linear(&mut self, x: &Tensor, w: &Weight) -> Tensor {
+        self.products(x, &[w], After::Keep).swap_remove(0)
+    }
+
+    fn rms_norm(&mut self, x: &Tensor, gain: &Weight, eps: f32) -> Tensor {
+        assert!(gain.cols() > 0 && x.cols().is_multiple_of(gain.cols()), "runs of {} in {}", gain.cols(), x.cols());
+        let mut out = self.value(x.rows(), x.cols());
+        let (source, gain) = (self.values.get(x.guard()).data(), self.vector(gain));
+        let (isa, cols) = (self.isa, x.cols());
+        let mut memory = Memory::default();
+        by_rows(&self.pool, out.data_mut(&mut memory), cols, |first, part| {
+            activation::rms_norm(isa, &source[first * cols..][..part.len()], gain, eps, part);
+        });
+        self.tensor(out, x.rows(), x.cols())
+    }
+
+    fn rope(&mut self, x: Tensor, rope: &Rope) -> Tensor {
+        let (cols, width) = (x.cols(), rope.head_width);
+        assert!(
+            2 * rope.inverse_frequencies.cols() <= width && cols.is_multiple_of(width),
+            "heads of {width} in {cols}"
+        );
+        assert_eq!(x.rows(), self.recording.step.rows(), "rows of the step");
+        let table = self.table(rope);
+        self.change(x, |b, data| {
+            let (isa, table) = (b.isa, &b.recording.tables[table].1);
+            by_rows(&b.pool, data, cols, |first, part| {
+                for (i, row) in part.chunks_exact_mut(cols).enumerate() {
+                    table.rotate(isa, first + i, row, width);
+                }
+            });
+        })
+    }
+
+    fn attention(
+        &mut self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        cache: &Cache,
+        layer: usize,
+        how: &Attention,
+    ) -> Tensor {
+        let shape = cache.spec().layers[layer];
+        let (rows, kv) = (self.recording.step.rows(), shape.kv_heads * shape.head_width);
+        assert!(shape.kv_heads > 0 && how.heads.is_multiple_of(shape.kv_heads), "{} heads", how.heads);
+        assert_eq!((q.rows(), q.cols()), (rows, how.heads * shape.head_width), "the shape of queries");
+        assert_eq!((k.rows(), k.cols()), (rows, kv), "the shape of keys");
+        assert_eq!((v.rows(), v.cols()), (rows, kv), "the shape of values");
+        let mut out = self.value(rows, q.cols());
+        let data = |x: &Tensor| self.values.get(x.guard()).data();
+        let call = attention::Call { step: &self.recording.step, layer, how, q: data(q), k: data(k), v: data(v) };
+        let store = self.caches.get_mut(cache.guard());
+        let result = Output::new(out.data_mut(&mut self.memory), rows, q.cols());
+        attention::run(&self.pool, self.isa, &mut self.threads, store, &call, &result);
+        self.tensor(out, rows, q.cols())
+    }
+
+    fn gate(&mut self, gate: Tensor, up: &Tensor, f: Activation) -> Tensor {
+        assert_eq!((gate.rows(), gate.cols()), (up.rows(), up.cols()), "shapes of a gate");
+        let cols = up.cols();
+        self.change(gate, |b, data| {
+            let (isa, up) = (b.isa, b.values.get(up.guard()).data());
+            by_rows(&b.pool, data, cols, |first, part| {
+                activation::gate(isa, part, &up[first * cols..], f);
+            });
+        })
+    }
+
+    fn add(&mut self, x: Tensor, y: &Tensor) -> Tensor {
+        assert_eq!((x.rows(), x.cols()), (y.rows(), y.cols()), "shapes of a sum");
+        let cols = y.cols();
+        self.change(x, |b, data| {
+            let (isa, y) = (b.isa, b.values.get(y.guard()).data());
+            by_rows(&b.pool, data, cols, |first, part| activation::add(isa, part, &y[first * cols..]));
+        })
+    }
+
+    fn softcap(&mut self, x: Tensor, cap: f32) -> Tensor {
+        let cols = x.cols();
+        self.change(x, |b, data| {
+            let isa = b.isa;
+            by_rows(&b.pool, data, cols, |_, part| activation::softcap(isa, part, cap));
+        })
+    }
+
+    fn sample(&mut self, key: u32, logits: &Tensor, how: &[(u32, Sampling)]) {
+        assert_eq!(logits.rows(), how.len(), "settings for each row of logits");
+        let data = self.values.get(logits.guard()).data();
+        let step = &self.recording.step;
+        let rows = data.chunks_exact(logits.cols().max(1)).zip(how);
+        let tokens: Vec<u32> =
+            rows.map(|(logits, (row, how))| choose(logits, how, u64::from(step.positions[*row as usize]))).collect();
+        self.recording.sampled.extend(how.iter().map(|(row, _)| *row).zip(tokens.iter().copied()));
+        self.recording.outputs.push((key, Outcome::Tokens(tokens)));
+    }
+
+    fn output(&mut self, key: u32, x: &Tensor) {
+        let values = self.values.get(x.guard()).data().to_vec();
+        self.recording.outputs.push((key, Outcome::Floats(Matrix::new(x.rows(), x.cols(), values))));
+    }
+
+    fn submit(&mut self) -> Ticket {
+        let recording = std::mem::take(&mut self.recording);
+        self.submitted += 1;
+        let ticket = Ticket(self.submitted);
+        if !recording.sampled.is_empty() {
+            if self.sampled.len() == SAMPLED_STEPS {
+                self.sampled.pop_front();
+            }
+            self.sampled.push_back((ticket, recording.sampled));
+        }
+        self.results.insert(ticket, recording.failure.map_or(Ok(recording.outputs), Err));
+        self.collect();
+        ticket
+    }
+
+    fn read(&mut self, ticket: Ticket) -> Read {
+        let result = self.results.remove(&ticket).unwrap_or(Err(BackendError::UnknownTicket(ticket.0)));
+        Box::pin(std::future::ready(result))
+    }
+
+    fn norm_linears(&mut self, x: &Tensor, gain: &Weight, eps: f32, ws: &[&Weight]) -> Vec<Tensor> {
+        let h = self.rms_norm(x, gain, eps);
+        self.products(&h, ws, After::Keep)
+    }
+
+    fn linear_add(&mut self, x: &Tensor, w: &Weight, residual: Tensor) -> Tensor {
+        self.products(x, &[w], After::AddTo(residual)).swap_remove(0)
+    }
+
+    fn norm_gated(&mut self, x: &Tensor, gain: &Weight, eps: f32, gate: &Weight, up: &Weight, f: Activation) -> Tensor {
+        let h = self.rms_norm(x, gain, eps);
+        self.products(&h, &[gate, up], After::Gate(f)).swap_remove(0)
+    }
+}

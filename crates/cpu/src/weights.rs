@@ -1,0 +1,207 @@
+//! Weight matrices as the kernels want them.
+
+use bytemuck::Pod;
+use half::{bf16, f16};
+use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, WeightData};
+use honelm_tensor::AlignedVec;
+
+use crate::int8::{Int8Kind, Int8Weight, packed_bytes};
+use crate::kernel::Number;
+use crate::{Compute, Isa, Pool, TILE};
+
+/// Floats as tiles of 16 output rows, the last one filled up with zeros. // [tiles, K, 16]
+#[derive(Debug)]
+pub(crate) struct FloatTiles<W> {
+    pub(crate) data: AlignedVec<W>,
+    rows: usize,
+    pub(crate) cols: usize,
+}
+
+impl<W: Pod + Number> FloatTiles<W> {
+    fn new(matrix: &BlockMatrix, pool: &Pool) -> Self {
+        let (rows, cols) = (matrix.rows, matrix.cols);
+        assert_eq!(matrix.bytes.len(), rows * cols * size_of::<W>(), "bytes of a {rows} x {cols} matrix");
+        let mut data = AlignedVec::<W>::zeroed(rows.div_ceil(TILE) * TILE * cols);
+        pool.run_chunks(&mut data, (TILE * cols).max(1), |tile, out| {
+            let first = tile * TILE;
+            for lane in 0..TILE.min(rows - first) {
+                let values = matrix.row(first + lane).chunks_exact(size_of::<W>());
+                for (out, value) in out.iter_mut().skip(lane).step_by(TILE).zip(values) {
+                    *out = bytemuck::pod_read_unaligned(value);
+                }
+            }
+        });
+        Self { data, rows, cols }
+    }
+
+    /// Row `r`. // [K]
+    fn row(&self, r: usize, out: &mut [f32]) {
+        let tile = &self.data[r / TILE * TILE * self.cols..][..TILE * self.cols];
+        for (out, lanes) in out.iter_mut().zip(tile.chunks_exact(TILE)) {
+            *out = lanes[r % TILE].to_f32();
+        }
+    }
+}
+
+/// A weight matrix `[M, K]` in its layout.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    F32(FloatTiles<f32>),
+    F16(FloatTiles<f16>),
+    BF16(FloatTiles<bf16>),
+    /// As it came, decoded tile by tile where it is used.
+    Encoded(WeightData),
+    Int8(Int8Weight),
+    /// Norm gains, frequencies. // [1, K]
+    Vector(Vec<f32>),
+}
+
+impl Stored {
+    pub(crate) fn new(weight: WeightData, compute: Compute, isa: Isa, pool: &Pool) -> Self {
+        match &weight {
+            WeightData::Blocks(m) if m.encoding == Encoding::F32 => return Self::F32(FloatTiles::new(m, pool)),
+            WeightData::Blocks(m) if m.encoding == Encoding::F16 => return Self::F16(FloatTiles::new(m, pool)),
+            WeightData::Blocks(m) if m.encoding == Encoding::BF16 => return Self::BF16(FloatTiles::new(m, pool)),
+            _ => {}
+        }
+        let int8 = if compute == Compute::Fast { Int8Weight::pack_on(&weight, isa, pool) } else { None };
+        int8.map_or(Self::Encoded(weight), Self::Int8)
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::F32(w) => w.rows,
+            Self::F16(w) => w.rows,
+            Self::BF16(w) => w.rows,
+            Self::Encoded(w) => w.rows(),
+            Self::Int8(w) => w.rows(),
+            Self::Vector(_) => 1,
+        }
+    }
+
+    pub(crate) fn cols(&self) -> usize {
+        match self {
+            Self::F32(w) => w.cols,
+            Self::F16(w) => w.cols,
+            Self::BF16(w) => w.cols,
+            Self::Encoded(w) => w.cols(),
+            Self::Int8(w) => w.cols(),
+            Self::Vector(w) => w.len(),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::F32(w) => size_of_val(&*w.data),
+            Self::F16(w) => size_of_val(&*w.data),
+            Self::BF16(w) => size_of_val(&*w.data),
+            Self::Encoded(WeightData::Blocks(w)) => w.bytes.len(),
+            Self::Encoded(WeightData::Groups(w)) => group_bytes(w.rows, w.cols, w.groups(), w.order.is_some()),
+            Self::Int8(w) => w.bytes(),
+            Self::Vector(w) => size_of_val(w.as_slice()),
+        }
+    }
+
+    /// Row `r`, decoded. // [K]
+    pub(crate) fn row(&self, r: usize, out: &mut [f32]) {
+        match self {
+            Self::F32(w) => w.row(r, out),
+            Self::F16(w) => w.row(r, out),
+            Self::BF16(w) => w.row(r, out),
+            Self::Encoded(w) => w.dequantize_row(r, out),
+            Self::Int8(w) => w.row(r, out),
+            Self::Vector(w) => out.copy_from_slice(w),
+        }
+    }
+}
+
+/// What a [`GroupMatrix`] with integer zero points takes in memory.
+fn group_bytes(rows: usize, cols: usize, groups: usize, ordered: bool) -> usize {
+    rows * cols + rows * groups * (size_of::<f32>() + 1) + if ordered { cols * size_of::<u32>() } else { 0 }
+}
+
+/// Columns `start..start + out.len()` of row `r` of `w`, decoded; `start` and the length are whole blocks.
+pub(crate) fn decode_part(w: &WeightData, r: usize, start: usize, out: &mut [f32]) {
+    match w {
+        WeightData::Blocks(m) => {
+            let (len, bytes) = (m.encoding.block_len(), m.encoding.block_bytes());
+            let part = &m.row(r)[start / len * bytes..][..out.len() / len * bytes];
+            m.encoding.dequantize_row(part, out);
+        }
+        WeightData::Groups(m) => decode_groups(m, r, start, out),
+    }
+}
+
+/// The same values as [`GroupMatrix::dequantize_row`], a part of them.
+fn decode_groups(m: &GroupMatrix, r: usize, start: usize, out: &mut [f32]) {
+    let codes = &m.row_codes(r)[start..][..out.len()];
+    let mut done = 0;
+    while done < out.len() {
+        let column = start + done;
+        let run = if m.order.is_some() { 1 } else { (m.group_size - column % m.group_size).min(out.len() - done) };
+        let scale = m.scale(r, column);
+        let part = out[done..done + run].iter_mut().zip(&codes[done..done + run]);
+        match (m.zero(r, column), m.bias(r, column)) {
+            (Some(zero), _) => part.for_each(|(v, q)| *v = scale * (f32::from(*q) - f32::from(zero))),
+            (None, Some(bias)) => part.for_each(|(v, q)| *v = scale * f32::from(*q) + bias),
+            (None, None) => part.for_each(|(v, q)| *v = scale * f32::from(*q)),
+        }
+        done += run;
+    }
+}
+
+/// Bytes that a weight matrix `[rows, cols]` takes on this back end once it is uploaded, for planning. Encodings that
+/// [`Compute::F32`] keeps as they are count although they may be views into a memory map.
+#[must_use]
+pub fn weight_bytes(kind: Int8Kind, rows: usize, cols: usize, compute: Compute) -> usize {
+    let tiles = rows.div_ceil(TILE) * TILE * cols;
+    match kind {
+        Int8Kind::Blocks(Encoding::F32) => return tiles * size_of::<f32>(),
+        Int8Kind::Blocks(Encoding::F16 | Encoding::BF16) => return tiles * size_of::<f16>(),
+        _ => {}
+    }
+    let packed = if compute == Compute::Fast { packed_bytes(kind, rows, cols) } else { None };
+    packed.unwrap_or_else(|| match kind {
+        Int8Kind::Blocks(e) => rows * (cols / e.block_len() * e.block_bytes()),
+        Int8Kind::Groups { group_size, .. } => group_bytes(rows, cols, cols.div_ceil(group_size.max(1)), false),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{random, test_weights};
+
+    #[test]
+    fn keeps_every_value_and_the_planned_size() {
+        let pool = Pool::new(Some(2));
+        for (rows, cols) in [(1, 256), (16, 256), (33, 512)] {
+            for weight in test_weights(&random(rows, cols, 7)) {
+                for compute in [Compute::F32, Compute::Fast] {
+                    let expected = weight.dequantize();
+                    let kind = Int8Kind::of(&weight);
+                    let planned = weight_bytes(kind, rows, cols, compute);
+                    let name = weight.encoding_name();
+                    let stored = Stored::new(weight.clone(), compute, Isa::detect(), &pool);
+                    let order = matches!(&weight, WeightData::Groups(m) if m.order.is_some());
+                    assert_eq!(stored.bytes() - if order { 4 * cols } else { 0 }, planned, "{name} {compute:?}");
+                    let mut row = vec![0.0; cols];
+                    for r in 0..rows {
+                        stored.row(r, &mut row);
+                        assert_eq!(row, expected.row(r), "{name} {compute:?} row {r}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn decodes_parts_as_the_whole() {
+        for weight in test_weights(&random(3, 512, 8)) {
+            let whole = weight.dequantize();
+            let mut part = vec![0.0; 256];
+            decode_part(&weight, 2, 256, &mut part);
+            assert_eq!(part, whole.row(2)[256..], "{}", weight.encoding_name());
+        }
+    }
+}

@@ -1,0 +1,37 @@
+use crate::TokenLogprobs;
+
+/// Natural log-probabilities of `id` and of the `top` most likely tokens, the lower id first among equals. // [V]
+#[must_use]
+pub fn token_logprobs(logits: &[f32], id: u32, top: usize) -> TokenLogprobs {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
+    let logprob =
+        |id: u32| logits.get(id as usize).map_or(f32::NEG_INFINITY, |&l| (f64::from(l - max) - total.ln()) as f32);
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    let descending = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+    let top = top.min(ids.len());
+    if top < ids.len() {
+        ids.select_nth_unstable_by(top, descending);
+        ids.truncate(top);
+    }
+    ids.sort_unstable_by(descending);
+    TokenLogprobs { id, logprob: logprob(id), top: ids.into_iter().map(|id| (id, logprob(id))).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::token_logprobs;
+
+    #[test]
+    fn matches_log_softmax() {
+        // log(p) of softmax([ln 1, ln 2, ln 4, ln 1]) = [1, 2, 4, 1] / 8.
+        let logits = [1f32, 2.0, 4.0, 1.0].map(|p| p.ln() + 100.0);
+        let found = token_logprobs(&logits, 1, 3);
+        let close = |a: f32, p: f32| assert!((a - p.ln()).abs() < 1e-5, "{a} is not ln {p}");
+        close(found.logprob, 0.25);
+        assert_eq!(found.top.iter().map(|t| t.0).collect::<Vec<_>>(), [2, 1, 0]);
+        found.top.iter().zip([0.5, 0.25, 0.125]).for_each(|(t, p)| close(t.1, p));
+        assert_eq!(token_logprobs(&logits, 0, 99).top.len(), 4);
+        assert!(token_logprobs(&logits, 0, 0).top.is_empty());
+    }
+}

@@ -1,0 +1,10 @@
+//! What changes logits before a token is drawn, in this order: bias, repeat penalty, frequency and presence penalty. Then
+//! [`honelm_backend::choose`] applies temperature, top-k, top-p and min-p. One pure function a stage.
+
+mod bias;
+mod logprobs;
+mod penalties;
+
+pub use bias::add_bias;
+pub use logprobs::token_logprobs;
+pub use penalties::{penalize_frequency_and_presence, penalize_repeats};

@@ -1,0 +1,268 @@
+//! Perplexity of a model, alone or against another one.
+
+use std::path::{Path, PathBuf};
+
+use honelm_eval::{Baseline, EvalError, Figures, MIN_CHUNKS, Protocol, Window, compare, figures, perplexity, score};
+use honelm_model::{Checkpoint, OutputLayer, Runner};
+use serde::Serialize;
+
+use crate::open::{bos_of, encode_text, load, tokenizer_of};
+use crate::{Error, Event, Events, RunOptions, TextSource};
+
+/// Settings of [`evaluate`].
+#[derive(Debug, Clone)]
+pub struct EvaluateOptions {
+    /// The model.
+    pub model: PathBuf,
+    /// The text.
+    pub text: TextSource,
+    /// How it is scored.
+    pub protocol: Protocol,
+    /// Only the first so many chunks.
+    pub chunks: Option<usize>,
+    /// The original to compare with.
+    pub against: Option<PathBuf>,
+    /// How the models are run.
+    pub run: RunOptions,
+    /// Folder for the original's kept states; the system's temporary one by default.
+    pub scratch: Option<PathBuf>,
+}
+
+/// What [`evaluate`] found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The model.
+    pub model: PathBuf,
+    /// Protocol, its length fitted to the model.
+    pub protocol: String,
+    /// Context in tokens.
+    pub context: usize,
+    /// The text.
+    pub text: String,
+    /// Whether windows begin with BOS.
+    pub bos: bool,
+    /// Back end and kernel path.
+    pub compute: String,
+    /// Chunks scored.
+    pub chunks: usize,
+    /// Tokens scored.
+    pub tokens: usize,
+    /// Perplexity.
+    pub perplexity: f64,
+    /// Its standard error.
+    pub perplexity_stderr: f64,
+    /// The original.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<PathBuf>,
+    /// Figures against the original.
+    #[serde(flatten)]
+    pub comparison: Option<Differences>,
+    /// Things the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// How far a model is from its original, on the same positions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Differences {
+    /// Perplexity of the original.
+    pub base_perplexity: f64,
+    /// Model minus original.
+    pub perplexity_difference: f64,
+    /// One-sided 95% lower bound; `None` on too little text.
+    pub perplexity_difference_lower95: Option<f64>,
+    /// One-sided 95% upper bound; `None` on too little text.
+    pub perplexity_difference_upper95: Option<f64>,
+    /// Mean KL(original || model) in nats.
+    pub kl_divergence: f64,
+    /// Its standard error over chunks; `None` on too little text.
+    pub kl_divergence_stderr: Option<f64>,
+    /// Share of positions with the same most likely token, in percent.
+    pub same_top_percent: f64,
+}
+
+impl From<Figures> for Differences {
+    fn from(f: Figures) -> Self {
+        Self {
+            base_perplexity: f.base_perplexity,
+            perplexity_difference: f.perplexity_difference,
+            perplexity_difference_lower95: f.perplexity_difference_lower95,
+            perplexity_difference_upper95: f.perplexity_difference_upper95,
+            kl_divergence: f.kl_divergence,
+            kl_divergence_stderr: f.kl_divergence_stderr,
+            same_top_percent: f.same_top_percent,
+        }
+    }
+}
+
+/// The windows of a text for a model.
+pub(crate) struct Windows {
+    pub windows: Vec<Window>,
+    /// The text's tokens, as far as they are used.
+    pub tokens: Vec<u32>,
+    pub protocol: Protocol,
+    pub bos: bool,
+}
+
+impl Windows {
+    pub(crate) fn new(
+        checkpoint: &Checkpoint,
+        text: &str,
+        protocol: Protocol,
+        chunks: Option<usize>,
+        context: usize,
+    ) -> Result<Self, Error> {
+        let tokenizer = tokenizer_of(checkpoint)?;
+        let mut tokens = encode_text(&tokenizer, text)?;
+        let bos = bos_of(&tokenizer);
+        let protocol = protocol.fitted(context);
+        let mut windows = protocol.windows(&tokens, bos, context)?;
+        if let Some(most) = chunks {
+            windows.truncate(most);
+            let used: usize = windows.iter().map(|w| w.tokens.len()).sum();
+            tokens.truncate(used);
+        }
+        Ok(Self { windows, tokens, protocol, bos: bos.is_some() })
+    }
+}
+
+/// A file that is removed when this is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(folder: Option<&Path>) -> Self {
+        let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
+        Self(folder.join(format!("honelm-states-{}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The context that the evaluation of a model runs with.
+pub(crate) fn context_of(checkpoint: &Checkpoint, run: &RunOptions) -> usize {
+    run.context.unwrap_or_else(|| checkpoint.facts().context.min(honelm_model::DEFAULT_CONTEXT))
+}
+
+/// Scores a model on a text; with an original, also how far it is from it. Two models are never in memory together.
+pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluation, Error> {
+    let checkpoint = Checkpoint::open(&options.model)?;
+    let text = options.text.heldout()?;
+    let context = context_of(&checkpoint, &options.run);
+    let windows = Windows::new(&checkpoint, &text.documents[0], options.protocol, options.chunks, context)?;
+    let mut warnings = Vec::new();
+    if windows.windows.len() < MIN_CHUNKS {
+        warnings.push(format!("{} chunks: fewer than {MIN_CHUNKS} give no bounds", windows.windows.len()));
+    }
+    let scratch = Scratch::new(options.scratch.as_deref());
+    let mut original = match &options.against {
+        Some(path) => Some(Original::measure(path, &checkpoint, &windows, &scratch.0, &options.run, events)?),
+        None => None,
+    };
+    let mut runner = load(&checkpoint, &checkpoint, &options.run, &mut |_, _| {})?;
+    let compute = runner.describe();
+    let (scores, comparison) = match &mut original {
+        Some(original) => {
+            let compared = original.compare(&mut runner, &windows.windows, "scoring", None, events)?;
+            let found = figures(&compared).into();
+            (compared.scores, Some(found))
+        }
+        None => {
+            let total = windows.windows.len();
+            let progress = &mut |done| events(&Event::Stage { name: "scoring", detail: "", done, total });
+            (score(&mut runner, &windows.windows, &mut |_| Ok(()), progress)?, None)
+        }
+    };
+    for warning in &warnings {
+        events(&Event::Warning(warning));
+    }
+    let found = perplexity(&scores);
+    Ok(Evaluation {
+        model: options.model.clone(),
+        protocol: windows.protocol.to_string(),
+        context,
+        text: text.name,
+        bos: windows.bos,
+        compute,
+        chunks: scores.nll.len(),
+        tokens: found.tokens,
+        perplexity: found.value,
+        perplexity_stderr: found.stderr,
+        against: options.against.clone(),
+        comparison,
+        warnings,
+    })
+}
+
+/// The original's scores, states and output layer.
+pub(crate) struct Original {
+    pub baseline: Baseline,
+    output: OutputLayer,
+    backend: honelm_cpu::CpuBackend,
+}
+
+impl Original {
+    /// Scores the model at `path`, keeping its states in the file `states`. It must read text as `candidate` does.
+    fn measure(
+        path: &Path,
+        candidate: &Checkpoint,
+        windows: &Windows,
+        states: &Path,
+        run: &RunOptions,
+        events: Events<'_>,
+    ) -> Result<Self, Error> {
+        let checkpoint = Checkpoint::open(path)?;
+        let (a, b) = (checkpoint.facts().vocabulary, candidate.facts().vocabulary);
+        if a != b {
+            return Err(Error::Usage(format!("{} has a vocabulary of {a}, the model one of {b}", path.display())));
+        }
+        let baseline = Self::score(&checkpoint, &windows.windows, states, run, events)?;
+        Self::with(&checkpoint, baseline, run)
+    }
+
+    /// Scores an opened original.
+    pub(crate) fn score(
+        checkpoint: &Checkpoint,
+        windows: &[Window],
+        states: &Path,
+        run: &RunOptions,
+        events: Events<'_>,
+    ) -> Result<Baseline, Error> {
+        let mut runner = load(checkpoint, checkpoint, run, &mut |_, _| {})?;
+        let total = windows.len();
+        let progress = &mut |done| events(&Event::Stage { name: "original: scoring", detail: "", done, total });
+        Ok(Baseline::measure(&mut runner, windows, states, progress)?)
+    }
+
+    /// A baseline with the original's output layer.
+    pub(crate) fn with(checkpoint: &Checkpoint, baseline: Baseline, run: &RunOptions) -> Result<Self, Error> {
+        let mut backend = run.backend();
+        let output = OutputLayer::load(checkpoint.blueprint(), checkpoint, &mut backend)?;
+        Ok(Self { baseline, output, backend })
+    }
+
+    /// Compares a candidate; ends early once it cannot hold `budget` any more.
+    pub(crate) fn compare(
+        &mut self,
+        runner: &mut dyn Runner,
+        windows: &[Window],
+        stage: &str,
+        budget: Option<f64>,
+        events: Events<'_>,
+    ) -> Result<honelm_eval::Comparison, Error> {
+        let Self { baseline, output, backend } = self;
+        let mut logits = |hidden: &honelm_tensor::Matrix| Ok(output.logits(hidden, backend)?);
+        let total = windows.len();
+        events(&Event::Stage { name: stage, detail: "", done: 0, total });
+        let mut proceed = |so_far: &honelm_eval::Comparison| {
+            let done = so_far.scores.nll.len();
+            if !events(&Event::Stage { name: stage, detail: "", done, total }) {
+                return Err(EvalError::Interrupted);
+            }
+            Ok(!budget.is_some_and(|b| done < total && honelm_eval::hopeless(so_far, b)))
+        };
+        Ok(compare(runner, windows, baseline, &mut logits, &mut proceed)?)
+    }
+}

@@ -1,0 +1,82 @@
+//! Opening a model with its tokenizer, and putting it on a device.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use honelm_model::{Checkpoint, Container, LoadOptions, Model, Parameters};
+use honelm_store::{Digest, digest_file};
+use honelm_text::{EncodeOptions, Tokenizer};
+
+use crate::{Error, RunOptions};
+
+/// The tokenizer that came with a checkpoint.
+pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer, Error> {
+    match (checkpoint.container(), checkpoint.gguf()) {
+        (Container::HuggingFace { dir }, _) => Ok(Tokenizer::from_dir(dir)?),
+        (_, Some(gguf)) => Ok(Tokenizer::from_gguf(gguf)?),
+        _ => Err(Error::Usage(format!("{} has no tokenizer", checkpoint.facts().name))),
+    }
+}
+
+/// Loads the weights of `params` onto the device that `run` asks for.
+pub fn load(
+    checkpoint: &Checkpoint,
+    params: &dyn Parameters,
+    run: &RunOptions,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Model, Error> {
+    let options = LoadOptions { context: run.context, cache_type: run.cache_type, ..LoadOptions::default() };
+    let device = Rc::new(RefCell::new(run.backend()));
+    Ok(Model::load(checkpoint.blueprint(), params, device, &options, progress)?)
+}
+
+/// A digest of the files that a model consists of.
+pub fn digest_of(checkpoint: &Checkpoint) -> Result<String, Error> {
+    let mut digest = Digest::default();
+    for path in checkpoint.files() {
+        digest = digest.with(digest_file(path)?);
+    }
+    Ok(digest.hex())
+}
+
+/// A digest of what decides how text becomes tokens.
+pub fn tokenizer_digest(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<String, Error> {
+    if let Container::HuggingFace { dir } = checkpoint.container() {
+        return Ok(digest_file(&dir.join("tokenizer.json"))?);
+    }
+    let json = tokenizer.to_tokenizer_json()?;
+    Ok(Digest::default().with(json).hex())
+}
+
+/// Token ids of a whole text, BOS first where the model wants it; special tokens in the text are plain text.
+pub fn encode_text(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
+    let mut ids = tokenizer.encode(text, EncodeOptions { add_special: true, parse_special: false })?;
+    let eos = tokenizer.eos_ids();
+    // A tokenizer that ends every text with EOS must not end a running one.
+    while ids.last().is_some_and(|id| eos.contains(id)) {
+        ids.pop();
+    }
+    Ok(ids)
+}
+
+/// BOS where the model begins texts with it.
+pub fn bos_of(tokenizer: &Tokenizer) -> Option<u32> {
+    tokenizer.bos().filter(|_| tokenizer.adds_bos())
+}
+
+/// Bytes of the files under `path`: a file, or a folder's safetensors.
+pub fn weight_bytes(path: &Path) -> Result<u64, Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    if path.is_file() {
+        return Ok(std::fs::metadata(path).map_err(io)?.len());
+    }
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(path).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.path().extension().is_some_and(|e| e == "safetensors") {
+            bytes += entry.metadata().map_err(io)?.len();
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,56 @@
+use honelm_backend::CacheType;
+use honelm_cpu::{Compute, CpuBackend, CpuOptions};
+
+/// How a model is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Threads; `None` takes one a processor.
+    pub threads: Option<usize>,
+    /// Context in tokens; `None` takes the model's own, at most 8192.
+    pub context: Option<usize>,
+    /// The fast kernels that users run, or everything in f32.
+    pub compute: Compute,
+    /// Number type of the key-value cache.
+    pub cache_type: CacheType,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { threads: None, context: None, compute: Compute::Fast, cache_type: CacheType::F16 }
+    }
+}
+
+impl RunOptions {
+    /// The device.
+    #[must_use]
+    pub fn backend(&self) -> CpuBackend {
+        CpuBackend::new(CpuOptions { threads: self.threads, compute: self.compute, isa: None })
+    }
+
+    /// Threads that work outside the device may use.
+    #[must_use]
+    pub fn worker_threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+/// What long work tells its caller.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Where it stands: `done` of `total` steps of a stage. A new name begins a new stage.
+    Stage {
+        /// What is being done: `Q4_0: quantising`, `original: scoring`.
+        name: &'a str,
+        /// A detail of the step at hand, e.g. `block 3 of 8: gate, up`; may be empty.
+        detail: &'a str,
+        /// Finished steps.
+        done: usize,
+        /// All steps.
+        total: usize,
+    },
+    /// Something the user should know.
+    Warning(&'a str),
+}
+
+/// Receives events; returns false to stop the work (Ctrl-C), which then ends with [`crate::Error::Interrupted`].
+pub type Events<'a> = &'a mut dyn FnMut(&Event<'_>) -> bool;

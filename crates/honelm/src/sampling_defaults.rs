@@ -1,0 +1,100 @@
+//! Sampling settings of `generation_config.json`, and ours where it has none.
+
+use std::path::Path;
+
+use honelm_engine::Generation;
+use honelm_model::ModelError;
+use serde_json::Value;
+
+use crate::Error;
+
+/// Where a model says nothing: lively, but not wild.
+fn ours() -> Generation {
+    Generation { temperature: 0.7, top_k: 40, top_p: 0.95, min_p: 0.05, ..Generation::default() }
+}
+
+/// Transformers' own defaults, which stand behind a file that gives some of the settings only.
+fn theirs() -> Generation {
+    Generation { temperature: 1.0, top_k: 50, top_p: 1.0, min_p: 0.0, ..Generation::default() }
+}
+
+/// The settings of a `generation_config.json`; `model` names it in errors. `do_sample: false` means greedy.
+pub(crate) fn sampling_defaults(model: &Path, config: Option<&Value>) -> Result<Generation, Error> {
+    let Some(config) = config else { return Ok(ours()) };
+    let file = || model.join("generation_config.json").display().to_string();
+    let wrong = |field: &str, expected: &str| {
+        let (found, expected) = (config[field].to_string(), expected.to_owned());
+        Error::Model(ModelError::InvalidField { file: file(), field: field.to_owned(), found, expected })
+    };
+    let number = |field: &str, expected: &str, holds: fn(f64) -> bool| match &config[field] {
+        Value::Null => Ok(None),
+        value => match value.as_f64().filter(|&x| holds(x)) {
+            Some(x) => Ok(Some(x as f32)),
+            None => Err(wrong(field, expected)),
+        },
+    };
+    let sample = match &config["do_sample"] {
+        Value::Null => None,
+        Value::Bool(sample) => Some(*sample),
+        _ => return Err(wrong("do_sample", "true or false")),
+    };
+    let temperature = number("temperature", "a number of at least 0", |x| (0.0..1e6).contains(&x))?;
+    let top_k = number("top_k", "a whole number", |x| x >= 0.0 && x.fract() == 0.0 && x < 4e9)?;
+    let top_p = number("top_p", "a number above 0, at most 1", |x| x > 0.0 && x <= 1.0)?;
+    let min_p = number("min_p", "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))?;
+    let penalty = number("repetition_penalty", "a number above 0", |x| x > 0.0 && x < 1e6)?;
+
+    let says_something = sample.is_some() || [temperature, top_k, top_p, min_p].iter().any(Option::is_some);
+    let mut settings = if says_something { theirs() } else { ours() };
+    settings.temperature = temperature.unwrap_or(settings.temperature);
+    settings.top_k = top_k.map_or(settings.top_k, |k| k as u32);
+    settings.top_p = top_p.unwrap_or(settings.top_p);
+    settings.min_p = min_p.unwrap_or(settings.min_p);
+    if sample == Some(false) {
+        settings.temperature = 0.0;
+    }
+    settings.repeat_penalty = penalty.unwrap_or(settings.repeat_penalty);
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(config: Value) -> Result<Generation, Error> {
+        sampling_defaults(Path::new("model"), Some(&config))
+    }
+
+    #[test]
+    fn a_file_without_sampling_leaves_our_defaults() {
+        let ids_only = read(json!({"eos_token_id": [1, 5]})).expect("fine");
+        assert_eq!(ids_only, sampling_defaults(Path::new("model"), None).expect("fine"));
+        assert!(ids_only.temperature > 0.0);
+    }
+
+    #[test]
+    fn what_the_file_says_is_taken_over() {
+        let found = read(json!({"do_sample": true, "temperature": 0.6, "top_p": 0.9, "repetition_penalty": 1.1}));
+        let found = found.expect("fine");
+        assert_eq!((found.temperature, found.top_p, found.top_k), (0.6, 0.9, 50));
+        assert_eq!(found.repeat_penalty, 1.1);
+        assert_eq!(read(json!({"do_sample": false, "temperature": 0.6})).expect("fine").temperature, 0.0);
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        for (config, field) in [
+            (json!({"temperature": "hot"}), "temperature"),
+            (json!({"temperature": -1}), "temperature"),
+            (json!({"top_p": 0}), "top_p"),
+            (json!({"top_k": 1.5}), "top_k"),
+            (json!({"do_sample": 1}), "do_sample"),
+        ] {
+            let error = read(config).expect_err("refused");
+            assert!(error.to_string().contains(field), "{error}");
+            assert_eq!(error.code(), "invalid-field");
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! A model that answers: weights, tokenizer, chat template, end tokens and sampling settings in one.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use honelm_engine::{Chat, Completion, FinishReason, Generation, Overflow, Session, Update};
+use honelm_model::{Checkpoint, Facts, Runner};
+use honelm_text::{ChatTemplate, Clock, EncodeOptions, Message, RenderOptions, Tokenizer};
+use serde::{Serialize, Serializer};
+
+use crate::open::{load, tokenizer_of};
+use crate::sampling_defaults::sampling_defaults;
+use crate::{Error, Event, Events, RunOptions};
+
+/// What stands in for the chat template of a model without one: the messages' texts, one below the other.
+const PLAIN: &str = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}\
+                     {% if not loop.last %}{{ '\n' }}{% endif %}{% endfor %}";
+
+/// A loaded model, ready to answer.
+///
+/// ```no_run
+/// use honelm::{Message, Model, RunOptions};
+///
+/// # fn main() -> Result<(), honelm::Error> {
+/// let path = honelm::locate(None, None)?; // the shipped model; else a folder or a GGUF file
+/// let mut model = Model::open(&path, &RunOptions::default(), &mut |_| true)?;
+/// let question = [Message::new("user", "Tell me a story.")];
+/// let settings = model.generation();
+/// let answer = model.chat(&question, &settings, &mut |text| {
+///     print!("{text}");
+///     true
+/// })?;
+/// println!("\n{} tokens", answer.completion_tokens);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Model {
+    tokenizer: Tokenizer,
+    generation: Generation,
+    session: Session,
+    facts: Facts,
+    device: String,
+    load_seconds: f64,
+}
+
+/// What a model wrote.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// The text, without end tokens and stop texts.
+    pub text: String,
+    /// Its tokens, without the end token.
+    pub token_ids: Vec<u32>,
+    /// Why it ended.
+    #[serde(serialize_with = "name_of")]
+    pub finish_reason: FinishReason,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those of them that an earlier answer had left in the cache.
+    pub cached_tokens: usize,
+    /// Tokens of the answer, without the end token.
+    pub completion_tokens: usize,
+    /// Prompt tokens read a second; `None` where none had to be.
+    pub prefill_tokens_per_second: Option<f64>,
+    /// Tokens written a second after the first; `None` for fewer than two.
+    pub decode_tokens_per_second: Option<f64>,
+    /// From the call to the first token; `None` where none was written.
+    pub first_token_seconds: Option<f64>,
+}
+
+fn name_of<S: Serializer>(reason: &FinishReason, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(reason.name())
+}
+
+impl From<Completion> for Answer {
+    fn from(done: Completion) -> Self {
+        Self {
+            finish_reason: done.finish_reason,
+            prompt_tokens: done.prompt_tokens,
+            cached_tokens: done.cached_tokens,
+            completion_tokens: done.completion_tokens(),
+            prefill_tokens_per_second: done.prefill_tokens_per_second(),
+            decode_tokens_per_second: done.decode_tokens_per_second(),
+            first_token_seconds: (done.first_token_seconds > 0.0).then_some(done.first_token_seconds),
+            text: done.text,
+            token_ids: done.token_ids,
+        }
+    }
+}
+
+/// Receives the text of an answer as it becomes final, whole characters at a time; returns false to stop the answer. It
+/// is called with an empty text where there is none yet.
+pub type OnText<'a> = &'a mut dyn FnMut(&str) -> bool;
+
+impl Model {
+    /// Opens a folder or a GGUF file and loads its weights. `events` is told how far it is.
+    ///
+    /// # Errors
+    /// What is wrong with a file, by name; [`Error::Interrupted`] where `events` says so.
+    pub fn open(path: &Path, run: &RunOptions, events: Events<'_>) -> Result<Self, Error> {
+        let begin = Instant::now();
+        let checkpoint = Checkpoint::open(path)?;
+        let tokenizer = tokenizer_of(&checkpoint)?;
+        // A broken template is told of now, not in the middle of a conversation.
+        template(&tokenizer)?;
+        let generation = sampling_defaults(path, checkpoint.generation_config())?;
+        let mut goes_on = true;
+        let runner = load(&checkpoint, &checkpoint, run, &mut |done, total| {
+            goes_on &= events(&Event::Stage { name: "loading", detail: "", done, total });
+        })?;
+        if !goes_on {
+            return Err(Error::Interrupted);
+        }
+        Ok(Self {
+            tokenizer,
+            generation,
+            facts: checkpoint.facts().clone(),
+            device: runner.describe(),
+            session: Session::new(Box::new(runner)),
+            load_seconds: begin.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// What the model is.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Its tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The source of its chat template, where it has one.
+    #[must_use]
+    pub fn chat_template(&self) -> Option<&str> {
+        self.tokenizer.chat_template()
+    }
+
+    /// Most tokens of prompt and answer together.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.session.context()
+    }
+
+    /// The back end and its kernel path.
+    #[must_use]
+    pub fn describe(&self) -> &str {
+        &self.device
+    }
+
+    /// Seconds that opening and loading took.
+    #[must_use]
+    pub fn load_seconds(&self) -> f64 {
+        self.load_seconds
+    }
+
+    /// The runner, for measurements.
+    pub fn runner(&mut self) -> &mut dyn Runner {
+        self.session.runner()
+    }
+
+    /// Settings to begin with: sampling as the model's `generation_config.json` has it, else ours.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation.clone()
+    }
+
+    /// A new conversation, which remembers what was said.
+    ///
+    /// # Errors
+    /// None that opening the model did not have.
+    pub fn conversation(&mut self) -> Result<Conversation<'_>, Error> {
+        Ok(Conversation { chat: chat(&self.tokenizer)?, model: self })
+    }
+
+    /// Tokens of a conversation and of the beginning of an answer: through the chat template; for a model without one, the
+    /// messages' texts one below the other.
+    ///
+    /// # Errors
+    /// A conversation that the template refuses.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
+        let mut chat = chat(&self.tokenizer)?;
+        messages.iter().for_each(|message| chat.push(message.clone()));
+        Ok(chat.prompt(&self.tokenizer)?)
+    }
+
+    /// Answers a conversation, whose last message is usually the user's. What it has in common with the one before is not
+    /// computed again.
+    ///
+    /// # Errors
+    /// A conversation that the template refuses or that is longer than the context, and whatever stops the device.
+    pub fn chat(&mut self, messages: &[Message], settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
+        let prompt = self.prompt(messages)?;
+        self.generate(&prompt, settings, on_text)
+    }
+
+    /// Continues tokens.
+    ///
+    /// # Errors
+    /// No tokens, or more than the context holds; settings out of range; whatever stops the device.
+    pub fn generate(&mut self, prompt: &[u32], settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
+        let begin = Instant::now();
+        let clock = || begin.elapsed().as_secs_f64();
+        let tell = &mut |update: Update<'_>| told(&update, on_text);
+        Ok(self.session.generate(&self.tokenizer, prompt, settings, &clock, tell)?.into())
+    }
+
+    /// Continues a text as it stands, without a chat template; an empty text starts from BOS alone. Texts of special
+    /// tokens are those tokens.
+    ///
+    /// # Errors
+    /// A text longer than the context, and whatever stops the device.
+    pub fn complete(&mut self, text: &str, settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
+        // Not with what the tokenizer adds around a text: that may end with EOS, and this one goes on.
+        let mut prompt = self.tokenizer.encode(text, EncodeOptions { add_special: false, parse_special: true })?;
+        if let Some(bos) = self.tokenizer.bos()
+            && (prompt.is_empty() || (self.tokenizer.adds_bos() && prompt[0] != bos))
+        {
+            prompt.insert(0, bos);
+        }
+        // Behind a special token a text begins.
+        let continues = prompt.last().is_some_and(|&id| !self.tokenizer.special(id));
+        self.generate(&prompt, &Generation { continues, ..settings.clone() }, on_text)
+    }
+}
+
+/// The model's chat template, or what stands in for it.
+fn template(tokenizer: &Tokenizer) -> Result<ChatTemplate, Error> {
+    Ok(ChatTemplate::new(tokenizer.chat_template().unwrap_or(PLAIN), tokenizer.special_tokens())?)
+}
+
+fn chat(tokenizer: &Tokenizer) -> Result<Chat, Error> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let clock = Some(Clock::new(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), 0));
+    Ok(Chat::with_template(template(tokenizer)?, RenderOptions { clock, ..RenderOptions::default() }))
+}
+
+/// A conversation with a model.
+pub struct Conversation<'a> {
+    chat: Chat,
+    model: &'a mut Model,
+}
+
+impl Conversation<'_> {
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        self.model
+    }
+
+    /// The conversation so far.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        self.chat.messages()
+    }
+
+    /// Sets or, with an empty text, removes the system text.
+    pub fn set_system(&mut self, text: &str) {
+        self.chat.set_system(text);
+    }
+
+    /// Forgets everything but the system text.
+    pub fn clear(&mut self) {
+        self.chat.clear();
+    }
+
+    /// Goes on with another conversation.
+    pub fn restore(&mut self, messages: &[Message]) {
+        self.chat.clear();
+        self.chat.set_system("");
+        messages.iter().for_each(|message| self.chat.push(message.clone()));
+    }
+
+    /// Tokens of the conversation and of the beginning of an answer.
+    ///
+    /// # Errors
+    /// A conversation that the template refuses.
+    pub fn prompt(&self) -> Result<Vec<u32>, Error> {
+        Ok(self.chat.prompt(&self.model.tokenizer)?)
+    }
+
+    /// What to do when the context is full in this conversation: the oldest turns go, system text and BOS stay.
+    ///
+    /// # Errors
+    /// A system text that the template refuses.
+    pub fn shift(&self) -> Result<Overflow, Error> {
+        // What two conversations of this system text have in common at their start.
+        let begun = |question: &str| {
+            let mut messages: Vec<Message> =
+                self.messages().iter().take_while(|m| m.role == "system").cloned().collect();
+            messages.push(Message::new("user", question));
+            self.model.prompt(&messages)
+        };
+        let (a, b) = (begun("1")?, begun("A")?);
+        let keep = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+        Ok(Overflow::Shift { keep: keep.min(self.model.context() / 2) })
+    }
+
+    /// Asks `text`, and adds question and answer to the conversation; a stopped answer counts as far as it came. With
+    /// [`Overflow::Shift`] the oldest turns are left out when the context is nearly full.
+    ///
+    /// # Errors
+    /// Those of [`Model::chat`]; the conversation is then as it was.
+    pub fn ask(&mut self, text: &str, settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
+        let begin = Instant::now();
+        let clock = || begin.elapsed().as_secs_f64();
+        let Model { session, tokenizer, .. } = &mut *self.model;
+        let tell = &mut |update: Update<'_>| told(&update, on_text);
+        Ok(self.chat.ask(text, session, tokenizer, settings, &clock, tell)?.into())
+    }
+}
+
+/// Passes on the text of an update, and the wish to stop.
+fn told(update: &Update<'_>, on_text: OnText<'_>) -> ControlFlow<()> {
+    let text = match update {
+        Update::Token { text, .. } | Update::Rest(text) => text,
+        Update::Prefill { .. } => "",
+    };
+    if on_text(text) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+/// A model's name from its path: the folder's, or the file's without its ending.
+#[must_use]
+pub fn model_name(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = match path.file_name().and_then(|n| n.to_str()) {
+        _ if path.is_dir() => path.file_name(),
+        Some("config.json" | "model.safetensors" | "model.safetensors.index.json") => {
+            path.parent().and_then(Path::file_name)
+        }
+        _ => path.file_stem(),
+    };
+    name.map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned())
+}

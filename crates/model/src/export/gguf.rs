@@ -1,0 +1,174 @@
+use std::collections::HashMap;
+use std::io::Write;
+
+use honelm_blocks::{BlockMatrix, Encoding, WeightData};
+use honelm_formats::TensorSink;
+use honelm_formats::gguf::{Value, Writer};
+
+use super::refused;
+use crate::checkpoint::with_rows;
+use crate::{Blueprint, Kind, ModelError, Parameters, RowOrder, Slot, gguf_config};
+
+/// Which encoding a matrix gets; `None` keeps the one that its parameter has.
+pub type Choose<'a> = dyn Fn(Slot) -> Option<Encoding> + 'a;
+
+/// Writes a GGUF file that appears at `path` only when complete. See [`write_gguf`].
+///
+/// # Errors
+/// As [`write_gguf`], and I/O errors naming the path.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn gguf(
+    path: &std::path::Path,
+    blueprint: &Blueprint,
+    params: &dyn Parameters,
+    metadata: Vec<(String, Value)>,
+    choose: &Choose<'_>,
+) -> Result<(), ModelError> {
+    let file = path.display().to_string();
+    honelm_formats::write_atomic(path, |out| write_gguf(out, &file, blueprint, params, metadata, choose))
+}
+
+/// Writes a GGUF file to `out`, which messages call `file`: `general.*` and `ARCH.*` metadata of the model, then
+/// `metadata` (the tokenizer's), then one tensor at a time.
+///
+/// A matrix is written as it is where `choose` names its own encoding, or none; otherwise it is rounded to the chosen
+/// one. Norms and biases are F32. Integer groups can be written only where the chosen encoding holds the same
+/// values.
+///
+/// # Errors
+/// [`ModelError::NotExportable`], what is wrong with a weight, I/O errors.
+pub fn write_gguf<W: Write>(
+    out: &mut W,
+    file: &str,
+    blueprint: &Blueprint,
+    params: &dyn Parameters,
+    metadata: Vec<(String, Value)>,
+    choose: &Choose<'_>,
+) -> Result<(), ModelError> {
+    let tree = &blueprint.tree;
+    let mut writer = Writer::new();
+    let mut plan = HashMap::new();
+    let mut values: HashMap<Encoding, u64> = HashMap::new();
+    if let Some((name, divisors)) = gguf_config::rope_freqs(blueprint) {
+        writer.tensor(name, &[divisors.len()], Encoding::F32)?;
+        plan.insert(name.to_owned(), Item::Values(divisors));
+    }
+    for slot in tree.slots() {
+        let (Some(module), Some(name)) = (tree.module(slot), tree.gguf_name(slot)) else { continue };
+        let encoding = match (module.kind, choose(slot)) {
+            (Kind::Norm, _) => Encoding::F32,
+            (_, Some(chosen)) => chosen,
+            (_, None) => own_encoding(&params.parameter(slot)?.weight, &name)?,
+        };
+        if slot.block.is_some() && module.kind != Kind::Norm {
+            *values.entry(encoding).or_default() += (module.shape[0] * module.shape[1]) as u64;
+        }
+        writer.tensor(format!("{name}.weight"), module.stored_shape(), encoding)?;
+        plan.insert(format!("{name}.weight"), Item::Weight(slot, encoding, module.gguf_rows));
+        if module.has_bias() {
+            writer.tensor(format!("{name}.bias"), &module.shape[..1], Encoding::F32)?;
+            plan.insert(format!("{name}.bias"), Item::Bias(slot, module.gguf_rows));
+        }
+    }
+    for (key, value) in gguf_config::write(blueprint)? {
+        writer.metadata(key, value)?;
+    }
+    let most = values.into_iter().max_by_key(|&(encoding, count)| (count, encoding)).map(|(encoding, _)| encoding);
+    writer.metadata("general.file_type", most.map_or(0, file_type))?;
+    writer.metadata("general.quantization_version", 2u32)?;
+    for (key, value) in metadata {
+        writer.metadata(key, value)?;
+    }
+    writer.write_to(out, file, |tensor, sink| match plan.get(&tensor.name) {
+        Some(Item::Values(values)) => put_floats(sink, values),
+        Some(&Item::Weight(slot, encoding, order)) => {
+            let weight = params.parameter(slot)?.weight;
+            put_weight(sink, &weight, &tensor.name, encoding, order)
+        }
+        Some(&Item::Bias(slot, order)) => {
+            let missing = || refused(&tensor.name, "GGUF", "the weights have no bias there");
+            let bias = params.parameter(slot)?.bias.ok_or_else(missing)?;
+            let rows = bias.len();
+            let stored: Vec<f32> = (0..rows).map(|row| bias[order.canonical_row(row, rows)]).collect();
+            put_floats(sink, &stored)
+        }
+        None => Err(refused(&tensor.name, "GGUF", "no module has it")),
+    })
+}
+
+/// What a declared tensor is filled with.
+enum Item {
+    Values(Vec<f32>),
+    Weight(Slot, Encoding, RowOrder),
+    Bias(Slot, RowOrder),
+}
+
+fn own_encoding(weight: &WeightData, name: &str) -> Result<Encoding, ModelError> {
+    match weight {
+        WeightData::Blocks(matrix) => Ok(matrix.encoding),
+        WeightData::Groups(_) => {
+            Err(refused(name, "GGUF", format!("it has no encoding for {}", weight.encoding_name())))
+        }
+    }
+}
+
+fn put_floats(sink: &mut TensorSink<'_>, values: &[f32]) -> Result<(), ModelError> {
+    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    Ok(sink.write(&bytes)?)
+}
+
+fn put_weight(
+    sink: &mut TensorSink<'_>,
+    weight: &WeightData,
+    tensor: &str,
+    encoding: Encoding,
+    order: RowOrder,
+) -> Result<(), ModelError> {
+    let rows = weight.rows();
+    let exact = match weight {
+        WeightData::Blocks(matrix) if matrix.encoding == encoding => return put_rows(sink, matrix, order),
+        WeightData::Blocks(_) => false,
+        WeightData::Groups(_) => true,
+    };
+    let failed = |source| ModelError::Weight { file: "export".to_owned(), tensor: tensor.to_owned(), source };
+    let mut bytes = vec![0; encoding.row_bytes(weight.cols()).map_err(failed)?];
+    let (mut values, mut again) = (vec![0.0; weight.cols()], vec![0.0; weight.cols()]);
+    for row in 0..rows {
+        let row = order.canonical_row(row, rows);
+        weight.dequantize_row(row, &mut values);
+        encoding.quantize_row(&values, None, &mut bytes).map_err(|error| failed(error.at_row(row)))?;
+        if exact {
+            encoding.dequantize_row(&bytes, &mut again);
+            if values != again {
+                let problem = format!("{encoding} does not hold its {} values exactly", weight.encoding_name());
+                return Err(refused(tensor, "GGUF", problem));
+            }
+        }
+        sink.write(&bytes)?;
+    }
+    Ok(())
+}
+
+fn put_rows(sink: &mut TensorSink<'_>, matrix: &BlockMatrix, order: RowOrder) -> Result<(), ModelError> {
+    let rows = matrix.rows;
+    match order {
+        RowOrder::Same => Ok(sink.write(&matrix.bytes)?),
+        order => Ok(sink.write(&with_rows(matrix, |row| order.canonical_row(row, rows)).bytes)?),
+    }
+}
+
+/// llama.cpp's number of "mostly this encoding" (`enum llama_ftype`).
+fn file_type(encoding: Encoding) -> u32 {
+    match encoding {
+        Encoding::F32 => 0,
+        Encoding::F16 => 1,
+        Encoding::Q4_0 => 2,
+        Encoding::Q4_1 => 3,
+        Encoding::Q8_0 => 7,
+        Encoding::Q5_0 => 8,
+        Encoding::Q5_1 => 9,
+        Encoding::Q4K => 14,
+        Encoding::Q6K => 18,
+        Encoding::BF16 => 32,
+    }
+}

@@ -1,0 +1,190 @@
+#![cfg(not(target_arch = "wasm32"))]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use honelm_blocks::{Encoding, WeightData};
+use honelm_formats::gptq::{self, QuantizeConfig};
+use honelm_formats::safetensors::Writer;
+use honelm_formats::{ElementType, FormatError, RawTensor, write_atomic};
+use serde_json::{Value as Json, json};
+
+use super::refused;
+use crate::{Blueprint, Checkpoint, Container, ModelError, Parameters, Slot};
+
+const CONTAINER: &str = "a Hugging Face folder";
+
+/// What a Hugging Face folder is written with.
+#[derive(Debug, Clone, Default)]
+pub struct HuggingFace<'a> {
+    /// Settings of the GPTQ layers, where weights are integer groups.
+    pub quantize_config: Option<&'a QuantizeConfig>,
+    /// Files to copy beside the weights: the tokenizer's.
+    pub copy: &'a [PathBuf],
+}
+
+/// Writes config.json, generation_config.json and model.safetensors of `checkpoint`'s model with the weights of `params`
+/// into the existing folder `dir`, each file complete or not at all.
+///
+/// Integer groups become GPTQ tensors, floats stay as they are. The configuration of a Hugging Face checkpoint is kept
+/// but for `quantization_config`; that of another container is written anew.
+///
+/// # Errors
+/// [`ModelError::NotExportable`], what is wrong with a weight, I/O errors.
+pub fn huggingface(
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    params: &dyn Parameters,
+    options: &HuggingFace<'_>,
+) -> Result<(), ModelError> {
+    let dtype = write_weights(&dir.join("model.safetensors"), checkpoint.blueprint(), params, options)?;
+    let config = config(checkpoint, dtype, options.quantize_config)?;
+    write_json(&dir.join("config.json"), &config)?;
+    if let Some(settings) = options.quantize_config {
+        write_json(&dir.join("quantize_config.json"), &settings.to_json())?;
+    }
+    if let Some(generation) = checkpoint.generation_config() {
+        write_json(&dir.join("generation_config.json"), generation)?;
+    }
+    for from in options.copy {
+        let name = from.file_name().ok_or_else(|| refused(from.display().to_string(), CONTAINER, "it is no file"))?;
+        let bytes = std::fs::read(from).map_err(|error| FormatError::io("read", from.display(), error))?;
+        write_bytes(&dir.join(name), &bytes)?;
+    }
+    Ok(())
+}
+
+fn config(checkpoint: &Checkpoint, dtype: &str, settings: Option<&QuantizeConfig>) -> Result<Json, ModelError> {
+    let mut config = checkpoint.config_json().clone();
+    let Some(object) = config.as_object_mut() else {
+        return Err(refused("the configuration", CONTAINER, "it is no object"));
+    };
+    if !matches!(checkpoint.container(), Container::HuggingFace { .. }) {
+        // Every default spelt out, then what the file said besides (token ids).
+        let mut full = checkpoint.blueprint().definition.config();
+        if full.get("rope_scaling").and_then(|scaling| scaling.get("rope_type")) == Some(&json!("divisors")) {
+            let problem = "its rotary frequencies follow no scaling that config.json has a name for";
+            return Err(refused("the configuration", CONTAINER, problem));
+        }
+        for (key, value) in object.iter().filter(|(key, _)| key.ends_with("_token_id")) {
+            full.insert(key.clone(), value.clone());
+        }
+        full.insert("torch_dtype".to_owned(), json!(dtype));
+        *object = full;
+    }
+    object.shift_remove("quantization_config");
+    if let Some(settings) = settings {
+        object.insert("quantization_config".to_owned(), settings.to_json());
+    }
+    Ok(config)
+}
+
+/// What a declared tensor is filled with.
+enum Item {
+    Weight(Slot),
+    Bias(Slot),
+    Gptq(Slot, usize),
+}
+
+/// Writes the weights and returns the name of the embedding's number type.
+fn write_weights(
+    path: &Path,
+    blueprint: &Blueprint,
+    params: &dyn Parameters,
+    options: &HuggingFace<'_>,
+) -> Result<&'static str, ModelError> {
+    let tree = &blueprint.tree;
+    let mut writer = Writer::new();
+    let mut items = HashMap::new();
+    let mut dtype = "float32";
+    for slot in tree.slots() {
+        let (Some(module), Some(name)) = (tree.module(slot), tree.hf_name(slot)) else { continue };
+        let parameter = params.parameter(slot)?;
+        match &parameter.weight {
+            WeightData::Blocks(matrix) => {
+                let encoding = matrix.encoding;
+                if !encoding.is_float() {
+                    let problem = format!("safetensors has no type for {encoding}");
+                    return Err(refused(format!("{name}.weight"), CONTAINER, problem));
+                }
+                if slot.module == tree.embedding.name {
+                    dtype = dtype_name(encoding);
+                }
+                writer.tensor(format!("{name}.weight"), module.stored_shape(), ElementType::Weights(encoding))?;
+                items.insert(format!("{name}.weight"), Item::Weight(slot));
+            }
+            WeightData::Groups(matrix) => {
+                let Some(settings) = options.quantize_config else {
+                    return Err(refused(&name, CONTAINER, "integer groups need GPTQ settings"));
+                };
+                let layout = gptq::layout(&name, (matrix.rows, matrix.cols), settings, matrix.scale_type)?;
+                for (i, info) in layout.into_iter().enumerate() {
+                    writer.tensor(&info.name, &info.shape, info.element)?;
+                    items.insert(info.name, Item::Gptq(slot, i));
+                }
+            }
+        }
+        if parameter.bias.is_some() {
+            writer.tensor(format!("{name}.bias"), &module.shape[..1], ElementType::Weights(Encoding::F32))?;
+            items.insert(format!("{name}.bias"), Item::Bias(slot));
+        }
+    }
+    // The four tensors of a layer are encoded at once and mostly written one after the other.
+    let mut encoded: Option<(Slot, [RawTensor; 4])> = None;
+    let file = path.display().to_string();
+    write_atomic(path, |out| {
+        writer.write_to(out, &file, |tensor, sink| match items.get(&tensor.name) {
+            Some(&Item::Weight(slot)) => match params.parameter(slot)?.weight {
+                WeightData::Blocks(matrix) => Ok(sink.write(&matrix.bytes)?),
+                WeightData::Groups(_) => Err(refused(&tensor.name, CONTAINER, "its encoding changed meanwhile")),
+            },
+            Some(&Item::Bias(slot)) => {
+                let bias = params.parameter(slot)?.bias.unwrap_or_default();
+                let bytes: Vec<u8> = bias.iter().flat_map(|x| x.to_le_bytes()).collect();
+                Ok(sink.write(&bytes)?)
+            }
+            Some(&Item::Gptq(slot, part)) => {
+                let tensors = match encoded.take() {
+                    Some((last, tensors)) if last == slot => tensors,
+                    _ => encode(params, slot, tree.hf_name(slot), options.quantize_config)?,
+                };
+                let written = sink.write(&tensors[part].bytes);
+                encoded = Some((slot, tensors));
+                Ok(written?)
+            }
+            None => Err(refused(&tensor.name, CONTAINER, "no module has it")),
+        })
+    })?;
+    Ok(dtype)
+}
+
+fn encode(
+    params: &dyn Parameters,
+    slot: Slot,
+    name: Option<String>,
+    settings: Option<&QuantizeConfig>,
+) -> Result<[RawTensor; 4], ModelError> {
+    match (params.parameter(slot)?.weight, name, settings) {
+        (WeightData::Groups(matrix), Some(name), Some(settings)) => Ok(gptq::encode(&matrix, &name, settings)?),
+        _ => Err(refused(slot.module, CONTAINER, "its encoding changed meanwhile")),
+    }
+}
+
+fn dtype_name(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::F16 => "float16",
+        Encoding::BF16 => "bfloat16",
+        _ => "float32",
+    }
+}
+
+fn write_json(path: &Path, json: &Json) -> Result<(), ModelError> {
+    write_bytes(path, format!("{json:#}\n").as_bytes())
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    use std::io::Write;
+    write_atomic(path, |out| {
+        out.write_all(bytes).map_err(|error| ModelError::from(FormatError::io("write", path.display(), error)))
+    })
+}

@@ -1,0 +1,16 @@
+//! Writing models: one tensor in memory at a time, names and shapes from the module tree.
+
+mod gguf;
+mod huggingface;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use gguf::gguf;
+pub use gguf::write_gguf;
+#[cfg(not(target_arch = "wasm32"))]
+pub use huggingface::{HuggingFace, huggingface};
+
+use crate::ModelError;
+
+fn refused(what: impl Into<String>, container: &'static str, problem: impl Into<String>) -> ModelError {
+    ModelError::NotExportable { what: what.into(), container, problem: problem.into() }
+}

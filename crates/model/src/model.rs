@@ -1,0 +1,189 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use honelm_backend::{Backend, Batch, Cache, CacheType, SequenceId, Sequences, Ticket, Token, Truncated};
+use honelm_tensor::Matrix;
+
+use crate::runner::ReadStep;
+use crate::weights::{Network, Weights};
+use crate::{Blueprint, Facts, ModelError, Parameters, Runner, step};
+
+/// A back end that several models may share, so that one can draft for another.
+pub type Device = Rc<RefCell<dyn Backend>>;
+
+/// Longest context that is taken unasked: caches of a model's own limit can be larger than its weights.
+pub const DEFAULT_CONTEXT: usize = 8192;
+
+/// Values that share a scale in a Q8_0 cache.
+const Q8_0_BLOCK: usize = 32;
+
+/// How a model is loaded.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Most tokens a sequence may hold; the smaller of [`DEFAULT_CONTEXT`] and the model's own limit by default.
+    pub context: Option<usize>,
+    /// Number type of cached keys and values.
+    pub cache_type: CacheType,
+    /// Longest run of accepted tokens that can always be taken back, also from a sliding window.
+    pub slack: usize,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { context: None, cache_type: CacheType::default(), slack: 16 }
+    }
+}
+
+impl LoadOptions {
+    /// The context of a model of these facts.
+    ///
+    /// # Errors
+    /// [`ModelError::ContextTooLong`] where more is asked for than the model can.
+    pub fn context_of(&self, facts: &Facts) -> Result<usize, ModelError> {
+        match self.context {
+            None => Ok(facts.context.min(DEFAULT_CONTEXT)),
+            Some(wanted) if wanted > facts.context => Err(ModelError::ContextTooLong { wanted, limit: facts.context }),
+            Some(wanted) => Ok(wanted.max(1)),
+        }
+    }
+}
+
+/// A loaded model.
+pub struct Model {
+    blueprint: Blueprint,
+    network: Network,
+    cache: Cache,
+    sequences: Sequences,
+    device: Device,
+}
+
+impl Model {
+    /// Uploads all weights of `params`, one at a time; `progress` is told how many of how many are done.
+    ///
+    /// # Errors
+    /// What is wrong with the options or a weight, or why the device refuses.
+    pub fn load(
+        blueprint: &Blueprint,
+        params: &dyn Parameters,
+        device: Device,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Self, ModelError> {
+        options.context_of(&blueprint.facts)?;
+        let slots: Vec<_> = blueprint.tree.slots().collect();
+        let mut weights = Weights::default();
+        for (done, &slot) in slots.iter().enumerate() {
+            progress(done, slots.len());
+            weights.upload(blueprint, params, slot, &mut *device.borrow_mut())?;
+        }
+        progress(slots.len(), slots.len());
+        Self::new(blueprint, weights, device, options)
+    }
+
+    /// A model of weights that are on `device` already.
+    ///
+    /// # Errors
+    /// What is wrong with the options, or why the device refuses.
+    pub fn new(
+        blueprint: &Blueprint,
+        weights: Weights,
+        device: Device,
+        options: &LoadOptions,
+    ) -> Result<Self, ModelError> {
+        let context = options.context_of(&blueprint.facts)?;
+        let spec = blueprint.cache_spec(options.cache_type);
+        let partial = spec.layers.iter().find(|layer| !layer.head_width.is_multiple_of(Q8_0_BLOCK));
+        if let (CacheType::Q8_0, Some(layer)) = (options.cache_type, partial) {
+            return Err(ModelError::CacheType { head_width: layer.head_width, block: Q8_0_BLOCK });
+        }
+        let sequences = Sequences::new(&spec.groups, spec.page_len, context, options.slack);
+        let (network, cache) = {
+            let mut backend = device.borrow_mut();
+            (Network::new(blueprint, weights, context, &mut *backend)?, backend.create_cache(spec)?)
+        };
+        Ok(Self { blueprint: blueprint.clone(), network, cache, sequences, device })
+    }
+
+    /// Weights and forward pass.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The model without its weights.
+    #[must_use]
+    pub fn blueprint(&self) -> &Blueprint {
+        &self.blueprint
+    }
+
+    /// The device that it runs on.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+impl Runner for Model {
+    fn facts(&self) -> &Facts {
+        &self.blueprint.facts
+    }
+
+    fn context(&self) -> usize {
+        self.sequences.context()
+    }
+
+    fn describe(&self) -> String {
+        self.device.borrow().describe()
+    }
+
+    fn open(&mut self) -> SequenceId {
+        self.sequences.open()
+    }
+
+    fn close(&mut self, id: SequenceId) -> Result<(), ModelError> {
+        Ok(self.sequences.close(id)?)
+    }
+
+    fn len(&self, id: SequenceId) -> Result<usize, ModelError> {
+        Ok(self.sequences.len(id)?)
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<Ticket, ModelError> {
+        let known = batch.tokens.iter().filter_map(|token| match token {
+            Token::Id(id) => Some(*id),
+            Token::Sampled(..) => None,
+        });
+        step::check_tokens(known, self.blueprint.facts.vocabulary)?;
+        let (network, cache, layers) = (&self.network, &self.cache, self.blueprint.facts.layers);
+        let mut backend = self.device.borrow_mut();
+        self.sequences.step_with(batch, |described| {
+            backend.begin(described, cache)?;
+            step::forward(network.architecture(), layers, batch, cache, &mut *backend);
+            Ok(backend.submit())
+        })
+    }
+
+    fn read(&mut self, ticket: Ticket) -> ReadStep {
+        let read = self.device.borrow_mut().read(ticket);
+        Box::pin(async move { Ok(step::collect(read.await?)) })
+    }
+
+    fn accept(&mut self, id: SequenceId, path: &[u32]) -> Result<(), ModelError> {
+        Ok(self.sequences.accept(id, path)?)
+    }
+
+    fn truncate(&mut self, id: SequenceId, len: usize) -> Result<Truncated, ModelError> {
+        Ok(self.sequences.truncate(id, len)?)
+    }
+
+    fn fork(&mut self, id: SequenceId) -> Result<SequenceId, ModelError> {
+        Ok(self.sequences.fork(id)?)
+    }
+
+    fn logits(&mut self, hidden: &Matrix) -> Result<Matrix, ModelError> {
+        let architecture = self.network.architecture();
+        let mut backend = self.device.borrow_mut();
+        let width = self.blueprint.facts.width;
+        step::output_layer(hidden, width, &self.cache, &mut *backend, &|x, b| architecture.logits(x, b))
+    }
+}

@@ -1,0 +1,144 @@
+//! The parts of a step that are the same for a loaded model, a streamed block and an output layer alone.
+
+use honelm_backend::{Backend, BackendError, Batch, Cache, Outputs, Read, Sampling, Step, StepGroup, Tensor, Value};
+use honelm_tensor::Matrix;
+
+use crate::{Architecture, ModelError, StepOutput};
+
+/// Rows that the output layer runs on at a time: a matrix of logits is the largest tensor of a step.
+const OUTPUT_ROWS: usize = 64;
+
+/// Key of finished hidden states; chunk `c` of the output layer has `1 + 2c` for logits, `2 + 2c` for tokens.
+const HIDDEN: u32 = 0;
+
+/// Records the forward pass of a begun step, up to the outputs that its rows want.
+pub(crate) fn forward(model: &dyn Architecture, layers: usize, batch: &Batch, cache: &Cache, b: &mut dyn Backend) {
+    let mut x = model.embed(b);
+    for i in 0..layers {
+        x = model.block(i, x, b, cache);
+    }
+    let wanted = |want: &honelm_backend::Want| want.logits || want.hidden || want.sample.is_some();
+    let rows: Vec<u32> = rows_where(batch, wanted);
+    if rows.is_empty() {
+        return;
+    }
+    let x = if rows.len() == batch.rows() { x } else { b.select(&x, &rows) };
+    let h = model.finish(&x, b);
+    drop(x);
+    let place = |row: &u32| rows.binary_search(row).map_or(0, |i| i as u32);
+    let hidden: Vec<u32> = rows_where(batch, |want| want.hidden).iter().map(place).collect();
+    if !hidden.is_empty() {
+        let kept = chosen(b, &h, &hidden);
+        b.output(HIDDEN, &kept);
+    }
+    let output = rows_where(batch, |want| want.logits || want.sample.is_some());
+    for (c, chunk) in output.chunks(OUTPUT_ROWS).enumerate() {
+        let places: Vec<u32> = chunk.iter().map(place).collect();
+        let h = chosen(b, &h, &places);
+        let y = model.logits(&h, b);
+        let inside = |wants: &dyn Fn(u32) -> bool| -> Vec<u32> {
+            (0..chunk.len() as u32).filter(|&i| wants(chunk[i as usize])).collect()
+        };
+        let key = 2 * c as u32;
+        let logits = inside(&|row| batch.want[row as usize].logits);
+        if !logits.is_empty() {
+            let kept = chosen(b, &y, &logits);
+            b.output(key + 1, &kept);
+        }
+        let how: Vec<(u32, Sampling)> =
+            chunk.iter().filter_map(|&row| Some((row, batch.want[row as usize].sample?))).collect();
+        if !how.is_empty() {
+            let sampled = inside(&|row| batch.want[row as usize].sample.is_some());
+            let kept = chosen(b, &y, &sampled);
+            b.sample(key + 2, &kept, &how);
+        }
+    }
+}
+
+fn rows_where(batch: &Batch, wanted: impl Fn(&honelm_backend::Want) -> bool) -> Vec<u32> {
+    (0..batch.rows() as u32).filter(|&row| wanted(&batch.want[row as usize])).collect()
+}
+
+/// The rows of `x` in ascending order; `x` itself where that is all of them.
+fn chosen(b: &mut dyn Backend, x: &Tensor, rows: &[u32]) -> Tensor {
+    if rows.len() == x.rows() { x.clone() } else { b.select(x, rows) }
+}
+
+/// What [`forward`] pinned, rows in the order of the batch.
+pub(crate) fn collect(outputs: Outputs) -> StepOutput {
+    let mut out = StepOutput::default();
+    for (key, value) in outputs {
+        match value {
+            Value::Floats(matrix) if key == HIDDEN => out.hidden = matrix,
+            Value::Floats(matrix) => append(&mut out.logits, matrix),
+            Value::Tokens(tokens) => out.sampled.extend(tokens),
+        }
+    }
+    out
+}
+
+fn append(to: &mut Matrix, rows: Matrix) {
+    if to.rows == 0 {
+        *to = rows;
+    } else {
+        to.rows += rows.rows;
+        to.data.extend(rows.data);
+    }
+}
+
+/// Finished hidden states through the output layer, a chunk of rows at a time. // [rows, D] -> [rows, V]
+pub(crate) fn output_layer(
+    hidden: &Matrix,
+    width: usize,
+    cache: &Cache,
+    b: &mut dyn Backend,
+    layer: &dyn Fn(&Tensor, &mut dyn Backend) -> Tensor,
+) -> Result<Matrix, ModelError> {
+    if hidden.cols != width {
+        return Err(ModelError::WrongWidth { what: "a hidden state", found: hidden.cols, expected: width });
+    }
+    let mut logits = Matrix::default();
+    for start in (0..hidden.rows).step_by(OUTPUT_ROWS) {
+        let end = hidden.rows.min(start + OUTPUT_ROWS);
+        let chunk = Matrix::new(end - start, width, hidden.data[start * width..end * width].to_vec());
+        let groups = vec![StepGroup::default(); cache.spec().groups.len()];
+        b.begin(Step { groups, ..Step::default() }, cache)?;
+        let x = b.input(&chunk);
+        let y = layer(&x, b);
+        b.output(HIDDEN, &y);
+        let ticket = b.submit();
+        append(&mut logits, take_floats(finished(b.read(ticket))?, HIDDEN).unwrap_or_default());
+    }
+    Ok(logits)
+}
+
+/// The value of a key, where it was pinned.
+pub(crate) fn take_floats(outputs: Outputs, wanted: u32) -> Option<Matrix> {
+    outputs.into_iter().find_map(|(key, value)| match value {
+        Value::Floats(matrix) if key == wanted => Some(matrix),
+        _ => None,
+    })
+}
+
+/// Waits for a read. In the browser, which must not wait, only what is ready at once (the CPU's) can be taken.
+pub(crate) fn finished(read: Read) -> Result<Outputs, ModelError> {
+    #[cfg(not(target_arch = "wasm32"))]
+    return honelm_backend::block_on(read).map_err(ModelError::from);
+    #[cfg(target_arch = "wasm32")]
+    {
+        let mut read = read;
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match read.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(outputs) => outputs.map_err(ModelError::from),
+            std::task::Poll::Pending => Err(ModelError::WouldBlock),
+        }
+    }
+}
+
+/// Refuses tokens that the embedding has no row for.
+pub(crate) fn check_tokens(tokens: impl IntoIterator<Item = u32>, vocabulary: usize) -> Result<(), ModelError> {
+    match tokens.into_iter().find(|&token| token as usize >= vocabulary) {
+        Some(token) => Err(BackendError::UnknownToken { token, vocabulary }.into()),
+        None => Ok(()),
+    }
+}

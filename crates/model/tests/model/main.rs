@@ -1,0 +1,9 @@
+//! Models as a whole: values of transformers, invariance, containers, hostile files.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+mod containers;
+mod hostile;
+mod invariance;
+mod parts;
+mod reference;

@@ -1,0 +1,123 @@
+//! Models in parts: streamed blocks, observed inputs, output layers, made-up weights.
+
+use honelm_backend::{CacheType, Observe};
+use honelm_blocks::Encoding;
+use honelm_model::{Checkpoint, LoadOptions, Model, OutputLayer, Parameters, Slot, Stream};
+use honelm_tensor::Matrix;
+
+use crate::common::{TINY, cpu, deviation, device, distance, golden, load, logits, tiny};
+
+#[test]
+fn streamed_blocks_equal_the_loaded_model() {
+    for name in TINY {
+        let checkpoint = Checkpoint::open(tiny(name)).unwrap();
+        let (tokens, _) = golden(&tiny(name));
+        let sequences = vec![tokens[..16].to_vec(), tokens[5..14].to_vec(), vec![3]];
+        let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
+        let mut backend = cpu();
+        let mut stream = Stream::new(&checkpoint, 16, &mut backend).unwrap();
+        let mut x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
+        for i in 0..checkpoint.facts().layers {
+            let block = stream.bind(&checkpoint, i, &mut backend).unwrap();
+            x = stream.run(&block, i, &x, &lengths, &mut backend).unwrap();
+        }
+        let output = OutputLayer::load(checkpoint.blueprint(), &checkpoint, &mut backend).unwrap();
+        let hidden = output.finish(&x, &mut backend).unwrap();
+        let streamed = output.logits(&hidden, &mut backend).unwrap();
+        let mut model = load(&tiny(name));
+        let mut row = 0;
+        for sequence in &sequences {
+            let expected = logits(&mut model, sequence, 16);
+            let part = streamed.data[row * streamed.cols..][..expected.data.len()].to_vec();
+            let part = Matrix::new(expected.rows, expected.cols, part);
+            assert!(distance(&part, &expected) <= 1e-5 * deviation(&expected), "{name} from row {row}");
+            row += sequence.len();
+        }
+        assert_eq!(row, streamed.rows);
+    }
+}
+
+/// x W^T + bias in f64.
+fn linear(x: &Matrix, checkpoint: &Checkpoint, slot: Slot) -> Matrix {
+    let parameter = checkpoint.parameter(slot).unwrap();
+    let w = parameter.weight.dequantize();
+    let mut y = Matrix::zeros(x.rows, w.rows);
+    for r in 0..x.rows {
+        for (o, weights) in w.iter_rows().enumerate() {
+            let dot: f64 = x.row(r).iter().zip(weights).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            y.row_mut(r)[o] = dot as f32 + parameter.bias.as_ref().map_or(0.0, |bias| bias[o]);
+        }
+    }
+    y
+}
+
+#[test]
+fn observed_inputs_are_those_of_the_linear_layers() {
+    let checkpoint = Checkpoint::open(tiny("biases-tied")).unwrap();
+    let (tokens, _) = golden(&tiny("biases-tied"));
+    let mut backend = cpu();
+    let mut stream = Stream::new(&checkpoint, 24, &mut backend).unwrap();
+    let sequences = vec![tokens[..10].to_vec(), tokens[10..].to_vec()];
+    let lengths = [10, tokens.len() - 10];
+    let x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
+    let block = stream.bind(&checkpoint, 0, &mut backend).unwrap();
+    let y = stream.run(&block, 0, &x, &lengths, &mut backend).unwrap();
+    let watched = [block.weight("o"), block.weight("down")];
+    let mut observe = Observe::new(&mut backend, &watched, true);
+    let inputs = stream.observe(&block, 0, &x, &lengths, &mut observe).unwrap();
+    // The block's result is its input and what these two layers add.
+    let slot = |module| Slot { block: Some(0), module };
+    let (o, down) = (linear(&inputs[0], &checkpoint, slot("o")), linear(&inputs[1], &checkpoint, slot("down")));
+    let sum = x.data.iter().zip(&o.data).zip(&down.data).map(|((x, o), d)| x + o + d).collect();
+    let sum = Matrix::new(y.rows, y.cols, sum);
+    assert!(distance(&sum, &y) <= 1e-5 * deviation(&y));
+    assert_eq!(inputs.len(), 2);
+}
+
+#[test]
+fn parts_refuse_shapes_that_do_not_fit() {
+    let checkpoint = Checkpoint::open(tiny("grouped")).unwrap();
+    let mut backend = cpu();
+    assert_eq!(Stream::new(&checkpoint, 129, &mut backend).unwrap_err().code(), "context-too-long");
+    let mut stream = Stream::new(&checkpoint, 4, &mut backend).unwrap();
+    assert_eq!(stream.embed(&checkpoint, &[vec![96]], &mut backend).unwrap_err().code(), "unknown-token");
+    assert_eq!(stream.bind(&checkpoint, 3, &mut backend).unwrap_err().code(), "unknown-slot");
+    let block = stream.bind(&checkpoint, 0, &mut backend).unwrap();
+    let mut run = |rows: usize, cols: usize, lengths: &[usize]| {
+        stream.run(&block, 0, &Matrix::zeros(rows, cols), lengths, &mut backend).map_err(|error| error.code())
+    };
+    assert_eq!(run(3, 63, &[3]), Err("width-mismatch"));
+    assert_eq!(run(3, 64, &[2]), Err("row-mismatch"));
+    assert_eq!(run(5, 64, &[5]), Err("context-full"));
+    assert_eq!(run(0, 64, &[]).unwrap().rows, 0);
+}
+
+#[test]
+fn a_context_beyond_the_models_own_is_refused() {
+    let checkpoint = Checkpoint::open(tiny("grouped")).unwrap();
+    let options = LoadOptions { context: Some(129), ..LoadOptions::default() };
+    let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options, &mut |_, _| {}) else {
+        panic!("129 tokens of 128");
+    };
+    assert_eq!(error.code(), "context-too-long");
+    assert!(error.to_string().contains("129") && error.to_string().contains("128"), "{error}");
+}
+
+#[test]
+fn a_q8_0_cache_needs_whole_blocks_in_a_head() {
+    let checkpoint = Checkpoint::open(tiny("grouped")).unwrap();
+    let options = LoadOptions { cache_type: CacheType::Q8_0, ..LoadOptions::default() };
+    let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options, &mut |_, _| {}) else {
+        panic!("heads of 16 values");
+    };
+    assert_eq!(error.code(), "unsupported-cache-type");
+}
+
+#[test]
+fn made_up_weights_know_their_sizes() {
+    let checkpoint = Checkpoint::synthetic("llama-3.2-1b", Encoding::Q4_0, 1).unwrap();
+    let name = |slot| checkpoint.parameter(slot).unwrap().weight.encoding_name();
+    assert_eq!(name(Slot { block: Some(15), module: "down" }), "Q4_0");
+    assert_eq!(name(Slot { block: Some(0), module: "attn_norm" }), "F32");
+    assert_eq!(checkpoint.parameter(Slot { block: None, module: "output" }).unwrap_err().code(), "unknown-slot");
+}

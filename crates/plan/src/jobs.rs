@@ -1,0 +1,153 @@
+use std::rc::Rc;
+
+use honelm_backend::{CacheType, Observe, Recorder};
+use honelm_cpu::int8::Int8Kind;
+use honelm_cpu::{Compute, weight_bytes};
+use honelm_model::{Checkpoint, Kind, Stream};
+use honelm_tensor::Matrix;
+use serde::Serialize;
+
+use crate::model::{Workload, plan};
+use crate::{Plan, PlanError};
+
+const F32: u64 = 4;
+const F64: u64 = 8;
+/// Rows whose logits two models have in memory beside each other.
+const COMPARED_ROWS: u64 = 64;
+
+/// The most that a job takes at once, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Peak {
+    /// The largest of the phases.
+    pub peak_bytes: u64,
+    /// Each phase and its bytes.
+    pub phases: Vec<(&'static str, u64)>,
+    /// Weights in files that are mapped meanwhile.
+    pub mapped_bytes: u64,
+}
+
+impl Peak {
+    fn of(phases: Vec<(&'static str, u64)>, mapped_bytes: u64) -> Self {
+        let peak_bytes = phases.iter().map(|&(_, bytes)| bytes).max().unwrap_or(0);
+        Self { peak_bytes, phases, mapped_bytes }
+    }
+}
+
+/// How a model is measured.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// Tokens of a window, run in one step.
+    pub window: usize,
+    /// Number type of the cache.
+    pub cache_type: CacheType,
+    /// The compute path.
+    pub compute: Compute,
+}
+
+/// The peak of measuring `candidate`, beside the kept states of `base` where there is one: the original runs first,
+/// then its output layer alone beside the candidate.
+///
+/// # Errors
+/// A window beyond a model's context.
+pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evaluation) -> Result<Peak, PlanError> {
+    let work = Workload {
+        context: Some(how.window),
+        cache_type: how.cache_type,
+        compute: how.compute,
+        step_rows: how.window,
+        logit_rows: 1,
+    };
+    // Final states of the window, then logits in portions.
+    let measured = |checkpoint: &Checkpoint, plan: &Plan| {
+        let facts = checkpoint.facts();
+        let (states, logits) = (how.window * facts.width, COMPARED_ROWS * facts.vocabulary as u64);
+        plan.total_bytes + F32 * (states as u64 + 2 * logits)
+    };
+    let own = plan(candidate, &work)?;
+    let mut phases = Vec::new();
+    let mut beside = 0;
+    let mut mapped = own.mapped_bytes;
+    if let Some(base) = base {
+        let original = plan(base, &work)?;
+        phases.push(("the original", measured(base, &original)));
+        let tree = base.tree();
+        let output = base
+            .name_of(honelm_model::Slot { block: None, module: tree.output.as_ref().unwrap_or(&tree.embedding).name });
+        let layer = original.tensors.iter().find(|t| t.name == output).map_or(0, |t| t.memory_bytes);
+        let (width, vocabulary) = (base.facts().width as u64, base.facts().vocabulary as u64);
+        beside = layer + F32 * (how.window as u64 * width + 2 * COMPARED_ROWS * vocabulary);
+        mapped = mapped.max(original.mapped_bytes);
+    }
+    phases.push(("the candidate", measured(candidate, &own) + beside));
+    Ok(Peak::of(phases, mapped))
+}
+
+/// How a model is calibrated.
+#[derive(Debug, Clone)]
+pub struct Calibration {
+    /// Sequences.
+    pub blocks: usize,
+    /// Tokens of each.
+    pub length: usize,
+    /// Rows that run through a block together.
+    pub step_rows: usize,
+}
+
+/// The peak of compressing `checkpoint` by GPTQ, block by block in f32: activations of the whole calibration text, one
+/// block, a step through it, the second-order statistic with its factor, and the matrix in work.
+///
+/// # Errors
+/// Sequences beyond the model's context, what is wrong with the first block's weights.
+pub fn plan_calibration(checkpoint: &Checkpoint, how: &Calibration) -> Result<Peak, PlanError> {
+    let facts = checkpoint.facts();
+    let bytes = |w: &honelm_blocks::WeightData| weight_bytes(Int8Kind::of(w), w.rows(), w.cols(), Compute::F32);
+    let mut recorder = Recorder::new(bytes);
+    let mut stream = Stream::new(checkpoint, how.length, &mut recorder)?;
+    let stream_bytes = F32 * (how.blocks * how.length * facts.width) as u64;
+    let sequences = (how.step_rows / how.length.max(1)).clamp(1, how.blocks.max(1));
+    let lengths = vec![how.length; sequences];
+
+    let embedding = stream.embed(checkpoint, &[vec![0; how.length]], &mut recorder)?;
+    drop(embedding);
+    let recorded = recorder.recorded();
+    let phases = vec![("embedding", (recorded.weight_bytes + recorded.activation_bytes_peak) as u64 + stream_bytes)];
+    let bound = Rc::new(stream.bind(checkpoint, 0, &mut recorder)?);
+    let x = Matrix::zeros(sequences * how.length, facts.width);
+    recorder.reset();
+    stream.run(&bound, 0, &x, &lengths, &mut recorder)?;
+    let step = |recorder: &mut Recorder| {
+        let recorded = recorder.recorded();
+        (recorded.weight_bytes + recorded.cache_bytes + recorded.activation_bytes_peak) as u64
+    };
+    let run_bytes = step(&mut recorder) + F32 * 2 * (x.rows * x.cols) as u64;
+
+    let linear = |m: &&honelm_model::Module| matches!(m.kind, Kind::Linear { .. });
+    let modules = &checkpoint.tree().blocks[0];
+    let (mut observed, mut solved) = (0, 0);
+    for module in modules.iter().filter(linear) {
+        let [rows, cols] = module.shape.map(|n| n as u64);
+        recorder.reset();
+        let mut observe = Observe::new(&mut recorder, &[bound.weight(module.name)], true);
+        stream.observe(&bound, 0, &x, &lengths, &mut observe)?;
+        let hessian = F64 * cols * cols;
+        let inputs = F32 * x.rows as u64 * cols;
+        observed = observed.max(step(&mut recorder) + hessian + 2 * inputs);
+        // The statistic, two matrices of its factorisation and the factor in f32; the matrix, its working copy and
+        // its codes.
+        let factor = 2 * F64 * cols * cols + F32 * cols * cols;
+        solved = solved.max(hessian + factor + (3 * F32 + 1) * rows * cols);
+    }
+    let block: u64 = modules.iter().map(|m| F32 * (m.shape[0] * m.shape[1]) as u64).sum();
+    let mut phases = phases;
+    phases.push(("a step through a block", stream_bytes + run_bytes));
+    phases.push(("statistics of a layer", stream_bytes + observed));
+    phases.push(("rounding a layer", stream_bytes + solved + block / 4));
+    let mapped = checkpoint.tree().slots().filter_map(|slot| checkpoint.encoding(slot).ok().map(|e| (slot, e)));
+    let mapped = mapped.filter_map(|(slot, encoding)| {
+        let [rows, cols] = checkpoint.tree().module(slot)?.shape;
+        let honelm_model::StoredEncoding::Blocks(blocks) = encoding else { return None };
+        Some(rows as u64 * cols.div_ceil(blocks.block_len()) as u64 * blocks.block_bytes() as u64)
+    });
+    let mapped = mapped.sum();
+    Ok(Peak::of(phases, mapped))
+}

@@ -1,0 +1,84 @@
+//! Plans against what the back end then holds.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use honelm_backend::{Batch, CacheType, Want, block_on};
+use honelm_blocks::Encoding;
+use honelm_cpu::{Compute, CpuBackend, CpuOptions};
+use honelm_model::{Checkpoint, Device, LoadOptions, Model, Runner};
+use honelm_plan::{Calibration, Evaluation, Workload, plan, plan_calibration, plan_eval};
+
+fn tiny(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data").join(format!("tiny-llama-{name}"))
+}
+
+#[test]
+fn weights_and_cache_are_planned_to_the_byte() {
+    for (name, compute, cache_type) in [
+        ("grouped", Compute::F32, CacheType::F32),
+        ("biases-tied", Compute::Fast, CacheType::F16),
+        ("window", Compute::Fast, CacheType::F16),
+    ] {
+        let checkpoint = Checkpoint::open(tiny(name)).unwrap();
+        let work = Workload { context: Some(100), cache_type, compute, step_rows: 32, logit_rows: 1 };
+        let planned = plan(&checkpoint, &work).unwrap();
+        assert_eq!(planned.context, 100);
+        assert_eq!(planned.total_bytes, planned.weights_bytes + planned.cache_bytes + planned.scratch_bytes);
+        assert_eq!(planned.tensors.len(), checkpoint.tree().slots().count());
+
+        let backend = Rc::new(RefCell::new(CpuBackend::new(CpuOptions { threads: Some(1), compute, isa: None })));
+        let device: Device = Rc::clone(&backend) as Device;
+        let options = LoadOptions { context: Some(100), cache_type, ..LoadOptions::default() };
+        let mut model = Model::load(checkpoint.blueprint(), &checkpoint, device, &options, &mut |_, _| {}).unwrap();
+        let id = model.open();
+        for rows in [32, 32, 32, 4] {
+            let mut batch = Batch::default();
+            batch.extend(id, &vec![1; rows], Want::LOGITS);
+            let ticket = model.step(&batch).unwrap();
+            block_on(model.read(ticket)).unwrap();
+        }
+        let held = backend.borrow_mut().allocated_bytes();
+        assert_eq!(planned.weights_bytes, held.weights as u64, "{name}: weights");
+        assert_eq!(planned.cache_bytes, held.cache as u64, "{name}: cache");
+        let (scratch, activations) = (planned.scratch_bytes, held.activations as u64);
+        eprintln!("{name}: activations planned {scratch}, held {activations}");
+        assert!(
+            scratch >= activations / 2 && scratch <= activations * 3,
+            "{name}: {scratch} planned, {activations} held"
+        );
+    }
+}
+
+#[test]
+fn a_published_shape_is_planned_without_its_weights() {
+    let checkpoint = Checkpoint::synthetic("llama-3.2-1b", Encoding::Q4_0, 1).unwrap();
+    let planned = plan(&checkpoint, &Workload::default()).unwrap();
+    // 8192 tokens x 16 layers x 2 x 512 values x 2 bytes.
+    assert_eq!((planned.context, planned.cache_bytes), (8192, 8192 * 16 * 2 * 512 * 2));
+    // The linear layers at 4.5 bits, the tied embedding at 6.5625.
+    let linear = 973_078_528.0 * 4.5 / 8.0;
+    let expected = linear + 262_668_288.0 * 6.5625 / 8.0;
+    assert!((planned.mapped_bytes as f64 / expected - 1.0).abs() < 0.001, "{} of {expected}", planned.mapped_bytes);
+    assert!(planned.weights_bytes as f64 > 0.9 * expected && (planned.weights_bytes as f64) < 1.3 * expected);
+    let work = Workload { context: Some(131_073), ..Workload::default() };
+    assert_eq!(plan(&checkpoint, &work).unwrap_err().code(), "context-too-long");
+}
+
+#[test]
+fn jobs_name_their_largest_phase() {
+    let checkpoint = Checkpoint::open(tiny("grouped")).unwrap();
+    let how = Evaluation { window: 64, cache_type: CacheType::F32, compute: Compute::F32 };
+    let alone = plan_eval(&checkpoint, None, &how).unwrap();
+    let beside = plan_eval(&checkpoint, Some(&checkpoint), &how).unwrap();
+    assert!(beside.peak_bytes > alone.peak_bytes && beside.phases.len() == 2);
+    let small = Calibration { blocks: 4, length: 64, step_rows: 128 };
+    let large = Calibration { blocks: 400, ..small.clone() };
+    let (small, large) =
+        (plan_calibration(&checkpoint, &small).unwrap(), plan_calibration(&checkpoint, &large).unwrap());
+    // Every further sequence costs its activations, once.
+    assert_eq!(large.peak_bytes - small.peak_bytes, 396 * 64 * 64 * 4);
+    assert!(large.phases.iter().any(|&(_, bytes)| bytes == large.peak_bytes));
+}

@@ -1,0 +1,16 @@
+use honelm_backend::uniform;
+use honelm_tensor::Matrix;
+
+/// A standard normal value, the same for the same numbers (Box-Muller on counter-based draws).
+#[must_use]
+pub fn gaussian(seed: u64, index: u64) -> f32 {
+    let (u, v) = (uniform(seed, 0, index, 0), uniform(seed, 0, index, 1));
+    let radius = (-2.0 * f64::from(1.0 - u).ln()).sqrt();
+    (radius * (std::f64::consts::TAU * f64::from(v)).cos()) as f32
+}
+
+/// A matrix of [`gaussian`] values.
+#[must_use]
+pub fn matrix(rows: usize, cols: usize, seed: u64) -> Matrix {
+    Matrix::new(rows, cols, (0..rows * cols).map(|i| gaussian(seed, i as u64)).collect())
+}
