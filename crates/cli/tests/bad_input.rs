@@ -65,7 +65,7 @@ fn damaged_folders() {
     let json = fs::read_to_string(&config).expect("a configuration");
     for (from, to, word) in [
         ("\"llama\"", "\"mystery\"", "mystery"),
-        ("\"hidden_size\": 256", "\"hidden_size\": 255", "config.json"),
+        ("\"hidden_size\": 256", "\"hidden_size\": 255", "255"),
         ("\"num_hidden_layers\": 8", "\"num_hidden_layers\": 9", "model.layers.8"),
         ("\"hidden_size\": 256", "\"hidden_size\": \"wide\"", "hidden_size"),
         ("{", "", "config.json"),
@@ -145,8 +145,6 @@ fn places_that_cannot_be_written_to() {
     let below = file.join("small.gguf");
     assert_fails(&run(&["quantize", "pocket", "--to", "q8_0", "-o", text(&below)]), 1, &["file"]);
     assert_fails(&run(&["optimize", "-o", text(&below)]), 1, &["file"]);
-    let nowhere = dir.path().join("no/such/folder/small.gguf");
-    assert_fails(&run(&["quantize", "pocket", "--to", "q8_0", "-o", text(&nowhere)]), 1, &["small.gguf"]);
     assert_eq!(fs::read(&file).expect("still there"), b"not a folder");
     assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
 }

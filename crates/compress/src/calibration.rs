@@ -86,10 +86,7 @@ mod tests {
         assert_eq!(texts, ["a", "b"]);
         for bad in ["{\"text\": 1}", "nonsense", "{}"] {
             let contents = format!("{{\"text\": \"a\"}}\n{bad}");
-            assert!(matches!(
-                calibration_texts(&contents, true),
-                Err(CompressError::CalibrationLine { line: 2, .. })
-            ));
+            assert!(matches!(calibration_texts(&contents, true), Err(CompressError::CalibrationLine { line: 2, .. })));
         }
         assert_eq!(calibration_texts("{plain}", false).expect("text"), ["{plain}"]);
     }

@@ -83,14 +83,8 @@ impl Factor {
 fn inverse_factor(mut reversed: Mat<f64>) -> Option<Vec<f32>> {
     let k = reversed.nrows();
     let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(k, Par::Seq, Default::default()));
-    cholesky_in_place(
-        reversed.as_mut(),
-        Default::default(),
-        Par::Seq,
-        MemStack::new(&mut memory),
-        Default::default(),
-    )
-    .ok()?;
+    cholesky_in_place(reversed.as_mut(), Default::default(), Par::Seq, MemStack::new(&mut memory), Default::default())
+        .ok()?;
     let mut inverse = Mat::<f64>::zeros(k, k);
     invert_lower_triangular(inverse.as_mut(), reversed.as_ref(), Par::Seq);
     let mut upper = vec![0f32; k * k];

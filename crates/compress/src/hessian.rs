@@ -77,9 +77,8 @@ mod tests {
     #[test]
     fn equals_the_plain_sum_over_batches_and_threads() {
         let (n, k) = (37, 300);
-        let x = |s: usize| {
-            Matrix::new(n, k, (0..n * k).map(|i| ((i * 31 + s * 7) % 101) as f32 / 50.0 - 1.0).collect())
-        };
+        let x =
+            |s: usize| Matrix::new(n, k, (0..n * k).map(|i| ((i * 31 + s * 7) % 101) as f32 / 50.0 - 1.0).collect());
         let (mut one, mut three) = (Hessian::new(k, 1), Hessian::new(k, 3));
         for s in 0..3 {
             one.add(&x(s));

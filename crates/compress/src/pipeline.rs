@@ -29,13 +29,16 @@ pub struct Progress {
 /// Told of every stage; returns false to stop.
 pub type Report<'a> = &'a mut dyn FnMut(&Progress) -> bool;
 
+/// Weights by the names of their modules.
+type Named = Vec<(String, WeightData)>;
+
 /// A checkpoint whose matrices are replaced by the compressed ones in a journal.
 #[derive(Debug)]
 pub struct Compressed<'a> {
     base: &'a Checkpoint,
     journal: Journal,
     /// The entry that was read last: parameters are asked for block by block.
-    cached: RefCell<Option<(String, Vec<(String, WeightData)>)>>,
+    cached: RefCell<Option<(String, Named)>>,
 }
 
 impl<'a> Compressed<'a> {
@@ -185,8 +188,6 @@ struct Job<'a, 'r> {
     total: usize,
 }
 
-type Named = Vec<(String, WeightData)>;
-
 impl Job<'_, '_> {
     fn tell(&mut self, stage: String, warning: Option<String>) -> Result<(), CompressError> {
         let progress = Progress { done: self.done, total: self.total, stage, warning };
@@ -262,7 +263,8 @@ impl Job<'_, '_> {
             return Ok(None);
         }
         let original = self.checkpoint.parameter(slot)?.weight;
-        let named = |source| CompressError::Weight { name: self.checkpoint.tensor_name(slot).unwrap_or_default(), source };
+        let named =
+            |source| CompressError::Weight { name: self.checkpoint.tensor_name(slot).unwrap_or_default(), source };
         let w = original.dequantize();
         let weight = match (grid(target, &self.scheme.method, ScaleType::F16), factor, target) {
             (Some(grid), Some(factor), _) => sweep(&w, factor, &*grid, self.threads).map_err(named)?.weight,

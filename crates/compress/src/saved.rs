@@ -138,7 +138,8 @@ mod tests {
     fn weights() -> Vec<(String, WeightData)> {
         let w = Matrix::new(3, 64, (0..192).map(|i| ((i * 37) % 97) as f32 / 40.0 - 1.2).collect());
         let blocks = BlockMatrix::quantize(&w, Encoding::Q5_0, None).expect("rows of whole blocks");
-        let grid = IntGroups { bits: 4, group_size: 32, symmetric: false, scale_type: ScaleType::F16, fit: Fit::Search };
+        let grid =
+            IntGroups { bits: 4, group_size: 32, symmetric: false, scale_type: ScaleType::F16, fit: Fit::Search };
         let groups = crate::rtn(&w, None, &grid, 1).expect("finite weights").weight;
         vec![("blocks".to_owned(), blocks.into()), ("groups".to_owned(), groups)]
     }

@@ -1,4 +1,4 @@
-//! Speed of products and attention: `cargo run --release -p honelm-cpu --example kernels [THREADS]`.
+//! Speed of products and attention: `cargo run --release -p honelm-cpu --example kernels [THREADS] [floats|encoded|attention]`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for developers")]
 
 use std::time::Instant;
@@ -96,16 +96,36 @@ fn attention(threads: usize, element: CacheType, past: usize, rows: usize) {
 
 fn main() {
     let threads = std::env::args().nth(1).and_then(|t| t.parse().ok()).unwrap_or(2);
+    let only = std::env::args().nth(2);
+    let wanted = |what: &str| only.as_deref().is_none_or(|o| o == what);
+    if wanted("floats") {
+        floats(threads);
+    }
+    if wanted("encoded") {
+        encoded(threads);
+    }
+    if wanted("attention") {
+        all_attention(threads);
+    }
+}
+
+fn floats(threads: usize) {
     for encoding in [Encoding::F32, Encoding::F16, Encoding::BF16] {
         for rows in [1, 4, 16, 512] {
             products(threads, Compute::Fast, encoding, rows);
         }
     }
+}
+
+fn encoded(threads: usize) {
     for encoding in [Encoding::Q4_0, Encoding::Q8_0, Encoding::Q6K] {
         for (compute, rows) in [(Compute::F32, 1), (Compute::F32, 512), (Compute::Fast, 1), (Compute::Fast, 512)] {
             products(threads, compute, encoding, rows);
         }
     }
+}
+
+fn all_attention(threads: usize) {
     for element in [CacheType::F16, CacheType::F32, CacheType::Q8_0] {
         for (past, rows) in [(0, 512), (512, 1), (4096, 1), (4096, 16), (4096, 512)] {
             attention(threads, element, past, rows);

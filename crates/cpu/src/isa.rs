@@ -53,13 +53,14 @@ impl Isa {
     /// What the machine has, from the plainest to the best.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        let mut all = vec![Self::Generic];
-        #[cfg(target_arch = "x86_64")]
-        {
-            all.extend(Avx2::detect().map(Self::Avx2));
-            all.extend(Avx512::detect().map(Self::Avx512));
-        }
-        all
+        let all = [
+            Some(Self::Generic),
+            #[cfg(target_arch = "x86_64")]
+            Avx2::detect().map(Self::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Avx512::detect().map(Self::Avx512),
+        ];
+        all.into_iter().flatten().collect()
     }
 
     /// The best that the machine has and the environment variable `HONELM_ISA` (`generic`, `avx2`, `avx512`) allows;

@@ -19,6 +19,7 @@ mod output;
 mod pool;
 pub mod reference;
 mod rope;
+mod storage;
 mod values;
 mod weights;
 

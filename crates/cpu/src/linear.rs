@@ -103,8 +103,9 @@ pub(crate) fn run<S: AsMut<[f32]> + Send>(
     products: &[Product<'_>],
 ) {
     let tiles: usize = products.iter().map(|p| p.part.out.tile_count()).sum();
-    // Several tasks a thread even out their speeds; more tiles a task read the activations less often.
-    let step = (tiles / (pool.threads() * 6)).clamp(4, 64).next_multiple_of(4);
+    // Several tasks a thread even out their speeds; more tiles a task read many rows of activations less often.
+    let tasks_a_thread = if x.rows < 8 { 16 } else { 6 };
+    let step = (tiles / (pool.threads() * tasks_a_thread)).clamp(4, 64).next_multiple_of(4);
     let tasks = products.iter().map(|p| p.part.out.tile_count().div_ceil(step)).sum();
     pool.run_with(scratch, tasks, |task, scratch| {
         let mut task = task;
@@ -183,7 +184,7 @@ fn float<L: Lanes, W: Pod + Number>(l: L, w: &FloatTiles<W>, x: Input<'_>, out: 
     for rows in steps(0..x.rows, ROWS) {
         for ks in steps(0..x.cols, depth) {
             for tiles in steps(out.tiles(), group) {
-                let data = &w.data[tiles.start * TILE * x.cols + ks.start * TILE..];
+                let data = &w.values()[tiles.start * TILE * x.cols + ks.start * TILE..];
                 let weights = Tiles { data, tile: TILE * x.cols, step: TILE };
                 panels(l, x, rows.clone(), ks.clone(), weights, tiles, out);
             }

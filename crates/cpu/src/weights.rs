@@ -1,42 +1,52 @@
 //! Weight matrices as the kernels want them.
 
+use std::marker::PhantomData;
+
 use bytemuck::Pod;
 use half::{bf16, f16};
 use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, WeightData};
-use honelm_tensor::AlignedVec;
 
 use crate::int8::{Int8Kind, Int8Weight, packed_bytes};
 use crate::kernel::Number;
+use crate::storage::Storage;
 use crate::{Compute, Isa, Pool, TILE};
 
 /// Floats as tiles of 16 output rows, the last one filled up with zeros. // [tiles, K, 16]
 #[derive(Debug)]
 pub(crate) struct FloatTiles<W> {
-    pub(crate) data: AlignedVec<W>,
+    bytes: Storage,
     rows: usize,
     pub(crate) cols: usize,
+    number: PhantomData<W>,
 }
 
 impl<W: Pod + Number> FloatTiles<W> {
     fn new(matrix: &BlockMatrix, pool: &Pool) -> Self {
-        let (rows, cols) = (matrix.rows, matrix.cols);
-        assert_eq!(matrix.bytes.len(), rows * cols * size_of::<W>(), "bytes of a {rows} x {cols} matrix");
-        let mut data = AlignedVec::<W>::zeroed(rows.div_ceil(TILE) * TILE * cols);
-        pool.run_chunks(&mut data, (TILE * cols).max(1), |tile, out| {
+        let (rows, cols, width) = (matrix.rows, matrix.cols, size_of::<W>());
+        assert_eq!(matrix.bytes.len(), rows * cols * width, "bytes of a {rows} x {cols} matrix");
+        let mut bytes = Storage::zeroed(rows.div_ceil(TILE) * TILE * cols * width);
+        pool.run_chunks(&mut bytes, (TILE * cols * width).max(1), |tile, out| {
+            let out: &mut [W] = bytemuck::cast_slice_mut(out);
             let first = tile * TILE;
             for lane in 0..TILE.min(rows - first) {
-                let values = matrix.row(first + lane).chunks_exact(size_of::<W>());
+                let values = matrix.row(first + lane).chunks_exact(width);
                 for (out, value) in out.iter_mut().skip(lane).step_by(TILE).zip(values) {
                     *out = bytemuck::pod_read_unaligned(value);
                 }
             }
         });
-        Self { data, rows, cols }
+        Self { bytes, rows, cols, number: PhantomData }
+    }
+
+    /// // [tiles, K, 16]
+    #[inline(always)]
+    pub(crate) fn values(&self) -> &[W] {
+        bytemuck::cast_slice(&self.bytes)
     }
 
     /// Row `r`. // [K]
     fn row(&self, r: usize, out: &mut [f32]) {
-        let tile = &self.data[r / TILE * TILE * self.cols..][..TILE * self.cols];
+        let tile = &self.values()[r / TILE * TILE * self.cols..][..TILE * self.cols];
         for (out, lanes) in out.iter_mut().zip(tile.chunks_exact(TILE)) {
             *out = lanes[r % TILE].to_f32();
         }
@@ -92,9 +102,9 @@ impl Stored {
 
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::F32(w) => size_of_val(&*w.data),
-            Self::F16(w) => size_of_val(&*w.data),
-            Self::BF16(w) => size_of_val(&*w.data),
+            Self::F32(w) => w.bytes.len(),
+            Self::F16(w) => w.bytes.len(),
+            Self::BF16(w) => w.bytes.len(),
             Self::Encoded(WeightData::Blocks(w)) => w.bytes.len(),
             Self::Encoded(WeightData::Groups(w)) => group_bytes(w.rows, w.cols, w.groups(), w.order.is_some()),
             Self::Int8(w) => w.bytes(),

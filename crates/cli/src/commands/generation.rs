@@ -15,7 +15,7 @@ use crate::{interrupt, output};
 #[command(next_help_heading = "Sampling")]
 pub struct Sampling {
     /// 0 is greedy
-    #[arg(long, value_name = "T", value_parser = not_negative)]
+    #[arg(long, value_name = "T", value_parser = not_negative, allow_negative_numbers = true)]
     temperature: Option<f32>,
 
     /// Keep the K most likely tokens; 0 keeps all
@@ -23,15 +23,15 @@ pub struct Sampling {
     top_k: Option<u32>,
 
     /// Keep the most likely tokens that hold this probability together; 1 keeps all
-    #[arg(long, value_name = "P", value_parser = share)]
+    #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true)]
     top_p: Option<f32>,
 
     /// Keep tokens at least this many times as likely as the most likely one; 0 keeps all
-    #[arg(long, value_name = "P", value_parser = probability)]
+    #[arg(long, value_name = "P", value_parser = probability, allow_negative_numbers = true)]
     min_p: Option<f32>,
 
     /// Penalty of tokens that are in the text already; 1 is none
-    #[arg(long, value_name = "R", value_parser = positive)]
+    #[arg(long, value_name = "R", value_parser = positive, allow_negative_numbers = true)]
     repeat_penalty: Option<f32>,
 
     /// Seed of the draws; by default another one each time

@@ -97,6 +97,8 @@ impl<'a> Cells<'a> {
         (v, padded): (&mut [f32], usize),
     ) {
         let start = cells.start;
+        // Scales of a line of keys; pages have at most 256 cells.
+        let mut scales_of_line = [0.0; 256];
         for (page, slot, piece) in self.pieces(cells) {
             let (at, n) = (at + piece.start - start, piece.len());
             for e in 0..self.width {
@@ -105,10 +107,13 @@ impl<'a> Cells<'a> {
                     Plane::F32(g) => out.copy_from_slice(&g.data[e * g.value + slot..][..n]),
                     Plane::F16(g) => widen(l, &g.data[e * g.value + slot..][..n], out),
                     Plane::Q8_0 { codes, scales } => {
+                        let scale = &mut scales_of_line[..n];
+                        if e % BLOCK == 0 {
+                            widen(l, &scales.data[e / BLOCK * scales.value + slot..][..n], scale);
+                        }
                         let codes = &codes.data[e * codes.value + slot..][..n];
-                        let scales = &scales.data[e / BLOCK * scales.value + slot..][..n];
-                        for ((out, code), scale) in out.iter_mut().zip(codes).zip(scales) {
-                            *out = scale.to_f32() * f32::from(*code);
+                        for ((out, code), scale) in out.iter_mut().zip(codes).zip(scale) {
+                            *out = *scale * f32::from(*code);
                         }
                     }
                 }
@@ -123,7 +128,9 @@ impl<'a> Cells<'a> {
                         let scales = &scales.data[(slot + i) * scales.cell..][..codes.len()];
                         for ((out, codes), scale) in out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(codes).zip(scales) {
                             let scale = scale.to_f32();
-                            out.iter_mut().zip(codes).for_each(|(out, code)| *out = scale * f32::from(*code));
+                            for (out, code) in out.iter_mut().zip(codes) {
+                                *out = scale * f32::from(*code);
+                            }
                         }
                     }
                 }

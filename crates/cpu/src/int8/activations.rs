@@ -17,7 +17,7 @@ pub(super) const PANEL: usize = 8;
 /// instruction set. A block that holds a value that is not finite gets a NaN scale, which reaches every output of the row.
 ///
 /// Rows lie in panels of 8, block after block, so that a kernel reads one stream: `[panel, block, row of the panel]`. The
-/// last panel is as wide as its rows; 5 and 7 rows have a row of zeros beside them.
+/// last panel is as wide as the narrowest kernel (1, 2, 4 or 8 rows) that holds its rows, filled up with rows of zeros.
 #[derive(Debug, Clone, Default)]
 pub struct QuantizedRows {
     rows: usize,
@@ -90,7 +90,7 @@ impl QuantizedRows {
         self.sums.resize(blocks, [0; 2]);
         if stored_rows(rows) > rows {
             let (start, width) = self.panel(rows / PANEL);
-            for at in (start..blocks).skip(width - 1).step_by(width) {
+            for at in (start..blocks).filter(|at| (at - start) % width >= rows % PANEL) {
                 (self.codes[at], self.scales[at], self.sums[at]) = ([0; BLOCK], 0.0, [0; 2]);
             }
         }
@@ -101,8 +101,8 @@ impl QuantizedRows {
 #[inline(always)]
 fn stored_width(rows: usize) -> usize {
     match rows {
-        5 => 6,
-        7.. => PANEL,
+        3 => 4,
+        5.. => PANEL,
         _ => rows,
     }
 }

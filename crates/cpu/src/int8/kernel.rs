@@ -141,7 +141,7 @@ impl<S: Simd, F: TileFormat> Kernel<S> for Wide<'_, '_, F> {
                     unpacked.fill(s, F::Shape::RULE, &chunk, span.len());
                     for (p, sums) in panels.clone().zip(&mut sums.0) {
                         let panel = Panel::new(x, p, &terms[x.panel(p).0 - skipped..]);
-                        let slots = panel.slots(p, &rows);
+                        let slots = panel.slots(p, &rows, x.rows());
                         add_panel::<S, F::Shape>(s, &unpacked, &panel, slots, span.clone(), sums);
                     }
                 }
@@ -344,11 +344,13 @@ impl<'a> Panel<'a> {
         Self { codes: &codes[start..start + len], scales: &scales[start..start + len], terms: &terms[..len], width }
     }
 
-    /// The stored rows that hold rows `rows`, where this is panel `p`.
+    /// The stored rows that hold rows `rows` of `total`, where this is panel `p`; with the last row come those that fill
+    /// the panel up, because a wider kernel costs less than several.
     #[inline(always)]
-    fn slots(&self, p: usize, rows: &Range<usize>) -> Range<usize> {
+    fn slots(&self, p: usize, rows: &Range<usize>, total: usize) -> Range<usize> {
         let first = rows.start.saturating_sub(p * PANEL);
-        first..(rows.end - p * PANEL).min(self.width)
+        let end = if rows.end == total { self.width } else { self.width.min(rows.end - p * PANEL) };
+        first..end
     }
 }
 

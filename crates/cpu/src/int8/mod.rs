@@ -61,8 +61,8 @@ pub struct Int8Weight {
 }
 
 impl Int8Weight {
-    /// Packs `weight`; `None` where there is no kernel: floats, groups of other bits than 4 and 8 or of sizes that are not
-    /// multiples of 32, columns that do not fill blocks of 32.
+    /// Packs `weight`; `None` where there is no kernel: floats, groups of other bits than 4 and 8, with biases or of sizes that
+    /// are not multiples of 32, columns that do not fill blocks of 32.
     #[must_use]
     pub fn pack(weight: &WeightData, isa: Isa) -> Option<Self> {
         Self::pack_on(weight, isa, &Pool::new(Some(1)))

@@ -7,7 +7,7 @@ use super::{exp, fused, polynomial};
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let s = x * x;
-    let p = polynomial([-0.333_333_28, 0.133_327_69, -0.053_850_908, 0.020_997_18, -0.006_096_716_2], s);
+    let p = polynomial([-0.333_333_28, 0.133_327_7, -0.053_850_91, 0.020_997_18, -0.006_096_716], s);
     let small = fused(x * s, p, x);
     let large = 1.0 - 2.0 / (1.0 + exp(2.0 * x.abs()));
     if x.abs() < 0.625 { small } else { large.copysign(x) }

@@ -57,7 +57,7 @@ fn attend(
     rows: &[Rows],
 ) -> Matrix {
     let pages = 3usize.max(1040 / s.page_len + 1);
-    let pages = if pages % 5 == 0 { pages + 1 } else { pages };
+    let pages = if pages.is_multiple_of(5) { pages + 1 } else { pages };
     b.begin(step(rows, pages, sequences.len()), cache).unwrap();
     let gather = |of: fn(&Sequence) -> &Matrix| {
         let cells = rows.iter().flat_map(|r| r.cells.iter().map(move |c| of(&sequences[r.sequence]).row(*c as usize)));

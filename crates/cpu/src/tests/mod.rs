@@ -157,7 +157,7 @@ fn step(rows: &[Rows], pages: usize, sequences: usize) -> Step {
 fn begin_rows(b: &mut CpuBackend, positions: &[u32]) -> Cache {
     let cache = b.create_cache(cache_spec(1, 16, 16, CacheType::F32)).unwrap();
     let mut step = step(&[Rows::chain(0, 0, positions.len(), 1)], positions.len().div_ceil(16).max(1), 1);
-    if step.groups[0].pages.len() % 5 == 0 {
+    if step.groups[0].pages.len().is_multiple_of(5) {
         // The shuffle of `step` needs a number of pages without the factor 5.
         step.groups[0].pages = (0..step.groups[0].pages.len() as u32).collect();
     }

@@ -92,7 +92,9 @@ impl Plan {
         let length = options.calibration_length;
         let limit = checkpoint.facts().context;
         if length == 0 || length > limit {
-            return Err(Error::Usage(format!("--calibration-length {length}: expected 1 to {limit}, the model's context")));
+            return Err(Error::Usage(format!(
+                "--calibration-length {length}: expected 1 to {limit}, the model's context"
+            )));
         }
         if !options.budget.is_finite() {
             return Err(Error::Usage(format!("--budget {}: expected a number", options.budget)));
@@ -133,16 +135,7 @@ impl Plan {
             .with(settings)
             .hex();
         let card = JobCard { model: checkpoint.facts().name.clone(), model_digest, key };
-        Ok(Self {
-            tokenizer,
-            calibration,
-            calibration_card,
-            windows,
-            evaluation_card,
-            tokenizer_digest,
-            context,
-            card,
-        })
+        Ok(Self { tokenizer, calibration, calibration_card, windows, evaluation_card, tokenizer_digest, context, card })
     }
 }
 
@@ -172,7 +165,10 @@ impl Job<'_> {
         let mut rows = vec![self.original_row(&scores, measure)?];
         let enough = self.plan.windows.windows.len() >= MIN_CHUNKS;
         if !enough {
-            self.warn(format!("{} chunks of text: no verdict below {MIN_CHUNKS}", self.plan.windows.windows.len()), events);
+            self.warn(
+                format!("{} chunks of text: no verdict below {MIN_CHUNKS}", self.plan.windows.windows.len()),
+                events,
+            );
         }
         let mut published = None;
         for rung in rungs.iter().take(if enough { rungs.len() } else { 0 }) {
@@ -410,7 +406,7 @@ impl Job<'_> {
     /// Writes the report and removes the work.
     fn finish(&self, report: &Report) -> Result<(), Error> {
         let put = |name: &str, contents: &[u8]| {
-            write_atomic(&self.folder.path(name), |file| {
+            write_atomic(self.folder.path(name), |file| {
                 let io = |e| honelm_formats::FormatError::io("write", name, e);
                 std::io::Write::write_all(file, contents).map_err(io)
             })

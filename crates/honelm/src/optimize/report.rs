@@ -133,8 +133,19 @@ pub struct Report {
 
 /// Titles of the table's columns.
 pub const COLUMNS: [&str; 13] = [
-    "model", "size", "ratio", "bits/w", "perplexity", "difference", "upper 95%", "KL", "same top", "load", "prefill",
-    "decode", "first token",
+    "model",
+    "size",
+    "ratio",
+    "bits/w",
+    "perplexity",
+    "difference",
+    "upper 95%",
+    "KL",
+    "same top",
+    "load",
+    "prefill",
+    "decode",
+    "first token",
 ];
 
 fn or_dash<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
@@ -248,7 +259,8 @@ impl Report {
             self.calibration.name, self.calibration.tokens, self.calibration.sha256
         );
         let _ = writeln!(out, "- path: {}; tokenizer {}", self.compute, self.tokenizer_digest);
-        let _ = writeln!(out, "- model {} ({} parameters); honelm {}", self.model_digest, self.parameters, self.version);
+        let _ =
+            writeln!(out, "- model {} ({} parameters); honelm {}", self.model_digest, self.parameters, self.version);
         if let Some(sha) = &self.published_sha256 {
             let _ = writeln!(out, "- published weights: SHA-256 {sha}");
         }

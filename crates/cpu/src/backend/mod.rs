@@ -1,5 +1,8 @@
 //! The back end: handles, memory, and the order in which kernels run.
 
+mod options;
+mod products;
+
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -12,58 +15,20 @@ use honelm_tensor::{AlignedVec, Matrix};
 
 use crate::attention::{self, Scratch};
 use crate::cache::{BLOCK, Store};
-use crate::linear::{self, Finish, Input, Linear, Part, Product};
+use crate::linear::{self, Linear};
 use crate::rope::Table;
+
 use crate::values::{Memory, Value};
 use crate::weights::Stored;
 use crate::{Isa, Output, Pool, activation, check};
+use products::After;
+
+pub use options::{AllocatedBytes, Compute, CpuOptions};
 
 /// Row-wise operations on fewer values than this run on the calling thread.
 const SERIAL: usize = 32 * 1024;
 /// Steps whose sampled tokens a later step can refer to.
 const SAMPLED_STEPS: usize = 64;
-
-/// How products with encoded weights are computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compute {
-    /// Weights decoded to f32, float activations: the truth that others are measured against.
-    F32,
-    /// Activations in 8 bits for the encodings that have a kernel; what users run.
-    #[default]
-    Fast,
-}
-
-/// How a [`CpuBackend`] runs.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct CpuOptions {
-    /// Threads; as many as the system offers where it is `None`.
-    pub threads: Option<usize>,
-    /// How products are computed.
-    pub compute: Compute,
-    /// Instruction set; what [`Isa::detect`] finds where it is `None`.
-    pub isa: Option<Isa>,
-}
-
-/// Bytes that a [`CpuBackend`] holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AllocatedBytes {
-    /// Weights, those included that are views into a memory map.
-    pub weights: usize,
-    /// Pages of all caches.
-    pub cache: usize,
-    /// Activations, in use or waiting to be used again.
-    pub activations: usize,
-    /// Threads' working memory.
-    pub scratch: usize,
-}
-
-impl AllocatedBytes {
-    /// The sum.
-    #[must_use]
-    pub fn total(self) -> usize {
-        self.weights + self.cache + self.activations + self.scratch
-    }
-}
 
 /// Working memory of one thread.
 #[derive(Debug)]
@@ -115,13 +80,6 @@ pub struct CpuBackend {
     submitted: u64,
     /// Rows of the table that the last step embedded with.
     vocabulary: Option<usize>,
-}
-
-/// What is done with products besides keeping them.
-enum After {
-    Keep,
-    AddTo(Tensor),
-    Gate(Activation),
 }
 
 impl CpuBackend {
@@ -220,95 +178,6 @@ impl CpuBackend {
         match &self.weights.get(weight.guard()).weight {
             Stored::Vector(values) => values,
             _ => panic!("a matrix [{}, {}] where a vector is needed", weight.rows(), weight.cols()),
-        }
-    }
-
-    /// Makes the forms of `x` that products with `ws` need.
-    fn prepare(&mut self, x: &Tensor, ws: &[&Weight]) {
-        let (rows, cols) = (x.rows(), x.cols());
-        for w in ws {
-            assert_eq!(w.cols(), cols, "a product of [{rows}, {cols}] with [{}, {}]", w.rows(), w.cols());
-            let weight = &self.weights.get(w.guard()).weight;
-            let value = self.values.get_mut(x.guard());
-            if let Stored::Int8(weight) = weight {
-                let order = weight.column_order();
-                if !value.quantized.iter().any(|(o, _)| o.as_deref() == order) {
-                    let made = self.memory.quantize(value.data(), (rows, cols), order, self.isa);
-                    value.quantized.push((order.map(<[u32]>::to_vec), made));
-                }
-            } else if rows > 1 && value.packed.is_none() {
-                let mut packed = self.memory.buffer(rows * cols);
-                linear::pack(&self.pool, self.isa, value.data(), cols, &mut packed[..rows * cols]);
-                value.packed = Some(packed);
-            }
-        }
-    }
-
-    /// The products of `x` with `ws`: one value each, or the first alone where they are gated.
-    fn products(&mut self, x: &Tensor, ws: &[&Weight], after: After) -> Vec<Tensor> {
-        self.prepare(x, ws);
-        let after = match after {
-            After::AddTo(residual) => After::AddTo(self.own(residual)),
-            other => other,
-        };
-        let rows = x.rows();
-        let mut outs: Vec<Value> = ws.iter().map(|w| self.value(rows, w.rows())).collect();
-        let mut target = match &after {
-            After::AddTo(residual) => {
-                assert_eq!((residual.rows(), residual.cols()), (rows, ws[0].rows()), "the shape of a residual");
-                std::mem::replace(self.values.get_mut(residual.guard()), Value::empty())
-            }
-            _ => Value::empty(),
-        };
-        let input = self.values.get(x.guard());
-        let float = Input { rows, cols: x.cols(), packed: input.packed.as_deref().unwrap_or(input.data()) };
-        let mut parts = ws.iter().zip(&mut outs).map(|(w, out)| {
-            let linear = self.weights.get(w.guard());
-            let quantized = match &linear.weight {
-                Stored::Int8(weight) => {
-                    input.quantized.iter().find(|(o, _)| o.as_deref() == weight.column_order()).map(|(_, q)| q)
-                }
-                _ => None,
-            };
-            Part { linear, quantized, out: Output::new(out.data_mut(&mut self.memory), rows, w.rows()) }
-        });
-        let mut memory = Memory::default();
-        let products: Vec<Product<'_>> = match &after {
-            After::Keep => parts.map(|part| Product { part, finish: Finish::Keep }).collect(),
-            After::AddTo(_) => {
-                let target = Output::new(target.data_mut(&mut memory), rows, ws[0].rows());
-                parts.next().map(|part| Product { part, finish: Finish::AddTo(target) }).into_iter().collect()
-            }
-            After::Gate(f) => {
-                let pair = parts.next().zip(parts.next());
-                pair.map(|(part, up)| Product { part, finish: Finish::Gate(up, *f) }).into_iter().collect()
-            }
-        };
-        linear::run(&self.pool, self.isa, &mut self.threads, float, &products);
-        drop(products);
-        self.finish_products(ws, rows, outs, (after, target))
-    }
-
-    fn finish_products(
-        &mut self,
-        ws: &[&Weight],
-        rows: usize,
-        outs: Vec<Value>,
-        (after, target): (After, Value),
-    ) -> Vec<Tensor> {
-        match after {
-            After::Keep => outs.into_iter().zip(ws).map(|(out, w)| self.tensor(out, rows, w.rows())).collect(),
-            After::AddTo(residual) => {
-                outs.into_iter().for_each(|out| self.memory.give_back(out));
-                *self.values.get_mut(residual.guard()) = target;
-                vec![residual]
-            }
-            After::Gate(_) => {
-                let mut outs = outs.into_iter();
-                let gated = outs.next().map(|out| self.tensor(out, rows, ws[0].rows()));
-                outs.for_each(|up| self.memory.give_back(up));
-                gated.into_iter().collect()
-            }
         }
     }
 
