@@ -15,7 +15,7 @@ pub struct Ticket(pub u64);
 pub enum Value {
     /// Activations, logits, hidden states.
     Floats(Matrix),
-    /// Sampled tokens. // [rows]
+    /// Sampled tokens. // `[rows]`
     Tokens(Vec<u32>),
 }
 
@@ -116,7 +116,7 @@ pub trait Backend {
     fn softcap(&mut self, x: Tensor, cap: f32) -> Tensor;
 
     /// One token for each row of `logits` `[rows, V]`, as [`crate::choose`] defines it; `row` and `how` name the step's row that the
-    /// token belongs to ([`crate::Token::Sampled`] refers to it) and its settings. // [rows]
+    /// token belongs to ([`crate::Token::Sampled`] refers to it) and its settings. // `[rows]`
     fn sample(&mut self, key: u32, logits: &Tensor, how: &[(u32, Sampling)]);
 
     /// Pins `x` to be read under `key`.

@@ -30,9 +30,9 @@ pub enum Parent {
 /// What is needed of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Want {
-    /// Its logits. // [V]
+    /// Its logits. // `[V]`
     pub logits: bool,
-    /// Its final hidden state, after the last norm. // [D]
+    /// Its final hidden state, after the last norm. // `[D]`
     pub hidden: bool,
     /// A token sampled from its logits on the device.
     pub sample: Option<Sampling>,
@@ -50,13 +50,13 @@ impl Want {
 /// Rows of any number of sequences, to be run together. Rows of one sequence are consecutive.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
-    /// Input tokens. // [N]
+    /// Input tokens. // `[N]`
     pub tokens: Vec<Token>,
-    /// The sequence of each row. // [N]
+    /// The sequence of each row. // `[N]`
     pub sequence: Vec<SequenceId>,
-    /// What each row follows. // [N]
+    /// What each row follows. // `[N]`
     pub parent: Vec<Parent>,
-    /// What is needed of each row. // [N]
+    /// What is needed of each row. // `[N]`
     pub want: Vec<Want>,
 }
 

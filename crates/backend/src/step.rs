@@ -118,9 +118,9 @@ pub struct StepGroup {
     /// Page tables of the segments, one after the other: cell `c` of a sequence is slot `c % page_len` of page
     /// `pages[table.start + c / page_len]`. A dropped page is `u32::MAX` and never seen.
     pub pages: Vec<u32>,
-    /// Each segment's range of `pages`. // [segments]
+    /// Each segment's range of `pages`. // `[segments]`
     pub tables: Vec<Range<usize>>,
-    /// What each row attends to. // [N]
+    /// What each row attends to. // `[N]`
     pub seen: Vec<Seen>,
     /// Cells that [`Seen::extra`] points into.
     pub extra: Vec<u32>,
@@ -131,11 +131,11 @@ pub struct StepGroup {
 /// A validated ragged step: prefill, decode, draft verification and evaluation are all this.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Step {
-    /// Input tokens. // [N]
+    /// Input tokens. // `[N]`
     pub tokens: Vec<Token>,
-    /// Rotary positions. // [N]
+    /// Rotary positions. // `[N]`
     pub positions: Vec<u32>,
-    /// Cell of its own sequence that each row's key and value are written to, the same in every group. // [N]
+    /// Cell of its own sequence that each row's key and value are written to, the same in every group. // `[N]`
     pub cells: Vec<u32>,
     /// Rows by sequence, covering all of them in order.
     pub segments: Vec<Segment>,

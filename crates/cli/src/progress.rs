@@ -63,7 +63,7 @@ impl Progress {
         let Some(bar) = self.bar.take() else { return };
         bar.finish_and_clear();
         let took = self.begun.elapsed();
-        if took >= WORTH_A_LINE {
+        if took >= WORTH_A_LINE && !interrupt::pressed() {
             output::note(&format!("{} ({})", self.stage, honelm::optimize::seconds(took.as_secs_f64())));
         }
     }

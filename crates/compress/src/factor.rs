@@ -32,7 +32,7 @@ pub struct Factor {
     pub order: Vec<usize>,
     /// Row-major U; zeros below the diagonal. // [K, K]
     pub upper: Vec<f32>,
-    /// Importance of each column in the matrix's own order: diag(H). // [K]
+    /// Importance of each column in the matrix's own order: diag(H). // `[K]`
     pub importance: Vec<f32>,
     /// Columns that no input reached; their weights become 0.
     pub dead: Vec<bool>,

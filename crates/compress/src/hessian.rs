@@ -63,7 +63,7 @@ impl Hessian {
         self.lower[column * self.width + row] / self.samples.max(1) as f64
     }
 
-    /// The mean's diagonal: how much an error in each column costs. // [K]
+    /// The mean's diagonal: how much an error in each column costs. // `[K]`
     #[must_use]
     pub fn diagonal(&self) -> Vec<f32> {
         (0..self.width).map(|i| self.get(i, i) as f32).collect()

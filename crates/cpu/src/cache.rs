@@ -217,7 +217,7 @@ impl Columns<'_> {
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) spec: CacheSpec,
-    /// Heads of every layer. // [layers][G]
+    /// Heads of every layer. // `[layers]`[G]
     pub(crate) layers: Vec<Vec<Head>>,
 }
 

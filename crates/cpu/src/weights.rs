@@ -44,7 +44,7 @@ impl<W: Pod + Number> FloatTiles<W> {
         bytemuck::cast_slice(&self.bytes)
     }
 
-    /// Row `r`. // [K]
+    /// Row `r`. // `[K]`
     fn row(&self, r: usize, out: &mut [f32]) {
         let tile = &self.values()[r / TILE * TILE * self.cols..][..TILE * self.cols];
         for (out, lanes) in out.iter_mut().zip(tile.chunks_exact(TILE)) {
@@ -112,7 +112,7 @@ impl Stored {
         }
     }
 
-    /// Row `r`, decoded. // [K]
+    /// Row `r`, decoded. // `[K]`
     pub(crate) fn row(&self, r: usize, out: &mut [f32]) {
         match self {
             Self::F32(w) => w.row(r, out),

@@ -7,7 +7,7 @@ use crate::{ModelError, Slot};
 pub struct Parameter {
     /// The matrix `[out, in]`; a norm's gain is `[1, n]`.
     pub weight: WeightData,
-    /// The bias. // [out]
+    /// The bias. // `[out]`
     pub bias: Option<Vec<f32>>,
 }
 

@@ -13,7 +13,7 @@ pub struct StepOutput {
     pub logits: Matrix,
     /// Rows that wanted hidden states, after the last norm. // [rows, D]
     pub hidden: Matrix,
-    /// Rows that wanted a sampled token. // [rows]
+    /// Rows that wanted a sampled token. // `[rows]`
     pub sampled: Vec<u32>,
 }
 

@@ -6,7 +6,7 @@ pub(super) const DROPPED: u32 = u32::MAX;
 /// The pages of one cache group: who holds how many, and which are free.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pool {
-    /// Holders of each page. // [pages]
+    /// Holders of each page. // `[pages]`
     holders: Vec<u32>,
     free: Vec<u32>,
 }

@@ -5,7 +5,7 @@ use honelm::{Inspection, TensorEntry, TokenizerFacts};
 
 use crate::arguments::Global;
 use crate::failure::Failure;
-use crate::output;
+use crate::{interrupt, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +23,8 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
+        // Nothing is written here: Ctrl-C may end it at any moment.
+        interrupt::watched(false);
         let found = honelm::inspect(&global.model(self.model.as_deref())?, &global.run_options())?;
         if global.json {
             output::json(&found)?;

@@ -20,6 +20,8 @@ pub struct Measure {
 
 impl Measure {
     pub fn run(&self, global: &Global) -> Result<u8, Failure> {
+        // Nothing is written here: Ctrl-C may end it at any moment.
+        interrupt::watched(false);
         output::json_line(&honelm::measure(&self.model, &global.run_options())?)?;
         Ok(0)
     }

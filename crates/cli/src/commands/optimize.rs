@@ -34,7 +34,7 @@ pub struct Optimize {
     /// A folder, a GGUF file, or a name; by default the shipped model
     model: Option<String>,
 
-    /// Output folder; by default honelm-out/<model name>
+    /// Output folder; by default honelm-out/MODEL, MODEL being its name
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 

@@ -37,7 +37,7 @@ pub(super) struct Segment<'a> {
 pub(crate) struct Scratch {
     /// Queries. // [vectors, E]
     q: Vec<f32>,
-    /// The same in panels. // [panels][E, vectors of the panel]
+    /// The same in panels. // `[panels]`[E, vectors of the panel]
     panels: Vec<f32>,
     /// Keys of the chunk, and of the scattered cells that a row sees. // [E, STRIDE]
     k: [Vec<f32>; 2],
@@ -45,13 +45,13 @@ pub(crate) struct Scratch {
     v: [Vec<f32>; 2],
     /// // [PANEL, STRIDE]
     scores: Vec<f32>,
-    /// // [STRIDE]
+    /// // `[STRIDE]`
     line: Vec<f32>,
     /// Weighted values of the chunk. // [PANEL, padded E]
     part: Vec<f32>,
     /// Weighted values of all chunks so far. // [vectors, padded E]
     total: Vec<f32>,
-    /// Maximum and sum of all chunks so far. // [vectors]
+    /// Maximum and sum of all chunks so far. // `[vectors]`
     state: Vec<(f32, f32)>,
     /// Row and chunk of the scattered cells that are loaded.
     scattered: Option<(usize, usize)>,

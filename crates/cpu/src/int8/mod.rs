@@ -116,7 +116,7 @@ impl Int8Weight {
     }
 
     /// The column of the activations at each packed position, where they are not in order (GPTQ's act-order): what
-    /// [`quantize_ordered`] takes. // [cols]
+    /// [`quantize_ordered`] takes. // `[cols]`
     #[must_use]
     pub fn column_order(&self) -> Option<&[u32]> {
         self.order.as_deref()

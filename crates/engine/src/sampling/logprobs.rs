@@ -1,6 +1,6 @@
 use crate::TokenLogprobs;
 
-/// Natural log-probabilities of `id` and of the `top` most likely tokens, the lower id first among equals. // [V]
+/// Natural log-probabilities of `id` and of the `top` most likely tokens, the lower id first among equals. // `[V]`
 #[must_use]
 pub fn token_logprobs(logits: &[f32], id: u32, top: usize) -> TokenLogprobs {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -62,7 +62,7 @@ pub fn logits_of(model: &mut Model, id: SequenceId, tokens: &[u32], chunk: usize
     Matrix::new(tokens.len(), cols, data)
 }
 
-/// Tokens and the logits that transformers gives for them. // [T], [T, V]
+/// Tokens and the logits that transformers gives for them. // `[T]`, [T, V]
 pub fn golden(folder: &Path) -> (Vec<u32>, Matrix) {
     let file = Safetensors::open(folder.join("logits.safetensors")).unwrap();
     let tokens = file.integers("tokens").unwrap().iter().map(|&t| t as u32).collect();
