@@ -1,4 +1,4 @@
-//! Speed of products and attention: `cargo run --release -p honelm-cpu --example kernels [THREADS] [floats|encoded|attention]`.
+//! Speed of products and attention: `cargo run --release -p honelm-cpu --example kernels`; arguments: threads, then which part.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for developers")]
 
 use std::time::Instant;

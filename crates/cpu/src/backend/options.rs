@@ -10,7 +10,7 @@ pub enum Compute {
     Fast,
 }
 
-/// How a [`CpuBackend`] runs.
+/// How a [`CpuBackend`](crate::CpuBackend) runs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CpuOptions {
     /// Threads; as many as the system offers where it is `None`.
@@ -21,7 +21,7 @@ pub struct CpuOptions {
     pub isa: Option<Isa>,
 }
 
-/// Bytes that a [`CpuBackend`] holds.
+/// Bytes that a [`CpuBackend`](crate::CpuBackend) holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AllocatedBytes {
     /// Weights, those included that are views into a memory map.
