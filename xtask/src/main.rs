@@ -18,6 +18,8 @@ struct Arguments {
 enum Chore {
     /// Checks the layer rule and the file budgets.
     Check,
+    /// Writes the generated documents: `docs/cli.md`, `docs/support.md`.
+    Generate,
     /// Lists the crates by layer.
     Layers {
         /// Only layers below this one.
@@ -32,6 +34,7 @@ enum Chore {
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Check => check(),
+        Chore::Generate => generate(),
         Chore::Layers { below, as_packages } => layers::print(below, as_packages),
     };
     match result {
@@ -52,6 +55,14 @@ fn check() -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{} problems\n  {}", problems.len(), problems.join("\n  ")))
+}
+
+/// The tests that hold the documents write them when asked to.
+fn generate() -> Result<(), String> {
+    let arguments = ["test", "-p", "honelm-cli", "-p", "honelm", "--test", "reference", "--test", "support"];
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    let status = cargo.args(arguments).env("HONELM_UPDATE_DOCS", "1").status().map_err(|e| e.to_string())?;
+    if status.success() { Ok(()) } else { Err("the documents could not be written".to_owned()) }
 }
 
 #[cfg(test)]

@@ -5,10 +5,8 @@ use honelm_tensor::AlignedVec;
 use crate::Isa;
 use crate::int8::{QuantizedRows, quantize_ordered};
 
-/// Memory is kept for this many values that are gone.
-const KEPT: usize = 24;
-/// The same for values in 8 bits.
-const KEPT_QUANTIZED: usize = 4;
+/// Memory that no value has used for this many steps is freed.
+const KEPT_STEPS: u64 = 2;
 
 /// Activations `[rows, cols]`; the buffer may be longer.
 #[derive(Debug)]
@@ -26,9 +24,9 @@ impl Value {
         &self.buffer[..self.len]
     }
 
-    /// The values, to be changed: forgets the forms made of them.
-    pub(crate) fn data_mut(&mut self, memory: &mut Memory) -> &mut [f32] {
-        memory.take_forms(self);
+    /// The values, to be written; no form of them may have been made.
+    pub(crate) fn data_mut(&mut self) -> &mut [f32] {
+        assert!(self.packed.is_none() && self.quantized.is_empty(), "values change under the forms made of them");
         &mut self.buffer[..self.len]
     }
 
@@ -41,17 +39,19 @@ impl Value {
 /// Buffers that wait to be used again, and a count of all that are alive.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    free: Vec<AlignedVec<f32>>,
-    quantized: Vec<QuantizedRows>,
+    /// With the step that used each last.
+    free: Vec<(u64, AlignedVec<f32>)>,
+    quantized: Vec<(u64, QuantizedRows)>,
+    step: u64,
     bytes: usize,
 }
 
 impl Memory {
     /// A buffer of at least `len` floats with any content.
     pub(crate) fn buffer(&mut self, len: usize) -> AlignedVec<f32> {
-        let fitting = self.free.iter().enumerate().filter(|(_, b)| b.len() >= len && b.len() / 8 <= len);
-        match fitting.min_by_key(|(_, b)| b.len()).map(|(i, _)| i) {
-            Some(i) => self.free.swap_remove(i),
+        let fitting = self.free.iter().enumerate().filter(|(_, (_, b))| b.len() >= len && b.len() / 8 <= len);
+        match fitting.min_by_key(|(_, (_, b))| b.len()).map(|(i, _)| i) {
+            Some(i) => self.free.swap_remove(i).1,
             None => {
                 self.bytes += len * size_of::<f32>();
                 AlignedVec::zeroed(len)
@@ -72,36 +72,38 @@ impl Memory {
         order: Option<&[u32]>,
         isa: Isa,
     ) -> QuantizedRows {
-        let mut out = self.quantized.pop().unwrap_or_default();
+        let mut out = self.quantized.pop().map(|(_, rows)| rows).unwrap_or_default();
         self.bytes -= QuantizedRows::bytes(out.rows(), out.cols());
         quantize_ordered(x, rows, cols, order, isa, &mut out);
         self.bytes += QuantizedRows::bytes(rows, cols);
         out
     }
 
+    /// Takes the memory of a value that is gone.
     pub(crate) fn give_back(&mut self, mut value: Value) {
-        self.take_forms(&mut value);
-        self.keep(value.buffer);
+        self.forget_forms(&mut value);
+        self.free.push((self.step, value.buffer));
     }
 
-    fn take_forms(&mut self, value: &mut Value) {
-        if let Some(packed) = value.packed.take() {
-            self.keep(packed);
-        }
-        for (_, rows) in value.quantized.drain(..) {
-            if self.quantized.len() < KEPT_QUANTIZED {
-                self.quantized.push(rows);
-            } else {
-                self.bytes -= QuantizedRows::bytes(rows.rows(), rows.cols());
-            }
-        }
+    /// Takes the memory of the forms made of a value.
+    pub(crate) fn forget_forms(&mut self, value: &mut Value) {
+        self.free.extend(value.packed.take().map(|packed| (self.step, packed)));
+        self.quantized.extend(value.quantized.drain(..).map(|(_, rows)| (self.step, rows)));
     }
 
-    fn keep(&mut self, buffer: AlignedVec<f32>) {
-        if self.free.len() == KEPT {
-            self.bytes -= size_of_val(&*self.free.remove(0));
-        }
-        self.free.push(buffer);
+    /// Ends a step: frees what the last ones did not use.
+    pub(crate) fn end_step(&mut self) {
+        self.step += 1;
+        let oldest = self.step.saturating_sub(KEPT_STEPS);
+        let bytes = &mut self.bytes;
+        self.free.retain(|(step, buffer)| {
+            *bytes -= if *step < oldest { size_of_val(&**buffer) } else { 0 };
+            *step >= oldest
+        });
+        self.quantized.retain(|(step, rows)| {
+            *bytes -= if *step < oldest { QuantizedRows::bytes(rows.rows(), rows.cols()) } else { 0 };
+            *step >= oldest
+        });
     }
 
     /// Bytes of all buffers, those in use and those that wait.

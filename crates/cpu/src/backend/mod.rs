@@ -157,18 +157,22 @@ impl CpuBackend {
             return x;
         }
         let mut copy = self.value(x.rows(), x.cols());
-        copy.data_mut(&mut self.memory).copy_from_slice(self.values.get(x.guard()).data());
+        copy.data_mut().copy_from_slice(self.values.get(x.guard()).data());
         self.tensor(copy, x.rows(), x.cols())
+    }
+
+    /// Takes out the values of a handle that nobody else has, without the forms made of them.
+    fn take(&mut self, x: &Tensor) -> Value {
+        let mut value = std::mem::replace(self.values.get_mut(x.guard()), Value::empty());
+        self.memory.forget_forms(&mut value);
+        value
     }
 
     /// Changes `x` in place, or a copy where others hold it.
     fn change(&mut self, x: Tensor, f: impl FnOnce(&mut Self, &mut [f32])) -> Tensor {
         let x = self.own(x);
-        let mut value = std::mem::replace(self.values.get_mut(x.guard()), Value::empty());
-        let mut memory = std::mem::take(&mut self.memory);
-        let data = value.data_mut(&mut memory);
-        self.memory = memory;
-        f(self, data);
+        let mut value = self.take(&x);
+        f(self, value.data_mut());
         *self.values.get_mut(x.guard()) = value;
         x
     }
@@ -272,7 +276,7 @@ impl Backend for CpuBackend {
             self.recording.failure = Some(BackendError::UnknownToken { token, vocabulary: table.rows() });
         }
         let mut out = self.value(rows, cols);
-        let data = out.data_mut(&mut self.memory);
+        let data = out.data_mut();
         let (weight, tokens) = (&self.weights.get(table.guard()).weight, &self.recording.tokens);
         by_rows(&self.pool, data, cols, |first, part| {
             for (row, token) in part.chunks_exact_mut(cols.max(1)).zip(&tokens[first..]) {
@@ -288,7 +292,7 @@ impl Backend for CpuBackend {
 
     fn input(&mut self, x: &Matrix) -> Tensor {
         let mut value = self.value(x.rows, x.cols);
-        value.data_mut(&mut self.memory).copy_from_slice(&x.data);
+        value.data_mut().copy_from_slice(&x.data);
         self.tensor(value, x.rows, x.cols)
     }
 
@@ -296,7 +300,7 @@ impl Backend for CpuBackend {
         let cols = x.cols();
         let mut value = self.value(rows.len(), cols);
         let source = self.values.get(x.guard()).data();
-        for (out, r) in value.data_mut(&mut self.memory).chunks_exact_mut(cols.max(1)).zip(rows) {
+        for (out, r) in value.data_mut().chunks_exact_mut(cols.max(1)).zip(rows) {
             out.copy_from_slice(&source[*r as usize * cols..][..cols]);
         }
         self.tensor(value, rows.len(), cols)
@@ -311,8 +315,7 @@ impl Backend for CpuBackend {
         let mut out = self.value(x.rows(), x.cols());
         let (source, gain) = (self.values.get(x.guard()).data(), self.vector(gain));
         let (isa, cols) = (self.isa, x.cols());
-        let mut memory = Memory::default();
-        by_rows(&self.pool, out.data_mut(&mut memory), cols, |first, part| {
+        by_rows(&self.pool, out.data_mut(), cols, |first, part| {
             activation::rms_norm(isa, &source[first * cols..][..part.len()], gain, eps, part);
         });
         self.tensor(out, x.rows(), x.cols())
@@ -355,7 +358,7 @@ impl Backend for CpuBackend {
         let data = |x: &Tensor| self.values.get(x.guard()).data();
         let call = attention::Call { step: &self.recording.step, layer, how, q: data(q), k: data(k), v: data(v) };
         let store = self.caches.get_mut(cache.guard());
-        let result = Output::new(out.data_mut(&mut self.memory), rows, q.cols());
+        let result = Output::new(out.data_mut(), rows, q.cols());
         attention::run(&self.pool, self.isa, &mut self.threads, store, &call, &result);
         self.tensor(out, rows, q.cols())
     }
@@ -416,6 +419,7 @@ impl Backend for CpuBackend {
         }
         self.results.insert(ticket, recording.failure.map_or(Ok(recording.outputs), Err));
         self.collect();
+        self.memory.end_step();
         ticket
     }
 

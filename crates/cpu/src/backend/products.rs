@@ -5,7 +5,7 @@ use honelm_backend::{Activation, Tensor, Weight};
 use super::CpuBackend;
 use crate::Output;
 use crate::linear::{self, Finish, Input, Part, Product};
-use crate::values::{Memory, Value};
+use crate::values::Value;
 use crate::weights::Stored;
 
 /// What is done with products besides keeping them.
@@ -45,11 +45,13 @@ impl CpuBackend {
             other => other,
         };
         let rows = x.rows();
+        let gated = matches!(after, After::Gate(_));
+        assert!(!gated || ws[0].rows() == ws[1].rows(), "a gate and what it gates differ in width");
         let mut outs: Vec<Value> = ws.iter().map(|w| self.value(rows, w.rows())).collect();
         let mut target = match &after {
             After::AddTo(residual) => {
                 assert_eq!((residual.rows(), residual.cols()), (rows, ws[0].rows()), "the shape of a residual");
-                std::mem::replace(self.values.get_mut(residual.guard()), Value::empty())
+                self.take(residual)
             }
             _ => Value::empty(),
         };
@@ -63,13 +65,12 @@ impl CpuBackend {
                 }
                 _ => None,
             };
-            Part { linear, quantized, out: Output::new(out.data_mut(&mut self.memory), rows, w.rows()) }
+            Part { linear, quantized, out: Output::new(out.data_mut(), rows, w.rows()) }
         });
-        let mut memory = Memory::default();
         let products: Vec<Product<'_>> = match &after {
             After::Keep => parts.map(|part| Product { part, finish: Finish::Keep }).collect(),
             After::AddTo(_) => {
-                let target = Output::new(target.data_mut(&mut memory), rows, ws[0].rows());
+                let target = Output::new(target.data_mut(), rows, ws[0].rows());
                 parts.next().map(|part| Product { part, finish: Finish::AddTo(target) }).into_iter().collect()
             }
             After::Gate(f) => {

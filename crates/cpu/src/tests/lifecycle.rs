@@ -147,7 +147,39 @@ fn memory_is_counted_and_used_again() {
         after = now;
     }
     drop((w, cache));
-    b.submit();
+    for _ in 0..4 {
+        b.submit();
+    }
+    assert_eq!(b.allocated_bytes().activations, 0, "memory that no step uses is freed");
     assert_eq!((b.allocated_bytes().weights, b.allocated_bytes().cache), (0, 0));
     assert_eq!(b.allocated_bytes().scratch, empty.scratch);
+}
+
+#[test]
+fn values_changed_in_place_are_multiplied_anew() {
+    for encoding in [Encoding::F32, Encoding::Q8_0] {
+        for n in [1, 5] {
+            let weight: WeightData = BlockMatrix::quantize(&random(8, 64, 7), encoding, None).unwrap().into();
+            let mut b = new();
+            let w = b.upload(weight, None).unwrap();
+            let x = b.input(&random(n, 64, 8));
+            let _ = b.linear(&x, &w);
+            let y = b.input(&random(n, 64, 9));
+            let x = b.add(x, &y);
+            let found = b.linear(&x, &w);
+            let x = values(&mut b, &x);
+            let fresh = b.input(&x);
+            let expected = b.linear(&fresh, &w);
+            assert_eq!(values(&mut b, &found), values(&mut b, &expected), "{encoding} {n}");
+            // A residual whose forms were made is written in place too.
+            let wide: WeightData = BlockMatrix::quantize(&random(64, 64, 10), encoding, None).unwrap().into();
+            let wide = b.upload(wide, None).unwrap();
+            let sum = b.linear_add(&y, &wide, fresh);
+            let found = b.linear(&sum, &w);
+            let sum = values(&mut b, &sum);
+            let fresh = b.input(&sum);
+            let expected = b.linear(&fresh, &w);
+            assert_eq!(values(&mut b, &found), values(&mut b, &expected), "{encoding} {n}");
+        }
+    }
 }

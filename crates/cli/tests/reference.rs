@@ -1,0 +1,31 @@
+//! `docs/cli.md` is what the program says of itself. `cargo xtask generate` writes it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+fn help(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_honelm")).args(arguments).arg("--help").output().expect("it runs");
+    assert!(output.status.success(), "{arguments:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+fn reference() -> String {
+    let mut out = "# Command line\n\nWritten by `cargo xtask generate`; do not edit.\n".to_owned();
+    let _ = write!(out, "\n## honelm\n\n```text\n{}\n```\n", help(&[]));
+    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "inspect"] {
+        let _ = write!(out, "\n## honelm {command}\n\n```text\n{}\n```\n", help(&[command]));
+    }
+    out
+}
+
+#[test]
+fn the_reference_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
+    if std::env::var_os("HONELM_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, reference()).expect("written");
+    }
+    let written = std::fs::read_to_string(&path).expect("docs/cli.md");
+    assert!(written == reference(), "docs/cli.md is out of date: run `cargo xtask generate`");
+}
