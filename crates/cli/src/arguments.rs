@@ -87,6 +87,15 @@ pub enum ComputeName {
     F32,
 }
 
+impl From<ComputeName> for Compute {
+    fn from(name: ComputeName) -> Self {
+        match name {
+            ComputeName::Fast => Self::Fast,
+            ComputeName::F32 => Self::F32,
+        }
+    }
+}
+
 /// Number type of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CacheTypeName {
@@ -104,10 +113,7 @@ impl Global {
         RunOptions {
             threads: self.threads.map(NonZeroUsize::get),
             context: self.context.map(NonZeroUsize::get),
-            compute: match self.compute {
-                ComputeName::Fast => Compute::Fast,
-                ComputeName::F32 => Compute::F32,
-            },
+            compute: self.compute.into(),
             cache_type: match self.cache_type {
                 CacheTypeName::F16 => CacheType::F16,
                 CacheTypeName::F32 => CacheType::F32,

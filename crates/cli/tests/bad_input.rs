@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{assert_fails, run, write_text};
+#[cfg(unix)]
+use common::{run_on_a_full_disk, status, stderr};
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/pocket")
@@ -147,4 +149,43 @@ fn places_that_cannot_be_written_to() {
     assert_fails(&run(&["optimize", "-o", text(&below)]), 1, &["file"]);
     assert_eq!(fs::read(&file).expect("still there"), b"not a folder");
     assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_loses_nothing_and_leaves_nothing_half_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (model, folder) = (dir.path().join("small.gguf"), dir.path().join("gptq"));
+    fs::write(&model, "an earlier model").expect("written");
+    let (to_file, to_folder) = (
+        ["quantize", "pocket", "--to", "q8_0", "-o", text(&model)],
+        ["quantize", "pocket", "--to", "gptq", "-o", text(&folder)],
+    );
+    assert_fails(&run_on_a_full_disk(1024, &to_file), 1, &["small"]);
+    assert_fails(&run_on_a_full_disk(1024, &to_folder), 1, &["gptq"]);
+    assert_eq!(fs::read(&model).expect("still there"), b"an earlier model");
+    assert!(!folder.exists());
+    // What was finished is kept, hidden, until there is room.
+    assert_eq!(status(&run(&to_file)), 0);
+    assert_eq!(status(&run(&to_folder)), 0);
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 2, "the two models and nothing else");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_job_that_the_disk_stopped_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name);
+    let (out, calibration, words) = (path("out"), path("calibration.txt"), path("words.txt"));
+    write_text(&calibration, 400, 1);
+    write_text(&words, 2400, 2);
+    let texts = ["--calibration", text(&calibration), "--text", text(&words)];
+    let settings = "--bits 8 --budget 1000000 --calibration-blocks 2 --calibration-length 64 --protocol llama.cpp-64";
+    let settings: Vec<&str> = settings.split(' ').collect();
+    let job = [&["optimize", "-o", text(&out)], &texts[..], &settings].concat();
+    assert_fails(&run_on_a_full_disk(1536, &job), 1, &["out"]);
+    assert!(!out.join("model.gguf").exists());
+    let again = run(&job);
+    assert_eq!(status(&again), 0, "{}", stderr(&again));
+    assert!(out.join("model.gguf").exists());
 }

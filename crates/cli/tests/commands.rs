@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::process::Stdio;
 
 use common::{assert_fails, assert_keys, document, honelm, run, run_with, status, stderr, stdout, write_text};
@@ -184,4 +185,37 @@ fn the_first_ctrl_c_ends_work_with_status_130() {
     let ended = child.wait().expect("the command ends");
     assert_eq!(ended.code(), Some(130), "{rest:?}");
     assert!(rest.iter().any(|line| line.contains("interrupted")), "{rest:?}");
+}
+
+#[test]
+fn compare_names_the_layer_and_the_weight_that_differ() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/pocket");
+    for entry in std::fs::read_dir(&shipped).expect("the shipped model") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, dir.path().join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let weights = dir.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).expect("weights");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let names: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).expect("a header");
+    let start = names["model.layers.3.mlp.down_proj.weight"]["data_offsets"][0].as_u64().expect("an offset") as usize;
+    for byte in &mut bytes[8 + header + start..][..2000] {
+        *byte = 0;
+    }
+    std::fs::write(&weights, bytes).expect("written");
+    let changed = dir.path().to_str().expect("UTF-8");
+    let same = document(&run(&["inspect", "--compare", "pocket", "--tokens", "32", "--json"]));
+    assert!(same["first"].is_null() && same["kl_divergence"] == 0.0, "{same}");
+    let found = document(&run(&["inspect", "--compare", changed, "--tokens", "32", "--json"]));
+    let first = found["first"].as_u64().expect("a layer") as usize;
+    assert_eq!(found["layers"][first]["layer"], "block 3");
+    assert_eq!(found["weights"][0]["weight"], "down");
+    assert_eq!(found["weights"][1]["difference"], 0.0);
+    // What comes after is only handed on.
+    assert_eq!(found["layers"][first + 1]["own_difference"], 0.0);
+    assert!(found["layers"][first + 1]["difference"].as_f64().expect("a number") > 0.0);
+    let output = run(&["inspect", "--compare", changed, "--tokens", "32"]);
+    assert!(common::stdout(&output).contains("They part at block 3"), "{}", common::stdout(&output));
+    common::assert_fails(&run(&["inspect", "--text", "x.txt"]), 2, &["--compare"]);
 }

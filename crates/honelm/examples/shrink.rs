@@ -32,6 +32,7 @@ pub fn shrink(out: &Path, chunks: usize) -> Result<(Quantized, Evaluation), Erro
             protocol: "llama.cpp-512".parse()?,
             chunks: Some(chunks),
             against: Some(original),
+            against_compute: None,
             run,
             scratch: None,
         },

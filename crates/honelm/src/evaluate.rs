@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use honelm_cpu::Compute;
 use honelm_eval::{Baseline, EvalError, Figures, MIN_CHUNKS, Protocol, Window, compare, figures, perplexity, score};
 use honelm_model::{Checkpoint, OutputLayer, Runner};
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub struct EvaluateOptions {
     pub chunks: Option<usize>,
     /// The original to compare with.
     pub against: Option<PathBuf>,
+    /// Kernels of the original, where not those of `run`: a model against itself in f32 shows what the fast path costs.
+    pub against_compute: Option<Compute>,
     /// How the models are run.
     pub run: RunOptions,
     /// Folder for the original's kept states; the system's temporary one by default.
@@ -158,7 +161,10 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
     }
     let scratch = Scratch::new(options.scratch.as_deref());
     let mut original = match &options.against {
-        Some(path) => Some(Original::measure(path, &checkpoint, &windows, &scratch.0, &options.run, events)?),
+        Some(path) => {
+            let run = RunOptions { compute: options.against_compute.unwrap_or(options.run.compute), ..options.run };
+            Some(Original::measure(path, &checkpoint, &windows, &scratch.0, &run, events)?)
+        }
         None => None,
     };
     let mut runner = load(&checkpoint, &checkpoint, &options.run, &mut |_, _| {})?;

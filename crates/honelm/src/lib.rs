@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench_run;
+mod divergence;
 mod error;
 mod evaluate;
 mod inspect;
@@ -15,6 +16,7 @@ mod session;
 mod texts;
 
 pub use bench_run::{BenchModel, BenchOptions, BenchRow, benchmark, measure};
+pub use divergence::{DivergeOptions, Divergence, LayerDifference, WeightDifference, diverge};
 pub use error::Error;
 pub use evaluate::{Differences, EvaluateOptions, Evaluation, evaluate};
 pub use inspect::{EncodingSummary, Inspection, MemoryNeed, TensorEntry, TokenFact, TokenizerFacts, inspect};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use honelm::{EvaluateOptions, Evaluation, Protocol};
 
-use crate::arguments::{self, Global, text_source};
+use crate::arguments::{self, ComputeName, Global, text_source};
 use crate::commands::optimize::at_least_one;
 use crate::failure::Failure;
 use crate::output;
@@ -17,6 +17,7 @@ Examples:
   honelm eval small.gguf --text held-out.txt --against pocket     also KL and the difference
   honelm eval pocket --text wiki.test.raw --protocol gptq-2048
   honelm eval pocket --text held-out.txt --compute f32 --chunks 100
+  honelm eval small.gguf --against small.gguf --against-compute f32   what the fast kernels cost
 
 Protocols: llama.cpp-N (chunks of N tokens, the second half scored, as llama-perplexity does),
 gptq-N (blocks of N, all scored), hf-stride-N (the whole context, moved on by N).";
@@ -43,6 +44,10 @@ pub struct Eval {
     /// The original to compare with: a folder, a GGUF file, or a name
     #[arg(long, value_name = "BASE")]
     against: Option<String>,
+
+    /// Kernels of the original, where not those of the model
+    #[arg(long, value_name = "COMPUTE", requires = "against")]
+    against_compute: Option<ComputeName>,
 }
 
 impl Eval {
@@ -54,6 +59,7 @@ impl Eval {
             protocol: self.protocol,
             chunks: self.chunks,
             against,
+            against_compute: self.against_compute.map(Into::into),
             run: global.run_options(),
             scratch: None,
         };

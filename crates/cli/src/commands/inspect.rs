@@ -4,6 +4,7 @@ use clap::Args;
 use honelm::{Inspection, TensorEntry, TokenizerFacts};
 
 use crate::arguments::Global;
+use crate::commands::compare::Compare;
 use crate::failure::Failure;
 use crate::{interrupt, output};
 
@@ -11,7 +12,11 @@ const EXAMPLES: &str = "\
 Examples:
   honelm inspect pocket
   honelm inspect model.gguf -v               every tensor, configuration and chat template
-  honelm inspect model.gguf --context 32768 --json";
+  honelm inspect model.gguf --context 32768 --json
+  honelm inspect pocket --compare model.gguf   the first layer at which the two part
+
+--compare runs both in f32 on the same tokens. `difference` is how far apart they are after a layer; `own` is what this
+layer adds when both are given the same input (of a block: relative to what it adds to its input).";
 
 /// Show a model's configuration, tensors, encodings, tokenizer, chat template and memory needs
 #[derive(Debug, Args)]
@@ -19,13 +24,20 @@ Examples:
 pub struct Inspect {
     /// A folder, a GGUF file, or a name; by default the shipped model
     model: Option<String>,
+
+    #[command(flatten)]
+    compare: Compare,
 }
 
 impl Inspect {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
         // Nothing is written here: Ctrl-C may end it at any moment.
         interrupt::watched(false);
-        let found = honelm::inspect(&global.model(self.model.as_deref())?, &global.run_options())?;
+        let model = global.model(self.model.as_deref())?;
+        if self.compare.is_wanted() {
+            return self.compare.run(model, global);
+        }
+        let found = honelm::inspect(&model, &global.run_options())?;
         if global.json {
             output::json(&found)?;
         } else {

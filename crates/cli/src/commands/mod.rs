@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod compare;
 mod eval;
 mod generation;
 mod inspect;

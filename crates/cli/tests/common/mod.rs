@@ -35,6 +35,16 @@ pub fn run_with<S: AsRef<OsStr>>(arguments: &[S], stdin: &[u8]) -> Output {
     child.wait_with_output().expect("the command ends")
 }
 
+/// Runs it where files cannot grow beyond `kib` KiB, as on a disk that is full.
+#[cfg(unix)]
+pub fn run_on_a_full_disk(kib: usize, arguments: &[&str]) -> Output {
+    // A write beyond the limit then fails instead of killing the process.
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_honelm")]).args(arguments);
+    shell.env_remove("HONELM_HOME").stdin(Stdio::null()).output().expect("a shell")
+}
+
 /// Its exit status; a signal is a failure.
 pub fn status(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("{}\n{}", output.status, stderr(output)))
