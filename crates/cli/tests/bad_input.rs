@@ -81,7 +81,7 @@ fn damaged_folders() {
     fs::remove_file(folder.join("tokenizer.json")).expect("removed");
     assert_fails(&run(&["run", text(&folder), "-p", "x"]), 1, &["tokenizer.json"]);
     // What is known of it is still told.
-    assert_eq!(common::status(&run(&["inspect", text(&folder)])), 0);
+    assert_eq!(status(&run(&["inspect", text(&folder)])), 0);
 }
 
 #[test]

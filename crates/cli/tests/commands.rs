@@ -198,7 +198,7 @@ fn compare_names_the_layer_and_the_weight_that_differ() {
     let weights = dir.path().join("model.safetensors");
     let mut bytes = std::fs::read(&weights).expect("weights");
     let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
-    let names: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).expect("a header");
+    let names: Value = serde_json::from_slice(&bytes[8..8 + header]).expect("a header");
     let start = names["model.layers.3.mlp.down_proj.weight"]["data_offsets"][0].as_u64().expect("an offset") as usize;
     for byte in &mut bytes[8 + header + start..][..2000] {
         *byte = 0;
@@ -216,6 +216,6 @@ fn compare_names_the_layer_and_the_weight_that_differ() {
     assert_eq!(found["layers"][first + 1]["own_difference"], 0.0);
     assert!(found["layers"][first + 1]["difference"].as_f64().expect("a number") > 0.0);
     let output = run(&["inspect", "--compare", changed, "--tokens", "32"]);
-    assert!(common::stdout(&output).contains("They part at block 3"), "{}", common::stdout(&output));
-    common::assert_fails(&run(&["inspect", "--text", "x.txt"]), 2, &["--compare"]);
+    assert!(stdout(&output).contains("They part at block 3"), "{}", stdout(&output));
+    assert_fails(&run(&["inspect", "--text", "x.txt"]), 2, &["--compare"]);
 }
