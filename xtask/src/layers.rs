@@ -20,7 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("honelm", 7),
     ("honelm-cli", 8),
 ];
-const OUTSIDE: &[&str] = &["honelm-testing", "xtask"];
+const OUTSIDE: &[&str] = &["honelm-fuzz", "honelm-testing", "xtask"];
 
 pub fn metadata() -> Result<Metadata, String> {
     MetadataCommand::new().no_deps().exec().map_err(|e| e.to_string())

@@ -1,6 +1,7 @@
 //! What a person repeats: `cargo xtask --help`.
 
 mod budgets;
+mod fuzz;
 mod layers;
 
 use std::process::ExitCode;
@@ -20,6 +21,17 @@ enum Chore {
     Check,
     /// Writes the generated documents: `docs/cli.md`, `docs/support.md`.
     Generate,
+    /// Fuzzes parsers, beginning with the committed corpus. Needs a C++ compiler.
+    Fuzz {
+        /// Targets; all of them by default.
+        targets: Vec<String>,
+        /// Seconds for each.
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+        /// How many at a time.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
     /// Lists the crates by layer.
     Layers {
         /// Only layers below this one.
@@ -35,6 +47,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Check => check(),
         Chore::Generate => generate(),
+        Chore::Fuzz { targets, seconds, jobs } => fuzz::run(&targets, seconds, jobs),
         Chore::Layers { below, as_packages } => layers::print(below, as_packages),
     };
     match result {

@@ -1,0 +1,102 @@
+//! Model files: containers, configurations, weights in every layout.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use honelm_formats::gguf::Gguf;
+use honelm_formats::safetensors::Safetensors;
+use honelm_formats::{TensorSource, parse_json};
+use honelm_model::{Checkpoint, FolderFiles, Parameters};
+use honelm_text::{ChatTemplate, Tokenizer};
+
+use crate::parts;
+
+/// Every tensor is decoded, as far as it can be.
+fn read_all(source: &dyn TensorSource) {
+    for name in source.names() {
+        let _ = source.info(name);
+        if let Ok(matrix) = source.matrix(name)
+            && matrix.rows > 0
+        {
+            let mut row = vec![0.0; matrix.cols];
+            matrix.dequantize_row(matrix.rows - 1, &mut row);
+            let _ = matrix.check_finite();
+        }
+        let _ = source.find(name).map(|tensor| tensor.and_then(|t| t.integers()));
+    }
+}
+
+/// Every weight of the tree, as a loader reads it.
+fn read_weights(checkpoint: &Checkpoint) {
+    for slot in checkpoint.tree().slots() {
+        let _ = checkpoint.encoding(slot);
+        if let Ok(parameter) = checkpoint.parameter(slot)
+            && parameter.weight.rows() > 0
+        {
+            let mut row = vec![0.0; parameter.weight.cols()];
+            parameter.weight.dequantize_row(parameter.weight.rows() - 1, &mut row);
+        }
+    }
+}
+
+pub(crate) fn gguf(data: &[u8]) {
+    let Ok(gguf) = Gguf::parse(Bytes::copy_from_slice(data), "fuzz.gguf") else { return };
+    for (_, value) in gguf.metadata.iter() {
+        let _ = (value.describe(), value.integer());
+    }
+    read_all(&gguf);
+}
+
+pub(crate) fn gguf_model(data: &[u8]) {
+    let parse = || Gguf::parse(Bytes::copy_from_slice(data), "fuzz.gguf");
+    let Ok(gguf) = parse() else { return };
+    if let Ok(tokenizer) = Tokenizer::from_gguf(&gguf) {
+        crate::text::use_tokenizer(&tokenizer);
+        if let Some(source) = tokenizer.chat_template() {
+            let _ = ChatTemplate::new(source, tokenizer.special_tokens());
+        }
+    }
+    if let Ok(checkpoint) = Checkpoint::from_gguf(gguf, Path::new("fuzz.gguf")) {
+        read_weights(&checkpoint);
+    }
+}
+
+pub(crate) fn safetensors(data: &[u8]) {
+    if let Ok(file) = Safetensors::parse(Bytes::copy_from_slice(data), "model.safetensors") {
+        read_all(&file);
+    }
+}
+
+pub(crate) fn safetensors_index(data: &[u8]) {
+    let [index, first, second] = parts(data);
+    let open = |name: &str| {
+        let bytes = if name.ends_with("2-of-00002.safetensors") { second } else { first };
+        Ok((Bytes::copy_from_slice(bytes), name.to_owned()))
+    };
+    if let Ok(file) = Safetensors::from_shards("model.safetensors.index.json", index, open) {
+        read_all(&file);
+    }
+}
+
+/// A configuration alone; the weights are missing, which is found after everything in it was understood.
+pub(crate) fn config(data: &[u8]) {
+    folder_of(data, b"", b"\x02\0\0\0\0\0\0\0{}");
+}
+
+pub(crate) fn folder(data: &[u8]) {
+    let [config, quantize_config, tensors] = parts(data);
+    folder_of(config, quantize_config, tensors);
+}
+
+fn folder_of(config: &[u8], quantize_config: &[u8], tensors: &[u8]) {
+    let Ok(config) = parse_json("config.json", config) else { return };
+    let Ok(tensors) = Safetensors::parse(Bytes::copy_from_slice(tensors), "model.safetensors") else { return };
+    let files = FolderFiles {
+        config,
+        generation_config: None,
+        quantize_config: parse_json("quantize_config.json", quantize_config).ok(),
+    };
+    if let Ok(checkpoint) = Checkpoint::from_folder(Path::new("fuzz"), files, tensors) {
+        read_weights(&checkpoint);
+    }
+}

@@ -1,0 +1,47 @@
+//! One target for every parser of data from outside. A target takes any bytes and must come back: no panic, no
+//! endless work, no memory beyond what the bytes pay for. Errors are what most inputs get.
+#![forbid(unsafe_code)]
+
+mod files;
+mod text;
+
+/// A parser under test.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name, and that of its corpus folder.
+    pub name: &'static str,
+    /// Parses an input and uses what comes out, as the program would.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target { name: "gguf", run: files::gguf },
+    Target { name: "gguf_model", run: files::gguf_model },
+    Target { name: "safetensors", run: files::safetensors },
+    Target { name: "safetensors_index", run: files::safetensors_index },
+    Target { name: "config", run: files::config },
+    Target { name: "folder", run: files::folder },
+    Target { name: "tokenizer_json", run: text::tokenizer_json },
+    Target { name: "template", run: text::template },
+];
+
+/// Separates the files of an input that stands for several.
+const SEPARATOR: &[u8] = b"\n%%%\n";
+
+/// Splits an input into `N` files; those that are not there are empty, the last one is all the rest.
+fn parts<const N: usize>(data: &[u8]) -> [&[u8]; N] {
+    let mut out = [&data[data.len()..]; N];
+    let mut rest = data;
+    for (i, part) in out.iter_mut().enumerate() {
+        let cut = (i + 1 < N).then(|| rest.windows(SEPARATOR.len()).position(|w| w == SEPARATOR)).flatten();
+        match cut {
+            Some(at) => (*part, rest) = (&rest[..at], &rest[at + SEPARATOR.len()..]),
+            None => {
+                *part = rest;
+                break;
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,45 @@
+//! Tokenizers and chat templates.
+
+use honelm_text::{ChatTemplate, EncodeOptions, Limits, Message, RenderOptions, SpecialTokens, Tokenizer, TokenizerFiles};
+use serde_json::json;
+
+use crate::parts;
+
+/// Text with every kind of character that tokenizers treat apart.
+const SAMPLE: &str = " Hello,\tworld! 1234567 don't\r\n\n  \u{e9}e\u{301} \u{1f600}\u{200d}\u{2581}<s>\0";
+
+pub(crate) fn use_tokenizer(tokenizer: &Tokenizer) {
+    for (add_special, parse_special) in [(false, false), (true, true)] {
+        if let Ok(ids) = tokenizer.encode(SAMPLE, EncodeOptions { add_special, parse_special }) {
+            let _ = tokenizer.decode(&ids, parse_special);
+        }
+    }
+    let _ = tokenizer.decode(&[0, 1, 2, 255, 70_000, u32::MAX], true);
+}
+
+pub(crate) fn tokenizer_json(data: &[u8]) {
+    let [tokenizer, config, map] = parts(data);
+    let some = |part: &[u8]| (!part.is_empty()).then(|| part.to_vec());
+    let files = TokenizerFiles {
+        tokenizer: tokenizer.to_vec(),
+        tokenizer_config: some(config),
+        special_tokens_map: some(map),
+        ..TokenizerFiles::default()
+    };
+    if let Ok(tokenizer) = Tokenizer::from_files(&files) {
+        use_tokenizer(&tokenizer);
+    }
+}
+
+pub(crate) fn template(data: &[u8]) {
+    let Ok(source) = str::from_utf8(data) else { return };
+    // Small bounds, so that inputs that use them up do not take the fuzzer's time.
+    let limits = Limits { steps: 20_000, output_bytes: 1 << 18, ..Limits::default() };
+    let Ok(template) = ChatTemplate::with_limits(source, SpecialTokens::default(), limits) else { return };
+    let mut call = Message::new("assistant", "");
+    call.extra.insert("tool_calls".to_owned(), json!([{"function": {"name": "f", "arguments": {"x": 1.5}}}]));
+    let messages = [Message::new("system", "Be kind."), Message::new("user", "Hi"), call, Message::new("tool", "4")];
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
+    let options = RenderOptions { add_generation_prompt: true, tools: Some(tools), ..RenderOptions::default() };
+    let _ = template.render(&messages, &options);
+}

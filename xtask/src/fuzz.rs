@@ -1,0 +1,116 @@
+//! `cargo xtask fuzz`: libFuzzer on the targets of `honelm-fuzz`, by the compiler's own coverage pass, so that the
+//! stable toolchain is enough.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use crate::layers;
+
+/// What libFuzzer needs to see: edges, comparisons, tables of program counters.
+const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
+
+/// One run of the fuzzer.
+struct Job {
+    target: String,
+    child: Child,
+    log: PathBuf,
+}
+
+/// Fuzzes `targets` (all, where none is named) for `seconds` each, `jobs` at a time; prints what each did. What is found is kept
+/// in `target/fuzz/findings`, inputs that reach new code in `target/fuzz/corpus`.
+pub fn run(targets: &[String], seconds: u32, jobs: usize) -> Result<(), String> {
+    let root = layers::metadata()?.workspace_root.into_std_path_buf();
+    let corpus = root.join("crates/fuzz/corpus");
+    let targets = if targets.is_empty() { names(&corpus)? } else { targets.to_vec() };
+    let fuzzer = build(&root)?;
+    let mut waiting = targets.into_iter();
+    let mut failed = Vec::new();
+    println!("{:<20} {:>12} {:>10} {:>10}  result", "target", "executions", "per second", "corpus");
+    loop {
+        let running: Vec<Job> =
+            waiting.by_ref().take(jobs.max(1)).map(|t| start(&fuzzer, &root, t, seconds)).collect::<Result<_, _>>()?;
+        if running.is_empty() {
+            break;
+        }
+        for job in running {
+            let name = job.target.clone();
+            if !finish(job)? {
+                failed.push(name);
+            }
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("findings in {}: see target/fuzz/findings and target/fuzz/TARGET.log", failed.join(", ")))
+}
+
+fn names(corpus: &Path) -> Result<Vec<String>, String> {
+    let entries = fs::read_dir(corpus).map_err(|e| format!("{}: {e}", corpus.display()))?;
+    let mut names: Vec<String> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Builds the fuzzer; gives its path.
+fn build(root: &Path) -> Result<PathBuf, String> {
+    let host = Command::new("rustc").args(["--print", "host-tuple"]).output().map_err(|e| format!("rustc: {e}"))?;
+    let host = String::from_utf8_lossy(&host.stdout).trim().to_owned();
+    let target_dir = root.join("target/fuzz");
+    // With a target that is named, the flags do not reach build scripts and macros.
+    let status = Command::new("cargo")
+        .args(["build", "--quiet", "--profile", "fuzz", "-p", "honelm-fuzz", "--features", "libfuzzer", "--bin", "fuzz"])
+        .args(["--target", &host, "--target-dir"])
+        .arg(&target_dir)
+        .env("RUSTFLAGS", FLAGS)
+        .status()
+        .map_err(|e| format!("cargo: {e}"))?;
+    if !status.success() {
+        return Err(format!("the fuzzer does not build ({status})"));
+    }
+    Ok(target_dir.join(host).join("fuzz/fuzz"))
+}
+
+fn start(fuzzer: &Path, root: &Path, target: String, seconds: u32) -> Result<Job, String> {
+    let work = root.join("target/fuzz");
+    let (corpus, findings) = (work.join("corpus").join(&target), work.join("findings").join(&target));
+    for folder in [&corpus, &findings] {
+        fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    }
+    let log = work.join(format!("{target}.log"));
+    let output = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+    let child = Command::new(fuzzer)
+        .arg(corpus)
+        .arg(root.join("crates/fuzz/corpus").join(&target))
+        .args([format!("-max_total_time={seconds}"), format!("-artifact_prefix={}/", findings.display())])
+        .args(["-max_len=65536", "-timeout=10", "-rss_limit_mb=1024", "-malloc_limit_mb=512", "-print_final_stats=1"])
+        .env("HONELM_FUZZ_TARGET", &target)
+        .stdout(output.try_clone().map_err(|e| e.to_string())?)
+        .stderr(output)
+        .spawn()
+        .map_err(|e| format!("{}: {e}", fuzzer.display()))?;
+    Ok(Job { target, child, log })
+}
+
+/// Waits for a run and prints its line; false where it found something.
+fn finish(mut job: Job) -> Result<bool, String> {
+    let status = job.child.wait().map_err(|e| format!("{}: {e}", job.target))?;
+    let log = fs::read_to_string(&job.log).unwrap_or_default();
+    let figure = |name: &str| {
+        let line = log.lines().rev().find(|line| line.contains(name))?;
+        line.split(':').next_back()?.trim().split(' ').next().map(str::to_owned)
+    };
+    let corpus = log.lines().rev().find_map(|line| line.split("corp: ").nth(1)?.split('/').next());
+    println!(
+        "{:<20} {:>12} {:>10} {:>10}  {}",
+        job.target,
+        figure("stat::number_of_executed_units").unwrap_or_default(),
+        figure("stat::average_exec_per_sec").unwrap_or_default(),
+        corpus.unwrap_or_default(),
+        if status.success() { "nothing found" } else { "FINDING" }
+    );
+    Ok(status.success())
+}
