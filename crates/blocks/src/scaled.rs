@@ -5,6 +5,9 @@ use crate::{
     k_quant::{HEADROOM, LEN, REFITS, stored},
 };
 
+/// What no format with half-precision scales can hold; sums of its squares would not be numbers.
+const BEYOND: f32 = 1e12;
+
 /// The codes of a sub-block of `SUB` values.
 pub(crate) trait Codes<const SUB: usize> {
     /// The weighted squared error of `x` in the nearest codes; any number >= `limit` once it is known to reach `limit`.
@@ -73,6 +76,7 @@ pub(crate) fn search<const SUBS: usize, const SUB: usize>(
     x: &[f32; LEN],
     w: &[f32; LEN],
 ) -> Result<Scales<SUBS>, Overflow> {
+    check_range(x)?;
     let (xs, ws) = (x.as_chunks::<SUB>().0, w.as_chunks::<SUB>().0);
     let free: [f32; SUBS] = std::array::from_fn(|j| codes.fit(&xs[j], &ws[j]));
     let (top, reach) = (extreme(&free), integers.reach());
@@ -104,9 +108,15 @@ pub(crate) fn search<const SUBS: usize, const SUB: usize>(
 
 /// The best scale, in half precision, of a block that has no other.
 pub(crate) fn single<const N: usize>(codes: &impl Codes<N>, x: &[f32; N], w: &[f32; N]) -> Result<f32, Overflow> {
+    check_range(x)?;
     let d = stored(storable(codes.fit(x, w))?);
     let zeros = x.iter().zip(w).map(|(x, w)| w * x * x).sum();
     Ok(if codes.error(d, x, w, f32::INFINITY) <= zeros { d } else { 0.0 })
+}
+
+fn check_range(x: &[f32]) -> Result<(), Overflow> {
+    let top = extreme(x);
+    if top.abs() > BEYOND { Err(Overflow(top)) } else { Ok(()) }
 }
 
 /// Brings free scales onto the grid of `d`, trying the neighbours of each.
