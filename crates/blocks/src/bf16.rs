@@ -2,14 +2,18 @@
 
 use half::bf16;
 
-use crate::{BlockError, codec::Codec};
+use crate::{
+    BlockError,
+    codec::{Codec, Ggml},
+};
 
 pub(crate) const CODEC: Codec = Codec {
     name: "bf16",
     display_name: "BF16",
-    ggml_id: 30,
+    ggml: Some(Ggml { id: 30, file_type: 32 }),
     block_len: 1,
     block_bytes: 2,
+    smaller_blocks: None,
     decode,
     encode,
     first_not_finite: |bytes| bytes.as_chunks().0.iter().position(|b| !bf16::from_le_bytes(*b).is_finite()),

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::{BlockError, Grid, GroupParams, block_grid::BlockGrid};
+use crate::{BlockError, Encoding, Grid, GroupParams, block_grid::BlockGrid};
 
 /// Encodes a row `x` with optional importances into bytes.
 pub(crate) type Encode = fn(&[f32], Option<&[f32]>, &mut [u8]) -> Result<(), BlockError>;
@@ -11,9 +11,12 @@ pub(crate) type Encode = fn(&[f32], Option<&[f32]>, &mut [u8]) -> Result<(), Blo
 pub(crate) struct Codec {
     pub name: &'static str,
     pub display_name: &'static str,
-    pub ggml_id: u32,
+    /// Its numbers in GGUF files; `None` where ggml has no such type.
+    pub ggml: Option<Ggml>,
     pub block_len: usize,
     pub block_bytes: usize,
+    /// What rows that its blocks do not fill take instead, as in llama.cpp; `None` for F16.
+    pub smaller_blocks: Option<Encoding>,
     /// Whole blocks of agreeing length.
     pub decode: fn(&[u8], &mut [f32]),
     /// Whole blocks of agreeing length, finite values.
@@ -23,7 +26,15 @@ pub(crate) struct Codec {
     pub grid: Option<&'static dyn Grid>,
 }
 
-/// A scale or minimum that half precision cannot hold.
+/// The numbers of an encoding in GGUF files.
+pub(crate) struct Ggml {
+    /// `enum ggml_type`.
+    pub id: u32,
+    /// "Mostly this encoding", `enum llama_ftype`.
+    pub file_type: u32,
+}
+
+/// A scale or minimum that the type it is stored in (half precision for most) cannot hold.
 pub(crate) struct Overflow(pub f32);
 
 /// Decodes a row block by block.

@@ -5,7 +5,7 @@ use crate::{BlockError, Grid, codec::Codec};
 /// The table of encodings: one row each, naming the variant and the codec in its file.
 macro_rules! encodings {
     ($($variant:ident = $codec:path),+ $(,)?) => {
-        /// A row-wise weight encoding, named as in ggml.
+        /// A row-wise weight encoding, named as in ggml; FP8 is the house's own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(missing_docs, reason = "the names are ggml's own")]
         pub enum Encoding {
@@ -29,13 +29,32 @@ encodings! {
     F32 = crate::f32::CODEC,
     F16 = crate::f16::CODEC,
     BF16 = crate::bf16::CODEC,
-    Q4_0 = crate::q4_0::CODEC,
-    Q4_1 = crate::q4_1::CODEC,
-    Q5_0 = crate::q5_0::CODEC,
-    Q5_1 = crate::q5_1::CODEC,
+    FP8 = crate::fp8::CODEC,
     Q8_0 = crate::q8_0::CODEC,
-    Q4K = crate::q4_k::CODEC,
     Q6K = crate::q6_k::CODEC,
+    Q5_1 = crate::q5_1::CODEC,
+    Q5_0 = crate::q5_0::CODEC,
+    Q5K = crate::q5_k::CODEC,
+    Q4_1 = crate::q4_1::CODEC,
+    Q4_0 = crate::q4_0::CODEC,
+    Q4K = crate::q4_k::CODEC,
+    IQ4NL = crate::iq4_nl::CODEC,
+    IQ4XS = crate::iq4_xs::CODEC,
+    NVFP4 = crate::nvfp4::CODEC,
+    MXFP4 = crate::mxfp4::CODEC,
+    Q3K = crate::q3_k::CODEC,
+    IQ3S = crate::iq3_s::CODEC,
+    IQ3XXS = crate::iq3_xxs::CODEC,
+    Q2K = crate::q2_k::CODEC,
+    IQ2S = crate::iq2_s::CODEC,
+    IQ2XS = crate::iq2_xs::CODEC,
+    IQ2XXS = crate::iq2_xxs::CODEC,
+    Q2_0 = crate::q2_0::CODEC,
+    TQ2_0 = crate::tq2_0::CODEC,
+    IQ1M = crate::iq1_m::CODEC,
+    TQ1_0 = crate::tq1_0::CODEC,
+    IQ1S = crate::iq1_s::CODEC,
+    Q1_0 = crate::q1_0::CODEC,
 }
 
 impl Encoding {
@@ -48,7 +67,7 @@ impl Encoding {
     /// The encoding with ggml's type number `id`.
     #[must_use]
     pub fn from_ggml_id(id: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|e| e.ggml_id() == id)
+        Self::ALL.into_iter().find(|e| e.ggml_id() == Some(id))
     }
 
     /// Lower-case name, as llama.cpp's command line has it: `q4_k`.
@@ -63,10 +82,33 @@ impl Encoding {
         self.codec().display_name
     }
 
-    /// Type number in GGUF files (`enum ggml_type`).
+    /// Type number in GGUF files (`enum ggml_type`); `None` where ggml has no such type.
     #[must_use]
-    pub const fn ggml_id(self) -> u32 {
-        self.codec().ggml_id
+    pub const fn ggml_id(self) -> Option<u32> {
+        match &self.codec().ggml {
+            Some(ggml) => Some(ggml.id),
+            None => None,
+        }
+    }
+
+    /// What `general.file_type` of a GGUF file says that has mostly this encoding (`enum llama_ftype`); `None` where
+    /// ggml has no such type.
+    #[must_use]
+    pub const fn file_type(self) -> Option<u32> {
+        match &self.codec().ggml {
+            Some(ggml) => Some(ggml.file_type),
+            None => None,
+        }
+    }
+
+    /// The encoding that rows of `cols` values can have: this one, or where its blocks do not fill them the one that
+    /// llama.cpp takes instead, F16 at last.
+    #[must_use]
+    pub fn for_columns(self, cols: usize) -> Self {
+        if cols.is_multiple_of(self.block_len()) {
+            return self;
+        }
+        self.codec().smaller_blocks.map_or(Self::F16, |smaller| smaller.for_columns(cols))
     }
 
     /// Values a block.
@@ -106,7 +148,7 @@ impl Encoding {
         (cols / block_len).checked_mul(self.block_bytes()).ok_or(BlockError::TooLarge { rows: 1, cols })
     }
 
-    /// The grid that error-feeding quantisers round onto; `None` for floats and the K-quants, whose
+    /// The grid that error-feeding quantisers round onto; `None` for floats, and where codes are not evenly spaced or the
     /// parameters of neighbouring groups depend on each other.
     #[must_use]
     pub const fn grid(self) -> Option<&'static dyn Grid> {
@@ -125,10 +167,10 @@ impl Encoding {
 
     /// Encodes whole blocks.
     ///
-    /// Without `importance` Q4_0 to Q8_0 are rounded as ggml's reference does, byte for byte, and the
-    /// K-quants are searched with the customary weights (larger values count more). With `importance`
+    /// Without `importance` Q4_0 to Q8_0 are rounded as ggml's reference does, byte for byte; the others
+    /// are searched, most with the customary weights (larger values count more). With `importance`
     /// (one weight a column, >= 0) scales and minima are searched so that the squared error weighted
-    /// by it is least. Floats ignore it.
+    /// by it is least; below three bits a weight nothing else is of much use. Floats ignore it.
     ///
     /// # Errors
     /// Lengths that do not agree, values or importances that are not finite, values whose scale is

@@ -2,14 +2,18 @@
 
 use half::{f16, slice::HalfFloatSliceExt};
 
-use crate::{BlockError, codec::Codec};
+use crate::{
+    BlockError,
+    codec::{Codec, Ggml},
+};
 
 pub(crate) const CODEC: Codec = Codec {
     name: "f16",
     display_name: "F16",
-    ggml_id: 1,
+    ggml: Some(Ggml { id: 1, file_type: 1 }),
     block_len: 1,
     block_bytes: 2,
+    smaller_blocks: None,
     decode,
     encode,
     first_not_finite: |bytes| bytes.as_chunks().0.iter().position(|b| !f16::from_le_bytes(*b).is_finite()),

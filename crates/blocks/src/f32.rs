@@ -1,13 +1,17 @@
 //! F32: little-endian IEEE single precision, 4 bytes a value.
 
-use crate::{BlockError, codec::Codec};
+use crate::{
+    BlockError,
+    codec::{Codec, Ggml},
+};
 
 pub(crate) const CODEC: Codec = Codec {
     name: "f32",
     display_name: "F32",
-    ggml_id: 0,
+    ggml: Some(Ggml { id: 0, file_type: 0 }),
     block_len: 1,
     block_bytes: 4,
+    smaller_blocks: None,
     decode,
     encode,
     first_not_finite: |bytes| bytes.as_chunks().0.iter().position(|b| !f32::from_le_bytes(*b).is_finite()),

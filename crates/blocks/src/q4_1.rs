@@ -7,7 +7,7 @@ use crate::{
     BlockError, GroupParams,
     block_grid::{BlockGrid, Origin},
     codec::{
-        Codec, Overflow, bounds, decode_blocks, encode_blocks, encode_searched, first_not_finite_field, half_at,
+        Codec, Ggml, Overflow, bounds, decode_blocks, encode_blocks, encode_searched, first_not_finite_field, half_at,
         nibbles, put_nibbles, put_scale_and_min, reciprocal, storable,
     },
 };
@@ -15,9 +15,10 @@ use crate::{
 pub(crate) const CODEC: Codec = Codec {
     name: "q4_1",
     display_name: "Q4_1",
-    ggml_id: 3,
+    ggml: Some(Ggml { id: 3, file_type: 3 }),
     block_len: 32,
     block_bytes: BYTES,
+    smaller_blocks: None,
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode,
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, 32, |b| [half_at(b, 0), half_at(b, 2)]),

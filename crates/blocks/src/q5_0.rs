@@ -7,17 +7,18 @@ use crate::{
     BlockError,
     block_grid::{BlockGrid, Origin},
     codec::{
-        Codec, Overflow, decode_blocks, encode_blocks, encode_searched, extreme, first_not_finite_field, five_bits,
-        half_at, put_five_bits, put_half, reciprocal, storable,
+        Codec, Ggml, Overflow, decode_blocks, encode_blocks, encode_searched, extreme, first_not_finite_field,
+        five_bits, half_at, put_five_bits, put_half, reciprocal, storable,
     },
 };
 
 pub(crate) const CODEC: Codec = Codec {
     name: "q5_0",
     display_name: "Q5_0",
-    ggml_id: 6,
+    ggml: Some(Ggml { id: 6, file_type: 8 }),
     block_len: 32,
     block_bytes: BYTES,
+    smaller_blocks: None,
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode,
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, 32, |b| [half_at(b, 0), 0.0]),

@@ -7,17 +7,18 @@ use crate::{
     BlockError, GroupParams,
     block_grid::{BlockGrid, Origin},
     codec::{
-        Codec, Overflow, bounds, decode_blocks, encode_blocks, encode_searched, first_not_finite_field, five_bits,
-        half_at, put_five_bits, put_scale_and_min, reciprocal, storable,
+        Codec, Ggml, Overflow, bounds, decode_blocks, encode_blocks, encode_searched, first_not_finite_field,
+        five_bits, half_at, put_five_bits, put_scale_and_min, reciprocal, storable,
     },
 };
 
 pub(crate) const CODEC: Codec = Codec {
     name: "q5_1",
     display_name: "Q5_1",
-    ggml_id: 7,
+    ggml: Some(Ggml { id: 7, file_type: 9 }),
     block_len: 32,
     block_bytes: BYTES,
+    smaller_blocks: None,
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode,
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, 32, |b| [half_at(b, 0), half_at(b, 2)]),

@@ -6,20 +6,20 @@
 //! 0, 2, 4, 6. w = d sc (q - 32).
 
 use crate::{
-    ScaleType,
-    codec::{
-        Codec, Overflow, decode_blocks, encode_blocks, extreme, first_not_finite_field, half_at, put_half, storable,
-    },
-    k_quant::{HEADROOM, LEN, REFITS, integer, stored, weights},
-    search::{Line, fit_signed},
+    Encoding,
+    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    k_quant::{LEN, weights},
+    scaled::{Integers, search},
+    search::Centred,
 };
 
 pub(crate) const CODEC: Codec = Codec {
     name: "q6_k",
     display_name: "Q6_K",
-    ggml_id: 14,
+    ggml: Some(Ggml { id: 14, file_type: 18 }),
     block_len: LEN,
     block_bytes: BYTES,
+    smaller_blocks: Some(Encoding::Q8_0),
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, LEN, |b| [half_at(b, D), 0.0]),
@@ -29,6 +29,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 210;
 const SUBS: usize = 16;
 const SUB: usize = LEN / SUBS;
+const CODES: Centred = Centred(32.0);
 
 /// Offsets of the fields.
 const QH: usize = 128;
@@ -51,86 +52,19 @@ fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
     }
 }
 
-/// Scales on the storage grid.
-#[derive(Clone, Copy)]
-struct Scales {
-    d: f32,
-    sc: [i32; SUBS],
-    error: f32,
-}
-
-fn sub_line(scale: f32) -> Line {
-    Line { scale, offset: -32.0 * scale, low: 0.0, high: 63.0 }
-}
-
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let w = weights(x, importance, SUB, |_, x| x * x);
-    let (xs, ws) = (x.as_chunks::<SUB>().0, w.as_chunks::<SUB>().0);
-    let free: [f32; SUBS] =
-        std::array::from_fn(|j| fit_signed(extreme(&xs[j]) / -32.0, 32.0, (0.0, 63.0), ScaleType::F32, &xs[j], &ws[j]));
-    // The largest scale takes -128 (or nearly), so d has the opposite sign.
-    let top = extreme(&free);
-    storable(top / -128.0)?;
-    let mut best = assign(stored(top / -128.0), &free, xs, ws);
-    for headroom in &HEADROOM[1..] {
-        let other = assign(stored(top / (headroom - 128.0)), &free, xs, ws);
-        if other.error < best.error {
-            best = other;
-        }
-    }
-    for _ in 0..REFITS {
-        let d = stored(refit(&best, xs, ws));
-        let next = assign(d, &best.sc.map(|sc| best.d * sc as f32), xs, ws);
-        if !(d.is_finite() && d != 0.0 && next.error < best.error) {
-            break;
-        }
-        best = next;
-    }
-    write(&best, x, block);
-    Ok(())
-}
-
-/// Brings free scales onto the grid of `d`, trying the neighbours of each.
-fn assign(d: f32, free: &[f32; SUBS], xs: &[[f32; SUB]], ws: &[[f32; SUB]]) -> Scales {
-    let mut out = Scales { d, sc: [0; SUBS], error: 0.0 };
-    for (j, (x, w)) in xs.iter().zip(ws).enumerate() {
-        let nearest = integer(free[j], d, -128, 127);
-        out.sc[j] = nearest;
-        let mut best = sub_line(d * nearest as f32).error(x, w, f32::INFINITY);
-        for sc in [nearest - 1, nearest + 1] {
-            let error = sub_line(d * sc as f32).error(x, w, best);
-            if (-128..=127).contains(&sc) && error < best {
-                (best, out.sc[j]) = (error, sc);
-            }
-        }
-        out.error += best;
-    }
-    out
-}
-
-/// d of least error with all integers kept: x = d (sc (q - 32)).
-fn refit(s: &Scales, xs: &[[f32; SUB]], ws: &[[f32; SUB]]) -> f32 {
-    let (mut aa, mut ax) = (0.0f64, 0.0f64);
-    for (j, (x, w)) in xs.iter().zip(ws).enumerate() {
-        let moments = sub_line(s.d * s.sc[j] as f32).moments(x, w, 32.0);
-        let sc = f64::from(s.sc[j]);
-        aa += sc * sc * f64::from(moments.wcc);
-        ax += sc * f64::from(moments.wcx);
-    }
-    (ax / aa) as f32
-}
-
-fn write(s: &Scales, x: &[f32; LEN], block: &mut [u8; BYTES]) {
+    let s = search::<SUBS, SUB>(&CODES, Integers::Signed(128), x, &w)?;
     *block = [0; BYTES];
     put_half(block, D, s.d);
     for (byte, sc) in block[SCALES..D].iter_mut().zip(s.sc) {
         *byte = sc as i8 as u8;
     }
     for (i, &v) in x.iter().enumerate() {
-        let scale = s.d * s.sc[i / SUB] as f32;
-        let q = if scale == 0.0 { 32 } else { (v / scale + 32.0).round().clamp(0.0, 63.0) as u8 };
+        let q = CODES.code(s.scale(i / SUB), v);
         let (half, part, l) = (i / 128, i % 128 / 32, i % 32);
         block[64 * half + 32 * (part % 2) + l] |= (q & 15) << (part / 2 * 4);
         block[QH + 32 * half + l] |= (q >> 4) << (part * 2);
     }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use crate::{
     BlockError,
     block_grid::{BlockGrid, Origin},
     codec::{
-        Codec, Overflow, decode_blocks, encode_blocks, encode_searched, extreme, first_not_finite_field, half_at,
+        Codec, Ggml, Overflow, decode_blocks, encode_blocks, encode_searched, extreme, first_not_finite_field, half_at,
         put_half, reciprocal, storable,
     },
 };
@@ -14,9 +14,10 @@ use crate::{
 pub(crate) const CODEC: Codec = Codec {
     name: "q8_0",
     display_name: "Q8_0",
-    ggml_id: 8,
+    ggml: Some(Ggml { id: 8, file_type: 7 }),
     block_len: 32,
     block_bytes: BYTES,
+    smaller_blocks: None,
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode,
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, 32, |b| [half_at(b, 0), 0.0]),

@@ -4,7 +4,7 @@
 //! The error of a candidate is sum_i w_i (x_i - value(code(x_i)))^2. The first candidate is always the
 //! plain fit, so that no search ends worse than it.
 
-use crate::ScaleType;
+use crate::{ScaleType, codec::extreme, scaled::Codes};
 
 /// Accumulators of a sum: wide enough for the compiler to vectorise, fixed so that results do not
 /// depend on the machine.
@@ -255,4 +255,33 @@ pub(crate) fn fit_integer_zero(
         (scale, -scale * best_zero)
     });
     (best.line.scale, best_zero)
+}
+
+/// Codes `0..2 n` standing for `scale * (q - n)`.
+pub(crate) struct Centred(pub f32);
+
+impl Centred {
+    fn line(&self, scale: f32) -> Line {
+        Line { scale, offset: -self.0 * scale, low: 0.0, high: 2.0 * self.0 - 1.0 }
+    }
+
+    /// The code of `x`; zero's where the scale is 0.
+    pub(crate) fn code(&self, scale: f32, x: f32) -> u8 {
+        if scale == 0.0 { self.0 as u8 } else { (x / scale + self.0).round().clamp(0.0, 2.0 * self.0 - 1.0) as u8 }
+    }
+}
+
+impl<const SUB: usize> Codes<SUB> for Centred {
+    fn error(&self, scale: f32, x: &[f32; SUB], w: &[f32; SUB], limit: f32) -> f32 {
+        self.line(scale).error(x, w, limit)
+    }
+
+    fn moments(&self, scale: f32, x: &[f32; SUB], w: &[f32; SUB]) -> (f32, f32) {
+        let Moments { wcc, wcx, .. } = self.line(scale).moments(x, w, self.0);
+        (wcc, wcx)
+    }
+
+    fn fit(&self, x: &[f32; SUB], w: &[f32; SUB]) -> f32 {
+        fit_signed(extreme(x) / -self.0, self.0, (0.0, 2.0 * self.0 - 1.0), ScaleType::F32, x, w)
+    }
 }

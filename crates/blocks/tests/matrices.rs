@@ -125,16 +125,26 @@ fn finds_blocks_that_are_not_finite() {
         let good = BlockMatrix::quantize(&x, encoding, None).unwrap();
         good.check_finite().unwrap();
         let mut bytes = good.bytes.to_vec();
-        let block = (2 * 512 + 256) / encoding.block_len();
-        // The top byte of the first scale or value; Q6_K has its scale last.
-        let at = match encoding {
-            Encoding::F32 => 3,
-            Encoding::Q6K => 209,
-            _ => 1,
-        };
-        let at = block * encoding.block_bytes() + at;
-        bytes[at] = 0x7F;
-        bytes[at - 1] = 0xC1;
+        let block = &mut bytes[(2 * 512 + 256) / encoding.block_len() * encoding.block_bytes()..];
+        match encoding {
+            // Every scale is a number.
+            Encoding::NVFP4 => continue,
+            Encoding::F32 | Encoding::FP8 => block[2..4].copy_from_slice(&[0xC1, 0x7F]),
+            Encoding::MXFP4 => block[0] = 255,
+            // A nibble of the half-precision scale in each.
+            Encoding::IQ1M => [1, 12, 15, 7].iter().enumerate().for_each(|(i, n)| block[49 + 2 * i] |= n << 4),
+            _ => {
+                let at = match encoding {
+                    Encoding::Q2K => 80,
+                    Encoding::Q3K => 108,
+                    Encoding::Q6K => 208,
+                    Encoding::TQ1_0 => 52,
+                    Encoding::TQ2_0 => 64,
+                    _ => 0,
+                };
+                block[at..at + 2].copy_from_slice(&[0xC1, 0x7F]);
+            }
+        }
         let bad = BlockMatrix::new(encoding, 3, 512, bytes.into()).unwrap();
         let found = WeightData::from(bad).check_finite().unwrap_err();
         assert!(matches!(found, BlockError::NotFinite { row: 2, column: 256, .. }), "{encoding}: {found}");
@@ -160,4 +170,39 @@ fn block_matrices_check_their_shape_and_name_bad_rows() {
     bad.row_mut(1)[7] = f32::NAN;
     let found = BlockMatrix::quantize(&bad, Encoding::Q4_0, None).unwrap_err();
     assert!(matches!(found, BlockError::NotFinite { row: 1, column: 7, .. }), "{found}");
+}
+
+#[test]
+fn fp8_matrices_hold_any_grid_of_scales() {
+    let codes: Vec<u8> = (0..6 * 64).map(|i| (i * 37 % 127) as u8 | (i as u8 & 1) << 7).collect();
+    let number = |code: u8| {
+        let (e, m) = (i32::from(code >> 3 & 15), f32::from(code & 7) / 8.0);
+        let magnitude = if e == 0 { m * 2f32.powi(-6) } else { (1.0 + m) * 2f32.powi(e - 7) };
+        if code < 128 { magnitude } else { -magnitude }
+    };
+    for (block, across) in [((6, 64), 1), ((1, 64), 1), ((4, 32), 2), ((128, 128), 1), ((usize::MAX, 32), 2)] {
+        let down = 6usize.div_ceil(block.0);
+        let scales: Vec<f32> = (0..down * across).map(|i| 0.013 * (1.0 + i as f32).sqrt()).collect();
+        let matrix = BlockMatrix::from_fp8(6, 64, &codes, &scales, block).unwrap();
+        matrix.check_finite().unwrap();
+        let found = WeightData::from(matrix).dequantize();
+        for (i, &code) in codes.iter().enumerate() {
+            let scale = scales[i / 64 / block.0 * across + i % 64 / block.1.min(64)];
+            assert_eq!(found.data[i], number(code) * scale, "block {block:?}, value {i}");
+        }
+    }
+    let new = |cols, codes: &[u8], scales: &[f32], block| {
+        BlockMatrix::from_fp8(6, cols, codes, scales, block).map_err(|e| e.code()).err()
+    };
+    assert_eq!(new(64, &codes[1..], &[1.0], (6, 64)), Some("weight-length"));
+    assert_eq!(new(64, &codes, &[1.0; 2], (6, 64)), Some("weight-length"));
+    assert_eq!(new(64, &codes, &[1.0; 4], (6, 16)), Some("partial-block"));
+    assert_eq!(new(63, &codes, &[1.0], (6, 63)), Some("partial-block"));
+    assert_eq!(new(0, &[], &[], (0, 0)), None);
+    for bad in [0x7F, 0xFF] {
+        let mut codes = codes.clone();
+        codes[70] = bad;
+        let found = BlockMatrix::from_fp8(6, 64, &codes, &[1.0], (6, 64)).unwrap().check_finite().unwrap_err();
+        assert!(matches!(found, BlockError::NotFinite { row: 1, column: 0, .. }), "{found}");
+    }
 }

@@ -30,7 +30,10 @@ fn refuses_values_beyond_the_range_of_the_scale() {
         for importance in [None, Some(vec![1.0f32; 512])] {
             for huge in [3.3e38f32, -3.38e38] {
                 let mut x = vec![0.5f32; 512];
-                (x[300], x[301]) = (huge, -huge);
+                x[300] = huge;
+                // The codes of Q1_0 are signs alone: its scale is the mean.
+                let filled = if encoding == Encoding::Q1_0 { 256..384 } else { 301..302 };
+                x[filled].fill(-huge);
                 let mut out = vec![0; encoding.row_bytes(512).unwrap()];
                 let found = encoding.quantize_row(&x, importance.as_deref(), &mut out);
                 match found {
@@ -38,7 +41,10 @@ fn refuses_values_beyond_the_range_of_the_scale() {
                         assert_eq!(column, 300 / encoding.block_len() * encoding.block_len(), "{encoding}");
                     }
                     Err(BlockError::ValueOverflow { column: 300, .. }) if encoding == Encoding::F16 => {}
-                    Ok(()) if encoding == Encoding::BF16 => {}
+                    // Their scales have the exponents of single precision.
+                    Ok(()) if matches!(encoding, Encoding::BF16 | Encoding::MXFP4 | Encoding::FP8) => {
+                        assert!(decoded(encoding, &out).iter().all(|v| v.is_finite()), "{encoding}");
+                    }
                     other => panic!("{encoding}: {other:?}"),
                 }
             }
@@ -131,6 +137,45 @@ fn plain_q6_k(x: &[f32]) -> Vec<f32> {
     x.chunks(16).flat_map(sub).collect()
 }
 
+/// Mean squared errors of llama.cpp's encoders (ggml 0.25, without an importance matrix) on normal values of variance 1.
+const LLAMA_CPP: [(Encoding, f64); 21] = [
+    (Encoding::Q8_0, 0.000029),
+    (Encoding::Q6K, 0.000317),
+    (Encoding::Q5_1, 0.001444),
+    (Encoding::Q5_0, 0.001837),
+    (Encoding::Q5K, 0.001312),
+    (Encoding::Q4_1, 0.006131),
+    (Encoding::Q4_0, 0.007422),
+    (Encoding::Q4K, 0.005160),
+    (Encoding::IQ4NL, 0.005780),
+    (Encoding::IQ4XS, 0.005858),
+    (Encoding::NVFP4, 0.010760),
+    (Encoding::MXFP4, 0.012902),
+    (Encoding::Q3K, 0.022928),
+    (Encoding::IQ3S, 0.028283),
+    (Encoding::IQ3XXS, 0.045438),
+    (Encoding::Q2K, 0.088389),
+    (Encoding::IQ2S, 0.069916),
+    (Encoding::Q2_0, 0.517006),
+    (Encoding::TQ2_0, 0.649422),
+    (Encoding::TQ1_0, 0.649422),
+    (Encoding::Q1_0, 0.360599),
+];
+
+#[test]
+fn errs_no_more_than_llama_cpp_on_normal_values() {
+    let mut random = Random::new(19);
+    let x: Vec<f32> = (0..256 * 64).map(|_| 0.02 * random.normal()).collect();
+    let ones = vec![1.0; x.len()];
+    let total = error(&x, &vec![0.0; x.len()], &ones);
+    for (encoding, theirs) in LLAMA_CPP {
+        let ours = error(&x, &decoded(encoding, &encoded(encoding, &x, None)), &ones) / total;
+        println!("{encoding}: {ours:.6}, llama.cpp {theirs:.6}");
+        // These are other random numbers: 3% of play.
+        assert!(ours <= 1.03 * theirs, "{encoding}: {ours} against {theirs}");
+    }
+}
+
 #[test]
 fn importance_lowers_the_weighted_error() {
     let mut random = Random::new(11);
@@ -196,6 +241,8 @@ proptest! {
             let first = found.iter().position(|v| !v.is_finite());
             match matrix.check_finite() {
                 Ok(()) => prop_assert_eq!(first, None, "{}", encoding),
+                // NaN in the standard, whatever the codes.
+                Err(BlockError::NotFinite { column, .. }) if encoding == Encoding::MXFP4 && bytes[column / 32 * 17] == 255 => {}
                 Err(BlockError::NotFinite { column, .. }) => {
                     // The scale of a block may be infinite where its codes are all such that values are NaN.
                     let at = first.map(|c| c / encoding.block_len() * encoding.block_len());

@@ -29,14 +29,7 @@ impl Target {
     #[must_use]
     pub fn for_columns(self, cols: usize) -> Self {
         match self {
-            Self::Block(e) if !cols.is_multiple_of(e.block_len()) => {
-                let smaller = match e {
-                    Encoding::Q4K => Encoding::Q5_0,
-                    Encoding::Q6K => Encoding::Q8_0,
-                    _ => Encoding::F16,
-                };
-                Self::Block(smaller).for_columns(cols)
-            }
+            Self::Block(encoding) => Self::Block(encoding.for_columns(cols)),
             other => other,
         }
     }
@@ -87,11 +80,7 @@ impl Scheme {
     /// layers are, untouched beside floats.
     #[must_use]
     pub fn gguf(encoding: Encoding, method: Method) -> Self {
-        let table = match encoding {
-            Encoding::F32 | Encoding::F16 | Encoding::BF16 | Encoding::Q8_0 => encoding,
-            _ => Encoding::Q6K,
-        };
-        let table = Target::Block(table);
+        let table = Target::Block(if encoding.bits_per_weight() > 8.0 { encoding } else { Encoding::Q6K });
         Self { linear: Target::Block(encoding), embedding: table, output: table, method }
     }
 

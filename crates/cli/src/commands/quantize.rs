@@ -27,8 +27,7 @@ pub struct Quantize {
     /// A folder, a GGUF file, or a name
     model: String,
 
-    /// f32, f16, bf16, q8_0, q6_k, q5_1, q5_0, q4_k, q4_1, q4_0, or gptq
-    #[arg(long, value_name = "ENCODING", value_parser = target)]
+    #[arg(long, value_name = "ENCODING", value_parser = target, help = targets())]
     to: Target,
 
     /// Output: a GGUF file, or a folder (gptq)
@@ -66,10 +65,14 @@ fn target(name: &str) -> Result<Target, String> {
     if name.eq_ignore_ascii_case("gptq") {
         return Ok(Target::Gptq);
     }
-    Encoding::from_name(name).map(Target::Gguf).ok_or_else(|| {
-        let known: Vec<&str> = Encoding::ALL.iter().map(|e| e.name()).collect();
-        format!("expected {}, or gptq", known.join(", "))
-    })
+    let encoding = Encoding::from_name(name).filter(|e| e.ggml_id().is_some());
+    encoding.map(Target::Gguf).ok_or_else(|| format!("expected {}", targets()))
+}
+
+/// What `--to` takes.
+fn targets() -> String {
+    let known = Encoding::ALL.iter().filter(|e| e.ggml_id().is_some());
+    format!("{}, or gptq", known.map(|e| e.name()).collect::<Vec<_>>().join(", "))
 }
 
 impl Quantize {

@@ -21,7 +21,7 @@ const UNNAMED: &str = "the new GGUF file";
 pub struct Writer {
     metadata: Metadata,
     tensors: Vec<TensorInfo>,
-    encodings: Vec<Encoding>,
+    ggml_ids: Vec<u32>,
     names: HashSet<String>,
 }
 
@@ -52,7 +52,7 @@ impl Writer {
     /// # Errors
     /// [`FormatError::DuplicateTensor`], [`FormatError::NameTooLong`],
     /// [`FormatError::TooManyDimensions`], [`FormatError::PartialBlock`],
-    /// [`FormatError::SizeOverflow`].
+    /// [`FormatError::SizeOverflow`], [`FormatError::NotRepresentable`] where ggml has no such encoding.
     pub fn tensor(
         &mut self,
         name: impl Into<String>,
@@ -72,6 +72,10 @@ impl Writer {
             let (row, block) = (row as u64, encoding.block_len() as u64);
             return Err(FormatError::PartialBlock { file, tensor: name, row, encoding: encoding.to_string(), block });
         }
+        let Some(ggml_id) = encoding.ggml_id() else {
+            let reason = format!("ggml has no type like {encoding}");
+            return Err(FormatError::NotRepresentable { tensor: name, format: "GGUF", reason });
+        };
         let element = ElementType::Weights(encoding);
         let Some(size) = element.size_of(shape) else {
             let shape = shape.iter().map(|&d| d as u64).collect();
@@ -81,7 +85,7 @@ impl Writer {
             return Err(FormatError::DuplicateTensor { file, tensor: name });
         }
         self.tensors.push(TensorInfo { name, element, shape: shape.to_vec(), size });
-        self.encodings.push(encoding);
+        self.ggml_ids.push(ggml_id);
         Ok(self)
     }
 
@@ -139,13 +143,13 @@ impl Writer {
             put_value(&mut out, value);
         }
         let mut offset = 0u64;
-        for (tensor, encoding) in self.tensors.iter().zip(&self.encodings) {
+        for (tensor, ggml_id) in self.tensors.iter().zip(&self.ggml_ids) {
             put_string(&mut out, &tensor.name);
             out.extend((tensor.shape.len() as u32).to_le_bytes());
             for &dim in tensor.shape.iter().rev() {
                 out.extend((dim as u64).to_le_bytes());
             }
-            out.extend(encoding.ggml_id().to_le_bytes());
+            out.extend(ggml_id.to_le_bytes());
             out.extend(offset.to_le_bytes());
             let next = tensor.size.checked_next_multiple_of(alignment).and_then(|size| offset.checked_add(size));
             offset = next.ok_or_else(|| FormatError::SizeOverflow {

@@ -58,12 +58,10 @@ pub(super) fn config(shape: &str) -> Result<Json, ModelError> {
 impl Synthetic {
     /// The encoding of a slot's weight.
     pub(super) fn encoding_of(&self, slot: Slot, module: &Module) -> Encoding {
-        match self.encoding {
-            _ if module.kind == Kind::Norm => Encoding::F32,
-            float if float.is_float() => float,
-            Encoding::Q8_0 => Encoding::Q8_0,
-            _ if slot.block.is_none() => Encoding::Q6K,
-            other => other,
+        match module.kind {
+            Kind::Norm => Encoding::F32,
+            _ if slot.block.is_none() && self.encoding.bits_per_weight() < 8.0 => Encoding::Q6K,
+            _ => self.encoding,
         }
     }
 

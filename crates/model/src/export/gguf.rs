@@ -74,7 +74,7 @@ pub fn write_gguf<W: Write>(
         writer.metadata(key, value)?;
     }
     let most = values.into_iter().max_by_key(|&(encoding, count)| (count, encoding)).map(|(encoding, _)| encoding);
-    writer.metadata("general.file_type", most.map_or(0, file_type))?;
+    writer.metadata("general.file_type", most.and_then(Encoding::file_type).unwrap_or(0))?;
     writer.metadata("general.quantization_version", 2u32)?;
     for (key, value) in metadata {
         writer.metadata(key, value)?;
@@ -105,8 +105,8 @@ enum Item {
 
 fn own_encoding(weight: &WeightData, name: &str) -> Result<Encoding, ModelError> {
     match weight {
-        WeightData::Blocks(matrix) => Ok(matrix.encoding),
-        WeightData::Groups(_) => {
+        WeightData::Blocks(matrix) if matrix.encoding.ggml_id().is_some() => Ok(matrix.encoding),
+        WeightData::Blocks(_) | WeightData::Groups(_) => {
             Err(refused(name, "GGUF", format!("it has no encoding for {}", weight.encoding_name())))
         }
     }
@@ -154,21 +154,5 @@ fn put_rows(sink: &mut TensorSink<'_>, matrix: &BlockMatrix, order: RowOrder) ->
     match order {
         RowOrder::Same => Ok(sink.write(&matrix.bytes)?),
         order => Ok(sink.write(&with_rows(matrix, |row| order.canonical_row(row, rows)).bytes)?),
-    }
-}
-
-/// llama.cpp's number of "mostly this encoding" (`enum llama_ftype`).
-fn file_type(encoding: Encoding) -> u32 {
-    match encoding {
-        Encoding::F32 => 0,
-        Encoding::F16 => 1,
-        Encoding::Q4_0 => 2,
-        Encoding::Q4_1 => 3,
-        Encoding::Q8_0 => 7,
-        Encoding::Q5_0 => 8,
-        Encoding::Q5_1 => 9,
-        Encoding::Q4K => 14,
-        Encoding::Q6K => 18,
-        Encoding::BF16 => 32,
     }
 }

@@ -1,0 +1,104 @@
+//! FP8: 32 values in 36 bytes, E4M3 numbers under a scale in single precision. A format of the house: it holds FP8
+//! checkpoints, whatever grid their scales are on, without loss; ggml has none like it.
+//!
+//! `BlockFP8`: `scale` f32 at 0; `qs` u8\[32\] at 4. w = scale E4M3(q).
+
+use crate::{
+    BlockError, BlockMatrix, Encoding,
+    codec::{Codec, Overflow, decode_blocks, encode_blocks, extreme, reciprocal},
+    e4m3,
+    group::check_length,
+    k_quant::weights,
+};
+
+pub(crate) const CODEC: Codec = Codec {
+    name: "fp8",
+    display_name: "FP8",
+    ggml: None,
+    block_len: LEN,
+    block_bytes: BYTES,
+    smaller_blocks: None,
+    decode: |bytes, out| decode_blocks(bytes, out, decode),
+    encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
+    first_not_finite,
+    grid: None,
+};
+
+const BYTES: usize = 36;
+const LEN: usize = 32;
+
+/// Offset of the codes.
+const QS: usize = 4;
+
+fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    let scale = f32::from_le_bytes([block[0], block[1], block[2], block[3]]);
+    for (value, &q) in out.iter_mut().zip(&block[QS..]) {
+        *value = e4m3::VALUES[usize::from(q)] * scale;
+    }
+}
+
+fn first_not_finite(bytes: &[u8]) -> Option<usize> {
+    let bad = |block: &[u8; BYTES]| {
+        let mut values = [0.0; LEN];
+        decode(block, &mut values);
+        values.iter().any(|v| !v.is_finite())
+    };
+    bytes.as_chunks().0.iter().position(bad).map(|i| i * LEN)
+}
+
+/// The scale that takes the largest value to 448, or with `importance` the best of some smaller ones.
+fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let plain = extreme(x).abs() / e4m3::LARGEST;
+    let codes = |scale: f32| x.map(|v| e4m3::code(v * reciprocal(scale)));
+    let (mut best, mut best_codes) = (plain, codes(plain));
+    if importance.is_some() && plain > 0.0 {
+        let w = weights(x, importance, LEN, |_, _| 1.0);
+        let mut least = f32::INFINITY;
+        // A power of two moves no code of a normal number, so factors of one octave are all there are.
+        for scale in (0..16).map(|i| plain * (1.0 - i as f32 / 32.0)) {
+            let codes = codes(scale);
+            let term = |((x, w), q): ((&f32, &f32), &u8)| w * (x - e4m3::VALUES[usize::from(*q)] * scale).powi(2);
+            let error: f32 = x.iter().zip(&w).zip(&codes).map(term).sum();
+            if error < least {
+                (best, best_codes, least) = (scale, codes, error);
+            }
+        }
+    }
+    block[..QS].copy_from_slice(&best.to_le_bytes());
+    block[QS..].copy_from_slice(&best_codes);
+    Ok(())
+}
+
+impl BlockMatrix {
+    /// A matrix of E4M3 `codes` `[rows, cols]` under a grid of `scales`, each for `block` = (rows, columns) of the
+    /// matrix, the last ones perhaps fewer: one scale in all is a block of (rows, cols), one a row (1, cols).
+    /// // scales [ceil(rows / block.0), ceil(cols / block.1)]
+    ///
+    /// # Errors
+    /// Lengths that do not agree; columns, or columns of a block that is not as wide as the matrix, that are not a
+    /// multiple of 32.
+    pub fn from_fp8(
+        rows: usize,
+        cols: usize,
+        codes: &[u8],
+        scales: &[f32],
+        block: (usize, usize),
+    ) -> Result<Self, BlockError> {
+        let row_bytes = Encoding::FP8.row_bytes(cols)?;
+        let (high, wide) = (block.0.clamp(1, rows.max(1)), block.1.clamp(1, cols.max(1)));
+        if !wide.is_multiple_of(LEN) && wide < cols {
+            return Err(BlockError::PartialBlock { encoding: CODEC.display_name, cols: wide, block_len: LEN });
+        }
+        let too_large = BlockError::TooLarge { rows, cols };
+        check_length("codes of a matrix", codes.len(), rows.checked_mul(cols).ok_or(too_large.clone())?)?;
+        let across = cols.div_ceil(wide);
+        check_length("scales of a matrix", scales.len(), rows.div_ceil(high) * across)?;
+        let mut bytes = Vec::with_capacity(rows.checked_mul(row_bytes).ok_or(too_large)?);
+        for (i, codes) in codes.as_chunks::<LEN>().0.iter().enumerate() {
+            let (row, column) = (i / (cols / LEN), i % (cols / LEN) * LEN);
+            bytes.extend(scales[row / high * across + column / wide].to_le_bytes());
+            bytes.extend(codes);
+        }
+        Self::new(Encoding::FP8, rows, cols, bytes.into())
+    }
+}

@@ -1,0 +1,66 @@
+//! MXFP4: 32 values in 17 bytes, E2M1 numbers under a power of two (OCP microscaling formats, version 1.0).
+//!
+//! `BlockMXFP4`: `e` u8 at 0; `qs` u8\[16\] at 1, byte j holding the codes of values j (low nibble) and j + 16 (high
+//! nibble): bit 3 the sign, the others 0, 1/2, 1, 3/2, 2, 3, 4, 6. w = 2^(e - 127) number. Exponents beyond 252 are
+//! refused as not finite where a value is not; 255 always (NaN in the standard).
+
+use crate::{
+    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, extreme, nibbles, put_nibbles},
+    k_quant::weights,
+    scaled::Codes,
+    table::{E2M1, Table},
+};
+
+pub(crate) const CODEC: Codec = Codec {
+    name: "mxfp4",
+    display_name: "MXFP4",
+    ggml: Some(Ggml { id: 39, file_type: 38 }),
+    block_len: LEN,
+    block_bytes: BYTES,
+    smaller_blocks: None,
+    decode: |bytes, out| decode_blocks(bytes, out, decode),
+    encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
+    first_not_finite,
+    grid: None,
+};
+
+const BYTES: usize = 17;
+const LEN: usize = 32;
+
+/// Half of 2^(e - 127), for the table holds numbers twice as large.
+fn scale(e: u8) -> f32 {
+    f32::from_bits(if e < 2 { 0x0020_0000 << e } else { u32::from(e - 1) << 23 })
+}
+
+fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    let d = scale(block[0]);
+    for (value, q) in out.iter_mut().zip(nibbles(&block[1..])) {
+        *value = d * Table::e2m1(q);
+    }
+}
+
+fn first_not_finite(bytes: &[u8]) -> Option<usize> {
+    let bad = |block: &[u8; BYTES]| {
+        let mut values = [0.0; LEN];
+        decode(block, &mut values);
+        values.iter().any(|v| !v.is_finite())
+    };
+    bytes.as_chunks().0.iter().position(|b: &[u8; BYTES]| b[0] == 255 || b[0] > 252 && bad(b)).map(|i| i * LEN)
+}
+
+/// ggml's exponent (the largest value is 4 to 8 times the scale) or a neighbour, whichever errs least.
+fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let w = weights(x, importance, LEN, |_, _| 1.0);
+    // The scale's square must not overflow, so errors are taken of values over the largest.
+    let (top, exponent) = (extreme(x).abs(), i32::from((extreme(x).to_bits() >> 23) as u8));
+    let (mut best, mut least) = (0, f32::INFINITY);
+    for e in [exponent - 2, exponent - 1, exponent - 3].map(|e| e.clamp(0, 252) as u8) {
+        let error = E2M1.error(scale(e) / top, &x.map(|v| v / top), &w, least);
+        if error < least {
+            (best, least) = (e, error);
+        }
+    }
+    block[0] = best;
+    put_nibbles(&x.map(|v| Table::e2m1_code(scale(best), v)), &mut block[1..]);
+    Ok(())
+}

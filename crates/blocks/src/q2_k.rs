@@ -1,0 +1,66 @@
+//! Q2_K: 256 values in 84 bytes, 16 sub-blocks of 16.
+//!
+//! `BlockQ2K`: `scales` u8\[16\] at 0, the scale sc (low nibble) and minimum m (high nibble) of each sub-block;
+//! `qs` u8\[64\] at 16, per 128 values 32 bytes, byte l holding value 32 t + l at bit 2 t; `d` f16 at 80, `dmin` f16 at
+//! 82. w = d sc q - dmin m.
+
+use crate::{
+    Encoding,
+    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    k_min::Ranges,
+    k_quant::{LEN, weights},
+};
+
+pub(crate) const CODEC: Codec = Codec {
+    name: "q2_k",
+    display_name: "Q2_K",
+    ggml: Some(Ggml { id: 10, file_type: 10 }),
+    block_len: LEN,
+    block_bytes: BYTES,
+    smaller_blocks: Some(Encoding::Q4_0),
+    decode: |bytes, out| decode_blocks(bytes, out, decode),
+    encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
+    first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, LEN, |b| [half_at(b, D), half_at(b, DMIN)]),
+    grid: None,
+};
+
+const BYTES: usize = 84;
+const SUB: usize = 16;
+const RANGES: Ranges = Ranges { top: 15, high: 3.0 };
+
+/// Offsets of the fields.
+const QS: usize = 16;
+const D: usize = 80;
+const DMIN: usize = 82;
+
+fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    let (d, dmin) = (half_at(block, D), half_at(block, DMIN));
+    for (j, values) in out.as_chunks_mut::<SUB>().0.iter_mut().enumerate() {
+        let (scale, min) = (d * f32::from(block[j] & 15), dmin * f32::from(block[j] >> 4));
+        let (at, shift) = place(j * SUB);
+        for (value, q) in values.iter_mut().zip(&block[QS + at..]) {
+            *value = scale * f32::from(q >> shift & 3) - min;
+        }
+    }
+}
+
+/// Byte (of `qs`) and bit of value `i`, as Q3_K and TQ2_0 have them too.
+pub(crate) fn place(i: usize) -> (usize, usize) {
+    (i / 128 * 32 + i % 32, i % 128 / 32 * 2)
+}
+
+fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let w = weights(x, importance, SUB, |rms, x| rms + x);
+    let scales = RANGES.search::<16, SUB>(x, &w)?;
+    *block = [0; BYTES];
+    put_half(block, D, scales.d);
+    put_half(block, DMIN, scales.dmin);
+    for (byte, (sc, m)) in block.iter_mut().zip(scales.sc.iter().zip(scales.m)) {
+        *byte = (sc | m << 4) as u8;
+    }
+    for (i, &x) in x.iter().enumerate() {
+        let (at, shift) = place(i);
+        block[QS + at] |= scales.code(i / SUB, x) << shift;
+    }
+    Ok(())
+}
