@@ -103,11 +103,12 @@ pub(crate) fn write(blueprint: &Blueprint) -> Result<Vec<(String, Value)>, Model
     if let Some(eps) = config.get("rms_norm_eps").and_then(Json::as_f64) {
         out.push((key(EPS), (eps as f32).into()));
     }
-    let rope = blueprint.definition.rope();
-    out.push((key(THETA), (rope.theta as f32).into()));
-    if let RopeScaling::Linear { factor } = rope.scaling {
-        out.push((key(SCALING_TYPE), "linear".into()));
-        out.push((key(SCALING_FACTOR), (factor as f32).into()));
+    if let Some(rope) = blueprint.definition.rope() {
+        out.push((key(THETA), (rope.theta as f32).into()));
+        if let RopeScaling::Linear { factor } = rope.scaling {
+            out.push((key(SCALING_TYPE), "linear".into()));
+            out.push((key(SCALING_FACTOR), (factor as f32).into()));
+        }
     }
     Ok(out)
 }
@@ -115,7 +116,7 @@ pub(crate) fn write(blueprint: &Blueprint) -> Result<Vec<(String, Value)>, Model
 /// The divisors of the rotary frequencies as a GGUF file stores them, with the tensor's name. // [E / 2]
 pub(crate) fn rope_freqs(blueprint: &Blueprint) -> Option<(&'static str, Vec<f32>)> {
     let width = blueprint.definition.cache(0).head_width;
-    Some((ROPE_FREQS, blueprint.definition.rope().divisors(width)?))
+    Some((ROPE_FREQS, blueprint.definition.rope()?.divisors(width)?))
 }
 
 /// Whether a tensor that no module names belongs to the configuration.

@@ -59,7 +59,7 @@ impl Synthetic {
     /// The encoding of a slot's weight.
     pub(super) fn encoding_of(&self, slot: Slot, module: &Module) -> Encoding {
         match self.encoding {
-            _ if module.kind == Kind::Norm => Encoding::F32,
+            _ if matches!(module.kind, Kind::Norm | Kind::Positions) => Encoding::F32,
             float if float.is_float() => float,
             Encoding::Q8_0 => Encoding::Q8_0,
             _ if slot.block.is_none() => Encoding::Q6K,
@@ -79,7 +79,7 @@ impl Synthetic {
         if module.kind == Kind::Norm {
             let ones = honelm_tensor::Matrix::new(1, cols, vec![1.0; cols]);
             let weight = BlockMatrix::quantize(&ones, encoding, None).map_err(failed)?.into();
-            return Ok(Parameter { weight, bias: None });
+            return Ok(Parameter { weight, bias: module.bias.then(|| vec![0.0; cols]) });
         }
         let values = (0..ROWS * cols).map(|_| random.normal() * DEVIATION).collect();
         let pool = honelm_tensor::Matrix::new(ROWS, cols, values);
@@ -89,7 +89,7 @@ impl Synthetic {
             bytes.extend_from_slice(pool.row(random.next() as usize % ROWS));
         }
         let weight = BlockMatrix::new(encoding, rows, cols, bytes.into()).map_err(failed)?.into();
-        let bias = module.has_bias().then(|| (0..rows).map(|_| random.normal() * DEVIATION).collect());
+        let bias = module.bias.then(|| (0..rows).map(|_| random.normal() * DEVIATION).collect());
         Ok(Parameter { weight, bias })
     }
 }
