@@ -3,7 +3,6 @@ use std::rc::Rc;
 use honelm_backend::{Backend, BackendError, Cache, CacheKind, CacheSpec, CacheType, LayerCache, Tensor};
 use serde_json::{Map, Value as Json};
 
-use crate::rope::RopeConfig;
 use crate::{ModelError, Module, Slot, Tree, Weights};
 
 /// What everybody may know of a model without knowing its architecture.
@@ -59,8 +58,6 @@ pub trait Definition: std::fmt::Debug {
     fn context(&self) -> usize;
     /// What block `i` keeps of past tokens.
     fn cache(&self, i: usize) -> BlockCache;
-    /// The rotary embedding, where positions enter by it.
-    fn rope(&self) -> Option<&RopeConfig>;
     /// The configuration in Hugging Face's form, every default written out.
     fn config(&self) -> Map<String, Json>;
     /// Composes the forward pass of uploaded weights for sequences of up to `context` tokens.

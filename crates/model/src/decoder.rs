@@ -1,6 +1,6 @@
 //! What most decoders have in common: their settings, their modules, and the forward pass around their blocks.
 
-use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, CacheKind, Rope, Tensor, Weight};
+use honelm_backend::{Activation, Attention, Backend, Cache, CacheKind, Rope, Tensor, Weight};
 use serde_json::{Map, Value as Json, json};
 
 use crate::arch::limits;
@@ -239,9 +239,9 @@ impl PreNorm {
         w: &Weights,
         sizes: &Sizes,
         block: impl Fn(usize, &BlockWeights<'_>) -> (SelfAttention, GatedMlp),
-    ) -> Result<Box<dyn Architecture>, BackendError> {
+    ) -> Box<dyn Architecture> {
         let blocks = (0..sizes.layers).map(|i| w.block(i).map(|weights| block(i, &weights))).collect();
-        Ok(Box::new(Self { ends: Ends::bind(w, sizes), blocks }))
+        Box::new(Self { ends: Ends::bind(w, sizes), blocks })
     }
 }
 

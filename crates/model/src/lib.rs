@@ -26,6 +26,7 @@ mod runner;
 mod step;
 mod stream;
 mod weights;
+mod windows;
 
 pub use arch::architectures;
 pub use architecture::{Architecture, BlockCache, Blueprint, Definition, Facts};
@@ -34,7 +35,7 @@ pub use error::ModelError;
 pub use model::{DEFAULT_CONTEXT, Device, LoadOptions, Model};
 pub use module::{Channels, HfForm, Kind, Module, RowOrder, Slot, Tree};
 pub use parameters::{Parameter, Parameters};
-pub use rope::{RopeConfig, RopeScaling};
+pub use rope::{LongRope, RopeConfig, RopeScaling, Rotation, Yarn};
 pub use runner::{ReadStep, Runner, StepOutput};
 pub use stream::{Bound, OutputLayer, Stream};
 pub use weights::{Network, Weights};

@@ -6,28 +6,26 @@
 
 use std::rc::Rc;
 
-use honelm_backend::{Activation, Backend, BackendError, CacheKind};
+use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
-use super::{HARMLESS, limits};
+use super::{Family, HARMLESS, limits};
 use crate::architecture::BlockCache;
 use crate::decoder::{Biases, PreNorm, Sizes};
 use crate::fields::Fields;
-use crate::rope::RopeConfig;
+use crate::gguf_config::{DECODER, WINDOW, layer_types, tensor};
+use crate::rope::{RopeConfig, THETA};
+use crate::windows::Windows;
 use crate::{Architecture, Definition, ModelError, Tree, Weights};
 
-/// `rope_theta` where a configuration has none.
-const THETA: f64 = 10_000.0;
-
-/// `LlamaConfig`, with `sliding_window` as `MistralConfig` has it.
+/// `LlamaConfig`, with `sliding_window` and `layer_types` as `MinistralConfig` has them.
 #[derive(Debug, Clone, PartialEq)]
 struct Config {
     sizes: Sizes,
     rope: RopeConfig,
     attention_bias: bool,
     mlp_bias: bool,
-    /// A row sees this many positions, its own included.
-    window: Option<usize>,
+    windows: Windows,
 }
 
 impl Config {
@@ -37,22 +35,26 @@ impl Config {
         f.only("rope_interleaved", &json!(false))?;
         let sizes = Sizes::parse(&mut f, false)?;
         let rope = RopeConfig::parse(&mut f, &sizes.rope(THETA))?;
-        let config = Self {
-            sizes,
-            rope,
-            attention_bias: f.flag("attention_bias")?,
-            mlp_bias: f.flag("mlp_bias")?,
-            window: f.optional_count("sliding_window", limits::CONTEXT)?,
-        };
+        let width = f.optional_count("sliding_window", limits::CONTEXT)?;
+        let windows = Windows::parse(&mut f, width, sizes.layers, |_| true)?;
+        let (attention_bias, mlp_bias) = (f.flag("attention_bias")?, f.flag("mlp_bias")?);
         f.finish(HARMLESS)?;
-        Ok(config)
+        Ok(Self { sizes, rope, attention_bias, mlp_bias, windows })
     }
 }
 
-/// The constructor of the registry.
-pub(super) fn define(fields: Fields<'_>) -> Result<Rc<dyn Definition>, ModelError> {
-    Ok(Rc::new(Config::parse(fields)?))
-}
+/// The registry's line. GGUF has this name for models of others that compute the same, too.
+pub(super) const FAMILY: Family = Family {
+    model_type: "llama",
+    gguf: "llama",
+    keys: &[
+        DECODER,
+        &[WINDOW, layer_types(0)],
+        &[tensor("attention_bias", "blk.0.attn_q.bias"), tensor("mlp_bias", "blk.0.ffn_gate.bias")],
+    ],
+    rope: true,
+    define: |fields| Ok(Rc::new(Config::parse(fields)?)),
+};
 
 impl Definition for Config {
     fn tree(&self) -> Tree {
@@ -61,15 +63,11 @@ impl Definition for Config {
     }
 
     fn context(&self) -> usize {
-        self.sizes.context
+        self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, _block: usize) -> BlockCache {
-        self.sizes.cache(self.window.map_or(CacheKind::Full, CacheKind::Window))
-    }
-
-    fn rope(&self) -> Option<&RopeConfig> {
-        Some(&self.rope)
+    fn cache(&self, block: usize) -> BlockCache {
+        self.sizes.cache(self.windows.kind(block))
     }
 
     fn config(&self) -> Map<String, Json> {
@@ -78,8 +76,9 @@ impl Definition for Config {
         set("hidden_act", json!("silu"));
         set("attention_bias", json!(self.attention_bias));
         set("mlp_bias", json!(self.mlp_bias));
-        if let Some(window) = self.window {
-            set("sliding_window", json!(window));
+        if let Some(width) = self.windows.width {
+            set("sliding_window", json!(width));
+            set("layer_types", Windows::types(&self.windows.sliding));
         }
         self.rope.write(&self.sizes.rope(THETA), &mut config);
         config
@@ -87,9 +86,9 @@ impl Definition for Config {
 
     fn bind(&self, w: &Weights, context: usize, b: &mut dyn Backend) -> Result<Box<dyn Architecture>, BackendError> {
         let (sizes, rope) = (&self.sizes, self.rope.bind(self.sizes.head_width, context, b)?);
-        PreNorm::bind(w, sizes, |_, w| {
+        Ok(PreNorm::bind(w, sizes, |_, w| {
             (sizes.attention(w, Some(rope.clone()), sizes.how()), sizes.mlp(w, Activation::Silu))
-        })
+        }))
     }
 }
 

@@ -49,7 +49,7 @@ pub fn write_gguf<W: Write>(
     let mut writer = Writer::new();
     let mut plan = HashMap::new();
     let mut values: HashMap<Encoding, u64> = HashMap::new();
-    if let Some((name, divisors)) = gguf_config::rope_freqs(blueprint) {
+    for (name, divisors) in gguf_config::tensors(blueprint)? {
         writer.tensor(name, &[divisors.len()], Encoding::F32)?;
         plan.insert(name.to_owned(), Item::Values(divisors));
     }
