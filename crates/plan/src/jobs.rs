@@ -71,8 +71,7 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
         let original = plan(base, &work)?;
         phases.push(("the original", measured(base, &original)));
         let tree = base.tree();
-        let output = base
-            .name_of(honelm_model::Slot { block: None, module: tree.output_matrix().name });
+        let output = base.name_of(honelm_model::Slot { block: None, module: tree.output_matrix().name });
         let layer = original.tensors.iter().find(|t| t.name == output).map_or(0, |t| t.memory_bytes);
         let (width, vocabulary) = (base.facts().width as u64, base.facts().vocabulary as u64);
         beside = layer + F32 * (how.window as u64 * width + 2 * COMPARED_ROWS * vocabulary);

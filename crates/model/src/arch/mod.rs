@@ -1,9 +1,14 @@
 //! The registry of architectures: one file and one line each.
 
+mod gpt2;
+mod granite;
 mod llama;
 mod mistral;
+mod opt;
+mod phi3;
 mod qwen2;
 mod qwen3;
+mod smollm3;
 
 use std::rc::Rc;
 
@@ -30,8 +35,18 @@ pub(crate) struct Family {
 }
 
 /// All architectures.
-pub(crate) const FAMILIES: &[&Family] =
-    &[&llama::FAMILY, &mistral::FAMILY, &mistral::MINISTRAL, &qwen2::FAMILY, &qwen3::FAMILY];
+pub(crate) const FAMILIES: &[&Family] = &[
+    &gpt2::FAMILY,
+    &granite::FAMILY,
+    &llama::FAMILY,
+    &mistral::FAMILY,
+    &mistral::MINISTRAL,
+    &opt::FAMILY,
+    &phi3::FAMILY,
+    &qwen2::FAMILY,
+    &qwen3::FAMILY,
+    &smollm3::FAMILY,
+];
 
 /// Names of all architectures that can be loaded, as Hugging Face has them.
 #[must_use]

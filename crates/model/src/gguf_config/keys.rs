@@ -28,6 +28,8 @@ pub(crate) enum Form {
     Tensor,
     /// True where the file has the key. It is written by another row.
     Present,
+    /// True or false, in both.
+    Flag,
     /// No field: the file's value has to be this one (true is 1), or missing.
     Only(i128),
     /// `layer_types`: whether each block has a window. A number `n`, in a file or as the default that `every` is, says that
@@ -47,6 +49,10 @@ pub(crate) const fn count(field: &'static str, gguf: &'static str) -> Key {
 
 pub(crate) const fn number(field: &'static str, gguf: &'static str) -> Key {
     Key { field, gguf, form: Form::Number }
+}
+
+pub(crate) const fn flag(field: &'static str, gguf: &'static str) -> Key {
+    Key { field, gguf, form: Form::Flag }
 }
 
 /// A field that is true where the file has the tensor `gguf`.

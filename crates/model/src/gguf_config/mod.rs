@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::arch::{self, FAMILIES, Family, limits};
 use crate::windows::Windows;
 use crate::{Blueprint, ModelError};
-pub(crate) use keys::{DECODER, Form, Key, WINDOW, count, layer_types, number, only, tensor};
+pub(crate) use keys::{DECODER, Form, Key, WINDOW, count, flag, layer_types, number, only, tensor};
 use keys::{COMMON, HARMLESS, TOKENS};
 pub(crate) use rope::{is_configuration, tensors};
 
@@ -102,6 +102,7 @@ fn put(key: &Key, config: &Map<String, Json>, out: &mut Metadata) -> Result<(), 
             }
         }
         Form::Tensor | Form::Present | Form::Only(_) => {}
+        Form::Flag => out.extend(value.and_then(Json::as_bool).map(|flag| (key.gguf, flag.into()))),
         Form::LayerTypes { every } => {
             let sliding = value.map(Windows::sliding).unwrap_or_default();
             if sliding.contains(&true) && sliding != pattern(every, sliding.len()) {
@@ -199,6 +200,11 @@ impl Reader<'_> {
             Form::HeadWidth => self.head_width(key, config)?,
             Form::Tensor => self.gguf.contains(key.gguf).then(|| json!(true)),
             Form::Present => self.count(key.gguf)?.map(|_| json!(true)),
+            Form::Flag => match self.value(key.gguf) {
+                Some(Value::Bool(flag)) => Some(json!(flag)),
+                Some(other) => return Err(self.invalid(key.gguf, other, "true or false")),
+                None => None,
+            },
             Form::Only(expected) => {
                 let integer = |value: &Value| match value {
                     Value::Bool(flag) => Some(i128::from(*flag)),
