@@ -25,9 +25,11 @@ pub type Outputs = Vec<(u32, Value)>;
 /// A read that borrows nothing, so that the next step can be recorded while it waits.
 pub type Read = Pin<Box<dyn Future<Output = Result<Outputs, BackendError>> + 'static>>;
 
-/// The non-linearity of a gated feed-forward layer.
+/// The non-linearity of a feed-forward layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
+    /// max(x, 0)
+    Relu,
     /// x * sigmoid(x)
     Silu,
     /// x * Phi(x), exact.
@@ -72,8 +74,11 @@ pub trait Backend {
     /// [`Backend::linear`] with it adds.
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError>;
 
-    /// Takes a vector (norm gains, rotary frequencies) as a weight `[1, n]` in f32.
+    /// Takes a vector (rotary frequencies, the gain of an RMS norm) as a weight `[1, n]` in f32.
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError>;
+
+    /// Takes a norm's gain as a weight `[1, n]` in f32, with the bias `[n]` that every [`Backend::layer_norm`] with it adds.
+    fn upload_norm(&mut self, gain: &[f32], bias: Option<&[f32]>) -> Result<Weight, BackendError>;
 
     /// Makes an empty cache; its pages are allocated as steps need them.
     fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError>;
@@ -85,11 +90,17 @@ pub trait Backend {
     /// Rows of `table` `[V, D]` for the step's tokens. // -> [N, D]
     fn embed(&mut self, table: &Weight) -> Tensor;
 
+    /// Row `position + offset` of `table` `[P, D]` for each row of the step. // -> [N, D]
+    fn positions(&mut self, table: &Weight, offset: usize) -> Tensor;
+
     /// Values from outside as a tensor: hidden states when blocks are streamed.
     fn input(&mut self, x: &Matrix) -> Tensor;
 
     /// The named rows of `x`, in that order. // [N, D] -> [rows, D]
     fn select(&mut self, x: &Tensor, rows: &[u32]) -> Tensor;
+
+    /// Columns `start..start + width` of `x`: a part of what a fused projection gives. // [N, K] -> [N, width]
+    fn columns(&mut self, x: &Tensor, start: usize, width: usize) -> Tensor;
 
     /// x W^T + bias. // [N, K], [M, K] -> [N, M]
     fn linear(&mut self, x: &Tensor, w: &Weight) -> Tensor;
@@ -97,6 +108,10 @@ pub trait Backend {
     /// x / sqrt(mean(x^2) + eps) * gain over each run of `gain.cols()` values of a row: the whole row, or
     /// every head of it.
     fn rms_norm(&mut self, x: &Tensor, gain: &Weight, eps: f32) -> Tensor;
+
+    /// (x - mean(x)) / sqrt(variance(x) + eps) * gain + bias over each run of `norm.cols()` values of a row, the variance
+    /// being mean((x - mean(x))^2); the bias is the one that the norm was uploaded with.
+    fn layer_norm(&mut self, x: &Tensor, norm: &Weight, eps: f32) -> Tensor;
 
     /// Rotates each head of each row to the row's position. // [N, heads * E]
     fn rope(&mut self, x: Tensor, rope: &Rope) -> Tensor;
@@ -108,6 +123,12 @@ pub trait Backend {
 
     /// f(gate) * up, value by value. // [N, F]
     fn gate(&mut self, gate: Tensor, up: &Tensor, f: Activation) -> Tensor;
+
+    /// f(x), value by value. // [N, F]
+    fn activate(&mut self, x: Tensor, f: Activation) -> Tensor;
+
+    /// x * factor, value by value.
+    fn scale(&mut self, x: Tensor, factor: f32) -> Tensor;
 
     /// x + y. // [N, D]
     fn add(&mut self, x: Tensor, y: &Tensor) -> Tensor;

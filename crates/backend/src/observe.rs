@@ -100,6 +100,15 @@ impl<'a> Observe<'a> {
     fn wanted_owned(&mut self, x: Tensor) -> Option<Tensor> {
         if self.stopped() { None } else { self.take(x) }
     }
+
+    /// An operation of the wrapped back end on one tensor, which keeps its shape.
+    fn changed(&mut self, x: Tensor, f: impl FnOnce(&mut dyn Backend, Tensor) -> Tensor) -> Tensor {
+        let (rows, cols) = (x.rows(), x.cols());
+        match self.wanted_owned(x) {
+            Some(x) => f(self.inner, x),
+            None => self.void(rows, cols),
+        }
+    }
 }
 
 impl Backend for Observe<'_> {
@@ -113,6 +122,10 @@ impl Backend for Observe<'_> {
 
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {
         self.inner.upload_vector(values)
+    }
+
+    fn upload_norm(&mut self, gain: &[f32], bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        self.inner.upload_norm(gain, bias)
     }
 
     fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
@@ -134,6 +147,13 @@ impl Backend for Observe<'_> {
         }
     }
 
+    fn positions(&mut self, table: &Weight, offset: usize) -> Tensor {
+        match self.rows {
+            Some(rows) if self.stopped() => self.void(rows, table.cols()),
+            _ => self.inner.positions(table, offset),
+        }
+    }
+
     fn input(&mut self, x: &Matrix) -> Tensor {
         if self.stopped() { self.void(x.rows, x.cols) } else { self.inner.input(x) }
     }
@@ -142,6 +162,13 @@ impl Backend for Observe<'_> {
         match self.wanted(x) {
             Some(x) => self.inner.select(&x, rows),
             None => self.void(rows.len(), x.cols()),
+        }
+    }
+
+    fn columns(&mut self, x: &Tensor, start: usize, width: usize) -> Tensor {
+        match self.wanted(x) {
+            Some(x) => self.inner.columns(&x, start, width),
+            None => self.void(x.rows(), width),
         }
     }
 
@@ -167,12 +194,15 @@ impl Backend for Observe<'_> {
         }
     }
 
-    fn rope(&mut self, x: Tensor, rope: &Rope) -> Tensor {
-        let (rows, cols) = (x.rows(), x.cols());
-        match self.wanted_owned(x) {
-            Some(x) => self.inner.rope(x, rope),
-            None => self.void(rows, cols),
+    fn layer_norm(&mut self, x: &Tensor, norm: &Weight, eps: f32) -> Tensor {
+        match self.wanted(x) {
+            Some(x) => self.inner.layer_norm(&x, norm, eps),
+            None => self.void(x.rows(), x.cols()),
         }
+    }
+
+    fn rope(&mut self, x: Tensor, rope: &Rope) -> Tensor {
+        self.changed(x, |b, x| b.rope(x, rope))
     }
 
     fn attention(
@@ -206,12 +236,16 @@ impl Backend for Observe<'_> {
         }
     }
 
+    fn activate(&mut self, x: Tensor, f: Activation) -> Tensor {
+        self.changed(x, |b, x| b.activate(x, f))
+    }
+
+    fn scale(&mut self, x: Tensor, factor: f32) -> Tensor {
+        self.changed(x, |b, x| b.scale(x, factor))
+    }
+
     fn softcap(&mut self, x: Tensor, cap: f32) -> Tensor {
-        let (rows, cols) = (x.rows(), x.cols());
-        match self.wanted_owned(x) {
-            Some(x) => self.inner.softcap(x, cap),
-            None => self.void(rows, cols),
-        }
+        self.changed(x, |b, x| b.softcap(x, cap))
     }
 
     fn sample(&mut self, key: u32, logits: &Tensor, how: &[(u32, Sampling)]) {

@@ -115,6 +115,12 @@ impl Recorder {
         if x.is_unique() { x } else { self.tensor(x.rows(), x.cols()) }
     }
 
+    fn normed(&mut self, x: &Tensor, gain: &Weight) -> Tensor {
+        self.check(x);
+        assert!(x.cols().is_multiple_of(gain.cols()), "{} columns in runs of {}", x.cols(), gain.cols());
+        self.tensor(x.rows(), x.cols())
+    }
+
     fn check(&self, x: &Tensor) {
         let _ = self.tensors.get(x.guard());
     }
@@ -134,6 +140,11 @@ impl Backend for Recorder {
 
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {
         Ok(self.declare(1, values.len(), size_of_val(values)))
+    }
+
+    fn upload_norm(&mut self, gain: &[f32], bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        assert!(bias.is_none_or(|b| b.len() == gain.len()), "a bias for {} gains", gain.len());
+        Ok(self.declare(1, gain.len(), size_of_val(gain) + bias.map_or(0, size_of_val)))
     }
 
     fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
@@ -159,6 +170,11 @@ impl Backend for Recorder {
         self.tensor(self.rows, table.cols())
     }
 
+    fn positions(&mut self, table: &Weight, _offset: usize) -> Tensor {
+        self.count("positions");
+        self.tensor(self.rows, table.cols())
+    }
+
     fn input(&mut self, x: &Matrix) -> Tensor {
         self.count("input");
         self.tensor(x.rows, x.cols)
@@ -171,6 +187,13 @@ impl Backend for Recorder {
         self.tensor(rows.len(), x.cols())
     }
 
+    fn columns(&mut self, x: &Tensor, start: usize, width: usize) -> Tensor {
+        self.count("columns");
+        self.check(x);
+        assert!(start + width <= x.cols(), "columns {start} to {} of {}", start + width, x.cols());
+        self.tensor(x.rows(), width)
+    }
+
     fn linear(&mut self, x: &Tensor, w: &Weight) -> Tensor {
         self.count("linear");
         self.check(x);
@@ -180,9 +203,12 @@ impl Backend for Recorder {
 
     fn rms_norm(&mut self, x: &Tensor, gain: &Weight, _eps: f32) -> Tensor {
         self.count("rms_norm");
-        self.check(x);
-        assert!(x.cols().is_multiple_of(gain.cols()), "{} columns in runs of {}", x.cols(), gain.cols());
-        self.tensor(x.rows(), x.cols())
+        self.normed(x, gain)
+    }
+
+    fn layer_norm(&mut self, x: &Tensor, norm: &Weight, _eps: f32) -> Tensor {
+        self.count("layer_norm");
+        self.normed(x, norm)
     }
 
     fn rope(&mut self, x: Tensor, rope: &Rope) -> Tensor {
@@ -215,6 +241,16 @@ impl Backend for Recorder {
         self.check(up);
         assert_eq!((gate.rows(), gate.cols()), (up.rows(), up.cols()), "shapes of gate and up");
         self.in_place(gate)
+    }
+
+    fn activate(&mut self, x: Tensor, _f: Activation) -> Tensor {
+        self.count("activate");
+        self.in_place(x)
+    }
+
+    fn scale(&mut self, x: Tensor, _factor: f32) -> Tensor {
+        self.count("scale");
+        self.in_place(x)
     }
 
     fn add(&mut self, x: Tensor, y: &Tensor) -> Tensor {

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 
 use honelm_backend::{Backend, Observe};
 use honelm_blocks::{BlockMatrix, Encoding, ScaleType, WeightData};
-use honelm_model::{Bound, Checkpoint, Kind, ModelError, Module, Parameter, Parameters, Slot, Stream};
+use honelm_model::{Bound, Checkpoint, ModelError, Module, Parameter, Parameters, Slot, Stream};
 use honelm_store::Journal;
 use honelm_tensor::Matrix;
 
@@ -198,7 +198,7 @@ impl Job<'_, '_> {
     fn rounded_block(&mut self, i: usize) -> Result<Named, CompressError> {
         let checkpoint = self.checkpoint;
         self.tell(format!("block {} of {}", i + 1, self.total - 1), None)?;
-        let linear = checkpoint.tree().blocks[i].iter().filter(|m| matches!(m.kind, Kind::Linear { .. }));
+        let linear = checkpoint.tree().blocks[i].iter().filter(|m| m.is_linear());
         let rounded: Result<Vec<_>, _> =
             linear.map(|m| self.rounded(Slot { block: Some(i), module: m.name }, m, None)).collect();
         Ok(rounded?.into_iter().flatten().collect())
@@ -209,7 +209,7 @@ impl Job<'_, '_> {
         self.tell("embedding and output".to_owned(), None)?;
         let tree = self.checkpoint.tree();
         let mut out = Vec::new();
-        for m in std::iter::once(&tree.embedding).chain(&tree.output) {
+        for m in tree.outer() {
             out.extend(self.rounded(Slot { block: None, module: m.name }, m, None)?);
         }
         Ok(out)

@@ -95,10 +95,10 @@ impl Scheme {
     #[must_use]
     pub fn target(&self, tree: &Tree, slot: Slot, module: &Module) -> Target {
         let wanted = match module.kind {
-            Kind::Norm => Target::Keep,
+            Kind::Norm | Kind::Positions => Target::Keep,
             Kind::Embedding => self.embedding,
-            Kind::Linear { .. } if slot.block.is_some() => self.linear,
-            Kind::Linear { .. } => self.output,
+            Kind::Linear if slot.block.is_some() => self.linear,
+            Kind::Linear => self.output,
         };
         debug_assert!(tree.module(slot).is_some());
         wanted.for_columns(module.shape[1])

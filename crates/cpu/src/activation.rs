@@ -6,6 +6,29 @@ use crate::TILE;
 use crate::isa::multiversion;
 use crate::math::{erf, exp, fused, tanh};
 
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    // NaN passes.
+    if x < 0.0 { 0.0 } else { x }
+}
+
+#[inline(always)]
+fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+#[inline(always)]
+fn gelu_tanh(x: f32) -> f32 {
+    /// sqrt(2 / pi)
+    const ROOT: f32 = 0.797_884_6;
+    0.5 * x * (1.0 + tanh(ROOT * fused(0.044_715 * x * x, x, x)))
+}
+
 multiversion! {
     /// gate = f(gate) * up.
     pub(crate) fn gate(gate: &mut [f32], up: &[f32], f: Activation) = gate_body;
@@ -13,26 +36,72 @@ multiversion! {
 
 #[inline(always)]
 fn gate_body(gate: &mut [f32], up: &[f32], f: Activation) {
-    /// sqrt(2 / pi)
-    const ROOT: f32 = 0.797_884_6;
     // Loops, not closures: see `attention::block`.
     let pairs = gate.iter_mut().zip(up);
     match f {
+        Activation::Relu => {
+            for (g, u) in pairs {
+                *g = relu(*g) * u;
+            }
+        }
         Activation::Silu => {
             for (g, u) in pairs {
-                *g = *g / (1.0 + exp(-*g)) * u;
+                *g = silu(*g) * u;
             }
         }
         Activation::Gelu => {
             for (g, u) in pairs {
-                *g = 0.5 * *g * (1.0 + erf(*g * std::f32::consts::FRAC_1_SQRT_2)) * u;
+                *g = gelu(*g) * u;
             }
         }
         Activation::GeluTanh => {
             for (g, u) in pairs {
-                *g = 0.5 * *g * (1.0 + tanh(ROOT * fused(0.044_715 * *g * *g, *g, *g))) * u;
+                *g = gelu_tanh(*g) * u;
             }
         }
+    }
+}
+
+multiversion! {
+    /// x = f(x).
+    pub(crate) fn activate(x: &mut [f32], f: Activation) = activate_body;
+}
+
+#[inline(always)]
+fn activate_body(x: &mut [f32], f: Activation) {
+    match f {
+        Activation::Relu => {
+            for x in x {
+                *x = relu(*x);
+            }
+        }
+        Activation::Silu => {
+            for x in x {
+                *x = silu(*x);
+            }
+        }
+        Activation::Gelu => {
+            for x in x {
+                *x = gelu(*x);
+            }
+        }
+        Activation::GeluTanh => {
+            for x in x {
+                *x = gelu_tanh(*x);
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// x *= factor.
+    pub(crate) fn scale(x: &mut [f32], factor: f32) = scale_body;
+}
+
+#[inline(always)]
+fn scale_body(x: &mut [f32], factor: f32) {
+    for x in x {
+        *x *= factor;
     }
 }
 
@@ -73,7 +142,46 @@ fn rms_norm_body(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
+multiversion! {
+    /// (x - mean) / sqrt(variance + eps) * gain + bias over each run of `gain.len()` values; no bias where that is empty.
+    pub(crate) fn layer_norm(x: &[f32], gain: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) = layer_norm_body;
+}
+
+#[inline(always)]
+fn layer_norm_body(x: &[f32], gain: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    let n = gain.len() as f32;
+    for (x, out) in x.chunks_exact(gain.len()).zip(out.chunks_exact_mut(gain.len())) {
+        let mean = sum(x) / n;
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = *x - mean;
+        }
+        let scale = 1.0 / (sum_of_squares(out) / n + eps).sqrt();
+        for (out, gain) in out.iter_mut().zip(gain) {
+            *out = *out * scale * gain;
+        }
+        for (out, bias) in out.iter_mut().zip(bias) {
+            *out += bias;
+        }
+    }
+}
+
 /// Sixteen partial sums, value i in sum i mod 16, then [`reduce`]d.
+#[inline(always)]
+fn sum(x: &[f32]) -> f32 {
+    let mut sums = [0.0; TILE];
+    let (whole, rest) = x.as_chunks::<TILE>();
+    for x in whole {
+        for i in 0..TILE {
+            sums[i] += x[i];
+        }
+    }
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum += x;
+    }
+    reduce(sums)
+}
+
+/// As [`sum`], of the squares.
 #[inline(always)]
 fn sum_of_squares(x: &[f32]) -> f32 {
     let mut sums = [0.0; TILE];

@@ -7,7 +7,7 @@ use honelm_compress::{Calibration, Method, Scheme, compress};
 use honelm_cpu::Compute;
 use honelm_formats::gptq::{CheckpointFormat, QuantizeConfig};
 use honelm_formats::{AtomicDir, gguf::Value};
-use honelm_model::{Checkpoint, Container, Kind, Parameters, export};
+use honelm_model::{Checkpoint, Container, Module, Parameters, export};
 use honelm_store::{Digest, Journal};
 use honelm_text::{EncodeOptions, Tokenizer};
 
@@ -217,7 +217,7 @@ fn write_folder(
 fn format_of(checkpoint: &Checkpoint, params: &dyn Parameters) -> Result<CheckpointFormat, Error> {
     let tree = checkpoint.tree();
     for slot in tree.slots() {
-        if tree.module(slot).is_some_and(|m| matches!(m.kind, Kind::Linear { .. }))
+        if tree.module(slot).is_some_and(Module::is_linear)
             && let WeightData::Groups(matrix) = params.parameter(slot)?.weight
             && CheckpointFormat::for_matrices([&matrix]) == CheckpointFormat::V2
         {

@@ -3,8 +3,7 @@ use std::rc::Rc;
 use honelm_backend::{Backend, BackendError, Cache, CacheKind, CacheSpec, CacheType, LayerCache, Tensor};
 use serde_json::{Map, Value as Json};
 
-use crate::rope::RopeConfig;
-use crate::{Kind, ModelError, Module, Slot, Tree, Weights};
+use crate::{ModelError, Module, Slot, Tree, Weights};
 
 /// What everybody may know of a model without knowing its architecture.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,11 +29,11 @@ pub struct Facts {
 /// The forward pass is `embed`, every `block(i)`, `finish`, `logits`, composed once for all architectures, so
 /// that compression can stream one block at a time. A part that was not bound must not be called.
 pub trait Architecture {
-    /// Token embeddings of the step. // -> [N, D]
+    /// Embeddings of the step's tokens, and of their positions where those are learned. // -> [N, D]
     fn embed(&self, b: &mut dyn Backend) -> Tensor;
     /// Decoder block `i`. // [N, D] -> [N, D]
     fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor;
-    /// The last norm: what is kept as the hidden state. // [N, D] -> [N, D]
+    /// What follows the last block, the norm: what is kept as the hidden state. // [N, D] -> [N, D]
     fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
     /// The output layer on finished states. // [N, D] -> [N, V]
     fn logits(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
@@ -59,8 +58,6 @@ pub trait Definition: std::fmt::Debug {
     fn context(&self) -> usize;
     /// What block `i` keeps of past tokens.
     fn cache(&self, i: usize) -> BlockCache;
-    /// The rotary embedding.
-    fn rope(&self) -> &RopeConfig;
     /// The configuration in Hugging Face's form, every default written out.
     fn config(&self) -> Map<String, Json>;
     /// Composes the forward pass of uploaded weights for sequences of up to `context` tokens.
@@ -90,18 +87,14 @@ impl Blueprint {
     /// Derives facts and tree from a configuration.
     pub(crate) fn new(architecture: &'static str, name: String, definition: Rc<dyn Definition>) -> Self {
         let tree = definition.tree();
-        let numbers = |m: &Module| {
-            let bias = matches!(m.kind, Kind::Linear { bias: true });
-            (m.shape[0] as u64) * (m.shape[1] as u64) + if bias { m.shape[0] as u64 } else { 0 }
-        };
         let facts = Facts {
             architecture,
             name,
             layers: tree.blocks.len(),
-            width: tree.embedding.shape[1],
-            vocabulary: tree.embedding.shape[0],
+            width: tree.width(),
+            vocabulary: tree.embedding().shape[0],
             context: definition.context(),
-            parameters: tree.slots().filter_map(|slot| tree.module(slot)).map(numbers).sum(),
+            parameters: tree.slots().filter_map(|slot| tree.module(slot)).map(Module::parameters).sum(),
         };
         Self { facts, tree, definition }
     }

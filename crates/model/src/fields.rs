@@ -28,6 +28,11 @@ impl<'a> Fields<'a> {
         self.object.get(name).filter(|value| !value.is_null())
     }
 
+    /// Whether the field is there, be it null.
+    pub(crate) fn given(&self, name: &str) -> bool {
+        self.object.contains_key(name)
+    }
+
     /// A number of things, `1..=limit`.
     pub(crate) fn optional_count(&mut self, name: &'static str, limit: usize) -> Result<Option<usize>, ModelError> {
         let Some(value) = self.value(name) else { return Ok(None) };
@@ -53,10 +58,15 @@ impl<'a> Fields<'a> {
         self.optional_number(name)?.ok_or_else(|| self.missing(name, "a number above 0"))
     }
 
+    /// True or false.
+    pub(crate) fn optional_flag(&mut self, name: &'static str) -> Result<Option<bool>, ModelError> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| self.wrong(name, value, "true or false"))
+    }
+
     /// True or false; false where it is absent.
     pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, ModelError> {
-        let Some(value) = self.value(name) else { return Ok(false) };
-        value.as_bool().ok_or_else(|| self.wrong(name, value, "true or false"))
+        Ok(self.optional_flag(name)?.unwrap_or(false))
     }
 
     /// A string.

@@ -2,33 +2,46 @@
 
 use honelm_backend::{Activation, Attention, Backend, Cache, Rope, Tensor, Weight};
 
-/// Rotary self-attention behind its norm, with the residual:
-/// x + o(attend(rope(q), rope(k), v)) where q, k, v = linear(norm(x)).
+/// Self-attention behind its norm: o(attend(rope(q), rope(k), v)) where q, k, v = linear(norm(x)).
 pub(crate) struct SelfAttention {
     pub norm: Weight,
     pub q: Weight,
     pub k: Weight,
     pub v: Weight,
     pub o: Weight,
+    /// RMS norms of every head of q and of k, before rope.
+    pub head_norms: Option<[Weight; 2]>,
     pub eps: f32,
-    pub rope: Rope,
+    /// None in layers that do not see positions.
+    pub rope: Option<Rope>,
     pub how: Attention,
     /// The layer of the cache that keeps k and v.
     pub layer: usize,
 }
 
 impl SelfAttention {
-    /// // [N, D] -> [N, D]
+    /// All but o and the residual. // [N, D] -> [N, H * E]
+    pub(crate) fn attend(&self, x: &Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
+        let qkv = b.norm_linears(x, &self.norm, self.eps, &[&self.q, &self.k, &self.v]);
+        let [mut q, mut k, v] = <[Tensor; 3]>::try_from(qkv).expect("a tensor for each weight");
+        if let Some([q_norm, k_norm]) = &self.head_norms {
+            q = b.rms_norm(&q, q_norm, self.eps);
+            k = b.rms_norm(&k, k_norm, self.eps);
+        }
+        match &self.rope {
+            Some(rope) => b.rope_attention(q, k, &v, rope, cache, self.layer, &self.how),
+            None => b.attention(&q, &k, &v, cache, self.layer, &self.how),
+        }
+    }
+
+    /// x + attention. // [N, D] -> [N, D]
     pub(crate) fn forward(&self, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
-        let qkv = b.norm_linears(&x, &self.norm, self.eps, &[&self.q, &self.k, &self.v]);
-        let [q, k, v] = <[Tensor; 3]>::try_from(qkv).expect("a tensor for each weight");
-        let a = b.rope_attention(q, k, &v, &self.rope, cache, self.layer, &self.how);
+        let a = self.attend(&x, b, cache);
         b.linear_add(&a, &self.o, x)
     }
 }
 
-/// The gated feed-forward layer behind its norm, with the residual:
-/// x + down(f(gate(h)) * up(h)) where h = norm(x).
+/// The gated feed-forward layer behind its norm: down(f(gate(h)) * up(h)) where h = norm(x).
 pub(crate) struct GatedMlp {
     pub norm: Weight,
     pub gate: Weight,
@@ -39,9 +52,23 @@ pub(crate) struct GatedMlp {
 }
 
 impl GatedMlp {
-    /// // [N, D] -> [N, D]
+    /// All but down and the residual. // [N, D] -> [N, F]
+    pub(crate) fn hidden(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {
+        b.norm_gated(x, &self.norm, self.eps, &self.gate, &self.up, self.f)
+    }
+
+    /// x + mlp. // [N, D] -> [N, D]
     pub(crate) fn forward(&self, x: Tensor, b: &mut dyn Backend) -> Tensor {
-        let h = b.norm_gated(&x, &self.norm, self.eps, &self.gate, &self.up, self.f);
+        let h = self.hidden(&x, b);
         b.linear_add(&h, &self.down, x)
     }
+}
+
+/// The parts of a fused projection, side by side in its columns. // [N, sum of widths] -> each [N, width]
+pub(crate) fn split<const P: usize>(x: &Tensor, widths: [usize; P], b: &mut dyn Backend) -> [Tensor; P] {
+    let mut start = 0;
+    widths.map(|width| {
+        start += width;
+        b.columns(x, start - width, width)
+    })
 }

@@ -2,12 +2,12 @@ use honelm_blocks::WeightData;
 
 use crate::{ModelError, Slot};
 
-/// A weight with its bias, in canonical (Hugging Face) row order.
+/// A weight with its bias as they are used, rows in Hugging Face's order.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     /// The matrix `[out, in]`; a norm's gain is `[1, n]`.
     pub weight: WeightData,
-    /// The bias. // `[out]`
+    /// The bias. // `[out]`, of a norm `[n]`
     pub bias: Option<Vec<f32>>,
 }
 

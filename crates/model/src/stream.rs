@@ -70,7 +70,7 @@ impl Stream {
         }
         let network = match self.embedding.take() {
             Some(network) => network,
-            None => bind(blueprint, params, &[outer(&blueprint.tree.embedding)], self.context, backend)?,
+            None => bind(blueprint, params, &outer(&blueprint.tree.embed), self.context, backend)?,
         };
         let (described, cache) = self.fresh(&[], &lengths, Some(&tokens), backend)?;
         backend.begin(described, &cache)?;
@@ -200,8 +200,8 @@ impl OutputLayer {
     /// What is wrong with a weight, why the device refuses.
     pub fn load(blueprint: &Blueprint, params: &dyn Parameters, backend: &mut dyn Backend) -> Result<Self, ModelError> {
         let tree = &blueprint.tree;
-        let output = tree.output.as_ref().unwrap_or(&tree.embedding);
-        let network = bind(blueprint, params, &[outer(&tree.norm), outer(output)], 1, backend)?;
+        let slots = outer(tree.finish.iter().chain([tree.output_matrix()]));
+        let network = bind(blueprint, params, &slots, 1, backend)?;
         let cache = backend.create_cache(blueprint.cache_spec_of(&[], CacheType::F32))?;
         Ok(Self { width: blueprint.facts.width, network, cache })
     }
@@ -225,8 +225,8 @@ impl OutputLayer {
     }
 }
 
-fn outer(module: &Module) -> Slot {
-    Slot { block: None, module: module.name }
+fn outer<'a>(modules: impl IntoIterator<Item = &'a Module>) -> Vec<Slot> {
+    modules.into_iter().map(|module| Slot { block: None, module: module.name }).collect()
 }
 
 fn bind(

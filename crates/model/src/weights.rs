@@ -22,7 +22,7 @@ impl Weights {
         let module = blueprint.module(slot)?;
         let parameter = params.parameter(slot)?;
         let weight = if module.kind == Kind::Norm {
-            backend.upload_vector(&parameter.weight.dequantize().data)?
+            backend.upload_norm(&parameter.weight.dequantize().data, parameter.bias.as_deref())?
         } else {
             backend.upload(parameter.weight, parameter.bias.as_deref())?
         };

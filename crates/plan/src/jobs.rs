@@ -3,7 +3,7 @@ use std::rc::Rc;
 use honelm_backend::{CacheType, Observe, Recorder};
 use honelm_cpu::int8::Int8Kind;
 use honelm_cpu::{Compute, weight_bytes};
-use honelm_model::{Checkpoint, Kind, Stream};
+use honelm_model::{Checkpoint, Stream};
 use honelm_tensor::Matrix;
 use serde::Serialize;
 
@@ -71,8 +71,7 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
         let original = plan(base, &work)?;
         phases.push(("the original", measured(base, &original)));
         let tree = base.tree();
-        let output = base
-            .name_of(honelm_model::Slot { block: None, module: tree.output.as_ref().unwrap_or(&tree.embedding).name });
+        let output = base.name_of(honelm_model::Slot { block: None, module: tree.output_matrix().name });
         let layer = original.tensors.iter().find(|t| t.name == output).map_or(0, |t| t.memory_bytes);
         let (width, vocabulary) = (base.facts().width as u64, base.facts().vocabulary as u64);
         beside = layer + F32 * (how.window as u64 * width + 2 * COMPARED_ROWS * vocabulary);
@@ -121,7 +120,7 @@ pub fn plan_calibration(checkpoint: &Checkpoint, how: &Calibration) -> Result<Pe
     };
     let run_bytes = step(&mut recorder) + F32 * 2 * (x.rows * x.cols) as u64;
 
-    let linear = |m: &&honelm_model::Module| matches!(m.kind, Kind::Linear { .. });
+    let linear = |m: &&honelm_model::Module| m.is_linear();
     let modules = &checkpoint.tree().blocks[0];
     let (mut observed, mut solved) = (0, 0);
     for module in modules.iter().filter(linear) {

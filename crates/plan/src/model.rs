@@ -139,7 +139,7 @@ fn declare(recorder: &RefCell<Recorder>, module: &Module, bytes: u64) -> Weight 
 
 fn planned(name: String, module: &Module, encoding: StoredEncoding, compute: Compute) -> PlannedTensor {
     let [rows, cols] = module.shape;
-    let bias = if module.has_bias() { rows as u64 * 4 } else { 0 };
+    let bias = module.bias_len() as u64 * 4;
     let memory = if module.kind == Kind::Norm {
         (rows * cols * size_of::<f32>()) as u64
     } else {

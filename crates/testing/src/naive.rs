@@ -88,6 +88,8 @@ pub(crate) fn cached(values: &[f32], element: CacheType) -> Vec<f32> {
 pub(crate) fn activate(x: f64, f: Activation) -> f64 {
     use std::f64::consts::{FRAC_2_SQRT_PI, SQRT_2};
     match f {
+        Activation::Relu if x < 0.0 => 0.0,
+        Activation::Relu => x,
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Gelu => 0.5 * x * erfc(-x / SQRT_2),
         Activation::GeluTanh => {
@@ -138,6 +140,12 @@ impl Backend for Naive {
         Ok(Weight::new(self.weights.insert(entry), 1, values.len()))
     }
 
+    fn upload_norm(&mut self, gain: &[f32], bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        assert!(bias.is_none_or(|b| b.len() == gain.len()), "a bias for {} gains", gain.len());
+        let entry = (Matrix::new(1, gain.len(), gain.to_vec()), bias.map(<[f32]>::to_vec));
+        Ok(Weight::new(self.weights.insert(entry), 1, gain.len()))
+    }
+
     fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
         Ok(Cache::new(self.caches.insert(HashMap::new()), Rc::new(spec)))
     }
@@ -176,12 +184,22 @@ impl Backend for Naive {
         self.build(ids.len(), table.cols(), |b, r, c| f64::from(b.weights.get(table.guard()).0.row(ids[r])[c]))
     }
 
+    fn positions(&mut self, table: &Weight, offset: usize) -> Tensor {
+        self.build(self.step.rows(), table.cols(), |b, r, c| {
+            f64::from(b.weights.get(table.guard()).0.row(b.step.positions[r] as usize + offset)[c])
+        })
+    }
+
     fn input(&mut self, x: &Matrix) -> Tensor {
         self.tensor(x.clone())
     }
 
     fn select(&mut self, x: &Tensor, rows: &[u32]) -> Tensor {
         self.build(rows.len(), x.cols(), |b, r, c| f64::from(b.value(x).row(rows[r] as usize)[c]))
+    }
+
+    fn columns(&mut self, x: &Tensor, start: usize, width: usize) -> Tensor {
+        self.build(x.rows(), width, |b, r, c| f64::from(b.value(x).row(r)[start + c]))
     }
 
     fn linear(&mut self, x: &Tensor, w: &Weight) -> Tensor {
@@ -201,6 +219,17 @@ impl Backend for Naive {
             let mean = run.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n as f64;
             let gain = f64::from(b.weights.get(gain.guard()).0.data[c % n]);
             f64::from(run[c % n]) / (mean + f64::from(eps)).sqrt() * gain
+        })
+    }
+
+    fn layer_norm(&mut self, x: &Tensor, norm: &Weight, eps: f32) -> Tensor {
+        let n = norm.cols();
+        assert!(x.cols().is_multiple_of(n), "{} columns in runs of {n}", x.cols());
+        self.build(x.rows(), x.cols(), |b, r, c| {
+            let run = &b.value(x).row(r)[c / n * n..c / n * n + n];
+            let (gain, bias) = b.weights.get(norm.guard());
+            let bias = bias.as_ref().map_or(0.0, |bias| f64::from(bias[c % n]));
+            standardized(run, eps)(run[c % n]) * f64::from(gain.data[c % n]) + bias
         })
     }
 
@@ -259,6 +288,14 @@ impl Backend for Naive {
         })
     }
 
+    fn activate(&mut self, x: Tensor, f: Activation) -> Tensor {
+        self.build(x.rows(), x.cols(), |b, r, c| activate(f64::from(b.value(&x).row(r)[c]), f))
+    }
+
+    fn scale(&mut self, x: Tensor, factor: f32) -> Tensor {
+        self.build(x.rows(), x.cols(), |b, r, c| f64::from(b.value(&x).row(r)[c]) * f64::from(factor))
+    }
+
     fn add(&mut self, x: Tensor, y: &Tensor) -> Tensor {
         self.build(x.rows(), x.cols(), |b, r, c| f64::from(b.value(&x).row(r)[c]) + f64::from(b.value(y).row(r)[c]))
     }
@@ -294,6 +331,15 @@ impl Backend for Naive {
         let outputs = self.finished.remove(&ticket.0).ok_or(BackendError::UnknownTicket(ticket.0));
         Box::pin(std::future::ready(outputs))
     }
+}
+
+/// x -> (x - mean) / sqrt(variance + eps), of the mean and variance of `run`.
+pub(crate) fn standardized(run: &[f32], eps: f32) -> impl Fn(f32) -> f64 {
+    let n = run.len() as f64;
+    let mean = run.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+    let variance = run.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+    let root = (variance + f64::from(eps)).sqrt();
+    move |x| (f64::from(x) - mean) / root
 }
 
 /// Softmax attention of one query `[E]` over keys and values `[E]` into `out` `[E]`.

@@ -33,7 +33,13 @@ enum Bug {
     Tree,
     CopyOnWrite,
     Compaction,
+    LayerNorm,
+    NormBias,
+    Columns,
+    Positions,
     Gate,
+    Activate,
+    Scale,
     Add,
     Softcap,
     Sample,
@@ -77,6 +83,9 @@ impl Backend for Wrong {
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {
         self.0.upload_vector(values)
     }
+    fn upload_norm(&mut self, gain: &[f32], bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        self.0.upload_norm(gain, bias.filter(|_| !self.is(Bug::NormBias)))
+    }
     fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
         self.0.create_cache(spec)
     }
@@ -106,6 +115,9 @@ impl Backend for Wrong {
         let x = self.0.embed(table);
         self.shift_if(Bug::Embed, x)
     }
+    fn positions(&mut self, table: &Weight, offset: usize) -> Tensor {
+        self.0.positions(table, if self.is(Bug::Positions) { 0 } else { offset })
+    }
     fn input(&mut self, x: &Matrix) -> Tensor {
         let x = self.0.input(x);
         self.shift_if(Bug::Input, x)
@@ -116,6 +128,9 @@ impl Backend for Wrong {
             rows.sort_unstable();
         }
         self.0.select(x, &rows)
+    }
+    fn columns(&mut self, x: &Tensor, start: usize, width: usize) -> Tensor {
+        self.0.columns(x, if self.is(Bug::Columns) { 0 } else { start }, width)
     }
     fn linear(&mut self, x: &Tensor, w: &Weight) -> Tensor {
         let y = self.0.linear(x, w);
@@ -129,6 +144,9 @@ impl Backend for Wrong {
     fn rms_norm(&mut self, x: &Tensor, gain: &Weight, eps: f32) -> Tensor {
         let y = self.0.rms_norm(x, gain, if self.is(Bug::Norm) { 2.0 * eps } else { eps });
         if self.is(Bug::NormNan) { self.0.softcap_nan(y) } else { y }
+    }
+    fn layer_norm(&mut self, x: &Tensor, norm: &Weight, eps: f32) -> Tensor {
+        self.0.layer_norm(x, norm, if self.is(Bug::LayerNorm) { 2.0 * eps } else { eps })
     }
     fn rope(&mut self, x: Tensor, rope: &Rope) -> Tensor {
         let x = self.0.rope(x, rope);
@@ -148,6 +166,14 @@ impl Backend for Wrong {
     fn gate(&mut self, gate: Tensor, up: &Tensor, f: Activation) -> Tensor {
         let f = if self.is(Bug::Gate) && f == Activation::Gelu { Activation::GeluTanh } else { f };
         self.0.gate(gate, up, f)
+    }
+    fn activate(&mut self, x: Tensor, f: Activation) -> Tensor {
+        let f = if self.is(Bug::Activate) && f == Activation::GeluTanh { Activation::Gelu } else { f };
+        self.0.activate(x, f)
+    }
+    fn scale(&mut self, x: Tensor, factor: f32) -> Tensor {
+        let x = self.0.scale(x, factor);
+        self.shift_if(Bug::Scale, x)
     }
     fn add(&mut self, x: Tensor, y: &Tensor) -> Tensor {
         let x = self.0.add(x, y);
@@ -232,7 +258,13 @@ fn each_bug_is_caught() {
         (Tree, "attention"),
         (CopyOnWrite, "attention"),
         (Compaction, "attention"),
+        (LayerNorm, "layer_norm"),
+        (NormBias, "layer_norm"),
+        (Columns, "columns"),
+        (Positions, "positions"),
         (Gate, "gate Gelu"),
+        (Activate, "activate GeluTanh"),
+        (Scale, "scale"),
         (Add, "add"),
         (Softcap, "softcap"),
         (Sample, "sample"),

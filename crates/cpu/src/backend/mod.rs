@@ -2,6 +2,7 @@
 
 mod options;
 mod products;
+mod rows;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -22,11 +23,10 @@ use crate::values::{Memory, Value};
 use crate::weights::Stored;
 use crate::{Isa, Output, Pool, activation, check};
 use products::After;
+use rows::by_rows;
 
 pub use options::{AllocatedBytes, Compute, CpuOptions};
 
-/// Row-wise operations on fewer values than this run on the calling thread.
-const SERIAL: usize = 32 * 1024;
 /// Steps whose sampled tokens a later step can refer to.
 const SAMPLED_STEPS: usize = 64;
 
@@ -151,32 +151,6 @@ impl CpuBackend {
         Weight::new(self.weights.insert(linear), rows, cols)
     }
 
-    /// The same values under a handle that nobody else has.
-    fn own(&mut self, x: Tensor) -> Tensor {
-        if x.is_unique() {
-            return x;
-        }
-        let mut copy = self.value(x.rows(), x.cols());
-        copy.data_mut().copy_from_slice(self.values.get(x.guard()).data());
-        self.tensor(copy, x.rows(), x.cols())
-    }
-
-    /// Takes out the values of a handle that nobody else has, without the forms made of them.
-    fn take(&mut self, x: &Tensor) -> Value {
-        let mut value = std::mem::replace(self.values.get_mut(x.guard()), Value::empty());
-        self.memory.forget_forms(&mut value);
-        value
-    }
-
-    /// Changes `x` in place, or a copy where others hold it.
-    fn change(&mut self, x: Tensor, f: impl FnOnce(&mut Self, &mut [f32])) -> Tensor {
-        let x = self.own(x);
-        let mut value = self.take(&x);
-        f(self, value.data_mut());
-        *self.values.get_mut(x.guard()) = value;
-        x
-    }
-
     /// A vector that was uploaded as a weight.
     fn vector(&self, weight: &Weight) -> &[f32] {
         match &self.weights.get(weight.guard()).weight {
@@ -217,16 +191,6 @@ fn bytes(linear: &Linear) -> usize {
     linear.weight.bytes() + linear.bias.as_ref().map_or(0, |b| size_of_val(b.as_slice()))
 }
 
-/// Calls `f(first row, rows)` for all rows of `data` `[.., cols]`, shared out where there are many values.
-fn by_rows(pool: &Pool, data: &mut [f32], cols: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
-    if data.len() < SERIAL {
-        f(0, data);
-    } else {
-        let rows = (data.len() / cols.max(1)).div_ceil(pool.threads() * 4).max(1);
-        pool.run_chunks(data, rows * cols.max(1), |i, part| f(i * rows, part));
-    }
-}
-
 impl Backend for CpuBackend {
     fn describe(&self) -> String {
         let compute = if self.compute == Compute::Fast { "fast" } else { "f32" };
@@ -242,6 +206,11 @@ impl Backend for CpuBackend {
 
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {
         Ok(self.keep_weight(Linear { weight: Stored::Vector(values.to_vec()), bias: None }))
+    }
+
+    fn upload_norm(&mut self, gain: &[f32], bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        assert!(bias.is_none_or(|b| b.len() == gain.len()), "a bias for each of {} gains", gain.len());
+        Ok(self.keep_weight(Linear { weight: Stored::Vector(gain.to_vec()), bias: bias.map(<[f32]>::to_vec) }))
     }
 
     fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
@@ -270,24 +239,23 @@ impl Backend for CpuBackend {
     }
 
     fn embed(&mut self, table: &Weight) -> Tensor {
-        let (rows, cols) = (self.recording.tokens.len(), table.cols());
         self.vocabulary = Some(table.rows());
         if let Some(token) = self.recording.tokens.iter().copied().find(|t| *t as usize >= table.rows()) {
             self.recording.failure = Some(BackendError::UnknownToken { token, vocabulary: table.rows() });
         }
-        let mut out = self.value(rows, cols);
-        let data = out.data_mut();
-        let (weight, tokens) = (&self.weights.get(table.guard()).weight, &self.recording.tokens);
-        by_rows(&self.pool, data, cols, |first, part| {
-            for (row, token) in part.chunks_exact_mut(cols.max(1)).zip(&tokens[first..]) {
-                if (*token as usize) < weight.rows() {
-                    weight.row(*token as usize, row);
-                } else {
-                    row.fill(0.0);
-                }
-            }
-        });
-        self.tensor(out, rows, cols)
+        let ids = std::mem::take(&mut self.recording.tokens);
+        let out = self.lookup(table, &ids, 0);
+        self.recording.tokens = ids;
+        out
+    }
+
+    fn positions(&mut self, table: &Weight, offset: usize) -> Tensor {
+        let positions = std::mem::take(&mut self.recording.step.positions);
+        let last = positions.iter().max().map_or(0, |p| *p as usize + offset);
+        assert!(last < table.rows(), "position {last} of a table of {}", table.rows());
+        let out = self.lookup(table, &positions, offset);
+        self.recording.step.positions = positions;
+        out
     }
 
     fn input(&mut self, x: &Matrix) -> Tensor {
@@ -306,6 +274,19 @@ impl Backend for CpuBackend {
         self.tensor(value, rows.len(), cols)
     }
 
+    fn columns(&mut self, x: &Tensor, start: usize, width: usize) -> Tensor {
+        let (rows, cols) = (x.rows(), x.cols());
+        assert!(start + width <= cols, "columns {start} to {} of {cols}", start + width);
+        let mut out = self.value(rows, width);
+        let source = self.values.get(x.guard()).data();
+        by_rows(&self.pool, out.data_mut(), width, |first, part| {
+            for (out, row) in part.chunks_exact_mut(width.max(1)).zip(source[first * cols..].chunks_exact(cols.max(1))) {
+                out.copy_from_slice(&row[start..start + width]);
+            }
+        });
+        self.tensor(out, rows, width)
+    }
+
     fn linear(&mut self, x: &Tensor, w: &Weight) -> Tensor {
         self.products(x, &[w], After::Keep).swap_remove(0)
     }
@@ -317,6 +298,18 @@ impl Backend for CpuBackend {
         let (isa, cols) = (self.isa, x.cols());
         by_rows(&self.pool, out.data_mut(), cols, |first, part| {
             activation::rms_norm(isa, &source[first * cols..][..part.len()], gain, eps, part);
+        });
+        self.tensor(out, x.rows(), x.cols())
+    }
+
+    fn layer_norm(&mut self, x: &Tensor, norm: &Weight, eps: f32) -> Tensor {
+        assert!(norm.cols() > 0 && x.cols().is_multiple_of(norm.cols()), "runs of {} in {}", norm.cols(), x.cols());
+        let mut out = self.value(x.rows(), x.cols());
+        let (source, gain) = (self.values.get(x.guard()).data(), self.vector(norm));
+        let bias = self.weights.get(norm.guard()).bias.as_deref().unwrap_or_default();
+        let (isa, cols) = (self.isa, x.cols());
+        by_rows(&self.pool, out.data_mut(), cols, |first, part| {
+            activation::layer_norm(isa, &source[first * cols..][..part.len()], gain, bias, eps, part);
         });
         self.tensor(out, x.rows(), x.cols())
     }
@@ -383,12 +376,16 @@ impl Backend for CpuBackend {
         })
     }
 
+    fn activate(&mut self, x: Tensor, f: Activation) -> Tensor {
+        self.each_value(x, |isa, part| activation::activate(isa, part, f))
+    }
+
+    fn scale(&mut self, x: Tensor, factor: f32) -> Tensor {
+        self.each_value(x, |isa, part| activation::scale(isa, part, factor))
+    }
+
     fn softcap(&mut self, x: Tensor, cap: f32) -> Tensor {
-        let cols = x.cols();
-        self.change(x, |b, data| {
-            let isa = b.isa;
-            by_rows(&b.pool, data, cols, |_, part| activation::softcap(isa, part, cap));
-        })
+        self.each_value(x, |isa, part| activation::softcap(isa, part, cap))
     }
 
     fn sample(&mut self, key: u32, logits: &Tensor, how: &[(u32, Sampling)]) {

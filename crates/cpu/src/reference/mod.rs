@@ -34,6 +34,22 @@ pub fn rms_norm(x: &Matrix, gain: &[f32], eps: f32) -> Matrix {
     out
 }
 
+/// (x - mean) / sqrt(variance + eps) * gain + bias over each run of `gain.len()` values.
+#[must_use]
+pub fn layer_norm(x: &Matrix, gain: &[f32], bias: Option<&[f32]>, eps: f32) -> Matrix {
+    let (mut out, n) = (x.clone(), gain.len() as f64);
+    for run in out.data.chunks_exact_mut(gain.len()) {
+        let mean = run.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        let variance = run.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+        let root = (variance + f64::from(eps)).sqrt();
+        for (i, v) in run.iter_mut().enumerate() {
+            let normed = (f64::from(*v) - mean) / root * f64::from(gain[i]);
+            *v = (normed + bias.map_or(0.0, |bias| f64::from(bias[i]))) as f32;
+        }
+    }
+    out
+}
+
 /// Rotates each head of `width` values of each row to its position; the angle is rounded to f32, as in transformers.
 #[must_use]
 pub fn rope(x: &Matrix, positions: &[u32], inverse_frequencies: &[f32], width: usize, magnitude: f32) -> Matrix {
@@ -53,18 +69,28 @@ pub fn rope(x: &Matrix, positions: &[u32], inverse_frequencies: &[f32], width: u
     out
 }
 
+/// f(x), value by value.
+#[must_use]
+pub fn activate(x: &Matrix, f: Activation) -> Matrix {
+    Matrix::new(x.rows, x.cols, x.data.iter().map(|v| apply(f, f64::from(*v)) as f32).collect())
+}
+
 /// f(gate) * up, value by value.
 #[must_use]
 pub fn gate(gate: &Matrix, up: &Matrix, f: Activation) -> Matrix {
-    let apply = |x: f64| match f {
+    let values = gate.data.iter().zip(&up.data);
+    Matrix::new(gate.rows, gate.cols, values.map(|(g, u)| (apply(f, f64::from(*g)) * f64::from(*u)) as f32).collect())
+}
+
+fn apply(f: Activation, x: f64) -> f64 {
+    match f {
+        Activation::Relu => x.clamp(0.0, f64::INFINITY),
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
         Activation::GeluTanh => {
             0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh())
         }
-    };
-    let values = gate.data.iter().zip(&up.data);
-    Matrix::new(gate.rows, gate.cols, values.map(|(g, u)| (apply(f64::from(*g)) * f64::from(*u)) as f32).collect())
+    }
 }
 
 /// The error function: its Maclaurin series, and 1 beyond 5.

@@ -26,6 +26,26 @@ fn rms_norm_matches_the_reference() {
 }
 
 #[test]
+fn layer_norm_matches_the_reference() {
+    for isa in Isa::available() {
+        for cols in LENGTHS {
+            for (runs, biased) in [(1, true), (3, false)] {
+                let (mut x, gain, bias) = (random(4, cols * runs, 1), random(1, cols, 2), random(1, cols, 3));
+                x.row_mut(1).fill(0.0);
+                x.row_mut(2).iter_mut().for_each(|v| *v *= 1e15);
+                let bias = biased.then_some(bias.row(0));
+                let mut b = backend(isa, 2, Compute::Fast);
+                let norm = b.upload_norm(gain.row(0), bias).unwrap();
+                let input = b.input(&x);
+                let y = b.layer_norm(&input, &norm, 1e-5);
+                let expected = reference::layer_norm(&x, gain.row(0), bias, 1e-5);
+                assert_close(&values(&mut b, &y), &expected, 2e-6, &format!("{isa} {runs} x {cols}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn rope_matches_the_reference() {
     for isa in Isa::available() {
         for (heads, width, pairs) in [(1, 2, 1), (4, 64, 32), (3, 80, 16), (2, 48, 24), (1, 34, 17)] {
@@ -47,16 +67,20 @@ fn rope_matches_the_reference() {
     }
 }
 
+const ACTIVATIONS: [Activation; 4] = [Activation::Relu, Activation::Silu, Activation::Gelu, Activation::GeluTanh];
+
 #[test]
 fn gates_match_the_reference() {
     for isa in Isa::available() {
-        for f in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+        for f in ACTIVATIONS {
             for cols in LENGTHS {
                 let (mut gate, up) = (random(3, cols, 4), random(3, cols, 5));
                 gate.data.iter_mut().step_by(3).for_each(|v| *v *= 20.0);
-                let expected = reference::gate(&gate, &up, f);
+                let (expected, alone) = (reference::gate(&gate, &up, f), reference::activate(&gate, f));
                 let mut b = backend(isa, 2, Compute::Fast);
                 let (gate, up) = (b.input(&gate), b.input(&up));
+                let y = b.activate(gate.clone(), f);
+                assert_close(&values(&mut b, &y), &alone, 1e-6, &format!("{isa} {f:?} {cols}"));
                 let y = b.gate(gate, &up, f);
                 assert_close(&values(&mut b, &y), &expected, 1e-6, &format!("{isa} {f:?} {cols}"));
             }
@@ -69,7 +93,7 @@ fn gates_treat_extreme_values() {
     let x = Matrix::new(1, 6, vec![f32::NAN, 1e30, -1e30, 0.0, 1e-42, f32::INFINITY]);
     let ones = Matrix::new(1, 6, vec![1.0; 6]);
     for isa in Isa::available() {
-        for f in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+        for f in ACTIVATIONS {
             let mut b = backend(isa, 1, Compute::Fast);
             let (gate, up) = (b.input(&x), b.input(&ones));
             let y = b.gate(gate, &up, f);
@@ -92,6 +116,8 @@ fn sums_and_caps_match_the_reference() {
             assert_eq!(values(&mut b, &sum).data, expected);
             let doubled = b.add(tx.clone(), &tx);
             assert_eq!(values(&mut b, &doubled).data, x.data.iter().map(|v| v + v).collect::<Vec<_>>());
+            let scaled = b.scale(tx.clone(), 0.25);
+            assert_eq!(values(&mut b, &scaled).data, x.data.iter().map(|v| v * 0.25).collect::<Vec<_>>());
             let capped = b.softcap(tx, 1.5);
             assert_close(&values(&mut b, &capped), &reference::softcap(&x, 1.5), 1e-6, isa.name());
         }
@@ -118,6 +144,18 @@ fn operations_on_many_rows_equal_those_on_each() {
             let alone = b.add(capped, &one);
             assert!(same_bits(&values(&mut b, &alone).data, sum.row(r)), "{isa} row {r}");
         }
+    }
+}
+
+#[test]
+fn columns_are_a_part_of_every_row() {
+    let x = random(300, 130, 8);
+    let mut b = backend(Isa::detect(), 3, Compute::Fast);
+    let all = b.input(&x);
+    for (start, width) in [(0, 130), (40, 17), (129, 1), (7, 0)] {
+        let part = b.columns(&all, start, width);
+        let expected: Vec<f32> = x.iter_rows().flat_map(|row| &row[start..start + width]).copied().collect();
+        assert_eq!(values(&mut b, &part).data, expected);
     }
 }
 

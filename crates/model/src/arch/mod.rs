@@ -1,12 +1,21 @@
 //! The registry of architectures: one file and one line each.
 
+mod gpt2;
+mod granite;
 mod llama;
+mod mistral;
+mod opt;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod smollm3;
 
 use std::rc::Rc;
 
 use serde_json::Value as Json;
 
 use crate::fields::Fields;
+use crate::gguf_config::Key;
 use crate::{Blueprint, Definition, ModelError};
 
 type Constructor = fn(Fields<'_>) -> Result<Rc<dyn Definition>, ModelError>;
@@ -15,13 +24,29 @@ type Constructor = fn(Fields<'_>) -> Result<Rc<dyn Definition>, ModelError>;
 pub(crate) struct Family {
     /// Hugging Face's `model_type`.
     pub model_type: &'static str,
-    /// GGUF's `general.architecture`.
+    /// GGUF's `general.architecture`. Of several families with the same one, files are read as the first.
     pub gguf: &'static str,
-    define: Constructor,
+    /// GGUF's names of its settings.
+    pub keys: &'static [&'static [Key]],
+    /// Whether positions enter by a rotary embedding.
+    pub rope: bool,
+    /// Reads its configuration.
+    pub define: Constructor,
 }
 
 /// All architectures.
-pub(crate) const FAMILIES: &[Family] = &[Family { model_type: "llama", gguf: "llama", define: llama::define }];
+pub(crate) const FAMILIES: &[&Family] = &[
+    &gpt2::FAMILY,
+    &granite::FAMILY,
+    &llama::FAMILY,
+    &mistral::FAMILY,
+    &mistral::MINISTRAL,
+    &opt::FAMILY,
+    &phi3::FAMILY,
+    &qwen2::FAMILY,
+    &qwen3::FAMILY,
+    &smollm3::FAMILY,
+];
 
 /// Names of all architectures that can be loaded, as Hugging Face has them.
 #[must_use]
@@ -116,6 +141,12 @@ pub(crate) fn blueprint(file: &str, name: String, config: &Json) -> Result<Bluep
     let family = FAMILIES.iter().find(|family| family.model_type == found);
     let family = family.ok_or_else(|| unknown(file, found))?;
     Ok(Blueprint::new(family.model_type, name, (family.define)(fields)?))
+}
+
+/// The family of a blueprint.
+pub(crate) fn family_of(blueprint: &Blueprint) -> &'static Family {
+    let family = FAMILIES.iter().find(|family| family.model_type == blueprint.facts.architecture);
+    family.expect("a blueprint is made by a registered architecture")
 }
 
 /// The error for an architecture that is not in the registry.

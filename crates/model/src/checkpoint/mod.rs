@@ -14,7 +14,6 @@ use serde_json::Value as Json;
 
 use crate::{Blueprint, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, gguf_config};
 use source::Source;
-pub(crate) use source::with_rows;
 use synthetic::Synthetic;
 
 /// What a model came in.

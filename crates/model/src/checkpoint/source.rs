@@ -1,13 +1,14 @@
 use std::collections::HashSet;
 
-use honelm_blocks::{BlockMatrix, ScaleType, WeightData};
+use honelm_blocks::{ScaleType, WeightData};
 use honelm_formats::gguf::Gguf;
 use honelm_formats::gptq::{self, QuantizeConfig};
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{ElementType, TensorSource};
 
 use super::StoredEncoding;
-use crate::{Kind, ModelError, Module, Parameter, RowOrder, Slot, Tree, gguf_config};
+use crate::forms::Form;
+use crate::{ModelError, Module, Parameter, Slot, Tree, gguf_config};
 
 /// A checkpoint's tensors by the slots of its tree.
 #[derive(Debug)]
@@ -18,7 +19,12 @@ pub(super) struct Source {
 
 #[derive(Debug)]
 enum Files {
-    Folder { tensors: Box<Safetensors>, quantized: Option<QuantizeConfig> },
+    /// The alias is that of [`Tree::hf_aliases`] which the names have.
+    Folder {
+        tensors: Box<Safetensors>,
+        quantized: Option<QuantizeConfig>,
+        alias: Option<(&'static str, &'static str)>,
+    },
     Gguf(Box<Gguf>),
 }
 
@@ -37,7 +43,9 @@ impl Source {
         quantized: Option<QuantizeConfig>,
         tree: &Tree,
     ) -> Result<Self, ModelError> {
-        Self { files: Files::Folder { tensors: Box::new(tensors), quantized }, ignored: Vec::new() }.checked(tree)
+        let alias = alias(&tensors, tree);
+        let files = Files::Folder { tensors: Box::new(tensors), quantized, alias };
+        Self { files, ignored: Vec::new() }.checked(tree)
     }
 
     /// The tensors of a GGUF file, checked against `tree`.
@@ -73,14 +81,21 @@ impl Source {
     /// The module's name in this container, without suffix.
     fn name(&self, tree: &Tree, slot: Slot) -> Option<String> {
         match self.files {
-            Files::Folder { .. } => tree.hf_name(slot),
+            Files::Folder { alias, .. } => Some(renamed(&tree.hf_name(slot)?, alias)),
             Files::Gguf(_) => tree.gguf_name(slot),
         }
     }
 
+    /// How this container stores a module's tensors.
+    fn form(&self, module: &Module) -> Form {
+        match self.files {
+            Files::Folder { .. } => module.hf_form(),
+            Files::Gguf(_) => module.gguf_form(),
+        }
+    }
+
     fn layout(&self, name: &str, module: &Module) -> Layout {
-        let linear = matches!(module.kind, Kind::Linear { .. });
-        if linear && self.quantize_config().is_some() && gptq::is_quantized(self.tensors(), name) {
+        if module.is_linear() && self.quantize_config().is_some() && gptq::is_quantized(self.tensors(), name) {
             Layout::Gptq
         } else {
             Layout::Plain
@@ -119,11 +134,11 @@ impl Source {
         for slot in tree.slots() {
             let (Some(module), Some(name)) = (tree.module(slot), self.name(tree, slot)) else { continue };
             match self.layout(&name, module) {
-                Layout::Plain => self.check(format!("{name}.weight"), module.stored_shape(), &mut used)?,
+                Layout::Plain => self.check(format!("{name}.weight"), &self.form(module).shape(module), &mut used)?,
                 Layout::Gptq => self.check_gptq(&name, module, &mut used)?,
             }
-            if module.has_bias() {
-                self.check(format!("{name}.bias"), &module.shape[..1], &mut used)?;
+            if module.bias {
+                self.check(format!("{name}.bias"), &[module.bias_len()], &mut used)?;
             }
         }
         let extra: Vec<String> =
@@ -184,7 +199,7 @@ impl Source {
             let file = source.file_of(name).to_owned();
             Err(ModelError::UnexpectedTensor { file, tensor: name.to_owned(), problem })
         };
-        if gguf_config::is_configuration(name) || name.ends_with("rotary_emb.inv_freq") {
+        if gguf_config::is_configuration(name) || tree.hf_buffers.iter().any(|end| name.ends_with(end)) {
             return Ok(());
         }
         if name.ends_with(".bias") {
@@ -197,12 +212,14 @@ impl Source {
             });
             return if zeros { Ok(()) } else { refuse("it has no bias there") };
         }
-        let output = match self.files {
-            Files::Folder { .. } => "lm_head.weight",
-            Files::Gguf(_) => "output.weight",
+        let (output, blocks) = match self.files {
+            Files::Folder { alias, .. } => {
+                (renamed("lm_head.weight", alias), format!("{}.", renamed(tree.hf_blocks, alias)))
+            }
+            Files::Gguf(_) => ("output.weight".to_owned(), String::new()),
         };
         if name == output && tree.output.is_none() {
-            let embedding = Slot { block: None, module: tree.embedding.name };
+            let embedding = Slot { block: None, module: tree.embedding().name };
             let embedding = self.name(tree, embedding).map(|name| source.get(&format!("{name}.weight"))).transpose()?;
             let own = source.get(name)?;
             return match embedding {
@@ -215,7 +232,7 @@ impl Source {
         }
         match self.files {
             Files::Gguf(_) => refuse("no module has it"),
-            Files::Folder { .. } if name.starts_with(tree.hf_blocks) => refuse("no module of a block has it"),
+            Files::Folder { .. } if name.starts_with(&blocks) => refuse("no module of a block has it"),
             // Heads for other tasks and the like: the language model does not read them.
             Files::Folder { .. } => Ok(()),
         }
@@ -226,55 +243,46 @@ impl Source {
         let source = self.tensors();
         let unknown = || ModelError::UnknownSlot { block: slot.block, module: slot.module.to_owned() };
         let name = self.name(tree, slot).ok_or_else(unknown)?;
+        let at = |tensor: String| {
+            move |error| ModelError::Weight { file: source.file_of(&tensor).to_owned(), tensor, source: error }
+        };
+        let form = self.form(module);
         let weight = match (self.layout(&name, module), self.quantize_config()) {
             (Layout::Gptq, Some(config)) => {
                 WeightData::Groups(gptq::decode(source, &name, (module.shape[0], module.shape[1]), config)?)
             }
-            _ => WeightData::Blocks(self.canonical(source.matrix(&format!("{name}.weight"))?, module.gguf_rows)),
-        };
-        let at = |tensor: String| {
-            move |error| ModelError::Weight { file: source.file_of(&tensor).to_owned(), tensor, source: error }
+            _ => {
+                let tensor = format!("{name}.weight");
+                WeightData::Blocks(form.canonical(source.matrix(&tensor)?).map_err(at(tensor))?)
+            }
         };
         weight.check_finite().map_err(at(format!("{name}.weight")))?;
-        if !module.has_bias() {
+        if !module.bias {
             return Ok(Parameter { weight, bias: None });
         }
         let tensor = format!("{name}.bias");
         let stored = source.matrix(&tensor)?;
-        if stored.cols != module.shape[0] {
+        if stored.cols != module.bias_len() {
             let (file, found) = (source.file_of(&tensor).to_owned(), vec![stored.cols]);
-            return Err(ModelError::WrongShape { file, tensor, found, expected: vec![module.shape[0]] });
+            return Err(ModelError::WrongShape { file, tensor, found, expected: vec![module.bias_len()] });
         }
         stored.check_finite().map_err(at(tensor))?;
         let mut values = vec![0.0; stored.cols];
         stored.dequantize_row(0, &mut values);
-        let order = self.order(module.gguf_rows);
-        let bias = (0..values.len()).map(|row| values[order.container_row(row, values.len())]).collect();
+        let bias = (0..values.len()).map(|row| values[form.canonical_row(row, values.len())]).collect();
         Ok(Parameter { weight, bias: Some(bias) })
-    }
-
-    /// The row order of this container.
-    fn order(&self, gguf_rows: RowOrder) -> RowOrder {
-        match self.files {
-            Files::Folder { .. } => RowOrder::Same,
-            Files::Gguf(_) => gguf_rows,
-        }
-    }
-
-    fn canonical(&self, stored: BlockMatrix, gguf_rows: RowOrder) -> BlockMatrix {
-        let rows = stored.rows;
-        match self.order(gguf_rows) {
-            RowOrder::Same => stored,
-            order => with_rows(&stored, |row| order.container_row(row, rows)),
-        }
     }
 }
 
-/// The matrix whose row `r` is row `from(r)` of `matrix`.
-pub(crate) fn with_rows(matrix: &BlockMatrix, from: impl Fn(usize) -> usize) -> BlockMatrix {
-    let mut bytes = Vec::with_capacity(matrix.bytes.len());
-    for row in 0..matrix.rows {
-        bytes.extend_from_slice(matrix.row(from(row)));
-    }
-    BlockMatrix { bytes: bytes.into(), ..matrix.clone() }
+/// The first of the tree's aliases under which the embedding is found, where it has not the name that the tree gives it.
+fn alias(tensors: &Safetensors, tree: &Tree) -> Option<(&'static str, &'static str)> {
+    let name = format!("{}.weight", tree.embedding().hf);
+    let found = |alias: &&(&'static str, &'static str)| tensors.contains(&renamed(&name, Some(**alias)));
+    if tensors.contains(&name) { None } else { tree.hf_aliases.iter().find(found).copied() }
+}
+
+/// `name` with the beginning that an alias has.
+fn renamed(name: &str, alias: Option<(&'static str, &'static str)>) -> String {
+    let other = alias.and_then(|(ours, theirs)| Some(format!("{theirs}{}", name.strip_prefix(ours)?)));
+    other.unwrap_or_else(|| name.to_owned())
 }

@@ -59,7 +59,7 @@ impl Synthetic {
     /// The encoding of a slot's weight.
     pub(super) fn encoding_of(&self, slot: Slot, module: &Module) -> Encoding {
         match module.kind {
-            Kind::Norm => Encoding::F32,
+            Kind::Norm | Kind::Positions => Encoding::F32,
             _ if slot.block.is_none() && self.encoding.bits_per_weight() < 8.0 => Encoding::Q6K,
             _ => self.encoding,
         }
@@ -77,7 +77,7 @@ impl Synthetic {
         if module.kind == Kind::Norm {
             let ones = honelm_tensor::Matrix::new(1, cols, vec![1.0; cols]);
             let weight = BlockMatrix::quantize(&ones, encoding, None).map_err(failed)?.into();
-            return Ok(Parameter { weight, bias: None });
+            return Ok(Parameter { weight, bias: module.bias.then(|| vec![0.0; cols]) });
         }
         let values = (0..ROWS * cols).map(|_| random.normal() * DEVIATION).collect();
         let pool = honelm_tensor::Matrix::new(ROWS, cols, values);
@@ -87,7 +87,7 @@ impl Synthetic {
             bytes.extend_from_slice(pool.row(random.next() as usize % ROWS));
         }
         let weight = BlockMatrix::new(encoding, rows, cols, bytes.into()).map_err(failed)?.into();
-        let bias = module.has_bias().then(|| (0..rows).map(|_| random.normal() * DEVIATION).collect());
+        let bias = module.bias.then(|| (0..rows).map(|_| random.normal() * DEVIATION).collect());
         Ok(Parameter { weight, bias })
     }
 }

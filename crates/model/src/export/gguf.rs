@@ -6,8 +6,8 @@ use honelm_formats::TensorSink;
 use honelm_formats::gguf::{Value, Writer};
 
 use super::refused;
-use crate::checkpoint::with_rows;
-use crate::{Blueprint, Kind, ModelError, Parameters, RowOrder, Slot, gguf_config};
+use crate::forms::{Form, with_rows};
+use crate::{Blueprint, Kind, ModelError, Parameters, Slot, gguf_config};
 
 /// Which encoding a matrix gets; `None` keeps the one that its parameter has.
 pub type Choose<'a> = dyn Fn(Slot) -> Option<Encoding> + 'a;
@@ -49,25 +49,26 @@ pub fn write_gguf<W: Write>(
     let mut writer = Writer::new();
     let mut plan = HashMap::new();
     let mut values: HashMap<Encoding, u64> = HashMap::new();
-    if let Some((name, divisors)) = gguf_config::rope_freqs(blueprint) {
+    for (name, divisors) in gguf_config::tensors(blueprint)? {
         writer.tensor(name, &[divisors.len()], Encoding::F32)?;
         plan.insert(name.to_owned(), Item::Values(divisors));
     }
     for slot in tree.slots() {
         let (Some(module), Some(name)) = (tree.module(slot), tree.gguf_name(slot)) else { continue };
         let encoding = match (module.kind, choose(slot)) {
-            (Kind::Norm, _) => Encoding::F32,
+            (Kind::Norm | Kind::Positions, _) => Encoding::F32,
             (_, Some(chosen)) => chosen,
             (_, None) => own_encoding(&params.parameter(slot)?.weight, &name)?,
         };
-        if slot.block.is_some() && module.kind != Kind::Norm {
+        if slot.block.is_some() && module.is_linear() {
             *values.entry(encoding).or_default() += (module.shape[0] * module.shape[1]) as u64;
         }
-        writer.tensor(format!("{name}.weight"), module.stored_shape(), encoding)?;
-        plan.insert(format!("{name}.weight"), Item::Weight(slot, encoding, module.gguf_rows));
-        if module.has_bias() {
-            writer.tensor(format!("{name}.bias"), &module.shape[..1], Encoding::F32)?;
-            plan.insert(format!("{name}.bias"), Item::Bias(slot, module.gguf_rows));
+        let form = module.gguf_form();
+        writer.tensor(format!("{name}.weight"), &form.shape(module), encoding)?;
+        plan.insert(format!("{name}.weight"), Item::Weight(slot, encoding, form));
+        if module.bias {
+            writer.tensor(format!("{name}.bias"), &[module.bias_len()], Encoding::F32)?;
+            plan.insert(format!("{name}.bias"), Item::Bias(slot, form));
         }
     }
     for (key, value) in gguf_config::write(blueprint)? {
@@ -81,15 +82,15 @@ pub fn write_gguf<W: Write>(
     }
     writer.write_to(out, file, |tensor, sink| match plan.get(&tensor.name) {
         Some(Item::Values(values)) => put_floats(sink, values),
-        Some(&Item::Weight(slot, encoding, order)) => {
+        Some(&Item::Weight(slot, encoding, form)) => {
             let weight = params.parameter(slot)?.weight;
-            put_weight(sink, &weight, &tensor.name, encoding, order)
+            put_weight(sink, &weight, &tensor.name, encoding, form)
         }
-        Some(&Item::Bias(slot, order)) => {
+        Some(&Item::Bias(slot, form)) => {
             let missing = || refused(&tensor.name, "GGUF", "the weights have no bias there");
             let bias = params.parameter(slot)?.bias.ok_or_else(missing)?;
             let rows = bias.len();
-            let stored: Vec<f32> = (0..rows).map(|row| bias[order.canonical_row(row, rows)]).collect();
+            let stored: Vec<f32> = (0..rows).map(|row| bias[form.stored_row(row, rows)]).collect();
             put_floats(sink, &stored)
         }
         None => Err(refused(&tensor.name, "GGUF", "no module has it")),
@@ -99,8 +100,8 @@ pub fn write_gguf<W: Write>(
 /// What a declared tensor is filled with.
 enum Item {
     Values(Vec<f32>),
-    Weight(Slot, Encoding, RowOrder),
-    Bias(Slot, RowOrder),
+    Weight(Slot, Encoding, Form),
+    Bias(Slot, Form),
 }
 
 fn own_encoding(weight: &WeightData, name: &str) -> Result<Encoding, ModelError> {
@@ -122,11 +123,11 @@ fn put_weight(
     weight: &WeightData,
     tensor: &str,
     encoding: Encoding,
-    order: RowOrder,
+    form: Form,
 ) -> Result<(), ModelError> {
     let rows = weight.rows();
     let exact = match weight {
-        WeightData::Blocks(matrix) if matrix.encoding == encoding => return put_rows(sink, matrix, order),
+        WeightData::Blocks(matrix) if matrix.encoding == encoding => return put_rows(sink, matrix, form),
         WeightData::Blocks(_) => false,
         WeightData::Groups(_) => true,
     };
@@ -134,7 +135,7 @@ fn put_weight(
     let mut bytes = vec![0; encoding.row_bytes(weight.cols()).map_err(failed)?];
     let (mut values, mut again) = (vec![0.0; weight.cols()], vec![0.0; weight.cols()]);
     for row in 0..rows {
-        let row = order.canonical_row(row, rows);
+        let row = form.stored_row(row, rows);
         weight.dequantize_row(row, &mut values);
         encoding.quantize_row(&values, None, &mut bytes).map_err(|error| failed(error.at_row(row)))?;
         if exact {
@@ -149,10 +150,9 @@ fn put_weight(
     Ok(())
 }
 
-fn put_rows(sink: &mut TensorSink<'_>, matrix: &BlockMatrix, order: RowOrder) -> Result<(), ModelError> {
-    let rows = matrix.rows;
-    match order {
-        RowOrder::Same => Ok(sink.write(&matrix.bytes)?),
-        order => Ok(sink.write(&with_rows(matrix, |row| order.canonical_row(row, rows)).bytes)?),
+fn put_rows(sink: &mut TensorSink<'_>, matrix: &BlockMatrix, form: Form) -> Result<(), ModelError> {
+    if !form.reorders() {
+        return Ok(sink.write(&matrix.bytes)?);
     }
+    Ok(sink.write(&with_rows(matrix, |row| form.stored_row(row, matrix.rows)).bytes)?)
 }

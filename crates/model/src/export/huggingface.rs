@@ -10,6 +10,7 @@ use honelm_formats::{ElementType, FormatError, RawTensor, write_atomic};
 use serde_json::{Value as Json, json};
 
 use super::refused;
+use crate::forms::Form;
 use crate::{Blueprint, Checkpoint, Container, ModelError, Parameters, Slot};
 
 const CONTAINER: &str = "a Hugging Face folder";
@@ -81,7 +82,7 @@ fn config(checkpoint: &Checkpoint, dtype: &str, settings: Option<&QuantizeConfig
 
 /// What a declared tensor is filled with.
 enum Item {
-    Weight(Slot),
+    Weight(Slot, Form),
     Bias(Slot),
     Gptq(Slot, usize),
 }
@@ -102,16 +103,16 @@ fn write_weights(
         let parameter = params.parameter(slot)?;
         match &parameter.weight {
             WeightData::Blocks(matrix) => {
-                let encoding = matrix.encoding;
+                let (encoding, form) = (module.hf_form().encoding(matrix.encoding), module.hf_form());
                 if !encoding.is_float() {
                     let problem = format!("safetensors has no type for {encoding}");
                     return Err(refused(format!("{name}.weight"), CONTAINER, problem));
                 }
-                if slot.module == tree.embedding.name {
+                if slot.module == tree.embedding().name {
                     dtype = dtype_name(encoding);
                 }
-                writer.tensor(format!("{name}.weight"), module.stored_shape(), ElementType::Weights(encoding))?;
-                items.insert(format!("{name}.weight"), Item::Weight(slot));
+                writer.tensor(format!("{name}.weight"), &form.shape(module), ElementType::Weights(encoding))?;
+                items.insert(format!("{name}.weight"), Item::Weight(slot, form));
             }
             WeightData::Groups(matrix) => {
                 let Some(settings) = options.quantize_config else {
@@ -125,7 +126,7 @@ fn write_weights(
             }
         }
         if parameter.bias.is_some() {
-            writer.tensor(format!("{name}.bias"), &module.shape[..1], ElementType::Weights(Encoding::F32))?;
+            writer.tensor(format!("{name}.bias"), &[module.bias_len()], ElementType::Weights(Encoding::F32))?;
             items.insert(format!("{name}.bias"), Item::Bias(slot));
         }
     }
@@ -134,8 +135,11 @@ fn write_weights(
     let file = path.display().to_string();
     write_atomic(path, |out| {
         writer.write_to(out, &file, |tensor, sink| match items.get(&tensor.name) {
-            Some(&Item::Weight(slot)) => match params.parameter(slot)?.weight {
-                WeightData::Blocks(matrix) => Ok(sink.write(&matrix.bytes)?),
+            Some(&Item::Weight(slot, form)) => match params.parameter(slot)?.weight {
+                WeightData::Blocks(matrix) => {
+                    let at = |source| ModelError::Weight { file: file.clone(), tensor: tensor.name.clone(), source };
+                    Ok(sink.write(&form.stored(matrix).map_err(at)?.bytes)?)
+                }
                 WeightData::Groups(_) => Err(refused(&tensor.name, CONTAINER, "its encoding changed meanwhile")),
             },
             Some(&Item::Bias(slot)) => {

@@ -11,6 +11,6 @@ pub use huggingface::{HuggingFace, huggingface};
 
 use crate::ModelError;
 
-fn refused(what: impl Into<String>, container: &'static str, problem: impl Into<String>) -> ModelError {
+pub(crate) fn refused(what: impl Into<String>, container: &'static str, problem: impl Into<String>) -> ModelError {
     ModelError::NotExportable { what: what.into(), container, problem: problem.into() }
 }

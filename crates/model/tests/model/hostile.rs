@@ -34,9 +34,9 @@ fn with_field(field: &str, value: Json, code: &str) {
 fn fields_that_change_the_result_are_refused_by_name() {
     with_field("hidden_act", json!("gelu"), "invalid-field");
     with_field("pretraining_tp", json!(2), "invalid-field");
-    with_field("partial_rotary_factor", json!(0.5), "unknown-field");
+    with_field("partial_rotary_factor", json!(0.5), "invalid-field");
     with_field("attention_multiplier", json!(0.1), "unknown-field");
-    with_field("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), "invalid-field");
+    with_field("rope_scaling", json!({"rope_type": "proportional", "factor": 4.0}), "invalid-field");
     with_field("model_type", json!(5), "invalid-field");
     with_field("rope_interleaved", json!(true), "invalid-field");
     with_field("auto_map", json!({"AutoModelForCausalLM": "modeling.Own"}), "unknown-field");
@@ -254,10 +254,13 @@ fn gguf_metadata_is_read_as_strictly() {
     };
     // As it is, only the norm of block 0 is missing.
     assert_eq!(metadata_only(|_| {}).code(), "missing-tensor");
-    refused("llama.expert_count", 8u32.into(), "unknown-field");
+    refused("llama.expert_count", 8u32.into(), "invalid-field");
+    refused("llama.attention.causal", false.into(), "invalid-field");
+    refused("llama.attn_logit_softcapping", 50f32.into(), "unknown-field");
     refused("llama.logit_scale", 0.5f32.into(), "unknown-field");
-    refused("llama.rope.scaling.type", "yarn".into(), "invalid-field");
-    refused("llama.rope.dimension_count", 2u32.into(), "invalid-field");
+    refused("llama.rope.scaling.type", "longrope".into(), "invalid-field");
+    refused("llama.rope.scaling.attn_factor", 1.5f32.into(), "invalid-field");
+    refused("llama.rope.dimension_count", 3u32.into(), "invalid-field");
     refused("llama.attention.value_length", 6u32.into(), "invalid-field");
     refused("llama.block_count", "many".into(), "wrong-value-type");
     assert_eq!(set("llama.block_count", u32::MAX.into()).code(), "invalid-field");

@@ -1,8 +1,10 @@
 use honelm_backend::{Activation, Backend, Batch, Rope, Sampling, Sequences, Value, Want, block_on, choose, uniform};
+use honelm_blocks::Encoding;
 use honelm_tensor::Matrix;
 
+use super::linear::weight;
 use super::{Failure, OperatorCase, Tolerance, compare, magnitudes, small_cache, spoil, step};
-use crate::naive::activate;
+use crate::naive::{activate, standardized};
 use crate::values::matrix;
 
 const SHAPES: [[usize; 2]; 9] = [[1, 1], [1, 7], [2, 15], [3, 16], [5, 17], [6, 33], [7, 64], [16, 100], [40, 257]];
@@ -30,14 +32,19 @@ pub(super) fn cases() -> Vec<OperatorCase> {
                 .iter()
                 .try_for_each(|&[rows, heads, width]| rms_norm(b, t, rows, heads * width, width))
         }),
+        OperatorCase::new("layer_norm of rows and heads", |b, t| layer_norms(b, t)),
+        OperatorCase::new("columns", |b, _| columns(b)),
+        OperatorCase::new("positions", |b, t| positions(b, t)),
         OperatorCase::new("rope", |b, t| rope(b, t)),
+        OperatorCase::new("scale", |b, t| scale(b, t)),
         OperatorCase::new("add", |b, t| add(b, t)),
         OperatorCase::new("an operand that is used again is not changed", |b, t| shared_operand(b, t)),
         OperatorCase::new("softcap", |b, t| softcap(b, t)),
         OperatorCase::new("sample", |b, _| sample(b)),
     ];
-    for f in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+    for f in [Activation::Relu, Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
         cases.push(OperatorCase::new(format!("gate {f:?}"), move |b, t| gate(b, t, f)));
+        cases.push(OperatorCase::new(format!("activate {f:?}"), move |b, t| activation(b, t, f)));
     }
     cases
 }
@@ -90,6 +97,75 @@ fn rms_norm(b: &mut dyn Backend, t: &Tolerance, rows: usize, cols: usize, width:
     compare(&found[0], &expected, &magnitudes(&expected), t.elementwise)
 }
 
+fn layer_norms(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
+    let heads = [[1, 16, 8], [3, 60, 20], [5, 256, 64], [40, 256, 128]];
+    for [rows, cols, width] in SHAPES.map(|[rows, cols]| [rows, cols, cols]).into_iter().chain(heads) {
+        for biased in [false, true] {
+            layer_norm(b, t, [rows, cols, width], biased)?;
+        }
+    }
+    Ok(())
+}
+
+fn layer_norm(b: &mut dyn Backend, t: &Tolerance, shape: [usize; 3], biased: bool) -> Result<(), Failure> {
+    let [rows, cols, width] = shape;
+    let mut x = spoiled(rows, cols, 2);
+    if rows > 6 {
+        // So small that eps counts, and a mean far above the deviation.
+        x.row_mut(5).iter_mut().for_each(|v| *v *= 2e-3);
+        x.row_mut(6).iter_mut().for_each(|v| *v += 50.0);
+    }
+    let (gain, bias) = (matrix(1, width, 3).data, matrix(1, width, 4).data);
+    let bias = biased.then_some(&bias[..]);
+    let eps = 1e-5f32;
+    let run = |r: usize, c: usize| &x.row(r)[c / width * width..][..width];
+    let normed = |r: usize, c: usize| standardized(run(r, c), eps)(x.row(r)[c]) * f64::from(gain[c % width]);
+    let added = |c: usize| bias.map_or(0.0, |bias| f64::from(bias[c % width]));
+    let expected = map(&x, |r, c| normed(r, c) + added(c));
+    // The error of the difference to the mean is that of the larger of the two.
+    let scale = map(&x, |r, c| {
+        let (largest, normed) = (run(r, c).iter().fold(0f32, |m, v| m.max(v.abs())), standardized(run(r, c), eps));
+        (normed(2.0 * largest) - normed(largest)) * f64::from(gain[c % width].abs()) + added(c).abs()
+    });
+    let norm = b.upload_norm(&gain, bias)?;
+    let found = step(b, &[rows], |b| {
+        let x = b.input(&x);
+        vec![b.layer_norm(&x, &norm, eps)]
+    })?;
+    compare(&found[0], &expected, &scale, t.elementwise)
+}
+
+fn columns(b: &mut dyn Backend) -> Result<(), Failure> {
+    for [rows, cols] in SHAPES {
+        let x = spoiled(rows, cols, 1);
+        for (start, width) in [(0, cols), (0, cols.div_ceil(2)), (cols / 2, cols - cols / 2), (cols - 1, 1)] {
+            let found = step(b, &[rows], |b| {
+                let x = b.input(&x);
+                vec![b.columns(&x, start, width)]
+            })?;
+            let data = (0..rows).flat_map(|r| &x.row(r)[start..start + width]).copied().collect();
+            let expected = Matrix::new(rows, width, data);
+            compare(&found[0], &expected, &magnitudes(&expected), 0.0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every sequence counts its positions from 0.
+fn positions(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
+    let table = matrix(44, 33, 12);
+    let uploaded = b.upload(weight(Encoding::F32, 44, 33, 12), None)?;
+    for offset in [0, 2] {
+        let segments = [1, 40, 3];
+        let found = step(b, &segments, |b| vec![b.positions(&uploaded, offset)])?;
+        let rows: Vec<usize> = segments.iter().flat_map(|&n| offset..offset + n).collect();
+        let data = rows.iter().flat_map(|&r| table.row(r)).copied().collect();
+        let expected = Matrix::new(rows.len(), table.cols, data);
+        compare(&found[0], &expected, &magnitudes(&expected), t.elementwise)?;
+    }
+    Ok(())
+}
+
 fn rope(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
     // Heads, head width, rotated pairs, factor, rows.
     let shapes =
@@ -130,13 +206,44 @@ fn rope(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Values from the middle of an activation's curve to its ends, where naive formulas overflow.
+fn curve(rows: usize, cols: usize) -> Matrix {
+    let mut x = spoiled(rows, cols, 5);
+    for (i, v) in x.row_mut(0).iter_mut().enumerate() {
+        *v *= [1.0, 4.0, 20.0, 100.0, 1000.0][i % 5];
+    }
+    x
+}
+
+fn activation(b: &mut dyn Backend, t: &Tolerance, f: Activation) -> Result<(), Failure> {
+    for [rows, cols] in SHAPES {
+        let x = curve(rows, cols);
+        let expected = map(&x, |r, c| activate(f64::from(x.row(r)[c]), f));
+        let found = step(b, &[rows], |b| {
+            let x = b.input(&x);
+            vec![b.activate(x, f)]
+        })?;
+        compare(&found[0], &expected, &magnitudes(&x), t.elementwise)?;
+    }
+    Ok(())
+}
+
+fn scale(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
+    for ([rows, cols], factor) in SHAPES.into_iter().zip([12.0f32, 0.22, -1.5].into_iter().cycle()) {
+        let x = spoiled(rows, cols, 10);
+        let expected = map(&x, |r, c| f64::from(x.row(r)[c]) * f64::from(factor));
+        let found = step(b, &[rows], |b| {
+            let x = b.input(&x);
+            vec![b.scale(x, factor)]
+        })?;
+        compare(&found[0], &expected, &magnitudes(&expected), t.elementwise)?;
+    }
+    Ok(())
+}
+
 fn gate(b: &mut dyn Backend, t: &Tolerance, f: Activation) -> Result<(), Failure> {
     for [rows, cols] in SHAPES {
-        let mut g = spoiled(rows, cols, 5);
-        // From the middle of the curve to its ends, where naive formulas overflow.
-        for (i, v) in g.row_mut(0).iter_mut().enumerate() {
-            *v *= [1.0, 4.0, 20.0, 100.0, 1000.0][i % 5];
-        }
+        let g = curve(rows, cols);
         let up = matrix(rows, cols, 6);
         let expected = map(&g, |r, c| activate(f64::from(g.row(r)[c]), f) * f64::from(up.row(r)[c]));
         let scale = map(&g, |r, c| f64::from(g.row(r)[c]).abs() * f64::from(up.row(r)[c]).abs());
@@ -173,14 +280,16 @@ fn shared_operand(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
         let turned = b.rope(keep.clone(), &rope);
         let gated = b.gate(keep.clone(), &y, Activation::Silu);
         let capped = b.softcap(keep.clone(), 2.0);
+        let scaled = b.scale(keep.clone(), 2.0);
+        let active = b.activate(keep.clone(), Activation::Relu);
         // A pinned output is a handle like any other.
         b.output(9, &sum);
         let again = b.add(sum, &y);
-        vec![keep, turned, gated, capped, again]
+        vec![keep, turned, gated, capped, scaled, active, again]
     })?;
     compare(&found[0], &x, &magnitudes(&x), 0.0)?;
     let sum = map(&x, |r, c| f64::from(x.row(r)[c]) + f64::from(y.row(r)[c]));
-    compare(&found[5], &sum, &magnitudes(&sum), t.elementwise)
+    compare(&found[7], &sum, &magnitudes(&sum), t.elementwise)
 }
 
 fn softcap(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {

@@ -39,6 +39,7 @@ fn cases() -> Vec<OperatorCase> {
         linear(format!("{groups:?}"), Box::new(move || groups.weight(70, K, 3)));
     }
     cases.push(OperatorCase::new("a block's fused operations are batch-invariant", |b, _| block(b)));
+    cases.push(OperatorCase::new("plain row operations are batch-invariant", |b, _| plain(b)));
     for element in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
         for (heads, kv_heads, width) in [(4, 2, 32), (3, 1, 64), (2, 2, 96)] {
             let shape = Shape { page_len: 32, window: 40, ..Shape::new(heads, kv_heads, width, element) };
@@ -110,6 +111,17 @@ fn block(b: &mut dyn Backend) -> Result<(), Failure> {
         })?;
     }
     Ok(())
+}
+
+/// Layer norm, activations, scaling and parts of columns.
+fn plain(b: &mut dyn Backend) -> Result<(), Failure> {
+    let norm = b.upload_norm(&matrix(1, 256, 1).data, Some(&matrix(1, 256, 2).data))?;
+    rows_alone_and_together(b, 256, |b, x| {
+        let h = b.layer_norm(&x, &norm, 1e-5);
+        let part = b.columns(&h, 37, 190);
+        let h = b.activate(h, Activation::GeluTanh);
+        vec![b.scale(h, 0.3), part]
+    })
 }
 
 /// The same tokens one by one, in chunks beside other sequences, and as drafts.

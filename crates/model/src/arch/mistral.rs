@@ -1,0 +1,133 @@
+//! Mistral 7B, Nemo, Small and Ministral (Jiang et al. 2023; transformers' `modeling_mistral.py`, `modeling_ministral.py`).
+//!
+//! Llama with a sliding window: in every block (`mistral`) or in those that `layer_types` names (`ministral`). Nemo and the
+//! later ones have none, and heads of a width of their own. GGUF knows it as `llama`, and llama.cpp takes no notice of the
+//! window.
+
+use std::rc::Rc;
+
+use honelm_backend::{Activation, Backend, BackendError};
+use serde_json::{Map, Value as Json, json};
+
+use super::{Family, HARMLESS, limits};
+use crate::architecture::BlockCache;
+use crate::decoder::{Biases, Defaults, PreNorm, Sizes};
+use crate::fields::Fields;
+use crate::gguf_config::{DECODER, WINDOW};
+use crate::rope::{RopeConfig, THETA};
+use crate::windows::Windows;
+use crate::{Architecture, Definition, ModelError, Tree, Weights};
+
+/// `MistralConfig`, `MinistralConfig`.
+#[derive(Debug, Clone, PartialEq)]
+struct Config {
+    model_type: &'static str,
+    sizes: Sizes,
+    rope: RopeConfig,
+    windows: Windows,
+}
+
+const MISTRAL_TYPE: &str = "mistral";
+const MINISTRAL_TYPE: &str = "ministral";
+
+impl Config {
+    fn parse(model_type: &'static str, mut f: Fields<'_>) -> Result<Self, ModelError> {
+        f.only("hidden_act", &json!("silu"))?;
+        let sizes = Sizes::parse_with(&mut f, &Defaults { kv_heads: Some(8), ..Defaults::default() })?;
+        let rope = RopeConfig::parse(&mut f, &sizes.rope(THETA))?;
+        // Null is no window; a configuration without the field has the class's default.
+        let width = match f.given("sliding_window") {
+            true => f.optional_count("sliding_window", limits::CONTEXT)?,
+            false => Some(4096),
+        };
+        let windows = Windows::parse(&mut f, width, sizes.layers, |_| true)?;
+        if let (MISTRAL_TYPE, Some(types)) = (model_type, f.value("layer_types"))
+            && windows.width.is_some()
+            && windows.sliding.contains(&false)
+        {
+            return Err(f.wrong("layer_types", types, "windows in all layers or in none; model_type ministral can mix"));
+        }
+        f.finish(HARMLESS)?;
+        Ok(Self { model_type, sizes, rope, windows })
+    }
+}
+
+/// The registry's line.
+pub(super) const FAMILY: Family = Family {
+    model_type: MISTRAL_TYPE,
+    gguf: "llama",
+    keys: &[DECODER, &[WINDOW]],
+    rope: true,
+    define: |fields| Ok(Rc::new(Config::parse(MISTRAL_TYPE, fields)?)),
+};
+
+/// The registry's line of the variant whose blocks differ.
+pub(super) const MINISTRAL: Family = Family {
+    model_type: MINISTRAL_TYPE,
+    define: |fields| Ok(Rc::new(Config::parse(MINISTRAL_TYPE, fields)?)),
+    ..FAMILY
+};
+
+impl Definition for Config {
+    fn tree(&self) -> Tree {
+        self.sizes.tree(self.sizes.interleaved_block(Biases::default()))
+    }
+
+    fn context(&self) -> usize {
+        self.rope.limit(self.sizes.context)
+    }
+
+    fn cache(&self, block: usize) -> BlockCache {
+        self.sizes.cache(self.windows.kind(block))
+    }
+
+    fn config(&self) -> Map<String, Json> {
+        let class = if self.model_type == MISTRAL_TYPE { "MistralForCausalLM" } else { "MinistralForCausalLM" };
+        let mut config = self.sizes.config(self.model_type, class);
+        config.insert("hidden_act".to_owned(), json!("silu"));
+        config.insert("sliding_window".to_owned(), json!(self.windows.width));
+        if self.model_type == MINISTRAL_TYPE {
+            config.insert("layer_types".to_owned(), Windows::types(&self.windows.sliding));
+        }
+        self.rope.write(&self.sizes.rope(THETA), &mut config);
+        config
+    }
+
+    fn bind(&self, w: &Weights, context: usize, b: &mut dyn Backend) -> Result<Box<dyn Architecture>, BackendError> {
+        let (sizes, rope) = (&self.sizes, self.rope.bind(self.sizes.head_width, context, b)?);
+        Ok(PreNorm::bind(w, sizes, |_, w| {
+            (sizes.attention(w, Some(rope.clone()), sizes.how()), sizes.mlp(w, Activation::Silu))
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use honelm_backend::CacheKind;
+
+    use super::*;
+
+    fn parse(model_type: &'static str, extra: &Json) -> Result<Config, ModelError> {
+        let mut json = json!({"vocab_size": 10, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32, "head_dim": 6});
+        json.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+        Config::parse(model_type, Fields::new("config.json", &json)?)
+    }
+
+    #[test]
+    fn windows_are_in_all_blocks_or_where_layer_types_names_them() {
+        let kinds = |config: &Config| [config.cache(0).kind, config.cache(1).kind];
+        let mistral = parse(MISTRAL_TYPE, &json!({"sliding_window": 5})).expect("valid");
+        assert_eq!(kinds(&mistral), [CacheKind::Window(5); 2]);
+        let nemo = parse(MISTRAL_TYPE, &json!({"sliding_window": null})).expect("valid");
+        assert_eq!(kinds(&nemo), [CacheKind::Full; 2]);
+        assert_eq!(kinds(&parse(MISTRAL_TYPE, &json!({})).expect("valid")), [CacheKind::Window(4096); 2]);
+        let mixed = json!({"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]});
+        let ministral = parse(MINISTRAL_TYPE, &mixed).expect("valid");
+        assert_eq!(kinds(&ministral), [CacheKind::Window(5), CacheKind::Full]);
+        assert_eq!(parse(MISTRAL_TYPE, &mixed).expect_err("mixed").code(), "invalid-field");
+        for config in [mistral, nemo, ministral] {
+            assert_eq!(parse(config.model_type, &Json::Object(config.config())).expect("own form"), config);
+        }
+    }
+}

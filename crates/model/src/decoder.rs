@@ -1,0 +1,266 @@
+//! What most decoders have in common: their settings, their modules, and the forward pass around their blocks.
+
+use honelm_backend::{Activation, Attention, Backend, Cache, CacheKind, Rope, Tensor, Weight};
+use serde_json::{Map, Value as Json, json};
+
+use crate::arch::limits;
+use crate::architecture::BlockCache;
+use crate::fields::Fields;
+use crate::layers::{GatedMlp, SelfAttention};
+use crate::rope::RopeShape;
+use crate::weights::{BlockWeights, bound};
+use crate::{Architecture, ModelError, Module, Tree, Weights};
+
+/// What a configuration means where it leaves a setting out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Defaults {
+    /// `vocab_size`.
+    pub vocabulary: Option<usize>,
+    /// `num_attention_heads`.
+    pub heads: Option<usize>,
+    /// `num_key_value_heads`; as many as heads by default.
+    pub kv_heads: Option<usize>,
+    /// `head_dim`; the width divided by the heads by default.
+    pub head_width: Option<usize>,
+    /// `max_position_embeddings`.
+    pub context: Option<usize>,
+    /// `tie_word_embeddings`.
+    pub tied: bool,
+}
+
+/// Sizes of a decoder, by the names that `LlamaConfig` has for them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sizes {
+    /// `vocab_size` (V).
+    pub vocabulary: usize,
+    /// `hidden_size` (D).
+    pub width: usize,
+    /// `intermediate_size` (F).
+    pub ffn: usize,
+    /// `num_hidden_layers`.
+    pub layers: usize,
+    /// `num_attention_heads` (H).
+    pub heads: usize,
+    /// `num_key_value_heads` (G).
+    pub kv_heads: usize,
+    /// `head_dim` (E).
+    pub head_width: usize,
+    /// `max_position_embeddings`.
+    pub context: usize,
+    /// `rms_norm_eps`.
+    pub eps: f64,
+    /// `tie_word_embeddings`.
+    pub tied: bool,
+}
+
+/// Which linear layers of a block have biases.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Biases {
+    pub qkv: bool,
+    pub o: bool,
+    pub mlp: bool,
+}
+
+impl Sizes {
+    /// Reads the fields; `tied` is what a configuration without `tie_word_embeddings` means.
+    pub(crate) fn parse(f: &mut Fields<'_>, tied: bool) -> Result<Self, ModelError> {
+        Self::parse_with(f, &Defaults { tied, ..Defaults::default() })
+    }
+
+    /// Reads the fields of an architecture that has defaults for some of them.
+    pub(crate) fn parse_with(f: &mut Fields<'_>, defaults: &Defaults) -> Result<Self, ModelError> {
+        let count = |f: &mut Fields<'_>, name, limit, default: Option<usize>| match f.optional_count(name, limit)? {
+            Some(given) => Ok(given),
+            None => default.map_or_else(|| f.count(name, limit), Ok),
+        };
+        let width = f.count("hidden_size", limits::WIDTH)?;
+        let heads = count(f, "num_attention_heads", limits::HEADS, defaults.heads)?;
+        let kv_heads = count(f, "num_key_value_heads", heads, defaults.kv_heads.or(Some(heads)))?;
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(f.wrong("num_key_value_heads", &json!(kv_heads), format!("a divisor of {heads} heads")));
+        }
+        let head_width = match f.optional_count("head_dim", limits::WIDTH / heads)?.or(defaults.head_width) {
+            Some(given) => given,
+            None if width.is_multiple_of(heads) => width / heads,
+            None => return Err(f.wrong("hidden_size", &json!(width), format!("a multiple of {heads} heads"))),
+        };
+        if !head_width.is_multiple_of(2) {
+            return Err(f.wrong("head_dim", &json!(head_width), "an even number"));
+        }
+        Ok(Self {
+            vocabulary: count(f, "vocab_size", limits::VOCABULARY, defaults.vocabulary)?,
+            width,
+            ffn: f.count("intermediate_size", limits::WIDTH)?,
+            layers: f.count("num_hidden_layers", limits::LAYERS)?,
+            heads,
+            kv_heads,
+            head_width,
+            context: count(f, "max_position_embeddings", limits::CONTEXT, defaults.context)?,
+            eps: f.optional_number("rms_norm_eps")?.unwrap_or(1e-6),
+            tied: f.optional_flag("tie_word_embeddings")?.unwrap_or(defaults.tied),
+        })
+    }
+
+    /// A configuration with these settings, all spelt out.
+    pub(crate) fn config(&self, model_type: &str, class: &str) -> Map<String, Json> {
+        let fields = [
+            ("architectures", json!([class])),
+            ("model_type", json!(model_type)),
+            ("vocab_size", json!(self.vocabulary)),
+            ("hidden_size", json!(self.width)),
+            ("intermediate_size", json!(self.ffn)),
+            ("num_hidden_layers", json!(self.layers)),
+            ("num_attention_heads", json!(self.heads)),
+            ("num_key_value_heads", json!(self.kv_heads)),
+            ("head_dim", json!(self.head_width)),
+            ("max_position_embeddings", json!(self.context)),
+            ("rms_norm_eps", json!(self.eps)),
+            ("tie_word_embeddings", json!(self.tied)),
+        ];
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// What the rotary embedding depends on: whole heads, `theta` by default.
+    pub(crate) fn rope(&self, theta: f64) -> RopeShape {
+        RopeShape { head_width: self.head_width, context: self.context, theta, partial: false }
+    }
+
+    /// Rows of the query and of the key (and value) projections.
+    pub(crate) fn projections(&self) -> [usize; 2] {
+        [self.heads * self.head_width, self.kv_heads * self.head_width]
+    }
+
+    /// The modules of Llama's block.
+    pub(crate) fn block(&self, biases: Biases) -> Vec<Module> {
+        let (d, f, [q, kv]) = (self.width, self.ffn, self.projections());
+        // With grouped heads several query heads read one value head: its channels cannot take over their scales.
+        let o_by = (q == kv).then_some("v");
+        vec![
+            Module::norm("attn_norm", "input_layernorm", "attn_norm", d),
+            Module::linear("q", "self_attn.q_proj", "attn_q", [q, d], biases.qkv).scaled_by("attn_norm"),
+            Module::linear("k", "self_attn.k_proj", "attn_k", [kv, d], biases.qkv).scaled_by("attn_norm"),
+            Module::linear("v", "self_attn.v_proj", "attn_v", [kv, d], biases.qkv).scaled_by("attn_norm"),
+            Module::linear("o", "self_attn.o_proj", "attn_output", [d, q], biases.o).stage(1).scaled_by(o_by),
+            Module::norm("mlp_norm", "post_attention_layernorm", "ffn_norm", d),
+            Module::linear("gate", "mlp.gate_proj", "ffn_gate", [f, d], biases.mlp).stage(2).scaled_by("mlp_norm"),
+            Module::linear("up", "mlp.up_proj", "ffn_up", [f, d], biases.mlp).stage(2).scaled_by("mlp_norm"),
+            Module::linear("down", "mlp.down_proj", "ffn_down", [d, f], biases.mlp).stage(3).scaled_by("up"),
+        ]
+    }
+
+    /// As [`Sizes::block`], with q and k in GGUF's llama order.
+    pub(crate) fn interleaved_block(&self, biases: Biases) -> Vec<Module> {
+        let ordered = |module: Module| match module.name {
+            "q" => module.interleaved(self.heads),
+            "k" => module.interleaved(self.kv_heads),
+            _ => module,
+        };
+        self.block(biases).into_iter().map(ordered).collect()
+    }
+
+    /// All blocks alike, between embedding and output layer.
+    pub(crate) fn tree(&self, block: Vec<Module>) -> Tree {
+        Tree::decoder([self.vocabulary, self.width], vec![block; self.layers], self.tied)
+    }
+
+    /// What a block keeps that sees the positions of `kind`.
+    pub(crate) fn cache(&self, kind: CacheKind) -> BlockCache {
+        BlockCache { kind, kv_heads: self.kv_heads, head_width: self.head_width }
+    }
+
+    /// Attention with scores divided by sqrt(E).
+    pub(crate) fn how(&self) -> Attention {
+        Attention { heads: self.heads, scale: 1.0 / (self.head_width as f32).sqrt(), softcap: None }
+    }
+
+    /// The attention of the modules `attn_norm`, `q`, `k`, `v` and `o`, without norms of heads.
+    pub(crate) fn attention(&self, w: &BlockWeights<'_>, rope: Option<Rope>, how: Attention) -> SelfAttention {
+        SelfAttention {
+            norm: w.take("attn_norm"),
+            q: w.take("q"),
+            k: w.take("k"),
+            v: w.take("v"),
+            o: w.take("o"),
+            head_norms: None,
+            eps: self.eps as f32,
+            rope,
+            how,
+            layer: w.cache_layer(),
+        }
+    }
+
+    /// The layer of the modules `mlp_norm`, `gate`, `up` and `down`.
+    pub(crate) fn mlp(&self, w: &BlockWeights<'_>, f: Activation) -> GatedMlp {
+        let (gate, up, down) = (w.take("gate"), w.take("up"), w.take("down"));
+        GatedMlp { norm: w.take("mlp_norm"), gate, up, down, eps: self.eps as f32, f }
+    }
+}
+
+/// Embedding, last norm (RMS) and output layer, where they were uploaded.
+pub(crate) struct Ends {
+    embed: Option<Weight>,
+    norm: Option<Weight>,
+    output: Option<Weight>,
+    eps: f32,
+}
+
+impl Ends {
+    /// The modules that [`Tree::decoder`] has outside of the blocks.
+    pub(crate) fn bind(w: &Weights, sizes: &Sizes) -> Self {
+        let output = w.outer(if sizes.tied { "embed" } else { "output" });
+        Self { embed: w.outer("embed"), norm: w.outer("norm"), output, eps: sizes.eps as f32 }
+    }
+
+    /// // -> [N, D]
+    pub(crate) fn embed(&self, b: &mut dyn Backend) -> Tensor {
+        b.embed(bound(&self.embed))
+    }
+
+    /// // [N, D] -> [N, D]
+    pub(crate) fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {
+        b.rms_norm(x, bound(&self.norm), self.eps)
+    }
+
+    /// // [N, D] -> [N, V]
+    pub(crate) fn logits(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {
+        b.linear(x, bound(&self.output))
+    }
+}
+
+/// Llama's forward pass: x += attention(norm(x)), x += mlp(norm(x)) in every block.
+pub(crate) struct PreNorm {
+    ends: Ends,
+    blocks: Vec<Option<(SelfAttention, GatedMlp)>>,
+}
+
+impl PreNorm {
+    /// `block` binds the weights of a block, whose number it is given.
+    pub(crate) fn bind(
+        w: &Weights,
+        sizes: &Sizes,
+        block: impl Fn(usize, &BlockWeights<'_>) -> (SelfAttention, GatedMlp),
+    ) -> Box<dyn Architecture> {
+        let blocks = (0..sizes.layers).map(|i| w.block(i).map(|weights| block(i, &weights))).collect();
+        Box::new(Self { ends: Ends::bind(w, sizes), blocks })
+    }
+}
+
+impl Architecture for PreNorm {
+    fn embed(&self, b: &mut dyn Backend) -> Tensor {
+        self.ends.embed(b)
+    }
+
+    fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
+        let (attention, mlp) = bound(&self.blocks[i]);
+        let x = attention.forward(x, b, cache);
+        mlp.forward(x, b)
+    }
+
+    fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {
+        self.ends.finish(x, b)
+    }
+
+    fn logits(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {
+        self.ends.logits(x, b)
+    }
+}
