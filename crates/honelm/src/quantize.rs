@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use honelm_blocks::{Encoding, WeightData};
 use honelm_compress::{Calibration, Method, Scheme, compress};
 use honelm_cpu::Compute;
-use honelm_formats::gptq::{CheckpointFormat, QuantizeConfig};
+use honelm_formats::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
 use honelm_formats::{AtomicDir, gguf::Value};
 use honelm_model::{Checkpoint, Container, Kind, Parameters, export};
 use honelm_store::{Digest, Journal};
@@ -195,6 +195,7 @@ fn write_folder(
         sym: symmetric,
         lm_head: false,
         checkpoint_format: format_of(checkpoint, params)?,
+        dynamic: Dynamic::default(),
         extra: serde_json::Map::default(),
     };
     let folder = AtomicDir::create(out)?;
