@@ -2,7 +2,7 @@ use std::cell::RefCell;
 
 use honelm_backend::{Backend, Observe};
 use honelm_blocks::{BlockMatrix, Encoding, ScaleType, WeightData};
-use honelm_model::{Bound, Checkpoint, ModelError, Module, Parameter, Parameters, Slot, Stream};
+use honelm_model::{Bound, Checkpoint, ModelError, Module, Parameter, Parameters, Slot, StoredEncoding, Stream};
 use honelm_store::Journal;
 use honelm_tensor::Matrix;
 
@@ -69,6 +69,14 @@ impl Parameters for Compressed<'_> {
         match self.replacement(slot) {
             Ok(Some(weight)) => Ok(Parameter { weight, bias: original.bias }),
             Ok(None) => Ok(original),
+            Err(e) => Err(ModelError::Replaced { module: slot.module, block: slot.block, reason: e.to_string() }),
+        }
+    }
+
+    fn encoding(&self, slot: Slot) -> Result<StoredEncoding, ModelError> {
+        match self.replacement(slot) {
+            Ok(Some(weight)) => Ok((&weight).into()),
+            Ok(None) => self.base.encoding(slot),
             Err(e) => Err(ModelError::Replaced { module: slot.module, block: slot.block, reason: e.to_string() }),
         }
     }

@@ -44,8 +44,18 @@ pub enum FormatError {
     BigEndian { file: String },
     #[error("{file} has GGUF version {found}; expected 2 or 3")]
     UnsupportedVersion { file: String, found: u32 },
-    #[error("{file} is one of {parts} parts of a split GGUF model; join them with `llama-gguf-split --merge`")]
+    #[error("{file} is one of {parts} parts of a split GGUF model, and is not the model by itself")]
     SplitGguf { file: String, parts: u64 },
+    #[error(
+        "{file} is part {no} of {count} of a split GGUF model, but its name does not end in -{no:05}-of-{count:05}.gguf: the other parts cannot be found"
+    )]
+    SplitName { file: String, no: usize, count: usize },
+    #[error("{file}: {key} is {found}; expected {expected}: it is not a part of this model, or not this part")]
+    SplitMismatch { file: String, key: String, found: String, expected: String },
+    #[error("{file}: tensor {} is in {other} too", shown(tensor))]
+    TensorInTwoShards { file: String, tensor: String, other: String },
+    #[error("the model would be {found} files; at most {limit} are possible: allow larger ones")]
+    TooManyShards { found: usize, limit: usize },
     #[error("{file}: metadata key {} has the unknown value type {found}; expected 0 to 12", shown(key))]
     UnknownValueType { file: String, key: String, found: u32 },
     #[error("{file}: metadata key {} holds an array of arrays; expected an array of numbers or strings", shown(key))]
@@ -108,16 +118,20 @@ pub enum FormatError {
     UncoveredBytes { file: String, begin: u64, end: u64 },
     #[error("{file}: the index names the shard {}; expected a plain file name", shown(shard))]
     UnsafeShardName { file: String, shard: String },
-    #[error("{file}: the shard {} that the index names is not there", shown(shard))]
+    #[error("{file}: its shard {} is not there", shown(shard))]
     MissingShard { file: String, shard: String },
     #[error("{file}: the index puts tensor {} in {}, which does not have it", shown(tensor), shown(shard))]
     TensorNotInShard { file: String, tensor: String, shard: String },
 
-    // GPTQ
+    // Quantised modules
     #[error("{file}: quantisation setting {field} is {found}; expected {expected}")]
-    InvalidQuantization { file: String, field: &'static str, found: String, expected: &'static str },
+    InvalidQuantization { file: String, field: String, found: String, expected: &'static str },
     #[error("{file}: quantisation with {field} = {found} is not supported; supported: {supported}")]
-    UnsupportedQuantization { file: String, field: &'static str, found: String, supported: &'static str },
+    UnsupportedQuantization { file: String, field: String, found: String, supported: &'static str },
+    #[error("{file}: the quantisation setting {field} ({found}) is not known and might change the weights")]
+    UnknownQuantization { file: String, field: String, found: String },
+    #[error("{file}: {}: {reason}", shown(tensor))]
+    InvalidPacking { file: String, tensor: String, reason: String },
     #[error("{file}: {} puts column {column} in group {found}; there are {groups} groups", shown(tensor))]
     GroupIndexOutOfRange { file: String, tensor: String, column: usize, found: i32, groups: usize },
     #[error("{} cannot be written as {format}: {reason}", shown(tensor))]
@@ -151,6 +165,10 @@ impl FormatError {
             Self::BigEndian { .. } => "big-endian-gguf",
             Self::UnsupportedVersion { .. } => "unsupported-gguf-version",
             Self::SplitGguf { .. } => "split-gguf",
+            Self::SplitName { .. } => "split-name",
+            Self::SplitMismatch { .. } => "split-mismatch",
+            Self::TensorInTwoShards { .. } => "tensor-in-two-shards",
+            Self::TooManyShards { .. } => "too-many-shards",
             Self::UnknownValueType { .. } => "unknown-value-type",
             Self::NestedArray { .. } => "nested-array",
             Self::InvalidBool { .. } => "invalid-bool",
@@ -182,6 +200,8 @@ impl FormatError {
             Self::TensorNotInShard { .. } => "tensor-not-in-shard",
             Self::InvalidQuantization { .. } => "invalid-quantization-config",
             Self::UnsupportedQuantization { .. } => "unsupported-quantization",
+            Self::UnknownQuantization { .. } => "unknown-quantization-setting",
+            Self::InvalidPacking { .. } => "invalid-packing",
             Self::GroupIndexOutOfRange { .. } => "group-index-out-of-range",
             Self::NotRepresentable { .. } => "not-representable",
         }
@@ -193,14 +213,19 @@ impl FormatError {
     }
 }
 
-/// A name from a file, fit for a message: control characters escaped, long ones cut.
+/// A name from a file, fit for a message: in quotes, control characters escaped, long ones cut.
 pub(crate) fn shown(name: &str) -> String {
+    format!("'{}'", escaped(name))
+}
+
+/// As [`shown`], without quotes.
+pub(crate) fn escaped(name: &str) -> String {
     const LIMIT: usize = 120;
     let mut out: String = name.chars().take(LIMIT).flat_map(char::escape_debug).collect();
     if name.chars().nth(LIMIT).is_some() {
         out.push_str("...");
     }
-    format!("'{out}'")
+    out
 }
 
 #[cfg(test)]

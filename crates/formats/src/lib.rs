@@ -1,4 +1,4 @@
-//! Model files: GGUF, safetensors and the GPTQ layout inside them, read into raw named tensors and
+//! Model files: GGUF, safetensors and the layouts of quantised modules inside them, read into raw named tensors and
 //! metadata; nothing about architectures.
 //!
 //! Readers take [`Bytes`], usually a memory map ([`map_file`]), so that tensors are views into the
@@ -26,9 +26,10 @@ mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
 pub mod gguf;
-pub mod gptq;
 mod json;
+pub mod layouts;
 pub mod safetensors;
+mod shards;
 mod sink;
 mod sniff;
 mod source;
@@ -38,6 +39,8 @@ pub use error::FormatError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::{AtomicDir, AtomicFile, map_file, read_json, write_atomic};
 pub use json::parse_json;
+pub use layouts::gptq;
+pub use shards::{parse_shard_name, shard_name};
 pub use sink::TensorSink;
 pub use sniff::{FileKind, identify};
 pub use source::{ElementType, IntegerType, RawTensor, TensorInfo, TensorSource};

@@ -201,8 +201,7 @@ fn contexts(limit: usize, wanted: Option<usize>) -> Vec<usize> {
 fn container(checkpoint: &Checkpoint) -> &'static str {
     match checkpoint.container() {
         Container::Gguf { .. } => "gguf",
-        _ if checkpoint.quantize_config().is_some() => "gptq",
-        Container::HuggingFace { .. } => "safetensors",
+        Container::HuggingFace { .. } => checkpoint.layout().unwrap_or("safetensors"),
         Container::Synthetic => "synthetic",
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use honelm_blocks::{Encoding, WeightData};
 use honelm_compress::{Calibration, Method, Scheme, compress};
 use honelm_cpu::Compute;
-use honelm_formats::gptq::{CheckpointFormat, QuantizeConfig};
+use honelm_formats::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
 use honelm_formats::{AtomicDir, gguf::Value};
 use honelm_model::{Checkpoint, Container, Module, Parameters, export};
 use honelm_store::{Digest, Journal};
@@ -195,11 +195,12 @@ fn write_folder(
         sym: symmetric,
         lm_head: false,
         checkpoint_format: format_of(checkpoint, params)?,
+        dynamic: Dynamic::default(),
         extra: serde_json::Map::default(),
     };
     let folder = AtomicDir::create(out)?;
     let copy = tokenizer_files(checkpoint);
-    let options = export::HuggingFace { quantize_config: Some(&settings), copy: &copy };
+    let options = export::HuggingFace { quantize_config: Some(&settings), copy: &copy, max_shard_size: None };
     export::huggingface(folder.path(), checkpoint, params, &options)?;
     if copy.is_empty() {
         for (name, contents) in [

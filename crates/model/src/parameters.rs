@@ -1,6 +1,6 @@
 use honelm_blocks::WeightData;
 
-use crate::{ModelError, Slot};
+use crate::{ModelError, Slot, StoredEncoding};
 
 /// A weight with its bias as they are used, rows in Hugging Face's order.
 #[derive(Debug, Clone)]
@@ -16,4 +16,9 @@ pub struct Parameter {
 pub trait Parameters {
     /// The parameter of a slot of the model's [`crate::Tree`].
     fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError>;
+
+    /// How the weight of a slot is encoded; where that is known without reading it, it is not read.
+    fn encoding(&self, slot: Slot) -> Result<StoredEncoding, ModelError> {
+        Ok((&self.parameter(slot)?.weight).into())
+    }
 }

@@ -163,7 +163,7 @@ fn planned(name: String, module: &Module, encoding: StoredEncoding, compute: Com
 fn kind(encoding: StoredEncoding, cols: usize) -> Int8Kind {
     match encoding {
         StoredEncoding::Blocks(blocks) => Int8Kind::Blocks(blocks),
-        StoredEncoding::Groups { bits, group_size, symmetric } => Int8Kind::Groups {
+        StoredEncoding::Groups { bits, group_size, symmetric, .. } => Int8Kind::Groups {
             bits,
             group_size: group_size.min(cols),
             scale_type: ScaleType::F16,

@@ -1,10 +1,12 @@
-//! GGUF, ggml's single-file format: metadata and tensors, little-endian, version 2 or 3.
+//! GGUF, ggml's file format: metadata and tensors, little-endian, version 2 or 3, in one file or in parts
+//! `NAME-00001-of-00003.gguf`.
 //!
 //! Source: ggml's `docs/gguf.md` and `gguf.cpp`.
 
 mod cursor;
 mod metadata;
 mod reader;
+mod split;
 mod types;
 mod value;
 mod writer;
@@ -18,6 +20,10 @@ pub use writer::Writer;
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// The key that says otherwise.
 const ALIGNMENT_KEY: &str = "general.alignment";
+/// Keys of a part of a split model: its number from 0, how many there are, and the tensors of all of them.
+const SPLIT_NO: &str = "split.no";
+const SPLIT_COUNT: &str = "split.count";
+const SPLIT_TENSORS: &str = "split.tensors.count";
 /// Most dimensions that ggml has.
 const MAX_DIMENSIONS: usize = 4;
 

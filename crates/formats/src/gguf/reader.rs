@@ -18,16 +18,25 @@ const SMALLEST_TENSOR: u64 = 8 + 4 + 4 + 8;
 pub struct Gguf {
     /// Keys and values in the order of the file.
     pub metadata: Metadata,
-    file: String,
-    version: u32,
-    tensors: Vec<Entry>,
-    index: HashMap<String, usize>,
+    pub(super) version: u32,
+    pub(super) tensors: Vec<Entry>,
+    pub(super) index: HashMap<String, usize>,
+    /// The files, one or the parts of a split model; never empty.
+    pub(super) parts: Vec<Part>,
+}
+
+/// A file of a model.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) file: String,
     bytes: Bytes,
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
-    info: TensorInfo,
+pub(super) struct Entry {
+    pub(super) info: TensorInfo,
+    /// Number of the file in [`Gguf::parts`].
+    pub(super) part: usize,
     /// Bytes in the file.
     range: Range<usize>,
 }
@@ -41,23 +50,21 @@ struct Declared {
 }
 
 impl Gguf {
-    /// Opens and maps a file.
-    ///
-    /// # Errors
-    /// As [`Gguf::parse`], and I/O errors.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, FormatError> {
-        let bytes = crate::map_file(&path)?;
-        Self::parse(bytes, path.as_ref().display().to_string())
-    }
-
-    /// Parses a file; `file` names it in messages.
+    /// Parses a file that is the whole of a model; `file` names it in messages.
     ///
     /// # Errors
     /// A variant of [`FormatError`] for each way in which the file breaks the format, for versions
-    /// but 2 and 3, big-endian files and parts of split models.
+    /// but 2 and 3, big-endian files and parts of split models ([`Gguf::join`] takes them).
     pub fn parse(bytes: Bytes, file: impl Into<String>) -> Result<Self, FormatError> {
-        let file = file.into();
+        let gguf = Self::parse_part(bytes, file.into())?;
+        match gguf.split_count()? {
+            1 => Ok(gguf),
+            parts => Err(FormatError::SplitGguf { file: gguf.file().to_owned(), parts: parts.into() }),
+        }
+    }
+
+    /// Parses a file that may be a part of a model.
+    pub(super) fn parse_part(bytes: Bytes, file: String) -> Result<Self, FormatError> {
         if !bytes.starts_with(b"GGUF") {
             // Two or three bytes of the magic are a truncated file, not another format.
             if !bytes.is_empty() && b"GGUF".starts_with(&bytes) {
@@ -78,9 +85,6 @@ impl Gguf {
         let tensor_count = cursor.count(SMALLEST_TENSOR, "the number of tensors")?;
         let pair_count = cursor.count(SMALLEST_PAIR, "the number of metadata keys")?;
         let metadata = read_metadata(&mut cursor, pair_count)?;
-        if let Some(parts @ 2..) = metadata.get::<u64>(&file, "split.count")? {
-            return Err(FormatError::SplitGguf { file, parts });
-        }
         let alignment = alignment(&file, &metadata)?;
         let declared =
             (0..tensor_count).map(|i| read_tensor(&mut cursor, i)).collect::<Result<Vec<_>, FormatError>>()?;
@@ -92,7 +96,7 @@ impl Gguf {
                 return Err(FormatError::DuplicateTensor { file, tensor: entry.info.name.clone() });
             }
         }
-        Ok(Self { metadata, file, version, tensors, index, bytes })
+        Ok(Self { metadata, version, tensors, index, parts: vec![Part { file, bytes }] })
     }
 
     /// The format's version, 2 or 3.
@@ -101,10 +105,15 @@ impl Gguf {
         self.version
     }
 
-    /// The name that messages give the file.
+    /// The name that messages give the file, of a split model the first one.
     #[must_use]
     pub fn file(&self) -> &str {
-        &self.file
+        self.parts.first().map_or("", |part| &part.file)
+    }
+
+    /// The names of all files of the model.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().map(|part| part.file.as_str())
     }
 
     /// All tensors in the order of the file.
@@ -117,7 +126,7 @@ impl Gguf {
     /// # Errors
     /// [`FormatError::WrongValueType`], [`FormatError::ValueOutOfRange`].
     pub fn get_as<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<Option<T>, FormatError> {
-        self.metadata.get(&self.file, key)
+        self.metadata.get(self.file(), key)
     }
 
     /// The value of a key that has to be there.
@@ -126,7 +135,7 @@ impl Gguf {
     /// [`FormatError::MissingKey`], and as [`Gguf::get_as`].
     pub fn require<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T, FormatError> {
         self.get_as(key)?.ok_or_else(|| FormatError::MissingKey {
-            file: self.file.clone(),
+            file: self.file().to_owned(),
             key: key.to_owned(),
             expected: T::EXPECTED,
         })
@@ -182,17 +191,21 @@ impl TensorSource for Gguf {
     }
 
     fn find(&self, name: &str) -> Result<Option<RawTensor>, FormatError> {
-        let Some(entry) = self.index.get(name).and_then(|&i| self.tensors.get(i)) else { return Ok(None) };
+        let entry = self.index.get(name).and_then(|&i| self.tensors.get(i));
+        let Some((entry, part)) = entry.and_then(|entry| Some((entry, self.parts.get(entry.part)?))) else {
+            return Ok(None);
+        };
         let TensorInfo { name, element, shape, .. } = entry.info.clone();
         if let ElementType::Other(found) = element {
-            let (file, found) = (self.file.clone(), found.into_owned());
+            let (file, found) = (part.file.clone(), found.into_owned());
             return Err(FormatError::UnsupportedEncoding { file, tensor: name, found });
         }
-        Ok(Some(RawTensor { name, element, shape, bytes: self.bytes.slice(entry.range.clone()) }))
+        Ok(Some(RawTensor { name, element, shape, bytes: part.bytes.slice(entry.range.clone()) }))
     }
 
-    fn file_of(&self, _name: &str) -> &str {
-        &self.file
+    fn file_of(&self, name: &str) -> &str {
+        let entry = self.index.get(name).and_then(|&i| self.tensors.get(i));
+        entry.and_then(|entry| self.parts.get(entry.part)).map_or(self.file(), |part| &part.file)
     }
 }
 
@@ -267,7 +280,7 @@ fn place(file: &str, declared: Vec<Declared>, start: u64, end: u64, alignment: u
         let shape = tensor.dimensions.iter().rev().map(|&d| usize::try_from(d));
         let shape = shape.collect::<Result<Vec<_>, _>>().map_err(|_| overflow(file, &tensor))?;
         let info = TensorInfo { name: tensor.name, element: tensor.kind.element, shape, size };
-        Ok(Entry { info, range: begin..begin + size as usize })
+        Ok(Entry { info, part: 0, range: begin..begin + size as usize })
     };
     declared.into_iter().zip(sizes).map(entry).collect()
 }

@@ -5,8 +5,8 @@ use honelm_blocks::Encoding;
 
 use super::metadata::Metadata;
 use super::value::{Array, Value, with_values};
-use super::{MAX_DIMENSIONS, alignment};
-use crate::{ElementType, FormatError, TensorInfo, TensorSink};
+use super::{ALIGNMENT_KEY, MAX_DIMENSIONS, SPLIT_COUNT, SPLIT_NO, SPLIT_TENSORS, alignment};
+use crate::{ElementType, FormatError, TensorInfo, TensorSink, shards};
 
 /// ggml keeps names in 64 bytes, the last of them 0.
 const MAX_NAME: usize = 63;
@@ -93,6 +93,47 @@ impl Writer {
     #[must_use]
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
+    }
+
+    /// The same tensors in files of at most `limit` bytes, in the declared order; a tensor that is larger gets a
+    /// file of its own. The first has all metadata; where there is more than one they are marked as parts, as
+    /// llama.cpp's `gguf-split` does, and go by the names of [`crate::shard_name`].
+    ///
+    /// # Errors
+    /// [`FormatError::TooManyShards`], and as for [`Writer::write_to`].
+    pub fn split(&self, limit: u64) -> Result<Vec<Self>, FormatError> {
+        let alignment = alignment(UNNAMED, &self.metadata)?;
+        let empty = Self { metadata: self.metadata.clone(), ..Self::default() };
+        // Three keys of a part, and the padding of the header.
+        let marks = 128 + alignment;
+        let first = empty.header(UNNAMED, alignment)?.len() as u64 + marks;
+        let entry = |tensor: &TensorInfo| {
+            let info = 24 + tensor.name.len() + 8 * tensor.shape.len();
+            (info as u64).saturating_add(tensor.size).saturating_add(alignment)
+        };
+        let sizes: Vec<u64> = self.tensors.iter().map(entry).collect();
+        let parts = shards::cut(&sizes, first, marks, limit);
+        if parts.len() == 1 {
+            return Ok(vec![self.clone()]);
+        }
+        if parts.len() > shards::MAX_SHARDS {
+            return Err(FormatError::TooManyShards { found: parts.len(), limit: shards::MAX_SHARDS });
+        }
+        let count = parts.len();
+        let part = |(no, range): (usize, std::ops::Range<usize>)| {
+            let mut part = if no == 0 { empty.clone() } else { Self::new() };
+            if let (1.., Some(own)) = (no, self.metadata.value(ALIGNMENT_KEY)) {
+                part.metadata(ALIGNMENT_KEY, own.clone())?;
+            }
+            part.metadata(SPLIT_NO, no as u16)?;
+            part.metadata(SPLIT_COUNT, count as u16)?;
+            part.metadata(SPLIT_TENSORS, self.tensors.len() as i32)?;
+            part.tensors = self.tensors.get(range.clone()).unwrap_or_default().to_vec();
+            part.ggml_ids = self.ggml_ids.get(range).unwrap_or_default().to_vec();
+            part.names = part.tensors.iter().map(|tensor| tensor.name.clone()).collect();
+            Ok(part)
+        };
+        parts.into_iter().enumerate().map(part).collect()
     }
 
     /// Bytes of the whole file.

@@ -71,12 +71,13 @@ impl Safetensors {
     }
 
     /// Parses the shards that an index names. `load` is called once for each and gives its bytes
-    /// and its name for messages. Tensors that the index does not list are ignored.
+    /// and its name for messages. Tensors of the shards that the index does not list come last.
     ///
     /// # Errors
     /// [`FormatError::InvalidJson`], [`FormatError::DuplicateTensor`],
     /// [`FormatError::UnsafeShardName`] for anything but a plain file name,
-    /// [`FormatError::TensorNotInShard`], what `load` returns, and as [`Safetensors::parse`].
+    /// [`FormatError::TensorNotInShard`], [`FormatError::TensorInTwoShards`], what `load` returns, and as
+    /// [`Safetensors::parse`].
     pub fn from_shards(
         index_name: &str,
         index_json: &[u8],
@@ -105,6 +106,22 @@ impl Safetensors {
             order.push(place);
             if index.insert(tensor.clone(), place).is_some() {
                 return Err(FormatError::DuplicateTensor { file: index_name.to_owned(), tensor });
+            }
+        }
+        for (f, file) in files.iter().enumerate() {
+            for (t, (info, _)) in file.tensors.iter().enumerate() {
+                match index.get(&info.name) {
+                    Some(&place) if place == (f, t) => {}
+                    Some(&(other, _)) => {
+                        let (tensor, other) = (info.name.clone(), files.get(other).map_or("", |file| &file.name));
+                        let (file, other) = (file.name.clone(), other.to_owned());
+                        return Err(FormatError::TensorInTwoShards { file, tensor, other });
+                    }
+                    None => {
+                        index.insert(info.name.clone(), (f, t));
+                        order.push((f, t));
+                    }
+                }
             }
         }
         Ok(Self { name: index_name.to_owned(), files, order, index })

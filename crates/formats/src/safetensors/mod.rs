@@ -9,7 +9,7 @@ mod header;
 mod writer;
 
 pub use checkpoint::Safetensors;
-pub use writer::Writer;
+pub use writer::{Writer, index};
 
 /// Longest header, as in the reference implementation.
 const HEADER_LIMIT: u64 = 100_000_000;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::header::dtype_name;
 use super::{HEADER_LIMIT, METADATA_KEY};
-use crate::{ElementType, FormatError, TensorInfo, TensorSink};
+use crate::{ElementType, FormatError, TensorInfo, TensorSink, shards};
 
 /// Names the file in messages before [`Writer::write_to`] gets to know it.
 const UNNAMED: &str = "the new safetensors file";
@@ -84,6 +84,32 @@ impl Writer {
         tensors
     }
 
+    /// The same tensors in files of at most `limit` bytes, in the declared order; a tensor that is larger gets a
+    /// file of its own. Where there is more than one they go by the names of [`crate::shard_name`] and need an
+    /// [`index`].
+    ///
+    /// # Errors
+    /// [`FormatError::TooManyShards`].
+    pub fn split(&self, limit: u64) -> Result<Vec<Self>, FormatError> {
+        // No offset has more than 20 digits.
+        let entry = |tensor: &TensorInfo| {
+            let name = Value::from(tensor.name.as_str()).to_string();
+            (name.len() + tensor.shape.len() * 21 + 90) as u64 + tensor.size
+        };
+        let sizes: Vec<u64> = self.tensors.iter().map(entry).collect();
+        let fixed = 32 + Value::Object(self.metadata.clone()).to_string().len() as u64;
+        let parts = shards::cut(&sizes, fixed, fixed, limit);
+        if parts.len() > shards::MAX_SHARDS {
+            return Err(FormatError::TooManyShards { found: parts.len(), limit: shards::MAX_SHARDS });
+        }
+        let part = |range: std::ops::Range<usize>| {
+            let tensors: Vec<TensorInfo> = self.tensors.get(range).unwrap_or_default().to_vec();
+            let names = tensors.iter().map(|tensor| tensor.name.clone()).collect();
+            Self { metadata: self.metadata.clone(), tensors, names }
+        };
+        Ok(parts.into_iter().map(part).collect())
+    }
+
     /// Bytes of the whole file.
     ///
     /// # Errors
@@ -143,4 +169,18 @@ impl Writer {
         out.extend(text);
         Ok(out)
     }
+}
+
+/// `model.safetensors.index.json` of the shards `files`.
+#[must_use]
+pub fn index(files: &[(String, Writer)]) -> Value {
+    let mut map = Map::new();
+    let mut total = 0u64;
+    for (name, writer) in files {
+        for tensor in &writer.tensors {
+            map.insert(tensor.name.clone(), json!(name));
+            total += tensor.size;
+        }
+    }
+    json!({"metadata": {"total_size": total}, "weight_map": map})
 }

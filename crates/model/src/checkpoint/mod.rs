@@ -6,9 +6,9 @@ mod synthetic;
 use std::path::{Path, PathBuf};
 
 use honelm_backend::{CacheSpec, CacheType};
-use honelm_blocks::Encoding;
+use honelm_blocks::{Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_formats::gguf::Gguf;
-use honelm_formats::gptq::QuantizeConfig;
+use honelm_formats::layouts;
 use honelm_formats::safetensors::Safetensors;
 use serde_json::Value as Json;
 
@@ -46,7 +46,32 @@ pub enum StoredEncoding {
         group_size: usize,
         /// Whether every zero point is the middle code.
         symmetric: bool,
+        /// Number type of the scales.
+        scale_type: ScaleType,
     },
+}
+
+impl From<layouts::Form> for StoredEncoding {
+    fn from(form: layouts::Form) -> Self {
+        match form {
+            layouts::Form::Blocks(encoding) => Self::Blocks(encoding),
+            layouts::Form::Groups { bits, group_size, symmetric, scale_type } => {
+                Self::Groups { bits, group_size, symmetric, scale_type }
+            }
+        }
+    }
+}
+
+impl From<&WeightData> for StoredEncoding {
+    fn from(weight: &WeightData) -> Self {
+        match weight {
+            WeightData::Blocks(matrix) => Self::Blocks(matrix.encoding),
+            &WeightData::Groups(GroupMatrix { bits, group_size, scale_type, ref zeros, .. }) => {
+                let symmetric = *zeros == Zeros::Constant(1 << (bits - 1));
+                Self::Groups { bits, group_size, symmetric, scale_type }
+            }
+        }
+    }
 }
 
 /// The JSON files of a Hugging Face folder that bear on its weights.
@@ -58,6 +83,8 @@ pub struct FolderFiles {
     pub generation_config: Option<Json>,
     /// `quantize_config.json`, which GPTQ checkpoints may have.
     pub quantize_config: Option<Json>,
+    /// `quant_config.json`, which AWQ checkpoints may have.
+    pub quant_config: Option<Json>,
 }
 
 /// An opened model: its configuration and a way to its weights, all names and shapes checked.
@@ -70,6 +97,10 @@ pub struct Checkpoint {
     generation_config: Option<Json>,
     files: Vec<PathBuf>,
 }
+
+/// Files that hold quantisation settings alone.
+const QUANTIZE_CONFIG: &str = "quantize_config.json";
+const QUANT_CONFIG: &str = "quant_config.json";
 
 #[derive(Debug)]
 enum Store {
@@ -97,7 +128,7 @@ impl Checkpoint {
                 let bytes = map_file(path)?;
                 let file = path.display().to_string();
                 return match identify(&file, &bytes[..bytes.len().min(512)]) {
-                    Ok(FileKind::Gguf) => Self::from_gguf(Gguf::parse(bytes, file)?, path),
+                    Ok(FileKind::Gguf) => Self::from_gguf(Gguf::open(path)?, path),
                     Ok(FileKind::Safetensors) | Err(FormatError::UnknownFormat { .. }) => Err(not_a_model()),
                     Err(other) => Err(other.into()),
                 };
@@ -107,13 +138,14 @@ impl Checkpoint {
             config: read_json(dir.join("config.json"))?.ok_or_else(not_a_model)?,
             generation_config: read_json(dir.join("generation_config.json"))?,
             quantize_config: read_json(dir.join("quantize_config.json"))?,
+            quant_config: read_json(dir.join("quant_config.json"))?,
         };
-        let quantized = files.quantize_config.is_some();
+        let own = [(QUANTIZE_CONFIG, files.quantize_config.is_some()), (QUANT_CONFIG, files.quant_config.is_some())];
         let tensors = Safetensors::open(dir)?;
         let shards: Vec<PathBuf> = tensors.files().map(PathBuf::from).collect();
         let mut checkpoint = Self::from_folder(dir, files, tensors)?;
         checkpoint.files = std::iter::once(dir.join("config.json"))
-            .chain(quantized.then(|| dir.join("quantize_config.json")))
+            .chain(own.into_iter().filter(|(_, there)| *there).map(|(name, _)| dir.join(name)))
             .chain(shards)
             .collect();
         Ok(checkpoint)
@@ -124,13 +156,16 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn from_folder(dir: &Path, files: FolderFiles, tensors: Safetensors) -> Result<Self, ModelError> {
-        let FolderFiles { config, generation_config, quantize_config } = files;
+        let FolderFiles { config, generation_config, quantize_config, quant_config } = files;
         let file = dir.join("config.json").display().to_string();
-        let quantize_file = dir.join("quantize_config.json").display().to_string();
-        let quantized =
-            QuantizeConfig::find(Some((&file, &config)), quantize_config.as_ref().map(|json| (&*quantize_file, json)))?;
+        let own = [(QUANTIZE_CONFIG, &quantize_config), (QUANT_CONFIG, &quant_config)];
+        let own =
+            own.into_iter().filter_map(|(name, json)| Some((dir.join(name).display().to_string(), json.as_ref()?)));
+        let own: Vec<(String, &Json)> = own.collect();
+        let own: Vec<(&str, &Json)> = own.iter().map(|(file, json)| (file.as_str(), *json)).collect();
+        let layout = layouts::detect(Some((&file, &config)), &own)?;
         let blueprint = arch::blueprint(&file, stem(dir, Path::file_name), &config)?;
-        let source = Source::folder(tensors, quantized, &blueprint.tree)?;
+        let source = Source::folder(tensors, layout, &blueprint.tree)?;
         let container = Container::HuggingFace { dir: dir.to_owned() };
         let files = Vec::new();
         Ok(Self { blueprint, container, store: Store::Files(Box::new(source)), config, generation_config, files })
@@ -145,8 +180,13 @@ impl Checkpoint {
         let own_name = gguf.get_str("general.name")?.map(str::trim).filter(|name| !name.is_empty());
         let name = own_name.map_or_else(|| stem(path, Path::file_stem), str::to_owned);
         let blueprint = arch::blueprint(gguf.file(), name, &config)?;
+        // A whole model is the file at `path`, whatever messages call it; parts go by their own names.
+        let files = match gguf.files().count() {
+            1 => vec![path.to_owned()],
+            _ => gguf.files().map(PathBuf::from).collect(),
+        };
         let source = Source::gguf(gguf, &blueprint.tree)?;
-        let (container, files) = (Container::Gguf { path: path.to_owned() }, vec![path.to_owned()]);
+        let container = Container::Gguf { path: path.to_owned() };
         Ok(Self { blueprint, container, store: Store::Files(Box::new(source)), config, generation_config: None, files })
     }
 
@@ -203,11 +243,11 @@ impl Checkpoint {
         }
     }
 
-    /// The settings of a GPTQ checkpoint.
+    /// The layout of its quantised modules, where it is a folder that has any: `gptq`, `awq`, ...
     #[must_use]
-    pub fn quantize_config(&self) -> Option<&QuantizeConfig> {
+    pub fn layout(&self) -> Option<&'static str> {
         match &self.store {
-            Store::Files(source) => source.quantize_config(),
+            Store::Files(source) => source.layout().map(layouts::Layout::name),
             Store::Synthetic(_) => None,
         }
     }
@@ -297,6 +337,10 @@ impl Parameters for Checkpoint {
             Store::Files(source) => source.parameter(&self.blueprint.tree, slot, module),
             Store::Synthetic(synthetic) => synthetic.parameter(slot, module),
         }
+    }
+
+    fn encoding(&self, slot: Slot) -> Result<StoredEncoding, ModelError> {
+        Self::encoding(self, slot)
     }
 }
 

@@ -1,20 +1,23 @@
 use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
-use honelm_blocks::{ScaleType, WeightData};
+use honelm_blocks::WeightData;
 use honelm_formats::gguf::Gguf;
-use honelm_formats::gptq::{self, QuantizeConfig};
+use honelm_formats::layouts::{Layout, ModuleClass, ModuleShape, Packed};
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{ElementType, TensorSource};
 
 use super::StoredEncoding;
 use crate::forms::Form;
-use crate::{ModelError, Module, Parameter, Slot, Tree, gguf_config};
+use crate::{Kind, ModelError, Module, Parameter, Slot, Tree, gguf_config};
 
 /// A checkpoint's tensors by the slots of its tree.
 #[derive(Debug)]
 pub(super) struct Source {
     files: Files,
     ignored: Vec<String>,
+    /// Slots whose numbers are known to be finite: they are looked at once.
+    finite: Mutex<HashSet<Slot>>,
 }
 
 #[derive(Debug)]
@@ -22,35 +25,30 @@ enum Files {
     /// The alias is that of [`Tree::hf_aliases`] which the names have.
     Folder {
         tensors: Box<Safetensors>,
-        quantized: Option<QuantizeConfig>,
+        layout: Option<Box<dyn Layout>>,
         alias: Option<(&'static str, &'static str)>,
     },
     Gguf(Box<Gguf>),
-}
-
-/// The tensors of a weight.
-enum Layout {
-    /// One tensor `NAME.weight`.
-    Plain,
-    /// GPTQ's four tensors.
-    Gptq,
 }
 
 impl Source {
     /// The tensors of a folder, checked against `tree`.
     pub(super) fn folder(
         tensors: Safetensors,
-        quantized: Option<QuantizeConfig>,
+        layout: Option<Box<dyn Layout>>,
         tree: &Tree,
     ) -> Result<Self, ModelError> {
         let alias = alias(&tensors, tree);
-        let files = Files::Folder { tensors: Box::new(tensors), quantized, alias };
-        Self { files, ignored: Vec::new() }.checked(tree)
+        Self::new(Files::Folder { tensors: Box::new(tensors), layout, alias }).checked(tree)
     }
 
     /// The tensors of a GGUF file, checked against `tree`.
     pub(super) fn gguf(gguf: Gguf, tree: &Tree) -> Result<Self, ModelError> {
-        Self { files: Files::Gguf(Box::new(gguf)), ignored: Vec::new() }.checked(tree)
+        Self::new(Files::Gguf(Box::new(gguf))).checked(tree)
+    }
+
+    fn new(files: Files) -> Self {
+        Self { files, ignored: Vec::new(), finite: Mutex::default() }
     }
 
     pub(super) fn as_gguf(&self) -> Option<&Gguf> {
@@ -60,9 +58,10 @@ impl Source {
         }
     }
 
-    pub(super) fn quantize_config(&self) -> Option<&QuantizeConfig> {
+    /// How quantised modules are stored, where there are any.
+    pub(super) fn layout(&self) -> Option<&dyn Layout> {
         match &self.files {
-            Files::Folder { quantized, .. } => quantized.as_ref(),
+            Files::Folder { layout, .. } => layout.as_deref(),
             Files::Gguf(_) => None,
         }
     }
@@ -94,36 +93,30 @@ impl Source {
         }
     }
 
-    fn layout(&self, name: &str, module: &Module) -> Layout {
-        if module.is_linear() && self.quantize_config().is_some() && gptq::is_quantized(self.tensors(), name) {
-            Layout::Gptq
-        } else {
-            Layout::Plain
+    /// How a module is packed; `None` where it is one tensor `NAME.weight`.
+    fn packed(&self, name: &str, module: &Module) -> Result<Option<Packed>, ModelError> {
+        match (self.layout(), shape_of(name, module)) {
+            (Some(layout), Some(shape)) => Ok(layout.packed(self.tensors(), &shape)?),
+            _ => Ok(None),
         }
     }
 
     pub(super) fn tensor_name(&self, tree: &Tree, slot: Slot) -> Option<String> {
         let name = self.name(tree, slot)?;
-        let suffix = match self.layout(&name, tree.module(slot)?) {
-            Layout::Plain => "weight",
-            Layout::Gptq => "qweight",
-        };
-        Some(format!("{name}.{suffix}"))
+        let packed = self.packed(&name, tree.module(slot)?).ok().flatten();
+        let codes = packed.and_then(|packed| Some(packed.tensors.into_iter().next()?.name));
+        Some(codes.unwrap_or_else(|| format!("{name}.weight")))
     }
 
     /// How a slot's weight is encoded, without reading it.
     pub(super) fn encoding(&self, tree: &Tree, slot: Slot, module: &Module) -> Option<StoredEncoding> {
         let name = self.name(tree, slot)?;
-        match (self.layout(&name, module), self.quantize_config()) {
-            (Layout::Gptq, Some(config)) => Some(StoredEncoding::Groups {
-                bits: config.bits,
-                group_size: config.group_size.unwrap_or(module.shape[1]),
-                symmetric: config.sym,
-            }),
-            _ => match &self.tensors().info(&format!("{name}.weight"))?.element {
-                ElementType::Weights(encoding) => Some(StoredEncoding::Blocks(*encoding)),
-                ElementType::Integer(_) | ElementType::Other(_) => None,
-            },
+        if let Some(packed) = self.packed(&name, module).ok()? {
+            return Some(packed.form.into());
+        }
+        match &self.tensors().info(&format!("{name}.weight"))?.element {
+            ElementType::Weights(encoding) => Some(StoredEncoding::Blocks(*encoding)),
+            ElementType::Integer(_) | ElementType::Other(_) => None,
         }
     }
 
@@ -133,9 +126,12 @@ impl Source {
         let mut used = HashSet::new();
         for slot in tree.slots() {
             let (Some(module), Some(name)) = (tree.module(slot), self.name(tree, slot)) else { continue };
-            match self.layout(&name, module) {
-                Layout::Plain => self.check(format!("{name}.weight"), &self.form(module).shape(module), &mut used)?,
-                Layout::Gptq => self.check_gptq(&name, module, &mut used)?,
+            match self.packed(&name, module)? {
+                None => self.check(format!("{name}.weight"), &self.form(module).shape(module), &mut used)?,
+                Some(packed) => {
+                    packed.check(self.tensors())?;
+                    used.extend(packed.tensors.into_iter().map(|tensor| tensor.name));
+                }
             }
             if module.bias {
                 self.check(format!("{name}.bias"), &[module.bias_len()], &mut used)?;
@@ -169,26 +165,6 @@ impl Source {
         }
         source.matrix(&tensor)?;
         used.insert(tensor);
-        Ok(())
-    }
-
-    fn check_gptq(&self, name: &str, module: &Module, used: &mut HashSet<String>) -> Result<(), ModelError> {
-        let (source, [rows, cols]) = (self.tensors(), module.shape);
-        let Some(config) = self.quantize_config() else { return Ok(()) };
-        for expected in gptq::layout(name, (rows, cols), config, ScaleType::F16)? {
-            let (tensor, expected) = (expected.name, expected.shape);
-            match source.info(&tensor) {
-                None if tensor.ends_with(".g_idx") => continue,
-                None => {
-                    return Err(ModelError::MissingTensor { file: source.file_of(name).to_owned(), tensor, expected });
-                }
-                Some(info) if info.shape != expected => {
-                    let (file, found) = (source.file_of(&tensor).to_owned(), info.shape.clone());
-                    return Err(ModelError::WrongShape { file, tensor, found, expected });
-                }
-                Some(_) => used.insert(tensor),
-            };
-        }
         Ok(())
     }
 
@@ -247,17 +223,21 @@ impl Source {
             move |error| ModelError::Weight { file: source.file_of(&tensor).to_owned(), tensor, source: error }
         };
         let form = self.form(module);
-        let weight = match (self.layout(&name, module), self.quantize_config()) {
-            (Layout::Gptq, Some(config)) => {
-                WeightData::Groups(gptq::decode(source, &name, (module.shape[0], module.shape[1]), config)?)
-            }
+        let weight = match (self.packed(&name, module)?, self.layout(), shape_of(&name, module)) {
+            (Some(_), Some(layout), Some(shape)) => layout.decode(source, &shape)?,
             _ => {
                 let tensor = format!("{name}.weight");
                 WeightData::Blocks(form.canonical(source.matrix(&tensor)?).map_err(at(tensor))?)
             }
         };
-        weight.check_finite().map_err(at(format!("{name}.weight")))?;
+        let known =
+            |finite: &Mutex<HashSet<Slot>>| finite.lock().unwrap_or_else(PoisonError::into_inner).contains(&slot);
+        let finite = known(&self.finite);
+        if !finite {
+            weight.check_finite().map_err(at(self.tensor_name(tree, slot).unwrap_or(name.clone())))?;
+        }
         if !module.bias {
+            self.finite.lock().unwrap_or_else(PoisonError::into_inner).insert(slot);
             return Ok(Parameter { weight, bias: None });
         }
         let tensor = format!("{name}.bias");
@@ -266,7 +246,10 @@ impl Source {
             let (file, found) = (source.file_of(&tensor).to_owned(), vec![stored.cols]);
             return Err(ModelError::WrongShape { file, tensor, found, expected: vec![module.bias_len()] });
         }
-        stored.check_finite().map_err(at(tensor))?;
+        if !finite {
+            stored.check_finite().map_err(at(tensor))?;
+            self.finite.lock().unwrap_or_else(PoisonError::into_inner).insert(slot);
+        }
         let mut values = vec![0.0; stored.cols];
         stored.dequantize_row(0, &mut values);
         let bias = (0..values.len()).map(|row| values[form.canonical_row(row, values.len())]).collect();
@@ -285,4 +268,14 @@ fn alias(tensors: &Safetensors, tree: &Tree) -> Option<(&'static str, &'static s
 fn renamed(name: &str, alias: Option<(&'static str, &'static str)>) -> String {
     let other = alias.and_then(|(ours, theirs)| Some(format!("{theirs}{}", name.strip_prefix(ours)?)));
     other.unwrap_or_else(|| name.to_owned())
+}
+
+/// A module that may be packed, as layouts see it.
+fn shape_of<'a>(name: &'a str, module: &Module) -> Option<ModuleShape<'a>> {
+    let class = match module.kind {
+        Kind::Linear => ModuleClass::Linear,
+        Kind::Embedding => ModuleClass::Embedding,
+        Kind::Norm | Kind::Positions => return None,
+    };
+    Some(ModuleShape { name, class, rows: module.shape[0], cols: module.shape[1] })
 }

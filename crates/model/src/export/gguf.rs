@@ -2,12 +2,12 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use honelm_blocks::{BlockMatrix, Encoding, WeightData};
-use honelm_formats::TensorSink;
 use honelm_formats::gguf::{Value, Writer};
+use honelm_formats::{TensorInfo, TensorSink};
 
 use super::refused;
 use crate::forms::{Form, with_rows};
-use crate::{Blueprint, Kind, ModelError, Parameters, Slot, gguf_config};
+use crate::{Blueprint, Kind, ModelError, Parameters, Slot, StoredEncoding, gguf_config};
 
 /// Which encoding a matrix gets; `None` keeps the one that its parameter has.
 pub type Choose<'a> = dyn Fn(Slot) -> Option<Encoding> + 'a;
@@ -28,6 +28,41 @@ pub fn gguf(
     honelm_formats::write_atomic(path, |out| write_gguf(out, &file, blueprint, params, metadata, choose))
 }
 
+/// As [`gguf`], in parts of at most `limit` bytes: `NAME-00001-of-00003.gguf` and so on beside `path`, or `path` alone
+/// where that is enough. No part appears before all are complete. Gives the files, the first part first.
+///
+/// # Errors
+/// As [`gguf`], and [`honelm_formats::FormatError::TooManyShards`].
+#[cfg(not(target_arch = "wasm32"))]
+pub fn gguf_parts(
+    path: &std::path::Path,
+    limit: u64,
+    blueprint: &Blueprint,
+    params: &dyn Parameters,
+    metadata: Vec<(String, Value)>,
+    choose: &Choose<'_>,
+) -> Result<Vec<std::path::PathBuf>, ModelError> {
+    let (writer, plan) = declare(blueprint, params, metadata, choose)?;
+    let parts = writer.split(limit)?;
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let target = |no: usize| match parts.len() {
+        1 => path.to_owned(),
+        count => path.with_file_name(format!("{}.gguf", honelm_formats::shard_name(&stem, no, count))),
+    };
+    let (mut files, mut paths) = (Vec::new(), Vec::new());
+    for (no, part) in parts.iter().enumerate() {
+        let path = target(no);
+        let mut file = honelm_formats::AtomicFile::create(&path)?;
+        part.write_to(&mut file, &path.display().to_string(), |tensor, sink| put(&plan, params, tensor, sink))?;
+        files.push(file);
+        paths.push(path);
+    }
+    for file in files {
+        file.commit()?;
+    }
+    Ok(paths)
+}
+
 /// Writes a GGUF file to `out`, which messages call `file`: `general.*` and `ARCH.*` metadata of the model, then
 /// `metadata` (the tokenizer's), then one tensor at a time.
 ///
@@ -45,6 +80,17 @@ pub fn write_gguf<W: Write>(
     metadata: Vec<(String, Value)>,
     choose: &Choose<'_>,
 ) -> Result<(), ModelError> {
+    let (writer, plan) = declare(blueprint, params, metadata, choose)?;
+    writer.write_to(out, file, |tensor, sink| put(&plan, params, tensor, sink))
+}
+
+/// All metadata and tensors, and what each tensor is filled with.
+fn declare(
+    blueprint: &Blueprint,
+    params: &dyn Parameters,
+    metadata: Vec<(String, Value)>,
+    choose: &Choose<'_>,
+) -> Result<(Writer, HashMap<String, Item>), ModelError> {
     let tree = &blueprint.tree;
     let mut writer = Writer::new();
     let mut plan = HashMap::new();
@@ -58,7 +104,7 @@ pub fn write_gguf<W: Write>(
         let encoding = match (module.kind, choose(slot)) {
             (Kind::Norm | Kind::Positions, _) => Encoding::F32,
             (_, Some(chosen)) => chosen,
-            (_, None) => own_encoding(&params.parameter(slot)?.weight, &name)?,
+            (_, None) => own_encoding(params.encoding(slot)?, &name)?,
         };
         if slot.block.is_some() && module.is_linear() {
             *values.entry(encoding).or_default() += (module.shape[0] * module.shape[1]) as u64;
@@ -80,7 +126,17 @@ pub fn write_gguf<W: Write>(
     for (key, value) in metadata {
         writer.metadata(key, value)?;
     }
-    writer.write_to(out, file, |tensor, sink| match plan.get(&tensor.name) {
+    Ok((writer, plan))
+}
+
+/// Gives a declared tensor its data.
+fn put(
+    plan: &HashMap<String, Item>,
+    params: &dyn Parameters,
+    tensor: &TensorInfo,
+    sink: &mut TensorSink<'_>,
+) -> Result<(), ModelError> {
+    match plan.get(&tensor.name) {
         Some(Item::Values(values)) => put_floats(sink, values),
         Some(&Item::Weight(slot, encoding, form)) => {
             let weight = params.parameter(slot)?.weight;
@@ -94,7 +150,7 @@ pub fn write_gguf<W: Write>(
             put_floats(sink, &stored)
         }
         None => Err(refused(&tensor.name, "GGUF", "no module has it")),
-    })
+    }
 }
 
 /// What a declared tensor is filled with.
@@ -104,11 +160,12 @@ enum Item {
     Bias(Slot, Form),
 }
 
-fn own_encoding(weight: &WeightData, name: &str) -> Result<Encoding, ModelError> {
-    match weight {
-        WeightData::Blocks(matrix) if matrix.encoding.ggml_id().is_some() => Ok(matrix.encoding),
-        WeightData::Blocks(_) | WeightData::Groups(_) => {
-            Err(refused(name, "GGUF", format!("it has no encoding for {}", weight.encoding_name())))
+fn own_encoding(stored: StoredEncoding, name: &str) -> Result<Encoding, ModelError> {
+    match stored {
+        StoredEncoding::Blocks(encoding) if encoding.ggml_id().is_some() => Ok(encoding),
+        StoredEncoding::Blocks(encoding) => Err(refused(name, "GGUF", format!("it has no type for {encoding}"))),
+        StoredEncoding::Groups { bits, group_size, .. } => {
+            Err(refused(name, "GGUF", format!("it has no encoding for groups of {group_size} values of {bits} bits")))
         }
     }
 }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use honelm_blocks::{Encoding, WeightData};
 use honelm_formats::gptq::{self, QuantizeConfig};
-use honelm_formats::safetensors::Writer;
-use honelm_formats::{ElementType, FormatError, RawTensor, write_atomic};
+use honelm_formats::safetensors::{self, Writer};
+use honelm_formats::{ElementType, FormatError, RawTensor, TensorInfo, TensorSink, shard_name, write_atomic};
 use serde_json::{Value as Json, json};
 
 use super::refused;
 use crate::forms::Form;
-use crate::{Blueprint, Checkpoint, Container, ModelError, Parameters, Slot};
+use crate::{Blueprint, Checkpoint, Container, ModelError, Parameters, Slot, StoredEncoding};
 
 const CONTAINER: &str = "a Hugging Face folder";
 
@@ -22,10 +22,12 @@ pub struct HuggingFace<'a> {
     pub quantize_config: Option<&'a QuantizeConfig>,
     /// Files to copy beside the weights: the tokenizer's.
     pub copy: &'a [PathBuf],
+    /// Most bytes of a file of weights; one file where there is no limit.
+    pub max_shard_size: Option<u64>,
 }
 
-/// Writes config.json, generation_config.json and model.safetensors of `checkpoint`'s model with the weights of `params`
-/// into the existing folder `dir`, each file complete or not at all.
+/// Writes config.json, generation_config.json and model.safetensors (or shards and their index) of `checkpoint`'s model
+/// with the weights of `params` into the existing folder `dir`, each file complete or not at all.
 ///
 /// Integer groups become GPTQ tensors, floats stay as they are. The configuration of a Hugging Face checkpoint is kept
 /// but for `quantization_config`; that of another container is written anew.
@@ -38,7 +40,7 @@ pub fn huggingface(
     params: &dyn Parameters,
     options: &HuggingFace<'_>,
 ) -> Result<(), ModelError> {
-    let dtype = write_weights(&dir.join("model.safetensors"), checkpoint.blueprint(), params, options)?;
+    let dtype = write_weights(dir, checkpoint.blueprint(), params, options)?;
     let config = config(checkpoint, dtype, options.quantize_config)?;
     write_json(&dir.join("config.json"), &config)?;
     if let Some(settings) = options.quantize_config {
@@ -73,7 +75,9 @@ fn config(checkpoint: &Checkpoint, dtype: &str, settings: Option<&QuantizeConfig
         full.insert("torch_dtype".to_owned(), json!(dtype));
         *object = full;
     }
-    object.shift_remove("quantization_config");
+    for field in ["quantization_config", "quantization"] {
+        object.shift_remove(field);
+    }
     if let Some(settings) = settings {
         object.insert("quantization_config".to_owned(), settings.to_json());
     }
@@ -89,21 +93,48 @@ enum Item {
 
 /// Writes the weights and returns the name of the embedding's number type.
 fn write_weights(
-    path: &Path,
+    dir: &Path,
     blueprint: &Blueprint,
     params: &dyn Parameters,
     options: &HuggingFace<'_>,
 ) -> Result<&'static str, ModelError> {
+    let (writer, items, dtype) = declare(blueprint, params, options)?;
+    let parts = match options.max_shard_size {
+        Some(limit) => writer.split(limit)?,
+        None => vec![writer],
+    };
+    let count = parts.len();
+    let name = |no: usize| if count == 1 { "model".to_owned() } else { shard_name("model", no, count) };
+    let named = parts.into_iter().enumerate().map(|(no, part)| (format!("{}.safetensors", name(no)), part));
+    let parts: Vec<(String, Writer)> = named.collect();
+    let mut weights = Weights { blueprint, params, settings: options.quantize_config, items, encoded: None };
+    for (name, writer) in &parts {
+        let path = dir.join(name);
+        write_atomic(&path, |out| {
+            writer.write_to(out, &path.display().to_string(), |tensor, sink| weights.put(tensor, sink))
+        })?;
+    }
+    if count > 1 {
+        write_json(&dir.join("model.safetensors.index.json"), &safetensors::index(&parts))?;
+    }
+    Ok(dtype)
+}
+
+/// The tensors of all weights, what each is filled with, and the name of the embedding's number type.
+fn declare(
+    blueprint: &Blueprint,
+    params: &dyn Parameters,
+    options: &HuggingFace<'_>,
+) -> Result<(Writer, HashMap<String, Item>, &'static str), ModelError> {
     let tree = &blueprint.tree;
     let mut writer = Writer::new();
     let mut items = HashMap::new();
     let mut dtype = "float32";
     for slot in tree.slots() {
         let (Some(module), Some(name)) = (tree.module(slot), tree.hf_name(slot)) else { continue };
-        let parameter = params.parameter(slot)?;
-        match &parameter.weight {
-            WeightData::Blocks(matrix) => {
-                let (encoding, form) = (module.hf_form().encoding(matrix.encoding), module.hf_form());
+        match params.encoding(slot)? {
+            StoredEncoding::Blocks(stored) => {
+                let (encoding, form) = (module.hf_form().encoding(stored), module.hf_form());
                 if !encoding.is_float() {
                     let problem = format!("safetensors has no type for {encoding}");
                     return Err(refused(format!("{name}.weight"), CONTAINER, problem));
@@ -114,63 +145,69 @@ fn write_weights(
                 writer.tensor(format!("{name}.weight"), &form.shape(module), ElementType::Weights(encoding))?;
                 items.insert(format!("{name}.weight"), Item::Weight(slot, form));
             }
-            WeightData::Groups(matrix) => {
+            StoredEncoding::Groups { scale_type, .. } => {
                 let Some(settings) = options.quantize_config else {
                     return Err(refused(&name, CONTAINER, "integer groups need GPTQ settings"));
                 };
-                let layout = gptq::layout(&name, (matrix.rows, matrix.cols), settings, matrix.scale_type)?;
+                let layout = gptq::layout(&name, (module.shape[0], module.shape[1]), settings, scale_type)?;
                 for (i, info) in layout.into_iter().enumerate() {
                     writer.tensor(&info.name, &info.shape, info.element)?;
                     items.insert(info.name, Item::Gptq(slot, i));
                 }
             }
         }
-        if parameter.bias.is_some() {
+        if module.bias {
             writer.tensor(format!("{name}.bias"), &[module.bias_len()], ElementType::Weights(Encoding::F32))?;
             items.insert(format!("{name}.bias"), Item::Bias(slot));
         }
     }
-    // The four tensors of a layer are encoded at once and mostly written one after the other.
-    let mut encoded: Option<(Slot, [RawTensor; 4])> = None;
-    let file = path.display().to_string();
-    write_atomic(path, |out| {
-        writer.write_to(out, &file, |tensor, sink| match items.get(&tensor.name) {
-            Some(&Item::Weight(slot, form)) => match params.parameter(slot)?.weight {
+    Ok((writer, items, dtype))
+}
+
+/// Gives declared tensors their data.
+struct Weights<'a> {
+    blueprint: &'a Blueprint,
+    params: &'a dyn Parameters,
+    settings: Option<&'a QuantizeConfig>,
+    items: HashMap<String, Item>,
+    /// The four tensors of a layer are encoded at once and mostly written one after the other.
+    encoded: Option<(Slot, [RawTensor; 4])>,
+}
+
+impl Weights<'_> {
+    fn put(&mut self, tensor: &TensorInfo, sink: &mut TensorSink<'_>) -> Result<(), ModelError> {
+        match self.items.get(&tensor.name) {
+            Some(&Item::Weight(slot, form)) => match self.params.parameter(slot)?.weight {
                 WeightData::Blocks(matrix) => {
-                    let at = |source| ModelError::Weight { file: file.clone(), tensor: tensor.name.clone(), source };
+                    let file = CONTAINER.to_owned();
+                    let at = |source| ModelError::Weight { file, tensor: tensor.name.clone(), source };
                     Ok(sink.write(&form.stored(matrix).map_err(at)?.bytes)?)
                 }
                 WeightData::Groups(_) => Err(refused(&tensor.name, CONTAINER, "its encoding changed meanwhile")),
             },
             Some(&Item::Bias(slot)) => {
-                let bias = params.parameter(slot)?.bias.unwrap_or_default();
+                let bias = self.params.parameter(slot)?.bias.unwrap_or_default();
                 let bytes: Vec<u8> = bias.iter().flat_map(|x| x.to_le_bytes()).collect();
                 Ok(sink.write(&bytes)?)
             }
             Some(&Item::Gptq(slot, part)) => {
-                let tensors = match encoded.take() {
+                let tensors = match self.encoded.take() {
                     Some((last, tensors)) if last == slot => tensors,
-                    _ => encode(params, slot, tree.hf_name(slot), options.quantize_config)?,
+                    _ => self.encode(slot)?,
                 };
                 let written = sink.write(&tensors[part].bytes);
-                encoded = Some((slot, tensors));
+                self.encoded = Some((slot, tensors));
                 Ok(written?)
             }
             None => Err(refused(&tensor.name, CONTAINER, "no module has it")),
-        })
-    })?;
-    Ok(dtype)
-}
+        }
+    }
 
-fn encode(
-    params: &dyn Parameters,
-    slot: Slot,
-    name: Option<String>,
-    settings: Option<&QuantizeConfig>,
-) -> Result<[RawTensor; 4], ModelError> {
-    match (params.parameter(slot)?.weight, name, settings) {
-        (WeightData::Groups(matrix), Some(name), Some(settings)) => Ok(gptq::encode(&matrix, &name, settings)?),
-        _ => Err(refused(slot.module, CONTAINER, "its encoding changed meanwhile")),
+    fn encode(&self, slot: Slot) -> Result<[RawTensor; 4], ModelError> {
+        match (self.params.parameter(slot)?.weight, self.blueprint.tree.hf_name(slot), self.settings) {
+            (WeightData::Groups(matrix), Some(name), Some(settings)) => Ok(gptq::encode(&matrix, &name, settings)?),
+            _ => Err(refused(slot.module, CONTAINER, "its encoding changed meanwhile")),
+        }
     }
 }
 

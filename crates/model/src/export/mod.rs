@@ -3,9 +3,9 @@
 mod gguf;
 mod huggingface;
 
-#[cfg(not(target_arch = "wasm32"))]
-pub use gguf::gguf;
 pub use gguf::write_gguf;
+#[cfg(not(target_arch = "wasm32"))]
+pub use gguf::{gguf, gguf_parts};
 #[cfg(not(target_arch = "wasm32"))]
 pub use huggingface::{HuggingFace, huggingface};
 

@@ -1,0 +1,267 @@
+use serde_json::Value;
+
+use super::{FORMAT, METHOD};
+use crate::FormatError;
+use crate::layouts::ModuleShape;
+use crate::layouts::fields::Fields;
+use crate::layouts::pattern::Pattern;
+
+const PACKED: &str = "pack-quantized";
+
+/// How the weights of some modules are quantised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scheme {
+    pub(super) bits: u8,
+    /// `None`: one group a row.
+    pub(super) group_size: Option<usize>,
+    pub(super) symmetric: bool,
+}
+
+/// What modules a scheme or an exception is for.
+#[derive(Debug, Clone, PartialEq)]
+enum Target {
+    /// A module's name, or a class (`Linear`).
+    Name(String),
+    /// `re:` and an expression that matches names from their start.
+    Expression(Pattern),
+}
+
+/// The settings of a compressed-tensors checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompressedTensors {
+    groups: Vec<(Vec<Target>, Scheme)>,
+    ignore: Vec<Target>,
+    /// Major and minor version of the writer.
+    version: Option<(u32, u32)>,
+}
+
+impl CompressedTensors {
+    /// Reads the settings object; `file` names it in messages.
+    ///
+    /// # Errors
+    /// [`FormatError::InvalidQuantization`], [`FormatError::UnsupportedQuantization`],
+    /// [`FormatError::UnknownQuantization`].
+    pub fn parse(file: &str, value: &Value) -> Result<Self, FormatError> {
+        const READ: [&str; 7] =
+            ["quant_method", "format", "quantization_status", "config_groups", "ignore", "version", "sparsity_config"];
+        let fields = Fields::new(file, value)?;
+        fields.require("quant_method", &[METHOD.name], METHOD.name)?;
+        fields.require("format", &[PACKED], PACKED)?;
+        fields.require("quantization_status", &["compressed"], "compressed")?;
+        if let Some(sparsity) = fields.child("sparsity_config")? {
+            sparsity.require("format", &["dense"], "dense")?;
+        }
+        fields.only(&READ, &["global_compression_ratio"])?;
+        let Some(groups) = fields.child("config_groups")? else {
+            return Err(fields.invalid("config_groups", "an object of groups"));
+        };
+        let parse_group = |(name, _): (&str, &Value)| match groups.child(name)? {
+            Some(group) => parse_group(&group),
+            None => Err(groups.invalid(name, "an object")),
+        };
+        let version = fields.text("version")?.and_then(|text| {
+            let mut parts = text.split('.').map(|part| part.parse().ok());
+            Some((parts.next()??, parts.next()??))
+        });
+        Ok(Self {
+            groups: groups.iter().map(parse_group).collect::<Result<_, _>>()?,
+            ignore: targets(&fields, "ignore")?,
+            version,
+        })
+    }
+
+    /// Whether codes are one stream rather than whole in words; `None` where no version says so.
+    pub(super) fn dense_packing(&self) -> Option<bool> {
+        self.version.map(|version| version >= (0, 18))
+    }
+
+    /// The scheme of a module: that of the first target that it matches. `None` where it is not quantised.
+    pub(super) fn of(&self, module: &ModuleShape<'_>) -> Result<Option<Scheme>, FormatError> {
+        if matches(&self.ignore, module)? {
+            return Ok(None);
+        }
+        for (targets, scheme) in &self.groups {
+            if matches(targets, module)? {
+                return Ok(Some(*scheme));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn matches(targets: &[Target], module: &ModuleShape<'_>) -> Result<bool, FormatError> {
+    for target in targets {
+        let found = match target {
+            Target::Name(name) => name == module.name || name == module.class.name(),
+            Target::Expression(pattern) => match pattern.matches(module.name) {
+                Some(found) => found,
+                None => {
+                    let reason =
+                        format!("the expression {} takes too long to match", crate::error::shown(pattern.text()));
+                    return Err(FormatError::NotRepresentable {
+                        tensor: module.name.to_owned(),
+                        format: FORMAT,
+                        reason,
+                    });
+                }
+            },
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn targets(fields: &Fields<'_>, field: &str) -> Result<Vec<Target>, FormatError> {
+    let target = |text: &str| match text.strip_prefix("re:") {
+        Some(expression) => Pattern::new(fields.file, &fields.path(field), expression).map(Target::Expression),
+        None => Ok(Target::Name(text.to_owned())),
+    };
+    fields.texts(field)?.into_iter().map(target).collect()
+}
+
+/// A group of `config_groups`.
+fn parse_group(fields: &Fields<'_>) -> Result<(Vec<Target>, Scheme), FormatError> {
+    fields.require("format", &[PACKED], PACKED)?;
+    for field in ["input_activations", "output_activations"] {
+        if fields.get(field).is_some() {
+            return Err(fields.unsupported(field, "quantised", "null: weights alone"));
+        }
+    }
+    fields.only(&["targets", "weights", "format"], &[])?;
+    let Some(weights) = fields.child("weights")? else { return Err(fields.invalid("weights", "an object")) };
+    Ok((targets(fields, "targets")?, parse_weights(&weights)?))
+}
+
+fn parse_weights(fields: &Fields<'_>) -> Result<Scheme, FormatError> {
+    const READ: [&str; 9] = [
+        "num_bits",
+        "type",
+        "symmetric",
+        "strategy",
+        "group_size",
+        "actorder",
+        "dynamic",
+        "zp_dtype",
+        "block_structure",
+    ];
+    fields.require("type", &["int"], "int")?;
+    fields.require("strategy", &["group", "channel"], "group, channel")?;
+    // The order matters only where `weight_g_idx` gives it.
+    fields.require("actorder", &["weight", "static", "group", "dynamic"], "weight, static, group, dynamic")?;
+    fields.require("zp_dtype", &["torch.int8"], "torch.int8")?;
+    if fields.get("dynamic").is_some_and(|dynamic| dynamic != &Value::Bool(false)) {
+        return Err(fields.unsupported("dynamic", "true", "false"));
+    }
+    if fields.get("block_structure").is_some() {
+        return Err(fields.unsupported("block_structure", "set", "null"));
+    }
+    // How scales were found; their own type is that of the tensor.
+    fields.only(&READ, &["observer", "observer_kwargs", "scale_dtype"])?;
+    let bits = fields.bits("num_bits", &[2, 3, 4, 5, 6, 7, 8], "2 to 8")?;
+    let bits = bits.ok_or_else(|| fields.invalid("num_bits", "a number of bits"))?;
+    let group_size = match (fields.text("strategy")?, fields.group_size("group_size")?) {
+        (Some("channel"), None | Some(None)) | (None, Some(None)) => None,
+        (Some("group") | None, Some(Some(size))) => Some(size),
+        (None, None) => return Err(fields.unsupported("strategy", "tensor", "group, channel")),
+        _ => return Err(fields.invalid("group_size", "a number of columns for groups, none for channels")),
+    };
+    Ok(Scheme { bits, group_size, symmetric: fields.flag("symmetric")?.unwrap_or(true) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::layouts::ModuleClass;
+
+    fn parse(value: Value) -> Result<CompressedTensors, FormatError> {
+        CompressedTensors::parse("config.json", &value)
+    }
+
+    fn weights() -> Value {
+        json!({"num_bits": 4, "type": "int", "symmetric": true, "strategy": "group", "group_size": 32,
+            "dynamic": false, "actorder": null, "observer": "minmax", "observer_kwargs": {}, "block_structure": null})
+    }
+
+    fn config() -> Value {
+        json!({"quant_method": "compressed-tensors", "format": "pack-quantized",
+            "quantization_status": "compressed", "global_compression_ratio": 1.4, "kv_cache_scheme": null,
+            "sparsity_config": {}, "transform_config": {}, "version": "0.12.3",
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights(),
+                "input_activations": null, "output_activations": null}},
+            "ignore": ["lm_head"]})
+    }
+
+    fn of(config: &CompressedTensors, name: &str, class: ModuleClass) -> Option<(u8, Option<usize>, bool)> {
+        let module = ModuleShape { name, class, rows: 8, cols: 32 };
+        config.of(&module).expect("known").map(|s| (s.bits, s.group_size, s.symmetric))
+    }
+
+    #[test]
+    fn targets_are_classes_names_and_expressions_and_exceptions_come_first() {
+        let mut value = config();
+        let eight = json!({"num_bits": 8, "symmetric": false, "strategy": "channel"});
+        value["config_groups"] = json!({
+            "group_0": {"targets": ["re:.*down_proj$", "model.layers.1.mlp.up_proj"], "weights": eight},
+            "group_1": {"targets": ["Linear"], "weights": weights()},
+        });
+        value["ignore"] = json!(["lm_head", "re:.*layers\\.0\\..*"]);
+        let config = parse(value).expect("valid");
+        let linear = ModuleClass::Linear;
+        assert_eq!(of(&config, "lm_head", linear), None);
+        assert_eq!(of(&config, "model.layers.0.mlp.down_proj", linear), None);
+        assert_eq!(of(&config, "model.layers.1.mlp.down_proj", linear), Some((8, None, false)));
+        assert_eq!(of(&config, "model.layers.1.mlp.up_proj", linear), Some((8, None, false)));
+        assert_eq!(of(&config, "model.layers.2.mlp.up_proj", linear), Some((4, Some(32), true)));
+        assert_eq!(of(&config, "model.embed_tokens", ModuleClass::Embedding), None);
+        assert_eq!(config.dense_packing(), Some(false));
+    }
+
+    #[test]
+    fn refuses_by_name_what_it_cannot_decode() {
+        let code = |path: &str, value: Value| {
+            let mut config = config();
+            *config.pointer_mut(path).expect("there") = value;
+            parse(config).expect_err("must be refused").code()
+        };
+        let group = "/config_groups/group_0";
+        let dynamic = json!({"num_bits": 8, "type": "float", "strategy": "token", "dynamic": true});
+        for (path, value) in [
+            ("/format", json!("int-quantized")),
+            ("/format", json!("marlin-24")),
+            ("/quantization_status", json!("frozen")),
+            ("/sparsity_config", json!({"format": "sparse-24-bitmask"})),
+            (&format!("{group}/input_activations"), dynamic.clone()),
+            (&format!("{group}/output_activations"), dynamic),
+            (&format!("{group}/weights/type"), json!("float")),
+            (&format!("{group}/weights/strategy"), json!("tensor")),
+            (&format!("{group}/weights/strategy"), json!("block")),
+            (&format!("{group}/weights/num_bits"), json!(1)),
+            (&format!("{group}/weights/dynamic"), json!(true)),
+            (&format!("{group}/weights/block_structure"), json!([128, 128])),
+            (&format!("{group}/weights/actorder"), json!("odd")),
+        ] {
+            assert_eq!(code(path, value), "unsupported-quantization", "{path}");
+        }
+        for (path, value) in [("/kv_cache_scheme", json!({"num_bits": 8})), ("/transform_config", json!({"R1": {}}))] {
+            assert_eq!(code(path, value), "unknown-quantization-setting", "{path}");
+        }
+        for (path, value) in [
+            ("/config_groups", json!([])),
+            ("/config_groups/group_0", json!(["Linear"])),
+            ("/config_groups/group_0/weights", Value::Null),
+            ("/ignore", json!(["re:("])),
+            ("/ignore", json!("lm_head")),
+            (&*format!("{group}/targets"), json!([4])),
+            (&*format!("{group}/weights/num_bits"), json!("4")),
+            (&*format!("{group}/weights/group_size"), json!(0)),
+            (&*format!("{group}/weights/group_size"), Value::Null),
+            (&*format!("{group}/weights/symmetric"), json!("yes")),
+        ] {
+            assert_eq!(code(path, value), "invalid-quantization-config", "{path}");
+        }
+    }
+}
