@@ -222,7 +222,7 @@ fn long_runs_of_one_character_are_cut_alike() {
 
 /// Renders one user message with small bounds.
 fn render(source: &str) -> Result<String, TextError> {
-    let limits = Limits { steps: 50_000, output_bytes: 10_000, depth: 20 };
+    let limits = Limits { steps: 50_000, output_bytes: 10_000, ..Limits::default() };
     let template = ChatTemplate::with_limits(source, SpecialTokens::default(), limits)?;
     template.render(&[Message::new("user", "hi")], &RenderOptions::default())
 }

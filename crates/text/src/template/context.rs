@@ -1,18 +1,20 @@
 //! The variables of a rendering.
 
-use minijinja::Value;
+use std::rc::Rc;
 
-use super::{Message, RenderOptions};
+use serde_json::{Map, Value as Json};
+
+use super::jinja::{Dict, Fault, Items, Text, Value};
 use crate::config::SpecialTokens;
 
-/// All variables, as transformers passes them: absent tools are none, absent tokens are not defined.
-pub(super) fn variables(messages: &[Message], options: &RenderOptions, special: &SpecialTokens) -> Value {
-    let none = Value::from(());
-    let mut pairs: Vec<(String, Value)> = vec![
-        ("messages".to_owned(), messages.iter().map(message).collect()),
-        ("tools".to_owned(), options.tools.as_ref().map_or(none.clone(), value)),
-        ("documents".to_owned(), none),
-        ("add_generation_prompt".to_owned(), Value::from(options.add_generation_prompt)),
+/// All variables, as transformers passes them: tools and documents that are not given are none, tokens that the model
+/// lacks are not defined.
+pub(super) fn variables(given: &Map<String, Json>, special: &SpecialTokens) -> Result<Vec<(Text, Value)>, Fault> {
+    let mut pairs: Vec<(Text, Value)> = vec![
+        ("messages".into(), Value::List(Items::new(Vec::new())?)),
+        ("tools".into(), Value::None),
+        ("documents".into(), Value::None),
+        ("add_generation_prompt".into(), Value::Bool(false)),
     ];
     let tokens = [
         ("bos_token", &special.bos),
@@ -20,38 +22,56 @@ pub(super) fn variables(messages: &[Message], options: &RenderOptions, special: 
         ("unk_token", &special.unk),
         ("pad_token", &special.pad),
     ];
-    for (name, text) in tokens {
-        if let Some(text) = text {
-            pairs.push((name.to_owned(), Value::from(text.as_str())));
-        }
+    pairs.extend(tokens.iter().filter_map(|(name, text)| Some(((*name).into(), Value::str(text.as_deref()?)))));
+    for (name, json) in given {
+        let value = match json {
+            Json::Array(turns) if name == "messages" => {
+                Value::List(Items::new(turns.iter().map(message).collect::<Result<_, _>>()?)?)
+            }
+            other => value(other)?,
+        };
+        pairs.push((name.as_str().into(), value));
     }
-    if let Some(clock) = options.clock {
-        let strftime_now = move |format: String| clock.strftime(&format);
-        pairs.push(("strftime_now".to_owned(), Value::from_function(strftime_now)));
-    }
-    pairs.extend(options.extra.iter().map(|(name, v)| (name.clone(), value(v))));
-    Value::from_pairs(pairs)
+    Ok(pairs)
 }
 
-/// A message as a dictionary: role, content, and the rest in its order.
-fn message(message: &Message) -> Value {
-    let head = [("role", Value::from(message.role.as_str())), ("content", value(&message.content))];
-    Value::from_pairs(head.into_iter().chain(message.extra.iter().map(|(name, v)| (name.as_str(), value(v)))))
+/// Names under which a message's reasoning is found. transformers copies it to the first and the second.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// A message as a dictionary in the order of its fields.
+fn message(json: &Json) -> Result<Value, Fault> {
+    let Json::Object(fields) = json else { return value(json) };
+    let Some(reasoning) = REASONING.into_iter().find_map(|name| fields.get(name).filter(|found| !found.is_null()))
+    else {
+        return value(json);
+    };
+    let reasoning = value(reasoning)?;
+    let mut dict = Dict::default();
+    dict.insert(Value::str("thinking"), reasoning.clone())?;
+    for (name, json) in fields {
+        dict.insert(Value::str(name.as_str()), value(json)?)?;
+    }
+    dict.insert(Value::str(REASONING[0]), reasoning)?;
+    Ok(Value::Dict(Rc::new(dict)))
 }
 
 /// JSON as the template sees it.
-fn value(json: &serde_json::Value) -> Value {
-    use serde_json::Value as Json;
-    match json {
-        Json::Null => Value::from(()),
-        Json::Bool(v) => Value::from(*v),
-        Json::Number(n) => match (n.as_i64(), n.as_u64(), n.as_f64()) {
-            (Some(v), _, _) => Value::from(v),
-            (_, Some(v), _) => Value::from(v),
-            (_, _, v) => Value::from(v.unwrap_or(f64::NAN)),
+fn value(json: &Json) -> Result<Value, Fault> {
+    Ok(match json {
+        Json::Null => Value::None,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => match (number.as_i128(), number.as_f64()) {
+            (Some(value), _) => Value::Int(value),
+            (None, value) => Value::Float(value.unwrap_or(f64::NAN)),
         },
-        Json::String(v) => Value::from(v.as_str()),
-        Json::Array(list) => Value::from(list.iter().map(value).collect::<Vec<_>>()),
-        Json::Object(map) => Value::from_pairs(map.iter().map(|(name, v)| (name.as_str(), value(v)))),
-    }
+        Json::String(text) => Value::str(text.as_str()),
+        Json::Array(list) => Value::List(Items::new(list.iter().map(value).collect::<Result<_, _>>()?)?),
+        Json::Object(map) => {
+            let mut dict = Dict::default();
+            for (name, json) in map {
+                dict.insert(Value::str(name.as_str()), value(json)?)?;
+            }
+            Value::Dict(Rc::new(dict))
+        }
+    })
 }

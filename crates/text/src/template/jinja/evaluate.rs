@@ -1,0 +1,239 @@
+//! Expressions to values.
+
+use std::rc::Rc;
+
+use super::arguments::Args;
+use super::ast::{Arguments, Expression, ExpressionKind, Literal};
+use super::budget::Budget;
+use super::fault::{Fault, Result};
+use super::scope::Scope;
+use super::value::{Loop, Missing, Object, Value};
+use super::{filters, functions, methods, operators, predicates, text};
+use crate::template::Clock;
+
+/// One rendering.
+pub(super) struct Machine {
+    pub budget: Budget,
+    /// The time for `strftime_now`.
+    pub clock: Option<Clock>,
+    /// Bytes that the output may have.
+    pub output_limit: usize,
+    /// Whether what is written goes into a value rather than to the output.
+    pub capturing: bool,
+    /// Scopes that macros hold; they may hold each other.
+    pub kept: Vec<Rc<Scope>>,
+    /// Namespaces; they may hold each other.
+    pub namespaces: Vec<Rc<Object>>,
+}
+
+impl Drop for Machine {
+    /// Empties what may hold itself, or a long chain of others, so that it is freed without recursion.
+    fn drop(&mut self) {
+        for scope in &self.kept {
+            scope.clear();
+        }
+        for object in &self.namespaces {
+            if let Object::Namespace(entries) = &**object {
+                let entries = entries.take();
+                drop(entries);
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// The value of an expression.
+    pub fn evaluate(&mut self, expression: &Expression, scope: &Rc<Scope>) -> Result<Value> {
+        self.budget.enter().map_err(|fault| fault.at(expression.line))?;
+        let value = self.kind(&expression.kind, scope);
+        self.budget.leave();
+        value.map_err(|fault| fault.at(expression.line))
+    }
+
+    fn kind(&mut self, kind: &ExpressionKind, scope: &Rc<Scope>) -> Result<Value> {
+        match kind {
+            ExpressionKind::Literal(literal) => Ok(match literal {
+                Literal::None => Value::None,
+                Literal::Bool(value) => Value::Bool(*value),
+                Literal::Int(value) => Value::Int(*value),
+                Literal::Float(value) => Value::Float(*value),
+                Literal::Str(text) => Value::Str(text.clone()),
+            }),
+            ExpressionKind::Name(name) => {
+                Ok(scope.get(name).unwrap_or_else(|| Value::Undefined(Missing::Name(name.clone()))))
+            }
+            ExpressionKind::Attribute(value, name) => {
+                let value = self.evaluate(value, scope)?;
+                operators::attribute(&value, name)
+            }
+            ExpressionKind::And(left, right) => {
+                let left = self.evaluate(left, scope)?;
+                if left.truth() { self.evaluate(right, scope) } else { Ok(left) }
+            }
+            ExpressionKind::Or(left, right) => {
+                let left = self.evaluate(left, scope)?;
+                if left.truth() { Ok(left) } else { self.evaluate(right, scope) }
+            }
+            ExpressionKind::Not(value) => Ok(Value::Bool(!self.evaluate(value, scope)?.truth())),
+            ExpressionKind::Conditional { condition, value, otherwise } => {
+                if self.evaluate(condition, scope)?.truth() {
+                    return self.evaluate(value, scope);
+                }
+                match otherwise {
+                    Some(otherwise) => self.evaluate(otherwise, scope),
+                    None => {
+                        let words = "the inline if-expression evaluated to false and no else section was defined";
+                        Ok(Value::Undefined(Missing::Other(words.into())))
+                    }
+                }
+            }
+            ExpressionKind::Filter(value, filter) => {
+                let value = self.evaluate(value, scope)?;
+                let args = self.arguments(&filter.arguments, scope)?;
+                filters::apply(self, &filter.name, value, args).map_err(|fault| fault.at(filter.line))
+            }
+            ExpressionKind::Test { value, name, arguments, negated } => {
+                let value = self.evaluate(value, scope)?;
+                let args = self.arguments(arguments, scope)?;
+                Ok(Value::Bool(predicates::holds(self, name, &value, args)? != *negated))
+            }
+            ExpressionKind::Call(callee, arguments) => {
+                let callee = self.evaluate(callee, scope)?;
+                let args = self.arguments(arguments, scope)?;
+                self.call(&callee, args)
+            }
+            other => self.operation(other, scope),
+        }
+    }
+
+    /// Operators and what builds lists.
+    fn operation(&mut self, kind: &ExpressionKind, scope: &Rc<Scope>) -> Result<Value> {
+        match kind {
+            ExpressionKind::List(items) => {
+                let values = self.all(items, scope)?;
+                self.budget.list(values)
+            }
+            ExpressionKind::Tuple(items) => {
+                let values = self.all(items, scope)?;
+                self.budget.tuple(values)
+            }
+            ExpressionKind::Dict(pairs) => {
+                let mut entries = Vec::new();
+                for (key, value) in pairs {
+                    entries.push((self.evaluate(key, scope)?, self.evaluate(value, scope)?));
+                }
+                self.budget.dict(entries)
+            }
+            ExpressionKind::Negative(value) => operators::signed(&self.evaluate(value, scope)?, true),
+            ExpressionKind::Positive(value) => operators::signed(&self.evaluate(value, scope)?, false),
+            ExpressionKind::Binary(operator, left, right) => {
+                let (left, right) = (self.evaluate(left, scope)?, self.evaluate(right, scope)?);
+                operators::binary(*operator, &left, &right, &mut self.budget)
+            }
+            ExpressionKind::Compare(first, others) => {
+                let mut left = self.evaluate(first, scope)?;
+                for (comparison, right) in others {
+                    let right = self.evaluate(right, scope)?;
+                    if !operators::compare(*comparison, &left, &right, &mut self.budget)? {
+                        return Ok(Value::Bool(false));
+                    }
+                    left = right;
+                }
+                Ok(Value::Bool(true))
+            }
+            ExpressionKind::Concat(parts) => {
+                let mut joined = String::new();
+                for part in parts {
+                    let value = self.evaluate(part, scope)?;
+                    self.budget.make(value.weight())?;
+                    text::write_string(&value, &mut joined)?;
+                }
+                self.budget.str(joined)
+            }
+            ExpressionKind::Item(value, key) => {
+                let (value, key) = (self.evaluate(value, scope)?, self.evaluate(key, scope)?);
+                operators::item(&value, &key, &mut self.budget)
+            }
+            ExpressionKind::Slice(value, bounds) => {
+                let value = self.evaluate(value, scope)?;
+                let mut numbers = [const { None }; 3];
+                for (number, bound) in numbers.iter_mut().zip(bounds) {
+                    *number = bound.as_ref().map(|bound| self.evaluate(bound, scope)).transpose()?;
+                }
+                operators::slice(&value, numbers, &mut self.budget)
+            }
+            // The others are in `kind`.
+            _ => Err(Fault::failed("an expression that is none")),
+        }
+    }
+
+    fn all(&mut self, expressions: &[Expression], scope: &Rc<Scope>) -> Result<Vec<Value>> {
+        expressions.iter().map(|expression| self.evaluate(expression, scope)).collect()
+    }
+
+    /// The values of arguments.
+    pub fn arguments(&mut self, arguments: &Arguments, scope: &Rc<Scope>) -> Result<Args> {
+        let mut args = Args { positional: self.all(&arguments.positional, scope)?, keyword: Vec::new() };
+        for (name, value) in &arguments.keyword {
+            args.keyword.push((name.clone(), self.evaluate(value, scope)?));
+        }
+        if let Some(rest) = &arguments.rest {
+            let rest = self.evaluate(rest, scope)?;
+            let items = operators::items(&rest, &mut self.budget)?;
+            self.budget.make_items(items.len())?;
+            args.positional.extend(items.iter().cloned());
+        }
+        if let Some(rest) = &arguments.keyword_rest {
+            let Value::Dict(dict) = self.evaluate(rest, scope)? else {
+                return Err(Fault::failed("what follows ** must be a dictionary"));
+            };
+            self.budget.make_items(dict.len())?;
+            for (key, value) in dict.iter() {
+                let name = key.as_text().ok_or_else(|| Fault::failed("keywords must be strings"))?;
+                args.keyword.push((name.clone(), value.clone()));
+            }
+        }
+        Ok(args)
+    }
+
+    /// Calls a value.
+    pub fn call(&mut self, callee: &Value, args: Args) -> Result<Value> {
+        let refused = || Fault::failed(format!("'{}' object is not callable", callee.type_name()));
+        match callee {
+            Value::Undefined(missing) => Err(missing.fault()),
+            Value::Object(object) => match &**object {
+                Object::Function(function) => functions::call(self, *function, args),
+                Object::Method(owner, name) => methods::call(owner, name, args, &mut self.budget),
+                Object::Macro { definition, scope } => self.call_macro(definition, scope, args),
+                Object::Loop(state) => self.recurse(state, args),
+                Object::Joiner { separator, used } => {
+                    args.none("joiner")?;
+                    Ok(if used.replace(true) { separator.clone() } else { Value::str("") })
+                }
+                _ => Err(refused()),
+            },
+            _ => Err(refused()),
+        }
+    }
+
+    /// `loop(items)` in a recursive loop.
+    fn recurse(&mut self, state: &Loop, args: Args) -> Result<Value> {
+        let Some((statement, scope)) = &state.recursion else {
+            return Err(Fault::failed("the loop must be recursive to be called"));
+        };
+        let [values] = args.bind("loop", ["iterable"], 1)?;
+        let values = values.unwrap_or(Value::None);
+        let (statement, scope, depth) = (statement.clone(), Rc::clone(scope), state.depth + 1);
+        self.captured(|machine, out| machine.run_loop(&statement, &values, &scope, depth, out).map(drop))
+    }
+
+    /// What `write` writes, as a value.
+    pub fn captured(&mut self, write: impl FnOnce(&mut Self, &mut String) -> Result<()>) -> Result<Value> {
+        let mut out = String::new();
+        let outer = std::mem::replace(&mut self.capturing, true);
+        let written = write(self, &mut out);
+        self.capturing = outer;
+        // It was counted when it was written.
+        written.map(|()| Value::str(out))
+    }
+}

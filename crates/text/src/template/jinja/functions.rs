@@ -1,0 +1,120 @@
+//! The functions of the environment.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::arguments::{Args, int, text};
+use super::evaluate::Machine;
+use super::execute::set_attribute;
+use super::fault::{Fault, FaultKind, Result};
+use super::operators;
+use super::value::{Function, Items, Object, Value};
+
+/// Longest range, as in Jinja2's sandbox.
+const MAX_RANGE: i128 = 100_000;
+
+/// Their names. `strftime_now` is there only where there is a time.
+pub(super) const FUNCTIONS: [(&str, Function); 6] = [
+    ("range", Function::Range),
+    ("dict", Function::Dict),
+    ("namespace", Function::Namespace),
+    ("cycler", Function::Cycler),
+    ("joiner", Function::Joiner),
+    ("raise_exception", Function::RaiseException),
+];
+
+/// Calls a function.
+pub(super) fn call(machine: &mut Machine, function: Function, args: Args) -> Result<Value> {
+    match function {
+        Function::Range => range(args),
+        Function::Dict => {
+            let pairs = pairs(machine, "dict", args)?;
+            machine.budget.dict(pairs)
+        }
+        Function::Namespace => {
+            let pairs = pairs(machine, "namespace", args)?;
+            let object = Rc::new(Object::Namespace(RefCell::default()));
+            for (key, value) in pairs {
+                let name = key.as_text().ok_or_else(|| Fault::failed("attributes need names"))?;
+                set_attribute(&object, name, value)?;
+            }
+            machine.budget.make(256)?;
+            machine.namespaces.push(Rc::clone(&object));
+            Ok(Value::Object(object))
+        }
+        Function::Cycler => {
+            if args.positional.is_empty() || !args.keyword.is_empty() {
+                return Err(Fault::failed("cycler needs items"));
+            }
+            Ok(Value::object(Object::Cycler { items: Items::new(args.positional)?, at: Cell::new(0) }))
+        }
+        Function::Joiner => {
+            let [separator] = args.bind("joiner", ["sep"], 0)?;
+            let separator = separator.unwrap_or_else(|| Value::str(", "));
+            Ok(Value::object(Object::Joiner { separator, used: Cell::new(false) }))
+        }
+        Function::RaiseException => {
+            let [message] = args.bind("raise_exception", ["message"], 1)?;
+            let message = super::text::string(&message.unwrap_or(Value::None))?;
+            Err(Fault { kind: FaultKind::Raised(message), line: 0 })
+        }
+        Function::StrftimeNow => {
+            let [format] = args.bind("strftime_now", ["format"], 1)?;
+            let format = format.unwrap_or(Value::None);
+            let clock = machine.clock.ok_or_else(|| Fault::failed("there is no time"))?;
+            machine.budget.str(clock.strftime(text("strftime_now", &format)?))
+        }
+    }
+}
+
+fn range(args: Args) -> Result<Value> {
+    let [first, second, step] = args.bind("range", ["start", "stop", "step"], 1)?;
+    let number = |value: Option<Value>, other: i128| value.map_or(Ok(other), |value| int("range", &value));
+    let first = number(first, 0)?;
+    let (start, stop) = match second {
+        Some(stop) => (first, int("range", &stop)?),
+        None => (0, first),
+    };
+    let step = number(step, 1)?;
+    if step == 0 {
+        return Err(Fault::failed("range() arg 3 must not be zero"));
+    }
+    let distance = if step > 0 { stop.checked_sub(start) } else { start.checked_sub(stop) };
+    let len = distance.and_then(|distance| {
+        let step = step.checked_abs()?;
+        Some(distance.max(0).checked_add(step - 1)? / step)
+    });
+    match len.filter(|len| *len <= MAX_RANGE) {
+        Some(len) => Ok(Value::object(Object::Range { start, step, len: usize::try_from(len).unwrap_or(0) })),
+        None => Err(Fault::failed(format!(
+            "Range too big. The sandbox blocks ranges larger than MAX_RANGE ({MAX_RANGE})."
+        ))),
+    }
+}
+
+/// The entries that `dict(...)` would have.
+fn pairs(machine: &mut Machine, what: &str, args: Args) -> Result<Vec<(Value, Value)>> {
+    let mut pairs = Vec::new();
+    if args.positional.len() > 1 {
+        return Err(Fault::failed(format!("{what} expected at most 1 argument, got {}", args.positional.len())));
+    }
+    match args.positional.first() {
+        None => {}
+        Some(Value::Dict(dict)) => {
+            machine.budget.make_items(dict.len())?;
+            pairs.extend(dict.iter().cloned());
+        }
+        Some(Value::Undefined(missing)) => return Err(missing.fault()),
+        Some(list) => {
+            for item in operators::items(list, &mut machine.budget)?.iter() {
+                match &operators::items(item, &mut machine.budget)?[..] {
+                    [key, value] => pairs.push((key.clone(), value.clone())),
+                    _ => return Err(Fault::failed(format!("{what} needs pairs"))),
+                }
+            }
+            machine.budget.make_items(pairs.len())?;
+        }
+    }
+    pairs.extend(args.keyword.into_iter().map(|(name, value)| (Value::Str(name), value)));
+    Ok(pairs)
+}
