@@ -27,6 +27,7 @@ mod error;
 mod file;
 pub mod gguf;
 pub mod gptq;
+pub mod hub_cache;
 mod json;
 pub mod safetensors;
 mod sink;
