@@ -24,8 +24,11 @@ pub enum StoreError {
     InvalidSetting { name: &'static str, found: String, expected: &'static str },
     #[error("HF_HUB_OFFLINE is set, so '{repo}' is not fetched: unset it, or use a model that is already here")]
     Offline { repo: String },
-    #[error("no '{name}' in {}: {problem}; fetch it with `honelm pull {pull}`", .cache.display())]
-    NotInCache { name: String, cache: PathBuf, problem: String, pull: String },
+    #[error(
+        "no file or folder '{name}', nor a model of that name in {}: {problem}; fetch it with `honelm pull {name}`",
+        .cache.display()
+    )]
+    NotInCache { name: String, cache: PathBuf, problem: String },
     #[error("{repo} has no file for '{wanted}'; it has {}", list(choices))]
     UnknownFile { repo: String, wanted: String, choices: Vec<String> },
     #[error("{repo} comes in several files; choose one, as in {repo}:{}\n{}", example(choices), lines(choices))]

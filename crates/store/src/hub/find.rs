@@ -16,7 +16,6 @@ pub fn find(spec: &ModelSpec, cache: &Path) -> Result<PathBuf, StoreError> {
         name: spec.to_string(),
         cache: cache.to_owned(),
         problem,
-        pull: spec.to_string(),
     };
     if !here.exists() {
         return Err(absent("it was never fetched".to_owned()));
