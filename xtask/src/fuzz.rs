@@ -62,7 +62,18 @@ fn build(root: &Path) -> Result<PathBuf, String> {
     let target_dir = root.join("target/fuzz");
     // With a target that is named, the flags do not reach build scripts and macros.
     let status = Command::new("cargo")
-        .args(["build", "--quiet", "--profile", "fuzz", "-p", "honelm-fuzz", "--features", "libfuzzer", "--bin", "fuzz"])
+        .args([
+            "build",
+            "--quiet",
+            "--profile",
+            "fuzz",
+            "-p",
+            "honelm-fuzz",
+            "--features",
+            "libfuzzer",
+            "--bin",
+            "fuzz",
+        ])
         .args(["--target", &host, "--target-dir"])
         .arg(&target_dir)
         .env("RUSTFLAGS", FLAGS)

@@ -15,9 +15,11 @@ Examples:
   honelm chat                            talk with it
   honelm optimize path/to/model -o small shrink your own: a Hugging Face folder or a GGUF file
   honelm chat small/model.gguf
+  honelm pull ORG/REPO:Q4_K_M            fetch a model from the Hugging Face Hub
 
 MODEL is a folder, a GGUF file, or the name of either in a model folder: --model-dir, HONELM_HOME,
-`models` beside the executable, in the current folder or above it.
+`models` beside the executable, in the current folder or above it. ORG/REPO, ORG/REPO@REVISION and
+ORG/REPO:QUANT are models of the Hugging Face Hub that `honelm pull`, or another tool, has fetched.
 
 Exit status: 0 done, 1 failed, 2 usage, 3 budget broken, 4 not enough text for a verdict,
 130 interrupted.";

@@ -42,7 +42,10 @@ impl Progress {
     /// Shows an event; false stops the work.
     pub fn event(&mut self, event: &Event<'_>) -> bool {
         match event {
-            Event::Stage { name, detail, done, total } => self.stage(name, detail, *done, *total),
+            Event::Stage { name, detail, done, total } => {
+                self.stage(name, detail, *done as u64, *total as u64, STEPS);
+            }
+            Event::Transfer { name, detail, done, total } => self.stage(name, detail, *done, *total, BYTES),
             Event::Warning(text) => self.warning(text),
         }
         !interrupt::pressed()
@@ -68,20 +71,20 @@ impl Progress {
         }
     }
 
-    fn stage(&mut self, name: &str, detail: &str, done: usize, total: usize) {
+    fn stage(&mut self, name: &str, detail: &str, done: u64, total: u64, template: &str) {
         if name != self.stage {
             self.finish();
             self.stage = name.to_owned();
             self.begun = Instant::now();
             match self.style {
-                Style::Bars => self.bar = Some(bar(name, total)),
+                Style::Bars => self.bar = Some(bar(name, done, total, template)),
                 Style::Lines => output::note(name),
                 Style::Quiet => {}
             }
         }
         if let Some(bar) = &self.bar {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
+            bar.set_length(total);
+            bar.set_position(done);
             bar.set_message(detail.to_owned());
         }
     }
@@ -93,9 +96,13 @@ impl Drop for Progress {
     }
 }
 
-fn bar(name: &str, total: usize) -> ProgressBar {
-    let bar = ProgressBar::new(total as u64);
-    let template = "{prefix} {wide_bar} {pos}/{len} {eta:>3} left  {msg}";
+const STEPS: &str = "{prefix} {wide_bar} {pos}/{len} {eta:>3} left  {msg}";
+const BYTES: &str = "{prefix} {wide_bar} {decimal_bytes} of {decimal_total_bytes} {eta:>3} left  {msg}";
+
+/// A bar that begins at `done`, so that what was there before does not count as speed.
+fn bar(name: &str, done: u64, total: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(total).with_position(done);
+    bar.reset_eta();
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("━╸ "));
     }

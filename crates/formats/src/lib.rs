@@ -26,6 +26,7 @@ mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
 pub mod gguf;
+pub mod hub_cache;
 mod json;
 pub mod layouts;
 pub mod safetensors;

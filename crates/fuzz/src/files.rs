@@ -95,6 +95,7 @@ fn folder_of(config: &[u8], quantize_config: &[u8], tensors: &[u8]) {
         config,
         generation_config: None,
         quantize_config: parse_json("quantize_config.json", quantize_config).ok(),
+        quant_config: None,
     };
     if let Ok(checkpoint) = Checkpoint::from_folder(Path::new("fuzz"), files, tensors) {
         read_weights(&checkpoint);

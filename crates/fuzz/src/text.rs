@@ -1,6 +1,8 @@
 //! Tokenizers and chat templates.
 
-use honelm_text::{ChatTemplate, EncodeOptions, Limits, Message, RenderOptions, SpecialTokens, Tokenizer, TokenizerFiles};
+use honelm_text::{
+    ChatTemplate, EncodeOptions, Limits, Message, RenderOptions, SpecialTokens, Tokenizer, TokenizerFiles,
+};
 use serde_json::json;
 
 use crate::parts;

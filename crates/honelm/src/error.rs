@@ -108,9 +108,9 @@ pub enum Error {
     /// A compression.
     #[error(transparent)]
     Compress(CompressError),
-    /// Kept work.
+    /// Kept work, or a model of the Hub.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// A plan of memory.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -134,6 +134,12 @@ impl From<EvalError> for Error {
 impl From<CompressError> for Error {
     fn from(e: CompressError) -> Self {
         if matches!(e, CompressError::Interrupted) { Self::Interrupted } else { Self::Compress(e) }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(e: StoreError) -> Self {
+        if matches!(e, StoreError::Interrupted) { Self::Interrupted } else { Self::Store(e) }
     }
 }
 

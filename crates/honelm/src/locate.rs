@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use honelm_store::hub::{ModelSpec, cache_dir, find};
+
 use crate::Error;
 
 /// Name of the model that ships with the program.
 pub const SHIPPED: &str = "pocket";
 
 /// The path of `name`: a folder or file as it stands, else a folder or `.gguf` file of that name among the model
-/// folders. Without a name, the shipped model.
+/// folders; `ORG/REPO`, `ORG/REPO@REVISION` and `ORG/REPO:QUANT` are models in the Hub's cache, which nothing is fetched
+/// into here. Without a name, the shipped model.
 ///
 /// Model folders: `model_dir`, `HONELM_HOME` (and `models` in it), `models` beside the executable, `models` in the
 /// current folder and those above it, and in the source checkout that this was built from.
@@ -17,6 +20,9 @@ pub fn locate(name: Option<&str>, model_dir: Option<&Path>) -> Result<PathBuf, E
         let path = Path::new(name);
         if path.exists() {
             return Ok(path.to_owned());
+        }
+        if let Ok(spec) = name.parse::<ModelSpec>() {
+            return Ok(find(&spec, &cache_dir())?);
         }
         if path.components().count() > 1 {
             return Err(Error::ModelNotFound { name: name.to_owned(), searched: vec![path.to_owned()] });
@@ -67,6 +73,13 @@ mod tests {
         let error = locate(Some("no-such-model"), None).expect_err("not there");
         assert!(error.to_string().contains("no-such-model"), "{error}");
         assert_eq!(error.code(), "model-not-found");
-        assert!(locate(Some("no/such/model"), None).is_err());
+        assert_eq!(locate(Some("no/such/model"), None).expect_err("not there").code(), "model-not-found");
+    }
+
+    #[test]
+    fn a_repository_that_was_not_fetched_is_not_fetched_silently() {
+        let error = locate(Some("no-such-org/no-such-model:Q4_K_M"), None).expect_err("not there");
+        assert!(error.to_string().contains("`honelm pull no-such-org/no-such-model:Q4_K_M`"), "{error}");
+        assert_eq!(error.code(), "model-not-found");
     }
 }

@@ -48,6 +48,17 @@ pub enum Event<'a> {
         /// All steps.
         total: usize,
     },
+    /// Where a transfer stands: `done` of `total` bytes. A new name begins a new stage.
+    Transfer {
+        /// What is being done: `fetching org/repo`.
+        name: &'a str,
+        /// The file at hand; may be empty.
+        detail: &'a str,
+        /// Bytes that are here.
+        done: u64,
+        /// All bytes.
+        total: u64,
+    },
     /// Something the user should know.
     Warning(&'a str),
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use honelm_engine::{Chat, Completion, FinishReason, Generation, Overflow, Session, Update};
+use honelm_formats::hub_cache::snapshot_name;
 use honelm_model::{Checkpoint, Facts, Runner};
 use honelm_text::{ChatTemplate, Clock, EncodeOptions, Message, RenderOptions, Tokenizer};
 use serde::{Serialize, Serializer};
@@ -322,16 +323,21 @@ fn told(update: &Update<'_>, on_text: OnText<'_>) -> ControlFlow<()> {
     if on_text(text) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
-/// A model's name from its path: the folder's, or the file's without its ending.
+/// A model's name from its path: the folder's, or the file's without its ending. A folder in the Hub's cache is named by
+/// a commit; its repository's name says more.
 #[must_use]
 pub fn model_name(path: &Path) -> String {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = match path.file_name().and_then(|n| n.to_str()) {
-        _ if path.is_dir() => path.file_name(),
-        Some("config.json" | "model.safetensors" | "model.safetensors.index.json") => {
-            path.parent().and_then(Path::file_name)
-        }
-        _ => path.file_stem(),
+    let of_folder = |folder: &Path| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let own = folder.file_name().map(|n| n.to_string_lossy().into_owned());
+        snapshot_name(&folder).map(str::to_owned).or(own)
     };
-    name.map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned())
+    let name = match path.file_name().and_then(|n| n.to_str()) {
+        _ if path.is_dir() => of_folder(path),
+        Some("config.json" | "model.safetensors" | "model.safetensors.index.json") => path.parent().and_then(of_folder),
+        // Not through links: in the Hub's cache they lead to blobs without names.
+        _ => path.file_stem().map(|n| n.to_string_lossy().into_owned()),
+    };
+    name.unwrap_or_else(|| "model".to_owned())
 }

@@ -4,39 +4,7 @@ use std::path::{Path, PathBuf};
 
 use honelm_formats::AtomicFile;
 
-use crate::Digest;
-
-/// Why work cannot be kept.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The file system refused.
-    #[error("{}: {source}", .path.display())]
-    Io {
-        /// File or folder.
-        path: PathBuf,
-        /// What it said.
-        source: std::io::Error,
-    },
-    /// A file could not be written whole.
-    #[error(transparent)]
-    Write(#[from] honelm_formats::FormatError),
-    /// An entry name that would not be a plain file.
-    #[error("'{0}' is no name for a journal entry: letters, digits, '-', '_' and '.' only")]
-    Name(String),
-}
-
-impl StoreError {
-    /// A stable name for programs.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Io { .. } => "io",
-            Self::Write(e) => e.code(),
-            Self::Name(_) => "invalid-name",
-        }
-    }
-}
+use crate::{Digest, StoreError};
 
 const MAGIC: &[u8; 8] = b"honelmj1";
 const HASH: usize = 64;

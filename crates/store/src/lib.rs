@@ -1,8 +1,11 @@
-//! Keeping work: content hashes and the resume journal.
+//! Keeping work: content hashes and the resume journal. Getting models: the Hugging Face Hub and its cache ([`hub`]).
 #![forbid(unsafe_code)]
 
 mod digest;
+mod error;
+pub mod hub;
 mod journal;
 
 pub use digest::{Digest, digest_file};
-pub use journal::{Journal, StoreError};
+pub use error::StoreError;
+pub use journal::Journal;

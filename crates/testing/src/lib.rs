@@ -1,9 +1,10 @@
 //! What the tests of all crates share: test data, tolerances, a slow back end that is right, and the one table of
-//! operator tests that every back end and instruction set runs.
+//! operator tests that every back end and instruction set runs, a Hub that misbehaves.
 #![forbid(unsafe_code)]
 
 mod close;
 mod data;
+pub mod hub;
 mod naive;
 pub mod operators;
 mod values;

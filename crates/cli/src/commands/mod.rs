@@ -3,11 +3,14 @@
 mod bench;
 mod chat;
 mod compare;
+mod completions;
 mod eval;
 mod generation;
 mod inspect;
+mod man;
 mod measure;
 mod optimize;
+mod pull;
 mod quantize;
 mod run;
 
@@ -26,6 +29,9 @@ pub enum Command {
     Quantize(quantize::Quantize),
     Inspect(inspect::Inspect),
     Bench(bench::Bench),
+    Pull(pull::Pull),
+    Completions(completions::Completions),
+    Man(man::Man),
     #[command(hide = true)]
     Measure(measure::Measure),
 }
@@ -41,6 +47,9 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Quantize(command) => command.run(global),
         Command::Inspect(command) => command.run(global),
         Command::Bench(command) => command.run(global),
+        Command::Pull(command) => command.run(global),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
         Command::Measure(command) => command.run(global),
     }
 }

@@ -45,7 +45,11 @@ impl Config {
             && windows.width.is_some()
             && windows.sliding.contains(&false)
         {
-            return Err(f.wrong("layer_types", types, "windows in all layers or in none; model_type ministral can mix"));
+            return Err(f.wrong(
+                "layer_types",
+                types,
+                "windows in all layers or in none; model_type ministral can mix",
+            ));
         }
         f.finish(HARMLESS)?;
         Ok(Self { model_type, sizes, rope, windows })

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use honelm_backend::{CacheSpec, CacheType};
 use honelm_blocks::{Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_formats::gguf::Gguf;
+use honelm_formats::hub_cache::snapshot_name;
 use honelm_formats::layouts;
 use honelm_formats::safetensors::Safetensors;
 use serde_json::Value as Json;
@@ -346,7 +347,8 @@ impl Parameters for Checkpoint {
 
 /// A model's name from its path.
 fn stem(path: &Path, part: impl for<'a> Fn(&'a Path) -> Option<&'a std::ffi::OsStr>) -> String {
-    let own = part(path).map(|name| name.to_string_lossy().into_owned());
+    let hub = snapshot_name(path).map(str::to_owned);
+    let own = hub.or_else(|| part(path).map(|name| name.to_string_lossy().into_owned()));
     #[cfg(not(target_arch = "wasm32"))]
     let own = own.or_else(|| path.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned()));
     own.unwrap_or_else(|| "model".to_owned())

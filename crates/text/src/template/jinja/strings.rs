@@ -11,10 +11,46 @@ use super::value::Value;
 
 /// Their names.
 pub(super) const METHODS: [&str; 41] = [
-    "capitalize", "casefold", "center", "count", "endswith", "find", "format", "index", "isalnum", "isalpha",
-    "isascii", "isdecimal", "isdigit", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join",
-    "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust",
-    "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "find",
+    "format",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
     "zfill",
 ];
 
@@ -102,7 +138,11 @@ fn title(own: &str) -> String {
     let mut output = String::with_capacity(own.len());
     let mut inside = false;
     for c in own.chars() {
-        if inside { output.extend(c.to_lowercase()) } else { output.extend(c.to_uppercase()) }
+        if inside {
+            output.extend(c.to_lowercase())
+        } else {
+            output.extend(c.to_uppercase())
+        }
         inside = c.is_uppercase() || c.is_lowercase();
     }
     output
@@ -209,7 +249,8 @@ fn words(own: &str, most: usize, from_end: bool) -> Vec<&str> {
         match at {
             Some(at) if parts.len() < most => {
                 let width = rest[at..].chars().next().map_or(1, char::len_utf8);
-                let (word, after) = if from_end { (&rest[at + width..], &rest[..at]) } else { (&rest[..at], &rest[at..]) };
+                let (word, after) =
+                    if from_end { (&rest[at + width..], &rest[..at]) } else { (&rest[..at], &rest[at..]) };
                 parts.push(word);
                 rest = after;
             }
@@ -225,7 +266,9 @@ fn words(own: &str, most: usize, from_end: bool) -> Vec<&str> {
 fn split_lines(owner: &Value, own: &str, args: Args, budget: &mut Budget) -> Result<Value> {
     let [keep] = args.bind("splitlines", ["keepends"], 0)?;
     let keep = keep.is_some_and(|keep| keep.truth());
-    let ends = |c: char| matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let ends = |c: char| {
+        matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    };
     let mut lines = Vec::new();
     let mut rest = own;
     while !rest.is_empty() {

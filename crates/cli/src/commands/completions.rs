@@ -1,0 +1,33 @@
+//! `honelm completions`: what a shell needs to complete the command line.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+use crate::output;
+
+const EXAMPLES: &str = "\
+Examples:
+  honelm completions bash > ~/.local/share/bash-completion/completions/honelm
+  honelm completions zsh > ~/.zfunc/_honelm            a folder of $fpath
+  honelm completions fish > ~/.config/fish/completions/honelm.fish
+  honelm completions powershell >> $PROFILE
+  honelm completions elvish >> ~/.config/elvish/rc.elv";
+
+/// Print the completions of a shell
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completions {
+    pub fn run(self) -> Result<u8, Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Arguments::command(), "honelm", &mut script);
+        output::write(&String::from_utf8_lossy(&script))?;
+        Ok(0)
+    }
+}

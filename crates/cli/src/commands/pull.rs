@@ -1,0 +1,79 @@
+//! `honelm pull`: a model from the Hugging Face Hub.
+
+use clap::Args;
+use honelm::{ModelSpec, PullOptions, Pulled};
+
+use crate::arguments::Global;
+use crate::failure::Failure;
+use crate::output;
+use crate::progress::Progress;
+
+const EXAMPLES: &str = "\
+Examples:
+  honelm pull ORG/REPO                          safetensors, configuration, tokenizer
+  honelm pull ORG/REPO:Q4_K_M                   one of several GGUF files, by its quant or name
+  honelm pull ORG/REPO@v1.0                     a branch, tag or commit
+  honelm pull ORG/REPO --include '*.json' --include 'onnx/'
+  honelm chat ORG/REPO:Q4_K_M                   what was fetched has this name everywhere
+
+The cache is the one that Hugging Face's tools share: HF_HUB_CACHE, else `hub` in HF_HOME, else
+~/.cache/huggingface/hub. What is there is not fetched again; what was interrupted goes on where it
+stopped. HF_TOKEN, or the token that `hf auth login` keeps, opens private and gated models;
+HF_ENDPOINT names a mirror; HF_HUB_OFFLINE=1 fetches nothing; HTTPS_PROXY and NO_PROXY name proxies,
+SSL_CERT_FILE certificates to trust.
+
+Every file is checked against the repository's own hash. Pickles (.bin, .pt, .pth, .ckpt, .pkl) can
+run code when they are loaded and are never fetched.";
+
+/// Fetch a model from the Hugging Face Hub
+///
+/// Without --include and QUANT: safetensors weights with configuration, tokenizer and chat template, or the only GGUF
+/// model. Where there are several GGUF models they are listed, and none is preferred.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Pull {
+    /// ORG/REPO, ORG/REPO@REVISION, ORG/REPO:QUANT
+    #[arg(value_name = "ORG/REPO", value_parser = spec)]
+    model: ModelSpec,
+
+    /// Only files that match, whatever they are; may be repeated. `*` matches `/` too
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+}
+
+fn spec(text: &str) -> Result<ModelSpec, String> {
+    text.parse::<ModelSpec>().map_err(|e| e.to_string())
+}
+
+impl Pull {
+    pub fn run(self, global: &Global) -> Result<u8, Failure> {
+        let options = PullOptions { model: self.model, include: self.include };
+        let mut progress = Progress::new(global);
+        let pulled = honelm::pull(&options, &mut |event| progress.event(event));
+        progress.finish();
+        let pulled = pulled?;
+        if global.json {
+            output::json(&pulled)?;
+            return Ok(0);
+        }
+        output::line(&summary(&pulled))?;
+        output::line(&pulled.model.as_ref().unwrap_or(&pulled.path).display().to_string())?;
+        if pulled.model.is_some() {
+            global.note(&format!("Talk with it: honelm chat {}", options.model));
+        }
+        Ok(0)
+    }
+}
+
+fn summary(pulled: &Pulled) -> String {
+    let size = honelm::optimize::bytes;
+    let files = match pulled.files.len() {
+        1 => "1 file".to_owned(),
+        n => format!("{n} files"),
+    };
+    let received = match pulled.received_bytes {
+        0 => "all of it was here".to_owned(),
+        some => format!("{} received", size(some)),
+    };
+    format!("{} at {}: {files}, {}, {received}", pulled.repository, pulled.commit, size(pulled.bytes))
+}

@@ -1,0 +1,333 @@
+//! One file: fetched in order, resumed where it stopped, checked by its hash, and only then put under its name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+use super::cache::{RepositoryCache, io_at};
+use super::client::{Answer, Client};
+use super::listing::BlobId;
+use super::transport::Method;
+use super::url::Url;
+use super::{PullEvent, PullEvents, WantedFile};
+use crate::StoreError;
+use crate::digest::hex;
+
+/// Bytes that are asked of the connection at a time. What was received is in the file at once, so that no more than
+/// this is ever fetched twice.
+const CHUNK: usize = 256 << 10;
+
+/// One file on its way into the cache.
+pub(crate) struct Fetch<'a> {
+    pub client: &'a Client<'a>,
+    pub cache: &'a RepositoryCache,
+    pub url: Url,
+    pub file: &'a WantedFile,
+    /// Bytes of other files that are here, and of all files: for the progress.
+    pub before: u64,
+    pub total: u64,
+}
+
+impl Fetch<'_> {
+    /// Brings the blob into the cache; gives the number of bytes that were received for it.
+    pub fn run(&self, events: PullEvents<'_>) -> Result<u64, StoreError> {
+        if self.cache.has_blob(self.file) {
+            return Ok(0);
+        }
+        let _lock = self.cache.lock(&self.file.blob, events)?;
+        if self.cache.has_blob(self.file) {
+            return Ok(0);
+        }
+        let mut partial = Partial::open(self.cache.partial(&self.file.blob), self.file)?;
+        let mut inherited = partial.length > 0;
+        loop {
+            self.complete(&mut partial, events)?;
+            let Err(found) = partial.check(&self.file.blob) else { break };
+            partial.restart()?;
+            if !inherited {
+                return Err(StoreError::WrongHash {
+                    file: self.file.path.clone(),
+                    host: partial.host,
+                    expected: self.file.blob.as_str().to_owned(),
+                    found,
+                });
+            }
+            // What an earlier attempt left may have been wrong.
+            inherited = false;
+            let text = format!("{}: what was here of it is damaged; fetching it anew", self.file.path);
+            events(&PullEvent::Warning(&text));
+        }
+        let received = partial.received;
+        partial.commit(self.cache.blob(&self.file.blob))?;
+        Ok(received)
+    }
+
+    /// Receives until the file has its length, through as many connections as it takes.
+    fn complete(&self, partial: &mut Partial, events: PullEvents<'_>) -> Result<(), StoreError> {
+        let mut failures = 0;
+        let mut furthest = partial.length;
+        let mut etag = None;
+        let mut began_anew = false;
+        while partial.length < self.file.size {
+            let Err(error) = self.receive(partial, &mut etag, events) else { continue };
+            match error {
+                // The server has less than we hold of it: something is wrong with one of both.
+                StoreError::Status { status: 416, .. } if partial.length > 0 && !began_anew => {
+                    began_anew = true;
+                    partial.restart()?;
+                }
+                error => {
+                    if partial.length > furthest {
+                        (failures, furthest) = (0, partial.length);
+                    }
+                    self.client.wait_after(error, &mut failures, events)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives as much as one connection gives.
+    fn receive(
+        &self,
+        partial: &mut Partial,
+        etag: &mut Option<String>,
+        events: PullEvents<'_>,
+    ) -> Result<(), StoreError> {
+        let mut headers = Vec::new();
+        if partial.length > 0 {
+            headers.push(("Range", format!("bytes={}-", partial.length)));
+            // A server whose file is another one by now then sends it whole.
+            headers.extend(etag.clone().map(|etag| ("If-Range", etag)));
+        }
+        let mut answer = self.client.send(&self.file.path, Method::Get, &self.url, &headers)?;
+        partial.host = answer.host.to_string();
+        self.check_extent(partial.length, &answer)?;
+        if answer.response.status == 200 && partial.length > 0 {
+            let text = format!("{}: {} begins from the start again", self.file.path, partial.host);
+            events(&PullEvent::Warning(&text));
+            partial.restart()?;
+        }
+        *etag = answer.response.header("etag").filter(|tag| tag.starts_with('"')).map(str::to_owned);
+        self.copy(&mut answer, partial, events)
+    }
+
+    /// Checks that the answer is the part that was asked for, of a file of the right length.
+    fn check_extent(&self, from: u64, answer: &Answer) -> Result<(), StoreError> {
+        let (response, size) = (&answer.response, self.file.size);
+        let wrong = |found| {
+            Err(StoreError::WrongLength {
+                file: self.file.path.clone(),
+                host: answer.host.to_string(),
+                expected: size,
+                found,
+            })
+        };
+        if response.status == 200 {
+            return response.length().filter(|&found| found != size).map_or(Ok(()), wrong);
+        }
+        let text = response.header("content-range").unwrap_or_default();
+        let (start, total) = content_range(text).ok_or_else(|| self.bad_range(text))?;
+        match total {
+            Some(total) if total != size => wrong(total),
+            _ if start == from => Ok(()),
+            _ => Err(self.bad_range(text)),
+        }
+    }
+
+    fn bad_range(&self, text: &str) -> StoreError {
+        let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+        self.client.invalid(&self.file.path, &self.url, format!("it holds another part than was asked for ('{shown}')"))
+    }
+
+    fn copy(&self, answer: &mut Answer, partial: &mut Partial, events: PullEvents<'_>) -> Result<(), StoreError> {
+        let size = self.file.size;
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let progress =
+                PullEvent::Progress { file: &self.file.path, done: self.before + partial.length, total: self.total };
+            if !events(&progress) {
+                return Err(StoreError::Interrupted);
+            }
+            let problem = match answer.response.body.read(&mut chunk) {
+                Ok(0) if partial.length == size => return Ok(()),
+                Ok(0) => "it ended early".to_owned(),
+                Ok(n) if n as u64 > size - partial.length => {
+                    return Err(StoreError::WrongLength {
+                        file: self.file.path.clone(),
+                        host: answer.host.to_string(),
+                        expected: size,
+                        found: partial.length + n as u64,
+                    });
+                }
+                Ok(n) => {
+                    partial.append(&chunk[..n])?;
+                    continue;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                // All of it is here, whatever happens to the connection.
+                Err(_) if partial.length == size => return Ok(()),
+                Err(e) => e.to_string(),
+            };
+            return Err(StoreError::Cut {
+                file: self.file.path.clone(),
+                host: answer.host.to_string(),
+                done: partial.length,
+                size,
+                problem,
+            });
+        }
+    }
+}
+
+/// `bytes START-END/TOTAL`: START, and TOTAL where it is told.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (extent, total) = text.strip_prefix("bytes ")?.trim().split_once('/')?;
+    let (start, _) = extent.split_once('-')?;
+    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
+    Some((start.parse().ok()?, total))
+}
+
+/// The hash that a blob is known by.
+enum BlobHash {
+    Sha256(Sha256),
+    GitSha1(Sha1),
+}
+
+impl BlobHash {
+    fn new(file: &WantedFile) -> Self {
+        match &file.blob {
+            BlobId::Sha256(_) => Self::Sha256(Sha256::new()),
+            BlobId::GitSha1(_) => Self::GitSha1(Sha1::new_with_prefix(format!("blob {}\0", file.size))),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hash) => hash.update(bytes),
+            Self::GitSha1(hash) => hash.update(bytes),
+        }
+    }
+
+    fn hex(&self) -> String {
+        match self {
+            Self::Sha256(hash) => hex(&hash.clone().finalize()),
+            Self::GitSha1(hash) => hex(&hash.clone().finalize()),
+        }
+    }
+}
+
+/// The bytes that are here so far, and their hash.
+struct Partial {
+    file: File,
+    path: PathBuf,
+    length: u64,
+    received: u64,
+    hash: BlobHash,
+    wanted: WantedFile,
+    /// Who sent the last bytes.
+    host: String,
+}
+
+impl Partial {
+    fn open(path: PathBuf, wanted: &WantedFile) -> Result<Self, StoreError> {
+        let folder = path.parent().unwrap_or(&path);
+        fs::create_dir_all(folder).map_err(io_at(folder))?;
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = options.map_err(io_at(&path))?;
+        let mut partial = Self {
+            file,
+            length: 0,
+            received: 0,
+            hash: BlobHash::new(wanted),
+            wanted: wanted.clone(),
+            host: String::new(),
+            path,
+        };
+        let held = partial.file.metadata().map_err(io_at(&partial.path))?.len();
+        if held > wanted.size {
+            partial.restart()?;
+        } else {
+            partial.hash_held()?;
+        }
+        Ok(partial)
+    }
+
+    fn hash_held(&mut self) -> Result<(), StoreError> {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match self.file.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(n) => {
+                    self.hash.update(&chunk[..n]);
+                    self.length += n as u64;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(io_at(&self.path)(e)),
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes).map_err(io_at(&self.path))?;
+        self.hash.update(bytes);
+        self.length += bytes.len() as u64;
+        self.received += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Throws away what is here.
+    fn restart(&mut self) -> Result<(), StoreError> {
+        self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0))).map_err(io_at(&self.path))?;
+        self.length = 0;
+        self.hash = BlobHash::new(&self.wanted);
+        Ok(())
+    }
+
+    /// The hash, where it is not `expected`.
+    fn check(&self, expected: &BlobId) -> Result<(), String> {
+        let found = self.hash.hex();
+        if found == expected.as_str() { Ok(()) } else { Err(found) }
+    }
+
+    fn commit(self, blob: PathBuf) -> Result<(), StoreError> {
+        self.file.sync_all().map_err(io_at(&self.path))?;
+        // Windows renames no open file.
+        drop(self.file);
+        fs::rename(&self.path, &blob).map_err(io_at(&blob))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 0-9/*"), Some((0, None)));
+        for bad in ["", "bytes */10", "bytes 5-9", "bytes -9/10", "bytes a-b/c", "5-9/10", "bytes 5-9/-1"] {
+            assert_eq!(content_range(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn hashes_are_those_of_git_and_lfs() {
+        let of = |blob: BlobId| {
+            let file = WantedFile { path: "x".to_owned(), size: 6, blob };
+            let mut hash = BlobHash::new(&file);
+            hash.update(b"hel");
+            hash.update(b"lo\n");
+            hash.hex()
+        };
+        // `echo hello | git hash-object --stdin`, `echo hello | sha256sum`
+        assert_eq!(of(BlobId::GitSha1(String::new())), "ce013625030ba8dba906f756967f9e9ca394464a");
+        assert_eq!(
+            of(BlobId::Sha256(String::new())),
+            "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+        );
+    }
+}

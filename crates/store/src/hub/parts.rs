@@ -1,0 +1,220 @@
+//! What file names tell: models in several parts, GGUF models by their quant, pickles.
+
+/// `PREFIX-00001-of-00003.ENDING`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part<'a> {
+    /// The name without the numbers and the ending, with its folders.
+    pub prefix: &'a str,
+    /// From 1.
+    pub number: usize,
+    pub count: usize,
+}
+
+/// The part that a path without its ending names; a whole file is the only part of itself.
+pub(crate) fn part(stem: &str) -> Part<'_> {
+    let whole = Part { prefix: stem, number: 1, count: 1 };
+    let numbers = |text: &str| {
+        let digits = text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| text.parse::<usize>().ok()).flatten()
+    };
+    let split = stem.rsplit_once("-of-").and_then(|(rest, count)| {
+        let (prefix, number) = rest.rsplit_once('-')?;
+        Some(Part { prefix, number: numbers(number)?, count: numbers(count)? })
+    });
+    split.filter(|p| (1..=p.count).contains(&p.number)).unwrap_or(whole)
+}
+
+/// The first part that is missing among those of one file.
+pub(crate) fn missing_part(count: usize, mut there: Vec<usize>) -> Option<usize> {
+    there.sort_unstable();
+    there.dedup();
+    (1..=count).find(|number| there.binary_search(number).is_err())
+}
+
+/// A GGUF model: one file, or the parts of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GgufModel {
+    /// What a user types for it: its quant, where that tells it from the others.
+    pub label: String,
+    /// The path without numbers and ending.
+    pub prefix: String,
+    /// Its files in order.
+    pub paths: Vec<String>,
+    /// Bytes of them all, as far as they are known.
+    pub bytes: u64,
+    /// How many parts there should be.
+    pub count: usize,
+    /// The first that is missing.
+    pub missing: Option<usize>,
+}
+
+/// The GGUF models among files, given by path and length. Not vision projectors and importance matrices, which belong
+/// to models but are none.
+pub(crate) fn gguf_models<'a>(files: impl Iterator<Item = (&'a str, u64)>) -> Vec<GgufModel> {
+    let mut found: Vec<(Part<'_>, Vec<(usize, &str)>, u64)> = Vec::new();
+    for (path, bytes) in files {
+        let Some(stem) = without_ending(path, ".gguf") else { continue };
+        let part = part(stem);
+        let name = file_name(part.prefix).to_ascii_lowercase();
+        if name.contains("mmproj") || (name.contains("imatrix") && quant(&name).is_none()) {
+            continue;
+        }
+        match found.iter_mut().find(|(p, ..)| (p.prefix, p.count) == (part.prefix, part.count)) {
+            Some((_, parts, all)) => {
+                parts.push((part.number, path));
+                *all = all.saturating_add(bytes);
+            }
+            None => found.push((part, vec![(part.number, path)], bytes)),
+        }
+    }
+    let labels: Vec<String> = found.iter().map(|(p, ..)| label(p.prefix)).collect();
+    let mut models: Vec<GgufModel> = found
+        .into_iter()
+        .zip(&labels)
+        .map(|((part, mut parts, bytes), label)| {
+            parts.sort_unstable();
+            let alone = labels.iter().filter(|l| l.eq_ignore_ascii_case(label)).count() == 1;
+            GgufModel {
+                label: if alone { label.clone() } else { part.prefix.to_owned() },
+                prefix: part.prefix.to_owned(),
+                missing: missing_part(part.count, parts.iter().map(|(number, _)| *number).collect()),
+                paths: parts.into_iter().map(|(_, path)| path.to_owned()).collect(),
+                bytes,
+                count: part.count,
+            }
+        })
+        .collect();
+    models.sort_by(|a, b| a.bytes.cmp(&b.bytes).then_with(|| a.label.cmp(&b.label)));
+    models
+}
+
+impl GgufModel {
+    /// Whether a user means this one: by its label, the quant in its name, its name, or one of its files.
+    pub fn is_meant(&self, wanted: &str) -> bool {
+        let same = |text: &str| text.eq_ignore_ascii_case(wanted);
+        same(&self.label)
+            || same(&label(&self.prefix))
+            || quant(file_name(&self.prefix)).is_some_and(|(q, _)| same(q))
+            || same(&self.prefix)
+            || same(file_name(&self.prefix))
+            || self.paths.iter().any(|path| same(path) || same(file_name(path)))
+    }
+}
+
+/// The quant in a name (`Q4_K_M` in `tiny-UD-Q4_K_M-v2`), and the name from it, or from the `UD-` before it, on.
+fn quant(name: &str) -> Option<(&str, &str)> {
+    let mut at = 0;
+    let mut before = "";
+    let mut found = None;
+    for word in name.split_inclusive(['-', '.']) {
+        let text = word.trim_end_matches(['-', '.']);
+        if is_quant(text) {
+            let from = if before.eq_ignore_ascii_case("UD-") { at - before.len() } else { at };
+            found = Some((text, &name[from..]));
+        }
+        before = word;
+        at += word.len();
+    }
+    found
+}
+
+/// Whether a word is the name of an encoding, as those who publish GGUF files write it.
+fn is_quant(word: &str) -> bool {
+    let word = word.to_ascii_uppercase();
+    let digit = |text: &str| text.bytes().next().is_some_and(|b| b.is_ascii_digit());
+    matches!(word.as_str(), "F16" | "F32" | "BF16" | "FP16" | "FP32" | "NVFP4")
+        || word.starts_with("MXFP4")
+        || ["IQ", "TQ", "Q"].iter().any(|start| word.strip_prefix(start).is_some_and(digit))
+}
+
+fn label(prefix: &str) -> String {
+    let name = file_name(prefix);
+    quant(name).map_or(name, |(_, rest)| rest).to_owned()
+}
+
+/// The last part of a path.
+pub(crate) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// `path` without `ending`, in any case.
+pub(crate) fn without_ending<'a>(path: &'a str, ending: &str) -> Option<&'a str> {
+    let at = path.len().checked_sub(ending.len())?;
+    path.get(at..).filter(|end| end.eq_ignore_ascii_case(ending)).and_then(|_| path.get(..at))
+}
+
+/// Whether loading the file may run code that is in it: what Python's `torch.load`, `pickle` and `joblib` write.
+pub(crate) fn is_pickle(path: &str) -> bool {
+    const ENDINGS: [&str; 9] = ["bin", "pt", "pth", "pt2", "ckpt", "pkl", "pickle", "joblib", "dill"];
+    file_name(path).rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(ending)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_told_by_their_numbers() {
+        assert_eq!(part("dir/m-00002-of-00003"), Part { prefix: "dir/m", number: 2, count: 3 });
+        for whole in ["m", "m-of-", "m-2-of-3", "m-00004-of-00003", "m-00000-of-00003", "-of-00001", "m-0000x-of-00003"]
+        {
+            assert_eq!(part(whole), Part { prefix: whole, number: 1, count: 1 }, "{whole}");
+        }
+        assert_eq!(missing_part(3, vec![3, 1]), Some(2));
+        assert_eq!(missing_part(2, vec![2, 1, 2]), None);
+    }
+
+    #[test]
+    fn models_are_labelled_by_their_quants() {
+        let names = [
+            ("tiny-Q4_K_M.gguf", "Q4_K_M"),
+            ("tiny.q8_0.gguf", "q8_0"),
+            ("qwen2-0_5b-instruct-fp16.gguf", "fp16"),
+            ("Tiny-UD-IQ3_XXS.gguf", "UD-IQ3_XXS"),
+            ("Tiny-Q5_K_S-imat.gguf", "Q5_K_S-imat"),
+            ("Q6_K/Tiny-Q6_K-00001-of-00002.gguf", "Q6_K"),
+            ("gpt-MXFP4_MOE.gguf", "MXFP4_MOE"),
+            ("Qwen-model.gguf", "Qwen-model"),
+        ];
+        let models = gguf_models(names.iter().map(|(path, _)| (*path, 1)));
+        assert_eq!(models.len(), names.len());
+        for (path, label) in names {
+            let model = models.iter().find(|m| m.paths[0] == path).expect(path);
+            assert_eq!(model.label, label);
+            for wanted in [label.to_ascii_lowercase(), path.to_owned()] {
+                assert_eq!(models.iter().filter(|m| m.is_meant(&wanted)).count(), 1, "{wanted}");
+            }
+        }
+        let ud = models.iter().find(|m| m.label.starts_with("UD")).expect("there");
+        assert!(ud.is_meant("IQ3_XXS") && !ud.is_meant("IQ3"));
+    }
+
+    #[test]
+    fn parts_are_one_model_and_companions_none() {
+        let files = [
+            ("m-Q8_0-00002-of-00002.gguf", 5),
+            ("m-Q8_0-00001-of-00002.gguf", 7),
+            ("mmproj-m-f16.gguf", 1),
+            ("m.imatrix.gguf", 1),
+            ("a-Q4_0.gguf", 2),
+            ("b-Q4_0.gguf", 3),
+            ("config.json", 1),
+            ("lone-F16-00001-of-00002.gguf", 9),
+        ];
+        let models = gguf_models(files.iter().map(|&(path, bytes)| (path, bytes)));
+        let told: Vec<_> = models.iter().map(|m| (m.label.as_str(), m.bytes, m.missing)).collect();
+        assert_eq!(told, [("a-Q4_0", 2, None), ("b-Q4_0", 3, None), ("F16", 9, Some(2)), ("Q8_0", 12, None)]);
+        assert_eq!(models[3].paths, ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"]);
+        assert_eq!(models.iter().filter(|m| m.is_meant("Q4_0")).count(), 2);
+    }
+
+    #[test]
+    fn pickles_are_told_by_their_endings() {
+        for path in ["pytorch_model.bin", "a/b.PT", "x.pth", "x.ckpt", "optimizer.pkl", "v1.0.bin"] {
+            assert!(is_pickle(path), "{path}");
+        }
+        for path in ["model.safetensors", "bin", "pt.json", "tokenizer.model", "a.bin/config.json"] {
+            assert!(!is_pickle(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Servers that send something else than they should.
+
+use std::fs;
+use std::sync::Arc;
+
+use honelm_testing::hub::{COMMIT, HubAnswer};
+
+use crate::common::{Bench, folder, names, noise};
+
+const SIZE: usize = 300_000;
+
+#[test]
+fn a_wrong_hash_is_refused_and_thrown_away() {
+    for path in ["model.safetensors", "config.json"] {
+        let mut bench = Bench::new(&folder(SIZE));
+        let id = bench.server.id(path);
+        bench.server.misbehave(move |request, mut answer| {
+            if answer.status == 200 && (request.target.ends_with(path) || request.target.ends_with(&id)) {
+                let mut bytes = (*answer.contents).clone();
+                bytes[7] ^= 1;
+                answer.contents = Arc::new(bytes);
+            }
+            answer
+        });
+        let error = bench.pull().expect_err("damaged");
+        assert_eq!(error.code(), "wrong-hash");
+        let text = error.to_string();
+        assert!(text.contains(path) && text.contains(&bench.server.id(path)) && text.contains("127.0.0.1"), "{text}");
+        assert!(!bench.blob(path).exists());
+        assert_eq!(fs::metadata(bench.partial(path)).map_or(0, |m| m.len()), 0);
+        assert!(!bench.repository().join("refs/main").exists());
+    }
+}
+
+#[test]
+fn a_wrong_length_is_refused_before_it_is_written() {
+    let mut bench = Bench::new(&folder(SIZE));
+    bench.server.misbehave(|request, mut answer| {
+        if request.target.starts_with("/cdn/") {
+            answer.contents = Arc::new(noise(SIZE + 1, 1));
+            answer.body = 0..SIZE + 1;
+        }
+        answer
+    });
+    let error = bench.pull().expect_err("too long");
+    assert_eq!(error.code(), "wrong-length");
+    assert!(error.to_string().contains("300001") && error.to_string().contains("300000"), "{error}");
+    assert_eq!(fs::metadata(bench.partial("model.safetensors")).map_or(0, |m| m.len()), 0);
+}
+
+#[test]
+fn a_web_page_is_not_a_file() {
+    for of_listing in [true, false] {
+        let mut bench = Bench::new(&folder(SIZE));
+        bench.server.misbehave(move |request, answer| {
+            if of_listing || request.target.starts_with("/cdn/") {
+                return HubAnswer::new(200, &[("Content-Type", "text/html; charset=utf-8")], "<html>Log in</html>");
+            }
+            answer
+        });
+        let error = bench.pull().expect_err("a page");
+        assert_eq!(error.code(), "html-page");
+        assert!(error.to_string().contains("HF_ENDPOINT"), "{error}");
+        assert_eq!(bench.retries, 0);
+    }
+}
+
+#[test]
+fn listings_that_cannot_be_believed_are_refused() {
+    for (body, code) in [
+        ("{", "invalid-answer"),
+        ("{\"error\": \"no\"}", "invalid-answer"),
+        ("{\"sha\": \"../../x\", \"siblings\": []}", "invalid-answer"),
+        (
+            "{\"sha\": \"COMMIT\", \"siblings\": [{\"rfilename\": \"a.json\", \"size\": 1, \"blobId\": \"../x\"}]}",
+            "invalid-answer",
+        ),
+        ("{\"sha\": \"COMMIT\", \"siblings\": []}", "no-weights"),
+    ] {
+        let mut bench = Bench::new(&folder(SIZE));
+        let body = body.replace("COMMIT", COMMIT);
+        bench.server.misbehave(move |_, _| HubAnswer::new(200, &[("Content-Type", "application/json")], body.clone()));
+        let error = bench.pull().expect_err("refused");
+        assert_eq!(error.code(), code, "{error}");
+    }
+    let mut bench = Bench::new(&folder(SIZE));
+    bench.server.misbehave(|_, _| HubAnswer::new(200, &[], vec![b' '; (32 << 20) + 1]));
+    let error = bench.pull().expect_err("too long");
+    assert!(error.to_string().contains("longer than"), "{error}");
+}
+
+#[test]
+fn names_that_lead_elsewhere_write_nothing() {
+    for name in
+        ["../../../evil.safetensors", "/tmp/evil.safetensors", "a/../../evil.safetensors", "..\\\\evil.safetensors"]
+    {
+        let mut bench = Bench::new(&folder(SIZE));
+        bench.options.include = vec!["*".to_owned()];
+        let listing = format!(
+            r#"{{"sha": "{COMMIT}", "siblings": [{{"rfilename": "{name}", "size": 4, "blobId": "{COMMIT}"}}]}}"#
+        );
+        bench.server.misbehave(move |request, answer| {
+            if request.target.starts_with("/api") { HubAnswer::new(200, &[], listing.clone()) } else { answer }
+        });
+        let error = bench.pull().expect_err("hostile");
+        assert_eq!(error.code(), "unsafe-file-name", "{name}");
+        assert_eq!(names(bench.dir.path()), Vec::<String>::new());
+        assert_eq!(bench.server.seen().len(), 1);
+    }
+}
+
+#[test]
+fn a_server_that_asks_to_wait_is_waited_for() {
+    let mut bench = Bench::new(&folder(SIZE));
+    let mut busy = 2;
+    bench.server.misbehave(move |_, answer| {
+        if busy > 0 {
+            busy -= 1;
+            return HubAnswer::new(429, &[("Retry-After", "0")], "slow down");
+        }
+        answer
+    });
+    bench.pull().expect("pulled");
+    assert_eq!(bench.retries, 2);
+
+    let mut bench = Bench::new(&folder(SIZE));
+    bench.server.misbehave(|_, _| HubAnswer::new(429, &[("Retry-After", "3600")], ""));
+    let error = bench.pull().expect_err("an hour is too long");
+    assert_eq!((error.code(), bench.retries), ("too-many-requests", 0));
+    assert!(error.to_string().contains("3600 s"), "{error}");
+}
+
+#[test]
+fn a_server_that_fails_is_asked_again_and_then_given_up() {
+    let mut bench = Bench::new(&folder(SIZE));
+    let mut failing = 3;
+    bench.server.misbehave(move |request, answer| {
+        if request.target.starts_with("/cdn/") && failing > 0 {
+            failing -= 1;
+            return HubAnswer::new(503, &[], "");
+        }
+        answer
+    });
+    bench.pull().expect("pulled");
+    assert_eq!(bench.retries, 3);
+
+    let mut bench = Bench::new(&folder(SIZE));
+    bench.server.misbehave(|_, _| HubAnswer::new(500, &[], ""));
+    assert_eq!(bench.pull().expect_err("down").code(), "server-error");
+    assert_eq!(bench.server.seen().len(), 4);
+}
+
+#[test]
+fn nobody_there_is_said_at_once() {
+    let mut bench = Bench::new(&folder(SIZE));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    bench.options.settings.endpoint = honelm_store::hub::Url::parse(&format!("http://{address}")).expect("valid");
+    let error = bench.pull().expect_err("nobody there");
+    assert_eq!(error.code(), "connection-failed");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
