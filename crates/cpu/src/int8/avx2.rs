@@ -109,7 +109,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn add_16(self, codes: [__m256i; 2], mask: u64) -> [__m256i; 2] {
+    fn pair(self, v: [__m256i; 2], t: usize) -> [__m256i; 2] {
+        let [a, b] = v;
+        let shifted = match t {
+            0 => v,
+            1 => [proved!(_mm256_srli_epi16::<2>(a)), proved!(_mm256_srli_epi16::<2>(b))],
+            2 => [proved!(_mm256_srli_epi16::<4>(a)), proved!(_mm256_srli_epi16::<4>(b))],
+            _ => [proved!(_mm256_srli_epi16::<6>(a)), proved!(_mm256_srli_epi16::<6>(b))],
+        };
+        both!(_mm256_and_si256, shifted, self.bytes(3))
+    }
+
+    #[inline(always)]
+    fn add_where(self, codes: [__m256i; 2], mask: u64, value: u8) -> [__m256i; 2] {
         // Byte i of a vector looks at bit i % 8 of byte i / 8 of its half of the mask.
         let spread =
             proved!(_mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303));
@@ -117,7 +129,13 @@ impl Simd for Avx2 {
         let halves = [proved!(_mm256_set1_epi32(mask as i32)), proved!(_mm256_set1_epi32((mask >> 32) as i32))];
         let bytes = both!(_mm256_shuffle_epi8, halves, [spread; 2]);
         let set = both!(_mm256_cmpeq_epi8, both!(_mm256_and_si256, bytes, bit), bit);
-        both!(_mm256_or_si256, codes, both!(_mm256_and_si256, set, self.bytes(16)))
+        both!(_mm256_or_si256, codes, both!(_mm256_and_si256, set, self.bytes(value as i8)))
+    }
+
+    #[inline(always)]
+    fn lookup(self, codes: [__m256i; 2], table: &[u8; 16]) -> [__m256i; 2] {
+        let table = proved!(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())));
+        both!(_mm256_shuffle_epi8, [table; 2], codes)
     }
 
     #[inline(always)]

@@ -56,8 +56,24 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn add_16(self, codes: __m512i, mask: u64) -> __m512i {
-        proved!(_mm512_mask_add_epi8(codes, mask, codes, _mm512_set1_epi8(16)))
+    fn pair(self, v: __m512i, t: usize) -> __m512i {
+        let shifted = match t {
+            0 => v,
+            1 => proved!(_mm512_srli_epi16::<2>(v)),
+            2 => proved!(_mm512_srli_epi16::<4>(v)),
+            _ => proved!(_mm512_srli_epi16::<6>(v)),
+        };
+        proved!(_mm512_and_si512(shifted, _mm512_set1_epi8(3)))
+    }
+
+    #[inline(always)]
+    fn add_where(self, codes: __m512i, mask: u64, value: u8) -> __m512i {
+        proved!(_mm512_mask_add_epi8(codes, mask, codes, _mm512_set1_epi8(value as i8)))
+    }
+
+    #[inline(always)]
+    fn lookup(self, codes: __m512i, table: &[u8; 16]) -> __m512i {
+        proved!(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), codes))
     }
 
     #[inline(always)]

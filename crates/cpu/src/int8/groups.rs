@@ -8,8 +8,8 @@ use super::{
     activations::BLOCK,
     simd::Simd,
     tile::{
-        Block, CHUNK, Chunk, Layout, RowZero, Section, TileFormat, nibbles, put_bytes, put_lane, put_nibbles,
-        to_nibbles, whole_bytes,
+        Block, CHUNK, Chunk, Layout, RowZero, Section, TileFormat, nibbles, put_bits, put_bytes, put_lane, put_nibbles,
+        put_pairs, to_nibbles, whole_bytes,
     },
 };
 
@@ -26,6 +26,14 @@ impl<const BITS: u32> Groups<BITS> {
     pub fn new(blocks: usize, scale_type: ScaleType) -> Self {
         let blocks = 1 << blocks.trailing_zeros().min(CHUNK.trailing_zeros());
         Self { blocks, scale_type }
+    }
+
+    /// Block `b` with its codes unpacked.
+    #[inline(always)]
+    pub fn with_codes<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, codes: [S::Codes; 8]) -> Block<S> {
+        let unit = b / self.blocks;
+        let block = Block::new(s, codes, self.numbers(s, chunk, 1, unit));
+        Block { zeros: s.ints_from_bytes(chunk.get(2, unit * 16)), ..block }
     }
 
     /// Numbers `unit` of section `section`.
@@ -52,9 +60,7 @@ impl<const BITS: u32> TileFormat for Groups<BITS> {
     #[inline(always)]
     fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
         let codes = if BITS == 4 { nibbles(s, chunk, b) } else { whole_bytes(s, chunk, b) };
-        let unit = b / self.blocks;
-        let block = Block::new(s, codes, self.numbers(s, chunk, 1, unit));
-        Block { zeros: s.ints_from_bytes(chunk.get(2, unit * 16)), ..block }
+        self.with_codes(s, chunk, b, codes)
     }
 }
 
@@ -88,7 +94,7 @@ impl<'a> GroupSource<'a> {
         Some(Self { matrix, order: (!order.is_sorted()).then_some(order) })
     }
 
-    /// Packs row `row` as row `lane` of `tile`; `bits` is 4 or 8, and a group takes `blocks` blocks.
+    /// Packs row `row` as row `lane` of `tile`; `bits` is 2, 3, 4 or 8.
     pub fn pack(&self, layout: &Layout, bits: u32, row: usize, lane: usize, tile: &mut [u8]) {
         let m = self.matrix;
         let codes = m.row_codes(row);
@@ -98,6 +104,13 @@ impl<'a> GroupSource<'a> {
                 Some(order) => std::array::from_fn(|j| codes[order[b * BLOCK + j] as usize]),
             };
             match bits {
+                2 | 3 => {
+                    put_pairs(&mut tile[layout.at(b, 0)..][..128], lane, &block);
+                    if bits == 3 {
+                        let high = block.iter().enumerate().fold(0, |bits, (k, q)| bits | u32::from(q >> 2) << k);
+                        put_bits(tile, layout.at(b, 3), lane, high);
+                    }
+                }
                 4 => put_nibbles(tile, layout.at(b, 0), lane, &to_nibbles(&block)),
                 _ => put_bytes(tile, layout.at(b, 0), lane, &block),
             }

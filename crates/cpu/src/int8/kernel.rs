@@ -5,6 +5,8 @@
 //! - [`Rule::Zero`], [`Rule::RowZero`]: t = scale * dot(q - z, x)
 //! - [`Rule::Offset`]: t = fma(dot(q, x), scale, offset * sum(x))
 //! - [`Rule::Halves`]: t = fma(dot(q - z, x) of the second half, second, scale * the first half's)
+//! - [`Rule::OffsetHalves`]: t = fma(dot of the second half, second, fma(dot of the first, scale, offsets)) with
+//!   offsets = fma(offsets\[1\], sum of the second half, offsets\[0\] * sum of the first)
 //!
 //! and every dot product is an exact integer (below 2^24, so exact in single precision too).
 
@@ -55,9 +57,9 @@ pub(super) fn multiply<S: Simd, F: TileFormat>(
     let product = Product { weights, tiles, x, rows, out };
     match count {
         1 => s.launch(Narrow::<F, 1>(product)),
-        2 if S::ROWS > 1 && stored >= 2 => s.launch(Narrow::<F, 2>(product)),
-        3..=4 if S::ROWS > 1 && stored >= 4 => s.launch(Narrow::<F, 4>(product)),
-        5..=8 if S::ROWS == PANEL && stored >= 8 => s.launch(Narrow::<F, 8>(product)),
+        2 if F::FEW_ROWS && S::ROWS > 1 && stored >= 2 => s.launch(Narrow::<F, 2>(product)),
+        3..=4 if F::FEW_ROWS && S::ROWS > 1 && stored >= 4 => s.launch(Narrow::<F, 4>(product)),
+        5..=8 if F::FEW_ROWS && S::ROWS == PANEL && stored >= 8 => s.launch(Narrow::<F, 8>(product)),
         _ => s.launch(Wide(product)),
     }
 }
@@ -253,6 +255,7 @@ struct Unpacked {
     codes: [[[u8; 64]; 8]; CHUNK],
     scale: [[f32; TILE]; CHUNK],
     second: [[f32; TILE]; CHUNK],
+    offsets: [[[f32; TILE]; 2]; CHUNK],
     zeros: [[i32; TILE]; CHUNK],
 }
 
@@ -262,6 +265,7 @@ impl Unpacked {
             codes: [[[0; 64]; 8]; CHUNK],
             scale: [[0.0; TILE]; CHUNK],
             second: [[0.0; TILE]; CHUNK],
+            offsets: [[[0.0; TILE]; 2]; CHUNK],
             zeros: [[0; TILE]; CHUNK],
         }
     }
@@ -280,6 +284,11 @@ impl Unpacked {
                 Rule::Zero => {}
                 Rule::RowZero => s.store_ints(block.zeros, &mut self.zeros[b]),
                 Rule::Offset | Rule::Halves => s.store(block.second, &mut self.second[b]),
+                Rule::OffsetHalves => {
+                    s.store(block.second, &mut self.second[b]);
+                    s.store(block.offsets[0], &mut self.offsets[b][0]);
+                    s.store(block.offsets[1], &mut self.offsets[b][1]);
+                }
             }
         }
     }
@@ -294,13 +303,19 @@ impl<S: Simd> Source<S> for Unpacked {
             codes[v] = s.codes(&self.codes[b][v]);
             v += 1;
         }
-        let scale = s.load(&self.scale[b]);
-        Block { codes, scale, second: s.load(&self.second[b]), zeros: s.load_ints(&self.zeros[b]) }
+        Block {
+            codes,
+            scale: s.load(&self.scale[b]),
+            second: s.load(&self.second[b]),
+            offsets: [s.load(&self.offsets[b][0]), s.load(&self.offsets[b][1])],
+            zeros: s.load_ints(&self.zeros[b]),
+        }
     }
 }
 
 /// What makes good the zero points of one block of one row: `(code shift - z) * sum of the codes`, for the dot product to
-/// start from; and by rule the same of the second half, `-sum`, or the sum as the bits of a float.
+/// start from; and by rule the same of the second half, `-sum`, or the sum as the bits of a float. For
+/// [`Rule::OffsetHalves`] both halves' sums as bits of floats.
 type Terms = [i32; 2];
 
 impl<F: TileFormat> Product<'_, '_, F> {
@@ -320,6 +335,7 @@ impl<F: TileFormat> Product<'_, '_, F> {
                 Rule::RowZero => [factor * whole, -whole],
                 Rule::Offset => [factor * whole, (whole as f32).to_bits() as i32],
                 Rule::Halves => [factor * first, factor * second],
+                Rule::OffsetHalves => [(first as f32).to_bits() as i32, (second as f32).to_bits() as i32],
             };
         }
         all
@@ -374,13 +390,14 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
         let mut dots = [s.ints(0); R];
         let mut r = 0;
         while r < R {
-            dots[r] = s.ints(terms[r][0]);
+            dots[r] = s.ints(if P::RULE == Rule::OffsetHalves { 0 } else { terms[r][0] });
             if P::RULE == Rule::RowZero {
                 dots[r] = s.mul_add_short(block.zeros, terms[r][1], dots[r]);
             }
             r += 1;
         }
-        let split = if P::RULE == Rule::Halves { 4 } else { 8 };
+        let halves = matches!(P::RULE, Rule::Halves | Rule::OffsetHalves);
+        let split = if halves { 4 } else { 8 };
         s.dot(P::BITS, &block.codes, (0, split), codes, &mut dots);
         let mut products = [block.scale; R];
         let mut r = 0;
@@ -391,12 +408,17 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
                     let sum = s.floats(f32::from_bits(terms[r][1] as u32));
                     s.mul_add(dot, block.scale, s.mul(block.second, sum))
                 }
+                Rule::OffsetHalves => {
+                    let [first, second] = terms[r].map(|bits| s.floats(f32::from_bits(bits as u32)));
+                    let offsets = s.mul_add(block.offsets[1], second, s.mul(block.offsets[0], first));
+                    s.mul_add(dot, block.scale, offsets)
+                }
                 _ => s.mul(dot, block.scale),
             };
-            dots[r] = s.ints(terms[r][1]);
+            dots[r] = s.ints(if P::RULE == Rule::Halves { terms[r][1] } else { 0 });
             r += 1;
         }
-        if P::RULE == Rule::Halves {
+        if halves {
             s.dot(P::BITS, &block.codes, (4, 8), codes, &mut dots);
             let mut r = 0;
             while r < R {

@@ -5,13 +5,18 @@ use honelm_blocks::{Encoding, ScaleType, WeightData, Zeros};
 use super::{
     activations::BLOCK,
     groups::Groups,
-    q4_0::Q4_0,
-    q4_1::Q4_1,
-    q4_k::Q4K,
-    q5_0::Q5_0,
-    q5_1::Q5_1,
-    q6_k::Q6K,
-    q8_0::Q8_0,
+    iq4::{self, Iq4},
+    low_groups::LowGroups,
+    q2_k::{self, Q2K},
+    q3_k::{self, Q3K},
+    q4_0::{self, Q4_0},
+    q4_1::{self, Q4_1},
+    q4_k::{self, Q4K},
+    q5_0::{self, Q5_0},
+    q5_1::{self, Q5_1},
+    q5_k::{self, Q5K},
+    q6_k::{self, Q6K},
+    q8_0::{self, Q8_0},
     tile::{Layout, TileFormat, tile_count},
 };
 
@@ -33,7 +38,7 @@ pub enum Int8Kind {
     Blocks(Encoding),
     /// Integer groups.
     Groups {
-        /// Bits a code: 4 or 8.
+        /// Bits a code: 2, 3, 4 or 8.
         bits: u8,
         /// Columns a group, a multiple of 32 (or all columns).
         group_size: usize,
@@ -72,8 +77,13 @@ pub(super) enum Format {
     Q5_0(Q5_0),
     Q5_1(Q5_1),
     Q8_0(Q8_0),
+    Q2K(Q2K),
+    Q3K(Q3K),
     Q4K(Q4K),
+    Q5K(Q5K),
     Q6K(Q6K),
+    Iq4(Iq4),
+    LowInts(LowGroups),
     Int4(Groups<4>),
     Int8(Groups<8>),
 }
@@ -87,14 +97,42 @@ macro_rules! with_format {
             $crate::int8::kind::Format::Q5_0($f) => $body,
             $crate::int8::kind::Format::Q5_1($f) => $body,
             $crate::int8::kind::Format::Q8_0($f) => $body,
+            $crate::int8::kind::Format::Q2K($f) => $body,
+            $crate::int8::kind::Format::Q3K($f) => $body,
             $crate::int8::kind::Format::Q4K($f) => $body,
+            $crate::int8::kind::Format::Q5K($f) => $body,
             $crate::int8::kind::Format::Q6K($f) => $body,
+            $crate::int8::kind::Format::Iq4($f) => $body,
+            $crate::int8::kind::Format::LowInts($f) => $body,
             $crate::int8::kind::Format::Int4($f) => $body,
             $crate::int8::kind::Format::Int8($f) => $body,
         }
     };
 }
 pub(super) use with_format;
+
+/// Writes a row of blocks as one lane of a tile.
+pub(super) type BlockPacker = fn(&Layout, &[u8], usize, &mut [u8]);
+
+/// The format of an encoding and what packs it; `None` where there is no kernel.
+pub(super) fn blocks(encoding: Encoding) -> Option<(Format, BlockPacker)> {
+    Some(match encoding {
+        Encoding::Q4_0 => (Format::Q4_0(Q4_0), q4_0::pack),
+        Encoding::Q4_1 => (Format::Q4_1(Q4_1), q4_1::pack),
+        Encoding::Q5_0 => (Format::Q5_0(Q5_0), q5_0::pack),
+        Encoding::Q5_1 => (Format::Q5_1(Q5_1), q5_1::pack),
+        Encoding::Q8_0 => (Format::Q8_0(Q8_0), q8_0::pack),
+        Encoding::Q2K => (Format::Q2K(Q2K), q2_k::pack),
+        Encoding::Q3K => (Format::Q3K(Q3K), q3_k::pack),
+        Encoding::Q4K => (Format::Q4K(Q4K), q4_k::pack),
+        Encoding::Q5K => (Format::Q5K(Q5K), q5_k::pack),
+        Encoding::Q6K => (Format::Q6K(Q6K), q6_k::pack),
+        Encoding::IQ4NL => (Format::Iq4(iq4::IQ4_NL), iq4::pack_iq4_nl),
+        Encoding::IQ4XS => (Format::Iq4(iq4::IQ4_XS), iq4::pack_iq4_xs),
+        Encoding::MXFP4 => (Format::Iq4(iq4::MXFP4), iq4::pack_mxfp4),
+        _ => return None,
+    })
+}
 
 impl Format {
     /// The format of a weight of `cols` columns; `None` where there is no kernel.
@@ -103,14 +141,7 @@ impl Format {
             return None;
         }
         Some(match kind {
-            Int8Kind::Blocks(Encoding::Q4_0) => Self::Q4_0(Q4_0),
-            Int8Kind::Blocks(Encoding::Q4_1) => Self::Q4_1(Q4_1),
-            Int8Kind::Blocks(Encoding::Q5_0) => Self::Q5_0(Q5_0),
-            Int8Kind::Blocks(Encoding::Q5_1) => Self::Q5_1(Q5_1),
-            Int8Kind::Blocks(Encoding::Q8_0) => Self::Q8_0(Q8_0),
-            Int8Kind::Blocks(Encoding::Q4K) => Self::Q4K(Q4K),
-            Int8Kind::Blocks(Encoding::Q6K) => Self::Q6K(Q6K),
-            Int8Kind::Blocks(_) => return None,
+            Int8Kind::Blocks(encoding) => blocks(encoding)?.0,
             Int8Kind::Groups { bits, group_size, scale_type, zeros } => {
                 let size = group_size.min(cols);
                 if size == 0 || !size.is_multiple_of(BLOCK) {
@@ -125,6 +156,7 @@ impl Format {
         match (bits, zeros) {
             // Biases (MLX) run through the float path.
             (_, ZeroKind::Bias) => None,
+            (2 | 3, _) => Some(Self::LowInts(LowGroups::new(bits, blocks, scale_type))),
             (4, _) => Some(Self::Int4(Groups::new(blocks, scale_type))),
             (8, _) => Some(Self::Int8(Groups::new(blocks, scale_type))),
             _ => None,

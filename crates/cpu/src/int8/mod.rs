@@ -7,7 +7,7 @@
 //!
 //! A row's result depends on nothing but the row and the weight: not on rows beside it, threads, or instruction set.
 //!
-//! Adding an encoding: one file with its `TileFormat` and `pack`, one line each in `Format` and `Int8Weight::pack`. Adding an
+//! Adding an encoding: one file with its `TileFormat` and `pack`, one line in `kind::blocks` and two for `Format`. Adding an
 //! instruction set: one file that implements `Simd`, one line in `Int8Weight::multiply`.
 
 mod activations;
@@ -16,18 +16,22 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod groups;
+mod iq4;
 mod kernel;
 mod kind;
+mod low_groups;
 mod portable;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
 mod q4_k;
 mod q5_0;
 mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
 mod simd;
-mod storage;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -35,14 +39,13 @@ mod tile;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use honelm_blocks::{Encoding, WeightData};
+use honelm_blocks::WeightData;
 
-use crate::{Isa, OutputTile, Pool, TILE};
+use crate::{Isa, OutputTile, Pool, TILE, storage::Storage};
 use groups::GroupSource;
 use kernel::Packed;
 use kind::{Format, with_format};
 use portable::Portable;
-use storage::Storage;
 use tile::{CHUNK, Layout, Rule, Shape, TileFormat, tile_count};
 
 pub use activations::{QuantizedRows, quantize, quantize_ordered};
@@ -61,8 +64,8 @@ pub struct Int8Weight {
 }
 
 impl Int8Weight {
-    /// Packs `weight`; `None` where there is no kernel: floats, groups of other bits than 4 and 8, with biases or of sizes that
-    /// are not multiples of 32, columns that do not fill blocks of 32.
+    /// Packs `weight`; `None` where there is no kernel: floats and the encodings that `docs/support.md` says so of, groups of other
+    /// bits than 2, 3, 4 and 8, with biases or of sizes that are not multiples of 32, columns that do not fill blocks of 32.
     #[must_use]
     pub fn pack(weight: &WeightData, isa: Isa) -> Option<Self> {
         Self::pack_on(weight, isa, &Pool::new(Some(1)))
@@ -78,7 +81,7 @@ impl Int8Weight {
         let mut order = None;
         match weight {
             WeightData::Blocks(m) => {
-                let pack = block_packer(m.encoding)?;
+                let (_, pack) = kind::blocks(m.encoding)?;
                 fill_tiles(pool, &mut bytes, &layout, rows, &|r, lane, tile| pack(&layout, m.row(r), lane, tile));
             }
             WeightData::Groups(m) => {
@@ -162,22 +165,6 @@ impl Int8Weight {
     }
 }
 
-/// Writes a row of blocks as one lane of a tile.
-type BlockPacker = fn(&Layout, &[u8], usize, &mut [u8]);
-
-fn block_packer(encoding: Encoding) -> Option<BlockPacker> {
-    Some(match encoding {
-        Encoding::Q4_0 => q4_0::pack,
-        Encoding::Q4_1 => q4_1::pack,
-        Encoding::Q5_0 => q5_0::pack,
-        Encoding::Q5_1 => q5_1::pack,
-        Encoding::Q8_0 => q8_0::pack,
-        Encoding::Q4K => q4_k::pack,
-        Encoding::Q6K => q6_k::pack,
-        _ => return None,
-    })
-}
-
 /// Calls `pack(row, lane, tile)` for every output row, tiles spread over the pool.
 fn fill_tiles(
     pool: &Pool,
@@ -208,6 +195,7 @@ fn decode_row<F: TileFormat>(format: &F, layout: &Layout, tile: &[u8], b: usize,
             Rule::RowZero => scale * (q - block.zeros[lane]) as f32,
             Rule::Offset => scale * q as f32 + second,
             Rule::Halves => (if k < 16 { scale } else { second }) * (q - format.zero()) as f32,
+            Rule::OffsetHalves => (if k < 16 { scale } else { second }) * q as f32 + block.offsets[k / 16][lane],
         }
     })
 }

@@ -64,8 +64,18 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn add_16(self, codes: [u8; 64], mask: u64) -> [u8; 64] {
-        bytes(|i| codes[i] | ((mask >> i) as u8 & 1) << 4)
+    fn pair(self, v: [u8; 64], t: usize) -> [u8; 64] {
+        bytes(|i| v[i] >> (2 * t) & 3)
+    }
+
+    #[inline(always)]
+    fn add_where(self, codes: [u8; 64], mask: u64, value: u8) -> [u8; 64] {
+        bytes(|i| codes[i] | ((mask >> i) as u8 & 1) * value)
+    }
+
+    #[inline(always)]
+    fn lookup(self, codes: [u8; 64], table: &[u8; 16]) -> [u8; 64] {
+        bytes(|i| table[usize::from(codes[i] & 15)])
     }
 
     #[inline(always)]

@@ -27,7 +27,7 @@ impl TileFormat for Q4K {
 }
 
 /// 6-bit scale and minimum of sub-block `j` out of their 12 bytes.
-fn scale_and_min(s: &[u8; 12], j: usize) -> [u8; 2] {
+pub(super) fn scale_and_min(s: &[u8; 12], j: usize) -> [u8; 2] {
     if j < 4 {
         [s[j] & 63, s[j + 4] & 63]
     } else {
@@ -46,13 +46,16 @@ pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
             let [scale, min] = scale_and_min(bytes_at(block, 4), j);
             put_lane(tile, sub, lane, &[scale]);
             put_lane(tile, sub + 16, lane, &[min]);
-            // Sub-blocks 2p and 2p + 1 are the low and the high nibbles of the same 32 bytes.
-            let pair: &[u8; 32] = bytes_at(block, 16 + j / 2 * 32);
-            let packed = std::array::from_fn(|m| match j % 2 {
-                0 => pair[m] & 15 | pair[m + 16] << 4,
-                _ => pair[m] >> 4 | pair[m + 16] & 0xf0,
-            });
-            put_nibbles(tile, layout.at(8 * i + j, 0), lane, &packed);
+            put_nibbles(tile, layout.at(8 * i + j, 0), lane, &sub_nibbles(bytes_at(block, 16), j));
         }
     }
+}
+
+/// Sub-block `j` out of the nibbles of Q4_K and Q5_K: sub-blocks 2p and 2p + 1 are the low and the high ones of 32 bytes.
+pub(super) fn sub_nibbles(qs: &[u8; 128], j: usize) -> [u8; 16] {
+    let pair: &[u8; 32] = bytes_at(qs, j / 2 * 32);
+    std::array::from_fn(|m| match j % 2 {
+        0 => pair[m] & 15 | pair[m + 16] << 4,
+        _ => pair[m] >> 4 | pair[m + 16] & 0xf0,
+    })
 }

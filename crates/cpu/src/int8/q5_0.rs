@@ -3,8 +3,7 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, nibbles, put_fifth_bits, put_lane, put_nibbles,
-        with_fifth_bits,
+        Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, nibbles, put_bits, put_lane, put_nibbles, with_bits,
     },
 };
 
@@ -27,7 +26,7 @@ impl TileFormat for Q5_0 {
     #[inline(always)]
     fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
         let mut codes = nibbles(s, chunk, b);
-        with_fifth_bits(s, &mut codes, chunk.get(1, b * 64));
+        with_bits(s, &mut codes, chunk.get(1, b * 64), 16);
         Block::new(s, codes, s.widen_f16(chunk.get(2, b * 32)))
     }
 }
@@ -36,7 +35,7 @@ impl TileFormat for Q5_0 {
 pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<22>().0.iter().enumerate() {
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 6));
-        put_fifth_bits(tile, layout.at(b, 1), lane, u32::from_le_bytes(*bytes_at(block, 2)));
+        put_bits(tile, layout.at(b, 1), lane, u32::from_le_bytes(*bytes_at(block, 2)));
         put_lane::<2>(tile, layout.at(b, 2), lane, bytes_at(block, 0));
     }
 }

@@ -3,8 +3,8 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Chunk, Layout, Offset, Section, TileFormat, bytes_at, nibbles, put_fifth_bits, put_lane, put_nibbles,
-        with_fifth_bits,
+        Block, Chunk, Layout, Offset, Section, TileFormat, bytes_at, nibbles, put_bits, put_lane, put_nibbles,
+        with_bits,
     },
 };
 
@@ -23,7 +23,7 @@ impl TileFormat for Q5_1 {
     #[inline(always)]
     fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
         let mut codes = nibbles(s, chunk, b);
-        with_fifth_bits(s, &mut codes, chunk.get(1, b * 64));
+        with_bits(s, &mut codes, chunk.get(1, b * 64), 16);
         let (scale, offset) = (s.widen_f16(chunk.get(2, b * 64)), s.widen_f16(chunk.get(2, b * 64 + 32)));
         Block { second: offset, ..Block::new(s, codes, scale) }
     }
@@ -34,7 +34,7 @@ pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<24>().0.iter().enumerate() {
         let at = layout.at(b, 2);
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 8));
-        put_fifth_bits(tile, layout.at(b, 1), lane, u32::from_le_bytes(*bytes_at(block, 4)));
+        put_bits(tile, layout.at(b, 1), lane, u32::from_le_bytes(*bytes_at(block, 4)));
         put_lane::<2>(tile, at, lane, bytes_at(block, 0));
         put_lane::<2>(tile, at + 32, lane, bytes_at(block, 2));
     }

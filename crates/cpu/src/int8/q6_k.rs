@@ -3,7 +3,10 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Halves, Layout, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles, to_nibbles},
+    tile::{
+        Block, Chunk, Halves, Layout, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles, put_pairs,
+        to_nibbles,
+    },
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -54,16 +57,6 @@ pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
             let upper: [u8; 32] = pairs.map(|q| q >> (j % 4 * 2) & 3);
             put_nibbles(tile, layout.at(b, 0), lane, &to_nibbles(&codes));
             put_pairs(&mut tile[layout.at(b, 1)..][..128], lane, &upper);
-        }
-    }
-}
-
-/// Vector v's pairs are bits `2 (v % 4)` of vector v / 4.
-fn put_pairs(block: &mut [u8], lane: usize, upper: &[u8; 32]) {
-    for (c, vector) in block.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        for j in 0..4 {
-            let at = |t: usize| upper[16 * c + 4 * t + j];
-            vector[4 * lane + j] = at(0) | at(1) << 2 | at(2) << 4 | at(3) << 6;
         }
     }
 }

@@ -31,8 +31,12 @@ pub(super) trait Simd: Copy {
     fn store_codes(self, codes: Self::Codes, out: &mut [u8; 64]);
     fn low_nibbles(self, v: Self::Codes) -> Self::Codes;
     fn high_nibbles(self, v: Self::Codes) -> Self::Codes;
-    /// Adds 16 to the codes (below 16) whose bit is set.
-    fn add_16(self, codes: Self::Codes, mask: u64) -> Self::Codes;
+    /// Bits `2 t` and `2 t + 1` of every byte.
+    fn pair(self, v: Self::Codes, t: usize) -> Self::Codes;
+    /// Adds `value`, a bit that no code has, to the codes whose bit of `mask` is set.
+    fn add_where(self, codes: Self::Codes, mask: u64, value: u8) -> Self::Codes;
+    /// The byte of `table` that each code (below 16) names.
+    fn lookup(self, codes: Self::Codes, table: &[u8; 16]) -> Self::Codes;
     /// Puts bits `2 t` and `2 t + 1` of every byte of `pairs` above the nibble of the same byte of `codes`.
     fn add_pairs(self, codes: Self::Codes, pairs: Self::Codes, t: usize) -> Self::Codes;
 

@@ -20,6 +20,8 @@ pub(super) enum Rule {
     Offset,
     /// w = scale * (q - z) in columns 0..16 and second * (q - z) in columns 16..32, one z for the whole matrix.
     Halves,
+    /// w = scale * q + offsets\[0\] in columns 0..16 and second * q + offsets\[1\] in columns 16..32; less than 8 bits.
+    OffsetHalves,
 }
 
 /// What an inner loop must know of an encoding at compile time; encodings that agree share the loop.
@@ -41,6 +43,9 @@ pub(super) struct Offset<const BITS: u32>;
 /// [`Rule::Halves`] with codes of `BITS` bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Halves<const BITS: u32>;
+/// [`Rule::OffsetHalves`] with codes of `BITS` bits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OffsetHalves<const BITS: u32>;
 
 impl<const BITS: u32> Shape for Zero<BITS> {
     const BITS: u32 = BITS;
@@ -62,13 +67,20 @@ impl<const BITS: u32> Shape for Halves<BITS> {
     const RULE: Rule = Rule::Halves;
 }
 
+impl<const BITS: u32> Shape for OffsetHalves<BITS> {
+    const BITS: u32 = BITS;
+    const RULE: Rule = Rule::OffsetHalves;
+}
+
 /// 32 columns of the 16 rows of a tile.
 pub(super) struct Block<S: Simd> {
     /// Vector v: columns `4 v..4 v + 4`.
     pub codes: [S::Codes; 8],
     pub scale: S::Floats,
-    /// The offset of [`Rule::Offset`], the second scale of [`Rule::Halves`].
+    /// The offset of [`Rule::Offset`], the second scale of [`Rule::Halves`] and [`Rule::OffsetHalves`].
     pub second: S::Floats,
+    /// The offsets of [`Rule::OffsetHalves`].
+    pub offsets: [S::Floats; 2],
     /// The zero points of [`Rule::RowZero`].
     pub zeros: S::Ints,
 }
@@ -77,7 +89,7 @@ impl<S: Simd> Block<S> {
     /// A block of [`Rule::Zero`]; the other rules replace fields.
     #[inline(always)]
     pub fn new(s: S, codes: [S::Codes; 8], scale: S::Floats) -> Self {
-        Self { codes, scale, second: s.floats(0.0), zeros: s.ints(0) }
+        Self { codes, scale, second: s.floats(0.0), offsets: [s.floats(0.0); 2], zeros: s.ints(0) }
     }
 }
 
@@ -105,6 +117,10 @@ pub(super) trait TileFormat: Copy + Send + Sync {
 
     /// Cache lines to ask for with every block, so that all of a chunk are.
     const LINES: usize;
+
+    /// Whether 2 to 8 rows have kernels of their own, which the common encodings are worth compiling; without, they go the
+    /// way of many rows.
+    const FEW_ROWS: bool = true;
 
     /// Parts of a chunk in order, the codes first.
     fn sections(&self) -> [Section; 4];
@@ -232,13 +248,27 @@ pub(super) fn whole_bytes<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Cod
     codes
 }
 
-/// Adds a fifth bit to nibbles: 8 masks a block, bit `4 lane + j` of mask v for column `4 v + j`.
+/// The codes of block `b` in pairs of bits: vector v at bit `2 (v % 4)` of vector v / 4.
 #[inline(always)]
-pub(super) fn with_fifth_bits<S: Simd>(s: S, codes: &mut [S::Codes; 8], masks: &[u8; 64]) {
+pub(super) fn pairs<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 8] {
+    let bytes: &[u8; 128] = chunk.get(0, b * 128);
+    let packed = [s.codes(bytes_at(bytes, 0)), s.codes(bytes_at(bytes, 64))];
+    let mut codes = [packed[0]; 8];
+    let mut v = 0;
+    while v < 8 {
+        codes[v] = s.pair(packed[v / 4], v % 4);
+        v += 1;
+    }
+    codes
+}
+
+/// Adds a bit of this value to codes: 8 masks a block, bit `4 lane + j` of mask v for column `4 v + j`.
+#[inline(always)]
+pub(super) fn with_bits<S: Simd>(s: S, codes: &mut [S::Codes; 8], masks: &[u8; 64], value: u8) {
     let mut v = 0;
     while v < 8 {
         let mask = u64::from_le_bytes(*bytes_at(masks, v * 8));
-        codes[v] = s.add_16(codes[v], mask);
+        codes[v] = s.add_where(codes[v], mask, value);
         v += 1;
     }
 }
@@ -250,6 +280,16 @@ pub(super) fn put_nibbles(tile: &mut [u8], at: usize, lane: usize, packed: &[u8;
     }
 }
 
+/// Writes row `lane` of a block in pairs of bits, as [`pairs`] reads them.
+pub(super) fn put_pairs(block: &mut [u8], lane: usize, codes: &[u8; 32]) {
+    for (c, vector) in block.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        for j in 0..4 {
+            let at = |t: usize| codes[16 * c + 4 * t + j] & 3;
+            vector[4 * lane + j] = at(0) | at(1) << 2 | at(2) << 4 | at(3) << 6;
+        }
+    }
+}
+
 /// Writes row `lane` of a block in bytes.
 pub(super) fn put_bytes(tile: &mut [u8], at: usize, lane: usize, codes: &[u8; 32]) {
     for (vector, four) in tile[at..at + 512].as_chunks_mut::<64>().0.iter_mut().zip(codes.as_chunks::<4>().0) {
@@ -257,8 +297,8 @@ pub(super) fn put_bytes(tile: &mut [u8], at: usize, lane: usize, codes: &[u8; 32
     }
 }
 
-/// Writes the fifth bits of row `lane` of a block; bit k of `high` is column k's.
-pub(super) fn put_fifth_bits(tile: &mut [u8], at: usize, lane: usize, high: u32) {
+/// Writes what [`with_bits`] reads of row `lane` of a block; bit k of `high` is column k's.
+pub(super) fn put_bits(tile: &mut [u8], at: usize, lane: usize, high: u32) {
     for (v, mask) in tile[at..at + 64].as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let four = u64::from(high >> (4 * v) & 15) << (4 * lane);
         *mask = (u64::from_le_bytes(*mask) | four).to_le_bytes();

@@ -9,8 +9,21 @@ use super::*;
 use crate::Output;
 use oracle::{Random, groups, product, random_blocks, round_rows};
 
-const ENCODINGS: [Encoding; 7] =
-    [Encoding::Q4_0, Encoding::Q4_1, Encoding::Q5_0, Encoding::Q5_1, Encoding::Q8_0, Encoding::Q4K, Encoding::Q6K];
+const ENCODINGS: [Encoding; 13] = [
+    Encoding::Q4_0,
+    Encoding::Q4_1,
+    Encoding::Q5_0,
+    Encoding::Q5_1,
+    Encoding::Q8_0,
+    Encoding::Q2K,
+    Encoding::Q3K,
+    Encoding::Q4K,
+    Encoding::Q5K,
+    Encoding::Q6K,
+    Encoding::IQ4NL,
+    Encoding::IQ4XS,
+    Encoding::MXFP4,
+];
 
 fn isas() -> Vec<Isa> {
     Isa::available()
@@ -113,7 +126,7 @@ fn extreme_blocks_match_the_reference() {
 #[test]
 fn integer_groups_match_the_reference() {
     let mut random = Random::new(4);
-    for bits in [4, 8] {
+    for bits in [2, 3, 4, 8] {
         for scale_type in [ScaleType::F16, ScaleType::BF16, ScaleType::F32] {
             for zeros in 0..2 {
                 for (cols, size) in [(64, 32), (256, 128), (288, 96), (320, 128), (256, 256), (64, 4096)] {
@@ -155,7 +168,9 @@ fn a_row_keeps_its_bits_whatever_stands_beside_it() {
     let (rows, cols, count) = (33, 512, 501);
     let x = random.matrix(count, cols);
     let mut weights: Vec<WeightData> = ENCODINGS.map(|e| random_blocks(e, rows, cols, 1.0, &mut random)).into();
-    weights.extend((0..2).map(|zeros| groups(8, rows, cols, 128, ScaleType::F32, zeros, &mut random).into()));
+    for bits in [3, 8] {
+        weights.extend((0..2).map(|zeros| groups(bits, rows, cols, 128, ScaleType::F32, zeros, &mut random).into()));
+    }
     let isa = isas().pop().expect("generic is always there");
     for weight in weights {
         let packed = Int8Weight::pack(&weight, isa).expect("a kernel");
@@ -276,7 +291,7 @@ fn weights_without_a_kernel_are_refused() {
     for encoding in [Encoding::F32, Encoding::F16, Encoding::BF16] {
         none(BlockMatrix::quantize(&matrix, encoding, None).expect("finite values").into());
     }
-    none(groups(3, 4, 64, 32, ScaleType::F16, 1, &mut random).into());
+    none(groups(5, 4, 64, 32, ScaleType::F16, 1, &mut random).into());
     none(groups(4, 4, 64, 16, ScaleType::F16, 1, &mut random).into());
     none(groups(4, 4, 48, 48, ScaleType::F16, 1, &mut random).into());
     none(groups(4, 4, 64, 32, ScaleType::F16, 2, &mut random).into());
@@ -301,6 +316,15 @@ fn takes_no_more_room_than_the_encoding_itself() {
         (Encoding::Q4K, 2048 / 256 * 4 * 32),
         // Whole cache lines every 256 columns.
         (Encoding::Q6K, 2048 / 256 * 2 * 32),
+        // 4-bit scales and minima in bytes.
+        (Encoding::Q2K, 2048 / 256 * 16 * 32),
+        // 6-bit scales in bytes; whole cache lines.
+        (Encoding::Q3K, 2048 / 256 * 6 * 32),
+        (Encoding::Q5K, 2048 / 256 * 4 * 32),
+        (Encoding::IQ4NL, 0),
+        (Encoding::IQ4XS, 2048 / 256 * 4 * 32),
+        // Scales in bfloat16.
+        (Encoding::MXFP4, 2048 / 32 * 32),
     ] {
         let stored = encoding.row_bytes(2048).expect("whole blocks") * 32;
         assert_eq!(packed_bytes(Int8Kind::Blocks(encoding), 32, 2048), Some(stored + slack), "{encoding:?}");

@@ -52,8 +52,15 @@ pub(super) fn blocks(
     for block in bytes.chunks_exact_mut(size) {
         block.iter_mut().for_each(|byte| *byte = fill.unwrap_or((random.next() >> 32) as u8));
         let fields: &[usize] = match encoding {
-            Encoding::Q4_1 | Encoding::Q5_1 | Encoding::Q4K => &[0, 2],
+            Encoding::Q4_1 | Encoding::Q5_1 | Encoding::Q4K | Encoding::Q5K => &[0, 2],
+            Encoding::Q2K => &[80, 82],
+            Encoding::Q3K => &[108],
             Encoding::Q6K => &[208],
+            // Exponents of every size that stay numbers.
+            Encoding::MXFP4 => {
+                block[0] = (122.0 + 5.0 * scale.clamp(-20.0, 20.0)) as u8 + (random.next() >> 62) as u8;
+                &[]
+            }
             _ => &[0],
         };
         for &at in fields {
@@ -123,8 +130,14 @@ struct Weights {
     /// q - z, or q where there is an offset.
     integers: [i32; 32],
     scales: [f32; 2],
-    offset: Option<f32>,
+    offsets: Option<[f32; 2]>,
+    /// Whether the halves differ.
+    halves: bool,
 }
+
+/// The entries of IQ4_NL and IQ4_XS, and twice the numbers of MXFP4.
+const NON_LINEAR: [i32; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+const E2M1: [i32; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 fn half(bytes: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
@@ -143,8 +156,17 @@ fn block_weights(encoding: Encoding, row: &[u8], b: usize) -> Weights {
     let size = encoding.block_bytes();
     let per = encoding.block_len() / 32;
     let (bytes, j) = (&row[b / per * size..][..size], b % per);
-    let d = half(bytes, if encoding == Encoding::Q6K { 208 } else { 0 });
-    let mut out = Weights { integers: [0; 32], scales: [d; 2], offset: None };
+    let d = match encoding {
+        Encoding::Q2K => half(bytes, 80),
+        Encoding::Q3K => half(bytes, 108),
+        Encoding::Q6K => half(bytes, 208),
+        Encoding::MXFP4 => 2f32.powi(i32::from(bytes[0]) - 128),
+        _ => half(bytes, 0),
+    };
+    let mut out = Weights { integers: [0; 32], scales: [d; 2], offsets: None, halves: false };
+    // Two bits of column 32 j + k of Q2_K and Q3_K.
+    let pair = |qs: &[u8], k: usize| i32::from(qs[j / 4 * 32 + k] >> (j % 4 * 2) & 3);
+    let pair = &pair;
     let q: Box<dyn Fn(usize) -> i32 + '_> = match encoding {
         Encoding::Q4_0 => Box::new(|k| nibble(&bytes[2..], k) - 8),
         Encoding::Q4_1 => Box::new(|k| nibble(&bytes[4..], k)),
@@ -152,6 +174,15 @@ fn block_weights(encoding: Encoding, row: &[u8], b: usize) -> Weights {
         Encoding::Q5_1 => Box::new(|k| nibble(&bytes[8..], k) + 16 * bit(&bytes[4..], k)),
         Encoding::Q8_0 => Box::new(|k| i32::from(bytes[2 + k] as i8)),
         Encoding::Q4K => Box::new(move |k| i32::from(bytes[16 + j / 2 * 32 + k] >> (j % 2 * 4) & 15)),
+        Encoding::Q5K => Box::new(move |k| {
+            let low = i32::from(bytes[48 + j / 2 * 32 + k] >> (j % 2 * 4) & 15);
+            low + 16 * i32::from(bytes[16 + k] >> j & 1)
+        }),
+        Encoding::Q2K => Box::new(move |k| pair(&bytes[16..80], k)),
+        Encoding::Q3K => Box::new(move |k| pair(&bytes[32..96], k) - if bytes[k] >> j & 1 == 1 { 0 } else { 4 }),
+        Encoding::IQ4NL => Box::new(|k| NON_LINEAR[nibble(&bytes[2..], k) as usize]),
+        Encoding::IQ4XS => Box::new(move |k| NON_LINEAR[nibble(&bytes[8 + 16 * j..], k) as usize]),
+        Encoding::MXFP4 => Box::new(|k| E2M1[nibble(&bytes[1..], k) as usize]),
         Encoding::Q6K => Box::new(move |k| {
             let low = bytes[j / 4 * 64 + j % 2 * 32 + k] >> (j % 4 / 2 * 4) & 15;
             let high = bytes[128 + j / 4 * 32 + k] >> (j % 4 * 2) & 3;
@@ -161,17 +192,39 @@ fn block_weights(encoding: Encoding, row: &[u8], b: usize) -> Weights {
     };
     out.integers = std::array::from_fn(&*q);
     match encoding {
-        Encoding::Q4_1 | Encoding::Q5_1 => out.offset = Some(half(bytes, 2)),
-        Encoding::Q4K => {
+        Encoding::Q4_1 | Encoding::Q5_1 => out.offsets = Some([half(bytes, 2); 2]),
+        Encoding::Q4K | Encoding::Q5K => {
             let s = &bytes[4..16];
             let (scale, min) = match j {
                 0..4 => (s[j] & 63, s[j + 4] & 63),
                 _ => (s[j + 4] & 15 | s[j - 4] >> 6 << 4, s[j + 4] >> 4 | s[j] >> 6 << 4),
             };
             out.scales = [d * f32::from(scale); 2];
-            out.offset = Some(-(half(bytes, 2) * f32::from(min)));
+            out.offsets = Some([-(half(bytes, 2) * f32::from(min)); 2]);
         }
-        Encoding::Q6K => out.scales = [0, 1].map(|h| d * f32::from(bytes[192 + 2 * j + h] as i8)),
+        Encoding::Q2K => {
+            out.halves = true;
+            out.scales = [0, 1].map(|h| d * f32::from(bytes[2 * j + h] & 15));
+            out.offsets = Some([0, 1].map(|h| -(half(bytes, 82) * f32::from(bytes[2 * j + h] >> 4))));
+        }
+        Encoding::Q3K => {
+            out.halves = true;
+            out.scales = [2 * j, 2 * j + 1].map(|g| {
+                let s = &bytes[96..108];
+                let low = if g < 8 { s[g] & 15 } else { s[g - 8] >> 4 };
+                let high = s[8 + g % 4] >> (2 * (g / 4)) & 3;
+                d * (f32::from(low | high << 4) - 32.0)
+            });
+        }
+        Encoding::Q6K => {
+            out.halves = true;
+            out.scales = [0, 1].map(|h| d * f32::from(bytes[192 + 2 * j + h] as i8));
+        }
+        Encoding::IQ4XS => {
+            let low = i32::from(bytes[4 + j / 2] >> (j % 2 * 4) & 15);
+            let high = i32::from(u16::from_le_bytes([bytes[2], bytes[3]]) >> (2 * j) & 3);
+            out.scales = [d * (low + 16 * high - 32) as f32; 2];
+        }
         _ => {}
     }
     out
@@ -184,7 +237,8 @@ fn group_weights(m: &GroupMatrix, row: usize, columns: &[usize]) -> Weights {
     Weights {
         integers: std::array::from_fn(|k| i32::from(codes[columns[k]]) - i32::from(zero)),
         scales: [m.scale(row, columns[0]); 2],
-        offset: m.bias(row, columns[0]),
+        offsets: m.bias(row, columns[0]).map(|bias| [bias; 2]),
+        halves: false,
     }
 }
 
@@ -213,7 +267,7 @@ pub(super) fn product(weight: &WeightData, x: &Matrix) -> Matrix {
         for (n, row) in activations.iter().enumerate() {
             let mut sum = 0.0f32;
             for (w, (d, codes)) in blocks.iter().zip(row) {
-                sum = term(w, codes, weight).mul_add(*d, sum);
+                sum = term(w, codes).mul_add(*d, sum);
             }
             out.row_mut(n)[m] = sum;
         }
@@ -222,14 +276,16 @@ pub(super) fn product(weight: &WeightData, x: &Matrix) -> Matrix {
 }
 
 /// One block's part of a sum, before the scale of the activations.
-fn term(w: &Weights, codes: &[i8; 32], weight: &WeightData) -> f32 {
+fn term(w: &Weights, codes: &[i8; 32]) -> f32 {
     let dot = |span: Range<usize>| span.map(|k| w.integers[k] * i32::from(codes[k])).sum::<i32>() as f32;
-    if let Some(offset) = w.offset {
-        let sum = codes.iter().map(|&c| i32::from(c)).sum::<i32>() as f32;
-        return dot(0..32).mul_add(w.scales[0], offset * sum);
+    let sum = |span: Range<usize>| codes[span].iter().map(|&c| i32::from(c)).sum::<i32>() as f32;
+    match (w.offsets, w.halves) {
+        (None, false) => dot(0..32) * w.scales[0],
+        (Some(offsets), false) => dot(0..32).mul_add(w.scales[0], offsets[0] * sum(0..32)),
+        (None, true) => dot(16..32).mul_add(w.scales[1], dot(0..16) * w.scales[0]),
+        (Some(offsets), true) => {
+            let offset = offsets[1].mul_add(sum(16..32), offsets[0] * sum(0..16));
+            dot(16..32).mul_add(w.scales[1], dot(0..16).mul_add(w.scales[0], offset))
+        }
     }
-    if Int8Kind::of(weight) == Int8Kind::Blocks(Encoding::Q6K) {
-        return dot(16..32).mul_add(w.scales[1], dot(0..16) * w.scales[0]);
-    }
-    dot(0..32) * w.scales[0]
 }

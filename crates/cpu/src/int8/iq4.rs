@@ -1,0 +1,102 @@
+//! Tiles of nibbles that name the entries of a table (IQ4_NL, IQ4_XS, MXFP4): 256 bytes of nibbles and 16 scales a block.
+//!
+//! Entries are signed bytes, stored + 128 so that they are unsigned.
+
+use super::{
+    simd::Simd,
+    tile::{Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, nibbles, put_lane, put_nibbles},
+};
+
+/// The entries of IQ4_NL and IQ4_XS, + 128.
+const NON_LINEAR: [u8; 16] = [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
+
+/// Twice the E2M1 numbers of MXFP4, + 128.
+const E2M1: [u8; 16] = [128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116];
+
+/// How scales are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scales {
+    /// Half precision a block.
+    F16,
+    /// A power of two in bfloat16 a block.
+    BF16,
+    /// A signed byte a block, times a half-precision d every 256 columns: exact in single precision.
+    Super,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Iq4 {
+    table: [u8; 16],
+    scales: Scales,
+}
+
+pub(super) const IQ4_NL: Iq4 = Iq4 { table: NON_LINEAR, scales: Scales::F16 };
+pub(super) const IQ4_XS: Iq4 = Iq4 { table: NON_LINEAR, scales: Scales::Super };
+pub(super) const MXFP4: Iq4 = Iq4 { table: E2M1, scales: Scales::BF16 };
+
+impl TileFormat for Iq4 {
+    type Shape = Zero<8>;
+
+    const LINES: usize = 5;
+    const FEW_ROWS: bool = false;
+
+    fn sections(&self) -> [Section; 4] {
+        let (each, whole) = match self.scales {
+            Scales::F16 | Scales::BF16 => (32, Section::NONE),
+            Scales::Super => (16, Section { bytes: 32, blocks: 8 }),
+        };
+        [Section::each(256), Section::each(each), whole, Section::NONE]
+    }
+
+    fn zero(&self) -> i32 {
+        128
+    }
+
+    #[inline(always)]
+    fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
+        let mut codes = nibbles(s, chunk, b);
+        let mut v = 0;
+        while v < 8 {
+            codes[v] = s.lookup(codes[v], &self.table);
+            v += 1;
+        }
+        let scale = match self.scales {
+            Scales::F16 => s.widen_f16(chunk.get(1, b * 32)),
+            Scales::BF16 => s.widen_bf16(chunk.get(1, b * 32)),
+            Scales::Super => s.mul(s.widen_f16(chunk.get(2, 0)), s.widen_i8(chunk.get(1, b * 16))),
+        };
+        Block::new(s, codes, scale)
+    }
+}
+
+/// Packs a `row` of IQ4_NL (18 bytes a block: d, nibbles) as row `lane` of `tile`.
+pub(super) fn pack_iq4_nl(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+    for (b, block) in row.as_chunks::<18>().0.iter().enumerate() {
+        put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 2));
+        put_lane::<2>(tile, layout.at(b, 1), lane, bytes_at(block, 0));
+    }
+}
+
+/// Packs a `row` of MXFP4 (17 bytes a block: exponent, nibbles) as row `lane` of `tile`.
+pub(super) fn pack_mxfp4(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+    for (b, block) in row.as_chunks::<17>().0.iter().enumerate() {
+        put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 1));
+        // 2^(e - 128), for the table holds numbers twice as large.
+        let e = u16::from(block[0]);
+        let scale: u16 = if e < 2 { 0x20 << e } else { (e - 1) << 7 };
+        put_lane(tile, layout.at(b, 1), lane, &scale.to_le_bytes());
+    }
+}
+
+/// Packs a `row` of IQ4_XS (136 bytes every 256 columns: d, upper and lower bits of scales, nibbles) as row `lane` of `tile`.
+pub(super) fn pack_iq4_xs(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+    for (i, block) in row.as_chunks::<136>().0.iter().enumerate() {
+        put_lane::<2>(tile, layout.at(8 * i, 2), lane, bytes_at(block, 0));
+        let high = u16::from_le_bytes(*bytes_at(block, 2));
+        for j in 0..8 {
+            let ls = block[4 + j / 2] >> (j % 2 * 4) & 15 | ((high >> (2 * j) & 3) as u8) << 4;
+            put_lane(tile, layout.at(8 * i + j, 1), lane, &[ls.wrapping_sub(32)]);
+            put_nibbles(tile, layout.at(8 * i + j, 0), lane, bytes_at(block, 8 + 16 * j));
+        }
+    }
+}
