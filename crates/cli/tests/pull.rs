@@ -66,6 +66,7 @@ fn a_pulled_model_runs_by_its_name() {
     assert_eq!(document(&bench.run(&run))["text"], own["text"]);
     let inspected = document(&bench.run(&["inspect", "org/pocket", "--json"]));
     assert_eq!(inspected["name"], "pocket", "not the commit's digits");
+    assert_eq!(inspected["size_bytes"], 16_793_904, "through the links");
 
     let again = bench.run(&["pull", "org/pocket"]);
     assert_eq!(status(&again), 0, "{}", stderr(&again));
