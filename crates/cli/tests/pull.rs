@@ -102,7 +102,7 @@ fn a_quant_of_a_pulled_repository_is_a_model() {
     assert!(stdout(&output).contains("pocket-Q4_0.gguf"), "{}", stdout(&output));
     for name in ["org/pocket", "org/pocket:Q4_0"] {
         let inspected = document(&bench.run(&["inspect", name, "--json"]));
-        assert_eq!(inspected["container"], "GGUF", "{name}");
+        assert_eq!(inspected["container"], "gguf", "{name}");
     }
     assert_fails(&bench.run(&["inspect", "org/pocket:Q8_0"]), 1, &["only Q4_0", "`honelm pull org/pocket:Q8_0`"]);
 }
