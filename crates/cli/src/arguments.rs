@@ -40,7 +40,8 @@ impl Arguments {
         let whole = Self::command();
         let shown: Vec<clap::Command> = whole.get_subcommands().filter(|c| !c.is_hide_set()).cloned().collect();
         let mut command = clap::Command::new("honelm").version(env!("CARGO_PKG_VERSION")).after_help(EXAMPLES);
-        command = command.about(whole.get_about().cloned().unwrap_or_default()).subcommand_required(true).subcommands(shown);
+        command =
+            command.about(whole.get_about().cloned().unwrap_or_default()).subcommand_required(true).subcommands(shown);
         Global::augment_args(command)
     }
 }

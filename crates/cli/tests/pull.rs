@@ -62,7 +62,18 @@ fn a_pulled_model_runs_by_its_name() {
     assert_eq!(fs::read(snapshot.join("model.safetensors")).expect("there").len(), 16_793_904);
 
     let run = ["run", "org/pocket", "-p", "Once upon a time", "--raw", "-n", "4", "--temperature", "0", "--json"];
-    let own = document(&common::run(&["run", "pocket", "-p", "Once upon a time", "--raw", "-n", "4", "--temperature", "0", "--json"]));
+    let own = document(&common::run(&[
+        "run",
+        "pocket",
+        "-p",
+        "Once upon a time",
+        "--raw",
+        "-n",
+        "4",
+        "--temperature",
+        "0",
+        "--json",
+    ]));
     assert_eq!(document(&bench.run(&run))["text"], own["text"]);
     let inspected = document(&bench.run(&["inspect", "org/pocket", "--json"]));
     assert_eq!(inspected["name"], "pocket", "not the commit's digits");
@@ -146,7 +157,7 @@ fn a_killed_pull_goes_on_where_it_stopped() {
     child.kill().expect("killed");
     child.wait().expect("gone");
     let held = partial(&bench);
-    assert!(held >= 1 << 20 && held < 64 << 20, "{held}");
+    assert!((1 << 20..64 << 20).contains(&held), "{held}");
     bench.server.misbehave(|_, answer| answer);
     let sent = bench.server.sent();
     let pulled = document(&bench.run(&["pull", "org/pocket", "--json", "--include", "model.safetensors"]));

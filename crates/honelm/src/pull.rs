@@ -1,8 +1,6 @@
 //! Models from the Hugging Face Hub.
 
-use honelm_store::hub::{
-    self, HttpTransport, HubSettings, ModelSpec, Patience, PullEvent, Pulled,
-};
+use honelm_store::hub::{self, HttpTransport, HubSettings, ModelSpec, Patience, PullEvent, Pulled};
 
 use crate::{Error, Event, Events};
 

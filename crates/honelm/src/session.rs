@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use honelm_formats::hub_cache::snapshot_name;
 use honelm_engine::{Chat, Completion, FinishReason, Generation, Overflow, Session, Update};
+use honelm_formats::hub_cache::snapshot_name;
 use honelm_model::{Checkpoint, Facts, Runner};
 use honelm_text::{ChatTemplate, Clock, EncodeOptions, Message, RenderOptions, Tokenizer};
 use serde::{Serialize, Serializer};
@@ -335,9 +335,7 @@ pub fn model_name(path: &Path) -> String {
     };
     let name = match path.file_name().and_then(|n| n.to_str()) {
         _ if path.is_dir() => of_folder(path),
-        Some("config.json" | "model.safetensors" | "model.safetensors.index.json") => {
-            path.parent().and_then(of_folder)
-        }
+        Some("config.json" | "model.safetensors" | "model.safetensors.index.json") => path.parent().and_then(of_folder),
         // Not through links: in the Hub's cache they lead to blobs without names.
         _ => path.file_stem().map(|n| n.to_string_lossy().into_owned()),
     };

@@ -37,7 +37,10 @@ pub enum StoreError {
     MissingPart { repo: String, file: String, parts: usize, missing: usize },
     #[error("{repo}: no file matches {patterns}; it has {}", list(files))]
     NoMatch { repo: String, patterns: String, files: Vec<String> },
-    #[error("{repo} has no safetensors and no GGUF file, only {}; --include GLOB fetches files all the same", list(files))]
+    #[error(
+        "{repo} has no safetensors and no GGUF file, only {}; --include GLOB fetches files all the same",
+        list(files)
+    )]
     NoWeights { repo: String, files: Vec<String> },
     #[error(
         "{repo}: {} can be a Python pickle, which runs code when it is loaded, so it is never fetched; look for a \
@@ -84,7 +87,9 @@ pub enum StoreError {
          {expected}); they were thrown away; pull again, or try without a mirror"
     )]
     WrongHash { file: String, host: String, expected: String, found: String },
-    #[error("{file}: the connection to {host} broke at {done} of {size} bytes ({problem}); pull again: it goes on there")]
+    #[error(
+        "{file}: the connection to {host} broke at {done} of {size} bytes ({problem}); pull again: it goes on there"
+    )]
     Cut { file: String, host: String, done: u64, size: u64, problem: String },
     #[error(
         "{}: {needed} bytes are needed and {free} are free; make room, or set HF_HUB_CACHE to a folder on another disk",

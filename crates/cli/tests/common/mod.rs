@@ -13,7 +13,8 @@ use serde_json::Value;
 pub fn honelm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_honelm"));
     command.env_remove("HONELM_HOME").env("HONELM_HISTORY", "").stdin(Stdio::null());
-    for name in ["HF_ENDPOINT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"] {
+    for name in ["HF_ENDPOINT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"]
+    {
         command.env_remove(name);
     }
     command

@@ -170,12 +170,7 @@ impl<'a> Client<'a> {
     }
 
     /// Waits for another attempt after `error`; gives it back where there is none.
-    pub fn wait_after(
-        &self,
-        error: StoreError,
-        failures: &mut u32,
-        events: PullEvents<'_>,
-    ) -> Result<(), StoreError> {
+    pub fn wait_after(&self, error: StoreError, failures: &mut u32, events: PullEvents<'_>) -> Result<(), StoreError> {
         let asked = match &error {
             StoreError::TooManyRequests { after, .. } => *after,
             _ => None,

@@ -147,11 +147,8 @@ impl Fetch<'_> {
         let size = self.file.size;
         let mut chunk = vec![0; CHUNK];
         loop {
-            let progress = PullEvent::Progress {
-                file: &self.file.path,
-                done: self.before + partial.length,
-                total: self.total,
-            };
+            let progress =
+                PullEvent::Progress { file: &self.file.path, done: self.before + partial.length, total: self.total };
             if !events(&progress) {
                 return Err(StoreError::Interrupted);
             }

@@ -2,21 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ModelSpec;
 use super::cache::RepositoryCache;
 use super::parts::{GgufModel, gguf_models};
 use super::select::{choose, missing_weights, several_files, weights};
-use super::ModelSpec;
 use crate::StoreError;
 
 /// The path of a model in the cache, whoever fetched it: a folder of safetensors, or a GGUF file (of one in parts, the
 /// first).
 pub fn find(spec: &ModelSpec, cache: &Path) -> Result<PathBuf, StoreError> {
     let here = RepositoryCache::new(cache, spec);
-    let absent = |problem: String| StoreError::NotInCache {
-        name: spec.to_string(),
-        cache: cache.to_owned(),
-        problem,
-    };
+    let absent = |problem: String| StoreError::NotInCache { name: spec.to_string(), cache: cache.to_owned(), problem };
     if !here.exists() {
         return Err(absent("it was never fetched".to_owned()));
     }

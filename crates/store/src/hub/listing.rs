@@ -228,8 +228,22 @@ mod tests {
     #[test]
     fn refuses_names_that_leave_their_folder() {
         for path in [
-            "", "/etc/passwd", "..", "../x", "a/../../x", "a//b", "./a", "a/", "C:/x", "a\\b", "a\0b", "a\nb", "a/..",
-            "a.", "a /b", "x:stream",
+            "",
+            "/etc/passwd",
+            "..",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "./a",
+            "a/",
+            "C:/x",
+            "a\\b",
+            "a\0b",
+            "a\nb",
+            "a/..",
+            "a.",
+            "a /b",
+            "x:stream",
         ] {
             check_path(path).expect_err(path);
         }

@@ -65,11 +65,7 @@ pub struct Pulled {
 /// # Errors
 /// What the server, the network, the disk or the request lack, each with what to do about it. Nothing appears under its
 /// name in the cache before it is whole and its hash right.
-pub fn pull(
-    options: &PullOptions,
-    transport: &dyn Transport,
-    events: PullEvents<'_>,
-) -> Result<Pulled, StoreError> {
+pub fn pull(options: &PullOptions, transport: &dyn Transport, events: PullEvents<'_>) -> Result<Pulled, StoreError> {
     let PullOptions { spec, include, settings, patience } = options;
     if settings.offline {
         return Err(StoreError::Offline { repo: spec.to_string() });

@@ -28,7 +28,11 @@ impl Token {
         let text = text.trim();
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             let found = "(not shown)".to_owned();
-            return Err(StoreError::InvalidSetting { name: "HF_TOKEN", found, expected: "one word of ASCII characters" });
+            return Err(StoreError::InvalidSetting {
+                name: "HF_TOKEN",
+                found,
+                expected: "one word of ASCII characters",
+            });
         }
         Ok((!text.is_empty()).then(|| Self(text.to_owned())))
     }

@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn refuses_what_names_no_repository() {
-        let bad = ["", "gpt2", "/x", "x/", "a/b/c", "../x", "x/..", "-a/b", "a/b--c", "a b/c", "a\\b/c", "a/b:", "a/b@"];
+        let bad =
+            ["", "gpt2", "/x", "x/", "a/b/c", "../x", "x/..", "-a/b", "a/b--c", "a b/c", "a\\b/c", "a/b:", "a/b@"];
         let worse = ["a/b@../../x", "a/b@/x", "a/b@x y", "a/b:../x", "a/b@x\\y", "a/b:/x", "ä/b"];
         for text in bad.iter().chain(&worse) {
             let error = text.parse::<ModelSpec>().expect_err(text);

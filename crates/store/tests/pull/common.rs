@@ -2,9 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use honelm_store::StoreError;
-use honelm_store::hub::{
-    HttpTransport, HubSettings, Patience, PullEvent, PullOptions, Pulled, Token, Url, pull,
-};
+use honelm_store::hub::{HttpTransport, HubSettings, Patience, PullEvent, PullOptions, Pulled, Token, Url, pull};
 use honelm_testing::hub::HubServer;
 
 pub const REPO: &str = "org/tiny";
@@ -54,13 +52,9 @@ impl Bench {
             token: None,
             offline: false,
         };
-        let patience = Patience {
-            failures: 4,
-            first_wait: Duration::from_millis(1),
-            longest_wait: Duration::from_millis(1500),
-        };
-        let options =
-            PullOptions { spec: REPO.parse().expect("a spec"), include: Vec::new(), settings, patience };
+        let patience =
+            Patience { failures: 4, first_wait: Duration::from_millis(1), longest_wait: Duration::from_millis(1500) };
+        let options = PullOptions { spec: REPO.parse().expect("a spec"), include: Vec::new(), settings, patience };
         Self { server, dir, options, warnings: Vec::new(), retries: 0, stop_at: None }
     }
 
@@ -75,7 +69,10 @@ impl Bench {
         pull(&self.options, &transport, &mut |event| {
             match event {
                 PullEvent::Warning(text) => warnings.push((*text).to_owned()),
-                PullEvent::Retry { .. } => *retries += 1,
+                PullEvent::Retry { problem, .. } => {
+                    assert!(!problem.contains("pull again"), "it is tried again without the user: {problem}");
+                    *retries += 1;
+                }
                 PullEvent::Progress { done, .. } => return stop_at.is_none_or(|stop| *done < stop),
                 PullEvent::Waiting => {}
             }

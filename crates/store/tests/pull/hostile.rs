@@ -71,7 +71,10 @@ fn listings_that_cannot_be_believed_are_refused() {
         ("{", "invalid-answer"),
         ("{\"error\": \"no\"}", "invalid-answer"),
         ("{\"sha\": \"../../x\", \"siblings\": []}", "invalid-answer"),
-        ("{\"sha\": \"COMMIT\", \"siblings\": [{\"rfilename\": \"a.json\", \"size\": 1, \"blobId\": \"../x\"}]}", "invalid-answer"),
+        (
+            "{\"sha\": \"COMMIT\", \"siblings\": [{\"rfilename\": \"a.json\", \"size\": 1, \"blobId\": \"../x\"}]}",
+            "invalid-answer",
+        ),
         ("{\"sha\": \"COMMIT\", \"siblings\": []}", "no-weights"),
     ] {
         let mut bench = Bench::new(&folder(SIZE));
@@ -88,7 +91,9 @@ fn listings_that_cannot_be_believed_are_refused() {
 
 #[test]
 fn names_that_lead_elsewhere_write_nothing() {
-    for name in ["../../../evil.safetensors", "/tmp/evil.safetensors", "a/../../evil.safetensors", "..\\\\evil.safetensors"] {
+    for name in
+        ["../../../evil.safetensors", "/tmp/evil.safetensors", "a/../../evil.safetensors", "..\\\\evil.safetensors"]
+    {
         let mut bench = Bench::new(&folder(SIZE));
         bench.options.include = vec!["*".to_owned()];
         let listing = format!(

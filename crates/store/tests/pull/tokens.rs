@@ -68,7 +68,9 @@ fn redirected(to: &'static str) -> (StoreError, Vec<(String, bool)>) {
 
 #[test]
 fn redirects_to_open_connections_odd_places_and_in_circles_are_refused() {
-    for to in ["http://hub.example/x", "http://cdn.example/x", "file:///etc/passwd", "https://hub.example@evil.example/"] {
+    for to in
+        ["http://hub.example/x", "http://cdn.example/x", "file:///etc/passwd", "https://hub.example@evil.example/"]
+    {
         let (error, asked) = redirected(to);
         assert_eq!((error.code(), asked.len()), ("redirect-refused", 1), "{to}: {error}");
     }
