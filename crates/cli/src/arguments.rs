@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Args, Parser, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, ValueEnum};
 use honelm::{CacheType, Compute, Protocol, RunOptions, TextSource};
 
 use crate::commands::Command;
@@ -32,6 +32,18 @@ pub struct Arguments {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// The command line as it is documented: without the commands that are hidden.
+    pub fn documented() -> clap::Command {
+        let whole = Self::command();
+        let shown: Vec<clap::Command> = whole.get_subcommands().filter(|c| !c.is_hide_set()).cloned().collect();
+        let mut command = clap::Command::new("honelm").version(env!("CARGO_PKG_VERSION")).after_help(EXAMPLES);
+        command =
+            command.about(whole.get_about().cloned().unwrap_or_default()).subcommand_required(true).subcommands(shown);
+        Global::augment_args(command)
+    }
 }
 
 /// Options of every command.

@@ -77,6 +77,20 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn models_of_the_hubs_cache_have_the_names_of_repositories_and_files() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let snapshot = dir.path().join("models--org--tiny/snapshots/0123456789abcdef0123456789abcdef01234567");
+        std::fs::create_dir_all(&snapshot).expect("a folder");
+        std::fs::write(dir.path().join("blob"), "").expect("written");
+        let file = snapshot.join("tiny-Q4_0.gguf");
+        std::os::unix::fs::symlink("../../../blob", &file).expect("linked");
+        assert_eq!(crate::model_name(&snapshot), "tiny");
+        assert_eq!(crate::model_name(&snapshot.join("config.json")), "tiny");
+        assert_eq!(crate::model_name(&file), "tiny-Q4_0");
+    }
+
+    #[test]
     fn a_repository_that_was_not_fetched_is_not_fetched_silently() {
         let error = locate(Some("no-such-org/no-such-model:Q4_K_M"), None).expect_err("not there");
         assert!(error.to_string().contains("`honelm pull no-such-org/no-such-model:Q4_K_M`"), "{error}");

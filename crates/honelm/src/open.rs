@@ -75,7 +75,8 @@ pub fn weight_bytes(path: &Path) -> Result<u64, Error> {
     for entry in std::fs::read_dir(path).map_err(io)? {
         let entry = entry.map_err(io)?;
         if entry.path().extension().is_some_and(|e| e == "safetensors") {
-            bytes += entry.metadata().map_err(io)?.len();
+            // Through links, as the Hub's cache has them.
+            bytes += std::fs::metadata(entry.path()).map_err(io)?.len();
         }
     }
     Ok(bytes)

@@ -1,6 +1,6 @@
 //! `honelm completions`: what a shell needs to complete the command line.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
 use crate::arguments::Arguments;
@@ -26,7 +26,7 @@ pub struct Completions {
 impl Completions {
     pub fn run(self) -> Result<u8, Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "honelm", &mut script);
+        clap_complete::generate(self.shell, &mut Arguments::documented(), "honelm", &mut script);
         output::write(&String::from_utf8_lossy(&script))?;
         Ok(0)
     }

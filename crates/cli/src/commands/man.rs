@@ -1,9 +1,10 @@
 //! `honelm man`: the manual pages.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man as Page;
 
 use crate::arguments::Arguments;
@@ -26,11 +27,11 @@ pub struct Man {
 
 impl Man {
     pub fn run(self) -> Result<u8, Failure> {
-        let mut command = Arguments::command();
+        let mut command = Arguments::documented().disable_help_subcommand(true);
         // Gives every command its full name and the options that it shares with the others.
         command.build();
         let Some(dir) = self.dir else {
-            output::write(&String::from_utf8_lossy(&page(&command)?))?;
+            output::write(&page(&command)?)?;
             return Ok(0);
         };
         let failed = |path: &Path| {
@@ -38,11 +39,8 @@ impl Man {
             move |e| Failure::Io(path, e)
         };
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
-        let shown = command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
-        for (name, command) in std::iter::once(("honelm".to_owned(), &command))
-            .chain(shown.map(|c| (format!("honelm-{}", c.get_name()), c)))
-        {
-            let path = dir.join(format!("{name}.1"));
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            let path = dir.join(Page::new(command.clone()).get_filename());
             fs::write(&path, page(command)?).map_err(failed(&path))?;
             output::line(&path.display().to_string())?;
         }
@@ -50,8 +48,37 @@ impl Man {
     }
 }
 
-fn page(command: &clap::Command) -> Result<Vec<u8>, Failure> {
+/// The page of one command.
+fn page(command: &Command) -> Result<String, Failure> {
+    let page = Page::new(command.clone()).source(concat!("honelm ", env!("CARGO_PKG_VERSION"))).manual("HoneLM");
     let mut out = Vec::new();
-    Page::new(command.clone()).render(&mut out).map_err(|e| Failure::Io("manual page".to_owned(), e))?;
+    sections(&page, command, &mut out).map_err(|e| Failure::Io("manual page".to_owned(), e))?;
+    let mut out = String::from_utf8_lossy(&out).into_owned();
+    if let Some(notes) = command.get_after_help() {
+        let notes = notes.to_string();
+        out.push_str(&format!(".SH EXAMPLES\n{}", as_it_stands(notes.trim_start_matches("Examples:\n"))));
+    }
     Ok(out)
+}
+
+fn sections(page: &Page, command: &Command, out: &mut Vec<u8>) -> io::Result<()> {
+    page.render_title(out)?;
+    page.render_name_section(out)?;
+    page.render_synopsis_section(out)?;
+    page.render_description_section(out)?;
+    page.render_options_section(out)?;
+    if command.has_subcommands() { page.render_subcommands_section(out) } else { Ok(()) }
+}
+
+/// Text whose lines stay as they are: columns would not survive being filled.
+fn as_it_stands(text: &str) -> String {
+    let mut out = ".nf\n".to_owned();
+    for line in text.lines() {
+        let line = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+        // A line that begins with a dot would be a command.
+        let guard = if line.starts_with('.') { "\\&" } else { "" };
+        out.push_str(&format!("{guard}{line}\n"));
+    }
+    out.push_str(".fi\n");
+    out
 }

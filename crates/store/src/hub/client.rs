@@ -182,7 +182,9 @@ impl<'a> Client<'a> {
         }
         let doubled = first_wait.saturating_mul(1 << (*failures - 1).min(16));
         let mut left = asked.unwrap_or(doubled).min(longest_wait);
-        events(&PullEvent::Retry { problem: &error.to_string(), wait: left });
+        // What the user could do comes after the first semicolon, and is not yet due.
+        let text = error.to_string();
+        events(&PullEvent::Retry { problem: text.split(';').next().unwrap_or(&text), wait: left });
         while !left.is_zero() {
             let slice = left.min(SLICE);
             self.transport.wait(slice);

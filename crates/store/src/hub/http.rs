@@ -86,16 +86,18 @@ impl Transport for HttpTransport {
 }
 
 fn failure(error: &Error) -> TransportError {
-    let problem = match error {
+    let mut problem = match error {
         Error::HostNotFound => "no such host".to_owned(),
         Error::Timeout(_) => "no answer in time".to_owned(),
+        Error::Io(e) => e.to_string(),
         other => other.to_string(),
     };
+    if problem.contains("certificate") {
+        problem.push_str(" (SSL_CERT_FILE names the certificates to trust)");
+    }
     let passing = match error {
-        Error::Io(e) => {
-            // rustls' own errors, such as a certificate that is not trusted, arrive in this form.
-            e.kind() != std::io::ErrorKind::InvalidData
-        }
+        // What rustls refuses, such as a certificate, it will refuse again.
+        Error::Io(e) => e.kind() != std::io::ErrorKind::InvalidData,
         Error::Timeout(_) | Error::HostNotFound | Error::ConnectionFailed => true,
         _ => false,
     };

@@ -1,5 +1,7 @@
 //! What file names tell: models in several parts, GGUF models by their quant, pickles.
 
+use std::collections::{BTreeMap, HashMap};
+
 /// `PREFIX-00001-of-00003.ENDING`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part<'a> {
@@ -48,42 +50,46 @@ pub(crate) struct GgufModel {
     pub missing: Option<usize>,
 }
 
-/// The GGUF models among files, given by path and length. Not vision projectors and importance matrices, which belong
-/// to models but are none.
+/// The files of one model, as they are come upon.
+#[derive(Default)]
+struct Found<'a> {
+    /// Numbers and paths.
+    files: Vec<(usize, &'a str)>,
+    bytes: u64,
+}
+
+/// The GGUF models among files, given by path and length, the smallest first. Not vision projectors and importance
+/// matrices, which belong to models but are none.
 pub(crate) fn gguf_models<'a>(files: impl Iterator<Item = (&'a str, u64)>) -> Vec<GgufModel> {
-    let mut found: Vec<(Part<'_>, Vec<(usize, &str)>, u64)> = Vec::new();
+    let mut found: BTreeMap<(&str, usize), Found<'a>> = BTreeMap::new();
     for (path, bytes) in files {
-        let Some(stem) = without_ending(path, ".gguf") else { continue };
-        let part = part(stem);
+        let Some(part) = without_ending(path, ".gguf").map(part) else { continue };
         let name = file_name(part.prefix).to_ascii_lowercase();
         if name.contains("mmproj") || (name.contains("imatrix") && quant(&name).is_none()) {
             continue;
         }
-        match found.iter_mut().find(|(p, ..)| (p.prefix, p.count) == (part.prefix, part.count)) {
-            Some((_, parts, all)) => {
-                parts.push((part.number, path));
-                *all = all.saturating_add(bytes);
-            }
-            None => found.push((part, vec![(part.number, path)], bytes)),
-        }
+        let model = found.entry((part.prefix, part.count)).or_default();
+        model.files.push((part.number, path));
+        model.bytes = model.bytes.saturating_add(bytes);
     }
-    let labels: Vec<String> = found.iter().map(|(p, ..)| label(p.prefix)).collect();
-    let mut models: Vec<GgufModel> = found
-        .into_iter()
-        .zip(&labels)
-        .map(|((part, mut parts, bytes), label)| {
-            parts.sort_unstable();
-            let alone = labels.iter().filter(|l| l.eq_ignore_ascii_case(label)).count() == 1;
-            GgufModel {
-                label: if alone { label.clone() } else { part.prefix.to_owned() },
-                prefix: part.prefix.to_owned(),
-                missing: missing_part(part.count, parts.iter().map(|(number, _)| *number).collect()),
-                paths: parts.into_iter().map(|(_, path)| path.to_owned()).collect(),
-                bytes,
-                count: part.count,
-            }
-        })
-        .collect();
+    let mut uses: HashMap<String, usize> = HashMap::new();
+    for (prefix, _) in found.keys() {
+        *uses.entry(label(prefix).to_ascii_lowercase()).or_default() += 1;
+    }
+    let mut models: Vec<GgufModel> = Vec::with_capacity(found.len());
+    for ((prefix, count), Found { mut files, bytes }) in found {
+        files.sort_unstable();
+        let own = label(prefix);
+        let alone = uses.get(&own.to_ascii_lowercase()) == Some(&1);
+        models.push(GgufModel {
+            label: if alone { own } else { prefix.to_owned() },
+            prefix: prefix.to_owned(),
+            missing: missing_part(count, files.iter().map(|(number, _)| *number).collect()),
+            paths: files.into_iter().map(|(_, path)| path.to_owned()).collect(),
+            bytes,
+            count,
+        });
+    }
     models.sort_by(|a, b| a.bytes.cmp(&b.bytes).then_with(|| a.label.cmp(&b.label)));
     models
 }

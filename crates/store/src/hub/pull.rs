@@ -70,6 +70,9 @@ pub fn pull(options: &PullOptions, transport: &dyn Transport, events: PullEvents
     if settings.offline {
         return Err(StoreError::Offline { repo: spec.to_string() });
     }
+    if settings.token.is_some() && !settings.endpoint.origin.https && !settings.endpoint.origin.is_loopback() {
+        events(&PullEvent::Warning("HF_ENDPOINT is no https address: the token can be read on the way"));
+    }
     let client = Client::new(transport, settings, spec, *patience);
     let listing = listing::fetch(&client, spec, events)?;
     let selection = select(spec, &listing.files, include)?;

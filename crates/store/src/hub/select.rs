@@ -1,6 +1,8 @@
 //! Which files of a repository are a model.
 
 use super::ModelSpec;
+use std::collections::{BTreeMap, HashSet};
+
 use super::glob::matches;
 use super::listing::{RemoteFile, check_names};
 use super::parts::{GgufModel, file_name, gguf_models, is_pickle, missing_part, part, without_ending};
@@ -107,7 +109,8 @@ fn add_model(
         let file = format!("{}.gguf", model.prefix);
         return Err(StoreError::MissingPart { repo: spec.id(), file, parts: model.count, missing });
     }
-    out.files.extend(listed.iter().filter(|f| model.paths.contains(&f.path)).cloned());
+    let paths: HashSet<&str> = model.paths.iter().map(String::as_str).collect();
+    out.files.extend(listed.iter().filter(|f| paths.contains(f.path.as_str())).cloned());
     Ok(())
 }
 
@@ -125,7 +128,9 @@ fn default_files(spec: &ModelSpec, listed: &[RemoteFile], out: &mut Selection) -
     if let Some((file, parts, missing)) = missing_weights(&weights) {
         return Err(StoreError::MissingPart { repo: spec.id(), file, parts, missing });
     }
-    out.files.extend(listed.iter().filter(|f| weights.contains(&f.path.as_str()) || is_companion(&f.path)).cloned());
+    let weights: HashSet<&str> = weights.into_iter().collect();
+    let wanted = |f: &&RemoteFile| weights.contains(f.path.as_str()) || is_companion(&f.path);
+    out.files.extend(listed.iter().filter(wanted).cloned());
     if !models.is_empty() {
         let labels: Vec<&str> = models.iter().map(|m| m.label.as_str()).collect();
         out.notes.push(format!("GGUF files are left out; {}:QUANT fetches one: {}", spec.id(), labels.join(", ")));
@@ -158,10 +163,12 @@ pub(crate) fn weights<'a>(paths: &[&'a str]) -> Vec<&'a str> {
 
 /// The file, its number of parts and the first one that is missing.
 pub(crate) fn missing_weights(weights: &[&str]) -> Option<(String, usize, usize)> {
-    let parts: Vec<_> = weights.iter().filter_map(|p| without_ending(p, ".safetensors")).map(part).collect();
-    parts.iter().find_map(|p| {
-        let same = parts.iter().filter(|q| (q.prefix, q.count) == (p.prefix, p.count)).map(|q| q.number).collect();
-        missing_part(p.count, same).map(|missing| (format!("{}.safetensors", p.prefix), p.count, missing))
+    let mut numbers: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
+    for part in weights.iter().filter_map(|p| without_ending(p, ".safetensors")).map(part) {
+        numbers.entry((part.prefix, part.count)).or_default().push(part.number);
+    }
+    numbers.into_iter().find_map(|((prefix, count), there)| {
+        missing_part(count, there).map(|missing| (format!("{prefix}.safetensors"), count, missing))
     })
 }
 

@@ -69,7 +69,10 @@ impl Bench {
         pull(&self.options, &transport, &mut |event| {
             match event {
                 PullEvent::Warning(text) => warnings.push((*text).to_owned()),
-                PullEvent::Retry { .. } => *retries += 1,
+                PullEvent::Retry { problem, .. } => {
+                    assert!(!problem.contains("pull again"), "it is tried again without the user: {problem}");
+                    *retries += 1;
+                }
                 PullEvent::Progress { done, .. } => return stop_at.is_none_or(|stop| *done < stop),
                 PullEvent::Waiting => {}
             }
