@@ -14,7 +14,7 @@ fn help(arguments: &[&str]) -> String {
 fn reference() -> String {
     let mut out = "# Command line\n\nWritten by `cargo xtask generate`; do not edit.\n".to_owned();
     let _ = write!(out, "\n## honelm\n\n```text\n{}\n```\n", help(&[]));
-    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "inspect"] {
+    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "inspect", "tokenize"] {
         let _ = write!(out, "\n## honelm {command}\n\n```text\n{}\n```\n", help(&[command]));
     }
     out
