@@ -9,8 +9,13 @@ use crate::failure::Failure;
 
 /// Writes to stdout at once.
 pub fn write(text: &str) -> Result<(), Failure> {
+    bytes(text.as_bytes())
+}
+
+/// Writes bytes to stdout as they are, at once.
+pub fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::output)
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::output)
 }
 
 /// Writes a line to stdout.

@@ -11,7 +11,7 @@ use serde_json::Value;
 #[test]
 fn version_and_help_are_results() {
     assert_eq!(stdout(&run(&["--version"])).trim(), format!("honelm {}", env!("CARGO_PKG_VERSION")));
-    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "inspect"] {
+    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "inspect", "tokenize"] {
         let output = run(&[command, "--help"]);
         assert_eq!(status(&output), 0);
         let help = stdout(&output);

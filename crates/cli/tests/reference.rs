@@ -11,10 +11,17 @@ fn help(arguments: &[&str]) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
+/// The commands that the overview lists.
+fn commands(overview: &str) -> Vec<&str> {
+    let lines = overview.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
+}
+
 fn reference() -> String {
     let mut out = "# Command line\n\nWritten by `cargo xtask generate`; do not edit.\n".to_owned();
-    let _ = write!(out, "\n## honelm\n\n```text\n{}\n```\n", help(&[]));
-    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "inspect", "pull", "completions", "man"] {
+    let overview = help(&[]);
+    let _ = write!(out, "\n## honelm\n\n```text\n{overview}\n```\n");
+    for command in commands(&overview) {
         let _ = write!(out, "\n## honelm {command}\n\n```text\n{}\n```\n", help(&[command]));
     }
     out

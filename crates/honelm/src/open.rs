@@ -1,12 +1,14 @@
 //! Opening a model with its tokenizer, and putting it on a device.
 
 use std::cell::RefCell;
+use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 
+use honelm_formats::gguf::Gguf;
 use honelm_model::{Checkpoint, Container, LoadOptions, Model, Parameters};
 use honelm_store::{Digest, digest_file};
-use honelm_text::{EncodeOptions, Tokenizer};
+use honelm_text::{EncodeOptions, Tokenizer, TokenizerFiles};
 
 use crate::{Error, RunOptions};
 
@@ -17,6 +19,28 @@ pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer, Error> {
         (_, Some(gguf)) => Ok(Tokenizer::from_gguf(gguf)?),
         _ => Err(Error::Usage(format!("{} has no tokenizer", checkpoint.facts().name))),
     }
+}
+
+/// Opens a tokenizer alone: that of a model folder or GGUF file, which need not hold anything else, or a tokenizer's own
+/// file (`tokenizer.json`, `*.model`, `*.tiktoken`, `vocab.json`).
+///
+/// # Errors
+/// What is wrong with a file.
+pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
+    let names_a_folder = ["config.json", "model.safetensors", "model.safetensors.index.json"];
+    let path = match (path.file_name().and_then(|name| name.to_str()), path.parent()) {
+        (Some(name), Some(dir)) if names_a_folder.contains(&name) && path.is_file() => dir,
+        _ => path,
+    };
+    let is_gguf = || -> std::io::Result<bool> {
+        let mut magic = [0; 4];
+        std::fs::File::open(path)?.read_exact(&mut magic)?;
+        Ok(magic == *b"GGUF")
+    };
+    if path.is_file() && (path.extension().is_some_and(|e| e == "gguf") || is_gguf().unwrap_or(false)) {
+        return Ok(Tokenizer::from_gguf(&Gguf::open(path)?)?);
+    }
+    Ok(Tokenizer::from_dir(path)?)
 }
 
 /// Loads the weights of `params` onto the device that `run` asks for.
@@ -43,7 +67,15 @@ pub fn digest_of(checkpoint: &Checkpoint) -> Result<String, Error> {
 /// A digest of what decides how text becomes tokens.
 pub fn tokenizer_digest(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<String, Error> {
     if let Container::HuggingFace { dir } = checkpoint.container() {
-        return Ok(digest_file(&dir.join("tokenizer.json"))?);
+        let json = dir.join("tokenizer.json");
+        if json.is_file() {
+            return Ok(digest_file(&json)?);
+        }
+        let mut digest = Digest::default();
+        for path in TokenizerFiles::paths(dir)? {
+            digest = digest.with(digest_file(&path)?);
+        }
+        return Ok(digest.hex());
     }
     let json = tokenizer.to_tokenizer_json()?;
     Ok(Digest::default().with(json).hex())

@@ -9,7 +9,7 @@ use honelm_formats::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
 use honelm_formats::{AtomicDir, gguf::Value};
 use honelm_model::{Checkpoint, Container, Module, Parameters, export};
 use honelm_store::{Digest, Journal};
-use honelm_text::{EncodeOptions, Tokenizer};
+use honelm_text::{EncodeOptions, Tokenizer, TokenizerFiles};
 
 use crate::open::{bos_of, digest_of, tokenizer_of, weight_bytes};
 use crate::texts::Text;
@@ -199,7 +199,7 @@ fn write_folder(
         extra: serde_json::Map::default(),
     };
     let folder = AtomicDir::create(out)?;
-    let copy = tokenizer_files(checkpoint);
+    let copy = tokenizer_files(checkpoint)?;
     let options = export::HuggingFace { quantize_config: Some(&settings), copy: &copy, max_shard_size: None };
     export::huggingface(folder.path(), checkpoint, params, &options)?;
     if copy.is_empty() {
@@ -229,19 +229,9 @@ fn format_of(checkpoint: &Checkpoint, params: &dyn Parameters) -> Result<Checkpo
 }
 
 /// The tokenizer's own files in a Hugging Face folder.
-fn tokenizer_files(checkpoint: &Checkpoint) -> Vec<PathBuf> {
-    const NAMES: [&str; 8] = [
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "tokenizer.model",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "vocab.json",
-        "merges.txt",
-        "chat_template.jinja",
-    ];
+fn tokenizer_files(checkpoint: &Checkpoint) -> Result<Vec<PathBuf>, Error> {
     match checkpoint.container() {
-        Container::HuggingFace { dir } => NAMES.iter().map(|n| dir.join(n)).filter(|p| p.is_file()).collect(),
-        _ => Vec::new(),
+        Container::HuggingFace { dir } => Ok(TokenizerFiles::paths(dir)?),
+        _ => Ok(Vec::new()),
     }
 }

@@ -25,6 +25,24 @@ pub(crate) fn byte_of(c: char) -> Option<u8> {
     }
 }
 
+/// The character that stands for a byte.
+fn char_of(byte: u8) -> char {
+    let shifted = || SHIFTED_BYTES.iter().position(|&b| b == byte).and_then(|at| u32::try_from(at).ok());
+    if printable(byte) {
+        return char::from(byte);
+    }
+    shifted().and_then(|at| char::from_u32(SHIFTED + at)).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// Characters of all bytes.
+static CHARS: LazyLock<[char; 256]> =
+    LazyLock::new(|| std::array::from_fn(|byte| u8::try_from(byte).map_or(char::REPLACEMENT_CHARACTER, char_of)));
+
+/// Bytes as a token's text.
+pub(crate) fn text_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| CHARS[usize::from(byte)]).collect()
+}
+
 /// Appends the bytes that a token's text stands for; `false`, and nothing appended, when a character is not of the
 /// alphabet.
 pub(crate) fn push_bytes(text: &str, out: &mut Vec<u8>) -> bool {
@@ -53,6 +71,15 @@ mod tests {
         assert_eq!(byte_of('Ń'), Some(0xAD));
         assert_eq!(byte_of(' '), None);
         assert_eq!(byte_of('\u{144}'), None);
+    }
+
+    #[test]
+    fn text_and_bytes_are_each_others_inverse() {
+        let all: Vec<u8> = (0..=255).collect();
+        let text = text_of(&all);
+        let mut bytes = Vec::new();
+        assert!(push_bytes(&text, &mut bytes));
+        assert_eq!((bytes, text.chars().count()), (all, 256));
     }
 
     #[test]

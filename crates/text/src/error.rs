@@ -28,6 +28,33 @@ pub enum TextError {
         /// Where and how.
         reason: String,
     },
+    /// A file that is not JSON is broken.
+    #[error("{file}, {place}: {reason}")]
+    Malformed {
+        /// The file's name, for example `tokenizer.model`.
+        file: &'static str,
+        /// Line, byte or field.
+        place: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A file does not say how text is cut, and nothing beside it does.
+    #[error("{file}: {reason}")]
+    UnknownFamily {
+        /// The file's name.
+        file: &'static str,
+        /// What was looked at, and what is known.
+        reason: String,
+    },
+    /// A folder has no tokenizer that is read.
+    #[error(
+        "{}: no tokenizer (tokenizer.json, tokenizer.model, *.tiktoken, or vocab.json with merges.txt)",
+        path.display()
+    )]
+    NoTokenizer {
+        /// The folder or file.
+        path: PathBuf,
+    },
     /// A part of a tokenizer is of a kind that is not read or cannot be written.
     #[error("tokenizer {part}: {found} is not supported (expected {expected})")]
     Unsupported {
@@ -195,6 +222,9 @@ impl TextError {
             Self::Io { .. } => "text-io",
             Self::Format(error) => error.code(),
             Self::Json { .. } => "tokenizer-json",
+            Self::Malformed { .. } => "tokenizer-malformed",
+            Self::UnknownFamily { .. } => "unknown-tokenizer-family",
+            Self::NoTokenizer { .. } => "no-tokenizer",
             Self::Unsupported { .. } => "tokenizer-unsupported",
             Self::UnknownPreTokenizer { .. } => "unknown-pre-tokenizer",
             Self::UnknownSplit { .. } => "unknown-split-expression",
@@ -216,6 +246,11 @@ impl TextError {
             Self::TemplateRaised { .. } => "template-raised",
             Self::TemplateLimit { .. } => "template-limit",
         }
+    }
+
+    /// A broken file that is not JSON.
+    pub(crate) fn malformed(file: &'static str, place: impl ToString, reason: impl ToString) -> Self {
+        Self::Malformed { file, place: place.to_string(), reason: reason.to_string() }
     }
 
     /// A broken JSON file.

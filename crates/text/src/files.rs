@@ -1,17 +1,41 @@
 //! The files of a Hugging Face folder that make a tokenizer, as bytes.
 
+/// Where a tokenizer's vocabulary is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenizerSource {
+    /// `tokenizer.json`.
+    Json(Vec<u8>),
+    /// `tokenizer.model` (SentencePiece's protocol buffer, or tiktoken's list) or `*.tiktoken`.
+    Model(Vec<u8>),
+    /// `vocab.json` and `merges.txt`.
+    VocabAndMerges {
+        /// Ids by token.
+        vocab: Vec<u8>,
+        /// Two tokens a line.
+        merges: Vec<u8>,
+    },
+}
+
+impl Default for TokenizerSource {
+    fn default() -> Self {
+        Self::Json(Vec::new())
+    }
+}
+
 /// Contents of a model folder's text files. Only `tokenizer` is required.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles {
-    /// `tokenizer.json`.
-    pub tokenizer: Vec<u8>,
-    /// `tokenizer_config.json`: roles, `add_bos_token`, chat template.
+    /// The vocabulary.
+    pub tokenizer: TokenizerSource,
+    /// `tokenizer_config.json`: roles, `add_bos_token`, added tokens, chat template.
     pub tokenizer_config: Option<Vec<u8>>,
     /// `special_tokens_map.json`: roles that the former does not name.
     pub special_tokens_map: Option<Vec<u8>>,
+    /// `added_tokens.json`: tokens beside the vocabulary. A `tokenizer.json` has its own.
+    pub added_tokens: Option<Vec<u8>>,
     /// `chat_template.jinja`: takes precedence over the one in `tokenizer_config.json`.
     pub chat_template: Option<Vec<u8>>,
-    /// `config.json`: `bos_token_id`, `eos_token_id`.
+    /// `config.json`: `bos_token_id`, `eos_token_id`, `model_type`.
     pub config: Option<Vec<u8>>,
     /// `generation_config.json`: `eos_token_id`.
     pub generation_config: Option<Vec<u8>>,
@@ -20,34 +44,118 @@ pub struct TokenizerFiles {
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
     use std::io::ErrorKind;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
-    use super::TokenizerFiles;
+    use super::{TokenizerFiles, TokenizerSource};
     use crate::error::{Result, TextError};
     use crate::tokenizer::Tokenizer;
 
+    /// A file that must be there.
+    fn required(path: PathBuf) -> Result<Vec<u8>> {
+        std::fs::read(&path).map_err(|source| TextError::Io { path, source })
+    }
+
     /// A file, or nothing when it is not there.
     fn optional(dir: &Path, name: &str) -> Result<Option<Vec<u8>>> {
-        let path = dir.join(name);
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(source) if source.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(TextError::Io { path, source }),
+        match required(dir.join(name)) {
+            Err(TextError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
         }
     }
 
+    /// The one file of a folder with an extension; several are no choice of ours.
+    fn only_with_extension(dir: &Path, extension: &str) -> Result<Option<PathBuf>> {
+        let io = |source| TextError::Io { path: dir.to_owned(), source };
+        let mut found = None;
+        for entry in std::fs::read_dir(dir).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.extension().is_some_and(|e| e == extension) && found.replace(path).is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(found)
+    }
+
+    impl TokenizerSource {
+        /// The vocabulary of a folder, the form that says most first.
+        fn of_folder(dir: &Path) -> Result<Self> {
+            if let Some(json) = optional(dir, "tokenizer.json")? {
+                return Ok(Self::Json(json));
+            }
+            for name in &NAMES[MODELS] {
+                if let Some(model) = optional(dir, name)? {
+                    return Ok(Self::Model(model));
+                }
+            }
+            if let Some(vocab) = optional(dir, "vocab.json")? {
+                return Ok(Self::VocabAndMerges { vocab, merges: required(dir.join("merges.txt"))? });
+            }
+            match only_with_extension(dir, "tiktoken")? {
+                Some(path) => Ok(Self::Model(required(path)?)),
+                None => Err(TextError::NoTokenizer { path: dir.to_owned() }),
+            }
+        }
+
+        /// The vocabulary that one file is, or is a half of.
+        fn of_file(path: &Path, dir: &Path) -> Result<Self> {
+            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+            match (path.file_name().and_then(|n| n.to_str()).unwrap_or_default(), extension) {
+                ("vocab.json" | "merges.txt", _) => Ok(Self::VocabAndMerges {
+                    vocab: required(dir.join("vocab.json"))?,
+                    merges: required(dir.join("merges.txt"))?,
+                }),
+                (_, "json") => Ok(Self::Json(required(path.to_owned())?)),
+                (_, "model" | "tiktoken" | "spm") => Ok(Self::Model(required(path.to_owned())?)),
+                _ => Err(TextError::NoTokenizer { path: path.to_owned() }),
+            }
+        }
+    }
+
+    /// Names of the files that decide how text becomes tokens and a conversation a text, the vocabularies in the order
+    /// in which they are preferred.
+    const NAMES: [&str; 11] = [
+        "tokenizer.json",
+        "tokenizer.model",
+        "tiktoken.model",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "vocab.json",
+        "merges.txt",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+    ];
+    /// Those of them that are whole vocabularies beside tokenizer.json.
+    const MODELS: std::ops::Range<usize> = 1..5;
+
     impl TokenizerFiles {
-        /// Reads a folder.
+        /// The files of a folder that [`TokenizerFiles::read`] may read, as far as they are there; the model's
+        /// configuration is not among them.
         ///
         /// # Errors
-        /// [`TextError::Io`] when `tokenizer.json` is missing or a file cannot be read.
-        pub fn read(dir: &Path) -> Result<Self> {
-            let path = dir.join("tokenizer.json");
-            let tokenizer = std::fs::read(&path).map_err(|source| TextError::Io { path, source })?;
+        /// [`TextError::Io`] when the folder cannot be read.
+        pub fn paths(dir: &Path) -> Result<Vec<PathBuf>> {
+            let named = NAMES.iter().map(|name| dir.join(name)).filter(|path| path.is_file());
+            Ok(named.chain(only_with_extension(dir, "tiktoken")?).collect())
+        }
+
+        /// Reads a folder, or a tokenizer's file and what lies beside it.
+        ///
+        /// # Errors
+        /// [`TextError::NoTokenizer`], and [`TextError::Io`] when a file cannot be read.
+        pub fn read(path: &Path) -> Result<Self> {
+            let (dir, tokenizer) = if path.is_dir() {
+                (path, TokenizerSource::of_folder(path)?)
+            } else {
+                let dir = path.parent().unwrap_or(Path::new(""));
+                (dir, TokenizerSource::of_file(path, dir)?)
+            };
             Ok(Self {
                 tokenizer,
                 tokenizer_config: optional(dir, "tokenizer_config.json")?,
                 special_tokens_map: optional(dir, "special_tokens_map.json")?,
+                added_tokens: optional(dir, "added_tokens.json")?,
                 chat_template: optional(dir, "chat_template.jinja")?,
                 config: optional(dir, "config.json")?,
                 generation_config: optional(dir, "generation_config.json")?,
@@ -56,12 +164,13 @@ mod native {
     }
 
     impl Tokenizer {
-        /// Reads a model folder's tokenizer, its roles, stop tokens and chat templates.
+        /// Reads a model folder's tokenizer, its roles, stop tokens and chat templates; or a tokenizer's file
+        /// (`tokenizer.json`, `*.model`, `*.tiktoken`, `vocab.json`) with those of its folder.
         ///
         /// # Errors
         /// What [`TokenizerFiles::read`] and [`Tokenizer::from_files`] report.
-        pub fn from_dir(dir: &Path) -> Result<Self> {
-            Self::from_files(&TokenizerFiles::read(dir)?)
+        pub fn from_dir(path: &Path) -> Result<Self> {
+            Self::from_files(&TokenizerFiles::read(path)?)
         }
     }
 }

@@ -1,38 +1,48 @@
-//! GGUF's tokenizer metadata: reading and writing the keys, and [`Parts`] from them.
+//! GGUF's tokenizer metadata: reading and writing the keys, and what encodes from them.
 
 use honelm_formats::FormatError;
 use honelm_formats::gguf::{Gguf, Value};
 use serde_json::json;
 use tokenizers::AddedToken;
 
+use crate::added::Added;
 use crate::error::{Result, TextError};
 use crate::json::{merge, split_merge};
 use crate::model::Parts;
-use crate::sentencepiece;
+use crate::pipeline::Pipeline;
+use crate::scores;
+use crate::sentencepiece::{Algorithm, Charsmap, Normalizer, SentencePiece, Spec};
 use crate::split::{self, PreTokenizer};
+use crate::tokenizer::Engine;
+use crate::vocab_merges::byte_level_decoder;
 use crate::vocabulary::{TokenKind, Vocabulary};
 
 /// `tokenizer.ggml.model` of byte-level BPE.
 pub(crate) const BYTE_LEVEL: &str = "gpt2";
 /// `tokenizer.ggml.model` of SentencePiece BPE.
 pub(crate) const SENTENCE_PIECE: &str = "llama";
+/// `tokenizer.ggml.model` of SentencePiece Unigram.
+pub(crate) const UNIGRAM: &str = "t5";
+/// `tokenizer.ggml.model` of Gemma 4: merge rules on text with visible spaces. Its pre-tokenizer has the same name.
+pub(crate) const GEMMA4: &str = "gemma4";
 /// Our own key for end tokens beyond the three that llama.cpp has keys for; llama.cpp passes over it.
 const EOG_IDS_KEY: &str = "honelm.tokenizer.eog_token_ids";
 
 /// The tokenizer keys of a GGUF file, as plain data. Lists are by token id.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GgufVocab {
-    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece BPE).
+    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE), `t5` (SentencePiece Unigram) or
+    /// `gemma4` (BPE with visible spaces).
     pub model: String,
     /// `tokenizer.ggml.pre`: name of the split expressions.
     pub pre: Option<String>,
     /// `tokenizer.ggml.tokens`.
     pub tokens: Vec<String>,
-    /// `tokenizer.ggml.scores`; needed by `llama`.
+    /// `tokenizer.ggml.scores`; needed by `llama` and `t5`.
     pub scores: Option<Vec<f32>>,
     /// `tokenizer.ggml.token_type`, see [`TokenKind`]; empty: all normal.
     pub token_types: Vec<i32>,
-    /// `tokenizer.ggml.merges` (`"a b"`); needed by `gpt2`.
+    /// `tokenizer.ggml.merges` (`"a b"`); needed by `gpt2` and `gemma4`.
     pub merges: Option<Vec<String>>,
     /// `tokenizer.ggml.bos_token_id`.
     pub bos: Option<u32>,
@@ -54,6 +64,10 @@ pub struct GgufVocab {
     pub add_eos: Option<bool>,
     /// `tokenizer.ggml.add_space_prefix`.
     pub add_space_prefix: Option<bool>,
+    /// `tokenizer.ggml.remove_extra_whitespaces`.
+    pub remove_extra_whitespaces: Option<bool>,
+    /// `tokenizer.ggml.precompiled_charsmap`: which characters become which.
+    pub precompiled_charsmap: Option<Vec<u8>>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
 }
@@ -71,6 +85,12 @@ impl GgufVocab {
             Ok(value.and_then(|v| u32::try_from(v).ok()).filter(|&v| v != u32::MAX))
         };
         let flag = |key: &str| gguf.get_as::<bool>(&format!("tokenizer.ggml.{key}"));
+        // Some writers have signed bytes.
+        let byte = |value: i32| u8::try_from(value).or(i8::try_from(value).map(i8::cast_unsigned)).ok();
+        let bytes = |key: &str| -> std::result::Result<Option<Vec<u8>>, FormatError> {
+            let values = gguf.get_as::<Vec<i32>>(&format!("tokenizer.ggml.{key}"))?;
+            Ok(values.map(|values| values.into_iter().filter_map(byte).collect()))
+        };
         let text =
             |key: &str| -> std::result::Result<_, FormatError> { Ok(gguf.get_as::<&str>(key)?.map(str::to_owned)) };
         Ok(Self {
@@ -90,6 +110,8 @@ impl GgufVocab {
             add_bos: flag("add_bos_token")?,
             add_eos: flag("add_eos_token")?,
             add_space_prefix: flag("add_space_prefix")?,
+            remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
+            precompiled_charsmap: bytes("precompiled_charsmap")?,
             chat_template: text("tokenizer.chat_template")?,
         })
     }
@@ -118,6 +140,8 @@ impl GgufVocab {
         put("tokenizer.ggml.add_bos_token", self.add_bos.map(Value::from));
         put("tokenizer.ggml.add_eos_token", self.add_eos.map(Value::from));
         put("tokenizer.ggml.add_space_prefix", self.add_space_prefix.map(Value::from));
+        put("tokenizer.ggml.remove_extra_whitespaces", self.remove_extra_whitespaces.map(Value::from));
+        put("tokenizer.ggml.precompiled_charsmap", self.precompiled_charsmap.clone().map(Value::from));
         put("tokenizer.chat_template", self.chat_template.as_deref().map(Value::from));
         put(EOG_IDS_KEY, (!self.eog.is_empty()).then(|| self.eog.clone().into()));
         pairs
@@ -126,7 +150,8 @@ impl GgufVocab {
     /// The row of the split table; SentencePiece has none.
     fn pre_tokenizer(&self) -> Result<Option<&'static PreTokenizer>> {
         match self.model.as_str() {
-            SENTENCE_PIECE => Ok(None),
+            SENTENCE_PIECE | UNIGRAM => Ok(None),
+            GEMMA4 => split::by_name(GEMMA4).map(Some),
             BYTE_LEVEL => {
                 let name = self.pre.as_deref().ok_or(TextError::Missing { field: "tokenizer.ggml.pre" })?;
                 split::by_name(name).map(Some)
@@ -134,18 +159,27 @@ impl GgufVocab {
             other => Err(TextError::Unsupported {
                 part: "tokenizer.ggml.model",
                 found: other.to_owned(),
-                expected: "gpt2 or llama",
+                expected: "gpt2, llama, t5 or gemma4",
             }),
         }
     }
 
     /// Whether BOS is added before a text: what the file says, else llama.cpp's default for the kind of tokenizer.
     pub(crate) fn adds_bos(&self) -> Result<bool> {
-        Ok(self.add_bos.unwrap_or(self.pre_tokenizer()?.is_none_or(|row| row.add_bos)) && self.bos.is_some())
+        let default = match self.pre_tokenizer()? {
+            Some(row) => row.add_bos,
+            None => self.model == SENTENCE_PIECE,
+        };
+        Ok(self.add_bos.unwrap_or(default) && self.bos.is_some())
     }
 
-    /// Checks everything and builds the parts.
-    pub(crate) fn parts(&self) -> Result<Parts> {
+    /// Whether EOS is added after a text, likewise.
+    pub(crate) fn adds_eos(&self) -> bool {
+        self.add_eos.unwrap_or(self.model == UNIGRAM) && self.eos.is_some()
+    }
+
+    /// Checks everything and builds what encodes.
+    pub(crate) fn engine(&self) -> Result<Engine> {
         let row = self.pre_tokenizer()?;
         let vocabulary = self.vocabulary()?;
         for (field, id) in self.roles() {
@@ -154,8 +188,8 @@ impl GgufVocab {
             }
         }
         match row {
-            Some(row) => self.byte_level_parts(vocabulary, row),
-            None => self.sentence_piece_parts(vocabulary),
+            Some(row) => Ok(Engine::Pipeline(Box::new(Pipeline::new(self.merging(vocabulary, row)?)?))),
+            None => Ok(Engine::SentencePiece(Box::new(SentencePiece::new(self.pieces(vocabulary)?)?))),
         }
     }
 
@@ -194,7 +228,8 @@ impl GgufVocab {
         Vocabulary::from_claims(claims.collect())
     }
 
-    fn byte_level_parts(&self, vocabulary: Vocabulary, row: &PreTokenizer) -> Result<Parts> {
+    /// Merge rules, with the row's way of cutting text.
+    fn merging(&self, vocabulary: Vocabulary, row: &PreTokenizer) -> Result<Parts> {
         let lines = self.merges.as_ref().ok_or(TextError::Missing { field: "tokenizer.ggml.merges" })?;
         let merges = lines
             .iter()
@@ -204,72 +239,81 @@ impl GgufVocab {
                 merge(&vocabulary, index, a, b)
             })
             .collect::<Result<_>>()?;
+        let decoder = if row.visible_spaces { scores::decoder(false) } else { byte_level_decoder() };
+        let bos = self.bos.filter(|_| self.adds_bos().unwrap_or(false));
         Ok(Parts {
             merges,
             ignore_merges: row.ignore_merges,
-            byte_fallback: false,
+            byte_fallback: row.visible_spaces,
             fuse_unk: false,
-            unk: None,
+            unk: self.unk.filter(|_| row.visible_spaces),
             normalizer: row.normalizer(),
             pre_tokenizer: row.to_json(),
-            post_processor: self.post_processor(&vocabulary)?,
-            decoder: json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}),
+            post_processor: post_processor(&vocabulary, bos, self.eos.filter(|_| self.adds_eos())),
+            decoder,
             added: added(&vocabulary),
             model_ids: None,
             vocabulary,
         })
     }
 
-    fn sentence_piece_parts(&self, vocabulary: Vocabulary) -> Result<Parts> {
-        let scores = self.scores.as_ref().ok_or(TextError::Missing { field: "tokenizer.ggml.scores" })?;
-        let prefix = self.add_space_prefix.unwrap_or(true);
-        let byte_fallback = vocabulary.iter().any(|(_, token)| token.kind == TokenKind::Byte);
-        let first_unknown = vocabulary.iter().find(|(_, token)| token.kind == TokenKind::Unknown).map(|(id, _)| id);
-        Ok(Parts {
-            merges: sentencepiece::merges_from_scores(&vocabulary, scores)?,
-            ignore_merges: false,
+    /// Pieces with scores. User-defined ones are found before anything else, as llama.cpp does.
+    fn pieces(&self, vocabulary: Vocabulary) -> Result<Spec> {
+        let scores = self.scores.clone().ok_or(TextError::Missing { field: "tokenizer.ggml.scores" })?;
+        let bpe = self.model == SENTENCE_PIECE;
+        let charsmap = self.precompiled_charsmap.as_deref().filter(|_| !bpe).unwrap_or_default();
+        let charsmap = Charsmap::parse(charsmap)
+            .map_err(|reason| TextError::malformed("GGUF metadata", "tokenizer.ggml.precompiled_charsmap", reason))?;
+        let of_kind = |kind| vocabulary.iter().filter(move |(_, token)| token.kind == kind);
+        let unk = self.unk.or_else(|| of_kind(TokenKind::Unknown).map(|(id, _)| id).next());
+        let byte_fallback = of_kind(TokenKind::Byte).next().is_some();
+        let user_defined = of_kind(TokenKind::UserDefined);
+        let added = user_defined.map(|(id, t)| Added { id, content: t.text.clone(), ..Added::default() }).collect();
+        Ok(Spec {
+            scores,
+            algorithm: if bpe { Algorithm::Bpe } else { Algorithm::Unigram },
+            unk,
             byte_fallback,
-            fuse_unk: true,
-            unk: self.unk.or(first_unknown),
-            normalizer: sentencepiece::normalizer(prefix),
-            pre_tokenizer: serde_json::Value::Null,
-            post_processor: self.post_processor(&vocabulary)?,
-            decoder: sentencepiece::decoder(prefix),
-            added: added(&vocabulary),
-            model_ids: None,
+            normalizer: Normalizer {
+                charsmap,
+                add_dummy_prefix: self.add_space_prefix.unwrap_or(bpe),
+                // llama.cpp does not look at it in BPE.
+                remove_extra_whitespaces: !bpe && self.remove_extra_whitespaces == Some(true),
+                escape_whitespaces: true,
+            },
+            added,
             vocabulary,
         })
-    }
-
-    /// tokenizer.json's `post_processor`: BOS before and EOS after the text, where the file asks for them.
-    fn post_processor(&self, vocabulary: &Vocabulary) -> Result<serde_json::Value> {
-        let text = |id: Option<u32>| id.and_then(|id| Some((id, vocabulary.get(id)?.text.clone())));
-        let bos = text(self.bos.filter(|_| self.adds_bos().unwrap_or(false)));
-        let eos = text(self.eos.filter(|_| self.add_eos == Some(true)));
-        if bos.is_none() && eos.is_none() {
-            return Ok(serde_json::Value::Null);
-        }
-        let sequence = |name: &str, type_id: u32| {
-            let special = |token: &Option<(u32, String)>| {
-                token.as_ref().map(|(_, text)| json!({"SpecialToken": {"id": text, "type_id": type_id}}))
-            };
-            let body = json!({"Sequence": {"id": name, "type_id": type_id}});
-            special(&bos).into_iter().chain([body]).chain(special(&eos)).collect::<Vec<_>>()
-        };
-        let specials: serde_json::Map<_, _> = [&bos, &eos]
-            .into_iter()
-            .flatten()
-            .map(|(id, text)| (text.clone(), json!({"id": text, "ids": [id], "tokens": [text]})))
-            .collect();
-        let pair = [sequence("A", 0), sequence("B", 1)].concat();
-        Ok(json!({
-            "type": "TemplateProcessing", "single": sequence("A", 0), "pair": pair, "special_tokens": specials,
-        }))
     }
 }
 
+/// tokenizer.json's `post_processor`: BOS before and EOS after the text, where there are.
+pub(crate) fn post_processor(vocabulary: &Vocabulary, bos: Option<u32>, eos: Option<u32>) -> serde_json::Value {
+    let text = |id: Option<u32>| id.and_then(|id| Some((id, vocabulary.get(id)?.text.clone())));
+    let (bos, eos) = (text(bos), text(eos));
+    if bos.is_none() && eos.is_none() {
+        return serde_json::Value::Null;
+    }
+    let sequence = |name: &str, type_id: u32| {
+        let special = |token: &Option<(u32, String)>| {
+            token.as_ref().map(|(_, text)| json!({"SpecialToken": {"id": text, "type_id": type_id}}))
+        };
+        let body = json!({"Sequence": {"id": name, "type_id": type_id}});
+        special(&bos).into_iter().chain([body]).chain(special(&eos)).collect::<Vec<_>>()
+    };
+    let specials: serde_json::Map<_, _> = [&bos, &eos]
+        .into_iter()
+        .flatten()
+        .map(|(id, text)| (text.clone(), json!({"id": text, "ids": [id], "tokens": [text]})))
+        .collect();
+    let pair = [sequence("A", 0), sequence("B", 1)].concat();
+    json!({
+        "type": "TemplateProcessing", "single": sequence("A", 0), "pair": pair, "special_tokens": specials,
+    })
+}
+
 /// Tokens that are found in text as wholes.
-fn added(vocabulary: &Vocabulary) -> Vec<AddedToken> {
+pub(crate) fn added(vocabulary: &Vocabulary) -> Vec<AddedToken> {
     vocabulary
         .iter()
         .filter(|(_, token)| token.kind.is_special() || token.kind == TokenKind::UserDefined)

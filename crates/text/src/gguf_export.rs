@@ -1,11 +1,13 @@
 //! A tokenizer as GGUF metadata.
 
 use crate::error::{Result, TextError};
-use crate::gguf::{BYTE_LEVEL, GgufVocab, SENTENCE_PIECE};
-use crate::sentencepiece;
-use crate::split;
+use crate::gguf::{BYTE_LEVEL, GEMMA4, GgufVocab, SENTENCE_PIECE, UNIGRAM};
+use crate::model::Parts;
+use crate::scores;
+use crate::sentencepiece::{Algorithm, SentencePiece};
+use crate::split::{self, PreTokenizer};
 use crate::stop::END_TEXTS;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Engine, Tokenizer};
 use crate::vocabulary::{Family, TokenKind, pad_text};
 
 /// Score of a row without a text: nothing merges into it.
@@ -26,61 +28,25 @@ impl Tokenizer {
             return Err(TextError::VocabularyTooLong { found: size, rows });
         }
         let (mut tokens, mut token_types): (Vec<String>, Vec<i32>) =
-            self.parts.vocabulary.iter().map(|(_, token)| (token.text.clone(), token.kind as i32)).unzip();
+            self.vocabulary().iter().map(|(_, token)| (token.text.clone(), token.kind as i32)).unzip();
         tokens.extend((size..rows).map(pad_text));
         token_types.resize(rows, TokenKind::Unused as i32);
 
         let mut vocab = GgufVocab { tokens, token_types, ..GgufVocab::default() };
-        match self.family() {
-            Family::ByteLevel => self.write_byte_level(&mut vocab)?,
-            Family::SentencePiece => self.write_sentence_piece(&mut vocab, rows)?,
+        match &self.engine {
+            Engine::Pipeline(pipeline) => {
+                let parts = &pipeline.parts;
+                match (self.family(), split::by_json(&parts.pre_tokenizer, &parts.normalizer)) {
+                    (Family::ByteLevel, rows) => write_merges(parts, &rows?, &mut vocab)?,
+                    (Family::SentencePiece, Ok(rows)) => write_merges(parts, &rows, &mut vocab)?,
+                    (Family::SentencePiece, Err(_)) => write_scores_of_merges(parts, &mut vocab, rows)?,
+                }
+            }
+            Engine::SentencePiece(pieces) => write_pieces(pieces, &mut vocab, rows)?,
         }
         self.write_roles(&mut vocab, rows)?;
         vocab.chat_template = self.chat_template().map(str::to_owned);
         Ok(vocab)
-    }
-
-    fn write_byte_level(&self, vocab: &mut GgufVocab) -> Result<()> {
-        let parts = &self.parts;
-        let rows = split::by_json(&parts.pre_tokenizer, &parts.normalizer)?;
-        let mut chosen = rows.iter().find(|row| row.ignore_merges == parts.ignore_merges);
-        // The first row is the best known name; it serves where taking whole tokens makes no difference.
-        if let Some(first) = rows.first().filter(|first| first.ignore_merges != parts.ignore_merges)
-            && parts.merging_reaches_every_token()?
-        {
-            chosen = Some(first);
-        }
-        let row = chosen.ok_or_else(|| TextError::Unsupported {
-            part: "model",
-            found: format!("BPE with ignore_merges = {}", parts.ignore_merges),
-            expected: "what GGUF's pre-tokenizer of that expression does",
-        })?;
-        let merges = parts.merges.iter().map(|&(a, b)| format!("{} {}", parts.text(a), parts.text(b)));
-        vocab.model = BYTE_LEVEL.to_owned();
-        vocab.pre = row.names.first().map(|&name| name.to_owned());
-        vocab.merges = Some(merges.collect());
-        Ok(())
-    }
-
-    fn write_sentence_piece(&self, vocab: &mut GgufVocab, rows: usize) -> Result<()> {
-        let parts = &self.parts;
-        let prefix = sentencepiece::add_space_prefix(&parts.normalizer, &parts.pre_tokenizer).ok_or_else(|| {
-            TextError::UnknownSplit { expression: format!("{} after {}", parts.pre_tokenizer, parts.normalizer) }
-        })?;
-        if parts.ignore_merges && !parts.merging_reaches_every_token()? {
-            return Err(TextError::Unsupported {
-                part: "model",
-                found: "SentencePiece BPE with ignore_merges".to_owned(),
-                expected: "merging by score",
-            });
-        }
-        let mut scores = sentencepiece::scores_from_merges(&parts.vocabulary, &parts.merges)?;
-        scores.resize(rows, PAD_SCORE);
-        vocab.model = SENTENCE_PIECE.to_owned();
-        vocab.pre = Some("default".to_owned());
-        vocab.scores = Some(scores);
-        vocab.add_space_prefix = Some(prefix);
-        Ok(())
     }
 
     fn write_roles(&self, vocab: &mut GgufVocab, rows: usize) -> Result<()> {
@@ -94,7 +60,9 @@ impl Tokenizer {
         vocab.pad = roles.pad;
         vocab.eos = (!stop.is_empty()).then(|| stop.remove(0));
         let mut take = |wanted: &dyn Fn(u32) -> bool| stop.iter().position(|&id| wanted(id)).map(|at| stop.remove(at));
-        vocab.eot = take(&|id| Some(id) == roles.turn_end).or_else(|| take(&|_| true));
+        if roles.turn_end.is_none() || roles.turn_end != vocab.eos {
+            vocab.eot = take(&|id| Some(id) == roles.turn_end).or_else(|| take(&|_| true));
+        }
         let known = |id: u32| {
             self.kind(id) == Some(TokenKind::Control) && self.token(id).is_some_and(|text| END_TEXTS.contains(&text))
         };
@@ -119,4 +87,80 @@ impl Tokenizer {
         vocab.add_eos = Some(affix(&self.suffix, vocab.eos, "eos after it, or nothing")?);
         Ok(())
     }
+}
+
+/// Merge rules as they are, under the name of the way of cutting text.
+fn write_merges(parts: &Parts, rows: &[&PreTokenizer], vocab: &mut GgufVocab) -> Result<()> {
+    let mut chosen = rows.iter().find(|row| row.ignore_merges == parts.ignore_merges);
+    // The first row is the best known name; it serves where taking whole tokens makes no difference.
+    if let Some(first) = rows.first().filter(|first| first.ignore_merges != parts.ignore_merges)
+        && parts.merging_reaches_every_token()?
+    {
+        chosen = Some(first);
+    }
+    let row = chosen.ok_or_else(|| TextError::Unsupported {
+        part: "model",
+        found: format!("BPE with ignore_merges = {}", parts.ignore_merges),
+        expected: "what GGUF's pre-tokenizer of that expression does",
+    })?;
+    let merges = parts.merges.iter().map(|&(a, b)| format!("{} {}", parts.text(a), parts.text(b)));
+    vocab.model = if row.visible_spaces { GEMMA4 } else { BYTE_LEVEL }.to_owned();
+    vocab.pre = row.names.first().map(|&name| name.to_owned());
+    vocab.merges = Some(merges.collect());
+    Ok(())
+}
+
+/// Merge rules as the scores that come to the same.
+fn write_scores_of_merges(parts: &Parts, vocab: &mut GgufVocab, rows: usize) -> Result<()> {
+    let prefix = scores::add_space_prefix(&parts.normalizer, &parts.pre_tokenizer).ok_or_else(|| {
+        TextError::UnknownSplit { expression: format!("{} after {}", parts.pre_tokenizer, parts.normalizer) }
+    })?;
+    if parts.ignore_merges && !parts.merging_reaches_every_token()? {
+        return Err(TextError::Unsupported {
+            part: "model",
+            found: "SentencePiece BPE with ignore_merges".to_owned(),
+            expected: "merging by score",
+        });
+    }
+    write_scored(vocab, SENTENCE_PIECE, scores::scores_from_merges(&parts.vocabulary, &parts.merges)?, rows);
+    vocab.add_space_prefix = Some(prefix);
+    Ok(())
+}
+
+/// SentencePiece's own scores.
+fn write_pieces(pieces: &SentencePiece, vocab: &mut GgufVocab, rows: usize) -> Result<()> {
+    let normalizer = &pieces.normalizer;
+    let unigram = pieces.algorithm() == Algorithm::Unigram;
+    let refused = |found: &str| {
+        Err(TextError::Unsupported {
+            part: "normalizer",
+            found: found.to_owned(),
+            expected: "what programs that read GGUF do for this kind of model",
+        })
+    };
+    if !normalizer.escape_whitespaces {
+        return refused("escape_whitespaces = false");
+    }
+    if !unigram && normalizer.remove_extra_whitespaces {
+        return refused("BPE with remove_extra_whitespaces");
+    }
+    if !unigram && normalizer.charsmap.is_some() {
+        return refused("BPE with a precompiled_charsmap");
+    }
+    let model = if unigram { UNIGRAM } else { SENTENCE_PIECE };
+    write_scored(vocab, model, pieces.scores().to_vec(), rows);
+    vocab.add_space_prefix = Some(normalizer.add_dummy_prefix);
+    if unigram {
+        vocab.remove_extra_whitespaces = Some(normalizer.remove_extra_whitespaces);
+        vocab.precompiled_charsmap = normalizer.charsmap.as_ref().map(|map| map.blob().to_vec());
+    }
+    Ok(())
+}
+
+/// Kind of model and scores, padded.
+fn write_scored(vocab: &mut GgufVocab, model: &str, mut scores: Vec<f32>, rows: usize) {
+    scores.resize(rows, PAD_SCORE);
+    vocab.model = model.to_owned();
+    vocab.pre = Some("default".to_owned());
+    vocab.scores = Some(scores);
 }

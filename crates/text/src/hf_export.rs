@@ -4,15 +4,60 @@ use serde_json::{Map, Value, json};
 
 use crate::config::DEFAULT_TEMPLATE;
 use crate::error::{Result, TextError};
-use crate::tokenizer::Tokenizer;
+use crate::gguf::{added, post_processor};
+use crate::model::{Encoder, Parts};
+use crate::scores;
+use crate::sentencepiece::{Algorithm, SentencePiece};
+use crate::tokenizer::{Engine, Tokenizer};
 
 impl Tokenizer {
     /// This tokenizer as a `tokenizer.json`.
     ///
     /// # Errors
+    /// [`TextError::Unsupported`] for SentencePiece models that its kinds of parts cannot follow to the byte;
     /// [`TextError::Json`] where serialising fails.
     pub fn to_tokenizer_json(&self) -> Result<String> {
-        serde_json::to_string_pretty(self.encoder()).map_err(|e| TextError::json("tokenizer.json", e))
+        let json = |encoder: &Encoder| serde_json::to_string_pretty(encoder);
+        let written = match &self.engine {
+            Engine::Pipeline(pipeline) => json(pipeline.encoder()),
+            Engine::SentencePiece(pieces) => json(&self.rules_of(pieces)?.encoder()?),
+        };
+        written.map_err(|e| TextError::json("tokenizer.json", e))
+    }
+
+    /// SentencePiece BPE as merge rules.
+    fn rules_of(&self, pieces: &SentencePiece) -> Result<Parts> {
+        let refused = |found: &str| {
+            Err(TextError::Unsupported {
+                part: "tokenizer.json",
+                found: found.to_owned(),
+                expected: "SentencePiece BPE that changes nothing but spaces",
+            })
+        };
+        if pieces.algorithm() == Algorithm::Unigram {
+            return refused("SentencePiece Unigram");
+        }
+        let normalizer = &pieces.normalizer;
+        if normalizer.charsmap.is_some() || normalizer.remove_extra_whitespaces || !normalizer.escape_whitespaces {
+            return refused("SentencePiece BPE with a normalizer");
+        }
+        let prefix = normalizer.add_dummy_prefix;
+        let vocabulary = pieces.vocabulary().clone();
+        let around = |affix: &[u32]| affix.first().copied();
+        Ok(Parts {
+            merges: scores::merges_from_scores(&vocabulary, pieces.scores())?,
+            ignore_merges: false,
+            byte_fallback: pieces.byte_fallback(),
+            fuse_unk: true,
+            unk: pieces.unk,
+            normalizer: scores::normalizer(prefix),
+            pre_tokenizer: Value::Null,
+            post_processor: post_processor(&vocabulary, around(&self.prefix), around(&self.suffix)),
+            decoder: scores::decoder(prefix),
+            added: added(&vocabulary),
+            model_ids: None,
+            vocabulary,
+        })
     }
 
     /// Roles and chat templates as a `tokenizer_config.json`.

@@ -8,6 +8,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use tokenizers::AddedToken;
 
+use crate::added::Added;
 use crate::error::{Result, TextError};
 use crate::model::Parts;
 use crate::vocabulary::{TokenKind, Vocabulary, byte_token};
@@ -19,7 +20,7 @@ const FILE: &str = "tokenizer.json";
 #[derive(Deserialize)]
 struct RawTokenizer {
     #[serde(default)]
-    added_tokens: Vec<RawAdded>,
+    added_tokens: Vec<Added>,
     #[serde(default)]
     normalizer: Value,
     #[serde(default)]
@@ -29,23 +30,6 @@ struct RawTokenizer {
     #[serde(default)]
     decoder: Value,
     model: RawModel,
-}
-
-/// One entry of `added_tokens`.
-#[derive(Deserialize)]
-struct RawAdded {
-    id: u32,
-    content: String,
-    #[serde(default)]
-    single_word: bool,
-    #[serde(default)]
-    lstrip: bool,
-    #[serde(default)]
-    rstrip: bool,
-    #[serde(default)]
-    normalized: bool,
-    #[serde(default)]
-    special: bool,
 }
 
 /// `model`.
@@ -72,7 +56,7 @@ struct RawModel {
 /// `vocab` with duplicates kept, so that they can be refused. A list (Unigram's form) reads as empty: the model's
 /// type is what is reported then.
 #[derive(Default)]
-struct RawVocab(Vec<(String, u32)>);
+pub(crate) struct RawVocab(pub Vec<(String, u32)>);
 
 impl<'de> Deserialize<'de> for RawVocab {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -200,7 +184,7 @@ fn check_normalizer(normalizer: &Value) -> Result<()> {
 
 /// The ids that the BPE model has in the file, unless the added tokens' ids are only right when the model has them
 /// too (the `tokenizers` crate numbers added tokens that the model lacks itself, one after the other).
-fn model_ids(vocab: &[(String, u32)], added: &[RawAdded]) -> Option<Vec<u32>> {
+pub(crate) fn model_ids(vocab: &[(String, u32)], added: &[Added]) -> Option<Vec<u32>> {
     let texts: HashMap<&str, u32> = vocab.iter().map(|(text, id)| (text.as_str(), *id)).collect();
     let new = added.iter().filter(|token| !texts.contains_key(token.content.as_str()));
     let in_order = (vocab.len()..).zip(new).all(|(next, token)| token.id as usize == next);
@@ -208,9 +192,9 @@ fn model_ids(vocab: &[(String, u32)], added: &[RawAdded]) -> Option<Vec<u32>> {
 }
 
 /// All tokens with what they are for.
-fn vocabulary(
+pub(crate) fn vocabulary(
     vocab: Vec<(String, u32)>,
-    added: &[RawAdded],
+    added: &[Added],
     byte_fallback: bool,
     unk: Option<&str>,
 ) -> Result<Vocabulary> {
@@ -274,16 +258,6 @@ pub(crate) fn merge(vocabulary: &Vocabulary, index: usize, a: &str, b: &str) -> 
 }
 
 /// `added_tokens` as the `tokenizers` crate has them.
-fn added(raw: Vec<RawAdded>) -> Vec<AddedToken> {
-    raw.into_iter()
-        .filter(|token| !token.content.is_empty())
-        .map(|token| AddedToken {
-            content: token.content,
-            single_word: token.single_word,
-            lstrip: token.lstrip,
-            rstrip: token.rstrip,
-            normalized: token.normalized,
-            special: token.special,
-        })
-        .collect()
+pub(crate) fn added(raw: Vec<Added>) -> Vec<AddedToken> {
+    raw.into_iter().filter(|token| !token.content.is_empty()).map(Into::into).collect()
 }

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod added;
 mod alphabet;
 mod config;
 mod decode;
@@ -22,17 +23,23 @@ mod gguf_export;
 mod hf_export;
 mod json;
 mod model;
+mod open;
+mod pipeline;
+mod scores;
 mod sentencepiece;
 mod split;
 mod stop;
 mod template;
+mod tiktoken;
 mod tokenizer;
+mod trie;
+mod vocab_merges;
 mod vocabulary;
 
 pub use config::SpecialTokens;
 pub use decode::DecodeStream;
 pub use error::{Result, TextError};
-pub use files::TokenizerFiles;
+pub use files::{TokenizerFiles, TokenizerSource};
 pub use gguf::GgufVocab;
 pub use stop::stop_ids;
 pub use template::{ChatTemplate, Clock, Limits, Message, RenderOptions};

@@ -8,6 +8,9 @@ use crate::error::{Result, TextError};
 /// SentencePiece's visible space.
 pub(crate) const SPACE: char = '▁';
 
+/// Longest token that takes part in merging, in bytes; bounds the work on a hostile vocabulary.
+pub(crate) const MAX_TOKEN_BYTES: usize = 1024;
+
 /// What a token is for. The numbers are GGUF's `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]

@@ -189,7 +189,7 @@ fn rejects_gguf_vocabularies_that_contradict_themselves() {
     assert_eq!(with(&|v| v.merges = Some(vec!["ab".to_owned()])), "bad-merge");
     assert_eq!(with(&|v| v.merges = None), "tokenizer-field-missing");
     assert_eq!(with(&|v| v.pre = None), "tokenizer-field-missing");
-    assert_eq!(with(&|v| v.pre = Some("default".to_owned())), "unknown-pre-tokenizer");
+    assert_eq!(with(&|v| v.pre = Some("whitespace".to_owned())), "unknown-pre-tokenizer");
     assert_eq!(with(&|v| v.model = "bert".to_owned()), "tokenizer-unsupported");
     assert_eq!(with(&|v| v.model = "llama".to_owned()), "tokenizer-field-missing");
     assert_eq!(with(&|v| (v.model, v.scores) = ("llama".to_owned(), Some(vec![f32::NAN; 4]))), "bad-token-score");

@@ -4,9 +4,8 @@ mod common;
 
 use std::path::Path;
 
-use common::{PLAIN, data, gguf};
-use honelm_text::Tokenizer;
-use serde_json::json;
+use common::{CHAT, PLAIN, TEXT, data, gguf};
+use honelm_text::{DecodeStream, Tokenizer};
 
 /// Number of texts in each file of vectors.
 const VECTORS: usize = 47;
@@ -26,6 +25,11 @@ fn check(tokenizer: &Tokenizer, test: &str, name: &str) {
     for (text, expected) in texts.iter().zip(&ids) {
         assert_eq!(&tokenizer.encode(text, PLAIN).expect("encodes"), expected, "{name}: {text:?}");
         assert_eq!(tokenizer.decode(expected, false), *text, "{name}");
+        assert_eq!(tokenizer.decode_bytes(expected), text.as_bytes(), "{name}");
+        let mut stream = DecodeStream::new(tokenizer, true);
+        let mut streamed: String = expected.iter().filter_map(|&id| stream.push(id)).collect();
+        streamed.push_str(&stream.finish());
+        assert_eq!(streamed, *text, "{name}");
     }
 }
 
@@ -106,35 +110,45 @@ fn llama2_from_tokenizer_json() {
     }
 }
 
+/// Checks a folder, and what it becomes as tokenizer.json and as GGUF under the name `pre`.
+fn check_folder(test: &str, path: &str, name: &str, rows: usize, pre: &str) {
+    let Some(path) = data(test, path) else { return };
+    let tokenizer = Tokenizer::from_dir(&path).expect("reads");
+    check(&tokenizer, test, name);
+    let vocab = tokenizer.to_gguf_vocab(rows).expect("can be written");
+    assert_eq!((vocab.pre.as_deref(), vocab.tokens.len()), (Some(pre), rows));
+    let read = Tokenizer::from_vocab(&vocab).expect("reads back");
+    check(&read, test, name);
+    let json = tokenizer.to_tokenizer_json().expect("serialises");
+    let config = tokenizer.to_tokenizer_config_json().expect("serialises");
+    let exported = Tokenizer::from_json(json.as_bytes(), Some(config.as_bytes()), None).expect("reads back");
+    check(&exported, test, name);
+    for other in [read, exported] {
+        assert_eq!(other.special_tokens(), tokenizer.special_tokens());
+        assert_eq!(other.encode("", TEXT).expect("encodes"), tokenizer.encode("", TEXT).expect("encodes"));
+    }
+}
+
 #[test]
 fn qwen2_from_vocab_and_merges() {
-    let test = "qwen2_from_vocab_and_merges";
-    let Some(dir) = data(test, "data/tokenizers/qwen2") else { return };
-    let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("readable");
-    let vocab: serde_json::Value = serde_json::from_str(&read("vocab.json")).expect("JSON");
-    let added: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&read("added_tokens.json")).expect("JSON");
-    let merges: Vec<String> =
-        read("merges.txt").lines().filter(|l| !l.starts_with("#version") && !l.is_empty()).map(str::to_owned).collect();
-    let mut added: Vec<_> =
-        added.iter().map(|(text, id)| json!({"id": id, "content": text, "special": true})).collect();
-    added.sort_by_key(|token| token["id"].as_u64());
-    let split = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    let file = json!({
-        "added_tokens": added,
-        "normalizer": {"type": "NFC"},
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": split}, "behavior": "Isolated", "invert": false},
-            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
-        ]},
-        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
-        "model": {"type": "BPE", "vocab": vocab, "merges": merges},
-    });
-    let config = read("tokenizer_config.json");
-    let tokenizer = Tokenizer::from_json(file.to_string().as_bytes(), Some(config.as_bytes()), None).expect("reads");
-    check(&tokenizer, test, "qwen2");
-    let vocab = tokenizer.to_gguf_vocab(151_936).expect("can be written");
-    assert_eq!(vocab.pre.as_deref(), Some("qwen2"));
-    assert_eq!(vocab.tokens.len(), 151_936);
-    check(&Tokenizer::from_vocab(&vocab).expect("reads back"), test, "qwen2");
+    check_folder("qwen2_from_vocab_and_merges", "data/tokenizers/qwen2", "qwen2", 151_936, "qwen2");
+    let Some(path) = data("qwen2_from_vocab_and_merges", "data/tokenizers/qwen2/vocab.json") else { return };
+    let tokenizer = Tokenizer::from_dir(&path).expect("a file of the folder will do");
+    assert_eq!(tokenizer.eos_ids(), [151_645, 151_643]);
+    assert_eq!(tokenizer.encode("<|im_start|>", CHAT).expect("encodes"), [151_644]);
+    assert!(tokenizer.chat_template().is_some());
+}
+
+#[test]
+fn llama3_from_a_tiktoken_file() {
+    let test = "llama3_from_a_tiktoken_file";
+    check_folder(test, "data/tokenizers/llama3", "llama-bpe", 128_256, "llama-bpe");
+    let Some(path) = data(test, "data/tokenizers/llama3/tokenizer.model") else { return };
+    let tokenizer = Tokenizer::from_dir(&path).expect("the file alone will do");
+    assert_eq!((tokenizer.vocab_size(), tokenizer.bos()), (128_256, Some(128_000)));
+    assert_eq!(tokenizer.eos_ids(), [128_001, 128_008, 128_009]);
+    let text = "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>";
+    let ids = [128_000, 128_006, 882, 128_007, 271, 13_347, 128_009];
+    let all = honelm_text::EncodeOptions { add_special: true, parse_special: true };
+    assert_eq!(tokenizer.encode(text, all).expect("encodes"), ids);
 }

@@ -13,6 +13,7 @@ mod optimize;
 mod pull;
 mod quantize;
 mod run;
+mod tokenize;
 
 use clap::Subcommand;
 
@@ -28,6 +29,7 @@ pub enum Command {
     Eval(eval::Eval),
     Quantize(quantize::Quantize),
     Inspect(inspect::Inspect),
+    Tokenize(tokenize::Tokenize),
     Bench(bench::Bench),
     Pull(pull::Pull),
     Completions(completions::Completions),
@@ -46,6 +48,7 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Eval(command) => command.run(global),
         Command::Quantize(command) => command.run(global),
         Command::Inspect(command) => command.run(global),
+        Command::Tokenize(command) => command.run(global),
         Command::Bench(command) => command.run(global),
         Command::Pull(command) => command.run(global),
         Command::Completions(command) => command.run(),

@@ -9,10 +9,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::error::{Result, TextError};
-use crate::vocabulary::{SPACE, Token, TokenKind, Vocabulary};
-
-/// Longest token that is cut into pairs, in bytes; bounds the work on a hostile vocabulary.
-const MAX_TOKEN_BYTES: usize = 1024;
+use crate::vocabulary::{MAX_TOKEN_BYTES, SPACE, Token, TokenKind, Vocabulary};
 
 /// Whether a token takes part in merging.
 fn merges_with_others(token: &Token) -> bool {

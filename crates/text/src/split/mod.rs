@@ -4,9 +4,13 @@
 //! two together, as llama.cpp does (`llm_tokenizer_bpe`, expressions in the form that tokenizer.json gives them, which
 //! llama.cpp quotes beside its own). A name or an expression that is not here is refused, never guessed.
 
+mod table;
+
 use serde_json::{Value, json};
 
 use crate::error::{Result, TextError};
+use crate::scores;
+use table::{GPT2, PRE_TOKENIZERS};
 
 /// One step of cutting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,137 +36,10 @@ pub(crate) struct PreTokenizer {
     pub ignore_merges: bool,
     /// Whether BOS is added when the file does not say.
     pub add_bos: bool,
+    /// Whether pieces are UTF-8 with `▁` for a space and `<0xHH>` for what no token spells, as SentencePiece has them,
+    /// rather than GPT-2's byte alphabet.
+    pub visible_spaces: bool,
 }
-
-/// GPT-2's own expression.
-const GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-/// Llama 3.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Qwen 2: single digits.
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Mistral's Tekken.
-const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// GPT-4o, Llama 4.
-const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// DeepSeek-LLM: words of the alphabets with letter case. Characters that editors would normalise are escaped.
-const DEEPSEEK_WORDS: &str = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u{1F7D}ᾀ-ᾴᾶ-ᾼ\u{1FBE}ῂ-ῄῆ-ῌῐ-\u{1FD3}ῖ-\u{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u{2126}ℨ\u{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
-/// DeepSeek-V3: punctuation glued to a word, words, punctuation, white space.
-const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
-
-/// The table.
-pub(crate) static PRE_TOKENIZERS: &[PreTokenizer] = &[
-    PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
-        steps: &[Step::Expression(LLAMA3)],
-        nfc: false,
-        ignore_merges: true,
-        add_bos: true,
-    },
-    PreTokenizer {
-        names: &["smaug-bpe", "dbrx", "glm4", "chatglm-bpe"],
-        steps: &[Step::Expression(LLAMA3)],
-        nfc: false,
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &[
-            "gpt-2",
-            "phi-2",
-            "mpt",
-            "olmo",
-            "jais",
-            "trillion",
-            "granite-docling",
-            "gigachat",
-            "a.x-4.0",
-            "mellum",
-            "exaone4",
-            "modern-bert",
-        ],
-        steps: &[Step::Gpt2],
-        nfc: false,
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["smollm", "starcoder", "refact", "codeshell", "exaone", "minerva-7b", "mellum2"],
-        steps: &[Step::Digits, Step::Gpt2],
-        nfc: false,
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["command-r"],
-        steps: &[Step::Digits, Step::Gpt2],
-        nfc: true,
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["qwen2"],
-        steps: &[Step::Expression(QWEN2)],
-        nfc: true,
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["deepseek-r1-qwen", "stablelm2", "hunyuan", "solar-open", "grok-2", "megrez", "kormo"],
-        steps: &[Step::Expression(QWEN2)],
-        nfc: false,
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["tekken"],
-        steps: &[Step::Expression(TEKKEN)],
-        nfc: false,
-        ignore_merges: true,
-        add_bos: true,
-    },
-    PreTokenizer {
-        names: &["gpt-4o", "llama4", "kanana2"],
-        steps: &[Step::Expression(GPT4O)],
-        nfc: false,
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["deepseek-llm"],
-        steps: &[
-            Step::Expression(r"[\r\n]"),
-            Step::Expression(DEEPSEEK_WORDS),
-            Step::Expression(r"\s?[!-/:-~！-／：-～‘-‟　-。]+"),
-            Step::Expression(r"\s+$"),
-            Step::Expression(r"[一-龥ࠀ-一가-퟿]+"),
-            Step::Digits,
-        ],
-        nfc: false,
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["deepseek-coder"],
-        steps: &[
-            Step::Expression(r"[\r\n]"),
-            Step::Expression(r"\s?\p{L}+"),
-            Step::Expression(r"\s?\p{P}+"),
-            Step::Expression(r"[一-龥ࠀ-一가-퟿]+"),
-            Step::Digits,
-        ],
-        nfc: false,
-        ignore_merges: false,
-        add_bos: false,
-    },
-    PreTokenizer {
-        names: &["deepseek-v3", "hunyuan-dense", "joyai-llm"],
-        steps: &[Step::Expression(r"\p{N}{1,3}"), Step::Expression(r"[一-龥぀-ゟ゠-ヿ]+"), Step::Expression(DEEPSEEK3)],
-        nfc: false,
-        ignore_merges: false,
-        add_bos: false,
-    },
-];
 
 /// The row of a GGUF name.
 ///
@@ -181,30 +58,33 @@ pub(crate) fn by_name(name: &str) -> Result<&'static PreTokenizer> {
 /// [`TextError::UnknownSplit`] naming the expressions.
 pub(crate) fn by_json(pre_tokenizer: &Value, normalizer: &Value) -> Result<Vec<&'static PreTokenizer>> {
     let unknown = || TextError::UnknownSplit { expression: describe(pre_tokenizer, normalizer) };
+    let own = |row: &&PreTokenizer| row.visible_spaces && row.to_json() == *pre_tokenizer;
+    if *normalizer == scores::normalizer(false)
+        && let Some(row) = PRE_TOKENIZERS.iter().find(own)
+    {
+        return Ok(vec![row]);
+    }
     let nfc = is_nfc(normalizer).ok_or_else(unknown)?;
     let steps = flatten(pre_tokenizer).ok_or_else(unknown)?;
-    let rows: Vec<_> = PRE_TOKENIZERS.iter().filter(|row| row.nfc == nfc && same(row.steps, &steps)).collect();
+    let rows: Vec<_> =
+        PRE_TOKENIZERS.iter().filter(|row| !row.visible_spaces && row.nfc == nfc && same(row.steps, &steps)).collect();
     if rows.is_empty() { Err(unknown()) } else { Ok(rows) }
 }
 
 impl PreTokenizer {
     /// As tokenizer.json's `pre_tokenizer`.
     pub(crate) fn to_json(&self) -> Value {
+        let mut list: Vec<Value> = self.steps.iter().filter_map(Step::to_json).collect();
+        if self.visible_spaces {
+            return match list.len() {
+                1 => list.remove(0),
+                _ => json!({"type": "Sequence", "pretokenizers": list}),
+            };
+        }
         let use_regex = self.steps.last() == Some(&Step::Gpt2);
         let byte_level = json!({
             "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex,
         });
-        let mut list: Vec<Value> = self
-            .steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Expression(regex) => {
-                    Some(json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false}))
-                }
-                Step::Digits => Some(json!({"type": "Digits", "individual_digits": true})),
-                Step::Gpt2 => None,
-            })
-            .collect();
         if list.is_empty() {
             return byte_level;
         }
@@ -214,7 +94,24 @@ impl PreTokenizer {
 
     /// As tokenizer.json's `normalizer`.
     pub(crate) fn normalizer(&self) -> Value {
-        if self.nfc { json!({"type": "NFC"}) } else { Value::Null }
+        match (self.visible_spaces, self.nfc) {
+            (true, _) => scores::normalizer(false),
+            (false, true) => json!({"type": "NFC"}),
+            (false, false) => Value::Null,
+        }
+    }
+}
+
+impl Step {
+    /// As a part of tokenizer.json's `pre_tokenizer`; GPT-2's comes with the byte level.
+    fn to_json(&self) -> Option<Value> {
+        match self {
+            Self::Expression(regex) => {
+                Some(json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false}))
+            }
+            Self::Digits => Some(json!({"type": "Digits", "individual_digits": true})),
+            Self::Gpt2 => None,
+        }
     }
 }
 
@@ -260,8 +157,16 @@ fn flatten(pre_tokenizer: &Value) -> Option<Vec<Found>> {
 fn step(value: &Value) -> Option<Found> {
     match value["type"].as_str()? {
         "Split" => {
-            let plain = value["behavior"].as_str() == Some("Isolated") && value["invert"].as_bool() != Some(true);
-            let regex = value["pattern"]["Regex"].as_str().filter(|_| plain)?;
+            let regex = value["pattern"]["Regex"].as_str()?;
+            let cuts = match (value["behavior"].as_str()?, value["invert"].as_bool().unwrap_or(false)) {
+                ("Isolated", false) => true,
+                // Keeps the matches alone, which are everything where any white space and any other text matches.
+                ("Removed", true) => regex.ends_with(r"|\s+") && regex.contains(r"[^\s\p{L}\p{N}]+"),
+                _ => false,
+            };
+            if !cuts {
+                return None;
+            }
             Some(Found::Expression(regex.to_owned()))
         }
         "Digits" => (value["individual_digits"].as_bool() == Some(true)).then_some(Found::Digits),
@@ -314,7 +219,7 @@ mod tests {
 
     #[test]
     fn refuses_unknown_names_and_expressions() {
-        assert_eq!(by_name("default").unwrap_err().code(), "unknown-pre-tokenizer");
+        assert_eq!(by_name("no-such-name").unwrap_err().code(), "unknown-pre-tokenizer");
         let split = json!({"type": "Sequence", "pretokenizers": [
             {"type": "Split", "pattern": {"Regex": "[a-z]+"}, "behavior": "Isolated", "invert": false},
             {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false},

@@ -1,0 +1,136 @@
+//! SentencePiece's `precompiled_charsmap`: which characters become which, as a compact double array.
+//!
+//! Layout: the array's size in bytes (u32, little-endian), the array (u32s), then the replacements, each ended by a
+//! zero byte. Sources: `normalizer.cc` of SentencePiece; Darts-clone, whose units these are.
+
+use std::fmt;
+
+/// Longest run of bytes that is looked up, and longest replacement. NFKC's own are below 40; the bound keeps a map that
+/// points in circles from slowing every text down.
+const MAX_BYTES: usize = 256;
+
+/// A checked map.
+#[derive(Clone)]
+pub(crate) struct Charsmap {
+    units: Vec<u32>,
+    /// Replacements, each ended by a zero byte.
+    replacements: String,
+    /// As it was read, for writing.
+    blob: Vec<u8>,
+}
+
+impl fmt::Debug for Charsmap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charsmap").field("units", &self.units.len()).finish_non_exhaustive()
+    }
+}
+
+impl Charsmap {
+    /// Checks the sizes and the replacements; an empty blob is no map. The error says what is wrong.
+    pub(crate) fn parse(blob: &[u8]) -> Result<Option<Self>, String> {
+        if blob.is_empty() {
+            return Ok(None);
+        }
+        let (size, rest) = blob.split_first_chunk::<4>().ok_or("shorter than its 4 bytes of size")?;
+        let size = u32::from_le_bytes(*size) as usize;
+        if size % 4 != 0 || size == 0 || size >= rest.len() {
+            return Err(format!("its array has {size} bytes, of {} in all", rest.len()));
+        }
+        let (array, replacements) = rest.split_at(size);
+        let units = array.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
+        let replacements = std::str::from_utf8(replacements).map_err(|_| "its replacements are not UTF-8")?;
+        if !replacements.ends_with('\0') {
+            return Err("its last replacement has no end".to_owned());
+        }
+        if let Some(long) = replacements.split('\0').find(|text| text.len() > MAX_BYTES) {
+            return Err(format!("a replacement has {} bytes, at most {MAX_BYTES} are allowed", long.len()));
+        }
+        Ok(Some(Self { units, replacements: replacements.to_owned(), blob: blob.to_vec() }))
+    }
+
+    /// The map as it was read.
+    pub(crate) fn blob(&self) -> &[u8] {
+        &self.blob
+    }
+
+    /// The longest beginning of `text` that the map knows: its length, and what it becomes.
+    pub(crate) fn longest(&self, text: &[u8]) -> Option<(usize, &str)> {
+        let mut at = offset(*self.units.first()?);
+        let mut found = None;
+        for (length, &byte) in text.iter().take(MAX_BYTES).enumerate() {
+            at ^= usize::from(byte);
+            let Some(&unit) = self.units.get(at) else { break };
+            // A leaf has the top bit, which no byte has.
+            if byte == 0 || unit & (1 << 31 | 0xFF) != u32::from(byte) {
+                break;
+            }
+            at ^= offset(unit);
+            if unit >> 8 & 1 == 1
+                && let Some(leaf) = self.units.get(at)
+            {
+                found = Some((length + 1, leaf & !(1 << 31)));
+            }
+        }
+        let (length, start) = found?;
+        let replacement = self.replacements.get(start as usize..)?;
+        Some((length, replacement.split('\0').next()?))
+    }
+}
+
+/// Where the children of a unit are, relative to it.
+fn offset(unit: u32) -> usize {
+    ((unit >> 10) << ((unit & 1 << 9) >> 6)) as usize
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test may panic")]
+mod tests {
+    use super::*;
+
+    /// A map of `a` to `xy`: root at 0 with its children from 1 on, so `a` (0x61) is at 0x60.
+    pub(crate) fn one() -> Vec<u8> {
+        let mut units = vec![0_u32; 0x62];
+        units[0] = 1 << 10;
+        units[0x60] = u32::from(b'a') | 1 << 8 | 1 << 10;
+        units[0x61] = 1 << 31;
+        let mut blob = u32::try_from(units.len() * 4).unwrap().to_le_bytes().to_vec();
+        blob.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+        blob.extend(b"xy\0");
+        blob
+    }
+
+    #[test]
+    fn finds_the_replacement() {
+        let map = Charsmap::parse(&one()).unwrap().unwrap();
+        assert_eq!(map.longest(b"ab"), Some((1, "xy")));
+        assert_eq!(map.longest(b"b"), None);
+        assert_eq!(map.longest(b""), None);
+    }
+
+    #[test]
+    fn refuses_lying_sizes() {
+        let whole = one();
+        assert!(Charsmap::parse(&[]).unwrap().is_none());
+        for cut in 1..whole.len() {
+            assert!(Charsmap::parse(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut long = whole.clone();
+        long.extend([b'x'; MAX_BYTES + 1]);
+        long.push(0);
+        assert!(Charsmap::parse(&long).unwrap_err().contains("257"));
+    }
+
+    #[test]
+    fn survives_any_one_byte_changed() {
+        let whole = one();
+        for at in 0..whole.len() {
+            for byte in [0, 1, 0x7F, 0xFF] {
+                let mut blob = whole.clone();
+                blob[at] = byte;
+                if let Ok(Some(map)) = Charsmap::parse(&blob) {
+                    assert!(map.longest(b"aaaa").is_none_or(|(length, _)| length <= 4));
+                }
+            }
+        }
+    }
+}

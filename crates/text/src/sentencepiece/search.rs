@@ -1,0 +1,210 @@
+//! SentencePiece's two ways of cutting a normalised text into pieces.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap};
+use std::ops::Range;
+
+use super::SentencePiece;
+use crate::vocabulary::TokenKind;
+
+/// A piece of the text: its bytes, and its id where it is one.
+pub(super) type Piece = (Range<usize>, Option<u32>);
+
+/// Two neighbours that may become one.
+struct Pair {
+    score: f32,
+    left: usize,
+    right: usize,
+    /// Bytes of both, by which a pair is known to be out of date.
+    length: usize,
+}
+
+impl Ord for Pair {
+    /// The best score first, the leftmost first among equals.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.score.total_cmp(&other.score).then(other.left.cmp(&self.left))
+    }
+}
+
+impl PartialOrd for Pair {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Pair {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Pair {}
+
+/// A stretch of text that is one piece so far.
+struct Symbol {
+    range: Range<usize>,
+    previous: Option<usize>,
+    next: Option<usize>,
+    /// A user-defined piece, which merges with nothing.
+    frozen: bool,
+}
+
+/// Merging: the neighbours whose union has the best score become one, until none is a piece.
+/// Source: `bpe_model.cc` of SentencePiece.
+pub(super) struct Merging<'a> {
+    pieces: &'a SentencePiece,
+    text: &'a str,
+    symbols: Vec<Symbol>,
+    agenda: BinaryHeap<Pair>,
+    /// How unused pieces came about, so that they can be taken apart again.
+    unused: HashMap<&'a str, usize>,
+}
+
+impl<'a> Merging<'a> {
+    /// The pieces of a normalised text.
+    pub(super) fn pieces(pieces: &'a SentencePiece, text: &'a str) -> Vec<Piece> {
+        let mut this = Self { pieces, text, symbols: Vec::new(), agenda: BinaryHeap::new(), unused: HashMap::new() };
+        this.cut();
+        for right in 1..this.symbols.len() {
+            this.offer(right - 1, right);
+        }
+        while let Some(pair) = this.agenda.pop() {
+            this.merge(&pair);
+        }
+        let mut out = Vec::new();
+        let mut at = (!this.symbols.is_empty()).then_some(0);
+        while let Some(symbol) = at {
+            this.resegment(this.symbols[symbol].range.clone(), &mut out);
+            at = this.symbols[symbol].next;
+        }
+        out
+    }
+
+    /// Characters, and user-defined pieces as wholes.
+    fn cut(&mut self) {
+        let mut start = 0;
+        while let Some(c) = self.text[start..].chars().next() {
+            let whole = self.pieces.user_defined.longest(&self.text.as_bytes()[start..]);
+            let length = whole.map_or(c.len_utf8(), |(length, _)| length);
+            let at = self.symbols.len();
+            if let Some(last) = self.symbols.last_mut() {
+                last.next = Some(at);
+            }
+            self.symbols.push(Symbol {
+                range: start..start + length,
+                previous: at.checked_sub(1),
+                next: None,
+                frozen: whole.is_some(),
+            });
+            start += length;
+        }
+    }
+
+    /// Puts two neighbours on the agenda where their union is a piece.
+    fn offer(&mut self, left: usize, right: usize) {
+        let (a, b) = (&self.symbols[left], &self.symbols[right]);
+        if a.frozen || b.frozen {
+            return;
+        }
+        let text: &'a str = self.text;
+        let (range, middle) = (a.range.start..b.range.end, a.range.end);
+        let Some(id) = self.pieces.mergeable(&text[range.clone()]) else { return };
+        if self.pieces.vocabulary.get(id).is_some_and(|token| token.kind == TokenKind::Unused) {
+            self.unused.insert(&text[range.clone()], middle - range.start);
+        }
+        // Zero has two signs, which compare as different.
+        let score = self.pieces.score(id) + 0.0;
+        self.agenda.push(Pair { score, left, right, length: range.len() });
+    }
+
+    /// Makes one of two, unless either has merged with another meanwhile.
+    fn merge(&mut self, pair: &Pair) {
+        let (left, right) = (self.symbols[pair.left].range.clone(), self.symbols[pair.right].range.clone());
+        if left.is_empty() || right.is_empty() || left.len() + right.len() != pair.length {
+            return;
+        }
+        let after = self.symbols[pair.right].next;
+        self.symbols[pair.left].range.end = right.end;
+        self.symbols[pair.left].next = after;
+        self.symbols[pair.right].range.end = right.start;
+        if let Some(after) = after {
+            self.symbols[after].previous = Some(pair.left);
+            self.offer(pair.left, after);
+        }
+        if let Some(before) = self.symbols[pair.left].previous {
+            self.offer(before, pair.left);
+        }
+    }
+
+    /// Appends a piece; one that is unused as the parts it was made of.
+    fn resegment(&self, range: Range<usize>, out: &mut Vec<Piece>) {
+        let mut open = vec![range];
+        while let Some(range) = open.pop() {
+            let text = &self.text[range.clone()];
+            let id = self.pieces.mergeable(text);
+            let used = id.is_none_or(|id| self.pieces.vocabulary.get(id).is_some_and(|t| t.kind != TokenKind::Unused));
+            match self.unused.get(text).filter(|_| !used) {
+                Some(&length) => {
+                    open.push(range.start + length..range.end);
+                    open.push(range.start..range.start + length);
+                }
+                None => out.push((range, id)),
+            }
+        }
+    }
+}
+
+/// What a character that no piece spells costs beyond the worst piece.
+const UNKNOWN_PENALTY: f32 = 10.0;
+
+/// The best way to a place in the text.
+#[derive(Clone, Copy)]
+struct Best {
+    start: Option<usize>,
+    id: Option<u32>,
+    score: f32,
+}
+
+/// The pieces of a normalised text whose scores add up to the most. Source: `unigram_model.cc` of SentencePiece
+/// (`EncodeOptimized`), its single and double precision included.
+pub(super) fn best_path(pieces: &SentencePiece, text: &str) -> Vec<Piece> {
+    let unknown_score = pieces.lowest - UNKNOWN_PENALTY;
+    let mut best = vec![Best { start: None, id: None, score: 0.0 }; text.len() + 1];
+    for (start, c) in text.char_indices() {
+        let so_far = best[start].score;
+        let mut offer = |end: usize, id: Option<u32>, score: f64| {
+            let target = &mut best[end];
+            if target.start.is_none() || score > f64::from(target.score) {
+                *target = Best { start: Some(start), id, score: single(score) };
+            }
+        };
+        let mut alone = false;
+        for (length, id) in pieces.trie.prefixes(&text.as_bytes()[start..]) {
+            let score = match pieces.vocabulary.get(id).map(|token| token.kind) {
+                Some(TokenKind::Unused) | None => continue,
+                // Better than any pieces that spell it.
+                Some(TokenKind::UserDefined) => f64::from(length as f32 * pieces.highest) - 0.1,
+                Some(_) => f64::from(pieces.score(id)),
+            };
+            offer(start + length, Some(id), score + f64::from(so_far));
+            alone |= length == c.len_utf8();
+        }
+        if !alone {
+            offer(start + c.len_utf8(), None, f64::from(unknown_score + so_far));
+        }
+    }
+    let mut out = Vec::new();
+    let mut end = text.len();
+    while let Some(start) = best[end].start.filter(|_| end > 0) {
+        out.push((start..end, best[end].id));
+        end = start;
+    }
+    out.reverse();
+    out
+}
+
+/// As the reference keeps it.
+#[allow(clippy::cast_possible_truncation, reason = "rounding to single precision is what the reference does")]
+fn single(score: f64) -> f32 {
+    score as f32
+}

@@ -1,0 +1,106 @@
+//! Byte strings by prefix.
+
+use std::ops::Range;
+
+/// No value.
+const NONE: u32 = u32::MAX;
+
+/// One byte on the way to some keys.
+#[derive(Debug, Clone)]
+struct Node {
+    byte: u8,
+    /// The value of the key that ends here.
+    value: u32,
+    /// Indices of the nodes that follow, ordered by byte.
+    children: Range<u32>,
+}
+
+/// A set of byte strings with a number each; memory is proportional to their length together.
+#[derive(Debug, Clone)]
+pub(crate) struct Trie {
+    nodes: Vec<Node>,
+}
+
+impl Trie {
+    /// Builds it from keys and values; empty keys are passed over, of equal keys the first counts.
+    pub(crate) fn new<'a>(keys: impl IntoIterator<Item = (&'a [u8], u32)>) -> Self {
+        let mut keys: Vec<(&[u8], u32)> = keys.into_iter().filter(|(key, _)| !key.is_empty()).collect();
+        keys.sort_by(|a, b| a.0.cmp(b.0));
+        keys.dedup_by(|next, first| next.0 == first.0);
+        let mut nodes = vec![Node { byte: 0, value: NONE, children: 0..0 }];
+        // Nodes whose children are still to come: (node, its keys, length of its prefix), breadth first, so that the
+        // children of one node are neighbours.
+        let mut open = std::collections::VecDeque::from([(0, 0..keys.len(), 0)]);
+        while let Some((node, range, depth)) = open.pop_front() {
+            let first_child = nodes.len();
+            let mut at = range.start;
+            while at < range.end {
+                let Some(&byte) = keys[at].0.get(depth) else {
+                    at += 1; // the key that ended here
+                    continue;
+                };
+                let same = keys[at..range.end].partition_point(|(key, _)| key.get(depth) == Some(&byte));
+                let value = if keys[at].0.len() == depth + 1 { keys[at].1 } else { NONE };
+                open.push_back((nodes.len(), at..at + same, depth + 1));
+                nodes.push(Node { byte, value, children: 0..0 });
+                at += same;
+            }
+            nodes[node].children = index(first_child)..index(nodes.len());
+        }
+        Self { nodes }
+    }
+
+    /// Whether there is no key.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.len() == 1
+    }
+
+    /// The keys that `text` begins with, as (length, value), the shortest first.
+    pub(crate) fn prefixes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
+        let mut node = 0;
+        let steps = text.iter().enumerate().map_while(move |(at, byte)| {
+            node = self.child(node, *byte)?;
+            Some((at + 1, self.nodes[node].value))
+        });
+        steps.filter(|&(_, value)| value != NONE)
+    }
+
+    /// The longest key that `text` begins with.
+    pub(crate) fn longest(&self, text: &[u8]) -> Option<(usize, u32)> {
+        self.prefixes(text).last()
+    }
+
+    fn child(&self, node: usize, byte: u8) -> Option<usize> {
+        let children = self.nodes[node].children.clone();
+        let (start, end) = (children.start as usize, children.end as usize);
+        self.nodes[start..end].binary_search_by_key(&byte, |child| child.byte).ok().map(|at| start + at)
+    }
+}
+
+/// A node's index: there are fewer nodes than bytes of vocabulary, and files are far below 4 GiB of it.
+fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_all_prefixes() {
+        let keys: [&[u8]; 6] = [b"b", b"abc", b"a", b"ab", b"abd", b""];
+        let trie = Trie::new(keys.into_iter().zip(0..));
+        assert_eq!(trie.prefixes(b"abcd").collect::<Vec<_>>(), [(1, 2), (2, 3), (3, 1)]);
+        assert_eq!(trie.prefixes(b"b").collect::<Vec<_>>(), [(1, 0)]);
+        assert_eq!(trie.longest(b"abd"), Some((3, 4)));
+        assert_eq!(trie.longest(b"xa"), None);
+        assert_eq!(trie.longest(b""), None);
+    }
+
+    #[test]
+    fn of_equal_keys_the_first_counts() {
+        let trie = Trie::new([(&b"a"[..], 7), (&b"a"[..], 8)]);
+        assert_eq!(trie.longest(b"ab"), Some((1, 7)));
+        assert!(Trie::new([]).is_empty());
+    }
+}
