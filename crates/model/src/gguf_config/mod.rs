@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::arch::{self, FAMILIES, Family, limits};
 use crate::windows::Windows;
 use crate::{Blueprint, ModelError};
-pub(crate) use keys::{DECODER, Form, Key, WINDOW, count, flag, layer_types, number, only, tensor};
+pub(crate) use keys::{DECODER, Form, Key, WINDOW, count, flag, layer_types, number, tensor};
 use keys::{COMMON, HARMLESS, TOKENS};
 pub(crate) use rope::{is_configuration, tensors};
 

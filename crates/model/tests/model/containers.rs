@@ -11,20 +11,46 @@ use honelm_model::{Checkpoint, Kind, ModelError, Parameter, Parameters, Slot};
 use honelm_tensor::AlignedVec;
 use serde_json::json;
 
-use crate::common::{TINY, changed, golden, load, load_with, logits, tiny};
+use crate::common::{changed, deviation, distance, golden, load, load_with, logits};
+use crate::tiny::{MODELS, tiny};
 
 fn to_gguf(checkpoint: &Checkpoint, path: &Path, encoding: Option<Encoding>) -> Result<(), ModelError> {
     gguf(path, checkpoint.blueprint(), checkpoint, Vec::new(), &|_| encoding)
 }
 
 #[test]
-fn a_gguf_file_gives_the_same_bits_as_the_folder() {
-    let dir = tempfile::tempdir().unwrap();
-    for name in TINY {
-        let path = dir.path().join("model.gguf");
-        to_gguf(&Checkpoint::open(tiny(name)).unwrap(), &path, None).unwrap();
+fn files_written_from_each_other_give_the_same_logits() {
+    for &name in MODELS {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, folder) = (dir.path().join("model.gguf"), dir.path().join("folder"));
+        let original = Checkpoint::open(tiny(name)).unwrap();
+        match to_gguf(&original, &path, None) {
+            // GGUF has no name for dynamic scaling.
+            Err(error) if name == "llama-dynamic" => {
+                assert_eq!(error.code(), "not-exportable");
+                continue;
+            }
+            written => written.unwrap(),
+        }
         let (tokens, _) = golden(&tiny(name));
-        assert_eq!(logits(&mut load(&path), &tokens, 16), logits(&mut load(&tiny(name)), &tokens, 16), "{name}");
+        let expected = logits(&mut load(&tiny(name)), &tokens, 16);
+        assert_eq!(logits(&mut load(&path), &tokens, 16), expected, "{name}");
+        let from = Checkpoint::open(&path).unwrap();
+        if name == "llama-rope-llama3" {
+            // Its divisors are not those of a published model: config.json has no name for them.
+            let error = huggingface(dir.path(), &from, &from, &HuggingFace::default()).unwrap_err();
+            assert_eq!(error.code(), "not-exportable");
+            continue;
+        }
+        std::fs::create_dir(&folder).unwrap();
+        huggingface(&folder, &from, &from, &HuggingFace::default()).unwrap();
+        let again = logits(&mut load(&folder), &tokens, 16);
+        // Gains that are stored less 1 are rounded on the way.
+        let rounded = name.starts_with("gemma");
+        let close = distance(&again, &expected) <= 1e-4 * deviation(&expected);
+        assert!(again == expected || (rounded && close), "{name}: {}", distance(&again, &expected));
+        let config = read_json(folder.join("config.json")).unwrap().unwrap();
+        assert_eq!(config["torch_dtype"], json!("float32"), "{name}");
     }
 }
 
@@ -32,7 +58,7 @@ fn a_gguf_file_gives_the_same_bits_as_the_folder() {
 fn a_gguf_file_says_what_llama_cpp_reads() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.gguf");
-    let checkpoint = Checkpoint::open(tiny("biases-tied")).unwrap();
+    let checkpoint = Checkpoint::open(tiny("llama-biases-tied")).unwrap();
     let tokenizer = vec![("tokenizer.ggml.model".to_owned(), "gpt2".into())];
     let q8 = |slot: Slot| Some(if slot.block.is_some() { Encoding::Q8_0 } else { Encoding::F16 });
     gguf(&path, checkpoint.blueprint(), &checkpoint, tokenizer, &q8).unwrap();
@@ -66,26 +92,6 @@ fn slot(block: usize, module: &'static str) -> Slot {
 }
 
 #[test]
-fn a_folder_written_from_gguf_gives_the_same_bits() {
-    for name in ["grouped", "biases-tied", "window", "head-dim"] {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("model.gguf");
-        to_gguf(&Checkpoint::open(tiny(name)).unwrap(), &path, None).unwrap();
-        let again = dir.path().join("folder");
-        std::fs::create_dir(&again).unwrap();
-        let from = Checkpoint::open(&path).unwrap();
-        huggingface(&again, &from, &from, &HuggingFace::default()).unwrap();
-        let (tokens, _) = golden(&tiny(name));
-        assert_eq!(logits(&mut load(&again), &tokens, 16), logits(&mut load(&tiny(name)), &tokens, 16), "{name}");
-        let config = read_json(again.join("config.json")).unwrap().unwrap();
-        assert_eq!(
-            (&config["torch_dtype"], &config["num_hidden_layers"]),
-            (&json!("float32"), &json!(3 - u8::from(name == "head-dim")))
-        );
-    }
-}
-
-#[test]
 fn rope_scaling_survives_gguf() {
     let dir = tempfile::tempdir().unwrap();
     // As published: the parameters are found again, so that config.json can be written.
@@ -93,7 +99,7 @@ fn rope_scaling_survives_gguf() {
         "original_max_position_embeddings": 8192});
     for (scaling, folder) in [(published, true), (json!({"type": "linear", "factor": 4.0}), true)] {
         let set = |config: &mut serde_json::Value| config["rope_scaling"] = scaling.clone();
-        let source = changed("grouped", set, |_| {});
+        let source = changed("llama-grouped", set, |_| {});
         let path = dir.path().join("model.gguf");
         let original = Checkpoint::open(source.path()).unwrap();
         to_gguf(&original, &path, None).unwrap();
@@ -105,7 +111,7 @@ fn rope_scaling_survives_gguf() {
     }
     // An unpublished one stays what the file has, and has no name in config.json.
     let path = dir.path().join("model.gguf");
-    to_gguf(&Checkpoint::open(tiny("rope-llama3")).unwrap(), &path, None).unwrap();
+    to_gguf(&Checkpoint::open(tiny("llama-rope-llama3")).unwrap(), &path, None).unwrap();
     let again = Checkpoint::open(&path).unwrap();
     assert_eq!(again.blueprint().definition.config()["rope_scaling"]["rope_type"], json!("divisors"));
     let error = huggingface(dir.path(), &again, &again, &HuggingFace::default()).unwrap_err();
@@ -149,7 +155,7 @@ impl Parameters for Grouped<'_> {
 
 #[test]
 fn a_gptq_folder_gives_the_same_bits_as_its_weights() {
-    for name in ["grouped", "biases-tied"] {
+    for name in ["llama-grouped", "llama-biases-tied"] {
         let dir = tempfile::tempdir().unwrap();
         let original = Checkpoint::open(tiny(name)).unwrap();
         let settings = json!({"bits": 4, "group_size": 32, "sym": true, "desc_act": false});
@@ -181,9 +187,9 @@ fn a_gptq_folder_gives_the_same_bits_as_its_weights() {
 #[test]
 fn a_shard_index_is_followed() {
     use honelm_formats::safetensors::Safetensors;
-    let whole = Safetensors::open(tiny("grouped")).unwrap();
+    let whole = Safetensors::open(tiny("llama-grouped")).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    std::fs::copy(tiny("grouped").join("config.json"), dir.path().join("config.json")).unwrap();
+    std::fs::copy(tiny("llama-grouped").join("config.json"), dir.path().join("config.json")).unwrap();
     let mut map = serde_json::Map::new();
     let names = whole.names();
     for (i, part) in names.chunks(names.len().div_ceil(3)).enumerate() {
@@ -196,6 +202,6 @@ fn a_shard_index_is_followed() {
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
     assert_eq!(checkpoint.files().len(), 4);
     assert!(checkpoint.file_bytes().unwrap() > 400_000);
-    let (tokens, _) = golden(&tiny("grouped"));
-    assert_eq!(logits(&mut load(dir.path()), &tokens, 16), logits(&mut load(&tiny("grouped")), &tokens, 16));
+    let (tokens, _) = golden(&tiny("llama-grouped"));
+    assert_eq!(logits(&mut load(dir.path()), &tokens, 16), logits(&mut load(&tiny("llama-grouped")), &tokens, 16));
 }

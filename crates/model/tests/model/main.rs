@@ -7,3 +7,4 @@ mod hostile;
 mod invariance;
 mod parts;
 mod reference;
+mod tiny;
