@@ -60,9 +60,11 @@ fn config(checkpoint: &Checkpoint, dtype: &str, settings: Option<&QuantizeConfig
     let Some(object) = config.as_object_mut() else {
         return Err(refused("the configuration", CONTAINER, "it is no object"));
     };
-    if !matches!(checkpoint.container(), Container::HuggingFace { .. }) {
+    let mut full = checkpoint.blueprint().definition.config();
+    // A part of the folder's model has a name of its own.
+    let is_part = object.get("model_type") != full.get("model_type");
+    if is_part || !matches!(checkpoint.container(), Container::HuggingFace { .. }) {
         // Every default spelt out, then the token ids.
-        let mut full = checkpoint.blueprint().definition.config();
         if full.get("rope_scaling").and_then(|scaling| scaling.get("rope_type")) == Some(&json!("divisors")) {
             let problem = "its rotary frequencies follow no scaling that config.json has a name for";
             return Err(refused("the configuration", CONTAINER, problem));

@@ -7,7 +7,7 @@ use honelm_formats::gguf::Gguf;
 use honelm_formats::gptq::QuantizeConfig;
 use honelm_formats::{TensorSource, read_json};
 use honelm_model::export::{HuggingFace, gguf, huggingface};
-use honelm_model::{Checkpoint, Kind, ModelError, Parameter, Parameters, Slot};
+use honelm_model::{Checkpoint, Kind, ModelError, Parameter, Parameters, Runner, Slot};
 use honelm_tensor::AlignedVec;
 use serde_json::json;
 
@@ -204,4 +204,60 @@ fn a_shard_index_is_followed() {
     assert!(checkpoint.file_bytes().unwrap() > 400_000);
     let (tokens, _) = golden(&tiny("llama-grouped"));
     assert_eq!(logits(&mut load(dir.path()), &tokens, 16), logits(&mut load(&tiny("llama-grouped")), &tokens, 16));
+}
+
+#[test]
+fn a_model_with_an_image_tower_gives_the_logits_of_its_text_part() {
+    use honelm_formats::safetensors::Safetensors;
+    let (tokens, _) = golden(&tiny("gemma3-types"));
+    let expected = logits(&mut load(&tiny("gemma3-types")), &tokens, 16);
+    for prefix in ["language_model.model.", "model.language_model."] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut text = read_json(tiny("gemma3-types").join("config.json")).unwrap().unwrap();
+        text.as_object_mut().unwrap().remove("tie_word_embeddings");
+        let config = json!({"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 4},
+            "mm_tokens_per_image": 256, "image_token_index": 63});
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let source = Safetensors::open(tiny("gemma3-types")).unwrap();
+        let mut tensors: Vec<_> = source.names().iter().map(|name| source.get(name).unwrap()).collect();
+        for tensor in &mut tensors {
+            tensor.name = tensor.name.replacen("model.", prefix, 1);
+        }
+        let mut image = tensors[0].clone();
+        image.name = "vision_tower.vision_model.post_layernorm.weight".to_owned();
+        tensors.push(image);
+        crate::common::write_safetensors(&dir.path().join("model.safetensors"), &tensors);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        assert_eq!(checkpoint.ignored_tensors().len(), 1);
+        assert_eq!(logits(&mut load_with(&checkpoint, &checkpoint), &tokens, 16), expected, "{prefix}");
+        // Written again it is the text model.
+        let again = tempfile::tempdir().unwrap();
+        huggingface(again.path(), &checkpoint, &checkpoint, &HuggingFace::default()).unwrap();
+        let config = read_json(again.path().join("config.json")).unwrap().unwrap();
+        assert_eq!((&config["model_type"], config.get("vision_config")), (&json!("gemma3_text"), None));
+        assert_eq!(Checkpoint::open(again.path()).unwrap().facts().architecture, "gemma3_text");
+    }
+}
+
+/// Files to run in llama.cpp (`tests/scripts/compare_llama_cpp.py`), in `tiny-gguf` beside the tiny models.
+#[test]
+#[ignore = "writes files for another implementation"]
+fn writes_gguf_files_to_compare() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-gguf");
+    std::fs::create_dir_all(&dir).unwrap();
+    for &name in MODELS {
+        let checkpoint = Checkpoint::open(tiny(name)).unwrap();
+        let tokenizer = vec![("tokenizer.ggml.model".to_owned(), "no_vocab".into())];
+        let path = dir.join(format!("{name}.gguf"));
+        if let Err(error) = gguf(&path, checkpoint.blueprint(), &checkpoint, tokenizer, &|_| None) {
+            eprintln!("{name}: {error}");
+            continue;
+        }
+        let (tokens, _) = golden(&tiny(name));
+        let ours = logits(&mut load(&path), &tokens, 16);
+        let values: Vec<f64> = ours.data.iter().map(|&x| f64::from(x)).collect();
+        let context = load(&path).context();
+        let json = json!({"tokens": tokens, "logits": values, "context": context});
+        std::fs::write(path.with_extension("json"), json.to_string()).unwrap();
+    }
 }
