@@ -13,7 +13,7 @@ use super::{Family, HARMLESS, limits};
 use crate::architecture::BlockCache;
 use crate::decoder::{Biases, Defaults, PreNorm, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, WINDOW};
+use crate::gguf_config::{DECODER, WINDOW, layer_types};
 use crate::rope::{RopeConfig, THETA};
 use crate::windows::Windows;
 use crate::{Architecture, Definition, ModelError, Tree, Weights};
@@ -60,7 +60,7 @@ impl Config {
 pub(super) const FAMILY: Family = Family {
     model_type: MISTRAL_TYPE,
     gguf: "llama",
-    keys: &[DECODER, &[WINDOW]],
+    keys: &[DECODER, &[WINDOW, layer_types(0)]],
     rope: true,
     define: |fields| Ok(Rc::new(Config::parse(MISTRAL_TYPE, fields)?)),
 };

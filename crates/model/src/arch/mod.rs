@@ -1,5 +1,7 @@
 //! The registry of architectures: one file and one line each.
 
+mod gemma2;
+mod gemma3;
 mod gpt2;
 mod granite;
 mod llama;
@@ -36,6 +38,9 @@ pub(crate) struct Family {
 
 /// All architectures.
 pub(crate) const FAMILIES: &[&Family] = &[
+    &gemma2::FAMILY,
+    &gemma3::FAMILY,
+    &gemma3::MULTIMODAL,
     &gpt2::FAMILY,
     &granite::FAMILY,
     &llama::FAMILY,
@@ -76,6 +81,7 @@ pub(crate) const HARMLESS: &[&str] = &[
     "bad_words_ids",
     "begin_suppress_tokens",
     "bos_token_id",
+    "cache_implementation",
     "chunk_size_feed_forward",
     "cross_attention_hidden_size",
     "decoder_start_token_id",

@@ -12,7 +12,7 @@ use super::{Family, HARMLESS, limits};
 use crate::architecture::BlockCache;
 use crate::decoder::{Ends, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, WINDOW};
+use crate::gguf_config::{DECODER, Form, Key, WINDOW};
 use crate::layers::split;
 use crate::rope::{RopeConfig, RopeShape, THETA};
 use crate::weights::bound;
@@ -57,7 +57,7 @@ fn shape(sizes: &Sizes) -> RopeShape {
 pub(super) const FAMILY: Family = Family {
     model_type: "phi3",
     gguf: "phi3",
-    keys: &[DECODER, &[WINDOW]],
+    keys: &[DECODER, &[Key { form: Form::CountOrZero, ..WINDOW }]],
     rope: true,
     define: |fields| Ok(Rc::new(Config::parse(fields)?)),
 };

@@ -28,6 +28,7 @@ struct Config {
 impl Config {
     fn parse(mut f: Fields<'_>) -> Result<Self, ModelError> {
         f.only("hidden_act", &json!("silu"))?;
+        f.only("use_mrope", &json!(false))?;
         let sizes = Sizes::parse(&mut f, false)?;
         let rope = RopeConfig::parse(&mut f, &sizes.rope(THETA))?;
         let windows = windows(&mut f, sizes.layers)?;

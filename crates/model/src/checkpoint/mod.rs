@@ -198,8 +198,15 @@ impl Checkpoint {
     /// # Errors
     /// [`ModelError::UnknownShape`]; see [`Checkpoint::shapes`].
     pub fn synthetic(shape: &str, encoding: Encoding, seed: u64) -> Result<Self, ModelError> {
-        let config = synthetic::config(shape)?;
-        let blueprint = arch::blueprint(shape, shape.to_owned(), &config)?;
+        Self::made_up(shape, &synthetic::config(shape)?, encoding, seed)
+    }
+
+    /// As [`Checkpoint::synthetic`], of a configuration in Hugging Face's form.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn made_up(name: &str, config: &Json, encoding: Encoding, seed: u64) -> Result<Self, ModelError> {
+        let (blueprint, config) = (arch::blueprint(name, name.to_owned(), config)?, config.clone());
         let store = Store::Synthetic(Synthetic { encoding, seed });
         let (container, files) = (Container::Synthetic, Vec::new());
         Ok(Self { blueprint, container, store, config, generation_config: None, files })

@@ -62,15 +62,18 @@ fn config(checkpoint: &Checkpoint, dtype: &str, settings: Option<&QuantizeConfig
     let Some(object) = config.as_object_mut() else {
         return Err(refused("the configuration", CONTAINER, "it is no object"));
     };
-    if !matches!(checkpoint.container(), Container::HuggingFace { .. }) {
-        // Every default spelt out, then what the file said besides (token ids).
-        let mut full = checkpoint.blueprint().definition.config();
+    let mut full = checkpoint.blueprint().definition.config();
+    // A part of the folder's model has a name of its own.
+    let is_part = object.get("model_type") != full.get("model_type");
+    if is_part || !matches!(checkpoint.container(), Container::HuggingFace { .. }) {
+        // Every default spelt out, then the token ids.
         if full.get("rope_scaling").and_then(|scaling| scaling.get("rope_type")) == Some(&json!("divisors")) {
             let problem = "its rotary frequencies follow no scaling that config.json has a name for";
             return Err(refused("the configuration", CONTAINER, problem));
         }
-        for (key, value) in object.iter().filter(|(key, _)| key.ends_with("_token_id")) {
-            full.insert(key.clone(), value.clone());
+        // A null where there is none: readers would take the number that the architecture's first model had.
+        for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            full.insert(key.to_owned(), object.get(key).cloned().unwrap_or(Json::Null));
         }
         full.insert("torch_dtype".to_owned(), json!(dtype));
         *object = full;

@@ -16,6 +16,8 @@ pub(crate) struct Key {
 pub(crate) enum Form {
     /// A whole number above 0. A file's 0 means that there is none.
     Count,
+    /// As [`Form::Count`], written as 0 where there is none: some readers want the key.
+    CountOrZero,
     /// As [`Form::Count`], with what readers of GGUF take where the key is missing.
     CountOr(u32),
     /// A number.

@@ -11,7 +11,7 @@ use crate::arch::{self, FAMILIES, Family, limits};
 use crate::windows::Windows;
 use crate::{Blueprint, ModelError};
 use keys::{COMMON, HARMLESS, TOKENS};
-pub(crate) use keys::{DECODER, Form, Key, WINDOW, count, flag, layer_types, number, only, tensor};
+pub(crate) use keys::{DECODER, Form, Key, WINDOW, count, flag, layer_types, number, tensor};
 pub(crate) use rope::{is_configuration, tensors};
 
 /// Repeats the head width.
@@ -87,6 +87,7 @@ fn put(key: &Key, config: &Map<String, Json>, out: &mut Metadata) -> Result<(), 
     };
     match key.form {
         Form::Count => out.extend(count().map(|n| (key.gguf, n.into()))),
+        Form::CountOrZero => out.push((key.gguf, count().unwrap_or(0).into())),
         Form::Number => out.extend(number().map(|x| (key.gguf, x.into()))),
         Form::CountOr(default) => match count() {
             Some(n) => out.push((key.gguf, n.into())),
@@ -164,7 +165,10 @@ impl Reader<'_> {
     }
 
     fn number(&self, name: &str) -> Result<Option<f64>, ModelError> {
-        Ok(self.gguf.get_f32(&self.key(name))?.map(shortest))
+        match self.gguf.get_f32(&self.key(name))? {
+            Some(x) if !x.is_finite() => Err(self.invalid(name, &x.into(), "a finite number")),
+            number => Ok(number.map(shortest)),
+        }
     }
 
     fn count(&self, name: &str) -> Result<Option<u64>, ModelError> {
@@ -194,7 +198,7 @@ impl Reader<'_> {
     /// The value of a row's field; `config` has those of the rows before it.
     fn field(&self, key: &Key, config: &Map<String, Json>) -> Result<Option<Json>, ModelError> {
         Ok(match key.form {
-            Form::Count => self.count(key.gguf)?.map(|n| json!(n)),
+            Form::Count | Form::CountOrZero => self.count(key.gguf)?.map(|n| json!(n)),
             Form::CountOr(default) => Some(json!(self.count(key.gguf)?.unwrap_or(default.into()))),
             Form::Number => self.number(key.gguf)?.map(|x| json!(x)),
             Form::NumberOr(default) => Some(json!(self.number(key.gguf)?.unwrap_or(default))),

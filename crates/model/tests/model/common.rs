@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use honelm_backend::{Batch, CacheType, SequenceId, Want, block_on};
@@ -10,12 +10,7 @@ use honelm_model::{Checkpoint, Device, LoadOptions, Model, Parameters, Runner};
 use honelm_tensor::Matrix;
 use serde_json::Value as Json;
 
-/// The folders under tests/data, one for each feature.
-pub const TINY: [&str; 5] = ["grouped", "biases-tied", "rope-llama3", "window", "head-dim"];
-
-pub fn tiny(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format!("tiny-llama-{name}"))
-}
+use crate::tiny::tiny;
 
 pub fn cpu() -> CpuBackend {
     CpuBackend::new(CpuOptions { threads: Some(1), compute: Compute::F32, isa: None })
@@ -26,7 +21,12 @@ pub fn device() -> Device {
 }
 
 pub fn load_with(checkpoint: &Checkpoint, params: &dyn Parameters) -> Model {
-    let options = LoadOptions { cache_type: CacheType::F32, ..LoadOptions::default() };
+    load_for(None, checkpoint, params)
+}
+
+/// A model for sessions of up to `context` tokens.
+pub fn load_for(context: Option<usize>, checkpoint: &Checkpoint, params: &dyn Parameters) -> Model {
+    let options = LoadOptions { context, cache_type: CacheType::F32, ..LoadOptions::default() };
     Model::load(checkpoint.blueprint(), params, device(), &options, &mut |_, _| {}).unwrap()
 }
 

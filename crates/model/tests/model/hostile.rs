@@ -8,7 +8,8 @@ use honelm_formats::{ElementType, FormatError, RawTensor};
 use honelm_model::{Checkpoint, ModelError, Parameters};
 use serde_json::{Value as Json, json};
 
-use crate::common::{changed, tiny};
+use crate::common::changed;
+use crate::tiny::tiny;
 
 fn open(dir: &Path) -> ModelError {
     match Checkpoint::open(dir) {
@@ -23,7 +24,7 @@ fn open(dir: &Path) -> ModelError {
 
 /// Opens `name` with one field set and expects `code` and a message that names the field.
 fn with_field(field: &str, value: Json, code: &str) {
-    let dir = changed("grouped", |config| config[field] = value.clone(), |_| {});
+    let dir = changed("llama-grouped", |config| config[field] = value.clone(), |_| {});
     let error = open(dir.path());
     assert_eq!(error.code(), code, "{field} = {value}: {error}");
     assert!(error.to_string().contains(field), "{field}: {error}");
@@ -40,7 +41,7 @@ fn fields_that_change_the_result_are_refused_by_name() {
     with_field("model_type", json!(5), "invalid-field");
     with_field("rope_interleaved", json!(true), "invalid-field");
     with_field("auto_map", json!({"AutoModelForCausalLM": "modeling.Own"}), "unknown-field");
-    let dir = changed("grouped", |config| config["quantization_config"] = json!({"quant_method": "fp8"}), |_| {});
+    let dir = changed("llama-grouped", |config| config["quantization_config"] = json!({"quant_method": "fp8"}), |_| {});
     let error = open(dir.path());
     assert_eq!(error.code(), "unsupported-quantization");
     assert!(error.to_string().contains("fp8"), "{error}");
@@ -61,7 +62,7 @@ fn lying_configurations_are_refused() {
     with_field("max_position_embeddings", Json::Null, "missing-field");
     with_field("sliding_window", json!(0), "invalid-field");
     with_field("tie_word_embeddings", json!("yes"), "invalid-field");
-    let dir = changed("grouped", |config| *config = json!([1, 2]), |_| {});
+    let dir = changed("llama-grouped", |config| *config = json!([1, 2]), |_| {});
     assert_eq!(open(dir.path()).code(), "invalid-field");
 }
 
@@ -69,7 +70,7 @@ fn lying_configurations_are_refused() {
 fn sizes_beyond_the_file_are_found_before_anything_is_allocated() {
     // The largest model that the limits allow would need more than 2^60 bytes.
     let dir = changed(
-        "grouped",
+        "llama-grouped",
         |config| {
             config["num_hidden_layers"] = json!(4096);
             config["hidden_size"] = json!(1 << 20);
@@ -79,7 +80,7 @@ fn sizes_beyond_the_file_are_found_before_anything_is_allocated() {
         |_| {},
     );
     assert_eq!(open(dir.path()).code(), "shape-mismatch");
-    let dir = changed("grouped", |config| config["num_hidden_layers"] = json!(4096), |_| {});
+    let dir = changed("llama-grouped", |config| config["num_hidden_layers"] = json!(4096), |_| {});
     let error = open(dir.path());
     assert_eq!(error.code(), "missing-tensor");
     assert!(error.to_string().contains("model.layers.3."), "{error}");
@@ -87,11 +88,11 @@ fn sizes_beyond_the_file_are_found_before_anything_is_allocated() {
 
 #[test]
 fn unknown_architectures_are_named() {
-    let dir = changed("grouped", |config| config["model_type"] = json!("mamba"), |_| {});
+    let dir = changed("llama-grouped", |config| config["model_type"] = json!("mamba"), |_| {});
     let error = open(dir.path());
     assert_eq!(error.code(), "unknown-architecture");
     assert!(error.to_string().contains("mamba") && error.to_string().contains("llama"), "{error}");
-    let dir = changed("grouped", |config| config["model_type"] = Json::Null, |_| {});
+    let dir = changed("llama-grouped", |config| config["model_type"] = Json::Null, |_| {});
     assert_eq!(open(dir.path()).code(), "missing-field");
 }
 
@@ -102,12 +103,12 @@ fn index(tensors: &[RawTensor], name: &str) -> usize {
 #[test]
 fn missing_and_misshapen_tensors_are_named() {
     let name = "model.layers.1.mlp.up_proj.weight";
-    let dir = changed("grouped", |_| {}, |tensors| drop(tensors.remove(index(tensors, name))));
+    let dir = changed("llama-grouped", |_| {}, |tensors| drop(tensors.remove(index(tensors, name))));
     let error = open(dir.path());
     assert_eq!(error.code(), "missing-tensor");
     assert!(error.to_string().contains(name) && error.to_string().contains("[96, 64]"), "{error}");
     let dir = changed(
-        "grouped",
+        "llama-grouped",
         |_| {},
         |tensors| {
             let i = index(tensors, name);
@@ -118,7 +119,7 @@ fn missing_and_misshapen_tensors_are_named() {
     assert_eq!(error.code(), "shape-mismatch");
     assert!(error.to_string().contains("[64, 96]") && error.to_string().contains("model.safetensors"), "{error}");
     let dir = changed(
-        "grouped",
+        "llama-grouped",
         |_| {},
         |tensors| {
             let i = index(tensors, name);
@@ -136,7 +137,7 @@ fn weights_that_are_not_finite_are_refused() {
         ("model.layers.0.self_attn.q_proj.bias", f32::NEG_INFINITY.to_bits()),
     ] {
         let dir = changed(
-            "biases-tied",
+            "llama-biases-tied",
             |_| {},
             |tensors| {
                 let i = index(tensors, name);
@@ -160,7 +161,7 @@ fn extra(name: &str, values: &[f32], shape: &[usize]) -> RawTensor {
 #[test]
 fn tensors_that_would_change_the_result_are_refused_and_others_are_not() {
     let with = |name: &str, value: f32| {
-        let dir = changed("grouped", |_| {}, |tensors| tensors.push(extra(name, &[value; 64], &[64])));
+        let dir = changed("llama-grouped", |_| {}, |tensors| tensors.push(extra(name, &[value; 64], &[64])));
         Checkpoint::open(dir.path()).map(|c| c.ignored_tensors().to_vec()).map_err(|error| error.code())
     };
     assert_eq!(with("model.layers.0.self_attn.q_proj.bias", 0.5), Err("unexpected-tensor"));
@@ -177,7 +178,7 @@ fn tensors_that_would_change_the_result_are_refused_and_others_are_not() {
 fn a_tied_output_that_is_there_has_to_be_the_embedding() {
     let copied = |change: bool| {
         let dir = changed(
-            "window",
+            "llama-window",
             |_| {},
             |tensors| {
                 let mut output = tensors[index(tensors, "model.embed_tokens.weight")].clone();
@@ -208,7 +209,7 @@ fn paths_without_a_model_are_refused() {
     assert_eq!(open(&file).code(), "not-a-model");
     std::fs::write(dir.path().join("config.json"), "{").unwrap();
     assert_eq!(open(dir.path()).code(), "invalid-json");
-    std::fs::copy(tiny("grouped").join("config.json"), dir.path().join("config.json")).unwrap();
+    std::fs::copy(tiny("llama-grouped").join("config.json"), dir.path().join("config.json")).unwrap();
     assert_eq!(open(dir.path()).code(), "no-weights");
 }
 

@@ -3,7 +3,8 @@
 use honelm_backend::{Batch, Parent, Sampling, SequenceId, Token, Want};
 use honelm_model::{Model, Runner};
 
-use crate::common::{changed, golden, load, logits, logits_of, step, tiny};
+use crate::common::{changed, golden, load, logits, logits_of, step};
+use crate::tiny::tiny;
 
 /// A sequence of the given tokens.
 fn prefilled(model: &mut Model, tokens: &[u32]) -> SequenceId {
@@ -20,7 +21,7 @@ fn one(id: SequenceId, token: u32) -> Batch {
 
 #[test]
 fn a_row_alone_equals_the_same_row_beside_others() {
-    for name in ["grouped", "window"] {
+    for name in ["llama-grouped", "llama-window"] {
         let dir = changed(name, |config| config["max_position_embeddings"] = 1024.into(), |_| {});
         let mut model = load(dir.path());
         let (tokens, _) = golden(&tiny(name));
@@ -42,7 +43,7 @@ fn a_row_alone_equals_the_same_row_beside_others() {
         assert_eq!((among.rows, among.row(8)), (16, alone.row(0)), "{name} among 16");
 
         // Beside a prefill of 500 rows.
-        let long: Vec<u32> = (0..500).map(|i| (i * 31 % 96) as u32).collect();
+        let long: Vec<u32> = (0..500).map(|i| (i * 31 % 64) as u32).collect();
         let mut batch = Batch::default();
         let other = model.open();
         batch.extend(other, &long, Want::LOGITS);
@@ -54,8 +55,8 @@ fn a_row_alone_equals_the_same_row_beside_others() {
 
 #[test]
 fn an_accepted_draft_equals_the_tokens_one_by_one() {
-    let mut model = load(&tiny("grouped"));
-    let (tokens, _) = golden(&tiny("grouped"));
+    let mut model = load(&tiny("llama-grouped"));
+    let (tokens, _) = golden(&tiny("llama-grouped"));
     let expected = logits(&mut model, &tokens[..12], 1);
     let id = prefilled(&mut model, &tokens[..8]);
     // A tree: a wrong branch first, then tokens 8, 9, 10.
@@ -79,8 +80,8 @@ fn an_accepted_draft_equals_the_tokens_one_by_one() {
 
 #[test]
 fn rows_give_exactly_what_each_of_them_wants() {
-    let mut model = load(&tiny("grouped"));
-    let (tokens, _) = golden(&tiny("grouped"));
+    let mut model = load(&tiny("llama-grouped"));
+    let (tokens, _) = golden(&tiny("llama-grouped"));
     let expected = logits(&mut model, &tokens[..4], 1);
     let greedy = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0, stream: 0 };
     let best = |row: &[f32]| (0..row.len() as u32).max_by(|&a, &b| row[a as usize].total_cmp(&row[b as usize]));
@@ -113,8 +114,8 @@ fn rows_give_exactly_what_each_of_them_wants() {
 
 #[test]
 fn a_refused_step_changes_nothing() {
-    let mut model = load(&tiny("grouped"));
-    let (tokens, _) = golden(&tiny("grouped"));
+    let mut model = load(&tiny("llama-grouped"));
+    let (tokens, _) = golden(&tiny("llama-grouped"));
     let id = prefilled(&mut model, &tokens[..5]);
     let code = |model: &mut Model, batch: &Batch| model.step(batch).expect_err("must be refused").code();
     assert_eq!(code(&mut model, &one(id, 96)), "unknown-token");

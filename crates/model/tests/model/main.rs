@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
+mod configurations;
 mod containers;
 mod hostile;
 mod invariance;
 mod parts;
 mod reference;
+mod tiny;

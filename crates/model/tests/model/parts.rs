@@ -2,20 +2,22 @@
 
 use honelm_backend::{CacheType, Observe};
 use honelm_blocks::Encoding;
-use honelm_model::{Checkpoint, LoadOptions, Model, OutputLayer, Parameters, Slot, Stream};
+use honelm_model::{Checkpoint, LoadOptions, Model, OutputLayer, Parameters, Runner, Slot, Stream};
 use honelm_tensor::Matrix;
 
-use crate::common::{TINY, cpu, deviation, device, distance, golden, load, logits, tiny};
+use crate::common::{cpu, deviation, device, distance, golden, load, logits};
+use crate::tiny::{MODELS, tiny};
 
 #[test]
 fn streamed_blocks_equal_the_loaded_model() {
-    for name in TINY {
+    for &name in MODELS {
         let checkpoint = Checkpoint::open(tiny(name)).unwrap();
         let (tokens, _) = golden(&tiny(name));
         let sequences = vec![tokens[..16].to_vec(), tokens[5..14].to_vec(), vec![3]];
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
         let mut backend = cpu();
-        let mut stream = Stream::new(&checkpoint, 16, &mut backend).unwrap();
+        let mut model = load(&tiny(name));
+        let mut stream = Stream::new(&checkpoint, model.context(), &mut backend).unwrap();
         let mut x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
         for i in 0..checkpoint.facts().layers {
             let block = stream.bind(&checkpoint, i, &mut backend).unwrap();
@@ -24,7 +26,6 @@ fn streamed_blocks_equal_the_loaded_model() {
         let output = OutputLayer::load(checkpoint.blueprint(), &checkpoint, &mut backend).unwrap();
         let hidden = output.finish(&x, &mut backend).unwrap();
         let streamed = output.logits(&hidden, &mut backend).unwrap();
-        let mut model = load(&tiny(name));
         let mut row = 0;
         for sequence in &sequences {
             let expected = logits(&mut model, sequence, 16);
@@ -53,8 +54,8 @@ fn linear(x: &Matrix, checkpoint: &Checkpoint, slot: Slot) -> Matrix {
 
 #[test]
 fn observed_inputs_are_those_of_the_linear_layers() {
-    let checkpoint = Checkpoint::open(tiny("biases-tied")).unwrap();
-    let (tokens, _) = golden(&tiny("biases-tied"));
+    let checkpoint = Checkpoint::open(tiny("llama-biases-tied")).unwrap();
+    let (tokens, _) = golden(&tiny("llama-biases-tied"));
     let mut backend = cpu();
     let mut stream = Stream::new(&checkpoint, 24, &mut backend).unwrap();
     let sequences = vec![tokens[..10].to_vec(), tokens[10..].to_vec()];
@@ -76,7 +77,7 @@ fn observed_inputs_are_those_of_the_linear_layers() {
 
 #[test]
 fn parts_refuse_shapes_that_do_not_fit() {
-    let checkpoint = Checkpoint::open(tiny("grouped")).unwrap();
+    let checkpoint = Checkpoint::open(tiny("llama-grouped")).unwrap();
     let mut backend = cpu();
     assert_eq!(Stream::new(&checkpoint, 129, &mut backend).unwrap_err().code(), "context-too-long");
     let mut stream = Stream::new(&checkpoint, 4, &mut backend).unwrap();
@@ -94,7 +95,7 @@ fn parts_refuse_shapes_that_do_not_fit() {
 
 #[test]
 fn a_context_beyond_the_models_own_is_refused() {
-    let checkpoint = Checkpoint::open(tiny("grouped")).unwrap();
+    let checkpoint = Checkpoint::open(tiny("llama-grouped")).unwrap();
     let options = LoadOptions { context: Some(129), ..LoadOptions::default() };
     let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options, &mut |_, _| {}) else {
         panic!("129 tokens of 128");
@@ -105,7 +106,7 @@ fn a_context_beyond_the_models_own_is_refused() {
 
 #[test]
 fn a_q8_0_cache_needs_whole_blocks_in_a_head() {
-    let checkpoint = Checkpoint::open(tiny("grouped")).unwrap();
+    let checkpoint = Checkpoint::open(tiny("llama-grouped")).unwrap();
     let options = LoadOptions { cache_type: CacheType::Q8_0, ..LoadOptions::default() };
     let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options, &mut |_, _| {}) else {
         panic!("heads of 16 values");

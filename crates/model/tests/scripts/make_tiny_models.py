@@ -123,10 +123,10 @@ MODELS = {
         without=[dict(rope_local_base_freq=10000.0), dict(sliding_window=64), dict(sliding_window_pattern=3),
                  dict(rope_scaling=None)]),
     "gemma3-types": model(
-        dict(GEMMA, **NEW, model_type="gemma3_text", head_dim=24, query_pre_attn_scalar=12, sliding_window=6,
+        dict(GEMMA, **NEW, model_type="gemma3_text", head_dim=24, query_pre_attn_scalar=24, sliding_window=6,
              layer_types=[SLIDING, FULL, SLIDING], use_bidirectional_attention=False, final_logit_softcapping=5.0,
              rope_parameters={FULL: dict(PLAIN, rope_theta=500.0), SLIDING: PLAIN}),
-        without=[dict(final_logit_softcapping=None), dict(query_pre_attn_scalar=24)]),
+        without=[dict(final_logit_softcapping=None), dict(layer_types=[SLIDING, SLIDING, FULL])]),
     "phi3-window": model(
         dict(SILU, **OLD, model_type="phi3", sliding_window=5, num_key_value_heads=H, rope_theta=10000.0,
              original_max_position_embeddings=128, rope_scaling=None, resid_pdrop=0.0, embd_pdrop=0.0),
