@@ -9,6 +9,7 @@ mod locate;
 mod open;
 pub mod optimize;
 mod options;
+mod prompt;
 mod quantize;
 mod sampling_defaults;
 mod session;
@@ -21,6 +22,7 @@ pub use inspect::{EncodingSummary, Inspection, MemoryNeed, TensorEntry, TokenFac
 pub use locate::{SHIPPED, locate};
 pub use optimize::{Container, Measure, OptimizeOptions, Outcome, optimize};
 pub use options::{Event, Events, RunOptions};
+pub use prompt::{Prompt, prompt};
 pub use quantize::{QuantizeOptions, QuantizeTarget, Quantized, quantize};
 pub use session::{Answer, Conversation, Model, OnText, model_name};
 pub use texts::{Text, TextSource};

@@ -61,7 +61,7 @@ mod native {
         /// # Errors
         /// What [`TokenizerFiles::read`] and [`Tokenizer::from_files`] report.
         pub fn from_dir(dir: &Path) -> Result<Self> {
-            Self::from_files(&TokenizerFiles::read(dir)?)
+            Self::from_files(&TokenizerFiles::read(dir)?)?.with_additional_templates(dir)
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::json::{merge, split_merge};
 use crate::model::Parts;
 use crate::sentencepiece;
 use crate::split::{self, PreTokenizer};
+use crate::tokenizer::NamedTemplate;
 use crate::vocabulary::{TokenKind, Vocabulary};
 
 /// `tokenizer.ggml.model` of byte-level BPE.
@@ -56,6 +57,8 @@ pub struct GgufVocab {
     pub add_space_prefix: Option<bool>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
+    /// `tokenizer.chat_templates` with `tokenizer.chat_template.NAME`: the others.
+    pub named_templates: Vec<NamedTemplate>,
 }
 
 impl GgufVocab {
@@ -91,6 +94,7 @@ impl GgufVocab {
             add_eos: flag("add_eos_token")?,
             add_space_prefix: flag("add_space_prefix")?,
             chat_template: text("tokenizer.chat_template")?,
+            named_templates: named_templates(gguf)?,
         })
     }
 
@@ -119,6 +123,11 @@ impl GgufVocab {
         put("tokenizer.ggml.add_eos_token", self.add_eos.map(Value::from));
         put("tokenizer.ggml.add_space_prefix", self.add_space_prefix.map(Value::from));
         put("tokenizer.chat_template", self.chat_template.as_deref().map(Value::from));
+        let names: Vec<String> = self.named_templates.iter().map(|template| template.name.clone()).collect();
+        put("tokenizer.chat_templates", (!names.is_empty()).then(|| names.into()));
+        for NamedTemplate { name, source } in &self.named_templates {
+            put(&format!("tokenizer.chat_template.{name}"), Some(source.as_str().into()));
+        }
         put(EOG_IDS_KEY, (!self.eog.is_empty()).then(|| self.eog.clone().into()));
         pairs
     }
@@ -266,6 +275,17 @@ impl GgufVocab {
             "type": "TemplateProcessing", "single": sequence("A", 0), "pair": pair, "special_tokens": specials,
         }))
     }
+}
+
+/// The chat templates beside the default one, as gguf-py writes them.
+fn named_templates(gguf: &Gguf) -> std::result::Result<Vec<NamedTemplate>, FormatError> {
+    let names = gguf.get_as::<&[String]>("tokenizer.chat_templates")?.unwrap_or_default();
+    let mut templates = Vec::new();
+    for name in names {
+        let source: &str = gguf.require(&format!("tokenizer.chat_template.{name}"))?;
+        templates.push(NamedTemplate { name: name.clone(), source: source.to_owned() });
+    }
+    Ok(templates)
 }
 
 /// Tokens that are found in text as wholes.

@@ -7,6 +7,7 @@ mod generation;
 mod inspect;
 mod measure;
 mod optimize;
+mod prompt;
 mod quantize;
 mod run;
 
@@ -24,6 +25,7 @@ pub enum Command {
     Eval(eval::Eval),
     Quantize(quantize::Quantize),
     Inspect(inspect::Inspect),
+    Prompt(prompt::Prompt),
     Bench(bench::Bench),
     #[command(hide = true)]
     Measure(measure::Measure),
@@ -39,6 +41,7 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Eval(command) => command.run(global),
         Command::Quantize(command) => command.run(global),
         Command::Inspect(command) => command.run(global),
+        Command::Prompt(command) => command.run(global),
         Command::Bench(command) => command.run(global),
         Command::Measure(command) => command.run(global),
     }
