@@ -178,6 +178,14 @@ pub enum TextError {
         /// Why.
         reason: String,
     },
+    /// There is no chat template of that name.
+    #[error("there is no chat template named {name:?} (known: {})", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
+    TemplateNotFound {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// The chat template is not valid Jinja.
     #[error("chat template, line {line}: {message}")]
     TemplateSyntax {
@@ -205,7 +213,7 @@ pub enum TextError {
     /// The chat template used up a bound: it loops, recurses, or writes without end.
     #[error("chat template, line {line}: more than {limit} {resource}")]
     TemplateLimit {
-        /// What ran out: `steps`, `bytes`, or `nested levels`.
+        /// What ran out: `steps`, `bytes` of output, `bytes made`, or `nested levels`.
         resource: &'static str,
         /// The bound.
         limit: u64,
@@ -241,6 +249,7 @@ impl TextError {
             Self::NotScoreOrdered { .. } => "merges-not-score-ordered",
             Self::VocabularyTooLong { .. } => "vocabulary-too-long",
             Self::Encode { .. } => "text-encode",
+            Self::TemplateNotFound { .. } => "template-not-found",
             Self::TemplateSyntax { .. } => "template-syntax",
             Self::TemplateRender { .. } => "template-render",
             Self::TemplateRaised { .. } => "template-raised",

@@ -170,7 +170,8 @@ mod native {
         /// # Errors
         /// What [`TokenizerFiles::read`] and [`Tokenizer::from_files`] report.
         pub fn from_dir(path: &Path) -> Result<Self> {
-            Self::from_files(&TokenizerFiles::read(path)?)
+            let dir = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+            Self::from_files(&TokenizerFiles::read(path)?)?.with_additional_templates(dir)
         }
     }
 }

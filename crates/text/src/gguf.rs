@@ -13,7 +13,7 @@ use crate::pipeline::Pipeline;
 use crate::scores;
 use crate::sentencepiece::{Algorithm, Charsmap, Normalizer, SentencePiece, Spec};
 use crate::split::{self, PreTokenizer};
-use crate::tokenizer::Engine;
+use crate::tokenizer::{Engine, NamedTemplate};
 use crate::vocab_merges::byte_level_decoder;
 use crate::vocabulary::{TokenKind, Vocabulary};
 
@@ -70,6 +70,8 @@ pub struct GgufVocab {
     pub precompiled_charsmap: Option<Vec<u8>>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
+    /// `tokenizer.chat_templates` with `tokenizer.chat_template.NAME`: the others.
+    pub named_templates: Vec<NamedTemplate>,
 }
 
 impl GgufVocab {
@@ -113,6 +115,7 @@ impl GgufVocab {
             remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
             precompiled_charsmap: bytes("precompiled_charsmap")?,
             chat_template: text("tokenizer.chat_template")?,
+            named_templates: named_templates(gguf)?,
         })
     }
 
@@ -143,6 +146,11 @@ impl GgufVocab {
         put("tokenizer.ggml.remove_extra_whitespaces", self.remove_extra_whitespaces.map(Value::from));
         put("tokenizer.ggml.precompiled_charsmap", self.precompiled_charsmap.clone().map(Value::from));
         put("tokenizer.chat_template", self.chat_template.as_deref().map(Value::from));
+        let names: Vec<String> = self.named_templates.iter().map(|template| template.name.clone()).collect();
+        put("tokenizer.chat_templates", (!names.is_empty()).then(|| names.into()));
+        for NamedTemplate { name, source } in &self.named_templates {
+            put(&format!("tokenizer.chat_template.{name}"), Some(source.as_str().into()));
+        }
         put(EOG_IDS_KEY, (!self.eog.is_empty()).then(|| self.eog.clone().into()));
         pairs
     }
@@ -310,6 +318,17 @@ pub(crate) fn post_processor(vocabulary: &Vocabulary, bos: Option<u32>, eos: Opt
     json!({
         "type": "TemplateProcessing", "single": sequence("A", 0), "pair": pair, "special_tokens": specials,
     })
+}
+
+/// The chat templates beside the default one, as gguf-py writes them.
+fn named_templates(gguf: &Gguf) -> std::result::Result<Vec<NamedTemplate>, FormatError> {
+    let names = gguf.get_as::<&[String]>("tokenizer.chat_templates")?.unwrap_or_default();
+    let mut templates = Vec::new();
+    for name in names {
+        let source: &str = gguf.require(&format!("tokenizer.chat_template.{name}"))?;
+        templates.push(NamedTemplate { name: name.clone(), source: source.to_owned() });
+    }
+    Ok(templates)
 }
 
 /// Tokens that are found in text as wholes.

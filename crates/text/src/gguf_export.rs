@@ -46,6 +46,8 @@ impl Tokenizer {
         }
         self.write_roles(&mut vocab, rows)?;
         vocab.chat_template = self.chat_template().map(str::to_owned);
+        let others = self.chat_templates().iter().filter(|other| Some(other.source.as_str()) != self.chat_template());
+        vocab.named_templates = others.cloned().collect();
         Ok(vocab)
     }
 

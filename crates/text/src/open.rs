@@ -165,7 +165,8 @@ impl Tokenizer {
         let templates = vocab
             .chat_template
             .iter()
-            .map(|source| NamedTemplate { name: DEFAULT_TEMPLATE.to_owned(), source: source.clone() });
+            .map(|source| NamedTemplate { name: DEFAULT_TEMPLATE.to_owned(), source: source.clone() })
+            .chain(vocab.named_templates.iter().cloned());
         Self::build(engine, prefix, suffix, roles, templates.collect())
     }
 

@@ -287,7 +287,7 @@ fn rejects_broken_and_bottomless_templates() {
     let blocks = "{% if 1 %}".repeat(20_000);
     let chain = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(20_000));
     let expressions =
-        ["(", "[", "not ", "-", "a.", "a+", "1 if ", "a|", "{'a':", "f(", "a or ", "a == ", "a is defined and "];
+        ["(", "[", "not ", "-", "a.", "a+", "1 if ", "a|", "{'a':", "f(", "a or ", "a and ", "a is defined and "];
     let deep = expressions.map(|part| format!("{{{{ {}1 }}}}", part.repeat(20_000)));
     let plain = ["{% if %}", "{{", "{% endif %}", "{{ 1 + }}", "{% unknown_tag %}"].map(str::to_owned);
     for source in deep.iter().chain(&plain).chain([&blocks, &chain]) {

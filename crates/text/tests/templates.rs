@@ -143,3 +143,22 @@ fn variables_are_those_of_transformers() {
     let text = template.render(&[message], &RenderOptions::default()).expect("renders");
     assert_eq!(text, "1True{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": 1}]}");
 }
+
+#[test]
+fn small_templates_do_what_jinja2_does() {
+    let table: Value = serde_json::from_str(include_str!("data/jinja_semantics.json")).expect("JSON");
+    let mut variables = table["variables"].as_object().cloned().expect("an object");
+    variables.insert("messages".to_owned(), json!([]));
+    let mut wrong = Vec::new();
+    for case in table["cases"].as_array().expect("cases") {
+        let source = case[0].as_str().expect("a template");
+        let rendered = ChatTemplate::new(source, SpecialTokens::default())
+            .and_then(|template| template.render_variables(&variables, noon()));
+        match (&rendered, case[1].as_str()) {
+            (Ok(text), Some(expected)) if text == expected => {}
+            (Err(_), None) => {}
+            (found, expected) => wrong.push(format!("{source}\n  expected {expected:?}\n  found {found:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}

@@ -10,6 +10,7 @@ mod inspect;
 mod man;
 mod measure;
 mod optimize;
+mod prompt;
 mod pull;
 mod quantize;
 mod run;
@@ -30,6 +31,7 @@ pub enum Command {
     Quantize(quantize::Quantize),
     Inspect(inspect::Inspect),
     Tokenize(tokenize::Tokenize),
+    Prompt(prompt::Prompt),
     Bench(bench::Bench),
     Pull(pull::Pull),
     Completions(completions::Completions),
@@ -49,6 +51,7 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Quantize(command) => command.run(global),
         Command::Inspect(command) => command.run(global),
         Command::Tokenize(command) => command.run(global),
+        Command::Prompt(command) => command.run(global),
         Command::Bench(command) => command.run(global),
         Command::Pull(command) => command.run(global),
         Command::Completions(command) => command.run(),

@@ -47,6 +47,38 @@ impl Clock {
         Self { local_seconds: unix_seconds.saturating_add(utc_offset_seconds.into()) }
     }
 
+    /// A moment from its date, `2024-02-29`, or with the time of day, `2024-02-29 12:34` or `2024-02-29T12:34:56`;
+    /// nothing for what is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (date, time) = match text.split_once(['T', ' ']) {
+            Some((date, time)) => (date, time.trim_end_matches('Z')),
+            None => (text, "00:00:00"),
+        };
+        let numbers = |text: &str, separator: char| -> Option<Vec<i64>> {
+            let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten();
+            text.split(separator).map(digits).collect()
+        };
+        let [year, month, day] = numbers(date, '-')?.try_into().ok()?;
+        let (hour, minute, second) = match numbers(time, ':')?[..] {
+            [hour, minute] => (hour, minute, 0),
+            [hour, minute, second] => (hour, minute, second),
+            _ => return None,
+        };
+        let is_date = (1..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+        if !is_date || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        // The inverse of `parts`; a day that its month lacks comes back as another one.
+        let march_year = year - i64::from(month <= 2);
+        let march_month = (month + 9) % 12;
+        let days = 365 * march_year + march_year / 4 - march_year / 100 + march_year / 400
+            + (153 * march_month + 2) / 5 + day - 1 - 719_468;
+        let clock = Self { local_seconds: days * DAY_SECONDS + hour * 3_600 + minute * 60 + second };
+        let parts = clock.parts();
+        ((parts.year, parts.month, parts.day) == (year, month, day)).then_some(clock)
+    }
+
     /// Formats as C's `strftime` in the C locale; directives that are not known stay as they are.
     #[must_use]
     pub fn strftime(self, format: &str) -> String {
@@ -168,6 +200,20 @@ mod tests {
         assert_eq!(Clock::new(-1, 0).strftime("%F %T %a"), "1969-12-31 23:59:59 Wed");
         assert_eq!(Clock::new(1_704_067_200, 0).strftime("%j %-H"), "001 0");
         assert_eq!(clock.strftime("100% %Q %"), "100% %Q %");
+    }
+
+    #[test]
+    fn dates_are_read_back() {
+        assert_eq!(Clock::parse("2024-02-29 12:34:56"), Some(Clock::new(1_709_210_096, 0)));
+        assert_eq!(Clock::parse("1970-01-01"), Some(Clock::new(0, 0)));
+        for text in ["1600-02-29T23:59:59", "1999-12-31T00:00:00", "2100-02-28T12:00:00", "0001-01-01T00:00:00"] {
+            let clock = Clock::parse(text).expect("a date");
+            assert_eq!(clock.strftime("%Y-%m-%dT%H:%M:%S").trim_start_matches('0'), text.trim_start_matches('0'));
+        }
+        for text in ["", "2023-02-29", "2024-13-01", "2024-00-01", "2024-01-00", "24:00", "2024-01-01 24:00", "2024-1",
+            "2024-01-01T", "99999999999999999999-01-01", "-1-01-01", "2024-01-99999999999999", "٢٠٢٤-01-01"] {
+            assert_eq!(Clock::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod clock;
 mod context;
 mod jinja;
+mod named;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Map;

@@ -1,0 +1,65 @@
+//! A checkpoint's chat templates by name.
+
+use crate::config::DEFAULT_TEMPLATE;
+use crate::error::{Result, TextError};
+use crate::tokenizer::{NamedTemplate, Tokenizer};
+
+/// Name of the template that is used where there are tools.
+const TOOL_TEMPLATE: &str = "tool_use";
+
+impl Tokenizer {
+    /// The chat template of a name; without one, as transformers chooses: `tool_use` where there are tools and such a
+    /// template, else the default.
+    ///
+    /// # Errors
+    /// [`TextError::TemplateNotFound`] where there is none of that name, or several and none of them the default.
+    pub fn choose_template(&self, name: Option<&str>, tools: bool) -> Result<&NamedTemplate> {
+        let templates = self.chat_templates();
+        let named = |name: &str| templates.iter().find(|template| template.name == name);
+        let chosen = match (name, templates) {
+            (Some(name), _) => named(name),
+            (None, [only]) => Some(only),
+            (None, _) => named(TOOL_TEMPLATE).filter(|_| tools).or_else(|| named(DEFAULT_TEMPLATE)),
+        };
+        chosen.ok_or_else(|| TextError::TemplateNotFound {
+            name: name.unwrap_or(DEFAULT_TEMPLATE).to_owned(),
+            known: templates.iter().map(|template| template.name.clone()).collect(),
+        })
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native {
+    use std::io::ErrorKind;
+    use std::path::Path;
+
+    use super::{NamedTemplate, Result, TextError, Tokenizer};
+
+    /// Folder of the templates beside the default one.
+    const FOLDER: &str = "additional_chat_templates";
+
+    impl Tokenizer {
+        /// Adds the templates of a model folder's `additional_chat_templates/*.jinja`, by the names of the files.
+        pub(crate) fn with_additional_templates(mut self, dir: &Path) -> Result<Self> {
+            let folder = dir.join(FOLDER);
+            let io = |source| TextError::Io { path: folder.clone(), source };
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound || error.kind() == ErrorKind::NotADirectory => {
+                    return Ok(self);
+                }
+                Err(error) => return Err(io(error)),
+            };
+            let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().map_err(io)?;
+            paths.retain(|path| path.extension().is_some_and(|extension| extension == "jinja"));
+            paths.sort();
+            for path in paths {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                let source = std::fs::read_to_string(&path).map_err(|source| TextError::Io { path, source })?;
+                self.templates.retain(|template| template.name != name);
+                self.templates.push(NamedTemplate { name, source });
+            }
+            Ok(self)
+        }
+    }
+}
