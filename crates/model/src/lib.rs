@@ -15,6 +15,7 @@ mod error;
 pub mod export;
 mod fields;
 mod gguf_config;
+mod gguf_sampling;
 mod layers;
 mod model;
 mod module;

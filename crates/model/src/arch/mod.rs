@@ -85,6 +85,7 @@ pub(crate) const HARMLESS: &[&str] = &[
     "pad_token_id",
     "prefix",
     "problem_type",
+    "quantization",
     "quantization_config",
     "remove_invalid_values",
     "repetition_penalty",

@@ -5,5 +5,6 @@ mod common;
 mod containers;
 mod hostile;
 mod invariance;
+mod layouts;
 mod parts;
 mod reference;
