@@ -178,6 +178,22 @@ pub fn not_negative(text: &str) -> Result<f32, String> {
     if number.is_finite() && number >= 0.0 { Ok(number) } else { Err("expected a number of at least 0".to_owned()) }
 }
 
+/// Parses a size in bytes: `500M`, `2G`, `1.5GB`; decimal, as download pages and `gguf-split` count.
+pub fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "expected a size such as 500M or 2G".to_owned();
+    let upper = text.trim().to_ascii_uppercase();
+    let plain = upper.strip_suffix('B').unwrap_or(&upper);
+    let (digits, factor) = match plain.char_indices().last() {
+        Some((at, 'K')) => (&plain[..at], 1e3),
+        Some((at, 'M')) => (&plain[..at], 1e6),
+        Some((at, 'G')) => (&plain[..at], 1e9),
+        Some((at, 'T')) => (&plain[..at], 1e12),
+        _ => (plain, 1.0),
+    };
+    let bytes = digits.parse::<f64>().map_err(|_| wrong())? * factor;
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
 /// Parses a number above 0.
 pub fn positive(text: &str) -> Result<f32, String> {
     let number = text.parse::<f32>().map_err(|e| e.to_string())?;
@@ -198,4 +214,20 @@ pub fn share(text: &str) -> Result<f32, String> {
 /// A text file, or the shipped text.
 pub fn text_source(path: Option<&Path>) -> TextSource {
     path.map_or(TextSource::Shipped, |path| TextSource::File(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_decimal_and_nonsense_is_refused() {
+        assert_eq!(
+            (size("500M"), size("2G"), size("1.5gb"), size("12")),
+            (Ok(500_000_000), Ok(2_000_000_000), Ok(1_500_000_000), Ok(12))
+        );
+        for wrong in ["", "G", "0", "-1G", "two", "1e30", "NaN", "inf", "5X", "1GiB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -4,8 +4,9 @@
 mod common;
 
 use common::golden;
-use honelm_blocks::{Encoding, GroupMatrix, ScaleType, Zeros};
-use honelm_formats::gptq::{self, CheckpointFormat, QuantizeConfig};
+use honelm_blocks::{Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
+use honelm_formats::gptq::{self, CheckpointFormat, Dynamic, QuantizeConfig};
+use honelm_formats::layouts::{Layout, ModuleClass, ModuleShape};
 use honelm_formats::safetensors::{Safetensors, Writer};
 use honelm_formats::{ElementType, FormatError, IntegerType, RawTensor, TensorSource};
 
@@ -26,8 +27,21 @@ const LAYERS: [Layer; 10] = [
 ];
 
 fn config(bits: u8, group_size: Option<usize>, checkpoint_format: CheckpointFormat) -> QuantizeConfig {
-    let extra = serde_json::Map::new();
-    QuantizeConfig { bits, group_size, desc_act: false, sym: false, lm_head: false, checkpoint_format, extra }
+    let (dynamic, extra) = (Dynamic::default(), serde_json::Map::new());
+    QuantizeConfig { bits, group_size, desc_act: false, sym: false, lm_head: false, checkpoint_format, dynamic, extra }
+}
+
+fn read(
+    source: &dyn TensorSource,
+    name: &str,
+    (rows, cols): (usize, usize),
+    config: &QuantizeConfig,
+) -> Result<GroupMatrix, FormatError> {
+    let module = ModuleShape { name, class: ModuleClass::Linear, rows, cols };
+    match config.decode(source, &module)? {
+        WeightData::Groups(matrix) => Ok(matrix),
+        other => panic!("{} in place of groups", other.encoding_name()),
+    }
 }
 
 fn golden_file() -> Safetensors {
@@ -39,7 +53,7 @@ fn decodes_bit_for_bit_what_an_independent_packer_wrote() {
     let file = golden_file();
     for (name, [rows, cols], bits, group, format, act_order) in LAYERS {
         let config = config(bits, Some(group), format);
-        let matrix = gptq::decode(&file, name, (rows, cols), &config).unwrap().validated().unwrap();
+        let matrix = read(&file, name, (rows, cols), &config).unwrap().validated().unwrap();
         let golden = |suffix: &str| file.get(&format!("{name}.{suffix}")).unwrap();
         assert_eq!(matrix.codes[..], golden("expected_codes").bytes[..], "{name}");
         let zeros: Vec<u8> = match &matrix.zeros {
@@ -65,7 +79,7 @@ fn encodes_the_very_bytes_it_decoded() {
     let file = golden_file();
     for (name, [rows, cols], bits, group, format, _) in LAYERS {
         let config = config(bits, Some(group), format);
-        let matrix = gptq::decode(&file, name, (rows, cols), &config).unwrap();
+        let matrix = read(&file, name, (rows, cols), &config).unwrap();
         if name.ends_with("borrow") {
             let refused = gptq::encode(&matrix, name, &config).unwrap_err();
             assert_eq!(refused.code(), "not-representable");
@@ -85,7 +99,7 @@ fn encodes_the_very_bytes_it_decoded() {
 #[test]
 fn a_group_size_of_minus_one_is_one_group_a_row() {
     let file = golden_file();
-    let matrix = gptq::decode(&file, "w8_v2_one_group", (8, 32), &config(8, None, CheckpointFormat::V2)).unwrap();
+    let matrix = read(&file, "w8_v2_one_group", (8, 32), &config(8, None, CheckpointFormat::V2)).unwrap();
     assert_eq!((matrix.group_size, matrix.scales.len()), (32, 8));
     let tensors = gptq::encode(&matrix, "w8_v2_one_group", &config(8, None, CheckpointFormat::V2)).unwrap();
     assert!(tensors.iter().all(|tensor| file.get(&tensor.name).unwrap() == *tensor));
@@ -95,7 +109,7 @@ fn a_group_size_of_minus_one_is_one_group_a_row() {
 fn writes_v1_unless_a_zero_point_is_zero() {
     let file = golden_file();
     let format = |name: &str, shape, config: QuantizeConfig| {
-        CheckpointFormat::for_matrices([&gptq::decode(&file, name, shape, &config).unwrap()])
+        CheckpointFormat::for_matrices([&read(&file, name, shape, &config).unwrap()])
     };
     let v1 = config(4, Some(16), CheckpointFormat::V1);
     assert_eq!(format("w4_v1_sym", (16, 48), v1.clone()), CheckpointFormat::V1);
@@ -116,8 +130,7 @@ fn decode(tensors: &[RawTensor]) -> Result<GroupMatrix, FormatError> {
         })
         .unwrap();
     let source = Safetensors::parse(out.into(), "model.safetensors").unwrap();
-    assert!(gptq::is_quantized(&source, "l") == source.contains("l.qweight"));
-    gptq::decode(&source, "l", (16, 48), &config(4, Some(16), CheckpointFormat::V1))
+    read(&source, "l", (16, 48), &config(4, Some(16), CheckpointFormat::V1))
 }
 
 /// qweight, qzeros, scales, g_idx of a right layer "l".
@@ -137,6 +150,7 @@ fn a_missing_g_idx_means_neighbouring_columns() {
 
 #[test]
 fn rejects_layers_that_do_not_fit_together() {
+    // Without its codes a layer is a plain one.
     for missing in 0..3 {
         let tensors: Vec<_> = layer().into_iter().enumerate().filter(|(i, _)| *i != missing).map(|(_, t)| t).collect();
         assert_eq!(decode(&tensors).unwrap_err().code(), "missing-tensor");
@@ -165,8 +179,10 @@ fn rejects_layers_that_do_not_fit_together() {
         assert_eq!(error.code(), "group-index-out-of-range");
         assert!(error.to_string().contains(&format!("column 2 in group {shown}")), "{error}");
     }
-    let odd = gptq::decode(&golden_file(), "w4_v1", (16, 44), &config(4, Some(16), CheckpointFormat::V1));
-    assert_eq!(odd.unwrap_err().code(), "not-representable");
+    let odd = read(&golden_file(), "w4_v1", (16, 44), &config(4, Some(16), CheckpointFormat::V1));
+    assert_eq!(odd.unwrap_err().code(), "shape-mismatch");
+    let planes = read(&golden_file(), "w4_v1", (16, 44), &config(5, Some(16), CheckpointFormat::Planar));
+    assert_eq!(planes.unwrap_err().code(), "not-representable");
 }
 
 #[test]

@@ -147,7 +147,10 @@ fn shards(index: &str) -> Result<Safetensors, FormatError> {
     fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
     let one = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
     fs::write(folder.path().join("1.safetensors"), raw_safetensors(one, &[5])).unwrap();
-    fs::write(folder.path().join("2.safetensors"), raw_safetensors(two([0, 1], [1, 2]), &[6, 7])).unwrap();
+    let other =
+        r#"{"c":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#;
+    fs::write(folder.path().join("2.safetensors"), raw_safetensors(other, &[6, 7])).unwrap();
+    fs::write(folder.path().join("both.safetensors"), raw_safetensors(two([0, 1], [1, 2]), &[8, 9])).unwrap();
     Safetensors::open(folder.path())
 }
 
@@ -155,10 +158,20 @@ fn shards(index: &str) -> Result<Safetensors, FormatError> {
 fn reads_shards_as_the_index_says() {
     let model = shards(r#"{"metadata":{"total_size":2},"weight_map":{"b":"2.safetensors","a":"1.safetensors"}}"#);
     let model = model.unwrap();
-    assert_eq!(model.names(), ["b", "a"]);
+    // What the index does not list is seen all the same, and comes last.
+    assert_eq!(model.names(), ["b", "a", "c"]);
     assert_eq!((model.integers("a").unwrap(), model.integers("b").unwrap()), (vec![5], vec![7]));
     assert!(model.file_of("a").ends_with("1.safetensors") && model.file_of("b").ends_with("2.safetensors"));
     assert_eq!(model.files().count(), 2);
+}
+
+#[test]
+fn rejects_shards_that_hold_the_same_tensor() {
+    let error = shards(r#"{"weight_map":{"a":"1.safetensors","b":"both.safetensors"}}"#).expect_err("refused");
+    assert_eq!(error.code(), "tensor-in-two-shards");
+    for name in ["'a'", "1.safetensors", "both.safetensors"] {
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
 
 #[test]
@@ -170,7 +183,7 @@ fn rejects_indexes_that_lie_or_lead_outside() {
     }
     assert_eq!(to("3.safetensors"), "missing-shard");
     assert_eq!(code(r#"{"weight_map":{"b":"1.safetensors"}}"#), "tensor-not-in-shard");
-    assert_eq!(code(r#"{"weight_map":{"a":"1.safetensors","a":"2.safetensors"}}"#), "duplicate-tensor");
+    assert_eq!(code(r#"{"weight_map":{"a":"1.safetensors","a":"both.safetensors"}}"#), "duplicate-tensor");
     assert_eq!(code(r#"{"weight_map":{"a":1}}"#), "invalid-json");
     assert_eq!(code(r#"{"weight_map":[]}"#), "invalid-json");
     assert_eq!(code("{}"), "invalid-json");

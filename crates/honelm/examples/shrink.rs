@@ -17,6 +17,7 @@ pub fn shrink(out: &Path, chunks: usize) -> Result<(Quantized, Evaluation), Erro
             model: original.clone(),
             out: out.to_owned(),
             target: QuantizeTarget::Encoding(Encoding::Q8_0),
+            max_shard_size: None,
             calibration: None, // plain rounding; a text here brings GPTQ's error feedback
             calibration_blocks: 256,
             calibration_length: 512,

@@ -38,6 +38,8 @@ pub struct QuantizeOptions {
     pub out: PathBuf,
     /// What it becomes.
     pub target: QuantizeTarget,
+    /// Most bytes of a file of weights, where they are to be in several.
+    pub max_shard_size: Option<u64>,
     /// Text for GPTQ's error feedback; plain rounding without.
     pub calibration: Option<TextSource>,
     /// Most blocks of it.
@@ -51,7 +53,7 @@ pub struct QuantizeOptions {
 /// What [`quantize`] wrote.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Quantized {
-    /// File or folder.
+    /// File or folder; the first of several files.
     pub path: PathBuf,
     /// Bytes of its weights.
     pub size_bytes: u64,
@@ -92,11 +94,14 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
         }
         events(event)
     })?;
-    write(&checkpoint, &tokenizer, &made, &scheme, &options.out)?;
+    let files = write(&checkpoint, &tokenizer, &made, &scheme, &options.out, options.max_shard_size)?;
     journal.clear()?;
-    let size_bytes = weight_bytes(&options.out)?;
+    let mut size_bytes = 0;
+    for file in &files {
+        size_bytes += weight_bytes(file)?;
+    }
     Ok(Quantized {
-        path: options.out.clone(),
+        path: files.into_iter().next().unwrap_or_else(|| options.out.clone()),
         size_bytes,
         original_bytes: checkpoint.file_bytes()?,
         bits_per_weight: size_bytes as f64 * 8.0 / checkpoint.facts().parameters as f64,
@@ -152,19 +157,23 @@ pub(crate) fn make<'a>(
     Ok(compress(checkpoint, scheme, calibration, journal, &mut backend, threads, &mut report)?)
 }
 
-/// Writes a compressed model: a GGUF file, or a Hugging Face folder where its weights are integer groups.
+/// Writes a compressed model: a GGUF file (or parts of at most `max_shard_size` bytes), or a Hugging Face folder where
+/// its weights are integer groups. Gives the files, or the folder.
 pub(crate) fn write(
     checkpoint: &Checkpoint,
     tokenizer: &Tokenizer,
     params: &dyn Parameters,
     scheme: &Scheme,
     out: &Path,
-) -> Result<(), Error> {
+    max_shard_size: Option<u64>,
+) -> Result<Vec<PathBuf>, Error> {
     match scheme.linear {
         honelm_compress::Target::Groups { bits, group_size, symmetric } => {
-            write_folder(checkpoint, tokenizer, params, bits, group_size, symmetric, out)
+            let settings = settings(bits, group_size, symmetric, format_of(checkpoint, params)?);
+            write_folder(checkpoint, tokenizer, params, &settings, out, max_shard_size)?;
+            Ok(vec![out.to_owned()])
         }
-        _ => write_gguf(checkpoint, tokenizer, params, out),
+        _ => write_gguf(checkpoint, tokenizer, params, out, max_shard_size),
     }
 }
 
@@ -173,34 +182,39 @@ fn write_gguf(
     tokenizer: &Tokenizer,
     params: &dyn Parameters,
     out: &Path,
-) -> Result<(), Error> {
+    max_shard_size: Option<u64>,
+) -> Result<Vec<PathBuf>, Error> {
     let vocab = tokenizer.to_gguf_vocab(checkpoint.facts().vocabulary)?;
-    let metadata: Vec<(String, Value)> = vocab.to_metadata();
-    Ok(export::gguf(out, checkpoint.blueprint(), params, metadata, &|_| None)?)
+    let mut metadata: Vec<(String, Value)> = vocab.to_metadata();
+    metadata.extend(export::sampling_metadata(checkpoint.generation_config()));
+    let limit = max_shard_size.unwrap_or(u64::MAX);
+    Ok(export::gguf_parts(out, limit, checkpoint.blueprint(), params, metadata, &|_| None)?)
+}
+
+fn settings(bits: u8, group_size: usize, sym: bool, checkpoint_format: CheckpointFormat) -> QuantizeConfig {
+    QuantizeConfig {
+        bits,
+        group_size: (group_size > 0).then_some(group_size),
+        desc_act: false,
+        sym,
+        lm_head: false,
+        checkpoint_format,
+        dynamic: Dynamic::default(),
+        extra: serde_json::Map::default(),
+    }
 }
 
 fn write_folder(
     checkpoint: &Checkpoint,
     tokenizer: &Tokenizer,
     params: &dyn Parameters,
-    bits: u8,
-    group_size: usize,
-    symmetric: bool,
+    settings: &QuantizeConfig,
     out: &Path,
+    max_shard_size: Option<u64>,
 ) -> Result<(), Error> {
-    let settings = QuantizeConfig {
-        bits,
-        group_size: (group_size > 0).then_some(group_size),
-        desc_act: false,
-        sym: symmetric,
-        lm_head: false,
-        checkpoint_format: format_of(checkpoint, params)?,
-        dynamic: Dynamic::default(),
-        extra: serde_json::Map::default(),
-    };
     let folder = AtomicDir::create(out)?;
     let copy = tokenizer_files(checkpoint)?;
-    let options = export::HuggingFace { quantize_config: Some(&settings), copy: &copy, max_shard_size: None };
+    let options = export::HuggingFace { quantize_config: Some(settings), copy: &copy, max_shard_size };
     export::huggingface(folder.path(), checkpoint, params, &options)?;
     if copy.is_empty() {
         for (name, contents) in [

@@ -18,13 +18,18 @@ fn theirs() -> Generation {
     Generation { temperature: 1.0, top_k: 50, top_p: 1.0, min_p: 0.0, ..Generation::default() }
 }
 
-/// The settings of a `generation_config.json`; `model` names it in errors. `do_sample: false` means greedy.
+/// The settings of a `generation_config.json` (or a GGUF file's); `model` names it in errors. `do_sample: false` means greedy.
 pub(crate) fn sampling_defaults(model: &Path, config: Option<&Value>) -> Result<Generation, Error> {
     let Some(config) = config else { return Ok(ours()) };
-    let file = || model.join("generation_config.json").display().to_string();
+    let file = if model.is_file() { model.to_owned() } else { model.join("generation_config.json") };
     let wrong = |field: &str, expected: &str| {
         let (found, expected) = (config[field].to_string(), expected.to_owned());
-        Error::Model(ModelError::InvalidField { file: file(), field: field.to_owned(), found, expected })
+        Error::Model(ModelError::InvalidField {
+            file: file.display().to_string(),
+            field: field.to_owned(),
+            found,
+            expected,
+        })
     };
     let number = |field: &str, expected: &str, holds: fn(f64) -> bool| match &config[field] {
         Value::Null => Ok(None),

@@ -17,6 +17,7 @@ pub mod export;
 mod fields;
 mod forms;
 mod gguf_config;
+mod gguf_sampling;
 mod layers;
 mod model;
 mod module;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use honelm::{Encoding, QuantizeOptions, QuantizeTarget, TextSource};
 
-use crate::arguments::Global;
+use crate::arguments::{Global, size};
 use crate::commands::optimize::at_least_one;
 use crate::failure::Failure;
 use crate::output;
@@ -41,6 +41,10 @@ pub struct Quantize {
     /// Group size (gptq)
     #[arg(long, value_name = "G")]
     group_size: Option<usize>,
+
+    /// Write files of weights of at most this size, such as 500M or 2G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_shard_size: Option<u64>,
 
     /// Text to calibrate on: plain, or JSON lines with a field `text`
     #[arg(long, value_name = "FILE")]
@@ -90,6 +94,7 @@ impl Quantize {
             model: global.model(Some(&self.model))?,
             out: self.out,
             target,
+            max_shard_size: self.max_shard_size,
             calibration: self.calibration.map(TextSource::File),
             calibration_blocks: self.calibration_blocks,
             calibration_length: self.calibration_length,

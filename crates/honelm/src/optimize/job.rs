@@ -319,7 +319,7 @@ impl Job<'_> {
             )?
         };
         self.folder.remove(&file)?;
-        write(self.checkpoint, &self.plan.tokenizer, &made, &rung.scheme, &file)?;
+        write(self.checkpoint, &self.plan.tokenizer, &made, &rung.scheme, &file, None)?;
         let (found, rejected_early) = self.judge_file(rung, &file, scores, events)?;
         let judged = Judged {
             quality: Quality::from(&found),

@@ -116,6 +116,7 @@ pub(crate) const HARMLESS: &[&str] = &[
     "pad_token_id",
     "prefix",
     "problem_type",
+    "quantization",
     "quantization_config",
     "remove_invalid_values",
     "repetition_penalty",

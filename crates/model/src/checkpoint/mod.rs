@@ -13,7 +13,7 @@ use honelm_formats::layouts;
 use honelm_formats::safetensors::Safetensors;
 use serde_json::Value as Json;
 
-use crate::{Blueprint, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, gguf_config};
+use crate::{Blueprint, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, gguf_config, gguf_sampling};
 use source::Source;
 use synthetic::Synthetic;
 
@@ -178,6 +178,7 @@ impl Checkpoint {
     /// As [`Checkpoint::open`].
     pub fn from_gguf(gguf: Gguf, path: &Path) -> Result<Self, ModelError> {
         let config = gguf_config::read(&gguf)?;
+        let generation_config = gguf_sampling::read(&gguf)?;
         let own_name = gguf.get_str("general.name")?.map(str::trim).filter(|name| !name.is_empty());
         let name = own_name.map_or_else(|| stem(path, Path::file_stem), str::to_owned);
         let blueprint = arch::blueprint(gguf.file(), name, &config)?;
@@ -188,7 +189,7 @@ impl Checkpoint {
         };
         let source = Source::gguf(gguf, &blueprint.tree)?;
         let container = Container::Gguf { path: path.to_owned() };
-        Ok(Self { blueprint, container, store: Store::Files(Box::new(source)), config, generation_config: None, files })
+        Ok(Self { blueprint, container, store: Store::Files(Box::new(source)), config, generation_config, files })
     }
 
     /// Random weights of a published model's shapes, made when asked for: the same for the same `seed`.
@@ -266,7 +267,7 @@ impl Checkpoint {
         &self.config
     }
 
-    /// `generation_config.json`, where there is one.
+    /// `generation_config.json`, where there is one; of a GGUF file the same fields, where it has any.
     #[must_use]
     pub fn generation_config(&self) -> Option<&Json> {
         self.generation_config.as_ref()

@@ -7,10 +7,16 @@ use honelm_formats::{TensorInfo, TensorSink};
 
 use super::refused;
 use crate::forms::{Form, with_rows};
-use crate::{Blueprint, Kind, ModelError, Parameters, Slot, StoredEncoding, gguf_config};
+use crate::{Blueprint, Kind, ModelError, Parameters, Slot, StoredEncoding, gguf_config, gguf_sampling};
 
 /// Which encoding a matrix gets; `None` keeps the one that its parameter has.
 pub type Choose<'a> = dyn Fn(Slot) -> Option<Encoding> + 'a;
+
+/// The metadata (`general.sampling.*`) of a generation_config.json.
+#[must_use]
+pub fn sampling_metadata(generation: Option<&serde_json::Value>) -> Vec<(String, Value)> {
+    generation.map(gguf_sampling::write).unwrap_or_default()
+}
 
 /// Writes a GGUF file that appears at `path` only when complete. See [`write_gguf`].
 ///
@@ -64,7 +70,7 @@ pub fn gguf_parts(
 }
 
 /// Writes a GGUF file to `out`, which messages call `file`: `general.*` and `ARCH.*` metadata of the model, then
-/// `metadata` (the tokenizer's), then one tensor at a time.
+/// `metadata` (the tokenizer's and [`sampling_metadata`]), then one tensor at a time.
 ///
 /// A matrix is written as it is where `choose` names its own encoding, or none; otherwise it is rounded to the chosen
 /// one. Norms and biases are F32. Integer groups can be written only where the chosen encoding holds the same

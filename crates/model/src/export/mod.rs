@@ -3,9 +3,9 @@
 mod gguf;
 mod huggingface;
 
-pub use gguf::write_gguf;
 #[cfg(not(target_arch = "wasm32"))]
 pub use gguf::{gguf, gguf_parts};
+pub use gguf::{sampling_metadata, write_gguf};
 #[cfg(not(target_arch = "wasm32"))]
 pub use huggingface::{HuggingFace, huggingface};
 

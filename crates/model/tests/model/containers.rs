@@ -119,7 +119,7 @@ fn rope_scaling_survives_gguf() {
 }
 
 /// A checkpoint with every linear layer of its blocks in groups of 32 with 4 bits.
-struct Grouped<'a>(&'a Checkpoint);
+pub struct Grouped<'a>(pub &'a Checkpoint);
 
 impl Parameters for Grouped<'_> {
     fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError> {
@@ -161,7 +161,7 @@ fn a_gptq_folder_gives_the_same_bits_as_its_weights() {
         let settings = json!({"bits": 4, "group_size": 32, "sym": true, "desc_act": false});
         let settings = QuantizeConfig::parse("test", &settings).unwrap();
         let copy = [tiny(name).join("logits.safetensors")];
-        let options = HuggingFace { quantize_config: Some(&settings), copy: &copy };
+        let options = HuggingFace { quantize_config: Some(&settings), copy: &copy, max_shard_size: None };
         let params = Grouped(&original);
         huggingface(dir.path(), &original, &params, &options).unwrap();
         assert!(dir.path().join("logits.safetensors").exists());

@@ -6,6 +6,7 @@ mod configurations;
 mod containers;
 mod hostile;
 mod invariance;
+mod layouts;
 mod parts;
 mod reference;
 mod tiny;

@@ -104,7 +104,6 @@ pub(super) const HARMLESS: &[&str] = &[
     "dataset",
     "dense_vram_strategy",
     "dense_vram_strategy_devices",
-    "desc_act_order",
     "device",
     "disable_exllama",
     "exllama_config",
@@ -132,7 +131,6 @@ pub(super) const HARMLESS: &[&str] = &[
     "pack_impl",
     "pad_token_id",
     "parallel_packing",
-    "quantizer",
     "static_groups",
     "telemetry",
     "tokenizer",
@@ -140,7 +138,6 @@ pub(super) const HARMLESS: &[&str] = &[
     "use_cuda_fp16",
     "use_exllama",
     "v2",
-    "version",
     "vram_strategy",
     "wait_for_submodule_finalizers",
 ];
