@@ -7,6 +7,7 @@ use honelm_formats::gguf::Gguf;
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{TensorSource, parse_json};
 use honelm_model::{Checkpoint, FolderFiles, Parameters};
+use honelm_store::hub::{Listing, ModelSpec};
 use honelm_text::{ChatTemplate, Tokenizer};
 
 use crate::parts;
@@ -47,6 +48,21 @@ pub(crate) fn gguf(data: &[u8]) {
     read_all(&gguf);
 }
 
+/// A model in two files.
+pub(crate) fn gguf_parts(data: &[u8]) {
+    let [first, second] = parts(data);
+    let named = |bytes: &[u8], no: usize| (Bytes::copy_from_slice(bytes), format!("m-0000{no}-of-00002.gguf"));
+    if let Ok(gguf) = Gguf::join(vec![named(first, 1), named(second, 2)]) {
+        read_all(&gguf);
+    }
+}
+
+/// What a Hub says that a repository holds.
+pub(crate) fn hub_listing(data: &[u8]) {
+    let _ = Listing::parse(data);
+    let _ = str::from_utf8(data).map(str::parse::<ModelSpec>);
+}
+
 pub(crate) fn gguf_model(data: &[u8]) {
     let parse = || Gguf::parse(Bytes::copy_from_slice(data), "fuzz.gguf");
     let Ok(gguf) = parse() else { return };
@@ -80,22 +96,22 @@ pub(crate) fn safetensors_index(data: &[u8]) {
 
 /// A configuration alone; the weights are missing, which is found after everything in it was understood.
 pub(crate) fn config(data: &[u8]) {
-    folder_of(data, b"", b"\x02\0\0\0\0\0\0\0{}");
+    folder_of(data, b"", b"", b"\x02\0\0\0\0\0\0\0{}");
 }
 
 pub(crate) fn folder(data: &[u8]) {
-    let [config, quantize_config, tensors] = parts(data);
-    folder_of(config, quantize_config, tensors);
+    let [config, quantize_config, quant_config, tensors] = parts(data);
+    folder_of(config, quantize_config, quant_config, tensors);
 }
 
-fn folder_of(config: &[u8], quantize_config: &[u8], tensors: &[u8]) {
+fn folder_of(config: &[u8], quantize_config: &[u8], quant_config: &[u8], tensors: &[u8]) {
     let Ok(config) = parse_json("config.json", config) else { return };
     let Ok(tensors) = Safetensors::parse(Bytes::copy_from_slice(tensors), "model.safetensors") else { return };
     let files = FolderFiles {
         config,
         generation_config: None,
         quantize_config: parse_json("quantize_config.json", quantize_config).ok(),
-        quant_config: None,
+        quant_config: parse_json("quant_config.json", quant_config).ok(),
     };
     if let Ok(checkpoint) = Checkpoint::from_folder(Path::new("fuzz"), files, tensors) {
         read_weights(&checkpoint);

@@ -18,11 +18,16 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "gguf", run: files::gguf },
     Target { name: "gguf_model", run: files::gguf_model },
+    Target { name: "gguf_parts", run: files::gguf_parts },
     Target { name: "safetensors", run: files::safetensors },
     Target { name: "safetensors_index", run: files::safetensors_index },
     Target { name: "config", run: files::config },
     Target { name: "folder", run: files::folder },
     Target { name: "tokenizer_json", run: text::tokenizer_json },
+    Target { name: "tokenizer_model", run: text::tokenizer_model },
+    Target { name: "tiktoken", run: text::tiktoken },
+    Target { name: "vocab_merges", run: text::vocab_merges },
+    Target { name: "hub_listing", run: files::hub_listing },
     Target { name: "template", run: text::template },
 ];
 

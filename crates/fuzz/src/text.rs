@@ -1,7 +1,7 @@
 //! Tokenizers and chat templates.
 
 use honelm_text::{
-    ChatTemplate, EncodeOptions, Limits, Message, RenderOptions, SpecialTokens, Tokenizer, TokenizerFiles,
+    ChatTemplate, EncodeOptions, Limits, Message, RenderOptions, SpecialTokens, Tokenizer, TokenizerFiles, TokenizerSource,
 };
 use serde_json::json;
 
@@ -19,13 +19,16 @@ pub(crate) fn use_tokenizer(tokenizer: &Tokenizer) {
     let _ = tokenizer.decode(&[0, 1, 2, 255, 70_000, u32::MAX], true);
 }
 
-pub(crate) fn tokenizer_json(data: &[u8]) {
-    let [tokenizer, config, map] = parts(data);
-    let some = |part: &[u8]| (!part.is_empty()).then(|| part.to_vec());
+fn some(part: &[u8]) -> Option<Vec<u8>> {
+    (!part.is_empty()).then(|| part.to_vec())
+}
+
+fn open(tokenizer: TokenizerSource, config: &[u8], map: &[u8], added: &[u8]) {
     let files = TokenizerFiles {
-        tokenizer: tokenizer.to_vec(),
+        tokenizer,
         tokenizer_config: some(config),
         special_tokens_map: some(map),
+        added_tokens: some(added),
         ..TokenizerFiles::default()
     };
     if let Ok(tokenizer) = Tokenizer::from_files(&files) {
@@ -33,10 +36,30 @@ pub(crate) fn tokenizer_json(data: &[u8]) {
     }
 }
 
+pub(crate) fn tokenizer_json(data: &[u8]) {
+    let [tokenizer, config, map] = parts(data);
+    open(TokenizerSource::Json(tokenizer.to_vec()), config, map, b"");
+}
+
+/// SentencePiece's protocol buffer and tiktoken's list have the same name; which it is, is seen from the bytes.
+pub(crate) fn tokenizer_model(data: &[u8]) {
+    open(TokenizerSource::Model(data.to_vec()), b"", b"", b"");
+}
+
+pub(crate) fn tiktoken(data: &[u8]) {
+    let [config, added, model] = parts(data);
+    open(TokenizerSource::Model(model.to_vec()), config, b"", added);
+}
+
+pub(crate) fn vocab_merges(data: &[u8]) {
+    let [vocab, merges, config, added] = parts(data);
+    open(TokenizerSource::VocabAndMerges { vocab: vocab.to_vec(), merges: merges.to_vec() }, config, b"", added);
+}
+
 pub(crate) fn template(data: &[u8]) {
     let Ok(source) = str::from_utf8(data) else { return };
     // Small bounds, so that inputs that use them up do not take the fuzzer's time.
-    let limits = Limits { steps: 20_000, output_bytes: 1 << 18, ..Limits::default() };
+    let limits = Limits { steps: 50_000, memory_bytes: 1 << 22, output_bytes: 1 << 18, ..Limits::default() };
     let Ok(template) = ChatTemplate::with_limits(source, SpecialTokens::default(), limits) else { return };
     let mut call = Message::new("assistant", "");
     call.extra.insert("tool_calls".to_owned(), json!([{"function": {"name": "f", "arguments": {"x": 1.5}}}]));

@@ -122,19 +122,14 @@ pub(super) const FAMILY: Family = Family {
 };
 
 /// The registry's line of the model with an image tower.
-pub(super) const MULTIMODAL: Family = Family {
-    model_type: "gemma3",
-    define: |fields| Ok(Rc::new(Config::parse_multimodal(fields)?)),
-    ..FAMILY
-};
+pub(super) const MULTIMODAL: Family =
+    Family { model_type: "gemma3", define: |fields| Ok(Rc::new(Config::parse_multimodal(fields)?)), ..FAMILY };
 
 impl Definition for Config {
     fn tree(&self) -> Tree {
         let norm = |name, hf, gguf| Module::norm(name, hf, gguf, self.sizes.head_width);
-        let norms = vec![
-            norm("q_norm", "self_attn.q_norm", "attn_q_norm"),
-            norm("k_norm", "self_attn.k_norm", "attn_k_norm"),
-        ];
+        let norms =
+            vec![norm("q_norm", "self_attn.q_norm", "attn_q_norm"), norm("k_norm", "self_attn.k_norm", "attn_k_norm")];
         let tree = gemma2::tree(&self.sizes, self.attention_bias, norms);
         // Beside an image tower, by the age of the file.
         Tree { hf_aliases: &[("model.", "language_model.model."), ("model.", "model.language_model.")], ..tree }

@@ -25,7 +25,7 @@ pub use client::Patience;
 pub use find::find;
 #[cfg(feature = "http")]
 pub use http::HttpTransport;
-pub use listing::BlobId;
+pub use listing::{BlobId, Listing, RemoteFile};
 pub use pull::{PullOptions, Pulled, PulledFile, pull};
 pub use settings::{HubSettings, Token, cache_dir};
 pub use spec::{DEFAULT_REVISION, ModelSpec};

@@ -1,0 +1,208 @@
+"""Writes the first inputs of every fuzz target to ../corpus: small, valid, one for each branch that a fuzzer would take
+long to find. Needs numpy, gguf, safetensors. Inputs that once broke a parser lie beside them and are not touched."""
+
+import base64
+import io
+import json
+import pathlib
+import shutil
+import struct
+import tempfile
+
+import gguf
+import numpy as np
+from safetensors.numpy import save
+
+here = pathlib.Path(__file__).resolve().parent
+corpus, crates = here.parent / "corpus", here.parent.parent
+SEPARATOR = b"\n%%%\n"
+rng = np.random.default_rng(1)
+
+
+def put(target, name, data):
+    folder = corpus / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"seed-{name}").write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def join(*parts):
+    return SEPARATOR.join(p if isinstance(p, bytes) else json.dumps(p).encode() for p in parts)
+
+
+LLAMA = {
+    "model_type": "llama", "vocab_size": 8, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+}
+SHAPES = {
+    "self_attn.q_proj": (32, 32), "self_attn.k_proj": (16, 32), "self_attn.v_proj": (16, 32),
+    "self_attn.o_proj": (32, 32), "mlp.gate_proj": (32, 32), "mlp.up_proj": (32, 32), "mlp.down_proj": (32, 32),
+}
+NAMES = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+norm = np.ones(32, np.float32)
+floats = {
+    "model.embed_tokens.weight": rng.standard_normal((8, 32)).astype(np.float16),
+    "model.norm.weight": norm, "model.layers.0.input_layernorm.weight": norm,
+    "model.layers.0.post_attention_layernorm.weight": norm,
+}
+
+
+def words(*shape):
+    return rng.integers(-(2**31), 2**31, shape, dtype=np.int64).astype(np.int32)
+
+
+def folder(name, settings, own, packed):
+    """`settings` is quantization_config, `own` quantize_config.json, `packed` the tensors of a layer by shape."""
+    tensors = dict(floats)
+    for module, shape in SHAPES.items():
+        for suffix, values in packed(*shape).items():
+            tensors[f"model.layers.0.{module}.{suffix}"] = values
+    config = LLAMA | ({"quantization_config": settings} if settings else {})
+    put("folder", name, join(config, own or b"", b"", save(tensors)))
+
+
+half = lambda *shape: rng.random(shape).astype(np.float16)
+folder("plain", None, None, lambda o, i: {"weight": half(o, i)})
+folder(
+    "gptq", {"quant_method": "gptq", "bits": 4, "group_size": 16, "desc_act": True, "sym": False}, None,
+    lambda o, i: {"qweight": words(i // 8, o), "qzeros": words(i // 16, o // 8), "scales": half(i // 16, o),
+                  "g_idx": np.arange(i, dtype=np.int32) // 16},
+)
+folder(
+    "gptq3", None, {"bits": 3, "group_size": 32, "checkpoint_format": "gptq_v2", "dynamic": {"-:.*k_proj.*": {}}},
+    lambda o, i: {"qweight": words(i * 3 // 32, o), "qzeros": words(i // 32, o * 3 // 32 if o >= 32 else 2),
+                  "scales": half(i // 32, o), "g_idx": np.arange(i, dtype=np.int32) // 32},
+)
+folder(
+    "awq", {"quant_method": "awq", "bits": 4, "group_size": 16, "zero_point": True, "version": "gemm"}, None,
+    lambda o, i: {"qweight": words(i, o // 8), "qzeros": words(i // 16, o // 8), "scales": half(i // 16, o)},
+)
+group = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 16, "dynamic": False}
+folder(
+    "compressed-tensors",
+    {"quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed",
+     "config_groups": {"group_0": {"targets": ["Linear"], "weights": group}}, "ignore": ["lm_head"]}, None,
+    lambda o, i: {"weight_packed": words(o, i // 8), "weight_scale": half(o, i // 16),
+                  "weight_shape": np.array([o, i], np.int64)},
+)
+mlx = {"group_size": 32, "bits": 4}
+tensors = dict(floats)
+for module, (o, i) in SHAPES.items():
+    path = f"model.layers.0.{module}"
+    tensors |= {f"{path}.weight": words(o, i // 8).view(np.uint32), f"{path}.scales": half(o, i // 32),
+                f"{path}.biases": half(o, i // 32)}
+put("folder", "mlx", join(LLAMA | {"quantization": mlx}, b"", b"", save(tensors)))
+
+put("safetensors", "two", save({"a": half(3, 4), "b": np.arange(5, dtype=np.int64)}))
+shard = [save({"a": half(2, 2)}), save({"b": half(2, 2)})]
+names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+put("safetensors_index", "two", join({"metadata": {}, "weight_map": {"a": names[0], "b": names[1]}}, *shard))
+
+for path in sorted((crates / "model/tests/data/tiny").glob("*/config.json")):
+    put("config", path.parent.name, json.dumps(json.loads(path.read_text()), separators=(",", ":")))
+scaled = {"yarn": {"factor": 4.0, "beta_fast": 32, "original_max_position_embeddings": 64},
+          "llama3": {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                     "original_max_position_embeddings": 64}, "dynamic": {"factor": 2.0}}
+for kind, fields in scaled.items():
+    put("config", f"llama-{kind}", json.dumps(LLAMA | {"rope_scaling": {"rope_type": kind} | fields}))
+
+
+def gguf_file(fill):
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "m.gguf"
+        writer = gguf.GGUFWriter(path, "llama")
+        fill(writer)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path.read_bytes()
+
+
+def values(w):
+    w.add_uint8("t.u8", 1); w.add_int8("t.i8", -1); w.add_uint16("t.u16", 2); w.add_int16("t.i16", -2)
+    w.add_uint64("t.u64", 1 << 60); w.add_int64("t.i64", -1); w.add_float32("t.f32", 1.5); w.add_float64("t.f64", 0.1)
+    w.add_bool("t.bool", True); w.add_string("t.text", "text"); w.add_array("t.list", [1, 2, 3])
+    w.add_array("t.texts", ["a", "bc"])
+    w.add_tensor("f16", half(2, 32))
+    for kind in ["Q4_0", "Q8_0", "Q6_K", "Q4_K", "Q2_K", "IQ4_XS", "IQ2_XXS", "IQ1_M", "TQ1_0", "MXFP4"]:
+        length, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+        raw = rng.integers(0, 256, (1, size), dtype=np.uint8)
+        w.add_tensor(kind.lower(), raw, raw_dtype=gguf.GGMLQuantizationType[kind])
+
+
+put("gguf", "values", gguf_file(values))
+
+
+def model(pre):
+    def fill(w):
+        w.add_context_length(64); w.add_embedding_length(32); w.add_block_count(1); w.add_feed_forward_length(32)
+        w.add_head_count(2); w.add_head_count_kv(1); w.add_layer_norm_rms_eps(1e-5); w.add_rope_freq_base(1e4)
+        if pre:
+            w.add_tokenizer_model("gpt2"); w.add_tokenizer_pre(pre)
+            w.add_token_list(["a", "b", "ab", "\u0120", "c", "<|e|>", "d", "e"]); w.add_token_merges(["a b"])
+            w.add_token_types([1, 1, 1, 1, 1, 3, 1, 1])
+        else:
+            w.add_tokenizer_model("llama")
+            w.add_token_list(["<unk>", "<s>", "</s>", "<0x0A>", "\u2581", "a", "\u2581a", "b"])
+            w.add_token_scores([0, 0, 0, 0, -1, -2, -3, -4]); w.add_token_types([2, 3, 3, 6, 1, 1, 1, 1])
+        w.add_chat_template("{{ messages[0].content }}")
+        w.add_tensor("token_embd.weight", floats["model.embed_tokens.weight"])
+        w.add_tensor("output_norm.weight", norm)
+        w.add_tensor("blk.0.attn_norm.weight", norm); w.add_tensor("blk.0.ffn_norm.weight", norm)
+        for name, shape in zip(NAMES, SHAPES.values()):
+            w.add_tensor(f"blk.0.{name}.weight", half(*shape))
+    return gguf_file(fill)
+
+
+for pre in ["", "llama-bpe", "gpt-2", "qwen2"]:
+    put("gguf_model", pre or "sentencepiece", model(pre))
+
+
+def part(no):
+    def fill(w):
+        w.add_uint16("split.no", no); w.add_uint16("split.count", 2); w.add_int32("split.tensors.count", 2)
+        w.add_tensor("ab"[no], half(2, 4))
+    return gguf_file(fill)
+
+
+put("gguf_parts", "two", join(part(0), part(1)))
+
+added = [{"id": 4, "content": "<s>", "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+          "normalized": False}]
+bpe = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "\u0120": 3}, "merges": ["a b"]}
+level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+put("tokenizer_json", "bpe", join(
+    {"version": "1.0", "added_tokens": added, "normalizer": {"type": "NFC"}, "pre_tokenizer": level,
+     "post_processor": None, "decoder": level, "model": bpe},
+    {"bos_token": "<s>", "add_bos_token": True, "chat_template": "{{ messages[0].content }}"}))
+unigram = {"type": "Unigram", "unk_id": 0, "byte_fallback": False,
+           "vocab": [["<unk>", 0.0], ["\u2581", -1.0], ["a", -2.0], ["b", -2.5]]}
+put("tokenizer_json", "unigram", json.dumps(
+    {"version": "1.0", "added_tokens": [], "normalizer": None,
+     "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True},
+     "post_processor": None, "decoder": None, "model": unigram}))
+for path in sorted((crates / "text/tests/data").glob("*.model")):
+    put("tokenizer_model", path.stem, path.read_bytes())
+ranks = b"\n".join(base64.b64encode(bytes([b])) + f" {b}".encode() for b in range(256)) + b"\nYWI= 256\n"
+config = {"tokenizer_class": "PreTrainedTokenizerFast", "added_tokens_decoder": {"257": {"content": "<|e|>"}}}
+put("tiktoken", "bytes", join(config, b"", ranks))
+put("tiktoken", "bare", join(b"", b"", ranks))
+letters = [chr(b) for b in range(33, 127)]
+put("vocab_merges", "small", join({t: i for i, t in enumerate(letters + ["ab", "\u0120"])}, b"#version: 0.2\na b\n",
+                                  {"tokenizer_class": "GPT2Tokenizer"}, {"<|e|>": 96}))
+
+put("hub_listing", "files", json.dumps({"sha": "0" * 40, "siblings": [
+    {"rfilename": "config.json", "size": 10, "blobId": "1" * 40},
+    {"rfilename": "model.safetensors", "size": 100, "blobId": "2" * 40, "lfs": {"sha256": "3" * 64, "size": 100}}]}))
+put("hub_listing", "name", "org/model@main:Q4_K_M")
+
+put("template", "plain", "{{ bos_token }}{% for m in messages %}{{ m.role|upper }}: {{ m.content|trim }}\n{% endfor %}"
+    "{% if tools %}{{ tools|tojson(indent=2) }}{% endif %}{% if add_generation_prompt %}assistant:{% endif %}")
+put("template", "macro", "{%- macro show(x, n=2) -%}{% if n > 0 %}{{ x }}{{ show(x ~ n, n - 1) }}{% endif %}"
+    "{%- endmacro -%}{% set ns = namespace(i=0) %}{% for m in messages if m.role != 'tool' %}{% set ns.i = ns.i + 1 %}"
+    "{{ show(m.content) }}{{ loop.index0 }}{{ loop.last }}{% else %}none{% endfor %}{{ ns.i }}")
+put("template", "python", "{{ '%s-%5.2f'|format('a', 1.5) }}{{ 'a,b'.split(',')[::-1] }}{{ {'k': [1, none, true]} }}"
+    "{{ messages|map(attribute='role')|join(', ') }}{{ messages|selectattr('role', 'equalto', 'user')|list|length }}"
+    "{% raw %}{{ }}{% endraw %}{{ 7 // 2 ** 2 % 3 }}{{ 'x' * 3 if 1 < 2 else '' }}{{ messages[0]['content'][1:-1] }}")
+put("template", "refuse", "{% if not tools %}{{ raise_exception('no tools') }}{% endif %}{{ 1 / 0 }}")
