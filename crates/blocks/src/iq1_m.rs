@@ -67,7 +67,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
     }
     let d = f16::from_f32(s.d).to_bits();
     for (i, sc) in s.sc.as_chunks::<4>().0.iter().enumerate() {
-        let scales = sc.iter().rev().fold(0, |field, sc| field << 3 | *sc as u16 / 2);
+        let scales = sc.iter().rev().fold(0, |field, sc| field << 3 | (*sc / 2) as u16);
         let field = scales | (d >> (4 * i) & 15) << 12;
         block[SCALES + 2 * i..SCALES + 2 * i + 2].copy_from_slice(&field.to_le_bytes());
     }

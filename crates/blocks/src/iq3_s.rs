@@ -61,7 +61,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
         block[QH + g / 8] |= ((point >> 8) as u8) << (g % 8);
     }
     for (byte, sc) in block[SCALES..].iter_mut().zip(s.sc.as_chunks::<2>().0) {
-        *byte = (sc[0] / 2 | sc[1] / 2 << 4) as u8;
+        *byte = ((sc[0] / 2) | (sc[1] / 2) << 4) as u8;
     }
     Ok(())
 }

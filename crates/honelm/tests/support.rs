@@ -21,8 +21,8 @@ fn tables() -> String {
         let feedback = if encoding.grid().is_some() { "yes" } else { "no" };
         let _ = writeln!(out, "| {encoding} | {:.4} | {feedback} | {kernel} |", encoding.bits_per_weight());
     }
-    out.push_str("| integer groups, 4 and 8 bit | by group size | yes | 8-bit activations |\n");
-    out.push_str("\nEvery encoding in the table is read, written and run, on every instruction set.\n");
+    out.push_str("| integer groups, 2, 3, 4 and 8 bit | by group size | yes | 8-bit activations |\n");
+    out.push_str("\nEvery encoding in the table is read, written and run, on every instruction set; FP8 is read from safetensors alone.\n");
     out
 }
 

@@ -29,6 +29,9 @@ const PASS_BYTES: usize = 512 << 10;
 /// Bytes between the chunk in use and what is asked for.
 const PREFETCH: usize = 6144;
 
+/// Rows for which reading the weights once a row is faster than unpacking them for all.
+const ONE_BY_ONE: usize = 3;
+
 /// A packed weight matrix.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packed<'a, F> {
@@ -54,6 +57,12 @@ pub(super) fn multiply<S: Simd, F: TileFormat>(
     }
     let (count, slot) = (rows.len(), rows.start % PANEL);
     let stored = x.panel(rows.start / PANEL).1 - slot;
+    if !F::FEW_ROWS && count <= ONE_BY_ONE {
+        for row in rows {
+            s.launch(Narrow::<F, 1>(Product { weights, tiles: tiles.clone(), x, rows: row..row + 1, out: &mut *out }));
+        }
+        return;
+    }
     let product = Product { weights, tiles, x, rows, out };
     match count {
         1 => s.launch(Narrow::<F, 1>(product)),

@@ -70,7 +70,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn add_where(self, codes: [u8; 64], mask: u64, value: u8) -> [u8; 64] {
-        bytes(|i| codes[i] | ((mask >> i) as u8 & 1) * value)
+        bytes(|i| codes[i] | (((mask >> i) as u8 & 1) * value))
     }
 
     #[inline(always)]

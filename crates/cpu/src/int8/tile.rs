@@ -118,8 +118,8 @@ pub(super) trait TileFormat: Copy + Send + Sync {
     /// Cache lines to ask for with every block, so that all of a chunk are.
     const LINES: usize;
 
-    /// Whether 2 to 8 rows have kernels of their own, which the common encodings are worth compiling; without, they go the
-    /// way of many rows.
+    /// Whether 2 to 8 rows have kernels of their own, which the common encodings are worth compiling; without, the first few
+    /// go one by one and more the way of many rows.
     const FEW_ROWS: bool = true;
 
     /// Parts of a chunk in order, the codes first.
