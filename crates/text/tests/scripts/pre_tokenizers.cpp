@@ -1,15 +1,9 @@
-// Writes tests/data/pre_tokenizers.json: the ids that llama.cpp gives one text with a part of GPT-2's vocabulary under
-// the name of every pre-tokenizer that it knows. The text is tests/data/pre_tokenizers.txt.
+// Writes tests/data/pre_tokenizers.json and gemma4.json: the ids that llama.cpp gives tests/data/pre_tokenizers.txt under
+// the name of every pre-tokenizer that it knows. make_pre_tokenizer_vocabulary.py writes the vocabularies.
 //
 //   g++ -std=c++17 -O1 -I llama.cpp/include -I llama.cpp/ggml/include pre_tokenizers.cpp -L... -lllama -lggml ... -o pre
-//   ./pre gpt-2-cut.gguf pre_tokenizers.txt NAME... > pre_tokenizers.json
+//   ./pre pairs.gguf pre_tokenizers.txt NAME... > pre_tokenizers.json
 //   ./pre gemma4.gguf pre_tokenizers.txt gemma4 > gemma4.json
-//
-// gpt-2-cut.gguf has the first 12,000 merges of ggml-vocab-gpt-2.gguf, and the first 12,256 tokens, all of them normal.
-// gemma4.gguf has the tokens and types of ggml-vocab-llama-spm.gguf, the merges of Llama 2's tokenizer.json, and the
-// tokenizer model `gemma4`.
-
-#include "llama.h"
 
 #include <algorithm>
 #include <cstdio>
