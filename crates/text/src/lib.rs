@@ -1,9 +1,14 @@
 //! Tokenizers and chat templates.
 //!
-//! A [`Tokenizer`] comes from a Hugging Face folder ([`Tokenizer::from_dir`], [`Tokenizer::from_files`],
-//! [`Tokenizer::from_json`]) or from GGUF metadata ([`Tokenizer::from_gguf`], [`Tokenizer::from_vocab`]) and goes back
-//! to either ([`Tokenizer::to_gguf_vocab`], [`Tokenizer::to_tokenizer_json`]). Two families are read: byte-level BPE
-//! and SentencePiece BPE with byte fallback; anything else is refused by name.
+//! A [`Tokenizer`] comes from a Hugging Face folder or a tokenizer's own file ([`Tokenizer::from_dir`],
+//! [`Tokenizer::from_files`], [`Tokenizer::from_json`]) or from GGUF metadata ([`Tokenizer::from_gguf`],
+//! [`Tokenizer::from_vocab`]) and goes back to either ([`Tokenizer::to_gguf_vocab`], [`Tokenizer::to_tokenizer_json`]).
+//! Two families are read, from every file that they come in; anything else is refused by name:
+//!
+//! | family | files |
+//! |---|---|
+//! | byte-level BPE | `tokenizer.json`; `vocab.json` with `merges.txt`; tiktoken's lists; GGUF `gpt2` |
+//! | SentencePiece BPE and Unigram | `tokenizer.json` (BPE); `tokenizer.model`; GGUF `llama`, `t5`, `gemma4` |
 //!
 //! A [`ChatTemplate`] renders a conversation as the model's published Jinja template says, within bounds on work,
 //! output and depth, because templates come with model files and are not trusted.

@@ -215,7 +215,7 @@ fn digit(byte: u8) -> Option<u32> {
 
 /// Bytes of base64 with padding (RFC 4648); `None` where it is none.
 fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);

@@ -120,7 +120,7 @@ impl Tokenizer {
         bytes
     }
 
-    /// The exact bytes of a token; `None` for an id outside the vocabulary. Unused tokens have none.
+    /// The exact bytes of a token; `None` for an id outside the vocabulary. Rows without a text have none.
     #[must_use]
     pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
         self.vocabulary().get(id)?;

@@ -23,7 +23,7 @@ pub enum TokenKind {
     Control = 3,
     /// Always found in text, as one piece.
     UserDefined = 4,
-    /// A row of the embedding without a text.
+    /// A row of the embedding without a text, or a piece that SentencePiece finds only where nothing else will do.
     Unused = 5,
     /// One byte, written `<0xHH>`.
     Byte = 6,
@@ -132,11 +132,12 @@ impl Vocabulary {
         (0u32..).zip(&self.tokens)
     }
 
-    /// Appends a token's exact bytes; unknown ids and unused tokens have none.
+    /// Appends a token's exact bytes; unknown ids and rows without a text have none.
     pub(crate) fn push_bytes(&self, id: u32, family: Family, out: &mut Vec<u8>) {
         let Some(token) = self.get(id) else { return };
         match (token.kind, family) {
-            (TokenKind::Unused, _) => {}
+            (TokenKind::Unused, Family::ByteLevel) => {}
+            (TokenKind::Unused, Family::SentencePiece) if token.text == pad_text(id as usize) => {}
             (TokenKind::Normal, Family::ByteLevel) => {
                 if !alphabet::push_bytes(&token.text, out) {
                     out.extend_from_slice(token.text.as_bytes());
@@ -146,7 +147,7 @@ impl Vocabulary {
                 Some(byte) => out.push(byte),
                 None => out.extend_from_slice(token.text.as_bytes()),
             },
-            (TokenKind::Normal | TokenKind::UserDefined, Family::SentencePiece) => {
+            (TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unused, Family::SentencePiece) => {
                 let mut utf8 = [0; 4];
                 for c in token.text.chars() {
                     let c = if c == SPACE { ' ' } else { c };

@@ -202,6 +202,25 @@ fn rejects_gguf_vocabularies_that_contradict_themselves() {
 }
 
 #[test]
+fn rejects_unigram_vocabularies_that_contradict_themselves() {
+    let with = |change: &dyn Fn(&mut GgufVocab)| {
+        let mut vocab = tiny_vocab();
+        (vocab.model, vocab.scores) = ("t5".to_owned(), Some(vec![-1.0; 4]));
+        change(&mut vocab);
+        gguf_code(vocab)
+    };
+    assert_eq!(with(&|_| {}), "none");
+    assert_eq!(with(&|v| v.scores = None), "tokenizer-field-missing");
+    assert_eq!(with(&|v| v.scores = Some(vec![-1.0; 3])), "tokenizer-count-mismatch");
+    assert_eq!(with(&|v| v.scores = Some(vec![f32::NAN; 4])), "bad-token-score");
+    assert_eq!(with(&|v| v.scores = Some(vec![f32::NEG_INFINITY; 4])), "none");
+    assert_eq!(with(&|v| v.precompiled_charsmap = Some(vec![0xFF; 64])), "tokenizer-malformed");
+    assert_eq!(with(&|v| v.precompiled_charsmap = Some(vec![1])), "tokenizer-malformed");
+    assert_eq!(with(&|v| v.tokens[2] = "x".repeat(5000)), "token-too-long");
+    assert_eq!(with(&|v| v.unk = Some(4)), "token-id-out-of-range");
+}
+
+#[test]
 fn refuses_to_pad_to_fewer_rows_than_tokens() {
     assert_eq!(pocket().to_gguf_vocab(8191).expect_err("too few").code(), "vocabulary-too-long");
 }

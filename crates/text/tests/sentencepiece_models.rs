@@ -228,7 +228,7 @@ fn piece(text: &str, score: f32, kind: u8) -> Vec<u8> {
 
 /// The code and message of what is wrong with a file of these parts.
 fn refusal(parts: &[Vec<u8>]) -> (&'static str, String) {
-    let error = read(parts.concat()).err().expect("refused");
+    let error = read(parts.concat()).expect_err("refused");
     (error.code(), error.to_string())
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{CHAT, PLAIN, TEXT, data, gguf};
+use common::{CHAT, PLAIN, TEXT, TEXTS, data, gguf};
 use honelm_text::{DecodeStream, Tokenizer};
 
 /// Number of texts in each file of vectors.
@@ -85,6 +85,19 @@ fn gpt2_from_tokenizer_json() {
     let vocab = tokenizer.to_gguf_vocab(tokenizer.vocab_size()).expect("can be written");
     assert_eq!(vocab.pre.as_deref(), Some("gpt-2"));
     check(&Tokenizer::from_vocab(&vocab).expect("reads back"), test, "gpt-2");
+}
+
+#[test]
+fn smollm_from_tokenizer_json() {
+    let test = "smollm_from_tokenizer_json";
+    let Some(path) = data(test, "data/tokenizers/smollm/tokenizer.json") else { return };
+    let tokenizer = Tokenizer::from_dir(&path).expect("reads");
+    let vocab = tokenizer.to_gguf_vocab(tokenizer.vocab_size()).expect("can be written");
+    assert_eq!(vocab.pre.as_deref(), Some("smollm"));
+    let read = Tokenizer::from_vocab(&vocab).expect("reads back");
+    for text in TEXTS {
+        assert_eq!(read.encode(text, PLAIN).expect("encodes"), tokenizer.encode(text, PLAIN).expect("encodes"));
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Charsmap {
         }
         let (size, rest) = blob.split_first_chunk::<4>().ok_or("shorter than its 4 bytes of size")?;
         let size = u32::from_le_bytes(*size) as usize;
-        if size % 4 != 0 || size == 0 || size >= rest.len() {
+        if !size.is_multiple_of(4) || size == 0 || size >= rest.len() {
             return Err(format!("its array has {size} bytes, of {} in all", rest.len()));
         }
         let (array, replacements) = rest.split_at(size);

@@ -74,7 +74,7 @@ pub(crate) fn by_json(pre_tokenizer: &Value, normalizer: &Value) -> Result<Vec<&
 impl PreTokenizer {
     /// As tokenizer.json's `pre_tokenizer`.
     pub(crate) fn to_json(&self) -> Value {
-        let mut list: Vec<Value> = self.steps.iter().filter_map(Step::to_json).collect();
+        let mut list: Vec<Value> = self.steps.iter().filter_map(|step| step.to_json()).collect();
         if self.visible_spaces {
             return match list.len() {
                 1 => list.remove(0),
@@ -104,7 +104,7 @@ impl PreTokenizer {
 
 impl Step {
     /// As a part of tokenizer.json's `pre_tokenizer`; GPT-2's comes with the byte level.
-    fn to_json(&self) -> Option<Value> {
+    fn to_json(self) -> Option<Value> {
         match self {
             Self::Expression(regex) => {
                 Some(json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false}))

@@ -1,10 +1,9 @@
-// Writes tests/data/pre_tokenizers.json: the ids that llama.cpp gives one text with GPT-2's vocabulary under the name of
-// every pre-tokenizer that it knows. The text is tests/data/pre_tokenizers.txt.
+// Writes tests/data/pre_tokenizers.json and gemma4.json: the ids that llama.cpp gives tests/data/pre_tokenizers.txt under
+// the name of every pre-tokenizer that it knows. make_pre_tokenizer_vocabulary.py writes the vocabularies.
 //
 //   g++ -std=c++17 -O1 -I llama.cpp/include -I llama.cpp/ggml/include pre_tokenizers.cpp -L... -lllama -lggml ... -o pre
-//   ./pre ggml-vocab-gpt-2.gguf pre_tokenizers.txt NAME... > pre_tokenizers.json
-
-#include "llama.h"
+//   ./pre pairs.gguf pre_tokenizers.txt NAME... > pre_tokenizers.json
+//   ./pre gemma4.gguf pre_tokenizers.txt gemma4 > gemma4.json
 
 #include <algorithm>
 #include <cstdio>
