@@ -122,19 +122,14 @@ pub(super) const FAMILY: Family = Family {
 };
 
 /// The registry's line of the model with an image tower.
-pub(super) const MULTIMODAL: Family = Family {
-    model_type: "gemma3",
-    define: |fields| Ok(Rc::new(Config::parse_multimodal(fields)?)),
-    ..FAMILY
-};
+pub(super) const MULTIMODAL: Family =
+    Family { model_type: "gemma3", define: |fields| Ok(Rc::new(Config::parse_multimodal(fields)?)), ..FAMILY };
 
 impl Definition for Config {
     fn tree(&self) -> Tree {
         let norm = |name, hf, gguf| Module::norm(name, hf, gguf, self.sizes.head_width);
-        let norms = vec![
-            norm("q_norm", "self_attn.q_norm", "attn_q_norm"),
-            norm("k_norm", "self_attn.k_norm", "attn_k_norm"),
-        ];
+        let norms =
+            vec![norm("q_norm", "self_attn.q_norm", "attn_q_norm"), norm("k_norm", "self_attn.k_norm", "attn_k_norm")];
         let tree = gemma2::tree(&self.sizes, self.attention_bias, norms);
         // Beside an image tower, by the age of the file.
         Tree { hf_aliases: &[("model.", "language_model.model."), ("model.", "model.language_model.")], ..tree }
@@ -153,12 +148,12 @@ impl Definition for Config {
         let mut set = |name: &str, value: Json| config.insert(name.to_owned(), value);
         set("hidden_activation", json!("gelu_pytorch_tanh"));
         set("attention_bias", json!(self.attention_bias));
-        set("query_pre_attn_scalar", json!(self.query_scalar));
         set("final_logit_softcapping", json!(self.logit_cap));
         if let Some(width) = self.windows.width {
             set("sliding_window", json!(width));
         }
         set("layer_types", Windows::types(&self.windows.sliding));
+        gemma2::write_query_scalar(self.query_scalar, &mut config);
         self.rope.write(&self.sizes.rope(GLOBAL_THETA), &mut config);
         self.local_rope.write_with("rope_local_base_freq", &self.sizes.rope(THETA), &mut config);
         config

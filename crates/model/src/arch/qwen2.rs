@@ -123,11 +123,10 @@ mod tests {
         assert_eq!(parse(&published).expect("valid").windows.width, None);
         let used = parse(&json!({"use_sliding_window": true, "sliding_window": 5, "max_window_layers": 1}));
         let used = used.expect("valid");
-        assert_eq!((0..3).map(|i| used.cache(i).kind).collect::<Vec<_>>(), [
-            CacheKind::Full,
-            CacheKind::Window(5),
-            CacheKind::Window(5)
-        ]);
+        assert_eq!(
+            (0..3).map(|i| used.cache(i).kind).collect::<Vec<_>>(),
+            [CacheKind::Full, CacheKind::Window(5), CacheKind::Window(5)]
+        );
         let own = Json::Object(used.config());
         assert_eq!(Config::parse(Fields::new("config.json", &own).expect("an object")).expect("own form"), used);
         let error = parse(&json!({"layer_types": ["full_attention", "sliding_attention", "full_attention"]}));

@@ -10,8 +10,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::arch::{self, FAMILIES, Family, limits};
 use crate::windows::Windows;
 use crate::{Blueprint, ModelError};
-pub(crate) use keys::{DECODER, Form, Key, WINDOW, count, flag, layer_types, number, tensor};
 use keys::{COMMON, HARMLESS, TOKENS};
+pub(crate) use keys::{DECODER, Form, Key, WINDOW, count, flag, layer_types, number, tensor};
 pub(crate) use rope::{is_configuration, tensors};
 
 /// Repeats the head width.
@@ -111,7 +111,8 @@ fn put(key: &Key, config: &Map<String, Json>, out: &mut Metadata) -> Result<(), 
             }
         }
         Form::RopeLayers { every } => {
-            let rotating: Vec<bool> = value.and_then(Json::as_array).into_iter().flatten().map(|n| *n != json!(0)).collect();
+            let rotating: Vec<bool> =
+                value.and_then(Json::as_array).into_iter().flatten().map(|n| *n != json!(0)).collect();
             if rotating != pattern(every, rotating.len()) {
                 out.push((key.gguf, Value::Array(Array::U32(rotating.into_iter().map(u32::from).collect()))));
             }

@@ -95,7 +95,8 @@ pub(super) fn write(config: &Map<String, Json>, out: &mut Metadata) -> Result<()
             None
         }
         RopeScaling::Dynamic { .. } => {
-            let problem = "GGUF has no name for it; without rope_scaling the model is the same up to its trained context";
+            let problem =
+                "GGUF has no name for it; without rope_scaling the model is the same up to its trained context";
             return Err(refused("dynamic rope scaling", "GGUF", problem));
         }
         RopeScaling::Yarn(yarn) => {

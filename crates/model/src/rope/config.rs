@@ -70,7 +70,11 @@ impl RopeConfig {
             rotation.magnitude.is_finite() && rotation.inverse_frequencies.iter().all(|f| f.is_finite())
         };
         if !sound(1) || !sound(config.limit(shape.context)) {
-            return Err(inner.wrong("rope_type", &json!(config.scaling.name()), "settings that give finite frequencies"));
+            return Err(inner.wrong(
+                "rope_type",
+                &json!(config.scaling.name()),
+                "settings that give finite frequencies",
+            ));
         }
         inner.finish(&[])?;
         Ok(config)
@@ -136,12 +140,7 @@ impl RopeConfig {
 }
 
 /// A setting that may stand in two places.
-fn one_of(
-    inner: &Fields<'_>,
-    name: &str,
-    outer: Option<f64>,
-    own: Option<f64>,
-) -> Result<Option<f64>, ModelError> {
+fn one_of(inner: &Fields<'_>, name: &str, outer: Option<f64>, own: Option<f64>) -> Result<Option<f64>, ModelError> {
     match (outer, own) {
         (Some(a), Some(b)) if a != b => Err(inner.wrong(name, &json!(b), format!("{a}, as outside"))),
         (a, b) => Ok(b.or(a)),

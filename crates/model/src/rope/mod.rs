@@ -205,9 +205,8 @@ impl Yarn {
     fn kept(&self, theta: f64, rotated: usize) -> impl Fn(usize) -> f64 + use<> {
         let n = rotated as f64;
         // The number (not whole) of the frequency that turns so often in the trained context.
-        let number = |turns: f64| {
-            n * (self.original_context as f64 / (turns * std::f64::consts::TAU)).ln() / (2.0 * theta.ln())
-        };
+        let number =
+            |turns: f64| n * (self.original_context as f64 / (turns * std::f64::consts::TAU)).ln() / (2.0 * theta.ln());
         let (mut low, mut high) = (number(self.beta_fast), number(self.beta_slow));
         if self.truncate {
             (low, high) = (low.floor(), high.ceil());

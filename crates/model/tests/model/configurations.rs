@@ -31,7 +31,11 @@ fn unknown_fields_and_activations_are_refused_by_name_everywhere() {
             if json.get(field).is_some() {
                 json[field] = json!("quick_gelu");
                 let error = parse(&json).unwrap_err();
-                assert_eq!((error.code(), error.to_string().contains(field)), ("invalid-field", true), "{name}: {error}");
+                assert_eq!(
+                    (error.code(), error.to_string().contains(field)),
+                    ("invalid-field", true),
+                    "{name}: {error}"
+                );
             }
         }
         for field in ["rope_scaling", "rope_parameters"] {
@@ -122,9 +126,8 @@ fn with_value(file: &Gguf, key: &str, value: Option<&Value>) -> Result<Checkpoin
         writer.tensor(&tensor.name, &tensor.shape, encoding).unwrap();
     }
     let mut bytes = Vec::new();
-    let copy = writer.write_to::<_, FormatError>(&mut bytes, "test", |tensor, sink| {
-        sink.write(&file.get(&tensor.name)?.bytes)
-    });
+    let copy = writer
+        .write_to::<_, FormatError>(&mut bytes, "test", |tensor, sink| sink.write(&file.get(&tensor.name)?.bytes));
     copy.unwrap();
     Checkpoint::from_gguf(Gguf::parse(bytes.into(), "model.gguf").unwrap(), Path::new("model.gguf"))
 }
