@@ -110,6 +110,35 @@ fn counts_bytes_and_operations_of_a_step() {
 }
 
 #[test]
+fn counts_plain_operations_and_makes_them_void_once_observed() {
+    let Bench { mut b, table, block, .. } = bench(3);
+    let norm = b.upload_norm(&[1.0; D], Some(&[0.0; D])).expect("no device to refuse");
+    let wide = b.declare(3 * D, D, 0);
+    b.reset();
+    let run = |b: &mut dyn Backend| {
+        let x = b.embed(&table);
+        let p = b.positions(&table, 2);
+        let x = b.add(x, &p);
+        let h = b.layer_norm(&x, &norm, 1e-5);
+        let h = b.linear(&h, &wide);
+        let part = b.columns(&h, D, D);
+        let part = b.activate(part, Activation::Relu);
+        let part = b.scale(part, 0.5);
+        b.linear(&part, &block.up)
+    };
+    assert_eq!(run(&mut b).cols(), F);
+    let first = [("activate", 1), ("add", 1), ("columns", 1), ("embed", 1), ("layer_norm", 1), ("linear", 2)];
+    assert_eq!(operations(&mut b), [&first[..], &[("positions", 1), ("scale", 1)]].concat());
+    // At its widest: x, the positions, the norm, the wide projection, a part of it, and the result.
+    assert_eq!(b.recorded().activation_bytes_peak, 3 * 4 * (D + D + D + 3 * D + D + F));
+    b.reset();
+    let mut o = Observe::new(&mut b, &[&wide], true);
+    let y = run(&mut o);
+    assert_eq!((y.rows(), y.cols(), keys(&mut o)), (3, F, vec![(Observe::KEY, D)]));
+    assert_eq!(operations(&mut b), [("add", 1), ("embed", 1), ("layer_norm", 1), ("positions", 1)]);
+}
+
+#[test]
 fn reset_measures_one_step_alone() {
     let Bench { mut b, table, block, cache } = bench(20);
     let x = b.embed(&table);

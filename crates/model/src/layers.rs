@@ -65,10 +65,10 @@ impl GatedMlp {
 }
 
 /// The parts of a fused projection, side by side in its columns. // [N, sum of widths] -> each [N, width]
-pub(crate) fn split<const P: usize>(x: &Tensor, widths: [usize; P], b: &mut dyn Backend) -> [Tensor; P] {
+pub(crate) fn split<const P: usize>(x: Tensor, widths: [usize; P], b: &mut dyn Backend) -> [Tensor; P] {
     let mut start = 0;
     widths.map(|width| {
         start += width;
-        b.columns(x, start - width, width)
+        b.columns(&x, start - width, width)
     })
 }

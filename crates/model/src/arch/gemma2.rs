@@ -75,6 +75,13 @@ pub(super) fn query_scalar(f: &mut Fields<'_>) -> Result<f64, ModelError> {
     Ok(f.optional_number("query_pre_attn_scalar")?.unwrap_or(256.0))
 }
 
+/// Writes it: transformers insists on a whole number, which it is in every published model.
+pub(super) fn write_query_scalar(scalar: f64, config: &mut Map<String, Json>) {
+    let whole = scalar.fract() == 0.0 && scalar < f64::from(u32::MAX);
+    let value = if whole { json!(scalar as u32) } else { json!(scalar) };
+    config.insert("query_pre_attn_scalar".to_owned(), value);
+}
+
 /// The registry's line.
 pub(super) const FAMILY: Family = Family {
     model_type: "gemma2",
@@ -131,11 +138,11 @@ impl Definition for Config {
         let mut set = |name: &str, value: Json| config.insert(name.to_owned(), value);
         set("hidden_activation", json!("gelu_pytorch_tanh"));
         set("attention_bias", json!(self.attention_bias));
-        set("query_pre_attn_scalar", json!(self.query_scalar));
         set("attn_logit_softcapping", json!(self.score_cap));
         set("final_logit_softcapping", json!(self.logit_cap));
         set("sliding_window", json!(self.windows.width));
         set("layer_types", Windows::types(&self.windows.sliding));
+        write_query_scalar(self.query_scalar, &mut config);
         self.rope.write(&self.sizes.rope(THETA), &mut config);
         config
     }

@@ -148,12 +148,12 @@ impl Definition for Config {
         let mut set = |name: &str, value: Json| config.insert(name.to_owned(), value);
         set("hidden_activation", json!("gelu_pytorch_tanh"));
         set("attention_bias", json!(self.attention_bias));
-        set("query_pre_attn_scalar", json!(self.query_scalar));
         set("final_logit_softcapping", json!(self.logit_cap));
         if let Some(width) = self.windows.width {
             set("sliding_window", json!(width));
         }
         set("layer_types", Windows::types(&self.windows.sliding));
+        gemma2::write_query_scalar(self.query_scalar, &mut config);
         self.rope.write(&self.sizes.rope(GLOBAL_THETA), &mut config);
         self.local_rope.write_with("rope_local_base_freq", &self.sizes.rope(THETA), &mut config);
         config

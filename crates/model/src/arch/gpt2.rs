@@ -192,10 +192,12 @@ impl Architecture for Gpt2 {
 
     fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
         let block = bound(&self.blocks[i]);
-        let h = b.layer_norm(&x, &block.attn_norm, self.eps);
-        let qkv = b.linear(&h, &block.qkv);
-        let [q, k, v] = split(&qkv, [self.width; 3], b);
-        let a = b.attention(&q, &k, &v, cache, block.layer, &self.how);
+        let a = {
+            let h = b.layer_norm(&x, &block.attn_norm, self.eps);
+            let qkv = b.linear(&h, &block.qkv);
+            let [q, k, v] = split(qkv, [self.width; 3], b);
+            b.attention(&q, &k, &v, cache, block.layer, &self.how)
+        };
         let x = b.linear_add(&a, &block.o, x);
         let h = b.layer_norm(&x, &block.mlp_norm, self.eps);
         let h = b.linear(&h, &block.up);

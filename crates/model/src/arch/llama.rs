@@ -9,7 +9,7 @@ use std::rc::Rc;
 use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Family, HARMLESS, limits};
+use super::{Family, HARMLESS, limits, mistral};
 use crate::architecture::BlockCache;
 use crate::decoder::{Biases, PreNorm, Sizes};
 use crate::fields::Fields;
@@ -71,6 +71,10 @@ impl Definition for Config {
     }
 
     fn config(&self) -> Map<String, Json> {
+        if self.windows.width.is_some() && !self.attention_bias && !self.mlp_bias {
+            // LlamaConfig has no windows: readers would take no notice of them.
+            return mistral::config_of_llama(&self.sizes, &self.rope, &self.windows);
+        }
         let mut config = self.sizes.config("llama", "LlamaForCausalLM");
         let mut set = |name: &str, value: Json| config.insert(name.to_owned(), value);
         set("hidden_act", json!("silu"));

@@ -56,6 +56,25 @@ impl Config {
     }
 }
 
+/// The configuration of a decoder with windows.
+fn config(model_type: &str, sizes: &Sizes, rope: &RopeConfig, windows: &Windows) -> Map<String, Json> {
+    let class = if model_type == MISTRAL_TYPE { "MistralForCausalLM" } else { "MinistralForCausalLM" };
+    let mut config = sizes.config(model_type, class);
+    config.insert("hidden_act".to_owned(), json!("silu"));
+    config.insert("sliding_window".to_owned(), json!(windows.width));
+    if model_type == MINISTRAL_TYPE {
+        config.insert("layer_types".to_owned(), Windows::types(&windows.sliding));
+    }
+    rope.write(&sizes.rope(THETA), &mut config);
+    config
+}
+
+/// A llama with windows, by the name that Hugging Face has for it.
+pub(super) fn config_of_llama(sizes: &Sizes, rope: &RopeConfig, windows: &Windows) -> Map<String, Json> {
+    let model_type = if windows.sliding.contains(&false) { MINISTRAL_TYPE } else { MISTRAL_TYPE };
+    config(model_type, sizes, rope, windows)
+}
+
 /// The registry's line.
 pub(super) const FAMILY: Family = Family {
     model_type: MISTRAL_TYPE,
@@ -86,15 +105,7 @@ impl Definition for Config {
     }
 
     fn config(&self) -> Map<String, Json> {
-        let class = if self.model_type == MISTRAL_TYPE { "MistralForCausalLM" } else { "MinistralForCausalLM" };
-        let mut config = self.sizes.config(self.model_type, class);
-        config.insert("hidden_act".to_owned(), json!("silu"));
-        config.insert("sliding_window".to_owned(), json!(self.windows.width));
-        if self.model_type == MINISTRAL_TYPE {
-            config.insert("layer_types".to_owned(), Windows::types(&self.windows.sliding));
-        }
-        self.rope.write(&self.sizes.rope(THETA), &mut config);
-        config
+        config(self.model_type, &self.sizes, &self.rope, &self.windows)
     }
 
     fn bind(&self, w: &Weights, context: usize, b: &mut dyn Backend) -> Result<Box<dyn Architecture>, BackendError> {

@@ -205,10 +205,11 @@ impl Architecture for Opt {
 
     fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
         let (block, pre) = (bound(&self.blocks[i]), self.config.pre_norm);
-        let h = if pre { b.layer_norm(&x, &block.attn_norm, EPS) } else { x.clone() };
-        let [q, k, v] = [&block.q, &block.k, &block.v].map(|w| b.linear(&h, w));
-        let a = b.attention(&q, &k, &v, cache, block.layer, &self.how);
-        drop(h);
+        let a = {
+            let h = if pre { b.layer_norm(&x, &block.attn_norm, EPS) } else { x.clone() };
+            let [q, k, v] = [&block.q, &block.k, &block.v].map(|w| b.linear(&h, w));
+            b.attention(&q, &k, &v, cache, block.layer, &self.how)
+        };
         let x = b.linear_add(&a, &block.o, x);
         let x = if pre { x } else { b.layer_norm(&x, &block.attn_norm, EPS) };
         let h = if pre { b.layer_norm(&x, &block.mlp_norm, EPS) } else { x.clone() };

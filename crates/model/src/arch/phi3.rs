@@ -138,15 +138,16 @@ impl Architecture for Phi3 {
 
     fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
         let (block, eps, [wide, narrow]) = (bound(&self.blocks[i]), self.sizes.eps as f32, self.sizes.projections());
-        let h = b.rms_norm(&x, &block.attn_norm, eps);
-        let qkv = b.linear(&h, &block.qkv);
-        let [q, k, v] = split(&qkv, [wide, narrow, narrow], b);
-        let a = b.rope_attention(q, k, &v, &self.rope, cache, block.layer, &self.how);
+        let a = {
+            let h = b.rms_norm(&x, &block.attn_norm, eps);
+            let qkv = b.linear(&h, &block.qkv);
+            let [q, k, v] = split(qkv, [wide, narrow, narrow], b);
+            b.rope_attention(q, k, &v, &self.rope, cache, block.layer, &self.how)
+        };
         let x = b.linear_add(&a, &block.o, x);
         let h = b.rms_norm(&x, &block.mlp_norm, eps);
         let gate_up = b.linear(&h, &block.gate_up);
-        let [gate, up] = split(&gate_up, [self.sizes.ffn; 2], b);
-        drop(gate_up);
+        let [gate, up] = split(gate_up, [self.sizes.ffn; 2], b);
         let h = b.gate(gate, &up, Activation::Silu);
         b.linear_add(&h, &block.down, x)
     }

@@ -239,11 +239,11 @@ fn a_model_with_an_image_tower_gives_the_logits_of_its_text_part() {
     }
 }
 
-/// Files to run in llama.cpp (`tests/scripts/compare_llama_cpp.py`), in `tiny-gguf` beside the tiny models.
+/// Files to run in other implementations (`tests/scripts/compare.py`), in `tiny-written` beside the tiny models.
 #[test]
-#[ignore = "writes files for another implementation"]
-fn writes_gguf_files_to_compare() {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-gguf");
+#[ignore = "writes files for other implementations"]
+fn writes_files_to_compare() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-written");
     std::fs::create_dir_all(&dir).unwrap();
     for &name in MODELS {
         let checkpoint = Checkpoint::open(tiny(name)).unwrap();
@@ -259,5 +259,10 @@ fn writes_gguf_files_to_compare() {
         let context = load(&path).context();
         let json = json!({"tokens": tokens, "logits": values, "context": context});
         std::fs::write(path.with_extension("json"), json.to_string()).unwrap();
+        let (folder, from) = (dir.join(name), Checkpoint::open(&path).unwrap());
+        std::fs::create_dir_all(&folder).unwrap();
+        if let Err(error) = huggingface(&folder, &from, &from, &HuggingFace::default()) {
+            eprintln!("{name}: {error}");
+        }
     }
 }

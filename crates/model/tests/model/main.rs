@@ -1,6 +1,7 @@
 //! Models as a whole: values of transformers, invariance, containers, hostile files.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod architectures;
 mod common;
 mod configurations;
 mod containers;

@@ -1,0 +1,93 @@
+//! Every architecture through compression, export and back.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+
+use honelm_blocks::{Encoding, WeightData};
+use honelm_compress::{Calibration, Compressed, Method, Scheme, compress};
+use honelm_cpu::{Compute, CpuBackend, CpuOptions};
+use honelm_formats::gptq::{CheckpointFormat, QuantizeConfig};
+use honelm_formats::read_json;
+use honelm_model::{Checkpoint, Kind, Parameters, Slot, export};
+use honelm_store::Journal;
+
+/// One model of each architecture, with made-up weights.
+fn models() -> Vec<(String, Checkpoint)> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data/tiny");
+    let mut names: Vec<String> =
+        data.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let open = |name: String| {
+        let config = read_json(data.join(&name).join("config.json")).unwrap().unwrap();
+        let checkpoint = Checkpoint::made_up(&name, &config, Encoding::F32, 7).unwrap();
+        (name, checkpoint)
+    };
+    let mut models: Vec<_> = names.into_iter().map(open).collect();
+    models.dedup_by_key(|(_, checkpoint)| checkpoint.facts().architecture);
+    models
+}
+
+fn compressed<'a>(checkpoint: &'a Checkpoint, scheme: &Scheme, work: &Path) -> Compressed<'a> {
+    let text = (0..48u32).map(|i| i * 7 % 64).collect();
+    let calibration = Calibration::new([text], None, None, 3, 16).unwrap();
+    let options = CpuOptions { threads: Some(1), compute: Compute::F32, isa: None };
+    let mut backend = CpuBackend::new(options);
+    let journal = Journal::new(&work.join("journal"), &scheme.describe());
+    compress(checkpoint, scheme, Some(&calibration), &journal, &mut backend, 1, &mut |_| true).unwrap()
+}
+
+/// Checks that `read` has the weights and biases of `written`.
+fn assert_same(read: &Checkpoint, written: &dyn Parameters, name: &str) {
+    for slot in read.tree().slots() {
+        let (a, b) = (read.parameter(slot).unwrap(), written.parameter(slot).unwrap());
+        assert_eq!(a.weight.dequantize(), b.weight.dequantize(), "{name} {slot:?}");
+        assert_eq!(a.bias, b.bias, "{name} {slot:?}");
+    }
+}
+
+#[test]
+fn gptq_folders_hold_every_architecture() {
+    for (name, checkpoint) in models() {
+        let work = tempfile::tempdir().unwrap();
+        let params = compressed(&checkpoint, &Scheme::gptq(4, 32, false, Method::gptq()), work.path());
+        for slot in checkpoint.tree().slots() {
+            let linear = slot.block.is_some() && checkpoint.tree().module(slot).unwrap().is_linear();
+            let grouped = matches!(params.parameter(slot).unwrap().weight, WeightData::Groups(_));
+            assert_eq!(grouped, linear, "{name} {slot:?}");
+        }
+        let settings = QuantizeConfig {
+            bits: 4,
+            group_size: Some(32),
+            desc_act: false,
+            sym: false,
+            lm_head: false,
+            checkpoint_format: CheckpointFormat::V2,
+            extra: serde_json::Map::default(),
+        };
+        let folder = work.path().join("folder");
+        std::fs::create_dir(&folder).unwrap();
+        let options = export::HuggingFace { quantize_config: Some(&settings), copy: &[] };
+        export::huggingface(&folder, &checkpoint, &params, &options).unwrap();
+        assert_same(&Checkpoint::open(&folder).unwrap(), &params, &name);
+    }
+}
+
+#[test]
+fn gguf_files_hold_every_architecture() {
+    for (name, checkpoint) in models() {
+        if name == "llama-dynamic" {
+            continue;
+        }
+        let work = tempfile::tempdir().unwrap();
+        let params = compressed(&checkpoint, &Scheme::gguf(Encoding::Q8_0, Method::gptq()), work.path());
+        let path = work.path().join("model.gguf");
+        export::gguf(&path, checkpoint.blueprint(), &params, Vec::new(), &|_| None).unwrap();
+        let read = Checkpoint::open(&path).unwrap();
+        assert_same(&read, &params, &name);
+        let encoding = |slot: Slot| read.parameter(slot).unwrap().weight.encoding_name();
+        for slot in read.tree().slots() {
+            let exact = matches!(read.tree().module(slot).unwrap().kind, Kind::Norm | Kind::Positions);
+            assert_eq!(encoding(slot), if exact { "F32" } else { "Q8_0" }, "{name} {slot:?}");
+        }
+    }
+}

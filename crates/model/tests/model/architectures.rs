@@ -1,0 +1,95 @@
+//! What architectures do differently, in their files and under observation.
+
+use honelm_backend::Observe;
+use honelm_blocks::Encoding;
+use honelm_formats::{ElementType, RawTensor};
+use honelm_model::{Checkpoint, Stream};
+use honelm_tensor::Matrix;
+
+use crate::common::{changed, cpu, golden, load, logits};
+use crate::tiny::{MODELS, tiny};
+
+/// `name` with every tensor's name changed.
+fn renamed(name: &str, rename: impl Fn(&str) -> String) -> tempfile::TempDir {
+    changed(name, |_| {}, |tensors| tensors.iter_mut().for_each(|tensor| tensor.name = rename(&tensor.name)))
+}
+
+#[test]
+fn folders_of_the_base_model_alone_give_the_same_bits() {
+    for (name, prefix) in [("gpt2-tied", "transformer."), ("opt-after", "model."), ("llama-biases-tied", "model.")] {
+        let dir = renamed(name, |tensor| tensor.strip_prefix(prefix).unwrap_or(tensor).to_owned());
+        let (tokens, _) = golden(&tiny(name));
+        assert_eq!(logits(&mut load(dir.path()), &tokens, 16), logits(&mut load(&tiny(name)), &tokens, 16), "{name}");
+    }
+}
+
+#[test]
+fn masks_that_old_folders_carry_are_no_weights() {
+    let mask = |tensor: &str| RawTensor {
+        name: tensor.to_owned(),
+        element: ElementType::Weights(Encoding::F32),
+        shape: vec![1, 1, 2, 2],
+        bytes: [1f32, 0.0, 1.0, 1.0].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into(),
+    };
+    let dir = changed("gpt2-tied", |_| {}, |tensors| tensors.push(mask("transformer.h.0.attn.bias")));
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    assert_eq!(checkpoint.ignored_tensors(), ["transformer.h.0.attn.bias"]);
+    // A weight that no module has is still refused, under either name of a block.
+    for name in ["transformer.h.0.attn.q.weight", "h.0.attn.q.weight"] {
+        let strip = |tensor: &str| tensor.strip_prefix("transformer.").unwrap_or(tensor).to_owned();
+        let change = |tensors: &mut Vec<RawTensor>| {
+            if !name.starts_with("transformer.") {
+                tensors.iter_mut().for_each(|tensor| tensor.name = strip(&tensor.name));
+            }
+            tensors.push(mask(name));
+        };
+        let dir = changed("gpt2-tied", |_| {}, change);
+        assert_eq!(Checkpoint::open(dir.path()).unwrap_err().code(), "unexpected-tensor", "{name}");
+    }
+}
+
+#[test]
+fn matrices_that_are_not_turned_are_refused() {
+    let turn = |tensors: &mut Vec<RawTensor>| {
+        let tensor = tensors.iter_mut().find(|tensor| tensor.name == "transformer.h.1.mlp.c_fc.weight").unwrap();
+        tensor.shape.reverse();
+    };
+    let error = Checkpoint::open(changed("gpt2-wide", |_| {}, turn).path()).unwrap_err();
+    assert_eq!(error.code(), "shape-mismatch");
+    assert!(error.to_string().contains("[96, 64]") && error.to_string().contains("[64, 96]"), "{error}");
+}
+
+/// All linear layers of a block at once, then stage by stage with nothing computed behind it.
+#[test]
+fn every_linear_layer_of_every_architecture_is_observed() {
+    for &name in MODELS {
+        let checkpoint = Checkpoint::open(tiny(name)).unwrap();
+        let (tokens, _) = golden(&tiny(name));
+        let (mut backend, lengths) = (cpu(), [9, 7]);
+        let mut stream = Stream::new(&checkpoint, 16, &mut backend).unwrap();
+        let sequences = [tokens[..9].to_vec(), tokens[9..16].to_vec()];
+        let x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
+        let block = stream.bind(&checkpoint, 0, &mut backend).unwrap();
+        let plain = stream.run(&block, 0, &x, &lengths, &mut backend).unwrap();
+        let linear: Vec<_> = checkpoint.tree().blocks[0].iter().filter(|m| m.is_linear()).collect();
+        let weights: Vec<_> = linear.iter().map(|m| block.weight(m.name)).collect();
+        let mut observe = Observe::new(&mut backend, &weights, false);
+        let all = stream.observe(&block, 0, &x, &lengths, &mut observe).unwrap();
+        assert_eq!(all.len(), linear.len(), "{name}");
+        let find = |module: &str| -> &Matrix {
+            let width = linear.iter().find(|m| m.name == module).unwrap().shape[1];
+            let found = &all[linear.iter().position(|m| m.name == module).unwrap()];
+            assert_eq!((found.rows, found.cols), (16, width), "{name} {module}");
+            found
+        };
+        for stage in checkpoint.tree().stages(0) {
+            let mut observe = Observe::new(&mut backend, &[block.weight(stage[0].name)], true);
+            let alone = stream.observe(&block, 0, &x, &lengths, &mut observe).unwrap();
+            // One stage has one input.
+            for module in &stage {
+                assert_eq!(&alone[0], find(module.name), "{name} {}", module.name);
+            }
+        }
+        assert_eq!(stream.run(&block, 0, &x, &lengths, &mut backend).unwrap(), plain, "{name}");
+    }
+}
