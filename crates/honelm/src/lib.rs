@@ -24,7 +24,7 @@ pub use optimize::{Container, Measure, OptimizeOptions, Outcome, optimize};
 pub use options::{Event, Events, RunOptions};
 pub use prompt::{Prompt, prompt};
 pub use quantize::{QuantizeOptions, QuantizeTarget, Quantized, quantize};
-pub use session::{Answer, Conversation, Model, OnText, model_name};
+pub use session::{Answer, Conversation, Model, OnPiece, OnText, model_name};
 pub use texts::{Text, TextSource};
 
 pub use honelm_backend::CacheType;
@@ -34,4 +34,4 @@ pub use honelm_cpu::Compute;
 pub use honelm_engine::{FinishReason, Generation, Overflow};
 pub use honelm_eval::{EvalError, Figures, Protocol, Verdict};
 pub use honelm_model::{Facts, Runner};
-pub use honelm_text::Message;
+pub use honelm_text::{Message, Piece, Reasoning};

@@ -205,6 +205,7 @@ fn sum(machine: &mut Machine, value: &Value, args: Args) -> Result<Value> {
     let path = given(path);
     let mut total = start.unwrap_or(Value::Int(0));
     for item in operators::items(value, &mut machine.budget)?.iter() {
+        machine.budget.step()?;
         let item = match &path {
             Some(path) => attribute(item, path, None, &mut machine.budget)?,
             None => item.clone(),
