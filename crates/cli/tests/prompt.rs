@@ -35,7 +35,8 @@ fn prints_the_prompt_to_the_byte_and_its_tokens() {
 #[test]
 fn a_bare_template_takes_its_variables_from_the_file() {
     let dir = tempfile::tempdir().expect("a folder");
-    let source = "{{ bos_token }}{{ messages[0].content }} {{ strftime_now('%d %b %Y') }} {{ tools | tojson }} {{ mood }}";
+    let source =
+        "{{ bos_token }}{{ messages[0].content }} {{ strftime_now('%d %b %Y') }} {{ tools | tojson }} {{ mood }}";
     let template = file(dir.path(), "bare.jinja", source);
     let talk = json!({
         "messages": [{"role": "user", "content": "Hi"}], "tools": [{"a": 1}], "bos_token": "<s>",

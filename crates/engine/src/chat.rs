@@ -1,8 +1,6 @@
 use std::ops::ControlFlow;
 
-use honelm_text::{
-    ChatTemplate, EncodeOptions, Message, Piece, Reasoning, ReasoningStream, RenderOptions, Tokenizer,
-};
+use honelm_text::{ChatTemplate, EncodeOptions, Message, Piece, Reasoning, ReasoningStream, RenderOptions, Tokenizer};
 
 use crate::{Clock, Completion, EngineError, Generation, OnUpdate, Overflow, Session, Update};
 

@@ -72,8 +72,10 @@ impl Clock {
         // The inverse of `parts`; a day that its month lacks comes back as another one.
         let march_year = year - i64::from(month <= 2);
         let march_month = (month + 9) % 12;
-        let days = 365 * march_year + march_year / 4 - march_year / 100 + march_year / 400
-            + (153 * march_month + 2) / 5 + day - 1 - 719_468;
+        let days =
+            365 * march_year + march_year / 4 - march_year / 100 + march_year / 400 + (153 * march_month + 2) / 5 + day
+                - 1
+                - 719_468;
         let clock = Self { local_seconds: days * DAY_SECONDS + hour * 3_600 + minute * 60 + second };
         let parts = clock.parts();
         ((parts.year, parts.month, parts.day) == (year, month, day)).then_some(clock)
@@ -210,8 +212,21 @@ mod tests {
             let clock = Clock::parse(text).expect("a date");
             assert_eq!(clock.strftime("%Y-%m-%dT%H:%M:%S").trim_start_matches('0'), text.trim_start_matches('0'));
         }
-        for text in ["", "2023-02-29", "2024-13-01", "2024-00-01", "2024-01-00", "24:00", "2024-01-01 24:00", "2024-1",
-            "2024-01-01T", "99999999999999999999-01-01", "-1-01-01", "2024-01-99999999999999", "٢٠٢٤-01-01"] {
+        for text in [
+            "",
+            "2023-02-29",
+            "2024-13-01",
+            "2024-00-01",
+            "2024-01-00",
+            "24:00",
+            "2024-01-01 24:00",
+            "2024-1",
+            "2024-01-01T",
+            "99999999999999999999-01-01",
+            "-1-01-01",
+            "2024-01-99999999999999",
+            "٢٠٢٤-01-01",
+        ] {
             assert_eq!(Clock::parse(text), None, "{text}");
         }
     }

@@ -117,11 +117,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// As [`ChatTemplate::render`].
-    pub fn render_variables(
-        &self,
-        variables: &Map<String, serde_json::Value>,
-        clock: Option<Clock>,
-    ) -> Result<String> {
+    pub fn render_variables(&self, variables: &Map<String, serde_json::Value>, clock: Option<Clock>) -> Result<String> {
         let variables = context::variables(variables, &self.special)?;
         Ok(self.template.render(variables, clock, self.limits)?)
     }

@@ -115,8 +115,11 @@ impl ReasoningStream {
         let mut pieces = Vec::new();
         loop {
             let pending = std::mem::take(&mut self.pending);
-            let marks: Vec<&str> =
-                if self.thinks { vec![self.tags.close] } else { self.tags.marks().filter(|m| *m != self.tags.close).collect() };
+            let marks: Vec<&str> = if self.thinks {
+                vec![self.tags.close]
+            } else {
+                self.tags.marks().filter(|m| *m != self.tags.close).collect()
+            };
             // At the same place the longest mark counts.
             let found = marks
                 .iter()
@@ -193,7 +196,10 @@ mod tests {
     fn a_text_is_taken_apart_wherever_it_is_cut() {
         let own = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         for size in [1, 2, 3, 7, 100] {
-            assert_eq!(parts(THINK, false, "<think>\nwhy\n</think>\n\nso < that </b>", size), own("why\n", "so < that </b>"));
+            assert_eq!(
+                parts(THINK, false, "<think>\nwhy\n</think>\n\nso < that </b>", size),
+                own("why\n", "so < that </b>")
+            );
             assert_eq!(parts(THINK, true, "\nwhy</think>so", size), own("why", "so"));
             assert_eq!(parts(THINK, false, "just an <answer", size), own("", "just an <answer"));
             assert_eq!(parts(THINK, true, "never an end </thin", size), own("never an end </thin", ""));

@@ -96,8 +96,7 @@ impl Chat {
         let mut editor = Editor::new(if self.no_history { None } else { editor::history_file() });
         let mut conversation = model.conversation()?;
         conversation.set_system(self.system.as_deref().unwrap_or_default());
-        let mut talk =
-            Talk { conversation, generation, shown: self.thinking, about, global, answers: Vec::new() };
+        let mut talk = Talk { conversation, generation, shown: self.thinking, about, global, answers: Vec::new() };
         if let Some(think) = self.think {
             talk.think(think);
         }

@@ -46,9 +46,9 @@ impl Args {
 pub(super) fn text<'v>(what: &str, value: &'v Value) -> Result<&'v str> {
     match value {
         Value::Undefined(missing) => Err(missing.fault()),
-        other => other.as_str().ok_or_else(|| {
-            Fault::failed(format!("{what} needs a string, not a value of type {}", other.type_name()))
-        }),
+        other => other
+            .as_str()
+            .ok_or_else(|| Fault::failed(format!("{what} needs a string, not a value of type {}", other.type_name()))),
     }
 }
 

@@ -131,7 +131,11 @@ pub(crate) enum ExpressionKind {
     /// `a ~ b ~ c`
     Concat(Vec<Expression>),
     /// `value if condition else otherwise`
-    Conditional { condition: Expression, value: Expression, otherwise: Option<Expression> },
+    Conditional {
+        condition: Expression,
+        value: Expression,
+        otherwise: Option<Expression>,
+    },
     Attribute(Expression, Text),
     Item(Expression, Expression),
     /// `value[start:stop:step]`
@@ -139,7 +143,12 @@ pub(crate) enum ExpressionKind {
     Call(Expression, Arguments),
     /// The value is nothing at the head of a filter block.
     Filter(Expression, FilterCall),
-    Test { value: Expression, name: Text, arguments: Arguments, negated: bool },
+    Test {
+        value: Expression,
+        name: Text,
+        arguments: Arguments,
+        negated: bool,
+    },
 }
 
 /// A constant.

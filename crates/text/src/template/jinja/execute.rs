@@ -233,9 +233,8 @@ impl Machine {
         let name = &definition.name;
         let mut positional = args.positional.into_iter();
         let mut keyword = args.keyword;
-        let mut take = |wanted: &Text| {
-            keyword.iter().position(|(given, _)| given == wanted).map(|at| keyword.remove(at).1)
-        };
+        let mut take =
+            |wanted: &Text| keyword.iter().position(|(given, _)| given == wanted).map(|at| keyword.remove(at).1);
         for (parameter, default) in &definition.parameters {
             let given = match (positional.next(), take(parameter)) {
                 (Some(_), Some(_)) => {

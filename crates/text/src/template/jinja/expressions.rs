@@ -138,11 +138,7 @@ impl Parser {
     }
 
     /// Left-associative operators of one precedence.
-    fn binary(
-        &mut self,
-        operators: &[Operator],
-        operand: fn(&mut Self) -> Result<Expression>,
-    ) -> Result<Expression> {
+    fn binary(&mut self, operators: &[Operator], operand: fn(&mut Self) -> Result<Expression>) -> Result<Expression> {
         let line = self.line();
         let mut left = operand(self)?;
         while let Some(&operator) = operators.iter().find(|operator| self.is_symbol(operator.symbol())) {

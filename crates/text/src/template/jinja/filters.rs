@@ -13,10 +13,51 @@ use super::value::{Items, Missing, Value};
 use super::{format, json, methods, strings, text};
 
 const NAMES: [&str; 45] = [
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape", "first",
-    "float", "format", "forceescape", "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower",
-    "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr",
-    "slice", "sort", "string", "sum", "title", "tojson", "trim", "truncate", "unique", "upper",
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "format",
+    "forceescape",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
 ];
 
 /// Whether there is a filter of this name.
@@ -302,7 +343,11 @@ fn titled(text: &str) -> String {
     let mut output = String::with_capacity(text.len());
     let mut inside = false;
     for c in text.chars() {
-        if inside { output.extend(c.to_lowercase()) } else { output.extend(c.to_uppercase()) }
+        if inside {
+            output.extend(c.to_lowercase())
+        } else {
+            output.extend(c.to_uppercase())
+        }
         inside = !(c.is_whitespace() || "-({[<".contains(c));
     }
     output

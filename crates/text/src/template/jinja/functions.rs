@@ -86,9 +86,9 @@ fn range(args: Args) -> Result<Value> {
     });
     match len.filter(|len| *len <= MAX_RANGE) {
         Some(len) => Ok(Value::object(Object::Range { start, step, len: usize::try_from(len).unwrap_or(0) })),
-        None => Err(Fault::failed(format!(
-            "Range too big. The sandbox blocks ranges larger than MAX_RANGE ({MAX_RANGE})."
-        ))),
+        None => {
+            Err(Fault::failed(format!("Range too big. The sandbox blocks ranges larger than MAX_RANGE ({MAX_RANGE}).")))
+        }
     }
 }
 

@@ -167,10 +167,7 @@ fn key_text(key: &Value) -> Result<String> {
         Value::Float(value) => Ok(number(*value)),
         Value::Bool(value) => Ok(if *value { "true" } else { "false" }.to_owned()),
         Value::None => Ok("null".to_owned()),
-        other => Err(Fault::failed(format!(
-            "keys must be str, int, float, bool or None, not {}",
-            other.type_name()
-        ))),
+        other => Err(Fault::failed(format!("keys must be str, int, float, bool or None, not {}", other.type_name()))),
     }
 }
 

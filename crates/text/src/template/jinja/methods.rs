@@ -18,9 +18,8 @@ const LIST_CHANGES: [&str; 8] = ["append", "clear", "extend", "insert", "pop", "
 
 /// An attribute of a value: a method, or what objects have; nothing where there is none.
 pub(super) fn attribute(value: &Value, name: &Text) -> Result<Option<Value>> {
-    let method = |known: &[&str]| {
-        known.contains(&&**name).then(|| Value::object(Object::Method(value.clone(), name.clone())))
-    };
+    let method =
+        |known: &[&str]| known.contains(&&**name).then(|| Value::object(Object::Method(value.clone(), name.clone())));
     let refused = |changes: &[&str]| {
         let words = || format!("access to attribute '{name}' of '{}' object is unsafe", value.type_name());
         changes.contains(&&**name).then(|| Value::Undefined(Missing::Other(words().into())))

@@ -55,12 +55,7 @@ impl Template {
     }
 
     /// The text that the template makes of variables.
-    pub fn render(
-        &self,
-        variables: Vec<(Text, Value)>,
-        clock: Option<Clock>,
-        limits: Limits,
-    ) -> Result<String, Fault> {
+    pub fn render(&self, variables: Vec<(Text, Value)>, clock: Option<Clock>, limits: Limits) -> Result<String, Fault> {
         let mut machine = Machine {
             budget: Budget::new(limits.steps, limits.memory_bytes, limits.depth),
             clock,

@@ -46,7 +46,9 @@ fn add(left: &Value, right: &Value, budget: &mut Budget) -> Result<Value> {
             Ok(Value::str([&**a, b].concat()))
         }
         // What is escaped already escapes what it meets.
-        (Value::Markup(_), Value::Str(_)) | (Value::Str(_), Value::Markup(_)) | (Value::Markup(_), Value::Markup(_)) => {
+        (Value::Markup(_), Value::Str(_))
+        | (Value::Str(_), Value::Markup(_))
+        | (Value::Markup(_), Value::Markup(_)) => {
             let joined = [escaped(left, budget)?, escaped(right, budget)?].concat();
             budget.make(joined.len())?;
             Ok(Value::Markup(joined.into()))

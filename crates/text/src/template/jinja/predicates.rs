@@ -12,9 +12,34 @@ use super::{filters, operators, strings, text};
 /// Whether there is a test of this name.
 pub(super) fn exists(name: &str) -> bool {
     const NAMES: [&str; 28] = [
-        "boolean", "callable", "defined", "divisibleby", "escaped", "even", "false", "filter", "float", "in",
-        "integer", "iterable", "lower", "mapping", "none", "number", "odd", "sameas", "sequence", "string", "test",
-        "true", "undefined", "upper", "eq", "equalto", "==", "ne",
+        "boolean",
+        "callable",
+        "defined",
+        "divisibleby",
+        "escaped",
+        "even",
+        "false",
+        "filter",
+        "float",
+        "in",
+        "integer",
+        "iterable",
+        "lower",
+        "mapping",
+        "none",
+        "number",
+        "odd",
+        "sameas",
+        "sequence",
+        "string",
+        "test",
+        "true",
+        "undefined",
+        "upper",
+        "eq",
+        "equalto",
+        "==",
+        "ne",
     ];
     NAMES.contains(&name) || comparison(name).is_some()
 }
@@ -94,12 +119,9 @@ fn is_same(value: &Value, other: &Value) -> bool {
 /// What has a length and items by key.
 fn is_sequence(value: &Value) -> bool {
     match value {
-        Value::Undefined(_)
-        | Value::Str(_)
-        | Value::Markup(_)
-        | Value::List(_)
-        | Value::Tuple(_)
-        | Value::Dict(_) => true,
+        Value::Undefined(_) | Value::Str(_) | Value::Markup(_) | Value::List(_) | Value::Tuple(_) | Value::Dict(_) => {
+            true
+        }
         Value::Object(object) => matches!(**object, Object::Range { .. }),
         _ => false,
     }
@@ -107,10 +129,9 @@ fn is_sequence(value: &Value) -> bool {
 
 fn is_iterable(value: &Value) -> bool {
     match value {
-        Value::Object(object) => matches!(
-            **object,
-            Object::Range { .. } | Object::View(..) | Object::Generator { .. } | Object::Loop(_)
-        ),
+        Value::Object(object) => {
+            matches!(**object, Object::Range { .. } | Object::View(..) | Object::Generator { .. } | Object::Loop(_))
+        }
         other => is_sequence(other),
     }
 }
@@ -119,7 +140,10 @@ fn is_callable(value: &Value) -> bool {
     match value {
         Value::Undefined(_) => true,
         Value::Object(object) => match &**object {
-            Object::Function(_) | Object::Method(..) | Object::Macro { .. } | Object::Loop(_)
+            Object::Function(_)
+            | Object::Method(..)
+            | Object::Macro { .. }
+            | Object::Loop(_)
             | Object::Joiner { .. } => true,
             _ => false,
         },

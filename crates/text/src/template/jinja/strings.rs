@@ -11,10 +11,46 @@ use super::value::Value;
 
 /// Their names.
 pub(super) const METHODS: [&str; 41] = [
-    "capitalize", "casefold", "center", "count", "endswith", "find", "format", "index", "isalnum", "isalpha",
-    "isascii", "isdecimal", "isdigit", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join",
-    "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust",
-    "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "find",
+    "format",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
     "zfill",
 ];
 
@@ -70,13 +106,32 @@ fn is(own: &str, name: &str) -> bool {
         "isascii" => own.is_ascii(),
         "isalnum" => all(char::is_alphanumeric),
         "isalpha" => all(char::is_alphabetic),
-        "isdecimal" | "isdigit" | "isnumeric" => all(char::is_numeric),
+        "isdecimal" => all(is_decimal),
+        "isdigit" => all(|c| is_decimal(c) || is_small_digit(c)),
+        "isnumeric" => all(char::is_numeric),
         "isspace" => all(is_space),
         "isprintable" => own.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace())),
         "islower" => own.chars().any(cased) && !own.chars().any(char::is_uppercase),
         "isupper" => own.chars().any(cased) && !own.chars().any(char::is_lowercase),
         _ => own.chars().any(cased) && title(own) == own,
     }
+}
+
+/// The zeros of Unicode's decimal digits in its basic plane; nine others follow each.
+const ZEROS: [char; 37] = [
+    '\u{30}', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}',
+    '\u{c66}', '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{1090}', '\u{17e0}',
+    '\u{1810}', '\u{1946}', '\u{19d0}', '\u{1a80}', '\u{1a90}', '\u{1b50}', '\u{1bb0}', '\u{1c40}', '\u{1c50}',
+    '\u{a620}', '\u{a8d0}', '\u{a900}', '\u{a9d0}', '\u{a9f0}', '\u{aa50}', '\u{abf0}', '\u{ff10}',
+];
+
+fn is_decimal(c: char) -> bool {
+    ZEROS.iter().any(|zero| u32::from(c).checked_sub(u32::from(*zero)).is_some_and(|above| above < 10))
+}
+
+/// Superscripts, subscripts and circled ones.
+fn is_small_digit(c: char) -> bool {
+    matches!(c, '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '₀'..='₉' | '①'..='⑨')
 }
 
 /// Python's `strip`: white space, or the characters of a string.
@@ -102,7 +157,11 @@ fn title(own: &str) -> String {
     let mut output = String::with_capacity(own.len());
     let mut inside = false;
     for c in own.chars() {
-        if inside { output.extend(c.to_lowercase()) } else { output.extend(c.to_uppercase()) }
+        if inside {
+            output.extend(c.to_lowercase())
+        } else {
+            output.extend(c.to_uppercase())
+        }
         inside = c.is_uppercase() || c.is_lowercase();
     }
     output
@@ -209,7 +268,8 @@ fn words(own: &str, most: usize, from_end: bool) -> Vec<&str> {
         match at {
             Some(at) if parts.len() < most => {
                 let width = rest[at..].chars().next().map_or(1, char::len_utf8);
-                let (word, after) = if from_end { (&rest[at + width..], &rest[..at]) } else { (&rest[..at], &rest[at..]) };
+                let (word, after) =
+                    if from_end { (&rest[at + width..], &rest[..at]) } else { (&rest[..at], &rest[at..]) };
                 parts.push(word);
                 rest = after;
             }
@@ -225,7 +285,9 @@ fn words(own: &str, most: usize, from_end: bool) -> Vec<&str> {
 fn split_lines(owner: &Value, own: &str, args: Args, budget: &mut Budget) -> Result<Value> {
     let [keep] = args.bind("splitlines", ["keepends"], 0)?;
     let keep = keep.is_some_and(|keep| keep.truth());
-    let ends = |c: char| matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let ends = |c: char| {
+        matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    };
     let mut lines = Vec::new();
     let mut rest = own;
     while !rest.is_empty() {

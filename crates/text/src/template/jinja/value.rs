@@ -209,15 +209,31 @@ pub(crate) enum Function {
 pub(crate) enum Object {
     Namespace(RefCell<BTreeMap<Text, Value>>),
     View(View, Rc<Dict>),
-    Range { start: i128, step: i128, len: usize },
+    Range {
+        start: i128,
+        step: i128,
+        len: usize,
+    },
     /// What is iterated over once: `select`, `map`, `reverse`, ...
-    Generator { rest: RefCell<VecDeque<Value>>, shape: Shape },
+    Generator {
+        rest: RefCell<VecDeque<Value>>,
+        shape: Shape,
+    },
     Function(Function),
     Method(Value, Text),
-    Macro { definition: Arc<Macro>, scope: Rc<Scope> },
+    Macro {
+        definition: Arc<Macro>,
+        scope: Rc<Scope>,
+    },
     Loop(Loop),
-    Cycler { items: Rc<Items>, at: Cell<usize> },
-    Joiner { separator: Value, used: Cell<bool> },
+    Cycler {
+        items: Rc<Items>,
+        at: Cell<usize>,
+    },
+    Joiner {
+        separator: Value,
+        used: Cell<bool>,
+    },
 }
 
 /// What `loop` is.
