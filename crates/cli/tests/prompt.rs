@@ -1,4 +1,4 @@
-//! `honelm prompt`.
+//! `honelm prompt`, and other chat templates in `run` and `chat`.
 
 mod common;
 
@@ -101,4 +101,29 @@ fn bad_input_is_refused_by_name() {
     let error: Value = serde_json::from_slice(&output.stdout).expect("a document");
     assert_eq!(error["error"]["code"], "template-raised");
     assert!(error["error"]["message"].as_str().expect("text").contains("(line 2): Not like this"), "{error}");
+}
+
+#[test]
+fn chat_tells_thinking_from_the_answer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // The shipped model never ends its thinking.
+    let source = "{{ bos_token }}<|user|>{{ messages[-1].content }}<|assistant|>{% if enable_thinking %}<think>{% endif %}{# </think> #}";
+    let template = file(dir.path(), "thinks.jinja", source);
+    let chat = |more: &[&str]| {
+        let asked = ["chat", "--template", &template, "-n", "8", "--temperature", "0", "-q"];
+        run_with(&[&asked[..], more].concat(), b"Hello\n")
+    };
+    let thinking = document(&chat(&["--json", "--think", "on"]));
+    let thought = thinking["answers"][0]["reasoning_content"].as_str().expect("a thought");
+    assert!(!thought.is_empty());
+    assert_eq!(thinking["answers"][0]["text"], "");
+    assert_eq!(thinking["messages"][1]["reasoning_content"], thought);
+    let plain = document(&chat(&["--json", "--think", "off"]));
+    assert!(plain["answers"][0].get("reasoning_content").is_none(), "{plain}");
+    assert!(!plain["answers"][0]["text"].as_str().expect("text").is_empty());
+    // Through a pipe, thinking is not part of the answer unless it is asked for.
+    assert_eq!(stdout(&chat(&["--think", "on"])).trim(), "");
+    assert_eq!(stdout(&chat(&["--think", "on", "--thinking", "show"])).trim(), thought.trim());
+    let unknown = run_with(&["run", "-p", "Hi", "--template", "nothing"], b"");
+    assert_fails(&unknown, 1, &["\"nothing\""]);
 }

@@ -1,12 +1,33 @@
-use honelm_text::{ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
+use std::ops::ControlFlow;
 
-use crate::{Clock, Completion, EngineError, Generation, OnUpdate, Overflow, Session};
+use honelm_text::{ChatTemplate, EncodeOptions, Message, Piece, Reasoning, ReasoningStream, RenderOptions, Tokenizer};
+
+use crate::{Clock, Completion, EngineError, Generation, OnUpdate, Overflow, Session, Update};
+
+/// Hears what a model writes, thinking and answer told apart, and may end it at any time. Called with an empty answer where
+/// there is nothing yet.
+pub type OnPiece<'u> = &'u mut dyn FnMut(Piece) -> ControlFlow<()>;
+
+/// Hears of an update and of the pieces that it brought.
+type OnPieces<'u> = &'u mut dyn FnMut(Update<'_>, Vec<Piece>) -> ControlFlow<()>;
 
 /// A conversation, and the prompts that it makes.
 pub struct Chat {
     template: ChatTemplate,
     options: RenderOptions,
     messages: Vec<Message>,
+    reasoning: Option<Reasoning>,
+}
+
+/// An answer taken apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// What was generated; its text is all of it, tags of the thinking included where they are no special tokens.
+    pub completion: Completion,
+    /// The thinking, where the model did.
+    pub reasoning: Option<String>,
+    /// The answer without it.
+    pub answer: String,
 }
 
 impl Chat {
@@ -16,13 +37,27 @@ impl Chat {
     /// [`EngineError::NoChatTemplate`] where it has none, [`EngineError::Text`] where it does not parse.
     pub fn new(tokenizer: &Tokenizer) -> Result<Self, EngineError> {
         let source = tokenizer.chat_template().ok_or(EngineError::NoChatTemplate)?;
-        Ok(Self::with_template(ChatTemplate::new(source, tokenizer.special_tokens())?, RenderOptions::default()))
+        let template = ChatTemplate::new(source, tokenizer.special_tokens())?;
+        Ok(Self::with_template(template, RenderOptions::default()).with_reasoning(Reasoning::find(source, tokenizer)))
     }
 
     /// An empty conversation in any template; `options` are what it sees beside the messages.
     #[must_use]
     pub fn with_template(template: ChatTemplate, options: RenderOptions) -> Self {
-        Self { template, options: RenderOptions { add_generation_prompt: true, ..options }, messages: Vec::new() }
+        let options = RenderOptions { add_generation_prompt: true, ..options };
+        Self { template, options, messages: Vec::new(), reasoning: None }
+    }
+
+    /// The same with a model whose thinking stands between these tags: it is kept apart from the answers, and handed to
+    /// the template as `reasoning_content`.
+    #[must_use]
+    pub fn with_reasoning(self, reasoning: Option<Reasoning>) -> Self {
+        Self { reasoning, ..self }
+    }
+
+    /// Sets a variable of the template, for example `enable_thinking`.
+    pub fn set_variable(&mut self, name: &str, value: serde_json::Value) {
+        self.options.extra.insert(name.to_owned(), value);
     }
 
     /// The conversation so far.
@@ -66,10 +101,15 @@ impl Chat {
 
     /// [`Chat::prompt`], without the oldest `dropped` messages after the system's.
     fn prompt_without(&self, tokenizer: &Tokenizer, dropped: usize) -> Result<Vec<u32>, EngineError> {
+        let text = self.rendered(dropped)?;
+        Ok(tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true })?)
+    }
+
+    /// The text of the conversation without the oldest `dropped` messages after the system's.
+    fn rendered(&self, dropped: usize) -> Result<String, EngineError> {
         let start = self.start();
         let messages = [&self.messages[..start], &self.messages[start + dropped..]].concat();
-        let text = self.template.render(&messages, &self.options)?;
-        Ok(tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true })?)
+        Ok(self.template.render(&messages, &self.options)?)
     }
 
     /// First message that is not the system's.
@@ -122,13 +162,77 @@ impl Chat {
         clock: Clock<'_>,
         on_update: OnUpdate<'_>,
     ) -> Result<Completion, EngineError> {
+        let reply = self.reply(text, session, tokenizer, how, clock, &mut |update, _| on_update(update)).await?;
+        Ok(reply.completion)
+    }
+
+    /// [`Chat::ask`] with the model's thinking and its answer told apart.
+    ///
+    /// # Errors
+    /// The same.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn ask_in_pieces(
+        &mut self,
+        text: &str,
+        session: &mut Session,
+        tokenizer: &Tokenizer,
+        how: &Generation,
+        clock: Clock<'_>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<Reply, EngineError> {
+        honelm_backend::block_on(self.ask_in_pieces_async(text, session, tokenizer, how, clock, on_piece))
+    }
+
+    /// [`Chat::ask_in_pieces`] where a thread must not wait: in the browser.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn ask_in_pieces_async(
+        &mut self,
+        text: &str,
+        session: &mut Session,
+        tokenizer: &Tokenizer,
+        how: &Generation,
+        clock: Clock<'_>,
+        on_piece: OnPiece<'_>,
+    ) -> Result<Reply, EngineError> {
+        let mut tell = |_: Update<'_>, pieces: Vec<Piece>| {
+            if pieces.is_empty() {
+                return on_piece(Piece::Answer(String::new()));
+            }
+            let stops = |flow: &ControlFlow<()>| flow.is_break();
+            pieces.into_iter().map(&mut *on_piece).find(stops).unwrap_or(ControlFlow::Continue(()))
+        };
+        self.reply(text, session, tokenizer, how, clock, &mut tell).await
+    }
+
+    /// Asks, and takes the answer apart.
+    async fn reply(
+        &mut self,
+        text: &str,
+        session: &mut Session,
+        tokenizer: &Tokenizer,
+        how: &Generation,
+        clock: Clock<'_>,
+        on_pieces: OnPieces<'_>,
+    ) -> Result<Reply, EngineError> {
         self.messages.push(Message::new("user", text));
-        let answer = self.answer(session, tokenizer, how, clock, on_update).await;
-        match &answer {
-            Ok(completion) => self.messages.push(Message::new("assistant", completion.text.as_str())),
-            Err(_) => drop(self.messages.pop()),
+        let mut parts = Parts::default();
+        match self.answer(session, tokenizer, how, clock, &mut parts, on_pieces).await {
+            Ok(completion) => {
+                let reply = parts.reply(completion, self.reasoning.is_some());
+                let mut message = Message::new("assistant", reply.answer.as_str());
+                if let Some(reasoning) = &reply.reasoning {
+                    message.extra.insert("reasoning_content".to_owned(), reasoning.as_str().into());
+                }
+                self.messages.push(message);
+                Ok(reply)
+            }
+            Err(error) => {
+                self.messages.pop();
+                Err(error)
+            }
         }
-        answer
     }
 
     async fn answer(
@@ -137,7 +241,8 @@ impl Chat {
         tokenizer: &Tokenizer,
         how: &Generation,
         clock: Clock<'_>,
-        on_update: OnUpdate<'_>,
+        parts: &mut Parts,
+        on_pieces: OnPieces<'_>,
     ) -> Result<Completion, EngineError> {
         let prompt = match how.overflow {
             Overflow::Stop => self.prompt(tokenizer)?,
@@ -146,6 +251,71 @@ impl Chat {
                 self.fitting_prompt(tokenizer, context, how.max_tokens.min(context / 4))?
             }
         };
-        session.generate_async(tokenizer, &prompt, how, clock, on_update).await
+        let mut stream = match self.reasoning {
+            Some(tags) => Some((tags, ReasoningStream::new(tags, tags.begun(&self.rendered(0)?)))),
+            None => None,
+        };
+        let mut on_update = |update: Update<'_>| {
+            let pieces = pieces_of(&update, &mut stream, tokenizer);
+            parts.add(&pieces);
+            on_pieces(update, pieces)
+        };
+        let completion = session.generate_async(tokenizer, &prompt, how, clock, &mut on_update).await?;
+        if let Some((_, stream)) = stream {
+            let rest = stream.finish();
+            parts.add(&rest);
+            if !rest.is_empty() {
+                // The answer is over: there is nothing left to cancel.
+                let _ = on_pieces(Update::Rest(""), rest);
+            }
+        }
+        Ok(completion)
+    }
+}
+
+/// The pieces that an update brings.
+fn pieces_of(
+    update: &Update<'_>,
+    stream: &mut Option<(Reasoning, ReasoningStream)>,
+    tokenizer: &Tokenizer,
+) -> Vec<Piece> {
+    let (text, id) = match update {
+        Update::Token { id, text, .. } => (*text, Some(*id)),
+        Update::Rest(text) => (*text, None),
+        Update::Prefill { .. } => return Vec::new(),
+    };
+    let Some((tags, stream)) = stream else {
+        return if text.is_empty() { Vec::new() } else { vec![Piece::Answer(text.to_owned())] };
+    };
+    let mut pieces = stream.push(text);
+    // Special tokens have no text of their own in the answer, but the tags may be such.
+    let special = id.filter(|&id| tokenizer.special(id)).and_then(|id| tokenizer.token(id));
+    if let Some(token) = special.filter(|token| tags.is_mark(token)) {
+        pieces.extend(stream.push(token));
+    }
+    pieces
+}
+
+/// Thinking and answer as they come.
+#[derive(Default)]
+struct Parts {
+    thought: String,
+    answer: String,
+}
+
+impl Parts {
+    fn add(&mut self, pieces: &[Piece]) {
+        for piece in pieces {
+            match piece {
+                Piece::Thought(text) => self.thought.push_str(text),
+                Piece::Answer(text) => self.answer.push_str(text),
+            }
+        }
+    }
+
+    fn reply(self, completion: Completion, apart: bool) -> Reply {
+        let answer = if apart { self.answer } else { completion.text.clone() };
+        let thought = self.thought.trim_end();
+        Reply { reasoning: (!thought.is_empty()).then(|| thought.to_owned()), answer, completion }
     }
 }

@@ -12,7 +12,7 @@ pub mod sampling;
 mod session;
 mod stop;
 
-pub use chat::Chat;
+pub use chat::{Chat, OnPiece, Reply};
 pub use error::EngineError;
 pub use generation::{Completion, FinishReason, Generation, Overflow, TokenLogprobs, Update};
 pub use session::{Clock, OnUpdate, Session};

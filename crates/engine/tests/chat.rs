@@ -6,14 +6,19 @@ use std::ops::ControlFlow;
 
 use common::{Scripted, encode, favour, tokenizer};
 use honelm_engine::{Chat, Completion, EngineError, Generation, Overflow, Session, Update};
-use honelm_text::{Message, Tokenizer};
+use honelm_text::{ChatTemplate, Message, Piece, Reasoning, RenderOptions, Tokenizer};
 
 /// Answers `ok` to everything.
 fn agreeable(t: &Tokenizer, context: usize) -> (Session, std::rc::Rc<common::Log>) {
+    parrot(t, context, "ok")
+}
+
+/// Answers the same to everything.
+fn parrot(t: &Tokenizer, context: usize, answer: &str) -> (Session, std::rc::Rc<common::Log>) {
     let vocabulary = t.vocab_size();
     let end = t.eos_ids()[0];
     let assistant = t.id_of("<|assistant|>").expect("a chat token");
-    let answer = encode(t, "ok");
+    let answer = encode(t, answer);
     let (runner, log) = Scripted::new(vocabulary, context, move |tokens| {
         let said = tokens.iter().rev().take_while(|&&id| id != assistant).count();
         favour(vocabulary, answer.get(said).copied().unwrap_or(end))
@@ -117,4 +122,39 @@ fn a_cancelled_answer_counts_as_far_as_it_came() {
     assert_eq!(done.finish_reason.name(), "cancelled");
     assert_eq!(chat.messages().len(), 2);
     assert_eq!(chat.messages()[1].content, done.text);
+}
+
+/// A template that shows reasoning in brackets, and the tags that a model writes around it.
+const THINKING: &str = "{% for m in messages %}<|{{ m.role }}|>{% if m.reasoning_content %}[{{ m.reasoning_content }}]{% endif %}\
+                        {{ m.content }}{% endfor %}<|assistant|>{% if enable_thinking %}<think>{% endif %}{# </think> #}";
+
+#[test]
+fn thinking_is_told_from_the_answer_and_handed_back_to_the_template() {
+    let t = tokenizer();
+    let template = ChatTemplate::new(THINKING, t.special_tokens()).expect("parses");
+    let tags = Reasoning::find(THINKING, &t).expect("tags");
+    assert_eq!((tags.open, tags.close), ("<think>", "</think>"));
+    let mut chat = Chat::with_template(template, RenderOptions::default()).with_reasoning(Some(tags));
+    for (begun, written) in [(false, "<think> why not</think>ok"), (true, " why not</think>ok")] {
+        chat.clear();
+        chat.set_variable("enable_thinking", begun.into());
+        let assistant = if begun { "<|assistant|><think>" } else { "<|assistant|>" };
+        // The script answers from the last tokens of the prompt on.
+        let (mut session, _) = parrot(&t, 500, &format!("{}{written}", &assistant["<|assistant|>".len()..]));
+        let mut heard = [String::new(), String::new()];
+        let reply = chat
+            .ask_in_pieces("Why?", &mut session, &t, &Generation::greedy(60), &|| 0.0, &mut |piece| {
+                match piece {
+                    Piece::Thought(text) => heard[0].push_str(&text),
+                    Piece::Answer(text) => heard[1].push_str(&text),
+                }
+                ControlFlow::Continue(())
+            })
+            .expect("an answer");
+        assert_eq!(heard, ["why not".to_owned(), "ok".to_owned()]);
+        assert_eq!((reply.reasoning.as_deref(), reply.answer.as_str()), (Some("why not"), "ok"));
+        assert_eq!(reply.completion.text, written);
+        let prompt = t.decode(&chat.prompt(&t).expect("rendered"), false);
+        assert!(prompt.contains("[why not]ok"), "{prompt}");
+    }
 }

@@ -29,7 +29,7 @@ pub use options::{Event, Events, RunOptions};
 pub use prompt::{Prompt, prompt};
 pub use pull::{PullOptions, pull};
 pub use quantize::{QuantizeOptions, QuantizeTarget, Quantized, quantize};
-pub use session::{Answer, Conversation, Model, OnText, model_name};
+pub use session::{Answer, Conversation, Model, OnPiece, OnText, model_name};
 pub use texts::{Text, TextSource};
 
 pub use honelm_backend::CacheType;
@@ -40,4 +40,4 @@ pub use honelm_engine::{FinishReason, Generation, Overflow};
 pub use honelm_eval::{EvalError, Figures, Protocol, Verdict};
 pub use honelm_model::{Facts, Runner};
 pub use honelm_store::hub::{ModelSpec, Pulled, PulledFile};
-pub use honelm_text::{EncodeOptions, Message, Tokenizer};
+pub use honelm_text::{EncodeOptions, Message, Piece, Reasoning, Tokenizer};

@@ -2,15 +2,16 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use honelm_engine::{Chat, Completion, FinishReason, Generation, Overflow, Session, Update};
 use honelm_formats::hub_cache::snapshot_name;
 use honelm_model::{Checkpoint, Facts, Runner};
-use honelm_text::{ChatTemplate, Clock, EncodeOptions, Message, RenderOptions, Tokenizer};
+use honelm_text::{ChatTemplate, EncodeOptions, Message, Piece, Reasoning, RenderOptions, Tokenizer};
 use serde::{Serialize, Serializer};
 
 use crate::open::{load, tokenizer_of};
+use crate::prompt::{now, template_source};
 use crate::sampling_defaults::sampling_defaults;
 use crate::{Error, Event, Events, RunOptions};
 
@@ -38,6 +39,8 @@ const PLAIN: &str = "{{ bos_token }}{% for message in messages %}{{ message['con
 /// ```
 pub struct Model {
     tokenizer: Tokenizer,
+    /// The source of the chat template, where there is one.
+    template: Option<String>,
     generation: Generation,
     session: Session,
     facts: Facts,
@@ -50,6 +53,9 @@ pub struct Model {
 pub struct Answer {
     /// The text, without end tokens and stop texts.
     pub text: String,
+    /// The model's thinking before it, where the two were told apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
     /// Its tokens, without the end token.
     pub token_ids: Vec<u32>,
     /// Why it ended.
@@ -84,6 +90,7 @@ impl From<Completion> for Answer {
             decode_tokens_per_second: done.decode_tokens_per_second(),
             first_token_seconds: (done.first_token_seconds > 0.0).then_some(done.first_token_seconds),
             text: done.text,
+            reasoning_content: None,
             token_ids: done.token_ids,
         }
     }
@@ -92,6 +99,10 @@ impl From<Completion> for Answer {
 /// Receives the text of an answer as it becomes final, whole characters at a time; returns false to stop the answer. It
 /// is called with an empty text where there is none yet.
 pub type OnText<'a> = &'a mut dyn FnMut(&str) -> bool;
+
+/// Receives a model's thinking and its answer as they become final; returns false to stop. It is called with an empty
+/// answer where there is nothing yet.
+pub type OnPiece<'a> = &'a mut dyn FnMut(&Piece) -> bool;
 
 impl Model {
     /// Opens a folder or a GGUF file and loads its weights. `events` is told how far it is.
@@ -103,7 +114,8 @@ impl Model {
         let checkpoint = Checkpoint::open(path)?;
         let tokenizer = tokenizer_of(&checkpoint)?;
         // A broken template is told of now, not in the middle of a conversation.
-        template(&tokenizer)?;
+        let template = tokenizer.chat_template().map(str::to_owned);
+        parsed(template.as_deref(), &tokenizer)?;
         let generation = sampling_defaults(path, checkpoint.generation_config())?;
         let mut goes_on = true;
         let runner = load(&checkpoint, &checkpoint, run, &mut |done, total| {
@@ -114,6 +126,7 @@ impl Model {
         }
         Ok(Self {
             tokenizer,
+            template,
             generation,
             facts: checkpoint.facts().clone(),
             device: runner.describe(),
@@ -137,7 +150,31 @@ impl Model {
     /// The source of its chat template, where it has one.
     #[must_use]
     pub fn chat_template(&self) -> Option<&str> {
-        self.tokenizer.chat_template()
+        self.template.as_deref()
+    }
+
+    /// Uses another chat template: one of the model's own by name, or a file.
+    ///
+    /// # Errors
+    /// Neither a name nor a file, or a template that does not parse.
+    pub fn set_template(&mut self, wanted: &str) -> Result<(), Error> {
+        let source = template_source(&self.tokenizer, Some(wanted), false)?;
+        parsed(Some(&source), &self.tokenizer)?;
+        self.template = Some(source);
+        Ok(())
+    }
+
+    /// The tags around the model's thinking, where it has such.
+    #[must_use]
+    pub fn reasoning(&self) -> Option<Reasoning> {
+        Reasoning::find(self.template.as_deref()?, &self.tokenizer)
+    }
+
+    /// A new conversation in the model's template.
+    fn new_chat(&self) -> Result<Chat, Error> {
+        let options = RenderOptions { clock: Some(now()), ..RenderOptions::default() };
+        let template = parsed(self.template.as_deref(), &self.tokenizer)?;
+        Ok(Chat::with_template(template, options).with_reasoning(self.reasoning()))
     }
 
     /// Most tokens of prompt and answer together.
@@ -174,7 +211,7 @@ impl Model {
     /// # Errors
     /// None that opening the model did not have.
     pub fn conversation(&mut self) -> Result<Conversation<'_>, Error> {
-        Ok(Conversation { chat: chat(&self.tokenizer)?, model: self })
+        Ok(Conversation { chat: self.new_chat()?, model: self })
     }
 
     /// Tokens of a conversation and of the beginning of an answer: through the chat template; for a model without one, the
@@ -183,7 +220,7 @@ impl Model {
     /// # Errors
     /// A conversation that the template refuses.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
-        let mut chat = chat(&self.tokenizer)?;
+        let mut chat = self.new_chat()?;
         messages.iter().for_each(|message| chat.push(message.clone()));
         Ok(chat.prompt(&self.tokenizer)?)
     }
@@ -228,15 +265,9 @@ impl Model {
     }
 }
 
-/// The model's chat template, or what stands in for it.
-fn template(tokenizer: &Tokenizer) -> Result<ChatTemplate, Error> {
-    Ok(ChatTemplate::new(tokenizer.chat_template().unwrap_or(PLAIN), tokenizer.special_tokens())?)
-}
-
-fn chat(tokenizer: &Tokenizer) -> Result<Chat, Error> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let clock = Some(Clock::new(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), 0));
-    Ok(Chat::with_template(template(tokenizer)?, RenderOptions { clock, ..RenderOptions::default() }))
+/// A chat template, or what stands in for it.
+fn parsed(source: Option<&str>, tokenizer: &Tokenizer) -> Result<ChatTemplate, Error> {
+    Ok(ChatTemplate::new(source.unwrap_or(PLAIN), tokenizer.special_tokens())?)
 }
 
 /// A conversation with a model.
@@ -266,6 +297,11 @@ impl Conversation<'_> {
     /// Forgets everything but the system text.
     pub fn clear(&mut self) {
         self.chat.clear();
+    }
+
+    /// Sets a variable of the chat template, for example `enable_thinking`.
+    pub fn set_variable(&mut self, name: &str, value: serde_json::Value) {
+        self.chat.set_variable(name, value);
     }
 
     /// Goes on with another conversation.
@@ -311,6 +347,21 @@ impl Conversation<'_> {
         let Model { session, tokenizer, .. } = &mut *self.model;
         let tell = &mut |update: Update<'_>| told(&update, on_text);
         Ok(self.chat.ask(text, session, tokenizer, settings, &clock, tell)?.into())
+    }
+
+    /// [`Conversation::ask`] with the model's thinking and its answer told apart; the answer's text is without the
+    /// thinking.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn ask_in_pieces(&mut self, text: &str, settings: &Generation, on_piece: OnPiece<'_>) -> Result<Answer, Error> {
+        let begin = Instant::now();
+        let clock = || begin.elapsed().as_secs_f64();
+        let Model { session, tokenizer, .. } = &mut *self.model;
+        let tell =
+            &mut |piece: Piece| if on_piece(&piece) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+        let reply = self.chat.ask_in_pieces(text, session, tokenizer, settings, &clock, tell)?;
+        Ok(Answer { text: reply.answer, reasoning_content: reply.reasoning, ..reply.completion.into() })
     }
 }
 

@@ -47,6 +47,6 @@ pub use error::{Result, TextError};
 pub use files::{TokenizerFiles, TokenizerSource};
 pub use gguf::GgufVocab;
 pub use stop::stop_ids;
-pub use template::{ChatTemplate, Clock, Limits, Message, RenderOptions};
+pub use template::{ChatTemplate, Clock, Limits, Message, Piece, Reasoning, ReasoningStream, RenderOptions};
 pub use tokenizer::{EncodeOptions, NamedTemplate, Tokenizer};
 pub use vocabulary::{Family, TokenKind};

@@ -38,6 +38,10 @@ pub struct Run {
     #[arg(long)]
     raw: bool,
 
+    /// Another chat template: one of the model's own by name, or a file
+    #[arg(long, value_name = "FILE|NAME", conflicts_with = "raw")]
+    template: Option<String>,
+
     #[command(flatten)]
     sampling: Sampling,
 }
@@ -46,6 +50,9 @@ impl Run {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
         let prompt = self.text()?;
         let mut model = generation::open(self.model.as_deref(), global)?;
+        if let Some(template) = &self.template {
+            model.set_template(template)?;
+        }
         let mut wanted = self.sampling.apply(model.generation());
         wanted.max_tokens = self.max_tokens;
         let raw = self.raw || prompt.is_empty();

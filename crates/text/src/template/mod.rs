@@ -8,11 +8,13 @@ mod clock;
 mod context;
 mod jinja;
 mod named;
+mod reasoning;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 pub use clock::Clock;
+pub use reasoning::{Piece, Reasoning, ReasoningStream};
 
 use crate::config::SpecialTokens;
 use crate::error::{Result, TextError};
@@ -55,7 +57,7 @@ pub struct RenderOptions {
 /// Bounds on one rendering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Operations; reading 64 bytes or items counts as one.
+    /// Operations; reading 64 bytes counts as one.
     pub steps: u64,
     /// Bytes of all values that are made, those included that are dropped again.
     pub memory_bytes: usize,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use honelm::Generation;
 
+use super::Think;
+use super::thoughts::Shown;
 use crate::arguments::{not_negative, positive, probability, share};
 
 /// What the user may say to the program rather than to the model.
@@ -11,6 +13,8 @@ pub const HELP: &str = "\
 /help              this
 /reset             forget the conversation; the system text stays
 /system TEXT       set the system text (none without TEXT) and forget the conversation
+/thinking HOW      what is shown of the model's thinking: show, fold or hide
+/think on|off      ask the model to think or not, where its template has a switch
 /set NAME VALUE    temperature, top_k, top_p, min_p, repeat_penalty, seed, max_tokens
 /save FILE         write the conversation as JSON
 /load FILE         go on with a saved one
@@ -24,6 +28,8 @@ pub enum Command {
     Help,
     Reset,
     System(String),
+    Thinking(Shown),
+    Think(Think),
     Set(String, String),
     Save(PathBuf),
     Load(PathBuf),
@@ -44,6 +50,12 @@ impl Command {
             "help" | "?" => Ok(Self::Help),
             "reset" | "clear" => Ok(Self::Reset),
             "system" => Ok(Self::System(argument.to_owned())),
+            "thinking" => Shown::parse(argument).map(Self::Thinking),
+            "think" => match argument {
+                "on" => Ok(Self::Think(Think::On)),
+                "off" => Ok(Self::Think(Think::Off)),
+                _ => Err("/think needs on or off".to_owned()),
+            },
             "set" => match argument.split_once(char::is_whitespace) {
                 Some((name, value)) => Ok(Self::Set(name.replace('-', "_"), value.trim().to_owned())),
                 None => Err("/set needs a name and a value, for example /set temperature 0.7".to_owned()),
@@ -89,7 +101,9 @@ mod tests {
         assert_eq!(Command::parse("/quit"), Some(Ok(Command::Quit)));
         assert_eq!(Command::parse("/system  Be short. "), Some(Ok(Command::System("Be short.".to_owned()))));
         assert_eq!(Command::parse("/set top-k 40"), Some(Ok(Command::Set("top_k".to_owned(), "40".to_owned()))));
-        for wrong in ["/save", "/set temperature", "/nonsense"] {
+        assert_eq!(Command::parse("/thinking hide"), Some(Ok(Command::Thinking(Shown::Hide))));
+        assert_eq!(Command::parse("/think off"), Some(Ok(Command::Think(Think::Off))));
+        for wrong in ["/save", "/thinking", "/think maybe", "/set temperature", "/nonsense"] {
             assert!(matches!(Command::parse(wrong), Some(Err(_))), "{wrong}");
         }
     }

@@ -3,11 +3,12 @@
 mod command;
 mod editor;
 mod saved;
+mod thoughts;
 
 use std::path::Path;
 
-use clap::Args;
-use honelm::{Answer, Conversation, Generation};
+use clap::{Args, ValueEnum};
+use honelm::{Answer, Conversation, Generation, Piece};
 use serde_json::json;
 
 use crate::arguments::Global;
@@ -18,12 +19,14 @@ use crate::{interrupt, output};
 
 use command::Command;
 use editor::{Editor, Input};
+use thoughts::{Shown, Thoughts};
 
 const EXAMPLES: &str = "\
 Examples:
   honelm chat
   honelm chat honelm-out/pocket/model.gguf --temperature 0.5
   honelm chat model.gguf --system \"Answer in one sentence.\"
+  honelm chat model.gguf --template my.jinja --think off       no thinking, where the model can
   printf 'Hello\\nTell me more\\n' | honelm chat model.gguf      each line a turn
 
 In the conversation: /help lists the commands, a backslash at the end of a line continues it,
@@ -41,6 +44,18 @@ pub struct Chat {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
 
+    /// Another chat template: one of the model's own by name, or a file
+    #[arg(long, value_name = "FILE|NAME")]
+    template: Option<String>,
+
+    /// What is shown of the model's thinking
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Shown::Fold)]
+    thinking: Shown,
+
+    /// Asks the model to think or not, where its template has a switch (`enable_thinking` or `thinking`)
+    #[arg(long, value_enum)]
+    think: Option<Think>,
+
     /// Most tokens of an answer
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1024, value_parser = at_least_one)]
     max_tokens: usize,
@@ -53,9 +68,22 @@ pub struct Chat {
     sampling: Sampling,
 }
 
+/// Whether the model shall think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Think {
+    On,
+    Off,
+}
+
+/// The variables of templates that turn thinking on and off.
+const THINK_VARIABLES: [&str; 2] = ["enable_thinking", "thinking"];
+
 impl Chat {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
         let mut model = generation::open(self.model.as_deref(), global)?;
+        if let Some(wanted) = &self.template {
+            model.set_template(wanted)?;
+        }
         let mut generation = self.sampling.apply(model.generation());
         generation.max_tokens = self.max_tokens;
         if model.chat_template().is_none() {
@@ -68,7 +96,10 @@ impl Chat {
         let mut editor = Editor::new(if self.no_history { None } else { editor::history_file() });
         let mut conversation = model.conversation()?;
         conversation.set_system(self.system.as_deref().unwrap_or_default());
-        let mut talk = Talk { conversation, generation, about, global, answers: Vec::new() };
+        let mut talk = Talk { conversation, generation, shown: self.thinking, about, global, answers: Vec::new() };
+        if let Some(think) = self.think {
+            talk.think(think);
+        }
         let ended = talk.on(&mut editor);
         editor.save();
         ended?;
@@ -83,6 +114,8 @@ impl Chat {
 struct Talk<'a> {
     conversation: Conversation<'a>,
     generation: Generation,
+    /// What is shown of the thinking.
+    shown: Shown,
     /// The model and where it runs.
     about: String,
     global: &'a Global,
@@ -125,10 +158,20 @@ impl Talk<'_> {
         // Two slashes at the start mean one.
         let text = if text.starts_with("//") { &text[1..] } else { text };
         let mut out = Streamer::new(self.global.json);
+        let mut thoughts = Thoughts::new(self.shown, self.global.json);
         let answer = self.conversation.shift().and_then(|overflow| {
             self.generation.overflow = overflow;
-            self.conversation.ask(text, &self.generation, &mut |text| out.piece(text))
+            self.conversation.ask_in_pieces(text, &self.generation, &mut |piece| match piece {
+                Piece::Thought(text) => thoughts.piece(text),
+                Piece::Answer(text) => {
+                    if !text.is_empty() {
+                        thoughts.end();
+                    }
+                    out.piece(text)
+                }
+            })
         });
+        thoughts.finish()?;
         out.end()?;
         match answer {
             Ok(answer) => self.answered(answer),
@@ -138,6 +181,17 @@ impl Talk<'_> {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Asks for thinking or for none.
+    fn think(&mut self, think: Think) {
+        let template = self.conversation.model().chat_template().unwrap_or_default();
+        if !THINK_VARIABLES.iter().any(|name| template.contains(name)) {
+            self.global.note("The model's chat template has no switch for thinking.");
+        }
+        for name in THINK_VARIABLES {
+            self.conversation.set_variable(name, json!(think == Think::On));
+        }
     }
 
     fn answered(&mut self, answer: Answer) {
@@ -165,6 +219,11 @@ impl Talk<'_> {
             Command::Load(path) => {
                 let loaded = saved::load(&path).map(|messages| self.conversation.restore(&messages));
                 told(loaded, &path, "loaded");
+            }
+            Command::Thinking(shown) => self.shown = shown,
+            Command::Think(think) => {
+                self.think(think);
+                output::note(if think == Think::On { "(thinking is on)" } else { "(thinking is off)" });
             }
             Command::Stats => output::note(self.stats().trim_end()),
         }

@@ -6,7 +6,7 @@ use super::ast::Text;
 use super::fault::{Fault, FaultKind, Result};
 use super::value::{Dict, Items, Value};
 
-/// Bytes or items that are read for one step.
+/// Bytes that are read for one step.
 const READ_PER_STEP: usize = 64;
 /// Bytes that a value takes in a list.
 const VALUE_BYTES: usize = size_of::<Value>();
@@ -37,9 +37,9 @@ impl Budget {
         if self.steps > self.max_steps { Err(Self::exhausted("steps", self.max_steps)) } else { Ok(()) }
     }
 
-    /// Counts the reading of `extent` bytes or items.
-    pub fn read(&mut self, extent: usize) -> Result<()> {
-        self.steps = self.steps.saturating_add((extent / READ_PER_STEP) as u64);
+    /// Counts the reading of `bytes`.
+    pub fn read(&mut self, bytes: usize) -> Result<()> {
+        self.steps = self.steps.saturating_add((bytes / READ_PER_STEP) as u64);
         self.step()
     }
 

@@ -126,10 +126,19 @@ fn keyed(
     let mut pairs = Vec::with_capacity(items.len());
     for item in items.iter() {
         let key = match path {
-            Some(path) => attribute(item, path, None, &mut machine.budget)?,
-            None => item.clone(),
+            // Several attributes with commas between them.
+            Some(Value::Str(path)) if path.contains(',') => {
+                let mut keys = Vec::new();
+                for path in path.split(',') {
+                    let key = attribute(item, &Value::str(path), None, &mut machine.budget)?;
+                    keys.push(key_of(key, case_sensitive));
+                }
+                machine.budget.tuple(keys)?
+            }
+            Some(path) => key_of(attribute(item, path, None, &mut machine.budget)?, case_sensitive),
+            None => key_of(item.clone(), case_sensitive),
         };
-        pairs.push((key_of(key, case_sensitive), item.clone()));
+        pairs.push((key, item.clone()));
     }
     // Sorting compares each about this often.
     let comparisons = items.len().checked_ilog2().unwrap_or(0) as usize + 1;
@@ -205,6 +214,7 @@ fn sum(machine: &mut Machine, value: &Value, args: Args) -> Result<Value> {
     let path = given(path);
     let mut total = start.unwrap_or(Value::Int(0));
     for item in operators::items(value, &mut machine.budget)?.iter() {
+        machine.budget.step()?;
         let item = match &path {
             Some(path) => attribute(item, path, None, &mut machine.budget)?,
             None => item.clone(),

@@ -106,13 +106,32 @@ fn is(own: &str, name: &str) -> bool {
         "isascii" => own.is_ascii(),
         "isalnum" => all(char::is_alphanumeric),
         "isalpha" => all(char::is_alphabetic),
-        "isdecimal" | "isdigit" | "isnumeric" => all(char::is_numeric),
+        "isdecimal" => all(is_decimal),
+        "isdigit" => all(|c| is_decimal(c) || is_small_digit(c)),
+        "isnumeric" => all(char::is_numeric),
         "isspace" => all(is_space),
         "isprintable" => own.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace())),
         "islower" => own.chars().any(cased) && !own.chars().any(char::is_uppercase),
         "isupper" => own.chars().any(cased) && !own.chars().any(char::is_lowercase),
         _ => own.chars().any(cased) && title(own) == own,
     }
+}
+
+/// The zeros of Unicode's decimal digits in its basic plane; nine others follow each.
+const ZEROS: [char; 37] = [
+    '\u{30}', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}',
+    '\u{c66}', '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{1090}', '\u{17e0}',
+    '\u{1810}', '\u{1946}', '\u{19d0}', '\u{1a80}', '\u{1a90}', '\u{1b50}', '\u{1bb0}', '\u{1c40}', '\u{1c50}',
+    '\u{a620}', '\u{a8d0}', '\u{a900}', '\u{a9d0}', '\u{a9f0}', '\u{aa50}', '\u{abf0}', '\u{ff10}',
+];
+
+fn is_decimal(c: char) -> bool {
+    ZEROS.iter().any(|zero| u32::from(c).checked_sub(u32::from(*zero)).is_some_and(|above| above < 10))
+}
+
+/// Superscripts, subscripts and circled ones.
+fn is_small_digit(c: char) -> bool {
+    matches!(c, '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '₀'..='₉' | '①'..='⑨')
 }
 
 /// Python's `strip`: white space, or the characters of a string.

@@ -12,8 +12,10 @@ use super::scope::Scope;
 
 /// Deepest nesting of lists and dictionaries.
 pub(super) const MAX_VALUE_DEPTH: u32 = 200;
-/// Most bytes and items that a list or dictionary holds, counted as often as it is written out.
+/// Most bytes that a list or dictionary holds, counted as often as it is written out.
 const MAX_WEIGHT: usize = 64 << 20;
+/// Bytes that any value counts as, beside those of its text.
+const LEAF_WEIGHT: usize = 16;
 
 /// A value.
 #[derive(Clone)]
@@ -63,7 +65,7 @@ impl Missing {
     }
 }
 
-/// How deep a value nests, and how many bytes and items going through all of it reads.
+/// How deep a value nests, and how many bytes going through all of it reads.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Shape {
     depth: u32,
@@ -71,7 +73,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    const LEAF: Self = Self { depth: 0, weight: 1 };
+    const LEAF: Self = Self { depth: 0, weight: LEAF_WEIGHT };
 
     /// The shape of what also holds another value.
     ///
@@ -82,7 +84,7 @@ impl Shape {
             return Err(Fault::failed(format!("a value is nested deeper than {MAX_VALUE_DEPTH}")));
         }
         if shape.weight > MAX_WEIGHT {
-            return Err(Fault::failed(format!("a value holds more than {MAX_WEIGHT} bytes and items")));
+            return Err(Fault::failed(format!("a value holds more than {MAX_WEIGHT} bytes")));
         }
         Ok(shape)
     }
@@ -296,13 +298,13 @@ impl Value {
     /// How deep it nests and how much it holds.
     fn shape(&self) -> Shape {
         match self {
-            Self::Str(text) | Self::Markup(text) => Shape { depth: 0, weight: text.len() + 1 },
+            Self::Str(text) | Self::Markup(text) => Shape { depth: 0, weight: text.len() + LEAF_WEIGHT },
             Self::List(items) | Self::Tuple(items) => items.shape,
             Self::Dict(dict) => dict.shape,
             Self::Object(object) => match &**object {
                 // A namespace can be changed later; it is emptied before it is dropped, and shown to a bounded depth.
                 Object::Namespace(_) | Object::Macro { .. } | Object::Function(_) => Shape::LEAF,
-                Object::Range { len, .. } => Shape { depth: 0, weight: *len },
+                Object::Range { len, .. } => Shape { depth: 0, weight: len * LEAF_WEIGHT },
                 Object::View(_, dict) => dict.shape,
                 Object::Generator { shape, .. } => *shape,
                 Object::Loop(state) => state.items.shape,
@@ -314,7 +316,7 @@ impl Value {
         }
     }
 
-    /// Number of bytes and items that going through all of it reads.
+    /// Number of bytes that going through all of it reads.
     pub fn weight(&self) -> usize {
         self.shape().weight
     }

@@ -1,0 +1,229 @@
+//! Hostile templates: refused soon and by name, whatever they do.
+
+use honelm_text::{ChatTemplate, Limits, Message, RenderOptions, SpecialTokens, TextError};
+
+/// Renders one user message with small bounds.
+fn render(source: &str) -> Result<String, TextError> {
+    let limits = Limits { steps: 50_000, output_bytes: 10_000, ..Limits::default() };
+    let template = ChatTemplate::with_limits(source, SpecialTokens::default(), limits)?;
+    template.render(&[Message::new("user", "hi")], &RenderOptions::default())
+}
+
+fn template_code(source: &str) -> &'static str {
+    render(source).err().map_or("none", |e| e.code())
+}
+
+#[test]
+fn endless_templates_run_out_of_steps() {
+    let nested = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+    assert!(matches!(render(nested), Err(TextError::TemplateLimit { resource: "steps", .. })));
+    let recursive = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
+    assert_eq!(template_code(recursive), "template-limit");
+}
+
+#[test]
+fn output_ends_at_its_limit() {
+    let many = "{% for a in range(2000) %}0123456789{% endfor %}";
+    assert!(matches!(render(many), Err(TextError::TemplateLimit { resource: "bytes", limit: 10_000, .. })));
+    assert_eq!(template_code("{{ 'x' * 20000 }}"), "template-limit");
+    assert_eq!(template_code("{{ 'x' * 9000 }}"), "none");
+    assert_eq!(template_code("{{ [1] | tojson(indent=1000000000) }}"), "template-render");
+}
+
+#[test]
+fn attributes_of_python_objects_do_not_exist() {
+    for source in [
+        "{{ ''.__class__.__mro__ }}",
+        "{{ messages.__class__.__base__.__subclasses__() }}",
+        "{{ messages[0].__init__.__globals__ }}",
+        "{{ raise_exception.__globals__['os'] }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+        "{{ ''.__class__() }}",
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}{{ os.x() }}",
+    ] {
+        assert_eq!(template_code(source), "template-render", "{source}");
+    }
+}
+
+#[test]
+fn errors_carry_the_line_and_the_templates_own_words() {
+    match render("line one\n{% if true %}\n{{ raise_exception('Roles must alternate') }}{% endif %}") {
+        Err(TextError::TemplateRaised { message, line }) => {
+            assert_eq!((message.as_str(), line), ("Roles must alternate", 3))
+        }
+        other => panic!("{other:?}"),
+    }
+    match render("{{ a }}\n{{ b.c.d }}") {
+        Err(TextError::TemplateRender { line, .. }) => assert_eq!(line, 2),
+        other => panic!("{other:?}"),
+    }
+    match render("ok\n\n{% for %}") {
+        Err(TextError::TemplateSyntax { line, .. }) => assert_eq!(line, 3),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rejects_broken_and_bottomless_templates() {
+    let blocks = "{% if 1 %}".repeat(20_000);
+    let chain = format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(20_000));
+    let expressions =
+        ["(", "[", "not ", "-", "a.", "a+", "1 if ", "a|", "{'a':", "f(", "a or ", "a and ", "a is defined and "];
+    let deep = expressions.map(|part| format!("{{{{ {}1 }}}}", part.repeat(20_000)));
+    let plain = ["{% if %}", "{{", "{% endif %}", "{{ 1 + }}", "{% unknown_tag %}"].map(str::to_owned);
+    for source in deep.iter().chain(&plain).chain([&blocks]) {
+        let start: String = source.chars().take(30).collect();
+        assert_eq!(template_code(source), "template-syntax", "{start}");
+    }
+    // These are long and not deep.
+    assert_eq!(template_code(&chain), "none");
+    assert_eq!(template_code(&format!("{{{{ 1{} }}}}", " == 1".repeat(5000))), "none");
+    assert_eq!(template_code(&format!("{{{{ 1{} }}}}", " ~ 1".repeat(5000))), "none");
+    // Text is not an expression.
+    assert_eq!(template_code(&"((((".repeat(2000)), "none");
+    assert_eq!(template_code(&format!("{{{{ '{}' }}}}", "+(.".repeat(2000))), "none");
+}
+
+/// What a template uses up.
+fn exhausted(source: &str) -> &'static str {
+    exhausted_within(source, Limits::default())
+}
+
+fn exhausted_within(source: &str, limits: Limits) -> &'static str {
+    let template = ChatTemplate::with_limits(source, SpecialTokens::default(), limits).expect("parses");
+    match template.render(&[Message::new("user", "hi")], &RenderOptions::default()) {
+        Err(TextError::TemplateLimit { resource, .. }) => resource,
+        Err(TextError::TemplateRender { message, .. }) if message.contains("holds more than") => "weight",
+        Err(TextError::TemplateRender { message, .. }) if message.contains("nested deeper") => "depth",
+        other => panic!("{source}: {other:?}"),
+    }
+}
+
+/// A statement 60 times over, behind another.
+fn doubled(first: &str, again: &str) -> String {
+    format!("{first}{}", again.repeat(60))
+}
+
+#[test]
+fn values_that_double_run_out_of_bytes() {
+    for source in [
+        doubled("{% set x = 'ab' %}", "{% set x = x ~ x %}"),
+        doubled("{% set x = 'ab' %}", "{% set x = x + x %}"),
+        doubled("{% set x = 'ab' %}", "{% set x = x * 1000 %}"),
+        doubled("{% set x = 'ab' %}", "{% set x = '%s%s' % (x, x) %}"),
+        doubled("{% set x = 'ab' %}", "{% set x = '{0}{0}'.format(x) %}"),
+        doubled("{% set x = 'ab' %}", "{% set x = x.replace('a', x) %}"),
+        doubled("{% set x = 'ab' %}", "{% set x = x | replace('b', x) %}"),
+        doubled("{% set x = 'ab' %}", "{% set x = [x, x] | join %}"),
+        doubled("{% set x = 'ab' %}", "{% set x = x.join([x, x]) %}"),
+        doubled("{% set x = 'ab' %}", "{% set y %}{{ x }}{{ x }}{% endset %}{% set x = y %}"),
+        doubled("{% set x = 'ab' %}", "{% set x = x.center(1000000000) %}"),
+        doubled("{% set x = [1] %}", "{% set x = x + x %}"),
+        doubled("{% set x = 'a\n' * 1000 %}", "{% set x = x | indent(1000) %}"),
+        doubled("{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}{% set x = 'ab' %}", "{% set x = m(x) %}"),
+        "{% for a in range(99999) %}{% set ns = namespace(x=[1] * 10000) %}{% endfor %}".to_owned(),
+        "{% set x = 'ab' * 10000000000000 %}".to_owned(),
+        "{{ '' | indent(9999999999) }}".to_owned(),
+    ] {
+        let limits = Limits { memory_bytes: 8 << 20, ..Limits::default() };
+        assert!(["bytes made", "weight", "steps"].contains(&exhausted_within(&source, limits)), "{source}");
+    }
+    for source in [
+        doubled("{% set x = [1] %}", "{% set x = [x, x] %}"),
+        doubled("{% set x = (1,) %}", "{% set x = (x, x) %}") + "{{ {x: 1} }}",
+        doubled("{% set x = {} %}", "{% set x = {'a': x, 'b': x} %}"),
+        doubled("{% set x = 1 %}", "{% set x = dict(a=x, b=x) %}"),
+    ] {
+        assert_eq!(exhausted(&source), "weight", "{source}");
+    }
+}
+
+#[test]
+fn long_work_inside_one_operation_is_counted() {
+    for work in [
+        "{% set _ = x in y %}",
+        "{% set _ = x == y %}",
+        "{% set _ = x < y %}",
+        "{% set _ = y | length %}",
+        "{% set _ = y.count('b') %}",
+        "{% set _ = y.strip() %}",
+        "{% set _ = y[-1] %}",
+        "{% set _ = y is upper %}",
+        "{% set _ = z.index(5) %}",
+        "{% set _ = z | sum %}",
+        "{% set _ = z | tojson %}",
+        "{% set _ = z | sort | first %}",
+        "{% set _ = z | select('gt', 5) | list %}",
+    ] {
+        let source = format!(
+            "{{% set x = 'a' * 1000000 %}}{{% set y = 'a' * 1000000 + 'b' %}}{{% set z = range(9999) | list + [5] %}}\
+             {{% for i in range(99999) %}}{{% for j in range(99999) %}}{work}{{% endfor %}}{{% endfor %}}"
+        );
+        let limits = Limits { steps: 50_000, ..Limits::default() };
+        assert!(["steps", "bytes made"].contains(&exhausted_within(&source, limits)), "{work}");
+    }
+}
+
+#[test]
+fn recursion_ends_at_its_limit() {
+    for source in [
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}{{ a() }}",
+        "{% macro m() %}{% call m() %}{{ caller() }}{% endcall %}{{ caller }}{% endmacro %}{% call m() %}{% endcall %}",
+        "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+        "{% macro m(f) %}{{ f(f) }}{% endmacro %}{{ m(m) }}",
+    ] {
+        assert_eq!(exhausted(source), "nested levels", "{source}");
+    }
+    let deep = "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}";
+    assert_eq!(exhausted(deep), "depth");
+}
+
+#[test]
+fn values_that_hold_themselves_or_long_chains_are_freed() {
+    let render = |source: &str| {
+        let template = ChatTemplate::new(source, SpecialTokens::default()).expect("parses");
+        template.render(&[], &RenderOptions::default())
+    };
+    let own =
+        "{% set ns = namespace() %}{% set ns.x = ns %}{% macro m() %}{% endmacro %}{% set ns.m = m %}{{ ns.x == ns }}";
+    assert_eq!(render(own).expect("renders"), "True");
+    // Writing it out would not end.
+    assert_eq!(render(&format!("{own}{{{{ ns }}}}")).expect_err("refused").code(), "template-render");
+    let chain = "{% set holder = namespace(last=namespace()) %}{% for i in range(60000) %}{% set new = namespace() %}\
+                 {% set last = holder.last %}{% set last.next = new %}{% set holder.last = new %}{% endfor %}ok";
+    assert_eq!(render(chain).expect("renders"), "ok");
+    let macros = "{% set ns = namespace(m=none) %}{% for i in range(60000) %}{% set before = ns.m %}\
+                  {% macro m() %}{{ before }}{% endmacro %}{% set ns.m = m %}{% endfor %}ok";
+    assert_eq!(render(macros).expect("renders"), "ok");
+}
+
+#[test]
+fn lists_and_dictionaries_cannot_be_changed() {
+    for source in ["{{ messages.append(1) }}", "{{ messages[0].update(a=1) }}", "{{ messages[0].pop('role') }}"] {
+        match render(source) {
+            Err(TextError::TemplateRender { message, .. }) => assert!(message.contains("is unsafe"), "{message}"),
+            other => panic!("{source}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn no_source_makes_the_parser_panic() {
+    let pieces = [
+        "{{", "}}", "{%", "%}", "{#", "#}", "-", "+", "'", "\"", "\\", "a", " ", "\n", "(", ")", "[", "]", "|", ".",
+        "for", "in", "if", "set", "=", "1", "é", "{", "}", "raw", "endraw", ",", "is", "not", "~", "*",
+    ];
+    let mut state = 88_172_645_463_325_252_u64;
+    for _ in 0..20_000 {
+        let mut source = String::new();
+        for _ in 0..12 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            source.push_str(pieces[(state % pieces.len() as u64) as usize]);
+        }
+        let _ = render(&source);
+    }
+}
