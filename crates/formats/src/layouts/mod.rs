@@ -37,8 +37,11 @@ struct Method {
     name: &'static str,
     /// Whether settings without a name are its own.
     recognises: fn(&Value) -> bool,
-    parse: fn(file: &str, settings: &Value) -> Result<Box<dyn Layout>, FormatError>,
+    parse: Parse,
 }
+
+/// Reads a settings object of the file that is named first.
+type Parse = fn(&str, &Value) -> Result<Box<dyn Layout>, FormatError>;
 
 /// What a module is, by the name of PyTorch's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
