@@ -101,6 +101,24 @@ fn eval_scores_alone_and_against_the_original() {
 }
 
 #[test]
+fn quantize_writes_files_of_a_largest_size() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("small.gguf");
+    let out = out.to_str().expect("UTF-8");
+    let found = document(&run(&["quantize", "pocket", "--to", "q8_0", "-o", out, "--max-shard-size", "4M", "--json"]));
+    let first = found["path"].as_str().expect("a path");
+    assert!(first.ends_with("small-00001-of-00003.gguf"), "{first}");
+    let files: Vec<u64> = std::fs::read_dir(dir.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").metadata().expect("a file").len())
+        .collect();
+    assert!(files.len() == 3 && files.iter().all(|&size| size <= 4_000_000), "{files:?}");
+    assert_eq!(found["size_bytes"], files.iter().sum::<u64>());
+    let said = run(&["run", first, "-p", "Once upon a time", "-n", "4", "--temperature", "0"]);
+    assert_eq!(status(&said), 0, "{}", stderr(&said));
+}
+
+#[test]
 fn quantize_writes_a_file_that_runs() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("small.gguf");

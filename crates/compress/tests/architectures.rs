@@ -6,7 +6,7 @@ use std::path::Path;
 use honelm_blocks::{Encoding, WeightData};
 use honelm_compress::{Calibration, Compressed, Method, Scheme, compress};
 use honelm_cpu::{Compute, CpuBackend, CpuOptions};
-use honelm_formats::gptq::{CheckpointFormat, QuantizeConfig};
+use honelm_formats::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
 use honelm_formats::read_json;
 use honelm_model::{Checkpoint, Kind, Parameters, Slot, export};
 use honelm_store::Journal;
@@ -62,11 +62,12 @@ fn gptq_folders_hold_every_architecture() {
             sym: false,
             lm_head: false,
             checkpoint_format: CheckpointFormat::V2,
+            dynamic: Dynamic::default(),
             extra: serde_json::Map::default(),
         };
         let folder = work.path().join("folder");
         std::fs::create_dir(&folder).unwrap();
-        let options = export::HuggingFace { quantize_config: Some(&settings), copy: &[] };
+        let options = export::HuggingFace { quantize_config: Some(&settings), copy: &[], max_shard_size: None };
         export::huggingface(&folder, &checkpoint, &params, &options).unwrap();
         assert_same(&Checkpoint::open(&folder).unwrap(), &params, &name);
     }

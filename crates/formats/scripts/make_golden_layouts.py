@@ -1,10 +1,10 @@
-"""Writes tests/data/{gptqmodel,autoawq,compressed-tensors-VERSION,mlx}.safetensors: layers packed by the packages
+"""Writes tests/data/{gptqmodel,autoawq,compressed-tensors-VERSION,mlx,fp8}.safetensors: layers packed by the packages
 that define the layouts, and the weights that the same packages read back, in float32.
 
 Codes, scales, zero points and column groups are random; the packages quantise, pack and decode. The metadata
 string `layers` lists name, shape, class and settings of each.
 
-Run once by hand, with one argument: gptqmodel, autoawq, compressed-tensors or mlx.
+Run once by hand, with one argument: gptqmodel, autoawq, compressed-tensors, mlx or fp8 (transformers 5.23).
     pip install torch transformers safetensors numpy
     gptqmodel: pip install gptqmodel (7.7.0; its source alone will do)    autoawq: pip install autoawq (0.2.9; likewise)
     compressed-tensors: pip install compressed-tensors (once 0.17.1, once 0.20.0)    mlx: pip install mlx[cpu] (0.32.4)
@@ -164,6 +164,30 @@ def compressed_tensors():
     layer("w4_channel", 16, 50, 4, None, True, torch.float32)
     layer("w8_channel_asymmetric", 13, 37, 8, None, False)
     layer("w3_odd", 11, 50, 3, None, False)
+    def fp8(name, rows, cols, strategy, block=None):
+        from compressed_tensors.compressors.naive_quantized.base import FloatQuantizationCompressor as Float
+        weights = {"num_bits": 8, "type": "float", "symmetric": True, "dynamic": False, "strategy": strategy}
+        if block:
+            weights["block_structure"] = block
+        scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**weights))
+        shape = {"tensor": (1,), "channel": (rows, 1)}.get(strategy) or (-(-rows // block[0]), -(-cols // block[1]))
+        scale = torch.from_numpy((rng.random(shape) * 0.01 + 0.001).astype(np.float32)).to(torch.bfloat16)
+        weight = torch.from_numpy(rng.standard_normal((rows, cols)).astype(np.float32))
+        packed = Float.compress({"weight": weight, "weight_scale": scale.float()}, scheme)
+        expected = Float.decompress(dict(packed), scheme)["weight"].float().numpy()
+        parts = {"weight": packed["weight"].view(torch.uint8).numpy(), "weight_scale": scale.view(torch.uint16).numpy(),
+                 "input_scale": np.ones(1, np.float32)}
+        activations = {"num_bits": 8, "type": "float", "symmetric": True, "dynamic": True, "strategy": "token"}
+        settings = {"quant_method": "compressed-tensors", "format": "float-quantized", "version": version,
+                    "quantization_status": "compressed", "ignore": ["lm_head"],
+                    "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights,
+                                                  "input_activations": activations}}}
+        add(name, rows, cols, settings, parts, expected)
+
+    if version >= "0.18":
+        fp8("fp8_tensor", 12, 40, "tensor")
+        fp8("fp8_channel", 12, 40, "channel")
+        fp8("fp8_block", 32, 64, "block", [16, 32])
     if version < "0.18":
         layer("w4_act", 16, 64, 4, 16, True, act_order=True)
         layer("w4_act_asymmetric", 16, 64, 4, 16, False, act_order=True)
@@ -191,19 +215,46 @@ def mlx():
           {"group_size": 64, "bits": 4, "model.own": {"group_size": 32, "bits": 6}, "model.none": False})
 
 
+def fp8():
+    """transformers' fine-grained FP8: its own way back to floats."""
+    import torch
+    from types import SimpleNamespace
+    from transformers.integrations.finegrained_fp8 import Fp8Dequantize
+
+    def layer(name, rows, cols, block, dtype, module="Linear", suffix="weight_scale_inv"):
+        shape = (-(-rows // block[0]), -(-cols // block[1])) if block else (1, 1)
+        scale = torch.from_numpy((rng.random(shape) * 0.01 + 0.001).astype(np.float32)).to(dtype)
+        codes = torch.from_numpy(rng.integers(0, 256, (rows, cols)).astype(np.uint8))
+        codes[(codes & 0x7F) == 0x7F] = 0x7E  # no NaN
+        weight = codes.view(torch.float8_e4m3fn)
+        expected = Fp8Dequantize(SimpleNamespace())._dequantize_one(weight, scale.float(), torch.float32).numpy()
+        raw = scale.view(torch.uint16).numpy() if dtype == torch.bfloat16 else scale.numpy()
+        settings = {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": block}
+        add(name, rows, cols, settings, {"weight": codes.numpy(), suffix: raw if block else raw[0]}, expected, module)
+
+    layer("blocks", 32, 64, [16, 32], torch.float32)
+    layer("one_block", 16, 32, [128, 128], torch.bfloat16)
+    layer("tensor", 8, 40, None, torch.float32, suffix="weight_scale")
+    layer("embedding", 8, 40, None, torch.float32, "Embedding", "weight_scale")
+
+
 def save(name):
     # numpy has no bfloat16: its bits go in as u16 and the header is corrected.
     bf16 = {key for key in tensors if key.endswith(("scale", "scales", "biases")) and tensors[key].dtype == np.uint16}
+    bf16 |= {key for key in tensors if key.endswith("scale_inv") and tensors[key].dtype == np.uint16}
+    e4m3 = {key for key in tensors if key.endswith(".weight") and tensors[key].dtype == np.uint8}
     data = safetensors.numpy.save(tensors, metadata={"format": "pt", "layers": json.dumps(layers)})
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
     for key in bf16:
         header[key]["dtype"] = "BF16"
+    for key in e4m3:
+        header[key]["dtype"] = "F8_E4M3"
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     (DATA / f"{name}.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
 
 
 writer = sys.argv[1]
-makers = {"gptqmodel": gptqmodel, "autoawq": autoawq, "compressed-tensors": compressed_tensors, "mlx": mlx}
+makers = {"gptqmodel": gptqmodel, "autoawq": autoawq, "compressed-tensors": compressed_tensors, "mlx": mlx, "fp8": fp8}
 save(makers[writer]() or writer)

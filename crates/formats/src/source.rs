@@ -57,7 +57,9 @@ pub enum ElementType {
     Weights(Encoding),
     /// Plain integers.
     Integer(IntegerType),
-    /// A type that is known by name (`F8_E4M3`, `IQ2_XS`) or not at all (`type 77`). Listed, but
+    /// FP8 numbers, a byte each, that mean nothing without a scale in another tensor ([`crate::layouts::fp8`]).
+    F8E4M3,
+    /// A type that is known by name (`F8_E5M2`, `IQ2_XS`) or not at all (`type 77`). Listed, but
     /// [`TensorSource::get`] refuses it.
     Other(Cow<'static, str>),
 }
@@ -70,6 +72,7 @@ impl ElementType {
         let (block_len, block_bytes) = match self {
             Self::Weights(encoding) => (encoding.block_len(), encoding.block_bytes()),
             Self::Integer(integer) => (1, integer.width()),
+            Self::F8E4M3 => (1, 1),
             Self::Other(_) => return None,
         };
         let row = shape.last().copied().unwrap_or(1);
@@ -86,7 +89,7 @@ impl ElementType {
         match self {
             Self::Weights(encoding) if encoding.is_float() => encoding.block_bytes() as u64,
             Self::Integer(integer) => integer.width() as u64,
-            Self::Weights(_) | Self::Other(_) => 1,
+            Self::Weights(_) | Self::F8E4M3 | Self::Other(_) => 1,
         }
     }
 }
@@ -96,6 +99,7 @@ impl fmt::Display for ElementType {
         match self {
             Self::Weights(encoding) => f.write_str(encoding.display_name()),
             Self::Integer(integer) => f.write_str(integer.name()),
+            Self::F8E4M3 => f.write_str("F8_E4M3"),
             Self::Other(name) => f.write_str(name),
         }
     }
@@ -239,7 +243,8 @@ mod tests {
         assert_eq!(weights(Encoding::F32).size_of(&[]), Some(4));
         assert_eq!(weights(Encoding::F32).size_of(&[usize::MAX, usize::MAX]), None);
         assert_eq!(ElementType::Integer(IntegerType::I64).size_of(&[2]), Some(16));
-        assert_eq!(ElementType::Other("F8_E4M3".into()).size_of(&[2]), None);
+        assert_eq!(ElementType::F8E4M3.size_of(&[2]), Some(2));
+        assert_eq!(ElementType::Other("F8_E5M2".into()).size_of(&[2]), None);
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn open(file: &str) -> (Safetensors, Vec<Layer>) {
     (source, layers.into_iter().map(layer).collect())
 }
 
-const FILES: [&str; 5] = ["gptqmodel", "autoawq", "compressed-tensors-0.17", "compressed-tensors-0.20", "mlx"];
+const FILES: [&str; 6] = ["gptqmodel", "autoawq", "compressed-tensors-0.17", "compressed-tensors-0.20", "mlx", "fp8"];
 
 #[test]
 fn decodes_bit_for_bit_what_the_packages_read_back() {
@@ -57,22 +57,24 @@ fn decodes_bit_for_bit_what_the_packages_read_back() {
         for layer in &layers {
             let (name, layout) = (&layer.name, layer.layout(file));
             let weight = layout.decode(&source, &layer.shape()).unwrap_or_else(|error| panic!("{file} {error}"));
-            let WeightData::Groups(matrix) = weight else { panic!("{file} {name} is not in groups") };
-            let matrix = matrix.validated().unwrap();
-            matrix.check_finite().unwrap();
-            assert_eq!(matrix.order.is_some(), name.contains("_act"), "{file} {name}");
+            weight.check_finite().unwrap();
             let packed = layout.packed(&source, &layer.shape()).unwrap().unwrap();
-            let (bits, group_size, scale_type) = (matrix.bits, matrix.group_size, matrix.scale_type);
-            assert!(
-                matches!(packed.form, Form::Groups { bits: b, group_size: g, scale_type: s, .. }
-                if (b, g, s) == (bits, group_size, scale_type)),
-                "{file} {name}: {:?}",
-                packed.form
-            );
+            match &weight {
+                WeightData::Blocks(matrix) => assert_eq!(packed.form, Form::Blocks(matrix.encoding), "{file} {name}"),
+                WeightData::Groups(matrix) => {
+                    let matrix = matrix.clone().validated().unwrap();
+                    assert_eq!(matrix.order.is_some(), name.contains("_act"), "{file} {name}");
+                    let Form::Groups { bits, group_size, scale_type, .. } = packed.form else {
+                        panic!("{file} {name}")
+                    };
+                    let found = (matrix.bits, matrix.group_size, matrix.scale_type);
+                    assert_eq!(found, (bits, group_size, scale_type), "{file} {name}");
+                }
+            }
             let expected = source.matrix(&format!("{name}.expected")).unwrap();
             let (mut found, mut row) = (vec![0.0; layer.cols], vec![0.0; layer.cols]);
             for r in 0..layer.rows {
-                matrix.dequantize_row(r, &mut found);
+                weight.dequantize_row(r, &mut found);
                 expected.dequantize_row(r, &mut row);
                 let bits = |row: &[f32]| row.iter().map(|w| w.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&found), bits(&row), "{file} {name} row {r}");
@@ -309,7 +311,7 @@ fn modules_that_are_left_out_or_not_packed_are_plain() {
         let (source, layers) = open(file);
         let plain = ModuleShape { name: "no.such", ..layers[0].shape() };
         assert_eq!(layers[0].layout(file).packed(&source, &plain).unwrap(), None);
-        if file != "mlx" {
+        if !["mlx", "fp8"].contains(&file) {
             let embedding = ModuleShape { class: ModuleClass::Embedding, ..layers[0].shape() };
             assert_eq!(layers[0].layout(file).packed(&source, &embedding).unwrap(), None, "{file}");
         }
@@ -326,5 +328,31 @@ fn shapes_that_no_layout_can_hold_are_refused() {
             let code = layer.layout(file).decode(&source, &shape).unwrap_err().code();
             assert!(["not-representable", "shape-mismatch"].contains(&code), "{file} {rows} x {cols}: {code}");
         }
+    }
+}
+
+#[test]
+fn fp8_that_does_not_fit_together_is_refused() {
+    for (name, suffix) in [("blocks", "weight_scale_inv"), ("tensor", "weight_scale")] {
+        let missing = errors("fp8", name, |_| false);
+        assert!(missing.contains(&(suffix.to_owned(), "missing-tensor")), "{missing:?}");
+        let turned = errors("fp8", name, |tensor| {
+            tensor.shape = vec![tensor.shape.iter().product(), 1, 1, 2];
+            tensor.bytes = tensor.bytes.repeat(2).into();
+            true
+        });
+        assert!(turned.iter().all(|(_, code)| *code == "shape-mismatch"), "{turned:?}");
+    }
+    // NaN among the codes, and among the scales.
+    for suffix in [".weight", ".weight_scale_inv"] {
+        let (source, layers) = open("fp8");
+        let mut tensors = tensors(&source, "blocks");
+        for tensor in tensors.iter_mut().filter(|tensor| tensor.name.ends_with(suffix)) {
+            let mut bytes = tensor.bytes.to_vec();
+            bytes[..4].fill(0xff);
+            tensor.bytes = bytes.into();
+        }
+        let weight = layers[0].layout("fp8").decode(&source_of(&tensors), &layers[0].shape()).unwrap();
+        assert_eq!(weight.check_finite().unwrap_err().code(), "weight-not-finite");
     }
 }

@@ -13,6 +13,7 @@
 pub mod awq;
 pub mod compressed_tensors;
 mod fields;
+pub mod fp8;
 pub mod gptq;
 pub mod mlx;
 mod pattern;
@@ -29,15 +30,18 @@ use fields::Fields;
 pub use tensors::{Packed, PackedTensor};
 
 /// Every layout. The first that recognises settings reads them.
-const METHODS: &[&Method] = &[&mlx::METHOD, &compressed_tensors::METHOD, &awq::METHOD, &gptq::METHOD];
+const METHODS: &[&Method] = &[&mlx::METHOD, &compressed_tensors::METHOD, &awq::METHOD, &fp8::METHOD, &gptq::METHOD];
 
 /// A layout's name and how its settings are read.
 struct Method {
     name: &'static str,
     /// Whether settings without a name are its own.
     recognises: fn(&Value) -> bool,
-    parse: fn(file: &str, settings: &Value) -> Result<Box<dyn Layout>, FormatError>,
+    parse: Parse,
 }
+
+/// Reads a settings object of the file that is named first.
+type Parse = fn(&str, &Value) -> Result<Box<dyn Layout>, FormatError>;
 
 /// What a module is, by the name of PyTorch's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +147,7 @@ pub fn detect(config: Option<(&str, &Value)>, own: &[(&str, &Value)]) -> Result<
 }
 
 fn parse(file: &str, settings: &Value) -> Result<Box<dyn Layout>, FormatError> {
-    const KNOWN: &str = "gptq, awq, compressed-tensors, mlx";
+    const KNOWN: &str = "gptq, awq, compressed-tensors, fp8, mlx";
     let fields = Fields::new(file, settings)?;
     let name = match fields.text("quant_method")? {
         Some(name) => Some(("quant_method", name)),

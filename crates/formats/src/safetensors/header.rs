@@ -220,7 +220,7 @@ fn dtype(name: &str) -> Option<(ElementType, u64)> {
         "I64" => integer(IntegerType::I64),
         "F64" => other("F64", 64),
         "C64" => other("C64", 64),
-        "F8_E4M3" => other("F8_E4M3", 8),
+        "F8_E4M3" => Some((ElementType::F8E4M3, 8)),
         "F8_E5M2" => other("F8_E5M2", 8),
         "F8_E8M0" => other("F8_E8M0", 8),
         "F8_E4M3FNUZ" => other("F8_E4M3FNUZ", 8),
@@ -239,6 +239,7 @@ pub(super) fn dtype_name(element: &ElementType) -> Option<&'static str> {
         ElementType::Weights(Encoding::F16) => Some("F16"),
         ElementType::Weights(Encoding::BF16) => Some("BF16"),
         ElementType::Integer(integer) => Some(integer.name()),
+        ElementType::F8E4M3 => Some("F8_E4M3"),
         ElementType::Weights(_) | ElementType::Other(_) => None,
     }
 }

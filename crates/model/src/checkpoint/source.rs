@@ -116,7 +116,7 @@ impl Source {
         }
         match &self.tensors().info(&format!("{name}.weight"))?.element {
             ElementType::Weights(encoding) => Some(StoredEncoding::Blocks(*encoding)),
-            ElementType::Integer(_) | ElementType::Other(_) => None,
+            ElementType::Integer(_) | ElementType::F8E4M3 | ElementType::Other(_) => None,
         }
     }
 

@@ -41,10 +41,10 @@ fn fields_that_change_the_result_are_refused_by_name() {
     with_field("model_type", json!(5), "invalid-field");
     with_field("rope_interleaved", json!(true), "invalid-field");
     with_field("auto_map", json!({"AutoModelForCausalLM": "modeling.Own"}), "unknown-field");
-    let dir = changed("llama-grouped", |config| config["quantization_config"] = json!({"quant_method": "fp8"}), |_| {});
+    let dir = changed("llama-grouped", |config| config["quantization_config"] = json!({"quant_method": "hqq"}), |_| {});
     let error = open(dir.path());
     assert_eq!(error.code(), "unsupported-quantization");
-    assert!(error.to_string().contains("fp8"), "{error}");
+    assert!(error.to_string().contains("hqq"), "{error}");
 }
 
 #[test]

@@ -4,13 +4,26 @@ use super::{FORMAT, METHOD};
 use crate::FormatError;
 use crate::layouts::ModuleShape;
 use crate::layouts::fields::Fields;
+use crate::layouts::fp8::{Grid, block};
 use crate::layouts::pattern::Pattern;
 
+/// Formats of integer groups, of FP8, and of a checkpoint whose groups name their own.
 const PACKED: &str = "pack-quantized";
+const FLOAT: [&str; 2] = ["float-quantized", "naive-quantized"];
+const FORMATS: [&str; 4] = [PACKED, FLOAT[0], FLOAT[1], "mixed-precision"];
+const FORMAT_NAMES: &str = "pack-quantized, float-quantized, naive-quantized (FP8), mixed-precision";
 
 /// How the weights of some modules are quantised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Scheme {
+pub(super) enum Scheme {
+    Groups(Groups),
+    /// E4M3.
+    Float(Grid),
+}
+
+/// Integer groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Groups {
     pub(super) bits: u8,
     /// `None`: one group a row.
     pub(super) group_size: Option<usize>,
@@ -46,7 +59,7 @@ impl CompressedTensors {
             ["quant_method", "format", "quantization_status", "config_groups", "ignore", "version", "sparsity_config"];
         let fields = Fields::new(file, value)?;
         fields.require("quant_method", &[METHOD.name], METHOD.name)?;
-        fields.require("format", &[PACKED], PACKED)?;
+        fields.require("format", &FORMATS, FORMAT_NAMES)?;
         fields.require("quantization_status", &["compressed"], "compressed")?;
         if let Some(sparsity) = fields.child("sparsity_config")? {
             sparsity.require("format", &["dense"], "dense")?;
@@ -56,7 +69,7 @@ impl CompressedTensors {
             return Err(fields.invalid("config_groups", "an object of groups"));
         };
         let parse_group = |(name, _): (&str, &Value)| match groups.child(name)? {
-            Some(group) => parse_group(&group),
+            Some(group) => parse_group(&group, fields.text("format")?),
             None => Err(groups.invalid(name, "an object")),
         };
         let version = fields.text("version")?.and_then(|text| {
@@ -122,19 +135,57 @@ fn targets(fields: &Fields<'_>, field: &str) -> Result<Vec<Target>, FormatError>
 }
 
 /// A group of `config_groups`.
-fn parse_group(fields: &Fields<'_>) -> Result<(Vec<Target>, Scheme), FormatError> {
-    fields.require("format", &[PACKED], PACKED)?;
-    for field in ["input_activations", "output_activations"] {
-        if fields.get(field).is_some() {
+fn parse_group(fields: &Fields<'_>, format: Option<&str>) -> Result<(Vec<Target>, Scheme), FormatError> {
+    fields.require("format", &FORMATS, FORMAT_NAMES)?;
+    let format = fields.text("format")?.or(format).unwrap_or(PACKED);
+    fields.only(&["targets", "weights", "format", "input_activations", "output_activations"], &[])?;
+    let Some(weights) = fields.child("weights")? else { return Err(fields.invalid("weights", "an object")) };
+    let float = weights.text("type")?.is_some_and(|kind| kind.eq_ignore_ascii_case("float"));
+    if float != FLOAT.contains(&format) {
+        return Err(fields.unsupported("format", format, "pack-quantized for int, float-quantized for float"));
+    }
+    let input = fields.child("input_activations")?;
+    for (field, set) in [
+        ("input_activations", input.is_some() && !float),
+        ("output_activations", fields.get("output_activations").is_some()),
+    ] {
+        if set {
             return Err(fields.unsupported(field, "quantised", "null: weights alone"));
         }
     }
-    fields.only(&["targets", "weights", "format"], &[])?;
-    let Some(weights) = fields.child("weights")? else { return Err(fields.invalid("weights", "an object")) };
-    Ok((targets(fields, "targets")?, parse_weights(&weights)?))
+    if let Some(input) = input {
+        // FP8 activations beside FP8 weights do not change these: see `fp8`.
+        input.require("type", &["float"], "float")?;
+        input.bits("num_bits", &[8], "8")?;
+    }
+    let scheme = if float { Scheme::Float(parse_float(&weights)?) } else { Scheme::Groups(parse_weights(&weights)?) };
+    Ok((targets(fields, "targets")?, scheme))
 }
 
-fn parse_weights(fields: &Fields<'_>) -> Result<Scheme, FormatError> {
+/// Settings of FP8 weights.
+fn parse_float(fields: &Fields<'_>) -> Result<Grid, FormatError> {
+    const READ: [&str; 8] =
+        ["num_bits", "type", "symmetric", "strategy", "block_structure", "dynamic", "group_size", "actorder"];
+    const STRATEGIES: &str = "tensor, channel, block";
+    fields.only(&READ, &["observer", "observer_kwargs", "scale_dtype", "zp_dtype"])?;
+    if fields.bits("num_bits", &[8], "8")?.is_none() {
+        return Err(fields.invalid("num_bits", "8"));
+    }
+    for (field, expected) in [("symmetric", true), ("dynamic", false)] {
+        if fields.flag(field)?.unwrap_or(expected) != expected {
+            return Err(fields.unsupported(field, &(!expected).to_string(), if expected { "true" } else { "false" }));
+        }
+    }
+    match (fields.text("strategy")?.unwrap_or("tensor"), block(fields, "block_structure")?) {
+        ("tensor", None) => Ok(Grid::Tensor),
+        ("channel", None) => Ok(Grid::Rows),
+        ("block", Some((rows, cols))) => Ok(Grid::Blocks(rows, cols)),
+        ("block", None) => Err(fields.invalid("block_structure", "two numbers above 0, rows and columns")),
+        (other, _) => Err(fields.unsupported("strategy", other, STRATEGIES)),
+    }
+}
+
+fn parse_weights(fields: &Fields<'_>) -> Result<Groups, FormatError> {
     const READ: [&str; 9] = [
         "num_bits",
         "type",
@@ -167,7 +218,7 @@ fn parse_weights(fields: &Fields<'_>) -> Result<Scheme, FormatError> {
         (None, None) => return Err(fields.unsupported("strategy", "tensor", "group, channel")),
         _ => return Err(fields.invalid("group_size", "a number of columns for groups, none for channels")),
     };
-    Ok(Scheme { bits, group_size, symmetric: fields.flag("symmetric")?.unwrap_or(true) })
+    Ok(Groups { bits, group_size, symmetric: fields.flag("symmetric")?.unwrap_or(true) })
 }
 
 #[cfg(test)]
@@ -197,7 +248,10 @@ mod tests {
 
     fn of(config: &CompressedTensors, name: &str, class: ModuleClass) -> Option<(u8, Option<usize>, bool)> {
         let module = ModuleShape { name, class, rows: 8, cols: 32 };
-        config.of(&module).expect("known").map(|s| (s.bits, s.group_size, s.symmetric))
+        match config.of(&module).expect("known")? {
+            Scheme::Groups(s) => Some((s.bits, s.group_size, s.symmetric)),
+            Scheme::Float(_) => panic!("floats"),
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@
 //! Codes are one stream since version 0.18, 32 div bits a word before. For 2, 4 and 8 bits that is the same;
 //! else the number of words tells, or the settings' `version` where that fits both.
 //!
-//! Quantised activations, key-value caches, sparsity and transforms are refused by name: what a model computes
+//! `float-quantized` (older: `naive-quantized`): FP8, `weight` in E4M3 and `weight_scale`, one for all, one a row
+//! `[out, 1]` or one a block; activations in FP8 beside it are read over (see [`super::fp8`]).
+//!
+//! Other quantised activations, key-value caches, sparsity and transforms are refused by name: what a model computes
 //! then is not what its weights say.
 //!
 //! Source: compressed-tensors (`compressors/pack_quantized`, `quantization/quant_args.py`, `utils/match.py`).
@@ -22,11 +25,11 @@ use serde_json::Value;
 
 use super::tensors::{Packed, check_not_empty, column_groups, floats, invalid, scale_type, words, zeros_of};
 use super::words::{Packing, transposed};
-use super::{Form, Layout, Method, ModuleShape};
+use super::{Form, Layout, Method, ModuleShape, fp8};
 use crate::{ElementType, FormatError, IntegerType, TensorSource};
 
 pub use config::CompressedTensors;
-use config::Scheme;
+use config::{Groups, Scheme};
 
 pub(super) const METHOD: Method = Method {
     name: "compressed-tensors",
@@ -39,10 +42,69 @@ const FORMAT: &str = "compressed-tensors";
 impl CompressedTensors {
     /// The scheme of a module that is packed.
     fn scheme_of(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<Option<Scheme>, FormatError> {
-        if !source.contains(&module.tensor("weight_packed")) {
+        let groups = source.contains(&module.tensor("weight_packed"));
+        if !groups && !fp8::is_fp8(source, module) {
             return Ok(None);
         }
-        self.of(module)
+        Ok(self.of(module)?.filter(|scheme| matches!(scheme, Scheme::Groups(_)) == groups))
+    }
+
+    /// The tensors of a module in integer groups.
+    fn groups(
+        &self,
+        source: &dyn TensorSource,
+        module: &ModuleShape<'_>,
+        scheme: Groups,
+    ) -> Result<Packed, FormatError> {
+        check_not_empty(module, FORMAT)?;
+        let (rows, cols, bits) = (module.rows, module.cols, scheme.bits);
+        let group_size = scheme.group_size.unwrap_or(cols);
+        let groups = cols.div_ceil(group_size);
+        let packing = self.packing(source, module, bits)?;
+        let zeros = module.tensor("weight_zero_point");
+        let plain_zeros = source.info(&zeros).is_some_and(|info| info.element == ElementType::Integer(IntegerType::I8));
+        let zero_rows = if plain_zeros { rows } else { packing.words(bits, rows) };
+        let scale_type = scale_type(source, &module.tensor("weight_scale"));
+        let packed = Packed::new(Form::Groups { bits, group_size, symmetric: scheme.symmetric, scale_type })
+            .with(module.tensor("weight_packed"), &[rows, packing.words(bits, cols)])
+            .with(module.tensor("weight_scale"), &[rows, groups])
+            .with(module.tensor("weight_shape"), &[2])
+            .with_optional(module.tensor("weight_g_idx"), &[cols]);
+        Ok(if scheme.symmetric {
+            packed.with_optional(zeros, &[zero_rows, groups])
+        } else {
+            packed.with(zeros, &[zero_rows, groups])
+        })
+    }
+
+    fn decode_groups(
+        &self,
+        source: &dyn TensorSource,
+        module: &ModuleShape<'_>,
+        scheme: Groups,
+    ) -> Result<GroupMatrix, FormatError> {
+        let (rows, cols, bits) = (module.rows, module.cols, scheme.bits);
+        check_shape(source, module)?;
+        let packing = self.packing(source, module, bits)?;
+        let group_size = scheme.group_size.unwrap_or(cols);
+        let groups = cols.div_ceil(group_size);
+        let (scale_type, scales) = floats(source, &module.tensor("weight_scale"))?;
+        let mut codes = AlignedVec::zeroed(rows * cols);
+        packing.unpack_rows(bits, &words(source, &module.tensor("weight_packed"))?, cols, &mut codes);
+        let middle = 1u8 << (bits - 1);
+        let zeros = match zeros(source, module, bits, packing, groups)? {
+            None => Zeros::Constant(middle),
+            Some(zeros) => {
+                let zeros = zeros_of(zeros);
+                if scheme.symmetric && zeros != Zeros::Constant(middle) {
+                    let reason = "it is not 0 although the settings say that weights are symmetric";
+                    return Err(invalid(source, &module.tensor("weight_zero_point"), reason));
+                }
+                zeros
+            }
+        };
+        let order = order(source, module, group_size, groups)?;
+        Ok(GroupMatrix { rows, cols, bits, group_size, scale_type, codes, scales, zeros, order })
     }
 
     /// How the codes of a module are packed: told by the width of `weight_packed`.
@@ -71,26 +133,11 @@ impl Layout for CompressedTensors {
     }
 
     fn packed(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<Option<Packed>, FormatError> {
-        let Some(scheme) = self.scheme_of(source, module)? else { return Ok(None) };
-        check_not_empty(module, FORMAT)?;
-        let (rows, cols, bits) = (module.rows, module.cols, scheme.bits);
-        let group_size = scheme.group_size.unwrap_or(cols);
-        let groups = cols.div_ceil(group_size);
-        let packing = self.packing(source, module, bits)?;
-        let zeros = module.tensor("weight_zero_point");
-        let plain_zeros = source.info(&zeros).is_some_and(|info| info.element == ElementType::Integer(IntegerType::I8));
-        let zero_rows = if plain_zeros { rows } else { packing.words(bits, rows) };
-        let scale_type = scale_type(source, &module.tensor("weight_scale"));
-        let packed = Packed::new(Form::Groups { bits, group_size, symmetric: scheme.symmetric, scale_type })
-            .with(module.tensor("weight_packed"), &[rows, packing.words(bits, cols)])
-            .with(module.tensor("weight_scale"), &[rows, groups])
-            .with(module.tensor("weight_shape"), &[2])
-            .with_optional(module.tensor("weight_g_idx"), &[cols]);
-        Ok(Some(if scheme.symmetric {
-            packed.with_optional(zeros, &[zero_rows, groups])
-        } else {
-            packed.with(zeros, &[zero_rows, groups])
-        }))
+        match self.scheme_of(source, module)? {
+            None => Ok(None),
+            Some(Scheme::Groups(scheme)) => self.groups(source, module, scheme).map(Some),
+            Some(Scheme::Float(grid)) => fp8::packed(source, module, grid, &["weight_scale"]).map(Some),
+        }
     }
 
     fn decode(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<WeightData, FormatError> {
@@ -98,28 +145,10 @@ impl Layout for CompressedTensors {
             return source.matrix(&module.tensor("weight")).map(WeightData::Blocks);
         };
         packed.check(source)?;
-        let (rows, cols, bits) = (module.rows, module.cols, scheme.bits);
-        check_shape(source, module)?;
-        let packing = self.packing(source, module, bits)?;
-        let group_size = scheme.group_size.unwrap_or(cols);
-        let groups = cols.div_ceil(group_size);
-        let (scale_type, scales) = floats(source, &module.tensor("weight_scale"))?;
-        let mut codes = AlignedVec::zeroed(rows * cols);
-        packing.unpack_rows(bits, &words(source, &module.tensor("weight_packed"))?, cols, &mut codes);
-        let middle = 1u8 << (bits - 1);
-        let zeros = match zeros(source, module, bits, packing, groups)? {
-            None => Zeros::Constant(middle),
-            Some(zeros) => {
-                let zeros = zeros_of(zeros);
-                if scheme.symmetric && zeros != Zeros::Constant(middle) {
-                    let reason = "it is not 0 although the settings say that weights are symmetric";
-                    return Err(invalid(source, &module.tensor("weight_zero_point"), reason));
-                }
-                zeros
-            }
-        };
-        let order = order(source, module, group_size, groups)?;
-        Ok(WeightData::Groups(GroupMatrix { rows, cols, bits, group_size, scale_type, codes, scales, zeros, order }))
+        match scheme {
+            Scheme::Groups(scheme) => self.decode_groups(source, module, scheme).map(WeightData::Groups),
+            Scheme::Float(grid) => fp8::decode(source, module, grid, &["weight_scale"]),
+        }
     }
 }
 

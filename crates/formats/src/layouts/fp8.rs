@@ -1,0 +1,222 @@
+//! FP8 checkpoints: weights in E4M3 (`F8_E4M3`, 1 + 4 + 3 bits, no infinity) under scales in another tensor.
+//! `w = scale * E4M3(q)`, whatever the scale is called: one for all (`weight_scale` or `weight_scale_inv`, a single
+//! number), or one for each block of `weight_block_size` rows and columns (`weight_scale_inv`
+//! `[ceil(out / 128), ceil(in / 128)]`, as DeepSeek and Qwen publish).
+//!
+//! Activations that a runtime rounds to FP8 too (`activation_scheme`, `input_scale`) are its own business: the weights
+//! are what they are, and computing with more exact activations is closer to the original model. The scales of
+//! activations are read over.
+//!
+//! Source: transformers (`integrations/finegrained_fp8.py`, `FineGrainedFP8Config`); the OCP's "8-bit floating point
+//! specification" for E4M3.
+
+use honelm_blocks::{BlockMatrix, Encoding, WeightData};
+use serde_json::Value;
+
+use super::fields::Fields;
+use super::tensors::{Packed, check_not_empty, floats};
+use super::{Form, Layout, Method, ModuleShape};
+use crate::{ElementType, FormatError, TensorSource};
+
+pub(super) const METHOD: Method =
+    Method { name: "fp8", recognises: |_| false, parse: |file, settings| Ok(Box::new(Fp8::parse(file, settings)?)) };
+
+const FORMAT: &str = "FP8";
+const READ: [&str; 5] = ["quant_method", "fmt", "activation_scheme", "weight_block_size", "expert_dtype"];
+/// Which modules were left alone; what loading does; powers of two as scales, which their tensor's type shows.
+const HARMLESS: [&str; 5] =
+    ["modules_to_not_convert", "ignored_layers", "modules_to_convert", "dequantize", "scale_fmt"];
+
+/// What part of a matrix shares a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grid {
+    /// All of it.
+    Tensor,
+    /// Each row.
+    Rows,
+    /// Blocks of so many rows and columns.
+    Blocks(usize, usize),
+}
+
+/// The settings of an FP8 checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fp8 {
+    grid: Grid,
+}
+
+impl Fp8 {
+    /// Reads the settings object; `file` names it in messages.
+    ///
+    /// # Errors
+    /// [`FormatError::InvalidQuantization`], [`FormatError::UnsupportedQuantization`],
+    /// [`FormatError::UnknownQuantization`].
+    pub fn parse(file: &str, value: &Value) -> Result<Self, FormatError> {
+        let fields = Fields::new(file, value)?;
+        fields.require("fmt", &["e4m3", "float8_e4m3fn"], "e4m3")?;
+        fields.require("activation_scheme", &["dynamic", "static"], "dynamic, static")?;
+        fields.require("expert_dtype", &["fp8"], "fp8")?;
+        fields.only(&READ, &HARMLESS)?;
+        Ok(Self {
+            grid: block(&fields, "weight_block_size")?.map_or(Grid::Tensor, |(rows, cols)| Grid::Blocks(rows, cols)),
+        })
+    }
+}
+
+/// The rows and columns of a block.
+pub(super) fn block(fields: &Fields<'_>, field: &str) -> Result<Option<(usize, usize)>, FormatError> {
+    let Some(value) = fields.get(field) else { return Ok(None) };
+    let sides: Option<Vec<usize>> = value
+        .as_array()
+        .and_then(|list| list.iter().map(|n| usize::try_from(n.as_u64()?).ok().filter(|&n| n > 0)).collect());
+    match sides.as_deref() {
+        Some(&[rows, cols]) => Ok(Some((rows, cols))),
+        _ => Err(fields.invalid(field, "two numbers above 0, rows and columns")),
+    }
+}
+
+/// Whether a module's `weight` is E4M3.
+pub(super) fn is_fp8(source: &dyn TensorSource, module: &ModuleShape<'_>) -> bool {
+    source.info(&module.tensor("weight")).is_some_and(|info| info.element == ElementType::F8E4M3)
+}
+
+/// The tensors of an FP8 module whose scales are called one of `names`.
+pub(super) fn packed(
+    source: &dyn TensorSource,
+    module: &ModuleShape<'_>,
+    grid: Grid,
+    names: &[&str],
+) -> Result<Packed, FormatError> {
+    check_not_empty(module, FORMAT)?;
+    let (rows, cols) = (module.rows, module.cols);
+    let scales = scales_of(source, module, names);
+    let found = source.info(&scales).map(|info| info.shape.as_slice());
+    let shape = match grid {
+        // A single number has no, one or two dimensions.
+        Grid::Tensor => match found {
+            Some(shape) if shape.iter().all(|&n| n == 1) => shape.to_vec(),
+            _ => vec![1],
+        },
+        Grid::Rows => vec![rows, 1],
+        Grid::Blocks(high, wide) => vec![rows.div_ceil(high), cols.div_ceil(wide)],
+    };
+    let mut packed =
+        Packed::new(Form::Blocks(Encoding::F32)).with(module.tensor("weight"), &[rows, cols]).with(scales, &shape);
+    for activation in ["input_scale", "activation_scale"] {
+        let name = module.tensor(activation);
+        if let Some(info) = source.info(&name) {
+            packed = packed.with_optional(name, &info.shape);
+        }
+    }
+    Ok(packed)
+}
+
+/// The name of a module's scales.
+fn scales_of(source: &dyn TensorSource, module: &ModuleShape<'_>, names: &[&str]) -> String {
+    let mut found = names.iter().map(|suffix| module.tensor(suffix));
+    let there = found.clone().find(|name| source.contains(name));
+    there.or_else(|| found.next()).unwrap_or_default()
+}
+
+/// The weights of an FP8 module whose tensors are known to be there in the right shapes.
+pub(super) fn decode(
+    source: &dyn TensorSource,
+    module: &ModuleShape<'_>,
+    grid: Grid,
+    names: &[&str],
+) -> Result<WeightData, FormatError> {
+    let (rows, cols) = (module.rows, module.cols);
+    let (_, scales) = floats(source, &scales_of(source, module, names))?;
+    let codes = source.get(&module.tensor("weight"))?.bytes;
+    let (high, wide) = match grid {
+        Grid::Tensor => (rows, cols),
+        Grid::Rows => (1, cols),
+        Grid::Blocks(high, wide) => (high, wide),
+    };
+    let across = cols.div_ceil(wide);
+    let values: Vec<f32> = (0..=u8::MAX).map(e4m3).collect();
+    let mut bytes = Vec::with_capacity(codes.len() * 4);
+    for (r, row) in codes.chunks_exact(cols).enumerate() {
+        let line = &scales[r / high * across..][..across];
+        for (codes, scale) in row.chunks(wide).zip(line) {
+            bytes.extend(codes.iter().flat_map(|&q| (values[usize::from(q)] * scale).to_le_bytes()));
+        }
+    }
+    Ok(WeightData::Blocks(BlockMatrix { encoding: Encoding::F32, rows, cols, bytes: bytes.into() }))
+}
+
+/// The number that a byte stands for: bias 7, no infinity, NaN for all bits set.
+fn e4m3(q: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(q >> 3 & 15), f32::from(q & 7));
+    let magnitude = match (exponent, q & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => mantissa / 512.0,
+        _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
+    };
+    if q & 0x80 == 0 { magnitude } else { -magnitude }
+}
+
+const NAMES: [&str; 2] = ["weight_scale_inv", "weight_scale"];
+
+impl Layout for Fp8 {
+    fn name(&self) -> &'static str {
+        METHOD.name
+    }
+
+    fn packed(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<Option<Packed>, FormatError> {
+        if !is_fp8(source, module) {
+            return Ok(None);
+        }
+        packed(source, module, self.grid_of(module), &NAMES).map(Some)
+    }
+
+    fn decode(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<WeightData, FormatError> {
+        match self.packed(source, module)? {
+            Some(packed) => {
+                packed.check(source)?;
+                decode(source, module, self.grid_of(module), &NAMES)
+            }
+            None => source.matrix(&module.tensor("weight")).map(WeightData::Blocks),
+        }
+    }
+}
+
+impl Fp8 {
+    /// Embeddings have one scale for all.
+    fn grid_of(&self, module: &ModuleShape<'_>) -> Grid {
+        if module.is_linear() { self.grid } else { Grid::Tensor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn e4m3_has_the_values_of_its_specification() {
+        for (q, value) in
+            [(0, 0.0), (1, 0.001_953_125), (8, 0.015_625), (0x38, 1.0), (0x3c, 1.5), (0x7e, 448.0), (0xb8, -1.0)]
+        {
+            assert_eq!(e4m3(q).to_bits(), f32::to_bits(value), "{q:x}");
+        }
+        assert!(e4m3(0x7f).is_nan() && e4m3(0xff).is_nan());
+        assert_eq!((0..=u8::MAX).filter(|&q| !e4m3(q).is_finite()).count(), 2);
+    }
+
+    #[test]
+    fn refuses_by_name_what_it_cannot_decode() {
+        let code = |field: &str, value: Value| {
+            let mut settings = json!({"quant_method": "fp8", "weight_block_size": [128, 128], "fmt": "e4m3"});
+            settings[field] = value;
+            Fp8::parse("config.json", &settings).expect_err("must be refused").code()
+        };
+        assert_eq!(code("fmt", json!("e5m2")), "unsupported-quantization");
+        assert_eq!(code("activation_scheme", json!("odd")), "unsupported-quantization");
+        assert_eq!(code("expert_dtype", json!("fp4")), "unsupported-quantization");
+        assert_eq!(code("rotation", json!("hadamard")), "unknown-quantization-setting");
+        for block in [json!(128), json!([128]), json!([0, 128]), json!([128, -1]), json!(["a", "b"])] {
+            assert_eq!(code("weight_block_size", block), "invalid-quantization-config");
+        }
+    }
+}
