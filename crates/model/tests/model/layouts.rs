@@ -10,7 +10,8 @@ use honelm_model::export::{HuggingFace, gguf, gguf_parts, huggingface, sampling_
 use honelm_model::{Checkpoint, Kind, Parameters, Slot, StoredEncoding};
 use serde_json::{Value as Json, json};
 
-use crate::common::{changed, deviation, distance, golden, load, load_with, logits, tiny};
+use crate::common::{changed, deviation, distance, golden, load, load_with, logits};
+use crate::tiny::tiny;
 
 const SCALE: f32 = 1.0 / 64.0;
 
@@ -44,7 +45,7 @@ fn mlx_folder(plain: &str, edit: impl FnOnce(&mut Vec<RawTensor>)) -> tempfile::
         config["quantization"] = settings.clone();
         config["quantization_config"] = settings.clone();
     };
-    changed("grouped", config, |tensors| {
+    changed("llama-grouped", config, |tensors| {
         let matrices: Vec<RawTensor> =
             tensors.extract_if(.., |t| t.shape.len() == 2 && !t.name.starts_with(plain)).collect();
         tensors.extend(matrices.iter().flat_map(mlx));
@@ -70,9 +71,9 @@ fn an_mlx_folder_computes_what_its_weights_say() {
         assert_eq!(StoredEncoding::from(&checkpoint.parameter(slot).unwrap().weight), stored, "{name}");
     }
     // Rounded to 1/64 it is nearly the same model, and exactly that of its values in F32.
-    let (tokens, _) = golden(&tiny("grouped"));
+    let (tokens, _) = golden(&tiny("llama-grouped"));
     let found = logits(&mut load(dir.path()), &tokens, 16);
-    let original = logits(&mut load(&tiny("grouped")), &tokens, 16);
+    let original = logits(&mut load(&tiny("llama-grouped")), &tokens, 16);
     assert!(distance(&found, &original) < deviation(&original), "{}", distance(&found, &original));
     let path = dir.path().join("model.gguf");
     gguf(&path, checkpoint.blueprint(), &checkpoint, Vec::new(), &|_| Some(Encoding::F32)).unwrap();
@@ -103,7 +104,7 @@ fn packed_modules_that_are_broken_or_left_out_are_refused_by_name() {
 #[test]
 fn modules_with_settings_of_their_own_are_read_with_them() {
     let dir = tempfile::tempdir().unwrap();
-    let original = Checkpoint::open(tiny("grouped")).unwrap();
+    let original = Checkpoint::open(tiny("llama-grouped")).unwrap();
     let settings = json!({"bits": 8, "group_size": 64, "sym": true, "dynamic": {
         "-:.*v_proj": {}, ".*": {"bits": 4, "group_size": 32}}});
     let settings = QuantizeConfig::parse("test", &settings).unwrap();
@@ -126,8 +127,8 @@ fn modules_with_settings_of_their_own_are_read_with_them() {
 #[test]
 fn a_model_in_parts_gives_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
-    let original = Checkpoint::open(tiny("grouped")).unwrap();
-    let (tokens, _) = golden(&tiny("grouped"));
+    let original = Checkpoint::open(tiny("llama-grouped")).unwrap();
+    let (tokens, _) = golden(&tiny("llama-grouped"));
     let expected = logits(&mut load_with(&original, &original), &tokens, 16);
     let path = dir.path().join("m.gguf");
     let parts = gguf_parts(&path, 100_000, original.blueprint(), &original, Vec::new(), &|_| None).unwrap();
@@ -155,7 +156,7 @@ fn a_model_in_parts_gives_the_same_bits() {
 fn sampling_settings_survive_a_gguf_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.gguf");
-    let original = Checkpoint::open(tiny("grouped")).unwrap();
+    let original = Checkpoint::open(tiny("llama-grouped")).unwrap();
     let generation = json!({"eos_token_id": 2, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.05,
         "repetition_penalty": 1.1, "do_sample": true});
     let metadata = sampling_metadata(Some(&generation));
