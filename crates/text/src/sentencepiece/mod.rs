@@ -13,6 +13,8 @@ mod wholes;
 pub(crate) use charsmap::Charsmap;
 pub(crate) use normalizer::Normalizer;
 
+use std::collections::HashSet;
+
 use wholes::{Found, Wholes};
 
 use crate::added::Added;
@@ -56,6 +58,8 @@ pub(crate) struct SentencePiece {
     pub normalizer: Normalizer,
     /// Pieces by prefix; Unigram's only.
     trie: Trie,
+    /// Every two characters that are neighbours in a piece; BPE's only. Nothing merges across any other two.
+    joined: HashSet<(char, char)>,
     /// User-defined pieces that are found while looking for pieces, rather than before normalising.
     user_defined: Trie,
     /// The lowest and highest score of a normal piece.
@@ -88,9 +92,26 @@ impl SentencePiece {
             Algorithm::Unigram => trie_of(&vocabulary, |_, kind| searched(kind)),
             Algorithm::Bpe => Trie::new([]),
         };
+        let joined = match algorithm {
+            Algorithm::Unigram => HashSet::new(),
+            Algorithm::Bpe => neighbours(vocabulary.iter().map(|(_, token)| token).filter(|t| searched(t.kind))),
+        };
         let user_defined = trie_of(&vocabulary, |id, kind| kind == TokenKind::UserDefined && !wholes.contains(id));
         let bytes = if byte_fallback { byte_ids(&vocabulary) } else { Vec::new() };
-        Ok(Self { scores, algorithm, unk, bytes, normalizer, trie, user_defined, lowest, highest, wholes, vocabulary })
+        Ok(Self {
+            scores,
+            algorithm,
+            unk,
+            bytes,
+            normalizer,
+            trie,
+            joined,
+            user_defined,
+            lowest,
+            highest,
+            wholes,
+            vocabulary,
+        })
     }
 
     pub(crate) fn vocabulary(&self) -> &Vocabulary {
@@ -163,6 +184,13 @@ impl SentencePiece {
         true
     }
 
+    /// Length of the beginning of a text that nothing beyond it merges with.
+    fn stretch(&self, text: &str) -> usize {
+        let pairs = text.chars().zip(text.char_indices().skip(1));
+        let apart = pairs.filter(|(a, (_, b))| !self.joined.contains(&(*a, *b)));
+        apart.map(|(_, (at, _))| at).next().unwrap_or(text.len())
+    }
+
     /// A piece that text may be.
     fn mergeable(&self, text: &str) -> Option<u32> {
         let merges = |kind| matches!(kind, TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unused);
@@ -172,6 +200,11 @@ impl SentencePiece {
     fn score(&self, id: u32) -> f32 {
         self.scores.get(id as usize).copied().unwrap_or(0.0)
     }
+}
+
+/// Every two neighbouring characters of some tokens.
+fn neighbours<'a>(tokens: impl Iterator<Item = &'a Token>) -> HashSet<(char, char)> {
+    tokens.flat_map(|token| token.text.chars().zip(token.text.chars().skip(1))).collect()
 }
 
 /// The lowest and the highest score of a normal piece.

@@ -64,26 +64,37 @@ impl<'a> Merging<'a> {
     /// The pieces of a normalised text.
     pub(super) fn pieces(pieces: &'a SentencePiece, text: &'a str) -> Vec<Piece> {
         let mut this = Self { pieces, text, symbols: Vec::new(), agenda: BinaryHeap::new(), unused: HashMap::new() };
-        this.cut();
-        for right in 1..this.symbols.len() {
-            this.offer(right - 1, right);
-        }
-        while let Some(pair) = this.agenda.pop() {
-            this.merge(&pair);
-        }
         let mut out = Vec::new();
-        let mut at = (!this.symbols.is_empty()).then_some(0);
-        while let Some(symbol) = at {
-            this.resegment(this.symbols[symbol].range.clone(), &mut out);
-            at = this.symbols[symbol].next;
+        let mut start = 0;
+        while start < text.len() {
+            let end = start + pieces.stretch(&text[start..]);
+            this.merge_stretch(start..end, &mut out);
+            start = end;
         }
         out
     }
 
+    /// Appends the pieces of a stretch that nothing merges with from outside.
+    fn merge_stretch(&mut self, range: Range<usize>, out: &mut Vec<Piece>) {
+        self.symbols.clear();
+        self.cut(range);
+        for right in 1..self.symbols.len() {
+            self.offer(right - 1, right);
+        }
+        while let Some(pair) = self.agenda.pop() {
+            self.merge(&pair);
+        }
+        let mut at = (!self.symbols.is_empty()).then_some(0);
+        while let Some(symbol) = at {
+            self.resegment(self.symbols[symbol].range.clone(), out);
+            at = self.symbols[symbol].next;
+        }
+    }
+
     /// Characters, and user-defined pieces as wholes.
-    fn cut(&mut self) {
-        let mut start = 0;
-        while let Some(c) = self.text[start..].chars().next() {
+    fn cut(&mut self, range: Range<usize>) {
+        let mut start = range.start;
+        while let Some(c) = self.text[start..range.end].chars().next() {
             let whole = self.pieces.user_defined.longest(&self.text.as_bytes()[start..]);
             let length = whole.map_or(c.len_utf8(), |(length, _)| length);
             let at = self.symbols.len();
