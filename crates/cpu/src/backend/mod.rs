@@ -280,7 +280,8 @@ impl Backend for CpuBackend {
         let mut out = self.value(rows, width);
         let source = self.values.get(x.guard()).data();
         by_rows(&self.pool, out.data_mut(), width, |first, part| {
-            for (out, row) in part.chunks_exact_mut(width.max(1)).zip(source[first * cols..].chunks_exact(cols.max(1))) {
+            for (out, row) in part.chunks_exact_mut(width.max(1)).zip(source[first * cols..].chunks_exact(cols.max(1)))
+            {
                 out.copy_from_slice(&row[start..start + width]);
             }
         });
