@@ -36,6 +36,7 @@ impl Form {
     }
 
     /// The encoding that a weight of this one is stored in: what is not stored as it is used is computed anew.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn encoding(self, own: Encoding) -> Encoding {
         if self.hf == HfForm::MinusOne { Encoding::F32 } else { own }
     }
@@ -51,6 +52,7 @@ impl Form {
     }
 
     /// The tensor to store of a weight, rows still in their own order (see [`Form::stored_row`]).
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn stored(self, weight: BlockMatrix) -> Result<BlockMatrix, BlockError> {
         self.changed(weight, -1.0)
     }

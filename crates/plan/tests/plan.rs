@@ -24,22 +24,26 @@ fn weights_and_cache_are_planned_to_the_byte() {
         ("llama-grouped", Compute::F32, CacheType::F32),
         ("llama-biases-tied", Compute::Fast, CacheType::F16),
         ("llama-window", Compute::Fast, CacheType::F16),
+        ("gpt2-wide", Compute::Fast, CacheType::F16),
+        ("opt-after", Compute::F32, CacheType::F16),
+        ("phi3-window", Compute::F32, CacheType::F32),
     ] {
         let checkpoint = tiny(name);
-        let work = Workload { context: Some(100), cache_type, compute, step_rows: 32, logit_rows: 1 };
+        let context = checkpoint.facts().context.min(100);
+        let work = Workload { context: Some(context), cache_type, compute, step_rows: 32, logit_rows: 1 };
         let planned = plan(&checkpoint, &work).unwrap();
-        assert_eq!(planned.context, 100);
+        assert_eq!(planned.context, context);
         assert_eq!(planned.total_bytes, planned.weights_bytes + planned.cache_bytes + planned.scratch_bytes);
         assert_eq!(planned.tensors.len(), checkpoint.tree().slots().count());
 
         let backend = Rc::new(RefCell::new(CpuBackend::new(CpuOptions { threads: Some(1), compute, isa: None })));
         let device: Device = Rc::clone(&backend) as Device;
-        let options = LoadOptions { context: Some(100), cache_type, ..LoadOptions::default() };
+        let options = LoadOptions { context: Some(context), cache_type, ..LoadOptions::default() };
         let mut model = Model::load(checkpoint.blueprint(), &checkpoint, device, &options, &mut |_, _| {}).unwrap();
         let id = model.open();
-        for rows in [32, 32, 32, 4] {
+        for tokens in vec![1; context].chunks(32) {
             let mut batch = Batch::default();
-            batch.extend(id, &vec![1; rows], Want::LOGITS);
+            batch.extend(id, tokens, Want::LOGITS);
             let ticket = model.step(&batch).unwrap();
             block_on(model.read(ticket)).unwrap();
         }

@@ -125,7 +125,7 @@ impl Parameters for Grouped<'_> {
     fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError> {
         let mut parameter = self.0.parameter(slot)?;
         let module = self.0.tree().module(slot).unwrap();
-        if slot.block.is_none() || !matches!(module.kind, Kind::Linear { .. }) {
+        if slot.block.is_none() || module.kind != Kind::Linear {
             return Ok(parameter);
         }
         let w = parameter.weight.dequantize();
