@@ -1,7 +1,8 @@
 //! Tokenizers and chat templates.
 
 use honelm_text::{
-    ChatTemplate, EncodeOptions, Limits, Message, RenderOptions, SpecialTokens, Tokenizer, TokenizerFiles, TokenizerSource,
+    ChatTemplate, EncodeOptions, Limits, Message, RenderOptions, SpecialTokens, Tokenizer, TokenizerFiles,
+    TokenizerSource,
 };
 use serde_json::json;
 

@@ -4,8 +4,10 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::data;
-use honelm_text::{ChatTemplate, Clock, Message, RenderOptions, SpecialTokens, TextError};
+use common::{data, pocket};
+use honelm_text::{
+    ChatTemplate, Clock, Message, NamedTemplate, Reasoning, RenderOptions, SpecialTokens, TextError, Tokenizer,
+};
 use serde_json::{Map, Value, json};
 
 fn special() -> SpecialTokens {
@@ -161,4 +163,50 @@ fn small_templates_do_what_jinja2_does() {
         }
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn thinking_tags_are_found_in_published_templates() {
+    let Some(dir) = data("thinking_tags_are_found_in_published_templates", "data/templates") else { return };
+    let tokenizer = pocket();
+    let expected = [
+        ("Qwen-Qwen3-0.6B", Some(("<think>", "</think>"))),
+        ("LFM2.5-Instruct", Some(("<think>", "</think>"))),
+        ("deepseek-ai-DeepSeek-R1-Distill-Llama-8B", Some(("<think>", "</think>"))),
+        ("mistralai-Ministral-3-14B-Reasoning-2512", Some(("[THINK]", "[/THINK]"))),
+        ("openai-gpt-oss-120b", Some(("<|channel|>analysis<|message|>", "<|end|>"))),
+        ("google-gemma-4-31B-it", Some(("<|channel>thought\n", "<channel|>"))),
+        ("Apertus-8B-Instruct", Some(("<|inner_prefix|>", "<|inner_suffix|>"))),
+        ("ByteDance-Seed-OSS", Some(("<seed:think>", "</seed:think>"))),
+        ("upstage-Solar-Open-100B", Some(("<|think|>", "<|end|>"))),
+        ("CohereForAI-c4ai-command-r7b-12-2024-tool_use", Some(("<|START_THINKING|>", "<|END_THINKING|>"))),
+        ("Apriel-1.6-15b-Thinker-fixed", Some(("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"))),
+        ("Qwen-Qwen2.5-7B-Instruct", None),
+        ("meta-llama-Llama-3.1-8B-Instruct", None),
+        ("microsoft-Phi-3.5-mini-instruct", None),
+    ];
+    for (name, tags) in expected {
+        let source = std::fs::read_to_string(dir.join(format!("{name}.jinja"))).expect("readable");
+        let found = Reasoning::find(&source, &tokenizer).map(|found| (found.open, found.close));
+        assert_eq!(found, tags, "{name}");
+    }
+}
+
+#[test]
+fn named_templates_go_through_gguf_metadata() {
+    let mut vocab = pocket().to_gguf_vocab(8192).expect("written");
+    let named = |name: &str| NamedTemplate { name: name.to_owned(), source: format!("{name}!") };
+    vocab.named_templates = vec![named("tool_use"), named("rag")];
+    let keys: Vec<String> = vocab.to_metadata().into_iter().map(|(key, _)| key).collect();
+    for key in ["chat_template", "chat_templates", "chat_template.tool_use", "chat_template.rag"] {
+        assert!(keys.contains(&format!("tokenizer.{key}")), "{key}");
+    }
+    let tokenizer = Tokenizer::from_vocab(&vocab).expect("reads");
+    let chosen = |name: Option<&str>, tools: bool| tokenizer.choose_template(name, tools).map(|t| t.name.clone());
+    assert_eq!(chosen(None, false).expect("the default one"), "default");
+    assert_eq!(chosen(None, true).expect("the one for tools"), "tool_use");
+    assert_eq!(chosen(Some("rag"), true).expect("the one asked for"), "rag");
+    assert_eq!(chosen(Some("none"), false).expect_err("unknown").code(), "template-not-found");
+    let again = tokenizer.to_gguf_vocab(8192).expect("written");
+    assert_eq!(again.named_templates, vocab.named_templates);
 }

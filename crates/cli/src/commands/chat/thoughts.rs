@@ -32,6 +32,8 @@ const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 /// Columns where the terminal does not say.
 const WIDTH: usize = 80;
+/// Fewer columns are no answer: some terminals say 0.
+const NARROW: usize = 20;
 
 /// Writes the thinking of one answer.
 pub struct Thoughts {
@@ -50,7 +52,7 @@ impl Thoughts {
     /// Nothing written yet; nothing ever where `silent`.
     pub fn new(shown: Shown, silent: bool) -> Self {
         let terminal = io::stdout().is_terminal();
-        let columns = || Table::new().width().map_or(WIDTH, usize::from).max(2);
+        let columns = || Table::new().width().map(usize::from).filter(|width| *width >= NARROW).unwrap_or(WIDTH);
         let width = terminal.then(columns);
         // What cannot be taken back is not written at all.
         let shown = match (shown, width) {

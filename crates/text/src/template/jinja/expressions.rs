@@ -194,9 +194,14 @@ impl Parser {
             self.primary()?
         };
         value = self.postfix(value)?;
-        while with_filters {
-            if self.is_symbol("|") {
-                self.next();
+        if with_filters { self.filtered(value) } else { Ok(value) }
+    }
+
+    /// Filters, tests and calls behind a value.
+    fn filtered(&mut self, mut value: Expression) -> Result<Expression> {
+        loop {
+            let line = self.line();
+            if self.skip_symbol("|") {
                 let filter = self.filter_call()?;
                 let below = value.depth.max(filter.arguments.depth());
                 value = self.node(ExpressionKind::Filter(value, filter), line, below)?;
@@ -205,10 +210,9 @@ impl Parser {
             } else if self.is_symbol("(") {
                 value = self.call_of(value)?;
             } else {
-                break;
+                return Ok(value);
             }
         }
-        Ok(value)
     }
 
     fn primary(&mut self) -> Result<Expression> {

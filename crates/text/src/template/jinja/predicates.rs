@@ -139,14 +139,10 @@ fn is_iterable(value: &Value) -> bool {
 fn is_callable(value: &Value) -> bool {
     match value {
         Value::Undefined(_) => true,
-        Value::Object(object) => match &**object {
-            Object::Function(_)
-            | Object::Method(..)
-            | Object::Macro { .. }
-            | Object::Loop(_)
-            | Object::Joiner { .. } => true,
-            _ => false,
-        },
+        Value::Object(object) => matches!(
+            **object,
+            Object::Function(_) | Object::Method(..) | Object::Macro { .. } | Object::Loop(_) | Object::Joiner { .. }
+        ),
         _ => false,
     }
 }
