@@ -70,13 +70,21 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
 }
 
 impl BlockMatrix {
+    /// The encoding that [`BlockMatrix::from_fp8`] gives `cols` columns of which `wide` share a scale: FP8 where its
+    /// blocks fit both, else F32.
+    #[must_use]
+    pub const fn fp8_encoding(cols: usize, wide: usize) -> Encoding {
+        let fits = cols.is_multiple_of(LEN) && (wide >= cols || wide.is_multiple_of(LEN));
+        if fits { Encoding::FP8 } else { Encoding::F32 }
+    }
+
     /// A matrix of E4M3 `codes` `[rows, cols]` under a grid of `scales`, each for `block` = (rows, columns) of the
-    /// matrix, the last ones perhaps fewer: one scale in all is a block of (rows, cols), one a row (1, cols).
+    /// matrix, the last ones perhaps fewer: one scale in all is a block of (rows, cols), one a row (1, cols). Nothing is
+    /// lost: what FP8's blocks of 32 columns cannot hold becomes F32 ([`BlockMatrix::fp8_encoding`]).
     /// // scales [ceil(rows / block.0), ceil(cols / block.1)]
     ///
     /// # Errors
-    /// Lengths that do not agree; columns, or columns of a block that is not as wide as the matrix, that are not a
-    /// multiple of 32.
+    /// Lengths that do not agree.
     pub fn from_fp8(
         rows: usize,
         cols: usize,
@@ -84,21 +92,25 @@ impl BlockMatrix {
         scales: &[f32],
         block: (usize, usize),
     ) -> Result<Self, BlockError> {
-        let row_bytes = Encoding::FP8.row_bytes(cols)?;
         let (high, wide) = (block.0.clamp(1, rows.max(1)), block.1.clamp(1, cols.max(1)));
-        if !wide.is_multiple_of(LEN) && wide < cols {
-            return Err(BlockError::PartialBlock { encoding: CODEC.display_name, cols: wide, block_len: LEN });
-        }
+        let encoding = Self::fp8_encoding(cols, wide);
         let too_large = BlockError::TooLarge { rows, cols };
         check_length("codes of a matrix", codes.len(), rows.checked_mul(cols).ok_or(too_large.clone())?)?;
         let across = cols.div_ceil(wide);
         check_length("scales of a matrix", scales.len(), rows.div_ceil(high) * across)?;
-        let mut bytes = Vec::with_capacity(rows.checked_mul(row_bytes).ok_or(too_large)?);
-        for (i, codes) in codes.as_chunks::<LEN>().0.iter().enumerate() {
-            let (row, column) = (i / (cols / LEN), i % (cols / LEN) * LEN);
-            bytes.extend(scales[row / high * across + column / wide].to_le_bytes());
-            bytes.extend(codes);
+        let mut bytes = Vec::with_capacity(encoding.row_bytes(cols)?.checked_mul(rows).ok_or(too_large)?);
+        for (row, codes) in codes.chunks_exact(cols.max(1)).enumerate() {
+            for (codes, scale) in codes.chunks(wide).zip(&scales[row / high * across..]) {
+                if encoding == Encoding::F32 {
+                    bytes.extend(codes.iter().flat_map(|&q| (e4m3::VALUES[usize::from(q)] * scale).to_le_bytes()));
+                    continue;
+                }
+                for codes in codes.chunks_exact(LEN) {
+                    bytes.extend(scale.to_le_bytes());
+                    bytes.extend(codes);
+                }
+            }
         }
-        Self::new(Encoding::FP8, rows, cols, bytes.into())
+        Self::new(encoding, rows, cols, bytes.into())
     }
 }

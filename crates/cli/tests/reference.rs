@@ -14,7 +14,9 @@ fn help(arguments: &[&str]) -> String {
 /// The commands that the overview lists.
 fn commands(overview: &str) -> Vec<&str> {
     let lines = overview.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
+    let names = lines
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?.split_whitespace().next());
+    names.filter(|name| *name != "help").collect()
 }
 
 fn reference() -> String {

@@ -127,7 +127,7 @@ pub enum FormatError {
     #[error("{file}: quantisation setting {field} is {found}; expected {expected}")]
     InvalidQuantization { file: String, field: String, found: String, expected: &'static str },
     #[error("{file}: quantisation with {field} = {found} is not supported; supported: {supported}")]
-    UnsupportedQuantization { file: String, field: String, found: String, supported: &'static str },
+    UnsupportedQuantization { file: String, field: String, found: String, supported: String },
     #[error("{file}: the quantisation setting {field} ({found}) is not known and might change the weights")]
     UnknownQuantization { file: String, field: String, found: String },
     #[error("{file}: {}: {reason}", shown(tensor))]

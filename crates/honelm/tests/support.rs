@@ -9,20 +9,45 @@ use honelm_tensor::Matrix;
 
 fn tables() -> String {
     let mut out = "# What is supported\n\nWritten by `cargo xtask generate`; do not edit.\n".to_owned();
-    let _ = write!(out, "\nArchitectures: {}.\n", honelm_model::architectures().join(", "));
-    out.push_str("\n| encoding | bits a weight | GPTQ's error feedback | fast kernel |\n|---|---|---|---|\n");
+    out.push_str(
+        "\nEvery architecture takes every encoding from every container, and runs it on every instruction set.\n",
+    );
+
+    out.push_str("\n## Architectures\n\n| `model_type` | GGUF's `general.architecture` |\n|---|---|\n");
+    for (model_type, gguf) in honelm_model::architectures() {
+        let _ = writeln!(out, "| {model_type} | {gguf} |");
+    }
+    out.push_str("\nAll of them are read from both containers and written to both. Of several with the same name in GGUF, the first reads it.\n");
+
+    out.push_str("\n## Encodings\n\n");
+    out.push_str(
+        "| encoding | bits a weight | safetensors | GGUF | error feedback | fast kernel |\n|---|---|---|---|---|---|\n",
+    );
     for encoding in Encoding::ALL {
         let matrix = Matrix::zeros(1, encoding.block_len().max(32));
         let packed = BlockMatrix::quantize(&matrix, encoding, None).expect("zeros can be encoded");
         let kernel = match Int8Weight::pack(&packed.into(), Isa::Generic) {
             Some(_) => "8-bit activations",
-            None => "float",
+            None => "float, a tile at a time",
         };
-        let feedback = if encoding.grid().is_some() { "yes" } else { "no" };
-        let _ = writeln!(out, "| {encoding} | {:.4} | {feedback} | {kernel} |", encoding.bits_per_weight());
+        let feedback = if encoding.grid().is_some() { "yes" } else { "" };
+        let safetensors = match encoding {
+            _ if encoding.is_float() => "read, written",
+            Encoding::FP8 => "read",
+            _ => "",
+        };
+        let gguf = if encoding.ggml_id().is_some() { "read, written" } else { "" };
+        let bits = encoding.bits_per_weight();
+        let _ = writeln!(out, "| {encoding} | {bits:.4} | {safetensors} | {gguf} | {feedback} | {kernel} |");
     }
-    out.push_str("| integer groups, 2, 3, 4 and 8 bit | by group size | yes | 8-bit activations |\n");
-    out.push_str("\nEvery encoding in the table is read, written and run, on every instruction set; FP8 is read from safetensors alone.\n");
+    out.push_str("| integer groups | by group size | see below | | yes | 2, 3, 4, 8 bit: 8-bit activations |\n");
+
+    out.push_str("\n## Quantised modules in safetensors\n\n| layout | read | written |\n|---|---|---|\n");
+    for (layout, reads) in honelm_formats::layouts::known() {
+        let written = if layout == "gptq" { "4 and 8 bit" } else { "" };
+        let _ = writeln!(out, "| {layout} | {reads} | {written} |");
+    }
+    out.push_str("\nBoth containers are read in parts (`model.safetensors.index.json`, `-00001-of-0000N.gguf`) and written so with `quantize --max-shard-size`.\n");
     out
 }
 

@@ -35,10 +35,11 @@ impl Form {
         shape
     }
 
-    /// The encoding that a weight of this one is stored in: what is not stored as it is used is computed anew.
+    /// The encoding that a weight of this one is stored in by Hugging Face: what is not stored as it is used, or in
+    /// blocks that safetensors do not have, becomes F32, which loses nothing.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn encoding(self, own: Encoding) -> Encoding {
-        if self.hf == HfForm::MinusOne { Encoding::F32 } else { own }
+        if self.hf == HfForm::MinusOne || !own.is_float() { Encoding::F32 } else { own }
     }
 
     /// The weight of a stored tensor.
@@ -54,7 +55,10 @@ impl Form {
     /// The tensor to store of a weight, rows still in their own order (see [`Form::stored_row`]).
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn stored(self, weight: BlockMatrix) -> Result<BlockMatrix, BlockError> {
-        self.changed(weight, -1.0)
+        if weight.encoding.is_float() {
+            return self.changed(weight, -1.0);
+        }
+        self.changed(BlockMatrix::quantize(&dequantized(&weight), Encoding::F32, None)?, -1.0)
     }
 
     /// The weight's row that is stored as row `row` of `rows`.
@@ -154,5 +158,10 @@ mod tests {
         assert_eq!(dequantized(&less).data, [0.0, -3.0, -0.5, 3.0, -0.75, 7.0]);
         let module = Module::linear("m", "m", "m", [2, 3], true).transposed();
         assert_eq!((module.hf_form().shape(&module), module.gguf_form().shape(&module)), (vec![3, 2], vec![2, 3]));
+        let blocks = BlockMatrix::quantize(&Matrix::new(1, 32, vec![0.7; 32]), Encoding::Q4_0, None).expect("finite");
+        let module = Module::linear("m", "m", "m", [1, 32], false);
+        let floats = module.hf_form().stored(blocks.clone()).expect("floats");
+        assert_eq!((floats.encoding, module.hf_form().encoding(Encoding::Q4_0)), (Encoding::F32, Encoding::F32));
+        assert_eq!(dequantized(&floats), dequantized(&blocks));
     }
 }

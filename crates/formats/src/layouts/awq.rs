@@ -20,6 +20,7 @@ use crate::{FormatError, TensorSource};
 
 pub(super) const METHOD: Method = Method {
     name: "awq",
+    reads: "4 bit, GEMM",
     recognises: |settings| settings.get("zero_point").is_some() || settings.get("w_bit").is_some(),
     parse: |file, settings| Ok(Box::new(Awq::parse(file, settings)?)),
 };

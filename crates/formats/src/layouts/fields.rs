@@ -107,9 +107,14 @@ impl<'a> Fields<'a> {
         invalid(self.file, self.path(field), value, expected)
     }
 
-    pub(crate) fn unsupported(&self, field: &str, found: &str, supported: &'static str) -> FormatError {
+    pub(crate) fn unsupported(&self, field: &str, found: &str, supported: impl Into<String>) -> FormatError {
         let (file, field) = (self.file.to_owned(), self.path(field));
-        FormatError::UnsupportedQuantization { file, field, found: crate::error::shown(found), supported }
+        FormatError::UnsupportedQuantization {
+            file,
+            field,
+            found: crate::error::shown(found),
+            supported: supported.into(),
+        }
     }
 
     /// The name of `field` from the top of the settings.

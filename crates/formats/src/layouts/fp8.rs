@@ -10,16 +10,20 @@
 //! Source: transformers (`integrations/finegrained_fp8.py`, `FineGrainedFP8Config`); the OCP's "8-bit floating point
 //! specification" for E4M3.
 
-use honelm_blocks::{BlockMatrix, Encoding, WeightData};
+use honelm_blocks::{BlockMatrix, WeightData};
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::tensors::{Packed, check_not_empty, floats};
+use super::tensors::{Packed, check_not_empty, floats, invalid};
 use super::{Form, Layout, Method, ModuleShape};
 use crate::{ElementType, FormatError, TensorSource};
 
-pub(super) const METHOD: Method =
-    Method { name: "fp8", recognises: |_| false, parse: |file, settings| Ok(Box::new(Fp8::parse(file, settings)?)) };
+pub(super) const METHOD: Method = Method {
+    name: "fp8",
+    reads: "E4M3 with one scale a tensor or a block",
+    recognises: |_| false,
+    parse: |file, settings| Ok(Box::new(Fp8::parse(file, settings)?)),
+};
 
 const FORMAT: &str = "FP8";
 const READ: [&str; 5] = ["quant_method", "fmt", "activation_scheme", "weight_block_size", "expert_dtype"];
@@ -36,6 +40,17 @@ pub(super) enum Grid {
     Rows,
     /// Blocks of so many rows and columns.
     Blocks(usize, usize),
+}
+
+impl Grid {
+    /// Rows and columns that share a scale.
+    fn block(self, module: &ModuleShape<'_>) -> (usize, usize) {
+        match self {
+            Self::Tensor => (module.rows, module.cols),
+            Self::Rows => (1, module.cols),
+            Self::Blocks(high, wide) => (high, wide),
+        }
+    }
 }
 
 /// The settings of an FP8 checkpoint.
@@ -99,8 +114,9 @@ pub(super) fn packed(
         Grid::Rows => vec![rows, 1],
         Grid::Blocks(high, wide) => vec![rows.div_ceil(high), cols.div_ceil(wide)],
     };
-    let mut packed =
-        Packed::new(Form::Blocks(Encoding::F32)).with(module.tensor("weight"), &[rows, cols]).with(scales, &shape);
+    let mut packed = Packed::new(Form::Blocks(BlockMatrix::fp8_encoding(cols, grid.block(module).1)))
+        .with(module.tensor("weight"), &[rows, cols])
+        .with(scales, &shape);
     for activation in ["input_scale", "activation_scale"] {
         let name = module.tensor(activation);
         if let Some(info) = source.info(&name) {
@@ -124,35 +140,12 @@ pub(super) fn decode(
     grid: Grid,
     names: &[&str],
 ) -> Result<WeightData, FormatError> {
-    let (rows, cols) = (module.rows, module.cols);
     let (_, scales) = floats(source, &scales_of(source, module, names))?;
-    let codes = source.get(&module.tensor("weight"))?.bytes;
-    let (high, wide) = match grid {
-        Grid::Tensor => (rows, cols),
-        Grid::Rows => (1, cols),
-        Grid::Blocks(high, wide) => (high, wide),
-    };
-    let across = cols.div_ceil(wide);
-    let values: Vec<f32> = (0..=u8::MAX).map(e4m3).collect();
-    let mut bytes = Vec::with_capacity(codes.len() * 4);
-    for (r, row) in codes.chunks_exact(cols).enumerate() {
-        let line = &scales[r / high * across..][..across];
-        for (codes, scale) in row.chunks(wide).zip(line) {
-            bytes.extend(codes.iter().flat_map(|&q| (values[usize::from(q)] * scale).to_le_bytes()));
-        }
-    }
-    Ok(WeightData::Blocks(BlockMatrix { encoding: Encoding::F32, rows, cols, bytes: bytes.into() }))
-}
-
-/// The number that a byte stands for: bias 7, no infinity, NaN for all bits set.
-fn e4m3(q: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(q >> 3 & 15), f32::from(q & 7));
-    let magnitude = match (exponent, q & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => mantissa / 512.0,
-        _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
-    };
-    if q & 0x80 == 0 { magnitude } else { -magnitude }
+    let name = module.tensor("weight");
+    let codes = source.get(&name)?.bytes;
+    BlockMatrix::from_fp8(module.rows, module.cols, &codes, &scales, grid.block(module))
+        .map(WeightData::Blocks)
+        .map_err(|error| invalid(source, &name, error.to_string()))
 }
 
 const NAMES: [&str; 2] = ["weight_scale_inv", "weight_scale"];
@@ -192,17 +185,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn e4m3_has_the_values_of_its_specification() {
-        for (q, value) in
-            [(0, 0.0), (1, 0.001_953_125), (8, 0.015_625), (0x38, 1.0), (0x3c, 1.5), (0x7e, 448.0), (0xb8, -1.0)]
-        {
-            assert_eq!(e4m3(q).to_bits(), f32::to_bits(value), "{q:x}");
-        }
-        assert!(e4m3(0x7f).is_nan() && e4m3(0xff).is_nan());
-        assert_eq!((0..=u8::MAX).filter(|&q| !e4m3(q).is_finite()).count(), 2);
-    }
 
     #[test]
     fn refuses_by_name_what_it_cannot_decode() {

@@ -22,6 +22,7 @@ use crate::{FormatError, TensorSource};
 
 pub(super) const METHOD: Method = Method {
     name: "mlx",
+    reads: "affine, 2 to 8 bit",
     // Only config.json's `quantization` is known to be MLX's.
     recognises: |_| false,
     parse: |file, settings| Ok(Box::new(Mlx::parse(file, settings)?)),

@@ -32,9 +32,17 @@ pub use tensors::{Packed, PackedTensor};
 /// Every layout. The first that recognises settings reads them.
 const METHODS: &[&Method] = &[&mlx::METHOD, &compressed_tensors::METHOD, &awq::METHOD, &fp8::METHOD, &gptq::METHOD];
 
+/// All layouts: the name, as `quant_method` has it, and what is read of it.
+#[must_use]
+pub fn known() -> Vec<(&'static str, &'static str)> {
+    METHODS.iter().map(|method| (method.name, method.reads)).collect()
+}
+
 /// A layout's name and how its settings are read.
 struct Method {
     name: &'static str,
+    /// What is read, for people.
+    reads: &'static str,
     /// Whether settings without a name are its own.
     recognises: fn(&Value) -> bool,
     parse: Parse,
@@ -147,7 +155,6 @@ pub fn detect(config: Option<(&str, &Value)>, own: &[(&str, &Value)]) -> Result<
 }
 
 fn parse(file: &str, settings: &Value) -> Result<Box<dyn Layout>, FormatError> {
-    const KNOWN: &str = "gptq, awq, compressed-tensors, fp8, mlx";
     let fields = Fields::new(file, settings)?;
     let name = match fields.text("quant_method")? {
         Some(name) => Some(("quant_method", name)),
@@ -159,8 +166,12 @@ fn parse(file: &str, settings: &Value) -> Result<Box<dyn Layout>, FormatError> {
     });
     match (method, name) {
         (Some(method), _) => (method.parse)(file, settings),
-        (None, Some((field, name))) => Err(fields.unsupported(field, name, KNOWN)),
-        (None, None) => Err(fields.invalid("quant_method", KNOWN)),
+        (None, Some((field, name))) => Err(fields.unsupported(
+            field,
+            name,
+            METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", "),
+        )),
+        (None, None) => Err(fields.invalid("quant_method", "the name of a method")),
     }
 }
 

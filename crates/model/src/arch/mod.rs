@@ -53,10 +53,10 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &smollm3::FAMILY,
 ];
 
-/// Names of all architectures that can be loaded, as Hugging Face has them.
+/// Names of all architectures that can be loaded: Hugging Face's `model_type` and GGUF's `general.architecture`.
 #[must_use]
-pub fn architectures() -> Vec<&'static str> {
-    FAMILIES.iter().map(|family| family.model_type).collect()
+pub fn architectures() -> Vec<(&'static str, &'static str)> {
+    FAMILIES.iter().map(|family| (family.model_type, family.gguf)).collect()
 }
 
 /// Largest numbers that a configuration may name: far above any model, and small enough that no product of two
@@ -159,5 +159,6 @@ pub(crate) fn family_of(blueprint: &Blueprint) -> &'static Family {
 /// The error for an architecture that is not in the registry.
 pub(crate) fn unknown(file: &str, found: &str) -> ModelError {
     let found = format!("{:?}", found.chars().take(80).collect::<String>());
-    ModelError::UnknownArchitecture { file: file.to_owned(), found, known: architectures().join(", ") }
+    let known: Vec<_> = FAMILIES.iter().map(|family| family.model_type).collect();
+    ModelError::UnknownArchitecture { file: file.to_owned(), found, known: known.join(", ") }
 }

@@ -138,10 +138,6 @@ fn declare(
         match params.encoding(slot)? {
             StoredEncoding::Blocks(stored) => {
                 let (encoding, form) = (module.hf_form().encoding(stored), module.hf_form());
-                if !encoding.is_float() {
-                    let problem = format!("safetensors has no type for {encoding}");
-                    return Err(refused(format!("{name}.weight"), CONTAINER, problem));
-                }
                 if slot.module == tree.embedding().name {
                     dtype = dtype_name(encoding);
                 }

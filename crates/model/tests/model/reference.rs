@@ -38,7 +38,7 @@ fn every_architecture_has_two_tiny_models() {
         .map(|name| honelm_formats::read_json(tiny(name).join("config.json")).unwrap().unwrap())
         .map(|config| config["model_type"].as_str().unwrap().to_owned())
         .collect();
-    for architecture in honelm_model::architectures() {
+    for (architecture, _) in honelm_model::architectures() {
         // Ministral is Mistral with windows in some blocks, and Gemma 3 with images is read as its text part.
         let needed = match architecture {
             "gemma3" => 0,

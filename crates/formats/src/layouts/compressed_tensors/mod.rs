@@ -33,6 +33,7 @@ use config::{Groups, Scheme};
 
 pub(super) const METHOD: Method = Method {
     name: "compressed-tensors",
+    reads: "pack-quantized: 2 to 8 bit, symmetric and not, both packings; float-quantized: FP8",
     recognises: |settings: &Value| settings.get("config_groups").is_some(),
     parse: |file, settings| Ok(Box::new(CompressedTensors::parse(file, settings)?)),
 };

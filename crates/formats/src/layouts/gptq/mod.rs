@@ -29,6 +29,7 @@ pub use pack::{encode, layout};
 
 pub(super) const METHOD: Method = Method {
     name: "gptq",
+    reads: "2 to 8 bit; `gptq`, `gptq_v2` and `gptq_p`; with and without `g_idx`; `dynamic`",
     recognises: |settings| settings.get("group_size").is_some(),
     parse: |file, settings: &Value| Ok(Box::new(QuantizeConfig::parse(file, settings)?)),
 };
