@@ -8,7 +8,7 @@
 //! A scale of 0 is legal: the weights of its group are 0, or the group's bias. A scale that is not finite
 //! is decoded as it is; [`honelm_blocks::WeightData::check_finite`] refuses it.
 //!
-//! Adding a layout: its file with a [`Method`], and one line of [`METHODS`].
+//! Adding a layout: its file with a `Method`, and one line of `METHODS`.
 
 pub mod awq;
 pub mod compressed_tensors;
