@@ -1,19 +1,21 @@
 //! Measurements of speed and memory, of a file or of a published shape with made-up weights.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 
-use honelm_backend::CacheType;
+use honelm_backend::{CacheType, Placement, Profile};
 use honelm_bench::{BenchError, Measurement, Speed, Test, peak_memory_bytes};
 use honelm_blocks::Encoding;
 use honelm_cpu::Compute;
-use honelm_model::{Checkpoint, Runner};
+use honelm_model::{Checkpoint, Device, Runner};
 use honelm_plan::{Workload, plan};
 use serde::Serialize;
 
-use crate::open::load;
+use crate::open::load_on;
 use crate::{Error, Event, Events, Model, RunOptions};
 
 /// Seed of made-up weights.
@@ -50,6 +52,8 @@ pub struct BenchOptions {
     pub repeats: usize,
     /// How the model is run.
     pub run: RunOptions,
+    /// Whether every operation is timed: costs some time itself.
+    pub placement: bool,
 }
 
 impl BenchOptions {
@@ -64,6 +68,7 @@ impl BenchOptions {
             batch: 512,
             repeats: 5,
             run: RunOptions::default(),
+            placement: false,
         }
     }
 
@@ -112,6 +117,43 @@ pub struct BenchRow {
     pub decode_tokens_per_second: Option<f64>,
     /// Largest resident memory of this process so far; `None` where the platform does not say.
     pub peak_memory_bytes: Option<u64>,
+    /// What each operation cost in the test's runs, the most expensive first; where it was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub placement: Vec<PlacedOperation>,
+}
+
+/// An operation's part in a test.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlacedOperation {
+    /// Its name in the back-end contract; fused forms as such.
+    pub operation: &'static str,
+    /// The device that it ran on.
+    pub device: String,
+    /// How often it ran.
+    pub calls: u64,
+    /// Seconds in the back end. A device that records first and computes later does so in `submit` and `read`.
+    pub seconds: f64,
+    /// Bytes of weights that it read.
+    pub weight_bytes: u64,
+    /// Bytes of activations that it read and wrote.
+    pub activation_bytes: u64,
+}
+
+/// Takes what a placement counted since the last time.
+fn taken(placement: &RefCell<Placement>) -> Vec<PlacedOperation> {
+    let mut placement = placement.borrow_mut();
+    let operations = std::mem::take(&mut placement.operations);
+    let placed = operations.into_iter().map(|(operation, cost)| PlacedOperation {
+        operation,
+        device: placement.device.clone(),
+        calls: cost.calls,
+        seconds: cost.seconds,
+        weight_bytes: cost.weight_bytes,
+        activation_bytes: cost.activation_bytes,
+    });
+    let mut placed: Vec<_> = placed.collect();
+    placed.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    placed
 }
 
 /// Loads a model and runs its tests; `on_row` sees each as it is done and stops the rest by returning false.
@@ -132,7 +174,14 @@ pub fn benchmark(
         BenchModel::Path(path) => Checkpoint::open(path)?,
         BenchModel::Synthetic { shape, encoding } => Checkpoint::synthetic(shape, *encoding, SEED)?,
     };
-    let mut runner = load(&checkpoint, &checkpoint, &options.run, &mut |done, total| {
+    let (device, placement): (Device, _) = if options.placement {
+        let clock = Box::new(move || begin.elapsed().as_secs_f64());
+        let (profile, placement) = Profile::new(Box::new(options.run.backend()), clock);
+        (Rc::new(RefCell::new(profile)), Some(placement))
+    } else {
+        (Rc::new(RefCell::new(options.run.backend())), None)
+    };
+    let mut runner = load_on(device, &checkpoint, &checkpoint, &options.run, &mut |done, total| {
         events(&Event::Stage { name: "loading", detail: "", done, total })
     })?;
     let load_seconds = begin.elapsed().as_secs_f64();
@@ -146,7 +195,8 @@ pub fn benchmark(
         let mut progress =
             |repeat: usize| events(&Event::Stage { name: "measuring", detail: &name, done: done + repeat + 1, total });
         let measurement = honelm_bench::run(&mut runner, test, options.repeats, &mut progress)?;
-        let row = about.row(&runner, measurement);
+        let mut row = about.row(&runner, measurement);
+        row.placement = placement.as_deref().map(taken).unwrap_or_default();
         let goes_on = on_row(&row);
         rows.push(row);
         if !goes_on {
@@ -210,6 +260,7 @@ impl About {
             prefill_tokens_per_second: (generate == 0).then_some(rate),
             decode_tokens_per_second: (prompt == 0).then_some(rate),
             peak_memory_bytes: peak_memory_bytes(),
+            placement: Vec::new(),
             measurement,
         }
     }

@@ -17,7 +17,7 @@ mod sampling_defaults;
 mod session;
 mod texts;
 
-pub use bench_run::{BenchModel, BenchOptions, BenchRow, benchmark, measure};
+pub use bench_run::{BenchModel, BenchOptions, BenchRow, PlacedOperation, benchmark, measure};
 pub use divergence::{DivergeOptions, Divergence, LayerDifference, WeightDifference, diverge};
 pub use error::Error;
 pub use evaluate::{Differences, EvaluateOptions, Evaluation, evaluate};

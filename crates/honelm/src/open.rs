@@ -51,9 +51,19 @@ pub fn load(
     run: &RunOptions,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Model, Error> {
+    load_on(Rc::new(RefCell::new(run.backend())), checkpoint, params, run, progress)
+}
+
+/// As [`load`], onto a given device.
+pub fn load_on(
+    device: Device,
+    checkpoint: &Checkpoint,
+    params: &dyn Parameters,
+    run: &RunOptions,
+    progress: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Model, Error> {
     let options = LoadOptions { context: run.context, cache_type: run.cache_type, ..LoadOptions::default() };
     options.context_of(checkpoint.facts())?;
-    let device: Device = Rc::new(RefCell::new(run.backend()));
     let mut loader = Loader::new(checkpoint.blueprint());
     loop {
         let (done, total) = loader.progress();

@@ -15,6 +15,7 @@ Examples:
   honelm bench --shape llama-3.2-1b --encoding q4_0     made-up weights of a published shape
   honelm bench model.gguf -p 128,512 -n 64 -d 0,4096 -r 3 --context 8192
   honelm bench pocket -p 0 -n 128 --json                decode alone, JSON lines
+  honelm bench pocket --placement                       which operation took how long, and where
 
 Tests are named as llama-bench names them: pp512 prefills 512 tokens, tg64 decodes 64,
 tg64@d4096 does so behind 4096.";
@@ -54,6 +55,10 @@ pub struct Bench {
     /// Repeats of a test, after one that is not counted
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
     repeats: usize,
+
+    /// Time every operation: which ran where, how long, and what it read and wrote
+    #[arg(long)]
+    placement: bool,
 }
 
 fn encoding(name: &str) -> Result<Encoding, String> {
@@ -77,6 +82,7 @@ impl Bench {
             batch: self.batch,
             repeats: self.repeats,
             run: global.run_options(),
+            placement: self.placement,
         };
         let mut progress = Progress::new(global);
         let mut failure = None;
@@ -119,5 +125,32 @@ fn print(rows: &[BenchRow]) -> Result<(), Failure> {
     let memory =
         first.peak_memory_bytes.map_or_else(String::new, |b| format!("; peak memory {}", honelm::optimize::bytes(b)));
     let loaded = honelm::optimize::seconds(first.load_seconds);
-    output::line(&format!("{}; context {}; loaded in {loaded}{memory}", first.device, first.context))
+    output::line(&format!("{}; context {}; loaded in {loaded}{memory}", first.device, first.context))?;
+    rows.iter().filter(|row| !row.placement.is_empty()).try_for_each(print_placement)
+}
+
+/// Which operation ran where, of one test.
+fn print_placement(row: &BenchRow) -> Result<(), Failure> {
+    let total: f64 = row.placement.iter().map(|operation| operation.seconds).sum();
+    let titles = ["operation", "device", "calls", "time", "share", "weights", "activations", "GB/s"];
+    let cells: Vec<Vec<String>> = row
+        .placement
+        .iter()
+        .map(|placed| {
+            let bytes = placed.weight_bytes + placed.activation_bytes;
+            let rate = if placed.seconds > 0.0 { bytes as f64 / placed.seconds / 1e9 } else { 0.0 };
+            vec![
+                placed.operation.to_owned(),
+                placed.device.clone(),
+                placed.calls.to_string(),
+                honelm::optimize::seconds(placed.seconds),
+                format!("{:.1}%", 100.0 * placed.seconds / total.max(f64::MIN_POSITIVE)),
+                honelm::optimize::bytes(placed.weight_bytes),
+                honelm::optimize::bytes(placed.activation_bytes),
+                format!("{rate:.1}"),
+            ]
+        })
+        .collect();
+    output::line(&format!("\n{}, all repeats", row.measurement.test))?;
+    output::line(&output::fitted(output::table(&titles, &cells)))
 }
