@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wgpu::{Adapter, DeviceType, ExperimentalFeatures, Features, Limits};
 
 use crate::GpuError;
+use crate::pipelines::Pipelines;
 
 /// What the kernels need of a device, by WebGPU's name of the limit.
 const NEEDED: [(&str, u64, fn(&Limits) -> u64); 6] = [
@@ -145,6 +146,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) report: AdapterReport,
     pub(crate) faults: Faults,
+    pub(crate) pipelines: Pipelines,
 }
 
 impl Gpu {
@@ -186,7 +188,14 @@ impl Gpu {
         let (of_errors, of_loss) = (faults.clone(), faults.clone());
         device.on_uncaptured_error(Arc::new(move |error| of_errors.report(error.into())));
         device.set_device_lost_callback(move |_, reason| of_loss.report(Fault::Lost(reason)));
-        Ok(Self { inner: Rc::new(Inner { device, queue, limits, report, faults }) })
+        let pipelines = Pipelines::new(&device);
+        Ok(Self { inner: Rc::new(Inner { device, queue, limits, report, faults, pipelines }) })
+    }
+
+    /// Kernels built so far.
+    #[must_use]
+    pub fn pipelines(&self) -> usize {
+        self.inner.pipelines.count()
     }
 
     /// The adapter that it was opened on.
