@@ -10,6 +10,7 @@
 
 mod backend;
 mod batch;
+mod check;
 mod error;
 pub mod fused;
 mod handle;
