@@ -37,7 +37,7 @@ pub struct Placement {
 
 /// A back end that forwards every operation, fused ones too, and notes what each costs.
 pub struct Profile {
-    inner: Box<dyn Backend>,
+    inner: Rc<RefCell<dyn Backend>>,
     clock: Clock,
     placement: Rc<RefCell<Placement>>,
     /// Bytes of weights by the number of their handles.
@@ -47,8 +47,8 @@ pub struct Profile {
 impl Profile {
     /// Wraps `inner`; the placement that is returned with it fills up while the model runs.
     #[must_use]
-    pub fn new(inner: Box<dyn Backend>, clock: Clock) -> (Self, Rc<RefCell<Placement>>) {
-        let placement = Placement { device: inner.describe(), operations: BTreeMap::new() };
+    pub fn new(inner: Rc<RefCell<dyn Backend>>, clock: Clock) -> (Self, Rc<RefCell<Placement>>) {
+        let placement = Placement { device: inner.borrow().describe(), operations: BTreeMap::new() };
         let placement = Rc::new(RefCell::new(placement));
         (Self { inner, clock, placement: Rc::clone(&placement), weights: HashMap::new() }, placement)
     }
@@ -56,7 +56,7 @@ impl Profile {
     fn note<T>(&mut self, name: &'static str, bytes: Bytes<'_>, f: impl FnOnce(&mut dyn Backend) -> T) -> T {
         let weights: u64 = bytes.weights.iter().filter_map(|w| self.weights.get(&w.index())).sum();
         let begin = (self.clock)();
-        let result = f(&mut *self.inner);
+        let result = f(&mut *self.inner.borrow_mut());
         let seconds = (self.clock)() - begin;
         let mut placement = self.placement.borrow_mut();
         let cost = placement.operations.entry(name).or_default();
@@ -102,41 +102,41 @@ fn bytes_of(weight: &WeightData) -> usize {
 
 impl Backend for Profile {
     fn describe(&self) -> String {
-        self.inner.describe()
+        self.inner.borrow().describe()
     }
 
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
         let bytes = bytes_of(&weight);
-        let weight = self.inner.upload(weight, bias);
+        let weight = self.inner.borrow_mut().upload(weight, bias);
         self.uploaded(bytes, weight)
     }
 
     fn slab_bytes(&self) -> Option<usize> {
-        self.inner.slab_bytes()
+        self.inner.borrow().slab_bytes()
     }
 
     fn begin_weight(&mut self, encoding: Encoding, rows: usize, cols: usize) -> Result<Weight, BackendError> {
         let bytes = encoding.row_bytes(cols).unwrap_or(0) * rows;
-        let weight = self.inner.begin_weight(encoding, rows, cols);
+        let weight = self.inner.borrow_mut().begin_weight(encoding, rows, cols);
         self.uploaded(bytes, weight)
     }
 
     fn fill_weight(&mut self, weight: &Weight, first: usize, rows: BlockMatrix) -> Result<(), BackendError> {
-        self.inner.fill_weight(weight, first, rows)
+        self.inner.borrow_mut().fill_weight(weight, first, rows)
     }
 
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {
-        let weight = self.inner.upload_vector(values);
+        let weight = self.inner.borrow_mut().upload_vector(values);
         self.uploaded(size_of_val(values), weight)
     }
 
     fn upload_norm(&mut self, gain: &[f32], bias: Option<&[f32]>) -> Result<Weight, BackendError> {
-        let weight = self.inner.upload_norm(gain, bias);
+        let weight = self.inner.borrow_mut().upload_norm(gain, bias);
         self.uploaded(size_of_val(gain) + bias.map_or(0, size_of_val), weight)
     }
 
     fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
-        self.inner.create_cache(spec)
+        self.inner.borrow_mut().create_cache(spec)
     }
 
     fn begin(&mut self, step: Step, cache: &Cache) -> Result<(), BackendError> {
@@ -287,7 +287,7 @@ mod tests {
             now.set(now.get() + 0.5);
             now.get()
         };
-        let (mut b, placement) = Profile::new(Box::new(Recorder::new(|_| 0)), Box::new(clock));
+        let (mut b, placement) = Profile::new(Rc::new(RefCell::new(Recorder::new(|_| 0))), Box::new(clock));
         let matrix = BlockMatrix::quantize(&Matrix::zeros(4, 32), Encoding::Q8_0, None).expect("zeros");
         let w = b.upload(matrix.into(), Some(&[0.0; 4])).expect("no device to refuse");
         let gain = b.upload_norm(&[1.0; 32], None).expect("no device to refuse");

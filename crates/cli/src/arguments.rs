@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, CommandFactory, Parser, ValueEnum};
-use honelm::{CacheType, Compute, Protocol, RunOptions, TextSource};
+use honelm::{CacheType, Compute, DeviceChoice, Protocol, RunOptions, TextSource};
 
 use crate::commands::Command;
 use crate::failure::Failure;
@@ -58,9 +58,9 @@ pub struct Global {
     #[arg(long, global = true, value_name = "N")]
     pub context: Option<NonZeroUsize>,
 
-    /// Where the model runs
-    #[arg(long, global = true, value_enum, default_value_t = DeviceName::Auto)]
-    pub device: DeviceName,
+    /// Where the model runs: auto, cpu, gpu, or gpu:N as `honelm devices` numbers them
+    #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
 
     /// Kernels: `fast` as users run, or everything in `f32`
     #[arg(long, global = true, value_enum, default_value_t = ComputeName::Fast)]
@@ -85,13 +85,6 @@ pub struct Global {
     /// Tell nothing but results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-}
-
-/// Where the model runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DeviceName {
-    Auto,
-    Cpu,
 }
 
 /// Kernel path.
@@ -122,9 +115,8 @@ pub enum CacheTypeName {
 impl Global {
     /// How the library runs models.
     pub fn run_options(&self) -> RunOptions {
-        // The processor is the best there is for now.
-        let (DeviceName::Auto | DeviceName::Cpu) = self.device;
         RunOptions {
+            device: self.device,
             threads: self.threads.map(NonZeroUsize::get),
             context: self.context.map(NonZeroUsize::get),
             compute: self.compute.into(),
@@ -147,7 +139,7 @@ impl Global {
         let mut add = |flag: &str, value: String| out.extend([flag.to_owned(), value]);
         let name =
             |value: Option<clap::builder::PossibleValue>| value.map_or_else(String::new, |v| v.get_name().to_owned());
-        add("--device", name(self.device.to_possible_value()));
+        add("--device", self.device.to_string());
         add("--compute", name(self.compute.to_possible_value()));
         add("--cache-type", name(self.cache_type.to_possible_value()));
         if let Some(threads) = self.threads {

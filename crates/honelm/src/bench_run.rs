@@ -11,7 +11,7 @@ use honelm_backend::{CacheType, Placement, Profile};
 use honelm_bench::{BenchError, Measurement, Speed, Test, peak_memory_bytes};
 use honelm_blocks::Encoding;
 use honelm_cpu::Compute;
-use honelm_model::{Checkpoint, Device, Runner};
+use honelm_model::{Checkpoint, Runner};
 use honelm_plan::{Workload, plan};
 use serde::Serialize;
 
@@ -174,13 +174,11 @@ pub fn benchmark(
         BenchModel::Path(path) => Checkpoint::open(path)?,
         BenchModel::Synthetic { shape, encoding } => Checkpoint::synthetic(shape, *encoding, SEED)?,
     };
-    let (device, placement): (Device, _) = if options.placement {
-        let clock = Box::new(move || begin.elapsed().as_secs_f64());
-        let (profile, placement) = Profile::new(Box::new(options.run.backend()), clock);
-        (Rc::new(RefCell::new(profile)), Some(placement))
-    } else {
-        (Rc::new(RefCell::new(options.run.backend())), None)
-    };
+    let (mut device, mut placement) = (options.run.device()?, None);
+    if options.placement {
+        let (profile, filled) = Profile::new(device, Box::new(move || begin.elapsed().as_secs_f64()));
+        (device, placement) = (Rc::new(RefCell::new(profile)), Some(filled));
+    }
     let mut runner = load_on(device, &checkpoint, &checkpoint, &options.run, &mut |done, total| {
         events(&Event::Stage { name: "loading", detail: "", done, total })
     })?;

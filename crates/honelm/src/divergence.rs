@@ -153,7 +153,7 @@ struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     fn new(checkpoints: [&'a Checkpoint; 2], tokens: Vec<u32>, run: &RunOptions) -> Result<Self, Error> {
-        let mut backend = RunOptions { compute: Compute::F32, ..*run }.backend();
+        let mut backend = RunOptions { compute: Compute::F32, ..*run }.cpu();
         let [a, b] = checkpoints;
         let streams = [Stream::new(a, tokens.len(), &mut backend)?, Stream::new(b, tokens.len(), &mut backend)?];
         Ok(Self { checkpoints, streams, backend, tokens, states: [Matrix::zeros(0, 0), Matrix::zeros(0, 0)] })

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use honelm_backend::BackendError;
+use honelm_gpu::GpuError;
 use honelm_bench::BenchError;
 use honelm_blocks::BlockError;
 use honelm_compress::CompressError;
@@ -99,6 +100,9 @@ pub enum Error {
     /// A device.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// There is no GPU to run on.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// A generation.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -163,6 +167,7 @@ impl Error {
             Self::Model(e) => e.code(),
             Self::Tokenizer(e) => e.code(),
             Self::Backend(e) => e.code(),
+            Self::Gpu(e) => e.code(),
             Self::Engine(e) => e.code(),
             Self::Eval(e) => e.code(),
             Self::Compress(e) => e.code(),

@@ -244,7 +244,7 @@ impl Original {
 
     /// A baseline with the original's output layer.
     pub(crate) fn with(checkpoint: &Checkpoint, baseline: Baseline, run: &RunOptions) -> Result<Self, Error> {
-        let mut backend = run.backend();
+        let mut backend = run.cpu();
         let output = OutputLayer::load(checkpoint.blueprint(), checkpoint, &mut backend)?;
         Ok(Self { baseline, output, backend })
     }

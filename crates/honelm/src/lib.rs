@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench_run;
+mod device;
 mod divergence;
 mod error;
 mod evaluate;
@@ -19,6 +20,7 @@ mod texts;
 
 pub use bench_run::{BenchModel, BenchOptions, BenchRow, PlacedOperation, benchmark, measure};
 pub use divergence::{DivergeOptions, Divergence, LayerDifference, WeightDifference, diverge};
+pub use device::DeviceChoice;
 pub use error::Error;
 pub use evaluate::{Differences, EvaluateOptions, Evaluation, evaluate};
 pub use inspect::{EncodingSummary, Inspection, MemoryNeed, TensorEntry, TokenFact, TokenizerFacts, inspect};

@@ -1,9 +1,7 @@
 //! Opening a model with its tokenizer, and putting it on a device.
 
-use std::cell::RefCell;
 use std::io::Read;
 use std::path::Path;
-use std::rc::Rc;
 
 use honelm_formats::gguf::Gguf;
 use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, Parameters};
@@ -51,7 +49,7 @@ pub fn load(
     run: &RunOptions,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Model, Error> {
-    load_on(Rc::new(RefCell::new(run.backend())), checkpoint, params, run, progress)
+    load_on(run.device()?, checkpoint, params, run, progress)
 }
 
 /// As [`load`], onto a given device.

@@ -1,9 +1,13 @@
 use honelm_backend::CacheType;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions};
 
+use crate::DeviceChoice;
+
 /// How a model is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunOptions {
+    /// Where models run.
+    pub device: DeviceChoice,
     /// Threads; `None` takes one a processor.
     pub threads: Option<usize>,
     /// Context in tokens; `None` takes the model's own, at most 8192.
@@ -16,14 +20,14 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { threads: None, context: None, compute: Compute::Fast, cache_type: CacheType::F16 }
+        Self { device: DeviceChoice::Auto, threads: None, context: None, compute: Compute::Fast, cache_type: CacheType::F16 }
     }
 }
 
 impl RunOptions {
-    /// The device.
+    /// The processor as a device: for compression and proof, which run there whatever models run on.
     #[must_use]
-    pub fn backend(&self) -> CpuBackend {
+    pub fn cpu(&self) -> CpuBackend {
         CpuBackend::new(CpuOptions { threads: self.threads, compute: self.compute, isa: None })
     }
 

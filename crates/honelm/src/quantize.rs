@@ -148,7 +148,7 @@ pub(crate) fn make<'a>(
     events: Events<'_>,
 ) -> Result<honelm_compress::Compressed<'a>, Error> {
     let exact = RunOptions { compute: Compute::F32, ..*run };
-    let mut backend = exact.backend();
+    let mut backend = exact.cpu();
     let mut report = |p: &honelm_compress::Progress| {
         let told = p.warning.as_ref().is_none_or(|w| events(&Event::Warning(w)));
         told && events(&Event::Stage { name: stage, detail: &p.stage, done: p.done, total: p.total })

@@ -1,0 +1,82 @@
+//! The device that a model runs on.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::str::FromStr;
+
+use honelm_model::Device;
+
+use crate::{Error, RunOptions};
+
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// The processor: what is fastest for certain.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// GPU adapter `n` as `honelm devices` numbers them, the first one by default.
+    Gpu(Option<usize>),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number))) {
+            ("auto", None) => Ok(Self::Auto),
+            ("cpu", None) => Ok(Self::Cpu),
+            ("gpu", None) => Ok(Self::Gpu(None)),
+            ("gpu", Some(number)) => {
+                number.parse().map(|n| Self::Gpu(Some(n))).map_err(|_| format!("{number:?} is no number of an adapter"))
+            }
+            _ => Err("expected auto, cpu, gpu or gpu:N".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Cpu => f.pad("cpu"),
+            Self::Gpu(None) => f.pad("gpu"),
+            Self::Gpu(Some(n)) => f.pad(&format!("gpu:{n}")),
+        }
+    }
+}
+
+impl RunOptions {
+    /// The device that models are loaded onto.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`], and [`Error::Backend`] where the GPU refuses.
+    pub fn device(&self) -> Result<Device, Error> {
+        match self.device {
+            DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Rc::new(RefCell::new(self.cpu()))),
+            DeviceChoice::Gpu(index) => gpu(index),
+        }
+    }
+}
+
+fn gpu(index: Option<usize>) -> Result<Device, Error> {
+    let gpu = honelm_backend::block_on(honelm_gpu::Gpu::open(index))?;
+    Ok(Rc::new(RefCell::new(honelm_gpu::GpuBackend::new(&gpu)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_as_they_are_shown() {
+        for name in ["auto", "cpu", "gpu", "gpu:0", "gpu:12"] {
+            assert_eq!(name.parse::<DeviceChoice>().expect("a device").to_string(), name);
+        }
+        for wrong in ["", "GPU", "gpu:", "gpu:-1", "gpu:x", "cpu:0", "auto:1", "tpu"] {
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
+    }
+}
