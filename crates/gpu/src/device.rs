@@ -192,6 +192,12 @@ impl Gpu {
         Ok(Self { inner: Rc::new(Inner { device, queue, limits, report, faults, pipelines }) })
     }
 
+    /// Gives the device back at once; every later step fails as on a lost device.
+    pub fn destroy(&self) {
+        self.inner.faults.report(Fault::Lost("it was given back".to_owned()));
+        self.inner.device.destroy();
+    }
+
     /// Kernels built so far.
     #[must_use]
     pub fn pipelines(&self) -> usize {
