@@ -6,7 +6,11 @@
 use crate::pack::Layout;
 
 /// Shared parts by the name that includes give them.
-const LIBRARY: &[(&str, &str)] = &[];
+const LIBRARY: &[(&str, &str)] = &[
+    ("lib/weights", include_str!("shaders/lib/weights.wgsl")),
+    ("lib/k_scales", include_str!("shaders/lib/k_scales.wgsl")),
+    ("lib/groups", include_str!("shaders/lib/groups.wgsl")),
+];
 
 /// The number that a constant of a variant has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,8 +50,8 @@ fn include(source: &str, format: Option<Layout>, done: &mut Vec<String>, text: &
         }
         done.push(name.to_owned());
         if name == "format" {
-            let format = format.unwrap_or_else(|| panic!("a variant without a format includes one"));
-            *text += &replace_word(format.source(), "COLS", "p.cols");
+            let layout = format.unwrap_or_else(|| panic!("a variant without a format includes one"));
+            include(&replace_word(layout.source(), "COLS", "p.cols"), format, done, text);
         } else {
             let found = LIBRARY.iter().find(|(n, _)| *n == name);
             include(found.unwrap_or_else(|| panic!("no shader part {name}")).1, format, done, text);

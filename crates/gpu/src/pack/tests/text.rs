@@ -1,0 +1,38 @@
+//! Every format parsed and validated, without an adapter.
+
+use honelm_blocks::ScaleType;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+use super::super::{CodeBits, GroupLayout, GroupZeros, Layout};
+use crate::shaders::assemble;
+
+/// The shader that decodes a whole weight of `layout`.
+pub(super) fn dequantize(layout: Layout) -> String {
+    assemble(include_str!("dequantize.wgsl"), &[], Some(layout))
+}
+
+/// One layout of every kind.
+pub(super) fn layouts() -> Vec<Layout> {
+    let mut all = Layout::BLOCKS.to_vec();
+    for bits in [CodeBits::Four, CodeBits::Eight] {
+        for scale_type in [ScaleType::F16, ScaleType::BF16, ScaleType::F32] {
+            for zeros in [GroupZeros::Constant(8), GroupZeros::Integer, GroupZeros::Bias] {
+                all.push(Layout::Groups(GroupLayout { bits, group_size: 64, scale_type, zeros }));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn every_format_is_valid_wgsl_without_optional_features() {
+    for layout in layouts() {
+        let text = dequantize(layout);
+        let module =
+            naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{layout:?}: {}", e.emit_to_string(&text)));
+        // Half-precision numbers in the bits of words, which every WebGPU device has.
+        Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{layout:?}: {}", e.emit_to_string(&text)));
+    }
+}
