@@ -3,8 +3,12 @@
 
 mod device;
 mod error;
+mod known_answer;
 pub mod pack;
+mod report;
 mod shaders;
 
-pub use device::{AdapterReport, Gpu};
+pub use device::Gpu;
 pub use error::GpuError;
+pub use known_answer::{Demotion, Trust, Variants, known_answers};
+pub use report::{AdapterKind, AdapterReport};

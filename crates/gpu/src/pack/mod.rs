@@ -22,7 +22,7 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use half::f16;
 use honelm_blocks::{BlockError, Encoding, ScaleType, WeightData};

@@ -15,8 +15,8 @@ use super::{
 use crate::Gpu;
 
 /// The pipeline that decodes weights of `layout`.
-fn pipeline(gpu: &Gpu, layout: Layout) -> wgpu::ComputePipeline {
-    let source = wgpu::ShaderSource::Wgsl(dequantize(layout).into());
+fn pipeline(gpu: &Gpu, layout: Layout, plain_half: bool) -> wgpu::ComputePipeline {
+    let source = wgpu::ShaderSource::Wgsl(dequantize(layout, plain_half).into());
     let module = gpu.inner.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
     gpu.inner.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: None,
@@ -86,16 +86,18 @@ fn every_format_decodes_on_the_gpu_as_its_definition() {
         honelm_testing::skip!("every_format_decodes_on_the_gpu_as_its_definition", "a GPU adapter");
     };
     let mut pipelines = HashMap::new();
-    for weight in of_every_kind(&mut Random::new(8)) {
+    for (i, weight) in of_every_kind(&mut Random::new(8)).into_iter().enumerate() {
         // Codes of other widths are stored as 4 or 8 bits.
         if matches!(&weight, WeightData::Groups(m) if ![4, 8].contains(&m.bits)) {
             continue;
         }
         let packed = pack(&weight).unwrap();
         let layout = packed.layout;
-        let pipeline = pipelines.entry(layout).or_insert_with(|| pipeline(&gpu, layout));
+        // Every other weight by integer operations.
+        let plain_half = i % 2 == 1;
+        let pipeline = pipelines.entry((layout, plain_half)).or_insert_with(|| pipeline(&gpu, layout, plain_half));
         let found = decode(&gpu, pipeline, &packed);
-        let what = format!("{} on {}", name(&weight, layout), gpu.report().name);
+        let what = format!("{} on {} ({plain_half})", name(&weight, layout), gpu.report().name);
         assert_eq!(gpu.inner.faults.get(), None, "{what}");
         for (i, f) in found.iter().enumerate() {
             let (row, k) = (i / packed.cols, i % packed.cols);

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod gpu;
-mod text;
+pub(crate) mod text;
 pub(crate) mod weights;
 
 use honelm_blocks::{BlockMatrix, GroupMatrix, Zeros};

@@ -4,15 +4,15 @@ use honelm_blocks::ScaleType;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::super::{CodeBits, GroupLayout, GroupZeros, Layout};
-use crate::shaders::assemble;
+use crate::shaders::{Constant, assemble};
 
 /// The shader that decodes a whole weight of `layout`.
-pub(super) fn dequantize(layout: Layout) -> String {
-    assemble(include_str!("dequantize.wgsl"), &[], Some(layout))
+pub(super) fn dequantize(layout: Layout, plain_half: bool) -> String {
+    assemble(include_str!("dequantize.wgsl"), &[("PLAIN_HALF", Constant::Bool(plain_half))], Some(layout))
 }
 
 /// One layout of every kind.
-pub(super) fn layouts() -> Vec<Layout> {
+pub(crate) fn layouts() -> Vec<Layout> {
     let mut all = Layout::BLOCKS.to_vec();
     for bits in [CodeBits::Four, CodeBits::Eight] {
         for scale_type in [ScaleType::F16, ScaleType::BF16, ScaleType::F32] {
@@ -26,12 +26,13 @@ pub(super) fn layouts() -> Vec<Layout> {
 
 #[test]
 fn every_format_is_valid_wgsl_without_optional_features() {
-    for layout in layouts() {
-        let text = dequantize(layout);
+    for (layout, plain_half) in layouts().into_iter().flat_map(|layout| [(layout, false), (layout, true)]) {
+        let text = dequantize(layout, plain_half);
         let module =
             naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{layout:?}: {}", e.emit_to_string(&text)));
         // Half-precision numbers in the bits of words, which every WebGPU device has.
-        Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+        let needed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        Validator::new(ValidationFlags::all(), needed)
             .validate(&module)
             .unwrap_or_else(|e| panic!("{layout:?}: {}", e.emit_to_string(&text)));
     }

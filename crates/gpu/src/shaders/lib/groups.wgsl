@@ -34,7 +34,7 @@ fn group_numbers(word: u32) -> vec2<f32> {
     if (GROUP_SCALE == 1u) {
         return vec2<f32>(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u));
     }
-    return unpack2x16float(word);
+    return halves_of(word);
 }
 
 fn group_weights(codes: array<vec4<f32>, 2>, group: Group) -> array<vec4<f32>, 2> {

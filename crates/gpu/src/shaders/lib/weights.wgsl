@@ -6,9 +6,22 @@ fn weights8(row_word: u32, k: u32) -> array<f32, 8> {
     return array<f32, 8>(w[0].x, w[0].y, w[0].z, w[0].w, w[1].x, w[1].y, w[1].z, w[1].w);
 }
 
+// The two half-precision numbers of a word. A device may take numbers below the normal range for 0 where it converts them itself;
+// PLAIN_HALF spares it that.
+fn halves_of(word: u32) -> vec2<f32> {
+    if (PLAIN_HALF) {
+        let bits = vec2<u32>(word & 0xffffu, word >> 16u);
+        let magnitude = bits & vec2<u32>(0x7fffu);
+        let normal = bitcast<vec2<f32>>((magnitude << vec2<u32>(13u)) + vec2<u32>(112u << 23u));
+        let value = select(normal, vec2<f32>(magnitude) * (1.0 / 16777216.0), magnitude < vec2<u32>(0x400u));
+        return select(value, -value, (bits & vec2<u32>(0x8000u)) != vec2<u32>(0u));
+    }
+    return unpack2x16float(word);
+}
+
 // Half number i of those that lie two a word from weight[at] on.
 fn half_at(at: u32, i: u32) -> f32 {
-    return unpack2x16float(weight[at + (i >> 1u)] >> (16u * (i & 1u))).x;
+    return halves_of(weight[at + (i >> 1u)] >> (16u * (i & 1u))).x;
 }
 
 // The four bytes of a word.
