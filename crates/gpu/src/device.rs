@@ -1,12 +1,14 @@
 //! Adapters, and a device opened on one of them.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wgpu::{Adapter, ExperimentalFeatures, Features, Limits, WgslLanguageFeatures};
 
+use crate::pipelines::Pipelines;
 use crate::report::rank;
-use crate::{AdapterReport, GpuError};
+use crate::{AdapterReport, GpuError, Variants};
 
 /// What the kernels need of a device, by WebGPU's name of the limit.
 const NEEDED: [(&str, u64, fn(&Limits) -> u64); 6] = [
@@ -68,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) report: AdapterReport,
     pub(crate) faults: Faults,
+    pub(crate) pipelines: Pipelines,
+    pub(crate) variants: Cell<Variants>,
 }
 
 impl Gpu {
@@ -109,7 +113,27 @@ impl Gpu {
         let (of_errors, of_loss) = (faults.clone(), faults.clone());
         device.on_uncaptured_error(Arc::new(move |error| of_errors.report(error.into())));
         device.set_device_lost_callback(move |_, reason| of_loss.report(Fault::Lost(reason)));
-        Ok(Self { inner: Rc::new(Inner { device, queue, limits, report, faults }) })
+        let pipelines = Pipelines::new(&device);
+        Ok(Self {
+            inner: Rc::new(Inner { device, queue, limits, report, faults, pipelines, variants: Cell::default() }),
+        })
+    }
+
+    /// Which variants of the kernels run.
+    #[must_use]
+    pub fn variants(&self) -> Variants {
+        self.inner.variants.get()
+    }
+
+    /// Runs other variants of the kernels from the next operation on.
+    pub fn use_variants(&self, variants: Variants) {
+        self.inner.variants.set(variants);
+    }
+
+    /// Kernels built so far.
+    #[must_use]
+    pub fn pipelines(&self) -> usize {
+        self.inner.pipelines.count()
     }
 
     /// The adapter that it was opened on.

@@ -16,6 +16,7 @@ use honelm_backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use crate::pack::Layout;
+use crate::shaders::Constant;
 use crate::{Gpu, GpuBackend, GpuError};
 use questions::{Marks, Wrong};
 
@@ -28,6 +29,13 @@ pub struct Variants {
     /// Whether half-precision numbers of weights are decoded by integer operations, for devices whose own conversion
     /// takes numbers below the normal range for 0.
     pub plain_half: bool,
+}
+
+impl Variants {
+    /// What formats are told of it.
+    pub(crate) fn format_constants(self) -> [(&'static str, Constant); 1] {
+        [("PLAIN_HALF", Constant::Bool(self.plain_half))]
+    }
 }
 
 /// A variant that is not used, and why.

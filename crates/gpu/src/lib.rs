@@ -1,13 +1,22 @@
 //! The GPU back end over wgpu: Vulkan, Metal and DX12 natively, WebGPU in the browser; the same Rust and the same WGSL.
 #![forbid(unsafe_code)]
 
+mod backend;
+mod cache;
 mod device;
 mod error;
 mod known_answer;
+mod memory;
 pub mod pack;
+mod pipelines;
+mod ranges;
+mod readback;
+mod recording;
 mod report;
 mod shaders;
+mod weights;
 
+pub use backend::{DeviceBytes, GpuBackend};
 pub use device::Gpu;
 pub use error::GpuError;
 pub use known_answer::{Demotion, Trust, Variants, known_answers};

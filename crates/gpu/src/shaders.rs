@@ -5,11 +5,42 @@
 
 use crate::pack::Layout;
 
-/// Shared parts by the name that includes give them.
-const LIBRARY: &[(&str, &str)] = &[
-    ("lib/weights", include_str!("shaders/lib/weights.wgsl")),
-    ("lib/k_scales", include_str!("shaders/lib/k_scales.wgsl")),
-    ("lib/groups", include_str!("shaders/lib/groups.wgsl")),
+macro_rules! sources {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("shaders/", $name, ".wgsl")))),*]
+    };
+}
+
+/// Every file but the formats, by the name that includes give it.
+const SOURCES: &[(&str, &str)] = sources![
+    "lib/activation",
+    "lib/arena",
+    "lib/arena4",
+    "lib/arena_bits",
+    "lib/attended",
+    "lib/cache",
+    "lib/draw",
+    "lib/groups",
+    "lib/half",
+    "lib/k_scales",
+    "lib/linear",
+    "lib/maths",
+    "lib/reduce",
+    "lib/rope",
+    "lib/step",
+    "lib/weights",
+    "ops/append",
+    "ops/attend",
+    "ops/copy",
+    "ops/edit",
+    "ops/embed",
+    "ops/join",
+    "ops/linear_rows",
+    "ops/linear_tile",
+    "ops/map",
+    "ops/norm",
+    "ops/rope",
+    "ops/sample",
 ];
 
 /// The number that a constant of a variant has.
@@ -19,11 +50,24 @@ pub(crate) enum Constant {
     Bool(bool),
 }
 
+/// A variant of a kernel: its file below `ops`, the constants that it is made with, the format of its weight.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Variant {
+    pub(crate) op: &'static str,
+    pub(crate) constants: Vec<(&'static str, Constant)>,
+    pub(crate) format: Option<Layout>,
+}
+
 /// The text of a variant.
 ///
 /// # Panics
 /// When an include names no file, or a format where there is none: both are mistakes in this crate.
-pub(crate) fn assemble(source: &str, constants: &[(&'static str, Constant)], format: Option<Layout>) -> String {
+pub(crate) fn assemble(variant: &Variant) -> String {
+    assemble_text(source(&format!("ops/{}", variant.op)), &variant.constants, variant.format)
+}
+
+/// As [`assemble`], of a text that is no file below `ops`.
+pub(crate) fn assemble_text(part: &str, constants: &[(&'static str, Constant)], format: Option<Layout>) -> String {
     let mut text = String::new();
     let of_format = format.map(Layout::constants).unwrap_or_default();
     let of_format = of_format.into_iter().map(|(name, value)| (name, Constant::U32(value)));
@@ -33,13 +77,17 @@ pub(crate) fn assemble(source: &str, constants: &[(&'static str, Constant)], for
             Constant::Bool(value) => text += &format!("const {name}: bool = {value};\n"),
         }
     }
-    let mut done = Vec::new();
-    include(source, format, &mut done, &mut text);
+    include(part, format, &mut Vec::new(), &mut text);
     text
 }
 
-fn include(source: &str, format: Option<Layout>, done: &mut Vec<String>, text: &mut String) {
-    for line in source.lines() {
+fn source(name: &str) -> &'static str {
+    SOURCES.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no shader part {name}")).1
+}
+
+/// Appends `part` with everything that it includes and that is not `done`.
+fn include(part: &str, format: Option<Layout>, done: &mut Vec<String>, text: &mut String) {
+    for line in part.lines() {
         let Some(name) = line.strip_prefix("//!include ").map(str::trim) else {
             *text += line;
             text.push('\n');
@@ -53,8 +101,7 @@ fn include(source: &str, format: Option<Layout>, done: &mut Vec<String>, text: &
             let layout = format.unwrap_or_else(|| panic!("a variant without a format includes one"));
             include(&replace_word(layout.source(), "COLS", "p.cols"), format, done, text);
         } else {
-            let found = LIBRARY.iter().find(|(n, _)| *n == name);
-            include(found.unwrap_or_else(|| panic!("no shader part {name}")).1, format, done, text);
+            include(source(name), format, done, text);
         }
     }
 }
@@ -73,3 +120,8 @@ fn replace_word(text: &str, word: &str, by: &str) -> String {
     }
     out + rest
 }
+
+#[cfg(test)]
+#[path = "shaders_tests.rs"]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

@@ -117,13 +117,9 @@ impl Model {
         let template = tokenizer.chat_template().map(str::to_owned);
         parsed(template.as_deref(), &tokenizer)?;
         let generation = sampling_defaults(path, checkpoint.generation_config())?;
-        let mut goes_on = true;
         let runner = load(&checkpoint, &checkpoint, run, &mut |done, total| {
-            goes_on &= events(&Event::Stage { name: "loading", detail: "", done, total });
+            events(&Event::Stage { name: "loading", detail: "", done, total })
         })?;
-        if !goes_on {
-            return Err(Error::Interrupted);
-        }
         Ok(Self {
             tokenizer,
             template,

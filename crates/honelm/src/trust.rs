@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use honelm_backend::block_on;
-use honelm_formats::write_atomic;
+use honelm_formats::{FormatError, write_atomic};
 use honelm_gpu::pack::Layout;
 use honelm_gpu::{Gpu, GpuError, Trust, known_answers};
 
@@ -46,7 +47,8 @@ fn write(file: &Path, key: &str, trust: &Trust) {
     if let Some(folder) = file.parent() {
         drop(fs::create_dir_all(folder));
     }
-    let written = write_atomic(file, |out| out.write_all(&bytes).map_err(|e| FormatError::io(file, e)));
+    let written =
+        write_atomic(file, |out| out.write_all(&bytes).map_err(|e| FormatError::io("write", file.display(), e)));
     drop(written);
 }
 
@@ -60,7 +62,9 @@ fn cache_of(lookup: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let caches = if cfg!(windows) {
         folder("LOCALAPPDATA")
     } else {
-        let home = || folder("HOME").map(|home| home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }));
+        let home = || {
+            folder("HOME").map(|home| home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }))
+        };
         folder("XDG_CACHE_HOME").or_else(home)
     };
     caches.map(|caches| caches.join("honelm").join("gpu.json"))

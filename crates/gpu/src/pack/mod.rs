@@ -35,7 +35,7 @@ pub use layout::{COLUMNS, CodeBits, GroupLayout, GroupZeros, Layout};
 pub enum PackError {
     /// No layout holds the encoding without loss.
     #[error(
-        "{encoding} with {cols} columns has no layout on the GPU; rounded to F16 it would take {f16_bytes} bytes rather than {bytes}"
+        "{encoding} has no layout on the GPU with {cols} columns; rounded to F16 it would take {f16_bytes} bytes rather than {bytes}"
     )]
     NoLayout {
         /// What the encoding is called.

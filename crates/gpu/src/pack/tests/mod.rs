@@ -119,7 +119,7 @@ fn refuses_groups_within_eight_columns_by_name_and_rounds_them_where_allowed() {
     assert_eq!(refused.code(), "no-gpu-layout");
     assert_eq!(
         refused.to_string(),
-        "int4 g12 with 24 columns has no layout on the GPU; rounded to F16 it would take 96 bytes rather than 36"
+        "int4 g12 has no layout on the GPU with 24 columns; rounded to F16 it would take 96 bytes rather than 36"
     );
     let (layout, bytes) = packed_bytes(WeightKind::of(&weight), 2, 24, Fallback::F16).unwrap();
     assert_eq!((layout, bytes), (Layout::F16, 96));

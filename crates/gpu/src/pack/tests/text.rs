@@ -4,11 +4,13 @@ use honelm_blocks::ScaleType;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::super::{CodeBits, GroupLayout, GroupZeros, Layout};
-use crate::shaders::{Constant, assemble};
+use crate::Variants;
+use crate::shaders::assemble_text;
 
 /// The shader that decodes a whole weight of `layout`.
 pub(super) fn dequantize(layout: Layout, plain_half: bool) -> String {
-    assemble(include_str!("dequantize.wgsl"), &[("PLAIN_HALF", Constant::Bool(plain_half))], Some(layout))
+    let constants = Variants { plain_half }.format_constants().to_vec();
+    assemble_text(include_str!("dequantize.wgsl"), &constants, Some(layout))
 }
 
 /// One layout of every kind.
