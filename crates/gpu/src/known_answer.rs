@@ -86,18 +86,31 @@ const LADDER: [(Variants, &str); 2] = [
 /// # Errors
 /// [`GpuError::WrongAnswers`] when even the plainest kernels are wrong, or the device fails.
 pub async fn known_answers(gpu: &Gpu, layouts: &[Layout], remembered: Option<Trust>) -> Result<Trust, GpuError> {
-    let mut trust = remembered.filter(|trust| trust.kernels == KERNELS).unwrap_or_default();
+    let trust = remembered.filter(|trust| trust.kernels == KERNELS).unwrap_or_default();
     gpu.use_variants(trust.variants);
     if trust.covers(layouts) && trust.answers > 0 {
         return Ok(trust);
     }
-    let fails = |problem: String| GpuError::WrongAnswers { adapter: gpu.report().name.clone(), problem };
+    let round = async |variants| {
+        gpu.use_variants(variants);
+        let mut b = GpuBackend::new(gpu).map_err(|error| error.to_string())?;
+        ask(&mut b, layouts).await
+    };
+    let settled = settle(trust, layouts, round).await;
+    settled.map_err(|problem| GpuError::WrongAnswers { adapter: gpu.report().name.clone(), problem })
+}
+
+/// Gives up variants until all answers of a `round` are right.
+///
+/// # Errors
+/// Why even the plainest are not.
+async fn settle(
+    mut trust: Trust,
+    layouts: &[Layout],
+    mut round: impl AsyncFnMut(Variants) -> Result<Marks, String>,
+) -> Result<Trust, String> {
     loop {
-        let marks = match GpuBackend::new(gpu) {
-            Ok(mut b) => ask(&mut b, layouts).await,
-            Err(error) => Err(error.to_string()),
-        };
-        let marks = marks.map_err(fails)?;
+        let marks = round(trust.variants).await?;
         let Some(Wrong { what, why }) = marks.wrong.first() else {
             trust.kernels = KERNELS;
             trust.answers = trust.answers.max(marks.asked);
@@ -108,11 +121,10 @@ pub async fn known_answers(gpu: &Gpu, layouts: &[Layout], remembered: Option<Tru
         let next = LADDER.iter().skip_while(|(variants, _)| *variants != trust.variants).nth(1);
         let Some((variants, given_up)) = next else {
             let more = marks.wrong.len() - 1;
-            return Err(fails(if more == 0 { first } else { format!("{first}; {more} more are wrong") }));
+            return Err(if more == 0 { first } else { format!("{first}; {more} more are wrong") });
         };
         trust.demoted.push(Demotion { what: (*given_up).to_owned(), why: first });
         trust.variants = *variants;
-        gpu.use_variants(*variants);
     }
 }
 

@@ -69,3 +69,42 @@ fn cache_of(lookup: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     };
     caches.map(|caches| caches.join("honelm").join("gpu.json"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_found_is_kept_for_the_adapter_and_its_driver() {
+        let Ok(gpu) = block_on(Gpu::open(None)) else {
+            eprintln!("SKIPPED what_a_test_found_is_kept_for_the_adapter_and_its_driver: needs a GPU adapter");
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("new").join("gpu.json");
+        let layouts = [Layout::F32];
+        let first = trusted_in(Some(&file), &gpu, &layouts).unwrap();
+        assert_eq!(read(&file), BTreeMap::from([(gpu.report().key(), first.clone())]));
+        let built = gpu.pipelines();
+        assert_eq!(trusted_in(Some(&file), &gpu, &layouts).unwrap(), first);
+        assert_eq!(gpu.pipelines(), built, "tested again");
+        // A file that is damaged costs a test, no more.
+        fs::write(&file, "{").unwrap();
+        assert_eq!(trusted_in(Some(&file), &gpu, &layouts).unwrap(), first);
+        assert_eq!(read(&file).len(), 1);
+    }
+
+    #[test]
+    fn the_file_is_where_users_keep_their_caches() {
+        let of = |pairs: &[(&str, &str)]| {
+            cache_of(&|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value)))
+        };
+        assert_eq!(of(&[]), None);
+        if cfg!(target_os = "linux") {
+            assert_eq!(of(&[("HOME", "/u")]), Some(PathBuf::from("/u/.cache/honelm/gpu.json")));
+            let both = of(&[("HOME", "/u"), ("XDG_CACHE_HOME", "/c")]);
+            assert_eq!(both, Some(PathBuf::from("/c/honelm/gpu.json")));
+        }
+    }
+}

@@ -306,3 +306,28 @@ fn ask_sampling(paper: &mut Paper<'_>, past: usize) {
     paper.b.sample(key, &input, &how);
     paper.questions.push(Question { name: "sampling".to_owned(), expected: Expected::Tokens(expected) });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_right_numbers_are_right() {
+        let right = Matrix::new(1, 2, vec![100.0, -3.0]);
+        let mark = |values: [f32; 2], expected| {
+            compare(&vec![(0, Value::Floats(Matrix::new(1, 2, values.to_vec())))], 0, &expected)
+        };
+        let (exact, nearly) = (|| Expected::Exactly(right.clone()), || Expected::Nearly(right.clone()));
+        assert_eq!(mark([100.0, -3.0], exact()), Ok(()));
+        assert_eq!(mark([100.0, -3.000_000_2], exact()), Err("row 0, column 1 is -3.0000002e0, not -3e0".to_owned()));
+        assert_eq!(mark([100.01, -3.01], nearly()), Ok(()));
+        for wrong in [[100.03, -3.0], [100.0, -2.97], [f32::NAN, -3.0], [100.0, f32::INFINITY]] {
+            assert!(mark(wrong, nearly()).is_err(), "{wrong:?}");
+        }
+        assert!(mark([100.0, -3.0], Expected::Tokens(vec![1])).is_err());
+        let tokens = vec![(0, Value::Tokens(vec![1, 2]))];
+        assert!(compare(&tokens, 0, &Expected::Tokens(vec![1, 2])).is_ok());
+        assert!(compare(&tokens, 0, &Expected::Tokens(vec![1, 3])).is_err());
+        assert!(compare(&tokens, 1, &Expected::Tokens(vec![1, 2])).is_err(), "no such key");
+    }
+}

@@ -5,6 +5,6 @@ fn k_scale_and_min(headers: u32, k: u32) -> vec2<f32> {
     let j = (k >> 5u) & 7u;
     let high = weight[header + 3u] >> (2u * j);
     let scale = ((weight[header + 1u] >> (4u * j)) & 15u) | ((high & 3u) << 4u);
-    let min = ((weight[header + 2u] >> (4u * j)) & 15u) | (((high >> 16u) & 3u) << 4u);
-    return halves_of(weight[header]) * vec2<f32>(f32(scale), f32(min));
+    let least = ((weight[header + 2u] >> (4u * j)) & 15u) | (((high >> 16u) & 3u) << 4u);
+    return halves_of(weight[header]) * vec2<f32>(f32(scale), f32(least));
 }
