@@ -130,6 +130,12 @@ impl Gpu {
         self.inner.variants.set(variants);
     }
 
+    /// Gives the device back at once; every later step fails as on a lost device.
+    pub fn destroy(&self) {
+        self.inner.faults.report(Fault::Lost("it was given back".to_owned()));
+        self.inner.device.destroy();
+    }
+
     /// Kernels built so far.
     #[must_use]
     pub fn pipelines(&self) -> usize {

@@ -95,7 +95,7 @@ impl Signal {
     }
 
     /// Waits. Natively the device works on its callbacks only when it is asked to; a browser does it by itself.
-    async fn wait(&self, gpu: &Gpu, submission: wgpu::SubmissionIndex) -> bool {
+    pub(crate) async fn wait(&self, gpu: &Gpu, submission: wgpu::SubmissionIndex) -> bool {
         let mut submission = Some(submission);
         std::future::poll_fn(|context: &mut Context<'_>| {
             if cfg!(not(target_arch = "wasm32"))
@@ -139,12 +139,12 @@ impl Pending {
             return Err(failure);
         }
         let arrived = self.signal.wait(&self.gpu, self.submission).await;
+        let mut refused = None;
         for check in self.checks {
-            if let Some(error) = check.await {
-                return Err(self.gpu.error_of(error.into()));
-            }
+            refused = refused.or(check.await);
         }
-        if let Some(fault) = self.gpu.inner.faults.get() {
+        // A loss explains everything that was refused after it.
+        if let Some(fault) = self.gpu.inner.faults.get().or(refused.map(Fault::from)) {
             return Err(self.gpu.error_of(fault));
         }
         if !arrived {

@@ -7,11 +7,14 @@ use crate::memory::{Check, Growing, Memory, STORAGE};
 use crate::pack::Layout;
 use crate::ranges::{Range, Ranges};
 
+/// Bytes on their way to the device at which a native upload waits: until then the host holds a copy.
+const IN_FLIGHT: u64 = 32 << 20;
+
 /// Rows at which a matrix may be cut: whole tiles of the widest kernel.
 const CUT: usize = 64;
 
 /// Least and most bytes of a buffer that several matrices share.
-const SHARED: std::ops::RangeInclusive<u64> = 1 << 20..=64 << 20;
+const SHARED: std::ops::RangeInclusive<u64> = 8 << 20..=64 << 20;
 
 /// Rows of a matrix that lie in one buffer.
 #[derive(Debug, Clone)]
@@ -30,6 +33,8 @@ pub(crate) struct Matrix {
     pub(crate) pieces: Vec<Piece>,
     pub(crate) bias: Option<Range>,
     pub(crate) order: Option<Range>,
+    /// Rows that are there; all of them, but for a weight that comes in slabs.
+    pub(crate) filled: usize,
 }
 
 /// A vector, and what a norm adds.
@@ -62,12 +67,14 @@ pub(crate) struct Store {
     vectors: Growing,
     vector_ranges: Ranges,
     bytes: u64,
+    /// Bytes that were written since the device was last waited for.
+    in_flight: u64,
 }
 
 impl Store {
     pub(crate) fn new(gpu: &Gpu, checks: &mut Vec<Check>) -> Result<Self, BackendError> {
         let vectors = Growing::new(gpu, "vectors", checks)?;
-        Ok(Self { chunks: Vec::new(), vectors, vector_ranges: Ranges::default(), bytes: 0 })
+        Ok(Self { chunks: Vec::new(), vectors, vector_ranges: Ranges::default(), bytes: 0, in_flight: 0 })
     }
 
     /// Bytes of all buffers.
@@ -147,7 +154,7 @@ impl Store {
     }
 
     /// Writes whole rows of a matrix from row `first` on. // words: `[rows, row_words]`
-    pub(crate) fn write(&self, gpu: &Gpu, pieces: &[Piece], row_words: usize, first: usize, words: &[u32]) {
+    pub(crate) fn write(&mut self, gpu: &Gpu, pieces: &[Piece], row_words: usize, first: usize, words: &[u32]) {
         let last = first + words.len() / row_words.max(1);
         for piece in pieces {
             let start = piece.first_row.max(first);
@@ -158,6 +165,13 @@ impl Store {
                 let chunk = self.chunks[piece.chunk].as_ref().expect("a piece keeps its chunk");
                 gpu.inner.queue.write_buffer(&chunk.buffer, at * 4, bytemuck::cast_slice(part));
             }
+        }
+        self.in_flight += size_of_val(words) as u64;
+        if self.in_flight >= IN_FLIGHT {
+            self.in_flight = 0;
+            gpu.inner.queue.submit([]);
+            // A browser does not wait; a device that is lost says so when a step is read.
+            let _ = gpu.inner.device.poll(wgpu::PollType::wait_indefinitely());
         }
     }
 

@@ -15,14 +15,15 @@ use honelm_backend::{
     Activation, Attention, Backend, BackendError, Cache, CacheSpec, CacheType, Read, Rope, Sampling, Slots, Step,
     Tensor, Ticket, Weight,
 };
-use honelm_blocks::WeightData;
-use honelm_tensor::Matrix;
+use honelm_blocks::{BlockMatrix, Encoding, WeightData};
+use honelm_tensor::{Bytes, Matrix};
 use wgpu::BufferUsages;
 
 use crate::memory::{Check, Growing};
+use crate::pack::PackedWeight;
 use crate::pipelines::Extra;
 use crate::ranges::{Range, Ranges};
-use crate::readback::{Pending, StagingPool};
+use crate::readback::{Pending, Signal, StagingPool};
 use crate::recording::{Bound, Command, Pinned, Recording};
 use crate::shaders::{Constant, Variant};
 use crate::weights::{self, Stored};
@@ -34,6 +35,9 @@ use tokens::Tokens;
 
 /// Stands where an optional offset is not given.
 const NONE: u32 = u32::MAX;
+
+/// Bytes of a weight that are on the host at once.
+const SLAB: usize = 8 << 20;
 
 /// Bytes held on the device now, by what for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +124,18 @@ impl GpuBackend {
     #[must_use]
     pub fn dispatches(&self) -> usize {
         self.dispatches
+    }
+
+    /// Waits until the device has taken what was uploaded so far. Natively uploads wait for themselves; in a browser, whoever loads a
+    /// large model waits now and then, or the copies that are on their way fill the memory.
+    pub fn uploaded(&self) -> impl Future<Output = ()> + 'static {
+        let (gpu, submission) = (self.gpu.clone(), self.gpu.inner.queue.submit([]));
+        let signal = Signal::default();
+        let answer = signal.clone();
+        gpu.inner.queue.on_submitted_work_done(move || answer.set(true));
+        async move {
+            signal.wait(&gpu, submission).await;
+        }
     }
 
     /// Bytes held on the device now, by what for.
@@ -214,6 +230,13 @@ impl GpuBackend {
         }
     }
 
+    fn packed(&self, weight: &WeightData) -> Result<PackedWeight, BackendError> {
+        pack::pack(weight).map_err(|error| BackendError::UnsupportedEncoding {
+            device: self.gpu.describe(),
+            encoding: format!("{} ({error})", weight.encoding_name()),
+        })
+    }
+
     fn bits(&mut self, values: &[f32]) -> Result<Range, BackendError> {
         self.store.vector(&self.gpu, bytemuck::cast_slice(values), &mut self.checks)
     }
@@ -241,10 +264,7 @@ impl Backend for GpuBackend {
         let (rows, cols) = (weight.rows(), weight.cols());
         assert!(bias.is_none_or(|b| b.len() == rows), "a bias for each of {rows} rows");
         self.collect();
-        let packed = pack::pack(&weight).map_err(|error| BackendError::UnsupportedEncoding {
-            device: self.gpu.describe(),
-            encoding: format!("{} ({error})", weight.encoding_name()),
-        })?;
+        let packed = self.packed(&weight)?;
         drop(weight);
         let layout = packed.layout;
         let pieces = self.store.reserve(&self.gpu, layout, [rows, cols], &mut self.checks)?;
@@ -254,8 +274,35 @@ impl Backend for GpuBackend {
             Some(order) => Some(self.store.vector(&self.gpu, order, &mut self.checks)?),
             None => None,
         };
-        let stored = Stored::Matrix(weights::Matrix { layout, pieces, bias, order });
+        let stored = Stored::Matrix(weights::Matrix { layout, pieces, bias, order, filled: rows });
         Ok(Weight::new(self.weights.insert(stored), rows, cols))
+    }
+
+    fn slab_bytes(&self) -> Option<usize> {
+        Some(SLAB)
+    }
+
+    fn begin_weight(&mut self, encoding: Encoding, rows: usize, cols: usize) -> Result<Weight, BackendError> {
+        self.collect();
+        // A weight without rows says how its rows will lie.
+        let none = BlockMatrix { encoding, rows: 0, cols, bytes: Bytes::new() };
+        let layout = self.packed(&none.into())?.layout;
+        let pieces = self.store.reserve(&self.gpu, layout, [rows, cols], &mut self.checks)?;
+        let stored = Stored::Matrix(weights::Matrix { layout, pieces, bias: None, order: None, filled: 0 });
+        Ok(Weight::new(self.weights.insert(stored), rows, cols))
+    }
+
+    fn fill_weight(&mut self, weight: &Weight, first: usize, rows: BlockMatrix) -> Result<(), BackendError> {
+        let end = first + rows.rows;
+        assert!(rows.cols == weight.cols() && end <= weight.rows(), "rows {first} to {end} of {}", weight.rows());
+        let packed = self.packed(&rows.into())?;
+        let Stored::Matrix(matrix) = self.weights.get_mut(weight.guard()) else {
+            panic!("rows for a vector of {}", weight.cols());
+        };
+        assert_eq!((matrix.filled, matrix.layout), (first, packed.layout), "rows in order, of one encoding");
+        matrix.filled = end;
+        self.store.write(&self.gpu, &matrix.pieces, packed.layout.row_words(weight.cols()), first, &packed.words);
+        Ok(())
     }
 
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {
