@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod compare;
 mod completions;
+mod devices;
 mod eval;
 mod generation;
 mod inspect;
@@ -33,6 +34,7 @@ pub enum Command {
     Tokenize(tokenize::Tokenize),
     Prompt(prompt::Prompt),
     Bench(bench::Bench),
+    Devices(devices::Devices),
     Pull(pull::Pull),
     Completions(completions::Completions),
     Man(man::Man),
@@ -53,6 +55,7 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Tokenize(command) => command.run(global),
         Command::Prompt(command) => command.run(global),
         Command::Bench(command) => command.run(global),
+        Command::Devices(command) => command.run(global),
         Command::Pull(command) => command.run(global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
