@@ -15,6 +15,7 @@ mod pull;
 mod quantize;
 mod run;
 mod tokenize;
+mod web;
 
 use clap::Subcommand;
 
@@ -34,6 +35,7 @@ pub enum Command {
     Prompt(prompt::Prompt),
     Bench(bench::Bench),
     Pull(pull::Pull),
+    Web(web::Web),
     Completions(completions::Completions),
     Man(man::Man),
     #[command(hide = true)]
@@ -54,6 +56,7 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Prompt(command) => command.run(global),
         Command::Bench(command) => command.run(global),
         Command::Pull(command) => command.run(global),
+        Command::Web(command) => command.run(global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
         Command::Measure(command) => command.run(global),
