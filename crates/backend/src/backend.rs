@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use honelm_blocks::WeightData;
+use honelm_blocks::{BlockMatrix, Encoding, WeightData};
 use honelm_tensor::Matrix;
 
 use crate::{BackendError, Cache, CacheSpec, Sampling, Step, Tensor, Weight, fused};
@@ -73,6 +73,29 @@ pub trait Backend {
     /// Takes a weight matrix `[out, in]` into the device's own layout, with the bias `[out]` that every
     /// [`Backend::linear`] with it adds.
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError>;
+
+    /// The most bytes of a weight that the device wants at once; larger ones come in slabs of rows, through
+    /// [`Backend::begin_weight`]. `None` for a device that reads weights where they are, and takes no slabs.
+    fn slab_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// Makes room for a weight matrix `[rows, cols]` without bias, whose rows follow.
+    ///
+    /// # Panics
+    /// Where [`Backend::slab_bytes`] is `None`.
+    fn begin_weight(&mut self, encoding: Encoding, rows: usize, cols: usize) -> Result<Weight, BackendError> {
+        panic!("{} takes no slabs, here of a {encoding} matrix [{rows}, {cols}]", self.describe())
+    }
+
+    /// Gives the rows from `first` on of a weight that was begun. Rows come in order, each once, and the weight may be used
+    /// when the last one is there.
+    ///
+    /// # Panics
+    /// Where rows are left out, or come in another encoding or width: a bug of the caller.
+    fn fill_weight(&mut self, weight: &Weight, first: usize, rows: BlockMatrix) -> Result<(), BackendError> {
+        panic!("{} takes no slabs, here {} rows from {first} of {}", self.describe(), rows.rows, weight.rows())
+    }
 
     /// Takes a vector (rotary frequencies, the gain of an RMS norm) as a weight `[1, n]` in f32.
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError>;

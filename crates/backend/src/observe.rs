@@ -1,4 +1,4 @@
-use honelm_blocks::WeightData;
+use honelm_blocks::{BlockMatrix, Encoding, WeightData};
 use honelm_tensor::Matrix;
 
 use crate::{
@@ -118,6 +118,18 @@ impl Backend for Observe<'_> {
 
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
         self.inner.upload(weight, bias)
+    }
+
+    fn slab_bytes(&self) -> Option<usize> {
+        self.inner.slab_bytes()
+    }
+
+    fn begin_weight(&mut self, encoding: Encoding, rows: usize, cols: usize) -> Result<Weight, BackendError> {
+        self.inner.begin_weight(encoding, rows, cols)
+    }
+
+    fn fill_weight(&mut self, weight: &Weight, first: usize, rows: BlockMatrix) -> Result<(), BackendError> {
+        self.inner.fill_weight(weight, first, rows)
     }
 
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {

@@ -151,6 +151,17 @@ impl BlockError {
         }
     }
 
+    /// The same error for a matrix that begins `first` rows above.
+    #[must_use]
+    pub fn below(mut self, first: usize) -> Self {
+        if let Self::NotFinite { row, .. } | Self::ValueOverflow { row, .. } | Self::ScaleOverflow { row, .. } =
+            &mut self
+        {
+            *row += first;
+        }
+        self
+    }
+
     /// The same error for row `r` of a matrix.
     #[must_use]
     pub fn at_row(mut self, r: usize) -> Self {

@@ -15,7 +15,7 @@ fn pocket() -> Model {
     let checkpoint = Checkpoint::open(pocket_dir()).expect("the shipped model");
     let device = Rc::new(RefCell::new(Naive::new()));
     let options = LoadOptions { context: Some(64), ..LoadOptions::default() };
-    Model::load(checkpoint.blueprint(), &checkpoint, device, &options, &mut |_, _| ()).expect("it loads")
+    Model::load(checkpoint.blueprint(), &checkpoint, device, &options).expect("it loads")
 }
 
 /// The most likely next token, from the whole text at once.

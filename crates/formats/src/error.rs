@@ -29,6 +29,8 @@ pub enum FormatError {
     UnknownFormat { file: String, expected: &'static str, found: String },
     #[error("{file} is truncated: {what} at byte {offset} needs {needed} bytes, {available} are left")]
     Truncated { file: String, what: String, offset: u64, needed: u64, available: u64 },
+    #[error("{file}: bytes {}..{} have not been fetched yet", range.start, range.end)]
+    NotFetched { file: String, range: std::ops::Range<u64> },
     #[error(
         "{file}: {what} at byte {offset} says {count}, which the {available} bytes left in the file cannot hold \
          (truncated or damaged)"
@@ -159,6 +161,7 @@ impl FormatError {
             Self::LegacyGgml { .. } => "legacy-ggml",
             Self::UnknownFormat { .. } => "unknown-format",
             Self::Truncated { .. } => "truncated-file",
+            Self::NotFetched { .. } => "not-fetched",
             Self::ImplausibleCount { .. } => "implausible-count",
             Self::InvalidUtf8 { .. } => "invalid-utf8",
             Self::InvalidJson { .. } => "invalid-json",

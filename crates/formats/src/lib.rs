@@ -1,7 +1,7 @@
 //! Model files: GGUF, safetensors and the layouts of quantised modules inside them, read into raw named tensors and
 //! metadata; nothing about architectures.
 //!
-//! Readers take [`Bytes`], usually a memory map ([`map_file`]), so that tensors are views into the
+//! Readers take [`FileData`], usually a memory map ([`map_file`]), so that tensors are views into the
 //! file; every count and extent is checked against the file before anything is allocated. Writers
 //! stream: all tensors are declared first, then their data are asked for one at a time. Files reach
 //! their final name only when complete ([`AtomicFile`], [`AtomicDir`]).
@@ -16,12 +16,13 @@
 //! let mut file = Vec::new();
 //! writer.write_to(&mut file, "model.gguf", |_tensor, sink| sink.write(&[0; 24]))?;
 //!
-//! let gguf = gguf::Gguf::parse(file.into(), "model.gguf")?;
+//! let gguf = gguf::Gguf::parse(file, "model.gguf")?;
 //! assert_eq!(gguf.get_str("general.architecture")?, Some("llama"));
 //! assert_eq!(gguf.matrix("output.weight")?.cols, 3);
 //! # Ok::<(), FormatError>(())
 //! ```
 
+mod data;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
@@ -36,6 +37,7 @@ mod sniff;
 mod source;
 
 pub use bytes::Bytes;
+pub use data::FileData;
 pub use error::FormatError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::{AtomicDir, AtomicFile, map_file, read_json, write_atomic};

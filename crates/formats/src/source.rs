@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 use honelm_blocks::{BlockMatrix, Encoding};
@@ -164,11 +165,11 @@ pub trait TensorSource {
     /// A tensor's entry, also where its type cannot be read.
     fn info(&self, name: &str) -> Option<&TensorInfo>;
 
-    /// A tensor, or `None` where there is none of that name.
+    /// A part of a tensor's data: bytes `within` of it, which lie within its size.
     ///
     /// # Errors
-    /// [`FormatError::UnsupportedEncoding`] where its type is known by name only.
-    fn find(&self, name: &str) -> Result<Option<RawTensor>, FormatError>;
+    /// [`FormatError::MissingTensor`], [`FormatError::NotFetched`].
+    fn bytes(&self, name: &str, within: Range<u64>) -> Result<Bytes, FormatError>;
 
     /// The file that holds the tensor, for messages; the whole checkpoint's where there is none.
     fn file_of(&self, name: &str) -> &str;
@@ -178,40 +179,82 @@ pub trait TensorSource {
         self.info(name).is_some()
     }
 
+    /// The entry of a tensor that has to be there.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`]; [`FormatError::UnsupportedEncoding`] where its type is known by name only.
+    fn entry(&self, name: &str) -> Result<&TensorInfo, FormatError> {
+        let (file, tensor) = (|| self.file_of(name).to_owned(), name.to_owned());
+        match self.info(name) {
+            None => Err(FormatError::MissingTensor { file: file(), tensor }),
+            Some(TensorInfo { element: ElementType::Other(found), .. }) => {
+                Err(FormatError::UnsupportedEncoding { file: file(), tensor, found: found.to_string() })
+            }
+            Some(info) => Ok(info),
+        }
+    }
+
     /// A tensor that has to be there.
     ///
     /// # Errors
-    /// [`FormatError::MissingTensor`], and as [`TensorSource::find`].
+    /// As [`TensorSource::entry`] and [`TensorSource::bytes`].
     fn get(&self, name: &str) -> Result<RawTensor, FormatError> {
-        self.find(name)?
-            .ok_or_else(|| FormatError::MissingTensor { file: self.file_of(name).to_owned(), tensor: name.to_owned() })
+        let TensorInfo { name, element, shape, size } = self.entry(name)?.clone();
+        let bytes = self.bytes(&name, 0..size)?;
+        Ok(RawTensor { name, element, shape, bytes })
     }
 
-    /// A weight tensor as a matrix: the last dimension is a row, all others are counted together
-    /// (a vector is one row).
+    /// Encoding, rows and columns of a weight tensor as a matrix: the last dimension is a row, all others are counted
+    /// together (a vector is one row).
     ///
     /// # Errors
-    /// [`FormatError::UnexpectedElement`] for integers, and as [`TensorSource::get`].
-    fn matrix(&self, name: &str) -> Result<BlockMatrix, FormatError> {
-        let tensor = self.get(name)?;
-        let ElementType::Weights(encoding) = tensor.element else {
+    /// [`FormatError::UnexpectedElement`] for integers, and as [`TensorSource::entry`].
+    fn matrix_shape(&self, name: &str) -> Result<(Encoding, usize, usize), FormatError> {
+        let TensorInfo { element, shape, .. } = self.entry(name)?;
+        let &ElementType::Weights(encoding) = element else {
             return Err(FormatError::UnexpectedElement {
                 file: self.file_of(name).to_owned(),
                 tensor: name.to_owned(),
-                found: tensor.element.to_string(),
+                found: element.to_string(),
                 expected: "weights",
             });
         };
-        let cols = tensor.shape.last().copied().unwrap_or(1);
+        let cols = shape.last().copied().unwrap_or(1);
         // Where a dimension is 0 the others are not bounded by the data.
         let overflow = || FormatError::SizeOverflow {
             file: self.file_of(name).to_owned(),
             tensor: name.to_owned(),
-            shape: tensor.shape.iter().map(|&d| d as u64).collect(),
+            shape: shape.iter().map(|&d| d as u64).collect(),
         };
-        let leading = tensor.shape.split_last().map_or(&[][..], |(_, leading)| leading);
+        let leading = shape.split_last().map_or(&[][..], |(_, leading)| leading);
         let rows = leading.iter().try_fold(1usize, |rows, &dim| rows.checked_mul(dim)).ok_or_else(overflow)?;
-        Ok(BlockMatrix { encoding, rows, cols, bytes: tensor.bytes })
+        Ok((encoding, rows, cols))
+    }
+
+    /// A weight tensor as a matrix, of a shape as [`TensorSource::matrix_shape`] gives it.
+    ///
+    /// # Errors
+    /// As [`TensorSource::matrix_shape`] and [`TensorSource::bytes`].
+    fn matrix(&self, name: &str) -> Result<BlockMatrix, FormatError> {
+        let (encoding, rows, cols) = self.matrix_shape(name)?;
+        let bytes = self.bytes(name, 0..self.entry(name)?.size)?;
+        Ok(BlockMatrix { encoding, rows, cols, bytes })
+    }
+
+    /// The rows `rows` of such a matrix, without reading the others.
+    ///
+    /// # Errors
+    /// As [`TensorSource::matrix`].
+    ///
+    /// # Panics
+    /// Where the matrix has not so many rows.
+    fn matrix_rows(&self, name: &str, rows: Range<usize>) -> Result<BlockMatrix, FormatError> {
+        let (encoding, all, cols) = self.matrix_shape(name)?;
+        assert!(rows.end <= all, "rows beyond the matrix");
+        // The size of the whole is known to fit.
+        let row = self.entry(name)?.size / all.max(1) as u64;
+        let bytes = self.bytes(name, rows.start as u64 * row..rows.end as u64 * row)?;
+        Ok(BlockMatrix { encoding, rows: rows.len(), cols, bytes })
     }
 
     /// The values of an integer tensor of any width.

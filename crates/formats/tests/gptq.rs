@@ -129,7 +129,7 @@ fn decode(tensors: &[RawTensor]) -> Result<GroupMatrix, FormatError> {
             sink.write(&tensors.iter().find(|tensor| tensor.name == info.name).unwrap().bytes)
         })
         .unwrap();
-    let source = Safetensors::parse(out.into(), "model.safetensors").unwrap();
+    let source = Safetensors::parse(out, "model.safetensors").unwrap();
     read(&source, "l", (16, 48), &config(4, Some(16), CheckpointFormat::V1))
 }
 

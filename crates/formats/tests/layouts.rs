@@ -97,7 +97,7 @@ fn source_of(tensors: &[RawTensor]) -> Safetensors {
     let mut out = Vec::new();
     let data = |name: &str| &tensors.iter().find(|tensor| tensor.name == name).unwrap().bytes;
     writer.write_to::<_, FormatError>(&mut out, "out", |info, sink| sink.write(data(&info.name))).unwrap();
-    Safetensors::parse(out.into(), "model.safetensors").unwrap()
+    Safetensors::parse(out, "model.safetensors").unwrap()
 }
 
 /// The suffix and code of the error that comes of each tensor of a layer being changed by `edit`.

@@ -132,13 +132,9 @@ pub fn benchmark(
         BenchModel::Path(path) => Checkpoint::open(path)?,
         BenchModel::Synthetic { shape, encoding } => Checkpoint::synthetic(shape, *encoding, SEED)?,
     };
-    let mut goes_on = true;
     let mut runner = load(&checkpoint, &checkpoint, &options.run, &mut |done, total| {
-        goes_on &= events(&Event::Stage { name: "loading", detail: "", done, total });
+        events(&Event::Stage { name: "loading", detail: "", done, total })
     })?;
-    if !goes_on {
-        return Err(Error::Interrupted);
-    }
     let load_seconds = begin.elapsed().as_secs_f64();
     let about = About::new(&checkpoint, &options.run, load_seconds)?;
     drop(checkpoint);

@@ -167,7 +167,7 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
         }
         None => None,
     };
-    let mut runner = load(&checkpoint, &checkpoint, &options.run, &mut |_, _| {})?;
+    let mut runner = load(&checkpoint, &checkpoint, &options.run, &mut |_, _| true)?;
     let compute = runner.describe();
     let (scores, comparison) = match &mut original {
         Some(original) => {
@@ -236,7 +236,7 @@ impl Original {
         run: &RunOptions,
         events: Events<'_>,
     ) -> Result<Baseline, Error> {
-        let mut runner = load(checkpoint, checkpoint, run, &mut |_, _| {})?;
+        let mut runner = load(checkpoint, checkpoint, run, &mut |_, _| true)?;
         let total = windows.len();
         let progress = &mut |done| events(&Event::Stage { name: "original: scoring", detail: "", done, total });
         Ok(Baseline::measure(&mut runner, windows, states, progress)?)

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use honelm_formats::gguf::Gguf;
-use honelm_model::{Checkpoint, Container, LoadOptions, Model, Parameters};
+use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, Parameters};
 use honelm_store::{Digest, digest_file};
 use honelm_text::{EncodeOptions, Tokenizer, TokenizerFiles};
 
@@ -43,16 +43,27 @@ pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
     Ok(Tokenizer::from_dir(path)?)
 }
 
-/// Loads the weights of `params` onto the device that `run` asks for.
+/// Loads the weights of `params` onto the device that `run` asks for; `progress` is told how many of how many are
+/// there, and returns false to stop.
 pub fn load(
     checkpoint: &Checkpoint,
     params: &dyn Parameters,
     run: &RunOptions,
-    progress: &mut dyn FnMut(usize, usize),
+    progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Model, Error> {
     let options = LoadOptions { context: run.context, cache_type: run.cache_type, ..LoadOptions::default() };
-    let device = Rc::new(RefCell::new(run.backend()));
-    Ok(Model::load(checkpoint.blueprint(), params, device, &options, progress)?)
+    options.context_of(checkpoint.facts())?;
+    let device: Device = Rc::new(RefCell::new(run.backend()));
+    let mut loader = Loader::new(checkpoint.blueprint());
+    loop {
+        let (done, total) = loader.progress();
+        if !progress(done, total) {
+            return Err(Error::Interrupted);
+        }
+        if !loader.advance(params, &mut *device.borrow_mut())? {
+            return Ok(loader.finish(device, &options)?);
+        }
+    }
 }
 
 /// A digest of the files that a model consists of.

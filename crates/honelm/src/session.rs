@@ -115,13 +115,9 @@ impl Model {
         parsed(template.as_deref(), &tokenizer)?;
         let settings = if path.is_file() { path.to_owned() } else { path.join("generation_config.json") };
         let generation = sampling_defaults(&settings.display().to_string(), checkpoint.generation_config())?;
-        let mut goes_on = true;
         let runner = load(&checkpoint, &checkpoint, run, &mut |done, total| {
-            goes_on &= events(&Event::Stage { name: "loading", detail: "", done, total });
+            events(&Event::Stage { name: "loading", detail: "", done, total })
         })?;
-        if !goes_on {
-            return Err(Error::Interrupted);
-        }
         Ok(Self {
             tokenizer,
             template,

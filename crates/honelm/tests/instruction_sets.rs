@@ -23,7 +23,7 @@ fn write(isa: Isa, prompts: &[&str]) -> Vec<(Vec<u32>, f32)> {
     let backend = CpuBackend::new(CpuOptions { threads: None, compute: Compute::F32, isa: Some(isa) });
     let options = LoadOptions { cache_type: CacheType::F32, ..LoadOptions::default() };
     let device = Rc::new(RefCell::new(backend));
-    let model = Model::load(checkpoint.blueprint(), &checkpoint, device, &options, &mut |_, _| {}).expect("loaded");
+    let model = Model::load(checkpoint.blueprint(), &checkpoint, device, &options).expect("loaded");
     let mut session = Session::new(Box::new(model));
     let settings = Generation {
         max_tokens: TOKENS,

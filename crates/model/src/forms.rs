@@ -42,6 +42,11 @@ impl Form {
         if self.hf == HfForm::MinusOne || !own.is_float() { Encoding::F32 } else { own }
     }
 
+    /// Whether every row is stored as it is used, and where.
+    pub(crate) fn is_plain(self) -> bool {
+        self == Self { rows: RowOrder::Same, hf: HfForm::Same }
+    }
+
     /// The weight of a stored tensor.
     pub(crate) fn canonical(self, stored: BlockMatrix) -> Result<BlockMatrix, BlockError> {
         let rows = stored.rows;

@@ -6,7 +6,7 @@ use honelm_tensor::Matrix;
 
 use crate::runner::ReadStep;
 use crate::weights::{Network, Weights};
-use crate::{Blueprint, Facts, ModelError, Parameters, Runner, step};
+use crate::{Blueprint, Facts, Loader, ModelError, Parameters, Runner, step};
 
 /// A back end that several models may share, so that one can draft for another.
 pub type Device = Rc<RefCell<dyn Backend>>;
@@ -58,7 +58,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Uploads all weights of `params`, one at a time; `progress` is told how many of how many are done.
+    /// Uploads all weights of `params`; see [`Loader`] for more than that.
     ///
     /// # Errors
     /// What is wrong with the options or a weight, or why the device refuses.
@@ -67,17 +67,11 @@ impl Model {
         params: &dyn Parameters,
         device: Device,
         options: &LoadOptions,
-        progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Self, ModelError> {
         options.context_of(&blueprint.facts)?;
-        let slots: Vec<_> = blueprint.tree.slots().collect();
-        let mut weights = Weights::default();
-        for (done, &slot) in slots.iter().enumerate() {
-            progress(done, slots.len());
-            weights.upload(blueprint, params, slot, &mut *device.borrow_mut())?;
-        }
-        progress(slots.len(), slots.len());
-        Self::new(blueprint, weights, device, options)
+        let mut loader = Loader::new(blueprint);
+        while loader.advance(params, &mut *device.borrow_mut())? {}
+        loader.finish(device, options)
     }
 
     /// A model of weights that are on `device` already.

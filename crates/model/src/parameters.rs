@@ -1,4 +1,6 @@
-use honelm_blocks::WeightData;
+use std::ops::Range;
+
+use honelm_blocks::{BlockMatrix, WeightData};
 
 use crate::{ModelError, Slot, StoredEncoding};
 
@@ -16,6 +18,11 @@ pub struct Parameter {
 pub trait Parameters {
     /// The parameter of a slot of the model's [`crate::Tree`].
     fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError>;
+
+    /// The rows `rows` of a weight without bias, where they can be read alone; else `None`, and the weight is read whole.
+    fn rows(&self, _slot: Slot, _rows: Range<usize>) -> Result<Option<BlockMatrix>, ModelError> {
+        Ok(None)
+    }
 
     /// How the weight of a slot is encoded; where that is known without reading it, it is not read.
     fn encoding(&self, slot: Slot) -> Result<StoredEncoding, ModelError> {

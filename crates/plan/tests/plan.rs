@@ -39,7 +39,7 @@ fn weights_and_cache_are_planned_to_the_byte() {
         let backend = Rc::new(RefCell::new(CpuBackend::new(CpuOptions { threads: Some(1), compute, isa: None })));
         let device: Device = Rc::clone(&backend) as Device;
         let options = LoadOptions { context: Some(context), cache_type, ..LoadOptions::default() };
-        let mut model = Model::load(checkpoint.blueprint(), &checkpoint, device, &options, &mut |_, _| {}).unwrap();
+        let mut model = Model::load(checkpoint.blueprint(), &checkpoint, device, &options).unwrap();
         let id = model.open();
         for tokens in vec![1; context].chunks(32) {
             let mut batch = Batch::default();

@@ -5,7 +5,7 @@ use honelm_backend::{
     Activation, Attention, Backend, BackendError, Cache, CacheSpec, CacheType, Edit, Outputs, Read, Rope, Sampling,
     Slots, Step, Tensor, Ticket, Token, Value, Weight, choose,
 };
-use honelm_blocks::{Encoding, WeightData};
+use honelm_blocks::{BlockMatrix, Encoding, WeightData};
 use honelm_tensor::{Matrix, f16};
 
 /// Key and value of one cached cell. // each [G * E]
@@ -26,6 +26,7 @@ pub struct Naive {
     sampled: HashMap<(u64, u32), u32>,
     sampling: Vec<(u32, u32)>,
     next: u64,
+    slab_bytes: Option<usize>,
 }
 
 impl Naive {
@@ -33,6 +34,12 @@ impl Naive {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The back end, which wants weights in slabs of at most so many bytes.
+    #[must_use]
+    pub fn with_slabs(bytes: usize) -> Self {
+        Self { slab_bytes: Some(bytes), ..Self::default() }
     }
 
     /// `f` of every value: for tests that need a back end which is wrong in one way.
@@ -133,6 +140,26 @@ impl Backend for Naive {
         assert!(bias.is_none_or(|b| b.len() == rows), "a bias for {rows} rows");
         let entry = (weight.dequantize(), bias.map(<[f32]>::to_vec));
         Ok(Weight::new(self.weights.insert(entry), rows, cols))
+    }
+
+    fn slab_bytes(&self) -> Option<usize> {
+        self.slab_bytes
+    }
+
+    fn begin_weight(&mut self, _: Encoding, rows: usize, cols: usize) -> Result<Weight, BackendError> {
+        // Only the rows that are there.
+        Ok(Weight::new(self.weights.insert((Matrix::new(0, cols, Vec::new()), None)), rows, cols))
+    }
+
+    fn fill_weight(&mut self, weight: &Weight, first: usize, rows: BlockMatrix) -> Result<(), BackendError> {
+        let (matrix, _) = self.weights.get_mut(weight.guard());
+        assert_eq!((matrix.rows, matrix.cols), (first, rows.cols), "rows in order, of the weight's width");
+        assert!(first + rows.rows <= weight.rows(), "rows beyond the weight");
+        let bytes = Some(rows.bytes.len()).filter(|_| rows.rows > 1);
+        assert!(bytes <= self.slab_bytes, "a slab of {bytes:?} bytes where {:?} are wanted", self.slab_bytes);
+        matrix.rows += rows.rows;
+        matrix.data.extend(WeightData::Blocks(rows).dequantize().data);
+        Ok(())
     }
 
     fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {

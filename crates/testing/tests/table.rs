@@ -10,7 +10,7 @@ use honelm_testing::{Naive, Tolerance, operator_cases, run_invariance_table, run
 
 #[test]
 fn the_naive_back_end_passes() {
-    run_operator_table(&mut || Box::new(Naive::new()), &Tolerance::F32);
+    run_operator_table(&mut || Box::new(Naive::with_slabs(1 << 20)), &Tolerance::F32);
 }
 
 #[test]

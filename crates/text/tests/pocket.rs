@@ -123,7 +123,7 @@ fn metadata_survive_a_file() {
     let mut file = Vec::new();
     let done: Result<(), honelm_formats::FormatError> = writer.write_to(&mut file, "memory", |_, _| Ok(())).map(|_| ());
     done.expect("writes");
-    let gguf = honelm_formats::gguf::Gguf::parse(file.into(), "memory").expect("reads");
+    let gguf = honelm_formats::gguf::Gguf::parse(file, "memory").expect("reads");
     assert_eq!(GgufVocab::from_gguf(&gguf).expect("reads"), vocab);
 }
 

@@ -145,7 +145,7 @@ fn gguf_and_back_gives_the_same_ids() {
         let mut file = Vec::new();
         let done: Result<_, honelm_formats::FormatError> = writer.write_to(&mut file, "memory", |_, _| Ok(()));
         done.expect("writes");
-        let gguf = honelm_formats::gguf::Gguf::parse(file.into(), "memory").expect("reads");
+        let gguf = honelm_formats::gguf::Gguf::parse(file, "memory").expect("reads");
         let through = Tokenizer::from_gguf(&gguf).expect("reads back");
         assert_eq!(through.eos_ids(), original.eos_ids());
         // In GGUF, user-defined pieces are found before anything else.

@@ -7,7 +7,7 @@ use super::cursor::Cursor;
 use super::metadata::{FromValue, Metadata};
 use super::types::{GgmlType, ggml_type};
 use super::{MAX_DIMENSIONS, alignment};
-use crate::{ElementType, FormatError, RawTensor, TensorInfo, TensorSource};
+use crate::{FileData, FormatError, TensorInfo, TensorSource};
 
 /// Smallest possible entries: an empty key, its type and one byte; an empty name, rank 0, type, offset.
 const SMALLEST_PAIR: u64 = 8 + 4 + 1;
@@ -29,7 +29,7 @@ pub struct Gguf {
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub(super) file: String,
-    bytes: Bytes,
+    data: FileData,
 }
 
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub(super) struct Entry {
     /// Number of the file in [`Gguf::parts`].
     pub(super) part: usize,
     /// Bytes in the file.
-    range: Range<usize>,
+    range: Range<u64>,
 }
 
 /// A tensor's entry as the file has it.
@@ -54,9 +54,10 @@ impl Gguf {
     ///
     /// # Errors
     /// A variant of [`FormatError`] for each way in which the file breaks the format, for versions
-    /// but 2 and 3, big-endian files and parts of split models ([`Gguf::join`] takes them).
-    pub fn parse(bytes: Bytes, file: impl Into<String>) -> Result<Self, FormatError> {
-        let gguf = Self::parse_part(bytes, file.into())?;
+    /// but 2 and 3, big-endian files and parts of split models ([`Gguf::join`] takes them);
+    /// [`FormatError::NotFetched`] where more of a remote file's header is needed.
+    pub fn parse(data: impl Into<FileData>, file: impl Into<String>) -> Result<Self, FormatError> {
+        let gguf = Self::parse_part(data.into(), file.into())?;
         match gguf.split_count()? {
             1 => Ok(gguf),
             parts => Err(FormatError::SplitGguf { file: gguf.file().to_owned(), parts: parts.into() }),
@@ -64,39 +65,46 @@ impl Gguf {
     }
 
     /// Parses a file that may be a part of a model.
-    pub(super) fn parse_part(bytes: Bytes, file: String) -> Result<Self, FormatError> {
+    pub(super) fn parse_part(data: FileData, file: String) -> Result<Self, FormatError> {
+        let mut gguf = data.parse_head(&file, |head| Self::parse_head(head, data.len(), &file))?;
+        gguf.parts.push(Part { file, data });
+        Ok(gguf)
+    }
+
+    /// Parses the `bytes` at the beginning of a file of `len` bytes; the parts are still to be filled in.
+    fn parse_head(bytes: &[u8], len: u64, file: &str) -> Result<Self, FormatError> {
         if !bytes.starts_with(b"GGUF") {
             // Two or three bytes of the magic are a truncated file, not another format.
-            if !bytes.is_empty() && b"GGUF".starts_with(&bytes) {
-                let (what, available) = ("the magic".to_owned(), bytes.len() as u64);
-                return Err(FormatError::Truncated { file, what, offset: 0, needed: 4, available });
+            if !bytes.is_empty() && b"GGUF".starts_with(bytes) {
+                let (file, what) = (file.to_owned(), "the magic".to_owned());
+                return Err(FormatError::Truncated { file, what, offset: 0, needed: 4, available: len });
             }
-            return Err(crate::sniff::refusal(&file, &bytes, "GGUF"));
+            return Err(crate::sniff::refusal(file, bytes, "GGUF"));
         }
-        let mut cursor = Cursor::new(&file, &bytes);
+        let mut cursor = Cursor::new(file, bytes);
         cursor.u32("the magic")?;
         let version = cursor.u32("the version")?;
         match version {
             2 | 3 => {}
-            _ if matches!(version.swap_bytes(), 1..=3) => return Err(FormatError::BigEndian { file }),
-            found => return Err(FormatError::UnsupportedVersion { file, found }),
+            _ if matches!(version.swap_bytes(), 1..=3) => return Err(FormatError::BigEndian { file: file.to_owned() }),
+            found => return Err(FormatError::UnsupportedVersion { file: file.to_owned(), found }),
         }
         // Both counts together must fit, since neither list has been read yet.
         let tensor_count = cursor.count(SMALLEST_TENSOR, "the number of tensors")?;
         let pair_count = cursor.count(SMALLEST_PAIR, "the number of metadata keys")?;
         let metadata = read_metadata(&mut cursor, pair_count)?;
-        let alignment = alignment(&file, &metadata)?;
+        let alignment = alignment(file, &metadata)?;
         let declared =
             (0..tensor_count).map(|i| read_tensor(&mut cursor, i)).collect::<Result<Vec<_>, FormatError>>()?;
         let start = cursor.offset().next_multiple_of(alignment);
-        let tensors = place(&file, declared, start, bytes.len() as u64, alignment)?;
+        let tensors = place(file, declared, start, len, alignment)?;
         let mut index = HashMap::with_capacity(tensors.len());
         for (i, entry) in tensors.iter().enumerate() {
             if index.insert(entry.info.name.clone(), i).is_some() {
-                return Err(FormatError::DuplicateTensor { file, tensor: entry.info.name.clone() });
+                return Err(FormatError::DuplicateTensor { file: file.to_owned(), tensor: entry.info.name.clone() });
             }
         }
-        Ok(Self { metadata, version, tensors, index, parts: vec![Part { file, bytes }] })
+        Ok(Self { metadata, version, tensors, index, parts: Vec::new() })
     }
 
     /// The format's version, 2 or 3.
@@ -190,17 +198,12 @@ impl TensorSource for Gguf {
         self.index.get(name).and_then(|&i| self.tensors.get(i)).map(|entry| &entry.info)
     }
 
-    fn find(&self, name: &str) -> Result<Option<RawTensor>, FormatError> {
+    fn bytes(&self, name: &str, within: Range<u64>) -> Result<Bytes, FormatError> {
         let entry = self.index.get(name).and_then(|&i| self.tensors.get(i));
         let Some((entry, part)) = entry.and_then(|entry| Some((entry, self.parts.get(entry.part)?))) else {
-            return Ok(None);
+            return Err(FormatError::MissingTensor { file: self.file().to_owned(), tensor: name.to_owned() });
         };
-        let TensorInfo { name, element, shape, .. } = entry.info.clone();
-        if let ElementType::Other(found) = element {
-            let (file, found) = (part.file.clone(), found.into_owned());
-            return Err(FormatError::UnsupportedEncoding { file, tensor: name, found });
-        }
-        Ok(Some(RawTensor { name, element, shape, bytes: part.bytes.slice(entry.range.clone()) }))
+        part.data.range(&part.file, entry.range.start + within.start..entry.range.start + within.end)
     }
 
     fn file_of(&self, name: &str) -> &str {
@@ -275,12 +278,12 @@ fn place(file: &str, declared: Vec<Declared>, start: u64, end: u64, alignment: u
     }
     let entry = |(tensor, size): (Declared, Option<u64>)| {
         let size = size.unwrap_or(0);
-        // Within the file, so the sums fit the address space; a tensor without data may be nowhere.
-        let begin = if size == 0 { 0 } else { (start + tensor.offset) as usize };
+        // Within the file, so the sums fit; a tensor without data may be nowhere.
+        let begin = if size == 0 { 0 } else { start + tensor.offset };
         let shape = tensor.dimensions.iter().rev().map(|&d| usize::try_from(d));
         let shape = shape.collect::<Result<Vec<_>, _>>().map_err(|_| overflow(file, &tensor))?;
         let info = TensorInfo { name: tensor.name, element: tensor.kind.element, shape, size };
-        Ok(Entry { info, part: 0, range: begin..begin + size as usize })
+        Ok(Entry { info, part: 0, range: begin..begin + size })
     };
     declared.into_iter().zip(sizes).map(entry).collect()
 }

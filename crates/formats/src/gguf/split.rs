@@ -4,10 +4,8 @@
 //! all. Nothing in them names the model, so that a part of another one with the same tensors is not told from the
 //! right one.
 
-use bytes::Bytes;
-
 use super::{ALIGNMENT_KEY, Gguf, SPLIT_COUNT, SPLIT_NO, SPLIT_TENSORS};
-use crate::{FormatError, TensorSource};
+use crate::{FileData, FormatError, TensorSource};
 
 impl Gguf {
     /// Opens and maps a file, of a split model every part, whichever is named.
@@ -19,8 +17,8 @@ impl Gguf {
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, FormatError> {
         let path = path.as_ref();
         let file = path.display().to_string();
-        let bytes = crate::map_file(path)?;
-        let opened = Self::parse_part(bytes.clone(), file.clone())?;
+        let data = FileData::from(crate::map_file(path)?);
+        let opened = Self::parse_part(data.clone(), file.clone())?;
         let count = usize::from(opened.split_count()?);
         if count == 1 {
             return Ok(opened);
@@ -33,13 +31,13 @@ impl Gguf {
         let mut parts = Vec::with_capacity(count);
         for no in 0..count {
             if no == own {
-                parts.push((bytes.clone(), file.clone()));
+                parts.push((data.clone(), file.clone()));
                 continue;
             }
             let shard = format!("{}.gguf", crate::shard_name(stem, no, count));
             let part = path.with_file_name(&shard);
             match crate::map_file(&part) {
-                Ok(bytes) => parts.push((bytes, part.display().to_string())),
+                Ok(bytes) => parts.push((bytes.into(), part.display().to_string())),
                 Err(FormatError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                     return Err(FormatError::MissingShard { file, shard });
                 }
@@ -54,9 +52,9 @@ impl Gguf {
     /// # Errors
     /// As [`Gguf::parse`], [`FormatError::SplitMismatch`] for a part that is another one or that of another
     /// model, [`FormatError::TensorInTwoShards`].
-    pub fn join(parts: Vec<(Bytes, String)>) -> Result<Self, FormatError> {
+    pub fn join(parts: Vec<(FileData, String)>) -> Result<Self, FormatError> {
         let count = parts.len();
-        let mut parts = parts.into_iter().map(|(bytes, file)| Self::parse_part(bytes, file));
+        let mut parts = parts.into_iter().map(|(data, file)| Self::parse_part(data, file));
         let Some(first) = parts.next() else {
             return Err(FormatError::EmptyFile { file: "a model without parts".to_owned() });
         };

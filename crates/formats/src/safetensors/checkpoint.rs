@@ -1,11 +1,12 @@
 use std::collections::HashMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
 
 use super::header::File;
 use crate::json::{self, Pairs};
-use crate::{ElementType, FormatError, RawTensor, TensorInfo, TensorSource};
+use crate::{FileData, FormatError, TensorInfo, TensorSource};
 
 /// A safetensors checkpoint: one file, or the shards that an index names.
 #[derive(Debug, Clone)]
@@ -49,7 +50,7 @@ impl Safetensors {
         Self::from_shards(&name, &json, |shard| {
             let file = path.join(shard);
             match crate::map_file(&file) {
-                Ok(bytes) => Ok((bytes, file.display().to_string())),
+                Ok(bytes) => Ok((bytes.into(), file.display().to_string())),
                 Err(FormatError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                     Err(FormatError::MissingShard { file: name.clone(), shard: shard.to_owned() })
                 }
@@ -62,9 +63,9 @@ impl Safetensors {
     ///
     /// # Errors
     /// A variant of [`FormatError`] for each way in which the file breaks the format.
-    pub fn parse(bytes: Bytes, file: impl Into<String>) -> Result<Self, FormatError> {
+    pub fn parse(data: impl Into<FileData>, file: impl Into<String>) -> Result<Self, FormatError> {
         let name = file.into();
-        let file = File::parse(bytes, name.clone())?;
+        let file = File::parse(data.into(), name.clone())?;
         let order: Vec<_> = (0..file.tensors.len()).map(|i| (0, i)).collect();
         let index = file.tensors.iter().map(|(info, _)| info.name.clone()).zip(order.iter().copied()).collect();
         Ok(Self { name, files: vec![file], order, index })
@@ -81,7 +82,7 @@ impl Safetensors {
     pub fn from_shards(
         index_name: &str,
         index_json: &[u8],
-        mut load: impl FnMut(&str) -> Result<(Bytes, String), FormatError>,
+        mut load: impl FnMut(&str) -> Result<(FileData, String), FormatError>,
     ) -> Result<Self, FormatError> {
         let Index { weight_map } = json::parse(index_name, index_json)?;
         let mut files: Vec<File> = Vec::new();
@@ -93,8 +94,8 @@ impl Safetensors {
                 if !is_plain_name(&shard) {
                     return Err(FormatError::UnsafeShardName { file: index_name.to_owned(), shard });
                 }
-                let (bytes, name) = load(&shard)?;
-                let file = File::parse(bytes, name)?;
+                let (data, name) = load(&shard)?;
+                let file = File::parse(data, name)?;
                 let tensors = file.tensors.iter().enumerate().map(|(i, (info, _))| (info.name.clone(), i)).collect();
                 shards.insert(shard.clone(), (files.len(), tensors));
                 files.push(file);
@@ -140,10 +141,10 @@ impl Safetensors {
 
     /// All tensors in the order of file or index.
     pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
-        self.order.iter().filter_map(|&place| self.entry(place)).map(|(_, info, _)| info)
+        self.order.iter().filter_map(|&place| self.place(place)).map(|(_, info, _)| info)
     }
 
-    fn entry(&self, (file, tensor): (usize, usize)) -> Option<(&File, &TensorInfo, std::ops::Range<usize>)> {
+    fn place(&self, (file, tensor): (usize, usize)) -> Option<(&File, &TensorInfo, Range<u64>)> {
         let file = self.files.get(file)?;
         let (info, range) = file.tensors.get(tensor)?;
         Some((file, info, range.clone()))
@@ -156,23 +157,18 @@ impl TensorSource for Safetensors {
     }
 
     fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.entry(*self.index.get(name)?).map(|(_, info, _)| info)
+        self.place(*self.index.get(name)?).map(|(_, info, _)| info)
     }
 
-    fn find(&self, name: &str) -> Result<Option<RawTensor>, FormatError> {
-        let Some((file, info, range)) = self.index.get(name).and_then(|&place| self.entry(place)) else {
-            return Ok(None);
+    fn bytes(&self, name: &str, within: Range<u64>) -> Result<Bytes, FormatError> {
+        let Some((file, _, range)) = self.index.get(name).and_then(|&place| self.place(place)) else {
+            return Err(FormatError::MissingTensor { file: self.name.clone(), tensor: name.to_owned() });
         };
-        let TensorInfo { name, element, shape, .. } = info.clone();
-        if let ElementType::Other(found) = element {
-            let (file, found) = (file.name.clone(), found.into_owned());
-            return Err(FormatError::UnsupportedEncoding { file, tensor: name, found });
-        }
-        Ok(Some(RawTensor { name, element, shape, bytes: file.bytes.slice(range) }))
+        file.data.range(&file.name, range.start + within.start..range.start + within.end)
     }
 
     fn file_of(&self, name: &str) -> &str {
-        let entry = self.index.get(name).and_then(|&place| self.entry(place));
+        let entry = self.index.get(name).and_then(|&place| self.place(place));
         entry.map_or(&self.name, |(file, _, _)| &file.name)
     }
 }

@@ -2,14 +2,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-use bytes::Bytes;
 use honelm_blocks::Encoding;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::{HEADER_LIMIT, METADATA_KEY};
 use crate::json::Pairs;
-use crate::{ElementType, FormatError, IntegerType, TensorInfo};
+use crate::{ElementType, FileData, FormatError, IntegerType, TensorInfo};
 
 /// One parsed file.
 #[derive(Debug, Clone)]
@@ -17,9 +16,12 @@ pub(super) struct File {
     pub(super) name: String,
     pub(super) metadata: Vec<(String, String)>,
     /// In the order of the header.
-    pub(super) tensors: Vec<(TensorInfo, Range<usize>)>,
-    pub(super) bytes: Bytes,
+    pub(super) tensors: Vec<(TensorInfo, Range<u64>)>,
+    pub(super) data: FileData,
 }
+
+/// Metadata and tensors of a header.
+type Contents = (Vec<(String, String)>, Vec<(TensorInfo, Range<u64>)>);
 
 /// A tensor's entry in the header.
 #[derive(Deserialize)]
@@ -65,21 +67,25 @@ impl<'de> Deserialize<'de> for Header {
 }
 
 impl File {
-    pub(super) fn parse(bytes: Bytes, name: String) -> Result<Self, FormatError> {
-        let text = header_text(&bytes, &name)?;
-        let start = 8 + text.len();
+    pub(super) fn parse(data: FileData, name: String) -> Result<Self, FormatError> {
+        let (metadata, tensors) = data.parse_head(&name, |head| Self::parse_head(head, data.len(), &name))?;
+        Ok(Self { name, metadata, tensors, data })
+    }
+
+    /// Parses the `bytes` at the beginning of a file of `len` bytes.
+    fn parse_head(bytes: &[u8], len: u64, name: &str) -> Result<Contents, FormatError> {
+        let text = header_text(bytes, name)?;
+        let start = 8 + text.len() as u64;
         let header: Header = serde_json::from_str(text)
-            .map_err(|error| FormatError::InvalidHeader { file: name.clone(), reason: error.to_string() })?;
-        let metadata = unique_metadata(&name, header.metadata)?;
+            .map_err(|error| FormatError::InvalidHeader { file: name.to_owned(), reason: error.to_string() })?;
+        let metadata = unique_metadata(name, header.metadata)?;
         let mut seen = HashSet::with_capacity(header.tensors.len());
         for (tensor, _) in &header.tensors {
             if !seen.insert(tensor.as_str()) {
-                return Err(FormatError::DuplicateTensor { file: name.clone(), tensor: tensor.clone() });
+                return Err(FormatError::DuplicateTensor { file: name.to_owned(), tensor: tensor.clone() });
             }
         }
-        let data_len = (bytes.len() - start) as u64;
-        let tensors = place(&name, header.tensors, start, data_len)?;
-        Ok(Self { name, metadata, tensors, bytes })
+        Ok((metadata, place(name, header.tensors, start, len - start)?))
     }
 }
 
@@ -139,9 +145,9 @@ fn unique_metadata(file: &str, found: Vec<Vec<(String, String)>>) -> Result<Vec<
 fn place(
     file: &str,
     entries: Vec<(String, Entry)>,
-    start: usize,
+    start: u64,
     data_len: u64,
-) -> Result<Vec<(TensorInfo, Range<usize>)>, FormatError> {
+) -> Result<Vec<(TensorInfo, Range<u64>)>, FormatError> {
     check_cover(file, &entries, data_len)?;
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
@@ -164,9 +170,7 @@ fn place(
         }
         let shape = entry.shape.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
         let shape = shape.map_err(|_| overflow())?;
-        // Covered, so within the file: the sums fit the address space.
-        let range = start + begin as usize..start + end as usize;
-        tensors.push((TensorInfo { name, element, shape, size: end - begin }, range));
+        tensors.push((TensorInfo { name, element, shape, size: end - begin }, start + begin..start + end));
     }
     Ok(tensors)
 }

@@ -349,7 +349,7 @@ impl Job<'_> {
         let baseline = Baseline::open(&self.folder.work("states.bin"), scores.clone(), width)?;
         let mut original = Original::with(self.checkpoint, baseline, &self.options.run)?;
         let reloaded = Checkpoint::open(file)?;
-        let mut runner = load(&reloaded, &reloaded as &dyn Parameters, &self.options.run, &mut |_, _| {})?;
+        let mut runner = load(&reloaded, &reloaded as &dyn Parameters, &self.options.run, &mut |_, _| true)?;
         let windows = &self.plan.windows.windows;
         let stage = format!("{}: scoring", rung.name);
         let runner: &mut dyn Runner = &mut runner;

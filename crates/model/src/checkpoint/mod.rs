@@ -3,10 +3,11 @@
 mod source;
 mod synthetic;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use honelm_backend::{CacheSpec, CacheType};
-use honelm_blocks::{Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
+use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_formats::gguf::Gguf;
 use honelm_formats::hub_cache::snapshot_name;
 use honelm_formats::layouts;
@@ -345,6 +346,13 @@ impl Parameters for Checkpoint {
         match &self.store {
             Store::Files(source) => source.parameter(&self.blueprint.tree, slot, module),
             Store::Synthetic(synthetic) => synthetic.parameter(slot, module),
+        }
+    }
+
+    fn rows(&self, slot: Slot, rows: Range<usize>) -> Result<Option<BlockMatrix>, ModelError> {
+        match &self.store {
+            Store::Files(source) => source.rows(&self.blueprint.tree, slot, self.blueprint.module(slot)?, rows),
+            Store::Synthetic(_) => Ok(None),
         }
     }
 

@@ -1,7 +1,8 @@
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use honelm_blocks::WeightData;
+use honelm_blocks::{BlockError, BlockMatrix, WeightData};
 use honelm_formats::gguf::Gguf;
 use honelm_formats::layouts::{Layout, ModuleClass, ModuleShape, Packed};
 use honelm_formats::safetensors::Safetensors;
@@ -163,7 +164,7 @@ impl Source {
             let (found, expected) = (info.shape.clone(), shape.to_vec());
             return Err(ModelError::WrongShape { file: file(), tensor, found, expected });
         }
-        source.matrix(&tensor)?;
+        source.matrix_shape(&tensor)?;
         used.insert(tensor);
         Ok(())
     }
@@ -214,6 +215,34 @@ impl Source {
         }
     }
 
+    fn finite(&self) -> MutexGuard<'_, HashSet<Slot>> {
+        self.finite.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rows `rows` of a slot's weight, finite; `None` where it is not stored row by row as it is used.
+    pub(super) fn rows(
+        &self,
+        tree: &Tree,
+        slot: Slot,
+        module: &Module,
+        rows: Range<usize>,
+    ) -> Result<Option<BlockMatrix>, ModelError> {
+        let Some(name) = self.name(tree, slot) else { return Ok(None) };
+        if module.bias || !self.form(module).is_plain() || self.packed(&name, module)?.is_some() {
+            return Ok(None);
+        }
+        let (source, tensor) = (self.tensors(), format!("{name}.weight"));
+        let (first, matrix) = (rows.start, source.matrix_rows(&tensor, rows)?);
+        if !self.finite().contains(&slot) {
+            let at = |error: BlockError| {
+                let file = source.file_of(&tensor).to_owned();
+                ModelError::Weight { file, tensor: tensor.clone(), source: error.below(first) }
+            };
+            matrix.check_finite().map_err(at)?;
+        }
+        Ok(Some(matrix))
+    }
+
     /// The weight and bias of a slot, finite and in canonical row order.
     pub(super) fn parameter(&self, tree: &Tree, slot: Slot, module: &Module) -> Result<Parameter, ModelError> {
         let source = self.tensors();
@@ -230,14 +259,12 @@ impl Source {
                 WeightData::Blocks(form.canonical(source.matrix(&tensor)?).map_err(at(tensor))?)
             }
         };
-        let known =
-            |finite: &Mutex<HashSet<Slot>>| finite.lock().unwrap_or_else(PoisonError::into_inner).contains(&slot);
-        let finite = known(&self.finite);
+        let finite = self.finite().contains(&slot);
         if !finite {
             weight.check_finite().map_err(at(self.tensor_name(tree, slot).unwrap_or(name.clone())))?;
         }
         if !module.bias {
-            self.finite.lock().unwrap_or_else(PoisonError::into_inner).insert(slot);
+            self.finite().insert(slot);
             return Ok(Parameter { weight, bias: None });
         }
         let tensor = format!("{name}.bias");
@@ -248,7 +275,7 @@ impl Source {
         }
         if !finite {
             stored.check_finite().map_err(at(tensor))?;
-            self.finite.lock().unwrap_or_else(PoisonError::into_inner).insert(slot);
+            self.finite().insert(slot);
         }
         let mut values = vec![0.0; stored.cols];
         stored.dequantize_row(0, &mut values);

@@ -27,7 +27,7 @@ pub fn load_with(checkpoint: &Checkpoint, params: &dyn Parameters) -> Model {
 /// A model for sessions of up to `context` tokens.
 pub fn load_for(context: Option<usize>, checkpoint: &Checkpoint, params: &dyn Parameters) -> Model {
     let options = LoadOptions { context, cache_type: CacheType::F32, ..LoadOptions::default() };
-    Model::load(checkpoint.blueprint(), params, device(), &options, &mut |_, _| {}).unwrap()
+    Model::load(checkpoint.blueprint(), params, device(), &options).unwrap()
 }
 
 pub fn load(path: &Path) -> Model {

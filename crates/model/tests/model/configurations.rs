@@ -129,7 +129,7 @@ fn with_value(file: &Gguf, key: &str, value: Option<&Value>) -> Result<Checkpoin
     let copy = writer
         .write_to::<_, FormatError>(&mut bytes, "test", |tensor, sink| sink.write(&file.get(&tensor.name)?.bytes));
     copy.unwrap();
-    Checkpoint::from_gguf(Gguf::parse(bytes.into(), "model.gguf").unwrap(), Path::new("model.gguf"))
+    Checkpoint::from_gguf(Gguf::parse(bytes, "model.gguf").unwrap(), Path::new("model.gguf"))
 }
 
 #[test]

@@ -10,4 +10,5 @@ mod invariance;
 mod layouts;
 mod parts;
 mod reference;
+mod remote;
 mod tiny;

@@ -97,7 +97,7 @@ fn parts_refuse_shapes_that_do_not_fit() {
 fn a_context_beyond_the_models_own_is_refused() {
     let checkpoint = Checkpoint::open(tiny("llama-grouped")).unwrap();
     let options = LoadOptions { context: Some(129), ..LoadOptions::default() };
-    let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options, &mut |_, _| {}) else {
+    let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options) else {
         panic!("129 tokens of 128");
     };
     assert_eq!(error.code(), "context-too-long");
@@ -108,7 +108,7 @@ fn a_context_beyond_the_models_own_is_refused() {
 fn a_q8_0_cache_needs_whole_blocks_in_a_head() {
     let checkpoint = Checkpoint::open(tiny("llama-grouped")).unwrap();
     let options = LoadOptions { cache_type: CacheType::Q8_0, ..LoadOptions::default() };
-    let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options, &mut |_, _| {}) else {
+    let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options) else {
         panic!("heads of 16 values");
     };
     assert_eq!(error.code(), "unsupported-cache-type");

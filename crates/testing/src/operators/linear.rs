@@ -167,6 +167,13 @@ pub(super) fn cases() -> Vec<OperatorCase> {
             }
             Ok(())
         }));
+        cases.push(OperatorCase::new(format!("linear {encoding}, uploaded in slabs"), move |b, _| {
+            if b.slab_bytes().is_none() {
+                return Ok(());
+            }
+            let w = weight(encoding, 41, k(11), 8);
+            slabs(b, encoding, &w)
+        }));
         cases.push(OperatorCase::new(format!("embed {encoding}"), move |b, _| embed(b, encoding, k(11))));
     }
     for groups in GROUPS {
@@ -183,6 +190,30 @@ pub(super) fn cases() -> Vec<OperatorCase> {
     }
     cases.push(OperatorCase::new("a sampled token is fed back on the device", |b, _| sampled(b)));
     cases
+}
+
+/// A weight that came in slabs gives the very results of the same weight that came whole.
+fn slabs(b: &mut dyn Backend, encoding: Encoding, weight: &WeightData) -> Result<(), Failure> {
+    let WeightData::Blocks(matrix) = weight else { return Err(Failure::Wrong("no blocks".to_owned())) };
+    let whole = b.upload(weight.clone(), None)?;
+    let slabbed = b.begin_weight(encoding, matrix.rows, matrix.cols)?;
+    let (row, mut first) = (matrix.bytes.len() / matrix.rows, 0);
+    for rows in [1, 16, 7, 17] {
+        let bytes = matrix.bytes.slice(first * row..(first + rows) * row);
+        b.fill_weight(&slabbed, first, BlockMatrix { encoding, rows, cols: matrix.cols, bytes })?;
+        first += rows;
+    }
+    for n in [1, 5, 40] {
+        let x = crate::values::matrix(n, matrix.cols, 5);
+        let found = step(b, &[n], |b| {
+            let x = b.input(&x);
+            vec![b.linear(&x, &whole), b.linear(&x, &slabbed), b.embed(&whole), b.embed(&slabbed)]
+        })?;
+        if found[0] != found[1] || found[2] != found[3] {
+            return Err(Failure::Wrong(format!("{n} rows: not the results of the weight that came whole")));
+        }
+    }
+    Ok(())
 }
 
 /// Token `r` of row `r`, and a table of which not all rows are used.

@@ -1,0 +1,164 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::FormatError;
+
+/// How much of a file is asked for first: the whole header of most.
+const FIRST: u64 = 1 << 20;
+
+/// The contents of a file: all of them (usually a memory map), or those parts that were fetched so far.
+///
+/// A reader that needs what is not here fails with [`FormatError::NotFetched`] and the range that it needs. Whoever
+/// owns the connection fetches it, [inserts](FileData::insert) it and calls again: so the same readers serve files on
+/// disk and files behind a network, and nothing in them waits.
+///
+/// ```
+/// use honelm_formats::{FileData, FormatError, gguf::Gguf};
+///
+/// # fn read_from_server(range: &std::ops::Range<u64>) -> bytes::Bytes { bytes::Bytes::from(vec![0; (range.end - range.start) as usize]) }
+/// let data = FileData::remote(400);
+/// let result = loop {
+///     match Gguf::parse(data.clone(), "model.gguf") {
+///         Err(FormatError::NotFetched { range, .. }) => data.insert(range.start, read_from_server(&range)),
+///         other => break other,
+///     }
+/// };
+/// assert!(result.is_err(), "400 zeros are no model");
+/// ```
+#[derive(Debug, Clone)]
+pub struct FileData(Contents);
+
+#[derive(Debug, Clone)]
+enum Contents {
+    Whole(Bytes),
+    Parts(Arc<Parts>),
+}
+
+#[derive(Debug)]
+struct Parts {
+    len: u64,
+    /// By their offsets; what follows the first one directly is joined to it.
+    here: Mutex<BTreeMap<u64, Bytes>>,
+}
+
+impl From<Bytes> for FileData {
+    fn from(bytes: Bytes) -> Self {
+        Self(Contents::Whole(bytes))
+    }
+}
+
+impl From<Vec<u8>> for FileData {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl FileData {
+    /// A file of `len` bytes of which nothing is here yet.
+    #[must_use]
+    pub fn remote(len: u64) -> Self {
+        Self(Contents::Parts(Arc::new(Parts { len, here: Mutex::default() })))
+    }
+
+    /// Bytes of the file.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match &self.0 {
+            Contents::Whole(bytes) => bytes.len() as u64,
+            Contents::Parts(parts) => parts.len,
+        }
+    }
+
+    /// Whether the file has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds fetched bytes from `offset` on, for all clones. A file that is here anyway ignores them.
+    pub fn insert(&self, offset: u64, bytes: Bytes) {
+        let Contents::Parts(parts) = &self.0 else { return };
+        let mut here = parts.lock();
+        if let Some(head) = here.get_mut(&0)
+            && head.len() as u64 == offset
+        {
+            let mut joined = BytesMut::with_capacity(head.len() + bytes.len());
+            joined.extend_from_slice(head);
+            joined.extend_from_slice(&bytes);
+            *head = joined.freeze();
+        } else {
+            here.insert(offset, bytes);
+        }
+    }
+
+    /// Drops what was fetched: tensors that were read are views, and keep it no longer than they live.
+    pub fn forget(&self) {
+        if let Contents::Parts(parts) = &self.0 {
+            parts.lock().clear();
+        }
+    }
+
+    /// The bytes of `range`; `file` names the file in the error.
+    ///
+    /// # Errors
+    /// [`FormatError::NotFetched`].
+    ///
+    /// # Panics
+    /// Where the range is not within the file: readers check extents first.
+    pub(crate) fn range(&self, file: &str, range: Range<u64>) -> Result<Bytes, FormatError> {
+        assert!(range.start <= range.end && range.end <= self.len(), "a range beyond the file");
+        let of = |bytes: &Bytes, start: u64| {
+            bytes.slice((range.start - start) as usize..(range.end - start) as usize) // within `bytes`, so it fits
+        };
+        match &self.0 {
+            Contents::Whole(bytes) => Ok(of(bytes, 0)),
+            Contents::Parts(_) if range.is_empty() => Ok(Bytes::new()),
+            Contents::Parts(parts) => {
+                let here = parts.lock();
+                let part = here.range(..=range.start).next_back();
+                let part = part.filter(|(start, bytes)| *start + bytes.len() as u64 >= range.end);
+                part.map(|(start, bytes)| of(bytes, *start)).ok_or_else(|| not_fetched(file, range.clone()))
+            }
+        }
+    }
+
+    /// Parses the beginning of the file. Where `parse` finds that too short and there is more to fetch, that is asked for.
+    ///
+    /// # Errors
+    /// [`FormatError::NotFetched`], and those of `parse`.
+    pub(crate) fn parse_head<T>(
+        &self,
+        file: &str,
+        parse: impl FnOnce(&Bytes) -> Result<T, FormatError>,
+    ) -> Result<T, FormatError> {
+        let parts = match &self.0 {
+            Contents::Whole(bytes) => return parse(bytes),
+            Contents::Parts(parts) => parts,
+        };
+        let head = parts.lock().get(&0).cloned().unwrap_or_default();
+        let have = head.len() as u64;
+        let more = |upto: u64| not_fetched(file, have..upto.max(FIRST).min(parts.len));
+        if have < parts.len.min(FIRST) {
+            return Err(more(FIRST));
+        }
+        match parse(&head) {
+            Err(FormatError::Truncated { .. } | FormatError::ImplausibleCount { .. }) if have < parts.len => {
+                Err(more(have.saturating_mul(2)))
+            }
+            other => other,
+        }
+    }
+}
+
+impl Parts {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Bytes>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn not_fetched(file: &str, range: Range<u64>) -> FormatError {
+    FormatError::NotFetched { file: file.to_owned(), range }
+}
