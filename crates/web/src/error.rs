@@ -36,6 +36,14 @@ pub enum WebError {
         /// The file.
         file: String,
     },
+    /// A part of a file that the wasm heap has no room for.
+    #[error("{file}: no room for {bytes} bytes in this tab's memory; a smaller model or a smaller quantisation may fit")]
+    HeapFull {
+        /// The file.
+        file: String,
+        /// Bytes that were needed at once.
+        bytes: u64,
+    },
     /// A folder without a tokenizer.
     #[error("no tokenizer: none of {expected} was found")]
     NoTokenizer {
@@ -80,6 +88,7 @@ impl WebError {
             Self::Backend(error) => error.code(),
             Self::Page(_) => "page",
             Self::FileNotFound { .. } => "file-not-found",
+            Self::HeapFull { .. } => "out-of-memory",
             Self::NoTokenizer { .. } => "no-tokenizer",
             Self::InvalidArgument { .. } => "invalid-argument",
             Self::Busy => "busy",

@@ -1,6 +1,10 @@
 //! The bytes of a model, as the page gives them.
 
-use honelm_formats::Bytes;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use honelm_formats::{Bytes, FileData, FormatError};
+use honelm_model::ModelError;
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
@@ -33,19 +37,27 @@ extern "C" {
     async fn read(this: &ModelFiles, name: &str, offset: f64, length: f64) -> Result<JsValue, JsValue>;
 }
 
-/// Bytes that are asked for at a time.
-const CHUNK: u64 = 8 << 20;
+/// Most bytes that are asked for at a time.
+const MOST: u64 = 8 << 20;
+/// Bytes that are asked for at least: one answer holds many small tensors.
+const LEAST: u64 = 1 << 20;
+/// Fetched bytes that are kept before they are dropped: small tensors come from what was fetched for others.
+const KEPT: u64 = 16 << 20;
 
-/// The page's files, and who hears how much of them was read.
+/// The page's files, what was fetched of them, and who hears of it.
 pub struct Files<'f> {
     files: &'f ModelFiles,
-    /// Told `(file, done, total)` in bytes.
-    progress: &'f dyn Fn(&str, f64, f64),
+    /// Files of which parts are fetched, by name.
+    remote: RefCell<BTreeMap<String, FileData>>,
+    /// Bytes fetched since they were last dropped.
+    kept: RefCell<u64>,
+    /// Told the file and the end of every part that came, and the file's size, in bytes.
+    progress: &'f dyn Fn(&str, u64, u64),
 }
 
 impl<'f> Files<'f> {
-    pub fn new(files: &'f ModelFiles, progress: &'f dyn Fn(&str, f64, f64)) -> Self {
-        Self { files, progress }
+    pub fn new(files: &'f ModelFiles, progress: &'f dyn Fn(&str, u64, u64)) -> Self {
+        Self { files, remote: RefCell::default(), kept: RefCell::default(), progress }
     }
 
     /// The one file that the model is, if it is one.
@@ -53,39 +65,70 @@ impl<'f> Files<'f> {
         self.files.single()
     }
 
-    /// Bytes of a file; `None` where there is none of that name.
-    pub async fn size(&self, name: &str) -> Result<Option<u64>, WebError> {
-        Ok(self.files.size(name).await?.as_f64().map(|size| size as u64))
+    /// A file, of which nothing is fetched yet; `None` where there is none of that name.
+    pub async fn remote(&self, name: &str) -> Result<Option<FileData>, WebError> {
+        let Some(size) = self.files.size(name).await?.as_f64() else { return Ok(None) };
+        let data = FileData::remote(size as u64);
+        self.remote.borrow_mut().insert(name.to_owned(), data.clone());
+        Ok(Some(data))
+    }
+
+    /// A whole file, a small one; `None` where there is none of that name.
+    pub async fn whole(&self, name: &str) -> Result<Option<Bytes>, WebError> {
+        match self.files.size(name).await?.as_f64() {
+            Some(size) => Ok(Some(self.read(name, 0, size as u64).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Does `work`, and fetches what it lacks, until it lacks nothing.
+    pub async fn drive<T>(&self, mut work: impl FnMut() -> Result<T, ModelError>) -> Result<T, WebError> {
+        loop {
+            match work() {
+                Err(ModelError::Format(FormatError::NotFetched { file, range })) => {
+                    let data = self.remote.borrow().get(&file).cloned();
+                    let data = data.ok_or_else(|| WebError::FileNotFound { file: file.clone() })?;
+                    let end = range.end.max((range.start + LEAST).min(data.len()));
+                    let bytes = self.read(&file, range.start, end - range.start).await?;
+                    *self.kept.borrow_mut() += bytes.len() as u64;
+                    data.insert(range.start, bytes);
+                    (self.progress)(&file, end, data.len());
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Drops what was fetched, once it is much: what was made of it stays.
+    pub fn tidy(&self) {
+        if *self.kept.borrow() > KEPT {
+            self.forget();
+        }
+    }
+
+    /// Drops what was fetched.
+    pub fn forget(&self) {
+        self.remote.borrow().values().for_each(FileData::forget);
+        *self.kept.borrow_mut() = 0;
     }
 
     /// Exactly `length` bytes from `offset` on.
-    pub async fn read(&self, name: &str, offset: u64, length: u64) -> Result<Vec<u8>, WebError> {
-        let found = self.files.read(name, offset as f64, length as f64).await?;
-        let bytes: Uint8Array = found.dyn_into().map_err(|_| WebError::InvalidArgument {
-            name: "files",
-            problem: format!("read({name}) did not give a Uint8Array"),
-        })?;
-        if u64::from(bytes.length()) != length {
-            let problem = format!("read({name}, {offset}, {length}) gave {} bytes", bytes.length());
-            return Err(WebError::InvalidArgument { name: "files", problem });
-        }
-        Ok(bytes.to_vec())
-    }
-
-    /// A whole file; `None` where there is none of that name.
-    pub async fn whole(&self, name: &str) -> Result<Option<Bytes>, WebError> {
-        let Some(size) = self.size(name).await? else { return Ok(None) };
+    async fn read(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, WebError> {
+        let wrong = |problem| WebError::InvalidArgument { name: "files", problem };
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(size as usize).map_err(|_| WebError::InvalidArgument {
-            name: "files",
-            problem: format!("{name} has {size} bytes, more than this tab can hold"),
-        })?;
-        while (bytes.len() as u64) < size {
-            let done = bytes.len() as u64;
-            (self.progress)(name, done as f64, size as f64);
-            bytes.extend(self.read(name, done, CHUNK.min(size - done)).await?);
+        let room = usize::try_from(length).ok().and_then(|length| bytes.try_reserve_exact(length).ok());
+        room.ok_or_else(|| WebError::HeapFull { file: name.to_owned(), bytes: length })?;
+        while (bytes.len() as u64) < length {
+            let (at, left) = (offset + bytes.len() as u64, length - bytes.len() as u64);
+            let found = self.files.read(name, at as f64, left.min(MOST) as f64).await?;
+            let part: Uint8Array = found.dyn_into().map_err(|_| wrong(format!("read({name}) gave no Uint8Array")))?;
+            if u64::from(part.length()) != left.min(MOST) {
+                return Err(wrong(format!("read({name}) gave {} bytes of {}", part.length(), left.min(MOST))));
+            }
+            let here = bytes.len();
+            bytes.resize(here + part.length() as usize, 0);
+            part.copy_to(&mut bytes[here..]);
         }
-        (self.progress)(name, size as f64, size as f64);
-        Ok(Some(bytes.into()))
+        Ok(bytes.into())
     }
 }

@@ -1,35 +1,60 @@
 //! From the page's files to a model on a device.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use honelm_formats::gguf::Gguf;
 use honelm_formats::safetensors::Safetensors;
-use honelm_formats::{Bytes, FormatError, parse_json};
-use honelm_model::{Checkpoint, FolderFiles};
+use honelm_formats::{Bytes, FileData, FormatError, parse_json};
+use honelm_model::{Checkpoint, Device, FolderFiles, LoadOptions, Loader, Model};
 use honelm_text::{Tokenizer, TokenizerFiles};
 use serde_json::Value;
 
 use crate::WebError;
 use crate::files::Files;
 
-/// Opens the page's files as a checkpoint with its tokenizer.
+/// Opens the page's files as a checkpoint with its tokenizer; of the weights only the headers are read.
 pub async fn open(files: &Files<'_>) -> Result<(Checkpoint, Tokenizer), WebError> {
-    match files.single() {
-        Some(name) => gguf(files, &name).await,
-        None => folder(files).await,
+    let opened = match files.single() {
+        Some(name) => gguf(files, &name).await?,
+        None => folder(files).await?,
+    };
+    files.forget();
+    Ok(opened)
+}
+
+/// Puts the weights on the device, one or a slab of one at a time; `progress` is told how many of how many are there.
+pub async fn place(
+    files: &Files<'_>,
+    checkpoint: &Checkpoint,
+    device: Device,
+    options: &LoadOptions,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Model, WebError> {
+    options.context_of(checkpoint.facts())?;
+    let mut loader = Loader::new(checkpoint.blueprint());
+    loop {
+        let (done, total) = loader.progress();
+        progress(done, total);
+        if !files.drive(|| loader.advance(checkpoint, &mut *device.borrow_mut())).await? {
+            break;
+        }
+        files.tidy();
     }
+    files.forget();
+    Ok(loader.finish(device, options)?)
 }
 
 async fn gguf(files: &Files<'_>, name: &str) -> Result<(Checkpoint, Tokenizer), WebError> {
-    let bytes = required(files, name).await?;
-    let gguf = Gguf::parse(bytes, name)?;
+    let data = required(files.remote(name).await?, name)?;
+    let gguf = files.drive(|| Ok(Gguf::parse(data.clone(), name)?)).await?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
-    Ok((Checkpoint::from_gguf(gguf, Path::new(name))?, tokenizer))
+    let checkpoint = files.drive(|| Checkpoint::from_gguf(gguf.clone(), Path::new(name))).await?;
+    Ok((checkpoint, tokenizer))
 }
 
 async fn folder(files: &Files<'_>) -> Result<(Checkpoint, Tokenizer), WebError> {
-    let config = required(files, "config.json").await?;
+    let config = required(files.whole("config.json").await?, "config.json")?;
     let generation_config = files.whole("generation_config.json").await?;
     let tokenizer = tokenizer(files, &config, generation_config.as_ref()).await?;
     let folder = FolderFiles {
@@ -38,29 +63,28 @@ async fn folder(files: &Files<'_>) -> Result<(Checkpoint, Tokenizer), WebError> 
         quantize_config: json("quantize_config.json", files.whole("quantize_config.json").await?.as_ref())?,
         quant_config: json("quant_config.json", files.whole("quant_config.json").await?.as_ref())?,
     };
-    let tensors = match files.whole("model.safetensors").await? {
-        Some(bytes) => Safetensors::parse(bytes, "model.safetensors")?,
+    let tensors = match files.remote("model.safetensors").await? {
+        Some(data) => files.drive(|| Ok(Safetensors::parse(data.clone(), "model.safetensors")?)).await?,
         None => shards(files).await?,
     };
-    Ok((Checkpoint::from_folder(Path::new(""), folder, tensors)?, tokenizer))
+    let open = || Checkpoint::from_folder(Path::new(""), folder.clone(), tensors.clone());
+    Ok((files.drive(open).await?, tokenizer))
 }
 
 /// The parts of a model that is not in one file.
 async fn shards(files: &Files<'_>) -> Result<Safetensors, WebError> {
     const INDEX: &str = "model.safetensors.index.json";
-    let not_found = |_| WebError::FileNotFound { file: format!("model.safetensors (or {INDEX})") };
-    let index = required(files, INDEX).await.map_err(not_found)?;
-    let names: Value = parse_json(INDEX, &index)?;
-    let mut parts: BTreeMap<String, Bytes> = BTreeMap::new();
-    for name in names["weight_map"].as_object().into_iter().flat_map(|map| map.values()).filter_map(Value::as_str) {
-        if !parts.contains_key(name) {
-            parts.insert(name.to_owned(), required(files, name).await?);
-        }
+    let index = required(files.whole(INDEX).await?, &format!("model.safetensors (or {INDEX})"))?;
+    let parsed: Value = parse_json(INDEX, &index)?;
+    let map = parsed["weight_map"].as_object();
+    let names: BTreeSet<&str> = map.into_iter().flat_map(|map| map.values()).filter_map(Value::as_str).collect();
+    let mut parts: BTreeMap<&str, FileData> = BTreeMap::new();
+    for name in names {
+        parts.insert(name, required(files.remote(name).await?, name)?);
     }
     let missing = |name: &str| FormatError::MissingShard { file: INDEX.to_owned(), shard: name.to_owned() };
-    Ok(Safetensors::from_shards(INDEX, &index, |name| {
-        Ok((parts.get(name).cloned().ok_or_else(|| missing(name))?, name.to_owned()))
-    })?)
+    let part = |name: &str| Ok((parts.get(name).cloned().ok_or_else(|| missing(name))?, name.to_owned()));
+    files.drive(|| Ok(Safetensors::from_shards(INDEX, &index, part)?)).await
 }
 
 /// A folder's tokenizer, from as few of its files as it takes.
@@ -79,8 +103,8 @@ async fn tokenizer(files: &Files<'_>, config: &Bytes, generation: Option<&Bytes>
     Ok(Tokenizer::from_files(&found)?)
 }
 
-async fn required(files: &Files<'_>, name: &str) -> Result<Bytes, WebError> {
-    files.whole(name).await?.ok_or_else(|| WebError::FileNotFound { file: name.to_owned() })
+fn required<T>(found: Option<T>, name: &str) -> Result<T, WebError> {
+    found.ok_or_else(|| WebError::FileNotFound { file: name.to_owned() })
 }
 
 fn json(name: &str, bytes: Option<&Bytes>) -> Result<Option<Value>, WebError> {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use honelm_engine::{Chat, Completion, Generation, PLAIN_TEMPLATE, Reply, Session, Update, raw_prompt, sampling_defaults};
-use honelm_model::{Facts, LoadOptions, Model, Runner};
+use honelm_model::{Facts, LoadOptions, Runner};
 use honelm_text::{ChatTemplate, Clock, Piece, Reasoning, RenderOptions, Tokenizer};
 use js_sys::Function;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ impl WebModel {
         platform::tell_of_panics();
         let begin = platform::seconds();
         let settings: LoadSettings = parsed("options", &options)?;
-        let progress = |file: &str, done: f64, total: f64| {
+        let progress = |file: &str, done: u64, total: u64| {
             tell(&on_progress, &json!({"stage": "reading", "file": file, "done": done, "total": total}));
         };
         let files = Files::new(&files, &progress);
@@ -67,11 +67,11 @@ impl WebModel {
         let chosen = device::choose(&settings).await?;
         let load_options =
             LoadOptions { context: settings.context, cache_type: settings.cache_type(), ..LoadOptions::default() };
-        let mut placing = |done: usize, total: usize| {
+        let placing = |done: usize, total: usize| {
             tell(&on_progress, &json!({"stage": "placing", "file": "", "done": done, "total": total}));
         };
         let device = Rc::clone(&chosen.device);
-        let model = Model::load(checkpoint.blueprint(), &checkpoint, device, &load_options, &mut placing)?;
+        let model = load::place(&files, &checkpoint, device, &load_options, &placing).await?;
         let (context, description) = (model.context(), model.describe());
         let session = Session::new(Box::new(Breathing::new(model))).with_prefill_rows(chosen.prefill_rows);
         let model = Self {

@@ -6,7 +6,7 @@ import { type AnswerEvent, HoneLMError, type Measurement, type Memory, type Mode
 
 declare const self: DedicatedWorkerGlobalScope & { honelmPanicked: (message: string) => void };
 
-const ready = init();
+const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });
 let model: WebModel | undefined;
 /** What the module said when it failed; it cannot be used after that. */
 let panic: string | undefined;
