@@ -26,6 +26,11 @@ export function honelm(...args) {
   return JSON.parse(execFileSync(HONELM, [...args, "--json"], { encoding: "utf8", maxBuffer: 1 << 26 }));
 }
 
+/** Runs the binary for what it writes to a file. */
+export function make(...args) {
+  execFileSync(HONELM, [...args, "--quiet"], { stdio: ["ignore", "ignore", "inherit"] });
+}
+
 /** Starts `honelm web`; gives its address and a function that ends it. */
 export async function serve(...models) {
   const child = spawn(HONELM, ["web", ...models, "--port", "0", "--no-open", "--json"], { stdio: ["ignore", "pipe", "inherit"] });
@@ -62,7 +67,7 @@ export async function open(browser, url, options = {}) {
   const page = await context.newPage();
   const problems = [];
   page.on("console", (message) => {
-    if (message.type() === "error" || message.type() === "warning") problems.push(`${message.type()}: ${message.text()}`);
+    if (message.type() === "error") problems.push(message.text());
   });
   page.on("pageerror", (error) => problems.push(`page: ${error.message}`));
   await page.goto(url);

@@ -14,6 +14,8 @@ use crate::WebError;
 const TYPES: &str = r#"
 /** The files of a model, wherever they are. Errors that it throws reach the caller of `WebModel.load` as they are. */
 export interface ModelFiles {
+  /** What the folder or the file is called. */
+  readonly name: string;
   /** The one file that the model is, or nothing where it is a folder. */
   readonly single: string | undefined;
   /** Bytes of a file; undefined where there is none of that name. */
@@ -29,6 +31,8 @@ extern "C" {
     #[wasm_bindgen(typescript_type = "ModelFiles")]
     pub type ModelFiles;
 
+    #[wasm_bindgen(method, getter)]
+    fn name(this: &ModelFiles) -> String;
     #[wasm_bindgen(method, getter)]
     fn single(this: &ModelFiles) -> Option<String>;
     #[wasm_bindgen(method, catch)]
@@ -58,6 +62,11 @@ pub struct Files<'f> {
 impl<'f> Files<'f> {
     pub fn new(files: &'f ModelFiles, progress: &'f dyn Fn(&str, u64, u64)) -> Self {
         Self { files, remote: RefCell::default(), kept: RefCell::default(), progress }
+    }
+
+    /// What the folder or the file is called.
+    pub fn name(&self) -> String {
+        self.files.name()
     }
 
     /// The one file that the model is, if it is one.

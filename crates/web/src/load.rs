@@ -67,7 +67,8 @@ async fn folder(files: &Files<'_>) -> Result<(Checkpoint, Tokenizer), WebError> 
         Some(data) => files.drive(|| Ok(Safetensors::parse(data.clone(), "model.safetensors")?)).await?,
         None => shards(files).await?,
     };
-    let open = || Checkpoint::from_folder(Path::new(""), folder.clone(), tensors.clone());
+    let name = files.name();
+    let open = || Checkpoint::from_folder(Path::new(&name), folder.clone(), tensors.clone());
     Ok((files.drive(open).await?, tokenizer))
 }
 

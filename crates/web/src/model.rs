@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use honelm_backend::CacheSpec;
 use honelm_engine::{Chat, Completion, Generation, PLAIN_TEMPLATE, Reply, Session, Update, raw_prompt, sampling_defaults};
 use honelm_model::{Facts, LoadOptions, Runner};
 use honelm_text::{ChatTemplate, Clock, Piece, Reasoning, RenderOptions, Tokenizer};
@@ -34,6 +35,7 @@ pub struct WebModel {
     template: Option<String>,
     generation: Generation,
     facts: Facts,
+    cache: CacheSpec,
     context: usize,
     description: String,
     chosen: Chosen,
@@ -81,6 +83,7 @@ impl WebModel {
             template,
             generation,
             facts: checkpoint.facts().clone(),
+            cache: checkpoint.cache_spec(settings.cache_type()),
             context,
             description,
             chosen,
@@ -96,10 +99,12 @@ impl WebModel {
     pub fn facts(&self) -> String {
         let Facts { architecture, name, layers, width, vocabulary, context, parameters, .. } = &self.facts;
         let Generation { temperature, top_k, top_p, min_p, repeat_penalty, max_tokens, .. } = &self.generation;
+        let page_bytes: usize = (0..self.cache.groups.len()).map(|group| self.cache.page_bytes(group)).sum();
         json!({
             "name": name, "architecture": architecture, "parameters": parameters, "layers": layers, "width": width,
             "vocabulary": vocabulary, "model_context": context, "context": self.context,
             "device": self.chosen.kind, "description": self.description, "fallback": self.chosen.fallback,
+            "page_positions": self.cache.page_len, "page_bytes": page_bytes,
             "chat_template": self.template.is_some(), "load_seconds": self.load_seconds,
             "generation": {
                 "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,

@@ -9,6 +9,7 @@ export function filesOf(source: Source): ModelFiles {
 
 /** Files that the user chose. */
 class LocalFiles implements ModelFiles {
+  readonly name: string;
   readonly single: string | undefined;
   readonly #files: Map<string, File>;
 
@@ -21,6 +22,7 @@ class LocalFiles implements ModelFiles {
     if (this.single === undefined && !this.#files.has("config.json")) {
       throw new HoneLMError("not-a-model", "choose a GGUF file, or all files of a model folder (config.json among them)");
     }
+    this.name = this.single ?? (files[0]?.webkitRelativePath.split("/")[0] || "model");
   }
 
   async size(name: string): Promise<number | undefined> {
@@ -52,6 +54,7 @@ const WHOLE = 1 << 20;
 
 /** A GGUF file at an address, or a folder below one. */
 class RemoteFiles implements ModelFiles {
+  readonly name: string;
   readonly single: string | undefined;
   readonly #base: URL;
   readonly #known = new Map<string, Promise<Remote | undefined>>();
@@ -62,12 +65,14 @@ class RemoteFiles implements ModelFiles {
     } catch {
       throw new HoneLMError("invalid-url", `${address} is no address`);
     }
-    const name = decodeURIComponent(this.#base.pathname.split("/").pop() ?? "");
+    const name = decoded(this.#base.pathname.split("/").pop() ?? "");
     if (/\.(gguf|safetensors)$/i.test(name)) {
       this.single = name;
     } else if (!this.#base.pathname.endsWith("/")) {
       this.#base.pathname += "/";
     }
+    const folder = this.#base.pathname.split("/").at(-2) ?? "";
+    this.name = this.single ?? (decoded(folder) || this.#base.host);
   }
 
   async size(name: string): Promise<number | undefined> {
@@ -147,6 +152,15 @@ class RemoteFiles implements ModelFiles {
   }
 }
 
+/** A segment of an address as people write it. */
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
 /** Whether a file is one of weights, which must come in ranges. */
 function isLarge(name: string): boolean {
   return /\.(gguf|safetensors)$/i.test(name);
@@ -172,13 +186,13 @@ async function totalOf(url: string, response: Response): Promise<number | undefi
 async function request(url: string, headers: Record<string, string>, method = "GET"): Promise<Response> {
   try {
     return await fetch(url, { method, headers, cache: "no-store" });
-  } catch (error) {
+  } catch {
     const where = new URL(url);
     const hint =
       where.origin === self.location.origin
         ? "is the server still running?"
         : `either there is no connection, or ${where.host} does not allow other sites to read it (CORS: it must send Access-Control-Allow-Origin)`;
-    throw new HoneLMError("unreachable", `${url} cannot be read: ${hint}`, );
+    throw new HoneLMError("unreachable", `${url} cannot be read: ${hint}`);
   }
 }
 

@@ -75,6 +75,9 @@ export interface ModelFacts {
   description: string;
   /** Why it does not run on a better device. */
   fallback: string | null;
+  /** Positions of a page of the key-value cache, and its bytes in all layers: how memory grows with a conversation. */
+  page_positions: number;
+  page_bytes: number;
   chat_template: boolean;
   load_seconds: number;
   /** The model's own settings. */

@@ -50,5 +50,8 @@ function choose(chosen: (typeof tabs)[number]): HTMLElement {
   return element(`tab-${chosen}`, HTMLButtonElement);
 }
 
+// For the browser's console.
+Object.assign(globalThis, { honelm });
+
 void listServedModels();
 adapter = await showAdapter();
