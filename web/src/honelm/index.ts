@@ -49,11 +49,17 @@ export class HoneLM {
   }
 
   /** Writes `tokens` tokens, and measures time and memory at each. */
-  measure(
+  async measure(
     { prompt = "Once upon a time", tokens = 100, adapter = null as string | null } = {},
     onSample: (sample: Sample) => void = () => {},
   ): Promise<Measurement> {
-    return this.#call("measure", { prompt, tokens, adapter }, onSample);
+    const heaps: (number | null)[] = [];
+    const measured = await this.#call("measure", { prompt, tokens, adapter }, (sample) => {
+      heaps.push(jsHeap());
+      onSample({ ...sample, js_heap: heaps.at(-1) ?? null });
+    });
+    const samples = measured.samples.map((sample, i) => ({ ...sample, js_heap: heaps[i] ?? null }));
+    return { ...measured, samples };
   }
 
   /** Bytes in use. */
@@ -119,4 +125,10 @@ export class HoneLM {
     this.#pending.clear();
     for (const call of pending) call.reject(error);
   }
+}
+
+/** The page's JavaScript heap, where the browser tells: not that of the worker, which has none to tell. */
+function jsHeap(): number | null {
+  const { memory } = performance as Performance & { memory?: { usedJSHeapSize: number } };
+  return memory?.usedJSHeapSize ?? null;
 }

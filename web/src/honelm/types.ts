@@ -130,7 +130,7 @@ export interface Sample {
   /** Milliseconds since the token before (of the first: since the call). */
   milliseconds: number;
   memory: Memory;
-  /** The JavaScript heap, where the browser tells. */
+  /** The page's JavaScript heap (`performance.memory`), where the browser tells. */
   js_heap: number | null;
 }
 

@@ -61,12 +61,6 @@ function memory(model: WebModel): Memory {
   return JSON.parse(model.memory());
 }
 
-/** The JavaScript heap, where the browser tells. */
-function jsHeap(): number | null {
-  const { memory } = performance as Performance & { memory?: { usedJSHeapSize: number } };
-  return memory?.usedJSHeapSize ?? null;
-}
-
 async function measure(
   model: WebModel, prompt: string, tokens: number, adapter: string | null, tell: (sample: Sample) => void,
 ): Promise<Measurement> {
@@ -77,7 +71,7 @@ async function measure(
     const event: AnswerEvent = JSON.parse(json);
     if (event.token === undefined) return;
     const now = performance.now();
-    const sample = { token: samples.length + 1, milliseconds: now - last, memory: memory(model), js_heap: jsHeap() };
+    const sample = { token: samples.length + 1, milliseconds: now - last, memory: memory(model), js_heap: null };
     last = now;
     samples.push(sample);
     tell(sample);

@@ -10,6 +10,7 @@ export interface Series {
   values: (number | null)[];
 }
 
+/** Width where the page has not laid the chart out. */
 const WIDTH = 640;
 const HEIGHT = 200;
 const LEFT = 44;
@@ -24,16 +25,18 @@ export function draw(figure: HTMLElement, series: Series[], show: (value: number
   figure.querySelectorAll(".chart, .legend").forEach((old) => old.remove());
   figure.hidden = length < 2;
   if (length < 2) return;
+  // One unit is one pixel, so that texts keep their size on every screen.
+  const width = figure.clientWidth > 0 ? figure.clientWidth : WIDTH;
   const highest = Math.max(...shown.flatMap((line) => line.values.filter((value) => value !== null)));
   const ticks = ticksUpTo(highest);
   const top = ticks.at(-1) ?? 1;
-  const x = (token: number): number => LEFT + ((WIDTH - LEFT - RIGHT) * (token - 1)) / (length - 1);
+  const x = (token: number): number => LEFT + ((width - LEFT - RIGHT) * (token - 1)) / (length - 1);
   const y = (value: number): number => HEIGHT - BOTTOM - ((HEIGHT - TOP - BOTTOM) * value) / top;
 
-  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
+  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img" });
   chart.setAttribute("aria-label", `${figure.querySelector("figcaption")?.textContent ?? ""}: ${shown.map((s) => s.name).join(", ")}`);
   for (const tick of ticks) {
-    chart.append(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(tick), y2: y(tick) }));
+    chart.append(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }));
     chart.append(label(String(tick), LEFT - 6, y(tick) + 4, "end"));
   }
   for (const token of [1, Math.round((length + 1) / 2), length]) {
@@ -52,8 +55,8 @@ export function draw(figure: HTMLElement, series: Series[], show: (value: number
 
   chart.addEventListener("pointermove", (event) => {
     const box = chart.getBoundingClientRect();
-    const place = ((event.clientX - box.left) / box.width) * WIDTH;
-    const token = Math.min(length, Math.max(1, Math.round(1 + ((place - LEFT) / (WIDTH - LEFT - RIGHT)) * (length - 1))));
+    const place = ((event.clientX - box.left) / box.width) * width;
+    const token = Math.min(length, Math.max(1, Math.round(1 + ((place - LEFT) / (width - LEFT - RIGHT)) * (length - 1))));
     for (const end of ["x1", "x2"]) cursor.setAttribute(end, String(x(token)));
     cursor.setAttribute("visibility", "visible");
     fill(legend, shown, token, show);
