@@ -51,7 +51,7 @@ pub async fn choose(wanted: &LoadSettings) -> Result<Chosen, WebError> {
 }
 
 fn cpu(wanted: &LoadSettings, fallback: Option<String>) -> Chosen {
-    let backend = CpuBackend::new(CpuOptions { threads: Some(1), compute: wanted.compute(), isa: None });
+    let backend = CpuBackend::new(CpuOptions { threads: Some(1), compute: wanted.compute(), isa: wanted.isa() });
     let backend = Rc::new(RefCell::new(backend));
     let held = Rc::clone(&backend);
     let memory = move || {

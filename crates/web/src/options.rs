@@ -1,7 +1,7 @@
 //! What JavaScript asks for, as JSON.
 
 use honelm_backend::CacheType;
-use honelm_cpu::Compute;
+use honelm_cpu::{Compute, Isa};
 use honelm_engine::Generation;
 use honelm_text::Message;
 use serde::Deserialize;
@@ -37,6 +37,12 @@ enum CacheName {
     Q8_0,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum IsaName {
+    Generic,
+}
+
 /// How a model is loaded.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +50,8 @@ pub struct LoadSettings {
     pub device: DeviceName,
     compute: ComputeName,
     cache_type: CacheName,
+    /// `generic`: the processor's portable kernels instead of its vectors.
+    isa: Option<IsaName>,
     /// Most tokens of prompt and answer; by default the model's own, at most 8192.
     pub context: Option<usize>,
 }
@@ -54,6 +62,11 @@ impl LoadSettings {
             ComputeName::Fast => Compute::Fast,
             ComputeName::F32 => Compute::F32,
         }
+    }
+
+    /// The instruction set that was asked for; the best where none was.
+    pub fn isa(&self) -> Option<Isa> {
+        self.isa.map(|IsaName::Generic| Isa::Generic)
     }
 
     pub fn cache_type(&self) -> CacheType {

@@ -13,6 +13,8 @@ export interface LoadOptions {
   device?: "auto" | "cpu";
   /** Kernels: `fast` as users run, or everything in `f32`. */
   compute?: "fast" | "f32";
+  /** `generic`: the processor's portable kernels instead of its vectors. */
+  isa?: "generic";
   /** Number type of the key-value cache; by default `f16`. */
   cache_type?: "f16" | "f32" | "q8_0";
   /** Most tokens of prompt and answer together; by default the model's own limit, at most 8192. */
