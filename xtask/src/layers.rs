@@ -9,6 +9,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("honelm-formats", 2),
     ("honelm-backend", 2),
     ("honelm-cpu", 3),
+    ("honelm-gpu", 3),
     ("honelm-text", 3),
     ("honelm-model", 3),
     ("honelm-engine", 4),

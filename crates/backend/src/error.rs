@@ -62,6 +62,22 @@ pub enum BackendError {
         /// What they are for.
         what: String,
     },
+    /// The device is gone: its driver was reset, or it was taken away.
+    #[error("{device} was lost: {reason}; open it again, or use the CPU")]
+    DeviceLost {
+        /// The device.
+        device: String,
+        /// What the driver says.
+        reason: String,
+    },
+    /// The device refused a step.
+    #[error("{device} failed: {problem}")]
+    DeviceFailed {
+        /// The device.
+        device: String,
+        /// What the driver says.
+        problem: String,
+    },
 }
 
 impl BackendError {
@@ -77,6 +93,8 @@ impl BackendError {
             Self::UnknownSequence(_) => "unknown-sequence",
             Self::UnknownTicket(_) => "unknown-ticket",
             Self::OutOfMemory { .. } => "out-of-memory",
+            Self::DeviceLost { .. } => "device-lost",
+            Self::DeviceFailed { .. } => "device-failed",
         }
     }
 }

@@ -55,6 +55,11 @@ impl<T> Slots<T> {
         values
     }
 
+    /// The values of all slots.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().flatten()
+    }
+
     /// The value behind a guard.
     ///
     /// # Panics

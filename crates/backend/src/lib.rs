@@ -10,10 +10,12 @@
 
 mod backend;
 mod batch;
+mod check;
 mod error;
 pub mod fused;
 mod handle;
 mod observe;
+mod profile;
 mod random;
 mod recorder;
 mod sampling;
@@ -27,6 +29,7 @@ pub use batch::{Batch, Parent, SequenceId, Token, Want};
 pub use error::BackendError;
 pub use handle::{Cache, Guard, Slots, Tensor, Weight};
 pub use observe::Observe;
+pub use profile::{Clock, OperationCost, Placement, Profile};
 pub use random::uniform;
 pub use recorder::{Recorded, Recorder};
 pub use sampling::{Sampling, choose};

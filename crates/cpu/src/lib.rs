@@ -9,7 +9,6 @@ mod activation;
 mod attention;
 mod backend;
 mod cache;
-mod check;
 pub mod int8;
 mod isa;
 mod kernel;

@@ -21,7 +21,7 @@ use crate::rope::Table;
 
 use crate::values::{Memory, Value};
 use crate::weights::Stored;
-use crate::{Isa, Output, Pool, activation, check};
+use crate::{Isa, Output, Pool, activation};
 use products::After;
 use rows::by_rows;
 
@@ -226,7 +226,7 @@ impl Backend for CpuBackend {
     }
 
     fn begin(&mut self, step: Step, cache: &Cache) -> Result<(), BackendError> {
-        check::check(&step, cache.spec())?;
+        step.check(cache.spec())?;
         let tokens = step.tokens.iter().map(|token| self.resolve(*token)).collect::<Result<_, _>>()?;
         self.collect();
         let store = self.caches.get_mut(cache.guard());

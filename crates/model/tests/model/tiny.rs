@@ -54,7 +54,8 @@ pub fn tiny(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny").join(name);
     let mut made = MADE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if made.get_or_insert_default().insert(name.to_owned()) {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny").join(name);
+        // Tests of other crates take this file in, too.
+        let data = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/data/tiny")).join(name);
         let config = read_json(data.join("config.json")).unwrap().unwrap();
         let checkpoint = Checkpoint::made_up(name, &config, Encoding::F32, 0).unwrap();
         std::fs::create_dir_all(&dir).unwrap();

@@ -1,9 +1,18 @@
 //! Whether a step fits a cache: checked before anything is changed.
 
-use honelm_backend::{BackendError, CacheSpec, Edit, Step, StepGroup};
+use crate::{BackendError, CacheSpec, Edit, Step, StepGroup};
 
-/// Refuses a step that would reach outside the cache or contradict itself.
-pub(crate) fn check(step: &Step, spec: &CacheSpec) -> Result<(), BackendError> {
+impl Step {
+    /// Whether the step fits a cache: for a back end to ask before it changes anything.
+    ///
+    /// # Errors
+    /// [`BackendError::InvalidBatch`] where it would reach outside the cache or contradicts itself.
+    pub fn check(&self, spec: &CacheSpec) -> Result<(), BackendError> {
+        check(self, spec)
+    }
+}
+
+fn check(step: &Step, spec: &CacheSpec) -> Result<(), BackendError> {
     let rows = step.rows();
     let refuse = |row: usize, problem: String| Err(BackendError::InvalidBatch { row, problem });
     if step.positions.len() != rows || step.cells.len() != rows {

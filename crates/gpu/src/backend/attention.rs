@@ -1,0 +1,151 @@
+//! Attention over the cache: new keys and values are written in one dispatch, read in the next.
+
+use honelm_backend::{Attention, Cache, CacheType, LayerCache, Rope, Tensor};
+
+use super::{GpuBackend, stride, variant};
+use crate::cache::BLOCK;
+use crate::recording::{Bound, Group};
+use crate::shaders::Constant;
+
+/// Threads of the attention kernel.
+const THREADS: usize = 64;
+
+/// Positions that the kernel scores at a time.
+const CHUNK: usize = 256;
+
+/// Workgroups from which a device is busy: with fewer, positions are shared out, too.
+const BUSY: usize = 512;
+
+/// Rotations of the step's rows: pairs, and where they stand.
+type Rotations = (usize, u32);
+
+/// The constants of a cache's number type.
+fn element_constants(element: CacheType) -> [(&'static str, Constant); 2] {
+    let (number, per_word) = match element {
+        CacheType::F32 => (0, 1),
+        CacheType::F16 => (1, 2),
+        CacheType::Q8_0 => (2, 4),
+    };
+    [("ELEMENT", Constant::U32(number)), ("PER_WORD", Constant::U32(per_word))]
+}
+
+impl GpuBackend {
+    #[allow(clippy::too_many_arguments, reason = "the operands of one fused operation")]
+    pub(super) fn attend(
+        &mut self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        rope: Option<&Rope>,
+        cache: &Cache,
+        layer: usize,
+        how: &Attention,
+    ) -> Tensor {
+        let shape = cache.spec().layers[layer];
+        let (rows, kv) = (self.recording.frame.rows, shape.kv_heads * shape.head_width);
+        assert!(shape.kv_heads > 0 && how.heads.is_multiple_of(shape.kv_heads), "{} heads", how.heads);
+        assert_eq!((q.rows(), q.cols()), (rows, how.heads * shape.head_width), "the shape of queries");
+        assert_eq!((k.rows(), k.cols()), (rows, kv), "the shape of keys");
+        assert_eq!((v.rows(), v.cols()), (rows, kv), "the shape of values");
+        let rotations = rope.map_or((0, 0), |rope| {
+            let pairs = rope.inverse_frequencies.cols();
+            assert!(rope.head_width == shape.head_width && 2 * pairs <= rope.head_width, "{pairs} rotated pairs");
+            (pairs, self.rotations(rope))
+        });
+        let group = self.recording.frame.groups[shape.group].clone();
+        self.append(k, v, rotations, &group, cache, layer);
+        self.weigh(q, rotations, &group, cache, layer, how)
+    }
+
+    /// Writes keys and values to the rows' cells.
+    fn append(
+        &mut self,
+        k: &Tensor,
+        v: &Tensor,
+        (pairs, table): Rotations,
+        group: &Group,
+        cache: &Cache,
+        layer: usize,
+    ) {
+        let spec = cache.spec();
+        let LayerCache { kv_heads, head_width, .. } = spec.layers[layer];
+        let (rows, kv) = (k.rows(), kv_heads * head_width);
+        let params = [
+            rows as u32,
+            kv as u32,
+            head_width as u32,
+            self.at(k),
+            self.at(v),
+            stride(kv) as u32,
+            group.cells,
+            pairs as u32,
+            table,
+        ];
+        let units = match spec.element {
+            CacheType::F32 => kv,
+            CacheType::F16 => kv / 2,
+            CacheType::Q8_0 => (kv / BLOCK).div_ceil(2),
+        };
+        let variant = variant("append", element_constants(spec.element));
+        self.dispatch(variant, Bound::Cache(cache.clone(), layer), &params, (rows * 2 * units).div_ceil(64));
+    }
+
+    /// Softmax-weighted values of the cells that each row sees.
+    fn weigh(
+        &mut self,
+        q: &Tensor,
+        (pairs, table): Rotations,
+        group: &Group,
+        cache: &Cache,
+        layer: usize,
+        how: &Attention,
+    ) -> Tensor {
+        let spec = cache.spec();
+        let LayerCache { kv_heads, head_width, .. } = spec.layers[layer];
+        let (rows, heads) = (q.rows(), how.heads);
+        let out = self.tensor(rows, q.cols());
+        let wanted = (BUSY / (rows * heads).max(1)).clamp(1, 64);
+        let span_len = group.most.div_ceil(wanted).max(1).next_multiple_of(CHUNK);
+        let spans = group.most.div_ceil(span_len).max(1);
+        let parts = (spans > 1).then(|| self.tensor(rows * heads * spans, head_width + 2));
+        // Spans follow each other without room between them: fewer values than the matrix has.
+        let spans_at = parts.as_ref().map_or(0, |parts| self.at(parts));
+        let params = [
+            rows as u32,
+            heads as u32,
+            (heads / kv_heads) as u32,
+            (kv_heads * head_width) as u32,
+            self.at(q),
+            self.at(&out),
+            stride(q.cols()) as u32,
+            pairs as u32,
+            table,
+            group.seen,
+            group.pages,
+            group.extra,
+            spec.page_len as u32,
+            how.scale.to_bits(),
+            how.softcap.unwrap_or(1.0).to_bits(),
+            spans as u32,
+            span_len as u32,
+            spans_at,
+        ];
+        let [element, per_word] = element_constants(spec.element);
+        let width = ("WIDTH", Constant::U32(head_width as u32));
+        let constants = [
+            element,
+            per_word,
+            width,
+            ("THREADS", Constant::U32(THREADS as u32)),
+            ("CAPPED", Constant::Bool(how.softcap.is_some())),
+            ("SPLIT", Constant::Bool(spans > 1)),
+        ];
+        let bound = Bound::Cache(cache.clone(), layer);
+        self.dispatch(variant("attend", constants), bound, &params, rows * heads * spans);
+        if spans > 1 {
+            let params = [rows as u32, heads as u32, self.at(&out), stride(q.cols()) as u32, spans as u32, spans_at];
+            self.dispatch(variant("join", [width]), Bound::Nothing, &params, rows * heads);
+        }
+        out
+    }
+}

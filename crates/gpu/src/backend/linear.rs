@@ -1,0 +1,196 @@
+//! Linear layers and their fused forms.
+
+use honelm_backend::{Activation, Tensor, Weight};
+
+use super::rows::{Map, activation_constant};
+use super::{GpuBackend, NONE, stride};
+use crate::pack::Layout;
+use crate::recording::Bound;
+use crate::shaders::{Constant, Variant};
+
+/// Rows of x up to which every weight is read once, by a kernel of its own.
+const FEW_ROWS: usize = 4;
+
+/// Weights that one dispatch applies to the same rows.
+const PARTS: usize = 3;
+
+/// What becomes of a product.
+pub(super) enum After {
+    Keep,
+    /// Added to this matrix.
+    AddTo(Tensor),
+    /// f(first) * second, of two products.
+    Gate(Activation),
+}
+
+/// One weight, or a piece of one, and where its result goes.
+#[derive(Debug, Clone)]
+struct Part {
+    layout: Layout,
+    chunk: usize,
+    rows: usize,
+    weight: u32,
+    bias: u32,
+    order: u32,
+    /// In vectors of four.
+    out: u32,
+    out_stride: u32,
+    residual: u32,
+}
+
+impl Part {
+    /// Whether one dispatch can compute both.
+    fn goes_with(&self, other: &Self) -> bool {
+        (self.layout, self.chunk, self.order) == (other.layout, other.chunk, other.order)
+    }
+
+    fn params(&self) -> [u32; 8] {
+        [self.rows as u32, self.weight, self.bias, self.out, self.out_stride, self.residual, 0, 0]
+    }
+}
+
+impl GpuBackend {
+    /// Each weight times x, which is RMS-normed before where a gain is given. // [N, K], [M, K] -> each [N, M]
+    pub(super) fn products(
+        &mut self,
+        x: &Tensor,
+        norm: Option<(&Weight, f32)>,
+        ws: &[&Weight],
+        after: After,
+    ) -> Vec<Tensor> {
+        for w in ws {
+            assert_eq!(x.cols(), w.cols(), "columns of x and of the weight");
+        }
+        if let Some((gain, _)) = norm {
+            assert!(gain.cols() > 0 && x.cols().is_multiple_of(gain.cols()), "runs of {} in {}", gain.cols(), x.cols());
+        }
+        let is_few = x.rows() <= FEW_ROWS;
+        // Norms of heads are not those of rows.
+        let (normed, norm) = match norm {
+            Some((gain, eps)) if !is_few || gain.cols() != x.cols() => (Some(self.norm(x, gain, eps, false)), None),
+            norm => (None, norm),
+        };
+        let x = normed.as_ref().unwrap_or(x);
+        match after {
+            After::Gate(f) => {
+                if is_few && let Some(out) = self.gated(x, norm, [ws[0], ws[1]], f) {
+                    return vec![out];
+                }
+                let mut both = self.separate(x, norm, ws, None);
+                let up = both.swap_remove(1);
+                vec![self.map(both.swap_remove(0), Some(&up), Map::Gate(f))]
+            }
+            After::Keep => self.separate(x, norm, ws, None),
+            After::AddTo(residual) => {
+                assert_eq!((residual.rows(), residual.cols()), (x.rows(), ws[0].rows()), "the shape of a residual");
+                self.separate(x, norm, ws, Some(residual))
+            }
+        }
+    }
+
+    /// The products as matrices of their own, as few dispatches as the places of the weights allow.
+    fn separate(
+        &mut self,
+        x: &Tensor,
+        norm: Option<(&Weight, f32)>,
+        ws: &[&Weight],
+        residual: Option<Tensor>,
+    ) -> Vec<Tensor> {
+        let residual_at = residual.as_ref().map_or(NONE, |r| self.at4(r));
+        let outs: Vec<Tensor> = match residual {
+            Some(residual) => vec![self.target(&residual)],
+            None => ws.iter().map(|w| self.tensor(x.rows(), w.rows())).collect(),
+        };
+        let parts: Vec<Part> =
+            ws.iter().zip(&outs).flat_map(|(w, out)| self.parts(w, self.at4(out), residual_at)).collect();
+        let mut rest = &parts[..];
+        while let Some(first) = rest.first() {
+            let together = rest.iter().take(PARTS).take_while(|part| first.goes_with(part)).count();
+            self.multiply(x, norm, &rest[..together], None);
+            rest = &rest[together..];
+        }
+        outs
+    }
+
+    /// f(gate) * up in one dispatch, where both weights lie in one buffer.
+    fn gated(&mut self, x: &Tensor, norm: Option<(&Weight, f32)>, ws: [&Weight; 2], f: Activation) -> Option<Tensor> {
+        assert_eq!(ws[0].rows(), ws[1].rows(), "rows of gate and up");
+        let [gate, up] = ws.map(|w| self.parts(w, 0, NONE));
+        let ([gate], [up]) = (&gate[..], &up[..]) else { return None };
+        if !gate.goes_with(up) {
+            return None;
+        }
+        let out = self.tensor(x.rows(), ws[0].rows());
+        let gate = Part { out: self.at4(&out), ..gate.clone() };
+        self.multiply(x, norm, &[gate, up.clone()], Some(f));
+        Some(out)
+    }
+
+    /// The pieces of a weight, its result starting at `out`.
+    fn parts(&self, w: &Weight, out: u32, residual: u32) -> Vec<Part> {
+        let matrix = self.matrix(w);
+        let part = |piece: &crate::weights::Piece| {
+            let first = piece.first_row as u32;
+            Part {
+                layout: matrix.layout,
+                chunk: piece.chunk,
+                rows: piece.rows,
+                weight: piece.range.start,
+                bias: matrix.bias.map_or(NONE, |range| range.start + first),
+                order: matrix.order.map_or(NONE, |range| range.start),
+                out: out + first / 4,
+                out_stride: stride(w.rows()) as u32 / 4,
+                residual: if residual == NONE { NONE } else { residual + first / 4 },
+            }
+        };
+        matrix.pieces.iter().map(part).collect()
+    }
+
+    /// One dispatch: parts that go together.
+    fn multiply(&mut self, x: &Tensor, norm: Option<(&Weight, f32)>, parts: &[Part], gated: Option<Activation>) {
+        let (rows, cols) = (x.rows(), x.cols());
+        let first = &parts[0];
+        let gain = norm.map_or(NONE, |(gain, _)| self.vector(gain).range.start);
+        let mut params = vec![
+            rows as u32,
+            cols as u32,
+            self.at4(x),
+            stride(cols) as u32 / 4,
+            first.layout.row_words(cols) as u32,
+            parts.len() as u32,
+            first.order,
+            gain,
+            norm.map_or(0.0, |(_, eps)| eps).to_bits(),
+            0,
+            0,
+            0,
+        ];
+        params.extend(parts.iter().flat_map(Part::params));
+        let ordered = ("ORDERED", Constant::Bool(first.order != NONE));
+        let (variant, groups) = if rows <= FEW_ROWS {
+            // As many threads a team as there are runs of eight columns.
+            let team = cols.div_ceil(8).next_power_of_two().clamp(16, 256);
+            let span = 256 / team * 4;
+            let constants = vec![
+                ("ROWS", Constant::U32(rows as u32)),
+                ("TEAM", Constant::U32(team as u32)),
+                ("NORM", Constant::Bool(norm.is_some())),
+                ("GATED", Constant::Bool(gated.is_some())),
+                ordered,
+                activation_constant(gated.unwrap_or(Activation::Relu)),
+            ];
+            let counted = if gated.is_some() { &parts[..1] } else { parts };
+            let groups = counted.iter().map(|part| part.rows.div_ceil(span)).sum();
+            (Variant { op: "linear_rows", constants, format: Some(first.layout) }, groups)
+        } else {
+            let depth = if rows > 32 { 4 } else { rows.div_ceil(16) };
+            let constants = vec![("DEPTH", Constant::U32(depth as u32)), ordered];
+            let tiles: usize = parts.iter().map(|part| part.rows.div_ceil(64)).sum();
+            let groups = tiles * rows.div_ceil(16 * depth);
+            (Variant { op: "linear_tile", constants, format: Some(first.layout) }, groups)
+        };
+        if rows > 0 {
+            self.dispatch(variant, Bound::Weight(first.chunk), &params, groups);
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The back end: handles, memory, and what each operation records.
+
+mod attention;
+mod linear;
+mod rows;
+mod sample;
+mod step;
+mod submit;
+mod tokens;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use honelm_backend::{
+    Activation, Attention, Backend, BackendError, Cache, CacheSpec, CacheType, Read, Rope, Sampling, Slots, Step,
+    Tensor, Ticket, Weight,
+};
+use honelm_blocks::{BlockMatrix, Encoding, WeightData};
+use honelm_tensor::{Bytes, Matrix};
+use wgpu::BufferUsages;
+
+use crate::memory::{Check, Growing};
+use crate::pack::PackedWeight;
+use crate::pipelines::Extra;
+use crate::ranges::{Range, Ranges};
+use crate::readback::{Pending, Signal, StagingPool};
+use crate::recording::{Bound, Command, Pinned, Recording};
+use crate::shaders::{Constant, Variant};
+use crate::weights::{self, Stored};
+use crate::{Gpu, cache, pack};
+use linear::After;
+use rows::Map;
+use submit::Refilled;
+use tokens::Tokens;
+
+/// Stands where an optional offset is not given.
+const NONE: u32 = u32::MAX;
+
+/// Bytes of a weight that are on the host at once.
+const SLAB: usize = 8 << 20;
+
+/// Bytes held on the device now, by what for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceBytes {
+    /// Buffers of weights, room for more included.
+    pub weights: u64,
+    /// Keys and values.
+    pub cache: u64,
+    /// Activations, parameters and numbers of a step.
+    pub activations: u64,
+}
+
+/// Runs language models on a GPU: operations are recorded, and encoded when the step is submitted.
+pub struct GpuBackend {
+    gpu: Gpu,
+    /// In vectors of four.
+    tensors: Slots<Range>,
+    weights: Slots<Stored>,
+    caches: Slots<cache::Store>,
+    store: weights::Store,
+    arena: Growing,
+    ranges: Ranges,
+    /// One past the last vector of four that the step uses.
+    arena_peak: u32,
+    ring: Growing,
+    tokens: Tokens,
+    params: Refilled,
+    words: Refilled,
+    /// The bind group of the step's own buffers, with the buffer of vectors that it was made for.
+    base: Option<(wgpu::Buffer, wgpu::BindGroup)>,
+    recording: Recording,
+    pending: HashMap<Ticket, Pending>,
+    staging: StagingPool,
+    checks: Vec<Check>,
+    submitted: u64,
+    /// Rows of the table that the last step embedded with.
+    vocabulary: Option<usize>,
+    dispatches: usize,
+}
+
+/// Values from the start of a row to the start of the next.
+fn stride(cols: usize) -> usize {
+    cols.next_multiple_of(4)
+}
+
+impl GpuBackend {
+    /// A back end on an opened device. Kernels are shared by all back ends of the device.
+    ///
+    /// # Errors
+    /// Not even the smallest buffers fit the device.
+    pub fn new(gpu: &Gpu) -> Result<Self, BackendError> {
+        let mut checks = Vec::new();
+        Ok(Self {
+            tensors: Slots::default(),
+            weights: Slots::default(),
+            caches: Slots::default(),
+            store: weights::Store::new(gpu, &mut checks)?,
+            arena: Growing::new(gpu, "activations", &mut checks)?,
+            ranges: Ranges::default(),
+            arena_peak: 0,
+            ring: Growing::new(gpu, "sampled tokens", &mut checks)?,
+            tokens: Tokens::default(),
+            params: Refilled::new(gpu, "parameters", BufferUsages::UNIFORM, &mut checks)?,
+            words: Refilled::new(gpu, "numbers of the step", BufferUsages::STORAGE, &mut checks)?,
+            base: None,
+            recording: Recording::default(),
+            pending: HashMap::new(),
+            staging: StagingPool::default(),
+            checks,
+            submitted: 0,
+            vocabulary: None,
+            dispatches: 0,
+            gpu: gpu.clone(),
+        })
+    }
+
+    /// The device that it runs on.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Dispatches of the step that was submitted last.
+    #[must_use]
+    pub fn dispatches(&self) -> usize {
+        self.dispatches
+    }
+
+    /// Waits until the device has taken what was uploaded so far. Natively uploads wait for themselves; in a browser, whoever loads a
+    /// large model waits now and then, or the copies that are on their way fill the memory.
+    pub fn uploaded(&self) -> impl Future<Output = ()> + 'static {
+        let (gpu, submission) = (self.gpu.clone(), self.gpu.inner.queue.submit([]));
+        let signal = Signal::default();
+        let answer = signal.clone();
+        gpu.inner.queue.on_submitted_work_done(move || answer.set(true));
+        async move {
+            signal.wait(&gpu, submission).await;
+        }
+    }
+
+    /// Bytes held on the device now, by what for.
+    #[must_use]
+    pub fn device_bytes(&self) -> DeviceBytes {
+        DeviceBytes {
+            weights: self.store.bytes(),
+            cache: self.caches.iter().map(cache::Store::bytes).sum(),
+            activations: self.arena.bytes()
+                + self.ring.bytes()
+                + self.params.buffer().size()
+                + self.words.buffer().size(),
+        }
+    }
+
+    /// Takes back what the handles that are gone stood for.
+    fn collect(&mut self) {
+        for range in self.tensors.collect() {
+            self.ranges.give(range);
+        }
+        // Recorded commands may still read weights and caches.
+        if self.recording.is_empty() {
+            for stored in self.weights.collect() {
+                self.store.free(&stored);
+            }
+            drop(self.caches.collect());
+        }
+    }
+
+    /// A new matrix with any content.
+    fn tensor(&mut self, rows: usize, cols: usize) -> Tensor {
+        self.collect();
+        let range = self.room(rows * stride(cols) / 4);
+        Tensor::new(self.tensors.insert(range), rows, cols)
+    }
+
+    /// Room in the arena for vectors of four; where it has none, the step fails.
+    fn room(&mut self, vectors: usize) -> Range {
+        let most = (self.gpu.max_binding() / 16).min(u64::from(u32::MAX / 4)) as u32;
+        let range = u32::try_from(vectors).ok().and_then(|len| self.ranges.take(len, most));
+        let Some(range) = range else {
+            self.recording.fail(self.gpu.out_of_memory(vectors as u64 * 16, "the activations of a step"));
+            return Range { start: 0, len: 0 };
+        };
+        self.arena_peak = self.arena_peak.max(range.start + range.len);
+        range
+    }
+
+    /// Where a matrix starts, in values.
+    fn at(&self, x: &Tensor) -> u32 {
+        self.tensors.get(x.guard()).start * 4
+    }
+
+    /// Where a matrix starts, in vectors of four.
+    fn at4(&self, x: &Tensor) -> u32 {
+        self.tensors.get(x.guard()).start
+    }
+
+    /// Records a dispatch of `groups` workgroups.
+    fn dispatch(&mut self, variant: Variant, bound: Bound, params: &[u32], groups: usize) {
+        if groups == 0 {
+            return;
+        }
+        let extra = match bound {
+            Bound::Nothing => Extra::Nothing,
+            Bound::Weight(_) => Extra::Weight,
+            Bound::Cache(..) => Extra::Cache,
+        };
+        let inner = &self.gpu.inner;
+        let most = inner.limits.max_compute_workgroups_per_dimension as usize;
+        let wide = groups.min(most);
+        let grid = [wide as u32, groups.div_ceil(wide) as u32];
+        let pipeline = inner.pipelines.get(&inner.device, variant, extra);
+        let slot = self.recording.slot(params);
+        self.recording.commands.push(Command { pipeline, bound, slot, grid });
+    }
+
+    fn vector(&self, weight: &Weight) -> &weights::Vector {
+        match self.weights.get(weight.guard()) {
+            Stored::Vector(vector) => vector,
+            Stored::Matrix(_) => panic!("a matrix [{}, {}] where a vector is needed", weight.rows(), weight.cols()),
+        }
+    }
+
+    fn matrix(&self, weight: &Weight) -> &weights::Matrix {
+        match self.weights.get(weight.guard()) {
+            Stored::Matrix(matrix) => matrix,
+            Stored::Vector(_) => panic!("a vector of {} where a matrix is needed", weight.cols()),
+        }
+    }
+
+    fn packed(&self, weight: &WeightData) -> Result<PackedWeight, BackendError> {
+        pack::pack(weight).map_err(|error| BackendError::UnsupportedEncoding {
+            device: self.gpu.describe(),
+            encoding: format!("{} ({error})", weight.encoding_name()),
+        })
+    }
+
+    fn bits(&mut self, values: &[f32]) -> Result<Range, BackendError> {
+        self.store.vector(&self.gpu, bytemuck::cast_slice(values), &mut self.checks)
+    }
+
+    fn keep_vector(&mut self, values: &[f32], bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        self.collect();
+        let range = self.bits(values)?;
+        let bias = bias.map(|bias| self.bits(bias)).transpose()?;
+        let stored = Stored::Vector(weights::Vector { values: values.to_vec(), range, bias });
+        Ok(Weight::new(self.weights.insert(stored), 1, values.len()))
+    }
+}
+
+/// A variant without a format.
+fn variant<const N: usize>(op: &'static str, constants: [(&'static str, Constant); N]) -> Variant {
+    Variant { op, constants: constants.to_vec(), format: None }
+}
+
+impl Backend for GpuBackend {
+    fn describe(&self) -> String {
+        self.gpu.describe()
+    }
+
+    fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        let (rows, cols) = (weight.rows(), weight.cols());
+        assert!(bias.is_none_or(|b| b.len() == rows), "a bias for each of {rows} rows");
+        self.collect();
+        let packed = self.packed(&weight)?;
+        drop(weight);
+        let layout = packed.layout;
+        let pieces = self.store.reserve(&self.gpu, layout, [rows, cols], &mut self.checks)?;
+        self.store.write(&self.gpu, &pieces, layout.row_words(cols), 0, &packed.words);
+        let bias = bias.map(|bias| self.bits(bias)).transpose()?;
+        let order = match &packed.order {
+            Some(order) => Some(self.store.vector(&self.gpu, order, &mut self.checks)?),
+            None => None,
+        };
+        let stored = Stored::Matrix(weights::Matrix { layout, pieces, bias, order, filled: rows });
+        Ok(Weight::new(self.weights.insert(stored), rows, cols))
+    }
+
+    fn slab_bytes(&self) -> Option<usize> {
+        Some(SLAB)
+    }
+
+    fn begin_weight(&mut self, encoding: Encoding, rows: usize, cols: usize) -> Result<Weight, BackendError> {
+        self.collect();
+        // A weight without rows says how its rows will lie.
+        let none = BlockMatrix { encoding, rows: 0, cols, bytes: Bytes::new() };
+        let layout = self.packed(&none.into())?.layout;
+        let pieces = self.store.reserve(&self.gpu, layout, [rows, cols], &mut self.checks)?;
+        let stored = Stored::Matrix(weights::Matrix { layout, pieces, bias: None, order: None, filled: 0 });
+        Ok(Weight::new(self.weights.insert(stored), rows, cols))
+    }
+
+    fn fill_weight(&mut self, weight: &Weight, first: usize, rows: BlockMatrix) -> Result<(), BackendError> {
+        let end = first + rows.rows;
+        assert!(rows.cols == weight.cols() && end <= weight.rows(), "rows {first} to {end} of {}", weight.rows());
+        let packed = self.packed(&rows.into())?;
+        let Stored::Matrix(matrix) = self.weights.get_mut(weight.guard()) else {
+            panic!("rows for a vector of {}", weight.cols());
+        };
+        assert_eq!((matrix.filled, matrix.layout), (first, packed.layout), "rows in order, of one encoding");
+        matrix.filled = end;
+        self.store.write(&self.gpu, &matrix.pieces, packed.layout.row_words(weight.cols()), first, &packed.words);
+        Ok(())
+    }
+
+    fn upload_vector(&mut self, values: &[f32]) -> Result<Weight, BackendError> {
+        self.keep_vector(values, None)
+    }
+
+    fn upload_norm(&mut self, gain: &[f32], bias: Option<&[f32]>) -> Result<Weight, BackendError> {
+        assert!(bias.is_none_or(|b| b.len() == gain.len()), "a bias for each of {} gains", gain.len());
+        self.keep_vector(gain, bias)
+    }
+
+    fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
+        assert!(spec.page_len > 0 && 256usize.is_multiple_of(spec.page_len), "pages of {} cells", spec.page_len);
+        assert!(spec.layers.iter().all(|l| l.group < spec.groups.len()), "a layer of no group");
+        let (name, block) = match spec.element {
+            CacheType::F32 => ("f32", 1),
+            CacheType::F16 => ("f16", 2),
+            CacheType::Q8_0 => ("q8_0", cache::BLOCK),
+        };
+        if let Some(layer) = spec.layers.iter().find(|l| !l.head_width.is_multiple_of(block)) {
+            let encoding = format!("a {name} cache with heads of {} values (not blocks of {block})", layer.head_width);
+            return Err(BackendError::UnsupportedEncoding { device: self.describe(), encoding });
+        }
+        self.collect();
+        Ok(Cache::new(self.caches.insert(cache::Store::new(spec.clone())), Rc::new(spec)))
+    }
+
+    fn begin(&mut self, step: Step, cache: &Cache) -> Result<(), BackendError> {
+        self.begin_step(&step, cache)
+    }
+
+    fn embed(&mut self, table: &Weight) -> Tensor {
+        self.embed_tokens(table)
+    }
+
+    fn positions(&mut self, table: &Weight, offset: usize) -> Tensor {
+        let ids: Vec<u32> = self.recording.frame.positions.iter().map(|p| p + offset as u32).collect();
+        let last = ids.iter().max().map_or(0, |p| *p as usize);
+        assert!(last < table.rows(), "position {last} of a table of {}", table.rows());
+        let at = self.recording.append(ids);
+        self.look_up(table, at, self.recording.frame.rows)
+    }
+
+    fn input(&mut self, x: &Matrix) -> Tensor {
+        let at = self.recording.append(bytemuck::cast_slice(&x.data).iter().copied());
+        self.copied(true, [x.rows, x.cols], at, x.cols, NONE)
+    }
+
+    fn select(&mut self, x: &Tensor, rows: &[u32]) -> Tensor {
+        assert!(rows.iter().all(|&r| (r as usize) < x.rows()), "a selected row outside of {}", x.rows());
+        let list = self.recording.append(rows.iter().copied());
+        self.copied(false, [rows.len(), x.cols()], self.at(x), stride(x.cols()), list)
+    }
+
+    fn columns(&mut self, x: &Tensor, start: usize, width: usize) -> Tensor {
+        assert!(start + width <= x.cols(), "columns {start} to {} of {}", start + width, x.cols());
+        self.copied(false, [x.rows(), width], self.at(x) + start as u32, stride(x.cols()), NONE)
+    }
+
+    fn linear(&mut self, x: &Tensor, w: &Weight) -> Tensor {
+        self.products(x, None, &[w], After::Keep).swap_remove(0)
+    }
+
+    fn rms_norm(&mut self, x: &Tensor, gain: &Weight, eps: f32) -> Tensor {
+        self.norm(x, gain, eps, false)
+    }
+
+    fn layer_norm(&mut self, x: &Tensor, norm: &Weight, eps: f32) -> Tensor {
+        self.norm(x, norm, eps, true)
+    }
+
+    fn rope(&mut self, x: Tensor, rope: &Rope) -> Tensor {
+        self.rotate(x, rope)
+    }
+
+    fn attention(
+        &mut self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        cache: &Cache,
+        layer: usize,
+        how: &Attention,
+    ) -> Tensor {
+        self.attend(q, k, v, None, cache, layer, how)
+    }
+
+    fn gate(&mut self, gate: Tensor, up: &Tensor, f: Activation) -> Tensor {
+        self.map(gate, Some(up), Map::Gate(f))
+    }
+
+    fn activate(&mut self, x: Tensor, f: Activation) -> Tensor {
+        self.map(x, None, Map::Activate(f))
+    }
+
+    fn scale(&mut self, x: Tensor, factor: f32) -> Tensor {
+        self.map(x, None, Map::Scale(factor))
+    }
+
+    fn add(&mut self, x: Tensor, y: &Tensor) -> Tensor {
+        self.map(x, Some(y), Map::Add)
+    }
+
+    fn softcap(&mut self, x: Tensor, cap: f32) -> Tensor {
+        self.map(x, None, Map::Softcap(cap))
+    }
+
+    fn sample(&mut self, key: u32, logits: &Tensor, how: &[(u32, Sampling)]) {
+        self.sample_rows(key, logits, how);
+    }
+
+    fn output(&mut self, key: u32, x: &Tensor) {
+        // Of this back end's own.
+        let _ = self.tensors.get(x.guard());
+        self.recording.pinned.push((key, Pinned::Floats(x.clone())));
+    }
+
+    fn submit(&mut self) -> Ticket {
+        self.submit_recording()
+    }
+
+    fn read(&mut self, ticket: Ticket) -> Read {
+        match self.pending.remove(&ticket) {
+            Some(pending) => Box::pin(pending.finish()),
+            None => Box::pin(std::future::ready(Err(BackendError::UnknownTicket(ticket.0)))),
+        }
+    }
+
+    fn norm_linears(&mut self, x: &Tensor, gain: &Weight, eps: f32, ws: &[&Weight]) -> Vec<Tensor> {
+        self.products(x, Some((gain, eps)), ws, After::Keep)
+    }
+
+    fn linear_add(&mut self, x: &Tensor, w: &Weight, residual: Tensor) -> Tensor {
+        self.products(x, None, &[w], After::AddTo(residual)).swap_remove(0)
+    }
+
+    fn norm_gated(&mut self, x: &Tensor, gain: &Weight, eps: f32, gate: &Weight, up: &Weight, f: Activation) -> Tensor {
+        self.products(x, Some((gain, eps)), &[gate, up], After::Gate(f)).swap_remove(0)
+    }
+
+    fn rope_attention(
+        &mut self,
+        q: Tensor,
+        k: Tensor,
+        v: &Tensor,
+        rope: &Rope,
+        cache: &Cache,
+        layer: usize,
+        how: &Attention,
+    ) -> Tensor {
+        self.attend(&q, &k, v, Some(rope), cache, layer, how)
+    }
+}

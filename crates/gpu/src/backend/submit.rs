@@ -1,0 +1,190 @@
+//! Encoding of what was recorded: copies in, one compute pass, copies out.
+
+use honelm_backend::{BackendError, Ticket};
+use wgpu::{BufferUsages, CommandEncoder};
+
+use super::{GpuBackend, stride};
+use crate::memory::{Check, Memory};
+use crate::pipelines::SLOT;
+use crate::readback::{Item, Pending, Signal};
+use crate::recording::{Bound, Pinned, Recording};
+
+impl GpuBackend {
+    pub(super) fn submit_recording(&mut self) -> Ticket {
+        let mut recording = std::mem::take(&mut self.recording);
+        self.submitted += 1;
+        let ticket = Ticket(self.submitted);
+        self.tokens.submit(ticket, std::mem::take(&mut recording.sampled));
+        let gpu = self.gpu.clone();
+        let device = &gpu.inner.device;
+        let mut checks = std::mem::take(&mut self.checks);
+        let scopes = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory]
+            .map(|filter| device.push_error_scope(filter));
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut retired = Vec::new();
+        for moved in recording.moved.drain(..) {
+            encoder.copy_buffer_to_buffer(&moved.from, 0, &moved.to, 0, Some(moved.from.size()));
+            retired.push(moved.from);
+        }
+        let mut staging = None;
+        let mut items = Vec::new();
+        if recording.failure.is_none()
+            && let Err(error) = self
+                .encode(&recording, &mut encoder, &mut retired, &mut checks)
+                .and_then(|()| self.copy_out(&recording, &mut encoder, &mut checks))
+                .map(|(buffer, found)| (staging, items) = (buffer, found))
+        {
+            recording.fail(error);
+        }
+        let submission = gpu.inner.queue.submit([encoder.finish()]);
+        drop(retired);
+        let signal = Signal::default();
+        let answer = signal.clone();
+        match &staging {
+            Some(buffer) => buffer.map_async(wgpu::MapMode::Read, .., move |result| answer.set(result.is_ok())),
+            None => gpu.inner.queue.on_submitted_work_done(move || answer.set(true)),
+        }
+        for scope in scopes.into_iter().rev() {
+            checks.push(Box::pin(scope.pop()));
+        }
+        self.dispatches = recording.commands.len();
+        let failure = recording.failure.take();
+        let pool = self.staging.clone();
+        self.pending.insert(ticket, Pending { gpu, failure, checks, submission, signal, staging, items, pool });
+        drop(recording);
+        self.collect();
+        ticket
+    }
+
+    /// The step's compute pass.
+    fn encode(
+        &mut self,
+        recording: &Recording,
+        encoder: &mut CommandEncoder,
+        retired: &mut Vec<Memory>,
+        checks: &mut Vec<Check>,
+    ) -> Result<(), BackendError> {
+        let gpu = self.gpu.clone();
+        let moved = self.arena.reserve(&gpu, u64::from(self.arena_peak) * 16, encoder, retired, checks)?
+            | self.ring.reserve(&gpu, u64::from(self.tokens.capacity()) * 4, encoder, retired, checks)?
+            | self.params.fit(&gpu, size_of_val(&recording.params[..]) as u64, retired, checks)?
+            | self.words.fit(&gpu, size_of_val(&recording.words[..]) as u64, retired, checks)?;
+        if moved || self.base.as_ref().is_none_or(|(vectors, _)| vectors != self.store.vectors()) {
+            self.base = Some((self.store.vectors().clone(), self.bind_base()));
+        }
+        let Some((_, base)) = &self.base else { return Ok(()) };
+        let queue = &gpu.inner.queue;
+        queue.write_buffer(self.params.buffer(), 0, bytemuck::cast_slice(&recording.params));
+        queue.write_buffer(self.words.buffer(), 0, bytemuck::cast_slice(&recording.words));
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for command in &recording.commands {
+            pass.set_pipeline(&command.pipeline);
+            pass.set_bind_group(0, base, &[command.slot * SLOT as u32]);
+            match &command.bound {
+                Bound::Nothing => {}
+                Bound::Weight(chunk) => pass.set_bind_group(1, self.store.group(*chunk), &[]),
+                Bound::Cache(cache, layer) => {
+                    pass.set_bind_group(1, self.caches.get(cache.guard()).group(*layer), &[]);
+                }
+            }
+            pass.dispatch_workgroups(command.grid[0], command.grid[1], 1);
+        }
+        Ok(())
+    }
+
+    fn bind_base(&self) -> wgpu::BindGroup {
+        let params = wgpu::BufferBinding {
+            buffer: self.params.buffer(),
+            offset: 0,
+            size: std::num::NonZeroU64::new(SLOT as u64),
+        };
+        let resources = [
+            self.arena.buffer().as_entire_binding(),
+            wgpu::BindingResource::Buffer(params),
+            self.words.buffer().as_entire_binding(),
+            self.ring.buffer().as_entire_binding(),
+            self.store.vectors().as_entire_binding(),
+        ];
+        let entries: Vec<_> =
+            (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+        self.gpu.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("step"),
+            layout: &self.gpu.inner.pipelines.step,
+            entries: &entries,
+        })
+    }
+
+    /// Copies what is pinned to a buffer that the host can read.
+    fn copy_out(
+        &mut self,
+        recording: &Recording,
+        encoder: &mut CommandEncoder,
+        checks: &mut Vec<Check>,
+    ) -> Result<(Option<Memory>, Vec<(u32, Item)>), BackendError> {
+        let item = |pinned: &Pinned| match pinned {
+            Pinned::Floats(x) => Item::Floats { rows: x.rows(), cols: x.cols(), stride: stride(x.cols()) },
+            Pinned::Tokens(_, count) => Item::Tokens(*count as usize),
+        };
+        let items: Vec<(u32, Item)> = recording.pinned.iter().map(|(key, pinned)| (*key, item(pinned))).collect();
+        if items.is_empty() {
+            return Ok((None, items));
+        }
+        let total: usize = items.iter().map(|(_, item)| item.words()).sum();
+        let staging = self.staging.take(&self.gpu, total as u64 * 4, checks)?;
+        let mut at = 0;
+        for ((_, pinned), (_, item)) in recording.pinned.iter().zip(&items) {
+            let bytes = item.words() as u64 * 4;
+            let (from, offset) = match pinned {
+                Pinned::Floats(x) => (self.arena.buffer(), u64::from(self.tensors.get(x.guard()).start) * 16),
+                Pinned::Tokens(slot, _) => (self.ring.buffer(), u64::from(*slot) * 4),
+            };
+            if bytes > 0 {
+                encoder.copy_buffer_to_buffer(from, offset, &staging, at, Some(bytes));
+            }
+            at += bytes;
+        }
+        Ok((Some(staging), items))
+    }
+}
+
+/// A buffer that is filled anew by every step.
+#[derive(Debug)]
+pub(super) struct Refilled {
+    what: &'static str,
+    usage: BufferUsages,
+    buffer: Memory,
+}
+
+impl Refilled {
+    pub(super) fn new(
+        gpu: &crate::Gpu,
+        what: &'static str,
+        usage: BufferUsages,
+        checks: &mut Vec<Check>,
+    ) -> Result<Self, BackendError> {
+        let usage = usage | BufferUsages::COPY_DST;
+        Ok(Self { what, usage, buffer: gpu.allocate(what, 4096, usage, checks)? })
+    }
+
+    pub(super) fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+
+    /// Makes room for `bytes` bytes; whether the buffer is another one now.
+    fn fit(
+        &mut self,
+        gpu: &crate::Gpu,
+        bytes: u64,
+        retired: &mut Vec<Memory>,
+        checks: &mut Vec<Check>,
+    ) -> Result<bool, BackendError> {
+        if bytes <= self.buffer.size() {
+            return Ok(false);
+        }
+        let limit =
+            if self.usage.contains(BufferUsages::STORAGE) { gpu.max_binding() } else { gpu.report().max_buffer };
+        let new = gpu.allocate(self.what, bytes.max((bytes * 3 / 2).min(limit)), self.usage, checks)?;
+        retired.push(std::mem::replace(&mut self.buffer, new));
+        Ok(true)
+    }
+}

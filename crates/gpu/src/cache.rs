@@ -1,0 +1,111 @@
+//! Keys and values that stay on the device: one buffer a layer, exactly as long as its pages.
+
+use honelm_backend::{BackendError, CacheSpec, CacheType, Edit, LayerCache, Step};
+
+use crate::Gpu;
+use crate::memory::{Check, Memory, STORAGE};
+
+/// Values of a block of [`CacheType::Q8_0`].
+pub(crate) const BLOCK: usize = 32;
+
+/// Words of a cell of one layer: keys and values, each with their scales.
+pub(crate) fn cell_words(layer: &LayerCache, element: CacheType) -> usize {
+    let values = layer.kv_heads * layer.head_width;
+    2 * match element {
+        CacheType::F32 => values,
+        CacheType::F16 => values / 2,
+        // Four codes a word, two half-precision scales a word.
+        CacheType::Q8_0 => values / 4 + (values / BLOCK).div_ceil(2),
+    }
+}
+
+#[derive(Debug)]
+struct Layer {
+    buffer: Memory,
+    group: wgpu::BindGroup,
+}
+
+/// One model's cache.
+#[derive(Debug)]
+pub(crate) struct Store {
+    spec: CacheSpec,
+    /// Pages of each group.
+    pages: Vec<u32>,
+    /// None as long as a layer has no page.
+    layers: Vec<Option<Layer>>,
+}
+
+/// A copy of a layer's old buffer to its new one.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub(crate) from: Memory,
+    pub(crate) to: wgpu::Buffer,
+}
+
+impl Store {
+    pub(crate) fn new(spec: CacheSpec) -> Self {
+        let layers = spec.layers.iter().map(|_| None).collect();
+        Self { pages: vec![0; spec.groups.len()], spec, layers }
+    }
+
+    pub(crate) fn group(&self, layer: usize) -> &wgpu::BindGroup {
+        &self.layers[layer].as_ref().expect("a step has pages in every layer that it uses").group
+    }
+
+    /// Bytes of all buffers.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.layers.iter().flatten().map(|layer| layer.buffer.size()).sum()
+    }
+
+    /// Makes the pages that `step` needs, all or none, and says what has to be copied.
+    pub(crate) fn reserve(
+        &mut self,
+        gpu: &Gpu,
+        step: &Step,
+        checks: &mut Vec<Check>,
+    ) -> Result<Vec<Moved>, BackendError> {
+        let mut new = Vec::new();
+        for (i, layer) in self.spec.layers.iter().enumerate() {
+            let wanted = step.groups.get(layer.group).map_or(0, |g| g.page_count);
+            if wanted > self.pages[layer.group] {
+                let words = cell_words(layer, self.spec.element) * self.spec.page_len;
+                let bytes = u64::from(wanted) * words as u64 * 4;
+                new.push((i, gpu.allocate("keys and values of a layer", bytes, STORAGE, checks)?));
+            }
+        }
+        let mut moved = Vec::new();
+        for (i, buffer) in new {
+            let group = gpu.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("keys and values"),
+                layout: &gpu.inner.pipelines.cache,
+                entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+            });
+            let to = (*buffer).clone();
+            if let Some(old) = self.layers[i].replace(Layer { buffer, group }) {
+                moved.push(Moved { from: old.buffer, to });
+            }
+        }
+        for (pages, group) in self.pages.iter_mut().zip(&step.groups) {
+            *pages = (*pages).max(group.page_count);
+        }
+        Ok(moved)
+    }
+
+    /// The edits of a group as pairs of cells (source, target), in order.
+    pub(crate) fn pairs(&self, edits: &[Edit], of_group: usize) -> Vec<u32> {
+        let len = self.spec.page_len as u32;
+        let mut pairs = Vec::new();
+        for edit in edits {
+            match *edit {
+                Edit::CopyPage { group, from, to, cells } if group == of_group => {
+                    pairs.extend((0..cells).flat_map(|c| [from * len + c, to * len + c]));
+                }
+                Edit::CopyCell { group, from, to } if group == of_group => {
+                    pairs.extend([from.0 * len + from.1, to.0 * len + to.1]);
+                }
+                _ => {}
+            }
+        }
+        pairs
+    }
+}

@@ -1,0 +1,19 @@
+//! The GPU back end over wgpu: Vulkan, Metal and DX12 natively, WebGPU in the browser; the same Rust and the same WGSL.
+#![forbid(unsafe_code)]
+
+mod backend;
+mod cache;
+mod device;
+mod error;
+mod memory;
+pub mod pack;
+mod pipelines;
+mod ranges;
+mod readback;
+mod recording;
+mod shaders;
+mod weights;
+
+pub use backend::{DeviceBytes, GpuBackend};
+pub use device::{AdapterReport, Gpu};
+pub use error::GpuError;

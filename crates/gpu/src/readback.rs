@@ -1,0 +1,171 @@
+//! Results on their way to the host.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use honelm_backend::{BackendError, Outputs, Value};
+use honelm_tensor::Matrix;
+
+use crate::Gpu;
+use crate::device::Fault;
+use crate::memory::{Check, Memory};
+
+/// Buffers that wait to be used again.
+const KEPT: usize = 8;
+
+/// Buffers that the host can read, used again and again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StagingPool(Rc<RefCell<Vec<Memory>>>);
+
+impl StagingPool {
+    /// A buffer of at least `bytes` bytes.
+    pub(crate) fn take(&self, gpu: &Gpu, bytes: u64, checks: &mut Vec<Check>) -> Result<Memory, BackendError> {
+        let mut free = self.0.borrow_mut();
+        let fitting = free.iter().enumerate().filter(|(_, b)| b.size() >= bytes && b.size() / 8 <= bytes.max(4096));
+        match fitting.min_by_key(|(_, b)| b.size()).map(|(i, _)| i) {
+            Some(i) => Ok(free.swap_remove(i)),
+            None => {
+                let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+                gpu.allocate("results", bytes.next_multiple_of(4096), usage, checks)
+            }
+        }
+    }
+
+    fn give(&self, buffer: Memory) {
+        let mut free = self.0.borrow_mut();
+        if free.len() < KEPT {
+            free.push(buffer);
+        }
+    }
+}
+
+/// One result within the staging buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Item {
+    /// A matrix whose rows start `stride` values apart.
+    Floats {
+        rows: usize,
+        cols: usize,
+        stride: usize,
+    },
+    Tokens(usize),
+}
+
+impl Item {
+    /// Words in the buffer.
+    pub(crate) fn words(self) -> usize {
+        match self {
+            Self::Floats { rows, stride, .. } => rows * stride,
+            Self::Tokens(count) => count,
+        }
+    }
+
+    fn value(self, words: &[u32]) -> Value {
+        match self {
+            Self::Tokens(_) => Value::Tokens(words.to_vec()),
+            Self::Floats { rows, cols, stride } => {
+                let all: &[f32] = bytemuck::cast_slice(words);
+                let data = all.chunks_exact(stride.max(1)).flat_map(|row| &row[..cols]).copied().collect();
+                Value::Floats(Matrix::new(rows, cols, data))
+            }
+        }
+    }
+}
+
+/// Something that the device tells when it comes to it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signal(Arc<Mutex<Signalled>>);
+
+#[derive(Debug, Default)]
+struct Signalled {
+    /// Whether it went well.
+    outcome: Option<bool>,
+    waker: Option<Waker>,
+}
+
+impl Signal {
+    pub(crate) fn set(&self, outcome: bool) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.outcome = Some(outcome);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits. Natively the device works on its callbacks only when it is asked to; a browser does it by itself.
+    pub(crate) async fn wait(&self, gpu: &Gpu, submission: wgpu::SubmissionIndex) -> bool {
+        let mut submission = Some(submission);
+        std::future::poll_fn(|context: &mut Context<'_>| {
+            if cfg!(not(target_arch = "wasm32"))
+                && let Some(index) = submission.take()
+            {
+                let poll = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
+                if gpu.inner.device.poll(poll).is_err() {
+                    return Poll::Ready(false);
+                }
+            }
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match state.outcome {
+                Some(outcome) => Poll::Ready(outcome),
+                None => {
+                    state.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// A submitted step.
+pub(crate) struct Pending {
+    pub(crate) gpu: Gpu,
+    pub(crate) failure: Option<BackendError>,
+    pub(crate) checks: Vec<Check>,
+    pub(crate) submission: wgpu::SubmissionIndex,
+    pub(crate) signal: Signal,
+    /// Where the results arrive; none where nothing is read.
+    pub(crate) staging: Option<Memory>,
+    pub(crate) items: Vec<(u32, Item)>,
+    pub(crate) pool: StagingPool,
+}
+
+impl Pending {
+    /// The results.
+    pub(crate) async fn finish(self) -> Result<Outputs, BackendError> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let arrived = self.signal.wait(&self.gpu, self.submission).await;
+        let mut refused = None;
+        for check in self.checks {
+            refused = refused.or(check.await);
+        }
+        // A loss explains everything that was refused after it.
+        if let Some(fault) = self.gpu.inner.faults.get().or(refused.map(Fault::from)) {
+            return Err(self.gpu.error_of(fault));
+        }
+        if !arrived {
+            return Err(self.gpu.error_of(Fault::Lost("its results cannot be read".to_owned())));
+        }
+        let Some(staging) = self.staging else { return Ok(Outputs::new()) };
+        let mut outputs = Outputs::with_capacity(self.items.len());
+        let total: usize = self.items.iter().map(|(_, item)| item.words()).sum();
+        if total > 0 {
+            let view = staging.get_mapped_range(..total as u64 * 4);
+            let view = view.map_err(|e| self.gpu.error_of(Fault::Failed(e.to_string())))?;
+            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view[..]);
+            drop(view);
+            let mut at = 0;
+            for (key, item) in self.items {
+                outputs.push((key, item.value(&words[at..at + item.words()])));
+                at += item.words();
+            }
+        }
+        staging.unmap();
+        self.pool.give(staging);
+        Ok(outputs)
+    }
+}

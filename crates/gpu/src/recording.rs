@@ -1,0 +1,102 @@
+//! What a step records until it is submitted: dispatches in order, their parameters, numbers of the step, what is to be read.
+
+use honelm_backend::{BackendError, Cache, Tensor};
+
+use crate::cache::Moved;
+use crate::pipelines::SLOT;
+
+/// What a dispatch has beside the step's own buffers.
+#[derive(Debug, Clone)]
+pub(crate) enum Bound {
+    Nothing,
+    /// A buffer of weights, by its number.
+    Weight(usize),
+    /// A layer of a cache.
+    Cache(Cache, usize),
+}
+
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) bound: Bound,
+    /// Its parameters' place, in units of [`SLOT`].
+    pub(crate) slot: u32,
+    pub(crate) grid: [u32; 2],
+}
+
+/// What is to be read under a key.
+#[derive(Debug)]
+pub(crate) enum Pinned {
+    Floats(Tensor),
+    /// Slots of the ring of sampled tokens: the first, and how many.
+    Tokens(u32, u32),
+}
+
+/// A cache group of the step; offsets into [`Recording::words`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Group {
+    /// The cell of each row, counted over all pages.
+    pub(crate) cells: u32,
+    /// Five words a row.
+    pub(crate) seen: u32,
+    pub(crate) pages: u32,
+    pub(crate) extra: u32,
+    /// Most cells that a row sees.
+    pub(crate) most: usize,
+}
+
+/// The step that operations refer to.
+#[derive(Debug, Default)]
+pub(crate) struct Frame {
+    pub(crate) rows: usize,
+    /// Where the tokens stand in [`Recording::words`].
+    pub(crate) tokens: u32,
+    /// Those that are known to the host.
+    pub(crate) known: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
+    pub(crate) groups: Vec<Group>,
+    /// Where the rotations of the rows stand, by weight and the bits of the magnitude.
+    pub(crate) rotations: Vec<((u32, u32), u32)>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    pub(crate) commands: Vec<Command>,
+    pub(crate) params: Vec<u32>,
+    pub(crate) words: Vec<u32>,
+    pub(crate) frame: Frame,
+    pub(crate) pinned: Vec<(u32, Pinned)>,
+    /// Rows and their slots of the ring.
+    pub(crate) sampled: Vec<(u32, u32)>,
+    pub(crate) moved: Vec<Moved>,
+    pub(crate) failure: Option<BackendError>,
+}
+
+impl Recording {
+    /// Whether nothing waits to be submitted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.moved.is_empty()
+    }
+
+    /// Appends numbers and returns where they start.
+    pub(crate) fn append(&mut self, words: impl IntoIterator<Item = u32>) -> u32 {
+        let at = self.words.len() as u32;
+        self.words.extend(words);
+        at
+    }
+
+    /// Takes the parameters of a dispatch and returns their slot.
+    pub(crate) fn slot(&mut self, params: &[u32]) -> u32 {
+        const WORDS: usize = SLOT / size_of::<u32>();
+        debug_assert!(params.len() <= WORDS, "{} parameters", params.len());
+        let slot = self.params.len() / WORDS;
+        self.params.extend_from_slice(params);
+        self.params.resize((slot + 1) * WORDS, 0);
+        slot as u32
+    }
+
+    /// Keeps the first failure of the step.
+    pub(crate) fn fail(&mut self, error: BackendError) {
+        self.failure.get_or_insert(error);
+    }
+}

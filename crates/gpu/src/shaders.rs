@@ -1,0 +1,116 @@
+//! The WGSL sources, and the include step that makes a variant's text of them.
+//!
+//! `//!include lib/NAME` stands for the file of that name, once; `//!include format` for the format of the weight. Constants
+//! of a variant come first. In a format, `COLS` stands for the columns of the weight, which are a parameter of the operation.
+
+use crate::pack::Layout;
+
+macro_rules! sources {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("shaders/", $name, ".wgsl")))),*]
+    };
+}
+
+/// Every file but the formats, by the name that includes give it.
+const SOURCES: &[(&str, &str)] = sources![
+    "lib/activation",
+    "lib/arena",
+    "lib/arena4",
+    "lib/arena_bits",
+    "lib/attended",
+    "lib/cache",
+    "lib/draw",
+    "lib/half",
+    "lib/linear",
+    "lib/maths",
+    "lib/reduce",
+    "lib/rope",
+    "lib/step",
+    "ops/append",
+    "ops/attend",
+    "ops/copy",
+    "ops/edit",
+    "ops/embed",
+    "ops/join",
+    "ops/linear_rows",
+    "ops/linear_tile",
+    "ops/map",
+    "ops/norm",
+    "ops/rope",
+    "ops/sample",
+];
+
+/// The number that a constant of a variant has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Constant {
+    U32(u32),
+    Bool(bool),
+}
+
+/// A variant of a kernel: its file below `ops`, the constants that it is made with, the format of its weight.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Variant {
+    pub(crate) op: &'static str,
+    pub(crate) constants: Vec<(&'static str, Constant)>,
+    pub(crate) format: Option<Layout>,
+}
+
+/// The text of a variant.
+///
+/// # Panics
+/// When an include names no file, or a format where there is none: both are mistakes in this crate.
+pub(crate) fn assemble(variant: &Variant) -> String {
+    let mut text = String::new();
+    let of_format = variant.format.map(Layout::constants).unwrap_or_default();
+    let of_format = of_format.into_iter().map(|(name, value)| (name, Constant::U32(value)));
+    for (name, value) in variant.constants.iter().copied().chain(of_format) {
+        match value {
+            Constant::U32(value) => text += &format!("const {name}: u32 = {value}u;\n"),
+            Constant::Bool(value) => text += &format!("const {name}: bool = {value};\n"),
+        }
+    }
+    let mut done = Vec::new();
+    include(&format!("ops/{}", variant.op), variant.format, &mut done, &mut text);
+    text
+}
+
+fn include(name: &str, format: Option<Layout>, done: &mut Vec<String>, text: &mut String) {
+    let found = SOURCES.iter().find(|(n, _)| *n == name);
+    for line in found.unwrap_or_else(|| panic!("no shader part {name}")).1.lines() {
+        let Some(name) = line.strip_prefix("//!include ").map(str::trim) else {
+            *text += line;
+            text.push('\n');
+            continue;
+        };
+        if done.iter().any(|d| d == name) {
+            continue;
+        }
+        done.push(name.to_owned());
+        if name == "format" {
+            let format = format.unwrap_or_else(|| panic!("a variant without a format includes one"));
+            *text += &replace_word(format.source(), "COLS", "p.cols");
+        } else {
+            include(name, format, done, text);
+        }
+    }
+}
+
+/// `text` with every occurrence of the identifier `word` replaced.
+fn replace_word(text: &str, word: &str, by: &str) -> String {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(word) {
+        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
+        let whole = !before.ends_with(part) && !after.starts_with(part);
+        out += before;
+        out += if whole { by } else { word };
+        rest = after;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+#[path = "shaders_tests.rs"]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

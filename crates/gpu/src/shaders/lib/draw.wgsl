@@ -1,0 +1,230 @@
+// The part of sampling that is not greedy: selection by digits of the keys, since nothing is sorted.
+
+const BINS = 8u;
+
+// What tokens are kept: those above `low_key`, and those equal to it up to `low_id`.
+var<private> low_key: u32;
+var<private> low_id: u32;
+var<private> top_logit: f32;
+var<private> temperature: f32;
+
+var<workgroup> bins: array<f32, 2048>;
+var<workgroup> found_digit: u32;
+var<workgroup> found_above: f32;
+var<workgroup> found_segment: u32;
+var<workgroup> found_rest: f32;
+var<workgroup> found_id: u32;
+// The token that was drawn, or NONE.
+var<workgroup> drawn: u32;
+
+fn is_kept(key: u32, id: u32) -> bool {
+    return key > low_key || (key == low_key && id <= low_id);
+}
+
+// A token's probability times an unknown factor, 1 for the most likely one.
+fn weight_of(logit: f32) -> f32 {
+    let x = (logit - top_logit) / temperature;
+    return select(exp_of(x), 0.0, x < -87.0);
+}
+
+// What a token counts for: itself, or its weight.
+fn measure(logit: f32, counts: bool) -> f32 {
+    return select(weight_of(logit), 1.0, counts);
+}
+
+// The sum of the measures of all kept tokens.
+fn total_of(first: u32, counts: bool, thread: u32) -> f32 {
+    var sum = 0.0;
+    for (var i = thread; i * 4u < p.vocabulary; i += THREADS) {
+        let logits = arena[first + i];
+        for (var c = 0u; c < 4u; c++) {
+            let id = i * 4u + c;
+            if (id < p.vocabulary && is_kept(key_of(logits[c]), id)) {
+                sum += measure(logits[c], counts);
+            }
+        }
+    }
+    bins[thread] = sum;
+    workgroupBarrier();
+    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+        if (thread < half) {
+            bins[thread] += bins[thread + half];
+        }
+        workgroupBarrier();
+    }
+    let all = bins[0];
+    workgroupBarrier();
+    return all;
+}
+
+// Keeps the most likely of the kept tokens, the lowest ids first among equals, until they measure `wanted`; one at least.
+fn keep_most_likely(first: u32, wanted: f32, counts: bool, thread: u32) {
+    // The key of the last token to be kept, three bits after the other from the highest, and the measure of all above it.
+    var prefix = 0u;
+    var above = 0.0;
+    for (var digit = 11u; digit > 0u; digit--) {
+        let shift = (digit - 1u) * 3u;
+        var sums: array<f32, BINS>;
+        for (var i = thread; i * 4u < p.vocabulary; i += THREADS) {
+            let logits = arena[first + i];
+            for (var c = 0u; c < 4u; c++) {
+                let id = i * 4u + c;
+                let key = key_of(logits[c]);
+                let same = digit == 11u || (key >> min(shift + 3u, 31u)) == prefix;
+                if (id < p.vocabulary && same && is_kept(key, id)) {
+                    sums[(key >> shift) & 7u] += measure(logits[c], counts);
+                }
+            }
+        }
+        for (var b = 0u; b < BINS; b++) {
+            bins[b * THREADS + thread] = sums[b];
+        }
+        workgroupBarrier();
+        for (var half = THREADS / 2u; half > 0u; half /= 2u) {
+            if (thread < half) {
+                for (var b = 0u; b < BINS; b++) {
+                    bins[b * THREADS + thread] += bins[b * THREADS + thread + half];
+                }
+            }
+            workgroupBarrier();
+        }
+        if (thread == 0u) {
+            // The highest digit with which the measure is reached; the lowest that occurs where rounding hides it.
+            var sum = above;
+            var chosen = 0u;
+            var before = above;
+            for (var b = BINS; b > 0u; b--) {
+                let own = bins[(b - 1u) * THREADS];
+                if (own > 0.0) {
+                    chosen = b - 1u;
+                    before = sum;
+                    sum += own;
+                    if (sum >= wanted) {
+                        break;
+                    }
+                }
+            }
+            found_digit = chosen;
+            found_above = before;
+        }
+        workgroupBarrier();
+        prefix = (prefix << 3u) | found_digit;
+        above = found_above;
+        workgroupBarrier();
+    }
+    keep_first_equals(first, prefix, wanted - above, counts, thread);
+}
+
+// Lowers the bound to `key`, of whose tokens the first by id stay that measure `wanted` together, one at least.
+fn keep_first_equals(first: u32, key: u32, wanted: f32, counts: bool, thread: u32) {
+    let quarters = (p.vocabulary + 3u) / 4u;
+    let each = (quarters + THREADS - 1u) / THREADS;
+    var equals = 0u;
+    for (var i = thread * each; i < min((thread + 1u) * each, quarters); i++) {
+        for (var c = 0u; c < 4u; c++) {
+            let id = i * 4u + c;
+            if (id < p.vocabulary && key_of(arena[first + i][c]) == key && is_kept(key, id)) {
+                equals += 1u;
+            }
+        }
+    }
+    best_keys[thread] = equals;
+    if (thread == 0u) {
+        found_id = NONE;
+    }
+    workgroupBarrier();
+    var before = 0u;
+    for (var other = 0u; other < thread; other++) {
+        before += best_keys[other];
+    }
+    let logit = bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+    let needed = max(ceil(wanted / measure(logit, counts)), 1.0);
+    if (equals > 0u && f32(before) < needed && f32(before + equals) >= needed) {
+        var seen = before;
+        for (var i = thread * each; i < min((thread + 1u) * each, quarters); i++) {
+            for (var c = 0u; c < 4u; c++) {
+                let id = i * 4u + c;
+                if (id < p.vocabulary && key_of(arena[first + i][c]) == key && is_kept(key, id)) {
+                    seen += 1u;
+                    if (f32(seen) == needed) {
+                        found_id = id;
+                    }
+                }
+            }
+        }
+    }
+    workgroupBarrier();
+    // All of them where they do not suffice: an earlier bound on the same key stays.
+    low_id = select(select(NONE, low_id, key == low_key), found_id, found_id != NONE);
+    low_key = key;
+    workgroupBarrier();
+}
+
+// The weight that a token is drawn with.
+fn drawn_weight(logit: f32, id: u32, min_p: f32) -> f32 {
+    if (id >= p.vocabulary || !is_kept(key_of(logit), id)) {
+        return 0.0;
+    }
+    let weight = weight_of(logit);
+    return select(weight, 0.0, weight < min(min_p, 1.0));
+}
+
+// Leaves the token in `drawn`. The row's logits start at `first`, the largest is `top`.
+fn draw(first: u32, how: Settings, top: f32, thread: u32) {
+    low_key = 1u;
+    low_id = NONE;
+    top_logit = top;
+    temperature = how.temperature;
+    if (how.top_k > 0u) {
+        keep_most_likely(first, f32(how.top_k), true, thread);
+    }
+    if (how.has_nucleus) {
+        let total = total_of(first, false, thread);
+        keep_most_likely(first, how.top_p * total, false, thread);
+    }
+    let quarters = (p.vocabulary + 3u) / 4u;
+    let each = (quarters + THREADS - 1u) / THREADS;
+    var sum = 0.0;
+    for (var i = thread * each; i < min((thread + 1u) * each, quarters); i++) {
+        for (var c = 0u; c < 4u; c++) {
+            sum += drawn_weight(arena[first + i][c], i * 4u + c, how.min_p);
+        }
+    }
+    bins[thread] = sum;
+    workgroupBarrier();
+    if (thread == 0u) {
+        var total = 0.0;
+        for (var t = 0u; t < THREADS; t++) {
+            total += bins[t];
+        }
+        let goal = how.draw * total;
+        var before = 0.0;
+        found_segment = NONE;
+        for (var t = 0u; t < THREADS; t++) {
+            if (bins[t] > 0.0) {
+                // The last segment with a weight where rounding carries the goal past the end.
+                found_segment = t;
+                found_rest = goal - before;
+                before += bins[t];
+                if (before > goal) {
+                    break;
+                }
+            }
+        }
+        drawn = NONE;
+    }
+    workgroupBarrier();
+    if (thread == found_segment) {
+        var cumulated = 0.0;
+        for (var i = thread * each; i < min((thread + 1u) * each, quarters); i++) {
+            for (var c = 0u; c < 4u; c++) {
+                let weight = drawn_weight(arena[first + i][c], i * 4u + c, how.min_p);
+                if (weight > 0.0 && cumulated <= found_rest) {
+                    cumulated += weight;
+                    drawn = i * 4u + c;
+                }
+            }
+        }
+    }
+    workgroupBarrier();
+}

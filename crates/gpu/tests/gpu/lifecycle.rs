@@ -1,0 +1,144 @@
+use honelm_backend::{
+    Backend, BackendError, Batch, CacheKind, CacheSpec, CacheType, LayerCache, Sequences, Want, block_on,
+};
+use honelm_blocks::{BlockMatrix, Encoding};
+use honelm_gpu::{Gpu, GpuBackend, GpuError};
+use honelm_tensor::Matrix;
+use honelm_testing::matrix;
+
+use crate::{adapters, on_every_adapter};
+
+fn spec(element: CacheType) -> CacheSpec {
+    CacheSpec {
+        groups: vec![CacheKind::Full],
+        layers: vec![LayerCache { kv_heads: 2, head_width: 64, group: 0 }; 3],
+        page_len: 16,
+        element,
+    }
+}
+
+#[test]
+fn an_adapter_that_does_not_exist_is_refused() {
+    let count = adapters().len();
+    let refused = block_on(Gpu::open(Some(count))).map(|_| ()).unwrap_err();
+    let code = if count == 0 { "no-adapter" } else { "no-such-adapter" };
+    assert_eq!(refused.code(), code);
+    assert!(matches!(refused, GpuError::NoAdapter | GpuError::NoSuchAdapter { .. }));
+}
+
+#[test]
+fn the_cache_takes_exactly_the_bytes_of_its_pages() {
+    on_every_adapter("the_cache_takes_exactly_the_bytes_of_its_pages", |gpu| {
+        for element in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
+            let mut b = GpuBackend::new(gpu).unwrap();
+            let cache = b.create_cache(spec(element)).unwrap();
+            let mut sequences = Sequences::new(&cache.spec().groups, 16, 1000, 0);
+            let id = sequences.open();
+            for (rows, pages) in [(3, 1), (14, 2), (40, 4)] {
+                let mut batch = Batch::default();
+                batch.extend(id, &vec![0; rows], Want::NOTHING);
+                b.begin(sequences.step(&batch).unwrap(), &cache).unwrap();
+                let ticket = b.submit();
+                assert_eq!(block_on(b.read(ticket)).unwrap(), vec![]);
+                assert_eq!(b.device_bytes().cache, pages * cache.spec().page_bytes(0) as u64, "{element:?}");
+            }
+            drop(cache);
+            let ticket = b.submit();
+            block_on(b.read(ticket)).unwrap();
+            assert_eq!(b.device_bytes().cache, 0);
+        }
+    });
+}
+
+#[test]
+fn what_is_dropped_is_used_again() {
+    on_every_adapter("what_is_dropped_is_used_again", |gpu| {
+        let mut b = GpuBackend::new(gpu).unwrap();
+        let cache = b.create_cache(spec(CacheType::F16)).unwrap();
+        let mut held = Vec::new();
+        for round in 0..6 {
+            let m = matrix(512, 512, round);
+            let w = b.upload(BlockMatrix::quantize(&m, Encoding::F32, None).unwrap().into(), None).unwrap();
+            b.begin(Default::default(), &cache).unwrap();
+            let mut x = b.input(&matrix(9, 512, round + 10));
+            for _ in 0..5 {
+                x = b.linear(&x, &w);
+                x = b.scale(x, 0.05);
+            }
+            b.output(0, &x);
+            drop((x, w));
+            let ticket = b.submit();
+            block_on(b.read(ticket)).unwrap();
+            held.push(b.device_bytes());
+        }
+        assert_eq!(held[1..].iter().min_by_key(|b| b.weights), held[1..].iter().max_by_key(|b| b.weights), "{held:?}");
+        assert_eq!(held[1].activations, held[5].activations, "{held:?}");
+    });
+}
+
+#[test]
+fn tensors_outlive_the_arena_that_they_were_made_in() {
+    on_every_adapter("tensors_outlive_the_arena_that_they_were_made_in", |gpu| {
+        let mut b = GpuBackend::new(gpu).unwrap();
+        let cache = b.create_cache(spec(CacheType::F32)).unwrap();
+        let x = matrix(3, 50, 1);
+        b.begin(Default::default(), &cache).unwrap();
+        let kept = b.input(&x);
+        let ticket = b.submit();
+        block_on(b.read(ticket)).unwrap();
+        b.begin(Default::default(), &cache).unwrap();
+        let large = b.input(&matrix(200, 700, 2));
+        let sum = b.add(large.clone(), &large);
+        b.output(0, &sum);
+        b.output(1, &kept);
+        let ticket = b.submit();
+        let found = block_on(b.read(ticket)).unwrap();
+        assert_eq!(found[1], (1, honelm_backend::Value::Floats(x)));
+    });
+}
+
+#[test]
+fn more_than_the_device_holds_is_refused_and_the_device_goes_on() {
+    on_every_adapter("more_than_the_device_holds_is_refused_and_the_device_goes_on", |gpu| {
+        let mut b = GpuBackend::new(gpu).unwrap();
+        let layer = LayerCache { kv_heads: 1 << 14, head_width: 1 << 14, group: 0 };
+        let huge = CacheSpec { layers: vec![layer; 2], ..spec(CacheType::F32) };
+        let cache = b.create_cache(huge).unwrap();
+        let mut sequences = Sequences::new(&cache.spec().groups, 16, 1000, 0);
+        let mut batch = Batch::default();
+        batch.extend(sequences.open(), &[1, 2], Want::NOTHING);
+        let refused = b.begin(sequences.step(&batch).unwrap(), &cache).unwrap_err();
+        assert!(matches!(refused, BackendError::OutOfMemory { .. }), "{refused}");
+        // Activations beyond a binding: the step fails, the next one does not.
+        let cache = b.create_cache(spec(CacheType::F32)).unwrap();
+        b.begin(Default::default(), &cache).unwrap();
+        let x = b.input(&Matrix::new(1, 4, vec![1.0; 4]));
+        let rows = vec![0; (gpu.report().max_binding / 16) as usize + 1];
+        let y = b.select(&x, &rows);
+        b.output(0, &y);
+        drop(y);
+        let ticket = b.submit();
+        let failed = block_on(b.read(ticket)).unwrap_err();
+        assert!(matches!(failed, BackendError::OutOfMemory { .. }), "{failed}");
+        b.begin(Default::default(), &cache).unwrap();
+        let x = b.input(&Matrix::new(1, 4, vec![2.0; 4]));
+        b.output(0, &x);
+        let ticket = b.submit();
+        assert_eq!(block_on(b.read(ticket)).unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_lost_device_says_so_when_a_step_is_read() {
+    on_every_adapter("a_lost_device_says_so_when_a_step_is_read", |gpu| {
+        let mut b = GpuBackend::new(gpu).unwrap();
+        let cache = b.create_cache(spec(CacheType::F32)).unwrap();
+        b.begin(Default::default(), &cache).unwrap();
+        let x = b.input(&matrix(2, 8, 1));
+        b.output(0, &x);
+        gpu.destroy();
+        let ticket = b.submit();
+        let error = block_on(b.read(ticket)).unwrap_err();
+        assert_eq!(error.code(), "device-lost", "{error}");
+    });
+}
