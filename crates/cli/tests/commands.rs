@@ -11,7 +11,7 @@ use serde_json::Value;
 #[test]
 fn version_and_help_are_results() {
     assert_eq!(stdout(&run(&["--version"])).trim(), format!("honelm {}", env!("CARGO_PKG_VERSION")));
-    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "inspect", "tokenize"] {
+    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "devices", "inspect", "tokenize"] {
         let output = run(&[command, "--help"]);
         assert_eq!(status(&output), 0);
         let help = stdout(&output);
@@ -132,6 +132,30 @@ fn quantize_writes_a_file_that_runs() {
     let inspected = document(&run(&["inspect", out, "--json"]));
     assert_eq!((&inspected["container"], &inspected["encodings"][0]["encoding"]), (&"gguf".into(), &"Q8_0".into()));
     assert_eq!(inspected["tokenizer"]["stop"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn devices_shows_the_processor_and_every_gpu_with_its_test() {
+    let caches = tempfile::tempdir().expect("a folder");
+    let devices = |arguments: &[&str]| {
+        honelm().env("XDG_CACHE_HOME", caches.path()).arg("devices").args(arguments).output().expect("it runs")
+    };
+    let found = document(&devices(&["--json", "--threads", "3"]));
+    assert_keys(&found["cpu"], &["name", "instruction_set", "memory_bytes"]);
+    assert_eq!(found["cpu"]["threads"], 3);
+    let gpus = found["gpus"].as_array().expect("a list");
+    for (i, gpu) in gpus.iter().enumerate() {
+        assert_eq!((gpu["index"].as_u64(), gpu["test"]["passed"].as_bool()), (Some(i as u64), Some(true)), "{gpu}");
+        assert_keys(gpu, &["name", "api", "kind", "driver", "memory_bytes", "max_buffer", "max_binding", "f16"]);
+        assert_keys(gpu, &["workgroup_memory", "workgroup_threads", "subgroups", "packed_dot", "timestamps"]);
+        assert!(gpu["test"]["answers"].as_u64() > Some(50), "{gpu}");
+    }
+    let shown = stdout(&devices(&["-v"]));
+    assert!(shown.contains("cpu") && shown.contains("threads"), "{shown}");
+    assert_eq!(shown.matches("largest binding").count(), gpus.len(), "{shown}");
+    if gpus.is_empty() {
+        eprintln!("SKIPPED devices_shows_the_processor_and_every_gpu_with_its_test: needs a GPU adapter for the rest");
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Adapters, and a device opened on one of them.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wgpu::{Adapter, DeviceType, ExperimentalFeatures, Features, Limits};
+use wgpu::{Adapter, ExperimentalFeatures, Features, Limits, WgslLanguageFeatures};
 
-use crate::GpuError;
 use crate::pipelines::Pipelines;
+use crate::report::rank;
+use crate::{AdapterReport, GpuError, Variants};
 
 /// What the kernels need of a device, by WebGPU's name of the limit.
 const NEEDED: [(&str, u64, fn(&Limits) -> u64); 6] = [
@@ -17,84 +19,6 @@ const NEEDED: [(&str, u64, fn(&Limits) -> u64); 6] = [
     ("maxComputeWorkgroupStorageSize", 16 << 10, |l| l.max_compute_workgroup_storage_size.into()),
     ("maxStorageBufferBindingSize", 64 << 20, |l| l.max_storage_buffer_binding_size),
 ];
-
-/// What is known of an adapter before it is opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdapterReport {
-    /// Its number, as in `gpu:N`.
-    pub index: usize,
-    /// Its name.
-    pub name: String,
-    /// `vulkan`, `metal`, `dx12` or `webgpu`.
-    pub api: String,
-    /// Driver and version, as far as the platform tells.
-    pub driver: String,
-    /// Whether it is a processor in disguise (lavapipe, SwiftShader, WARP).
-    pub software: bool,
-    /// Largest part of a buffer that a kernel sees, in bytes.
-    pub max_binding: u64,
-    /// Largest buffer, in bytes.
-    pub max_buffer: u64,
-    /// Memory that a workgroup shares, in bytes.
-    pub workgroup_memory: u32,
-    /// Threads a workgroup, at most.
-    pub workgroup_threads: u32,
-    /// Whether shaders may use half precision.
-    pub f16: bool,
-    /// Threads of a subgroup, least and most, where shaders may use them.
-    pub subgroups: Option<(u32, u32)>,
-    /// Whether passes can be timed.
-    pub timestamps: bool,
-}
-
-impl AdapterReport {
-    fn new(index: usize, adapter: &Adapter) -> Self {
-        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
-        let has_subgroups = features.contains(Features::SUBGROUP);
-        Self {
-            index,
-            software: is_software(&info),
-            api: api_name(info.backend).to_owned(),
-            driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned(),
-            max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            max_buffer: limits.max_buffer_size,
-            workgroup_memory: limits.max_compute_workgroup_storage_size,
-            workgroup_threads: limits.max_compute_invocations_per_workgroup,
-            f16: features.contains(Features::SHADER_F16),
-            subgroups: has_subgroups.then_some((info.subgroup_min_size, info.subgroup_max_size)),
-            timestamps: features.contains(Features::TIMESTAMP_QUERY),
-            name: if info.name.is_empty() { "unnamed adapter".to_owned() } else { info.name },
-        }
-    }
-}
-
-fn api_name(backend: wgpu::Backend) -> &'static str {
-    match backend {
-        wgpu::Backend::Vulkan => "vulkan",
-        wgpu::Backend::Metal => "metal",
-        wgpu::Backend::Dx12 => "dx12",
-        wgpu::Backend::BrowserWebGpu => "webgpu",
-        _ => "other",
-    }
-}
-
-/// Browsers do not say what kind of device it is; its name does.
-fn is_software(info: &wgpu::AdapterInfo) -> bool {
-    let text = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
-    let names = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
-    info.device_type == DeviceType::Cpu || names.iter().any(|name| text.contains(name))
-}
-
-/// Real GPUs before software, discrete ones first.
-fn rank(info: &wgpu::AdapterInfo) -> u8 {
-    match info.device_type {
-        _ if is_software(info) => 4,
-        DeviceType::DiscreteGpu => 0,
-        DeviceType::IntegratedGpu => 1,
-        DeviceType::VirtualGpu => 2,
-        _ => 3,
-    }
-}
 
 /// What went wrong on a device, outside of any one call: the first thing stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,13 +71,14 @@ pub(crate) struct Inner {
     pub(crate) report: AdapterReport,
     pub(crate) faults: Faults,
     pub(crate) pipelines: Pipelines,
+    pub(crate) variants: Cell<Variants>,
 }
 
 impl Gpu {
     /// The machine's adapters, real GPUs first; in a browser at most the one that it offers.
     pub async fn adapters() -> Vec<AdapterReport> {
-        let adapters = enumerate().await;
-        adapters.iter().enumerate().map(|(i, adapter)| AdapterReport::new(i, adapter)).collect()
+        let (adapters, packed_dot) = enumerate().await;
+        adapters.iter().enumerate().map(|(i, adapter)| AdapterReport::new(i, adapter, packed_dot)).collect()
     }
 
     /// Opens adapter `index` of [`Gpu::adapters`], the first one by default.
@@ -161,11 +86,11 @@ impl Gpu {
     /// # Errors
     /// No adapter, none of this number, limits below what the kernels need, a driver that refuses.
     pub async fn open(index: Option<usize>) -> Result<Self, GpuError> {
-        let adapters = enumerate().await;
+        let (adapters, packed_dot) = enumerate().await;
         let last = adapters.len().checked_sub(1).ok_or(GpuError::NoAdapter)?;
         let index = index.unwrap_or(0);
         let adapter = adapters.get(index).ok_or(GpuError::NoSuchAdapter { index, last })?;
-        let (report, limits) = (AdapterReport::new(index, adapter), adapter.limits());
+        let (report, limits) = (AdapterReport::new(index, adapter, packed_dot), adapter.limits());
         for (limit, needed, of) in NEEDED {
             let found = of(&limits);
             if found < needed {
@@ -189,7 +114,20 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| of_errors.report(error.into())));
         device.set_device_lost_callback(move |_, reason| of_loss.report(Fault::Lost(reason)));
         let pipelines = Pipelines::new(&device);
-        Ok(Self { inner: Rc::new(Inner { device, queue, limits, report, faults, pipelines }) })
+        Ok(Self {
+            inner: Rc::new(Inner { device, queue, limits, report, faults, pipelines, variants: Cell::default() }),
+        })
+    }
+
+    /// Which variants of the kernels run.
+    #[must_use]
+    pub fn variants(&self) -> Variants {
+        self.inner.variants.get()
+    }
+
+    /// Runs other variants of the kernels from the next operation on.
+    pub fn use_variants(&self, variants: Variants) {
+        self.inner.variants.set(variants);
     }
 
     /// Gives the device back at once; every later step fails as on a lost device.
@@ -211,19 +149,21 @@ impl Gpu {
     }
 }
 
-async fn enumerate() -> Vec<Adapter> {
+/// The adapters, and whether the shader language has dot products of packed bytes.
+async fn enumerate() -> (Vec<Adapter>, bool) {
     let backends = wgpu::Backends::all() - wgpu::Backends::GL;
     let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
     let instance = wgpu::Instance::new(descriptor);
+    let packed_dot = instance.wgsl_language_features().contains(WgslLanguageFeatures::Packed4x8IntegerDotProduct);
     // The browser answers a plain request with its power-saving adapter.
     if cfg!(target_arch = "wasm32") {
         let options = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
             ..wgpu::RequestAdapterOptions::default()
         };
-        return instance.request_adapter(&options).await.into_iter().collect();
+        return (instance.request_adapter(&options).await.into_iter().collect(), packed_dot);
     }
     let mut adapters = instance.enumerate_adapters(backends).await;
     adapters.sort_by_key(|adapter| rank(&adapter.get_info()));
-    adapters
+    (adapters, packed_dot)
 }

@@ -33,6 +33,14 @@ pub enum GpuError {
         /// What the driver says.
         reason: String,
     },
+    /// Its kernels are wrong: models would run on it and talk nonsense.
+    #[error("{adapter} gives wrong answers ({problem}): update its driver, or use the CPU")]
+    WrongAnswers {
+        /// The adapter's name.
+        adapter: String,
+        /// What it computed, and what it should have.
+        problem: String,
+    },
 }
 
 impl GpuError {
@@ -44,6 +52,7 @@ impl GpuError {
             Self::NoSuchAdapter { .. } => "no-such-adapter",
             Self::LimitTooSmall { .. } => "limit-too-small",
             Self::NotOpened { .. } => "adapter-not-opened",
+            Self::WrongAnswers { .. } => "wrong-answers",
         }
     }
 }

@@ -20,12 +20,15 @@ const SOURCES: &[(&str, &str)] = sources![
     "lib/attended",
     "lib/cache",
     "lib/draw",
+    "lib/groups",
     "lib/half",
+    "lib/k_scales",
     "lib/linear",
     "lib/maths",
     "lib/reduce",
     "lib/rope",
     "lib/step",
+    "lib/weights",
     "ops/append",
     "ops/attend",
     "ops/copy",
@@ -60,23 +63,31 @@ pub(crate) struct Variant {
 /// # Panics
 /// When an include names no file, or a format where there is none: both are mistakes in this crate.
 pub(crate) fn assemble(variant: &Variant) -> String {
+    assemble_text(source(&format!("ops/{}", variant.op)), &variant.constants, variant.format)
+}
+
+/// As [`assemble`], of a text that is no file below `ops`.
+pub(crate) fn assemble_text(part: &str, constants: &[(&'static str, Constant)], format: Option<Layout>) -> String {
     let mut text = String::new();
-    let of_format = variant.format.map(Layout::constants).unwrap_or_default();
+    let of_format = format.map(Layout::constants).unwrap_or_default();
     let of_format = of_format.into_iter().map(|(name, value)| (name, Constant::U32(value)));
-    for (name, value) in variant.constants.iter().copied().chain(of_format) {
+    for (name, value) in constants.iter().copied().chain(of_format) {
         match value {
             Constant::U32(value) => text += &format!("const {name}: u32 = {value}u;\n"),
             Constant::Bool(value) => text += &format!("const {name}: bool = {value};\n"),
         }
     }
-    let mut done = Vec::new();
-    include(&format!("ops/{}", variant.op), variant.format, &mut done, &mut text);
+    include(part, format, &mut Vec::new(), &mut text);
     text
 }
 
-fn include(name: &str, format: Option<Layout>, done: &mut Vec<String>, text: &mut String) {
-    let found = SOURCES.iter().find(|(n, _)| *n == name);
-    for line in found.unwrap_or_else(|| panic!("no shader part {name}")).1.lines() {
+fn source(name: &str) -> &'static str {
+    SOURCES.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no shader part {name}")).1
+}
+
+/// Appends `part` with everything that it includes and that is not `done`.
+fn include(part: &str, format: Option<Layout>, done: &mut Vec<String>, text: &mut String) {
+    for line in part.lines() {
         let Some(name) = line.strip_prefix("//!include ").map(str::trim) else {
             *text += line;
             text.push('\n');
@@ -87,10 +98,10 @@ fn include(name: &str, format: Option<Layout>, done: &mut Vec<String>, text: &mu
         }
         done.push(name.to_owned());
         if name == "format" {
-            let format = format.unwrap_or_else(|| panic!("a variant without a format includes one"));
-            *text += &replace_word(format.source(), "COLS", "p.cols");
+            let layout = format.unwrap_or_else(|| panic!("a variant without a format includes one"));
+            include(&replace_word(layout.source(), "COLS", "p.cols"), format, done, text);
         } else {
-            include(name, format, done, text);
+            include(source(name), format, done, text);
         }
     }
 }

@@ -1,10 +1,10 @@
 use super::*;
-use crate::pack::Layout;
-
-const LAYOUTS: [Layout; 2] = [Layout::F32, Layout::F16];
+use crate::Variants;
+use crate::pack::{Layout, tests::text::layouts};
 
 fn variant(op: &'static str, constants: &[(&'static str, Constant)], format: Option<Layout>) -> Variant {
-    Variant { op, constants: constants.to_vec(), format }
+    let of_format = format.map(|_| Variants::default().format_constants());
+    Variant { op, constants: constants.iter().copied().chain(of_format.into_iter().flatten()).collect(), format }
 }
 
 /// Every variant that the back end can ask for, head widths and formats as samples.
@@ -34,7 +34,7 @@ fn variants() -> Vec<Variant> {
             }
         }
     }
-    for format in LAYOUTS {
+    for format in layouts() {
         all.push(variant("embed", &[], Some(format)));
         for ordered in flags {
             for depth in [1, 2, 4] {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench_run;
+mod devices;
 mod divergence;
 mod error;
 mod evaluate;
@@ -15,8 +16,10 @@ mod pull;
 mod quantize;
 mod session;
 mod texts;
+mod trust;
 
 pub use bench_run::{BenchModel, BenchOptions, BenchRow, benchmark, measure};
+pub use devices::{CpuDevice, DeviceTest, Devices, GpuDevice, devices};
 pub use divergence::{DivergeOptions, Divergence, LayerDifference, WeightDifference, diverge};
 pub use error::Error;
 pub use evaluate::{Differences, EvaluateOptions, Evaluation, evaluate};
@@ -30,6 +33,7 @@ pub use pull::{PullOptions, pull};
 pub use quantize::{QuantizeOptions, QuantizeTarget, Quantized, quantize};
 pub use session::{Answer, Conversation, Model, OnPiece, OnText, model_name};
 pub use texts::{Text, TextSource};
+pub use trust::trusted;
 
 pub use honelm_backend::CacheType;
 pub use honelm_bench as bench;
@@ -37,6 +41,7 @@ pub use honelm_blocks::Encoding;
 pub use honelm_cpu::Compute;
 pub use honelm_engine::{FinishReason, Generation, Overflow};
 pub use honelm_eval::{EvalError, Figures, Protocol, Verdict};
+pub use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Trust};
 pub use honelm_model::{Facts, Runner};
 pub use honelm_store::hub::{ModelSpec, Pulled, PulledFile};
 pub use honelm_text::{EncodeOptions, Message, Piece, Reasoning, Tokenizer};

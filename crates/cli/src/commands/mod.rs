@@ -4,6 +4,7 @@ mod bench;
 mod chat;
 mod compare;
 mod completions;
+mod devices;
 mod eval;
 mod generation;
 mod inspect;
@@ -34,6 +35,7 @@ pub enum Command {
     Tokenize(tokenize::Tokenize),
     Prompt(prompt::Prompt),
     Bench(bench::Bench),
+    Devices(devices::Devices),
     Pull(pull::Pull),
     Web(web::Web),
     Completions(completions::Completions),
@@ -55,6 +57,7 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Tokenize(command) => command.run(global),
         Command::Prompt(command) => command.run(global),
         Command::Bench(command) => command.run(global),
+        Command::Devices(command) => command.run(global),
         Command::Pull(command) => command.run(global),
         Command::Web(command) => command.run(global),
         Command::Completions(command) => command.run(),

@@ -195,7 +195,7 @@ impl GpuBackend {
     }
 
     /// Records a dispatch of `groups` workgroups.
-    fn dispatch(&mut self, variant: Variant, bound: Bound, params: &[u32], groups: usize) {
+    fn dispatch(&mut self, mut variant: Variant, bound: Bound, params: &[u32], groups: usize) {
         if groups == 0 {
             return;
         }
@@ -204,6 +204,9 @@ impl GpuBackend {
             Bound::Weight(_) => Extra::Weight,
             Bound::Cache(..) => Extra::Cache,
         };
+        if variant.format.is_some() {
+            variant.constants.extend(self.gpu.variants().format_constants());
+        }
         let inner = &self.gpu.inner;
         let most = inner.limits.max_compute_workgroups_per_dimension as usize;
         let wide = groups.min(most);

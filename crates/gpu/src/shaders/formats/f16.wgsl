@@ -1,10 +1,10 @@
-// F16: two columns a word, the lower half first. unpack2x16float needs no feature; it may flush denormals.
+//!include lib/weights
+// F16: two columns a word.
 
-fn weights8(row_word: u32, k: u32) -> array<f32, 8> {
-    let at = row_word + k / 2u;
-    let a = unpack2x16float(weight[at]);
-    let b = unpack2x16float(weight[at + 1u]);
-    let c = unpack2x16float(weight[at + 2u]);
-    let d = unpack2x16float(weight[at + 3u]);
-    return array<f32, 8>(a.x, a.y, b.x, b.y, c.x, c.y, d.x, d.y);
+fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {
+    let at = row_word + (k >> 1u);
+    return array<vec4<f32>, 2>(
+        vec4<f32>(halves_of(weight[at]), halves_of(weight[at + 1u])),
+        vec4<f32>(halves_of(weight[at + 2u]), halves_of(weight[at + 3u])),
+    );
 }

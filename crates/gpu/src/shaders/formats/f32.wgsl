@@ -1,11 +1,10 @@
-// F32: one word a column.
+//!include lib/weights
+// F32: a word a column.
 
-fn weights8(row_word: u32, k: u32) -> array<f32, 8> {
+fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {
     let at = row_word + k;
-    return array<f32, 8>(
-        bitcast<f32>(weight[at]), bitcast<f32>(weight[at + 1u]),
-        bitcast<f32>(weight[at + 2u]), bitcast<f32>(weight[at + 3u]),
-        bitcast<f32>(weight[at + 4u]), bitcast<f32>(weight[at + 5u]),
-        bitcast<f32>(weight[at + 6u]), bitcast<f32>(weight[at + 7u]),
+    return array<vec4<f32>, 2>(
+        bitcast<vec4<f32>>(vec4<u32>(weight[at], weight[at + 1u], weight[at + 2u], weight[at + 3u])),
+        bitcast<vec4<f32>>(vec4<u32>(weight[at + 4u], weight[at + 5u], weight[at + 6u], weight[at + 7u])),
     );
 }

@@ -1,0 +1,133 @@
+//! What can run models here: the processor and every GPU, each GPU tested.
+
+use std::fs;
+use std::time::Instant;
+
+use honelm_backend::block_on;
+use honelm_blocks::ScaleType;
+use honelm_cpu::Isa;
+use honelm_gpu::pack::{CodeBits, GroupLayout, GroupZeros, Layout};
+use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Gpu};
+use serde::Serialize;
+
+use crate::trust::trusted;
+
+/// All devices.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Devices {
+    /// The processor.
+    pub cpu: CpuDevice,
+    /// The GPUs, the one that is taken by default first.
+    pub gpus: Vec<GpuDevice>,
+}
+
+/// The processor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CpuDevice {
+    /// Its name, where the platform tells.
+    pub name: Option<String>,
+    /// Instruction set of the kernels.
+    pub instruction_set: String,
+    /// Threads that run by default.
+    pub threads: usize,
+    /// The machine's memory, where the platform tells.
+    pub memory_bytes: Option<u64>,
+}
+
+/// A GPU.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GpuDevice {
+    /// What its driver says of it.
+    #[serde(flatten)]
+    pub report: AdapterReport,
+    /// Its memory, where the platform tells; the machine's where it has none of its own.
+    pub memory_bytes: Option<u64>,
+    /// Whether its kernels give right answers.
+    pub test: DeviceTest,
+}
+
+/// The result of the known-answer test.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeviceTest {
+    /// Whether models may run on it.
+    pub passed: bool,
+    /// Answers that were right.
+    pub answers: usize,
+    /// Kernel variants that were not, and why.
+    pub demoted: Vec<Demotion>,
+    /// Why models may not run on it.
+    pub problem: Option<String>,
+    /// How long it took; what an earlier test found takes next to none.
+    pub seconds: f64,
+}
+
+/// Looks for devices and tests them.
+#[must_use]
+pub fn devices(threads: Option<usize>) -> Devices {
+    let memory = machine_memory();
+    let gpu = |report: AdapterReport| {
+        let memory_bytes = match report.kind {
+            AdapterKind::Integrated | AdapterKind::Software => memory,
+            _ => report.pci.as_deref().and_then(own_memory),
+        };
+        GpuDevice { memory_bytes, test: test(report.index), report }
+    };
+    let default_threads = || std::thread::available_parallelism().map_or(1, usize::from);
+    Devices {
+        cpu: CpuDevice {
+            name: cpu_name(),
+            instruction_set: Isa::detect().name().to_owned(),
+            threads: threads.unwrap_or_else(default_threads),
+            memory_bytes: memory,
+        },
+        gpus: block_on(Gpu::adapters()).into_iter().map(gpu).collect(),
+    }
+}
+
+/// The layouts of most models: every block encoding, and the groups of GPTQ and AWQ checkpoints.
+fn common_layouts() -> Vec<Layout> {
+    let groups = |bits, zeros| Layout::Groups(GroupLayout { bits, group_size: 128, scale_type: ScaleType::F16, zeros });
+    let mut layouts = Layout::BLOCKS.to_vec();
+    layouts.extend([
+        groups(CodeBits::Four, GroupZeros::Integer),
+        groups(CodeBits::Four, GroupZeros::Constant(8)),
+        groups(CodeBits::Eight, GroupZeros::Constant(128)),
+    ]);
+    layouts
+}
+
+fn test(index: usize) -> DeviceTest {
+    let start = Instant::now();
+    let result = block_on(Gpu::open(Some(index))).and_then(|gpu| trusted(&gpu, &common_layouts()));
+    let seconds = start.elapsed().as_secs_f64();
+    match result {
+        Ok(trust) => {
+            DeviceTest { passed: true, answers: trust.answers, demoted: trust.demoted, problem: None, seconds }
+        }
+        Err(error) => {
+            DeviceTest { passed: false, answers: 0, demoted: Vec::new(), problem: Some(error.to_string()), seconds }
+        }
+    }
+}
+
+/// The value of a line `name: value` of a file of Linux.
+fn line(file: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))?;
+    Some(value.trim().to_owned())
+}
+
+fn machine_memory() -> Option<u64> {
+    let kibibytes: u64 = line("/proc/meminfo", "MemTotal")?.strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+fn cpu_name() -> Option<String> {
+    line("/proc/cpuinfo", "model name")
+}
+
+/// The memory of a graphics card, where its driver tells Linux.
+fn own_memory(pci: &str) -> Option<u64> {
+    let path = format!("/sys/bus/pci/devices/{pci}/mem_info_vram_total");
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
