@@ -8,6 +8,8 @@ use honelm_text::TextError;
 use js_sys::Reflect;
 use wasm_bindgen::{JsCast, JsValue};
 
+use crate::gpu::NoGpu;
+
 /// What can go wrong, each with a stable code; JavaScript sees an `Error` with the property `code`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +26,9 @@ pub enum WebError {
     /// An answer that cannot be given.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A GPU that was asked for and cannot be used.
+    #[error(transparent)]
+    NoGpu(#[from] NoGpu),
     /// A device that refuses.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -77,6 +82,11 @@ impl fmt::Display for PageError {
 }
 
 impl WebError {
+    /// Whether it is the device that refuses, so that another one may not.
+    pub(crate) fn is_of_device(&self) -> bool {
+        matches!(self, Self::Backend(_) | Self::NoGpu(_) | Self::Model(ModelError::Backend(_)))
+    }
+
     /// A stable name for programs; of the page's errors their own.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -86,6 +96,8 @@ impl WebError {
             Self::Text(error) => error.code(),
             Self::Engine(error) => error.code(),
             Self::Backend(error) => error.code(),
+            Self::NoGpu(NoGpu::Gpu(error)) => error.code(),
+            Self::NoGpu(NoGpu::Backend(error)) => error.code(),
             Self::Page(_) => "page",
             Self::FileNotFound { .. } => "file-not-found",
             Self::HeapFull { .. } => "out-of-memory",

@@ -108,11 +108,13 @@ impl<'f> Files<'f> {
         }
     }
 
-    /// Drops what was fetched, once it is much: what was made of it stays.
-    pub fn tidy(&self) {
-        if *self.kept.borrow() > KEPT {
+    /// Drops what was fetched, once it is much: what was made of it stays. Whether it was.
+    pub fn tidy(&self) -> bool {
+        let much = *self.kept.borrow() > KEPT;
+        if much {
             self.forget();
         }
+        much
     }
 
     /// Drops what was fetched.

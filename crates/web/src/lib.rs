@@ -10,6 +10,7 @@ mod breathe;
 mod device;
 mod error;
 mod files;
+mod gpu;
 mod load;
 mod model;
 mod options;

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 
 use honelm_formats::gguf::Gguf;
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{Bytes, FileData, FormatError, parse_json};
-use honelm_model::{Checkpoint, Device, FolderFiles, LoadOptions, Loader, Model};
+use honelm_model::{Checkpoint, FolderFiles, LoadOptions, Loader, Model};
 use honelm_text::{Tokenizer, TokenizerFiles};
 use serde_json::Value;
 
 use crate::WebError;
+use crate::device::Chosen;
 use crate::files::Files;
 
 /// Opens the page's files as a checkpoint with its tokenizer; of the weights only the headers are read.
@@ -27,11 +29,12 @@ pub async fn open(files: &Files<'_>) -> Result<(Checkpoint, Tokenizer), WebError
 pub async fn place(
     files: &Files<'_>,
     checkpoint: &Checkpoint,
-    device: Device,
+    chosen: &Chosen,
     options: &LoadOptions,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Model, WebError> {
     options.context_of(checkpoint.facts())?;
+    let device = Rc::clone(&chosen.device);
     let mut loader = Loader::new(checkpoint.blueprint());
     loop {
         let (done, total) = loader.progress();
@@ -39,7 +42,10 @@ pub async fn place(
         if !files.drive(|| loader.advance(checkpoint, &mut *device.borrow_mut())).await? {
             break;
         }
-        files.tidy();
+        if files.tidy() {
+            // Copies on their way to a GPU take memory too.
+            (chosen.settle)().await;
+        }
     }
     files.forget();
     Ok(loader.finish(device, options)?)

@@ -66,14 +66,21 @@ impl WebModel {
         let template = tokenizer.chat_template().map(str::to_owned);
         let file = files.single().unwrap_or_else(|| "generation_config.json".to_owned());
         let generation = sampling_defaults(&file, checkpoint.generation_config())?;
-        let chosen = device::choose(&settings).await?;
+        let mut chosen = device::choose(&settings, &checkpoint).await?;
         let load_options =
             LoadOptions { context: settings.context, cache_type: settings.cache_type(), ..LoadOptions::default() };
         let placing = |done: usize, total: usize| {
             tell(&on_progress, &json!({"stage": "placing", "file": "", "done": done, "total": total}));
         };
-        let device = Rc::clone(&chosen.device);
-        let model = load::place(&files, &checkpoint, device, &load_options, &placing).await?;
+        let placed = match load::place(&files, &checkpoint, &chosen, &load_options, &placing).await {
+            // A whole model goes to the processor, never a part of one.
+            Err(problem) if settings.may_fall_back(&chosen) && problem.is_of_device() => {
+                chosen = device::cpu(&settings, Some(problem.to_string()));
+                load::place(&files, &checkpoint, &chosen, &load_options, &placing).await
+            }
+            placed => placed,
+        };
+        let model = placed?;
         let (context, description) = (model.context(), model.describe());
         let session = Session::new(Box::new(Breathing::new(model))).with_prefill_rows(chosen.prefill_rows);
         let model = Self {
@@ -103,7 +110,7 @@ impl WebModel {
         json!({
             "name": name, "architecture": architecture, "parameters": parameters, "layers": layers, "width": width,
             "vocabulary": vocabulary, "model_context": context, "context": self.context,
-            "device": self.chosen.kind, "description": self.description, "fallback": self.chosen.fallback,
+            "device": self.chosen.name(), "tested": self.chosen.tested, "description": self.description, "fallback": self.chosen.fallback,
             "page_positions": self.cache.page_len, "page_bytes": page_bytes,
             "chat_template": self.template.is_some(), "load_seconds": self.load_seconds,
             "generation": {
@@ -118,7 +125,7 @@ impl WebModel {
     /// processor a part of the heap).
     #[must_use]
     pub fn memory(&self) -> String {
-        let device = self.chosen.memory();
+        let device = (self.chosen.memory)();
         json!({"wasm_heap": platform::heap_bytes(), "device": device}).to_string()
     }
 

@@ -6,6 +6,7 @@ use honelm_engine::Generation;
 use honelm_text::Message;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::WebError;
 
@@ -18,6 +19,8 @@ pub enum DeviceName {
     Auto,
     /// The processor.
     Cpu,
+    /// The browser's GPU, or an error.
+    Gpu,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -54,6 +57,8 @@ pub struct LoadSettings {
     isa: Option<IsaName>,
     /// Most tokens of prompt and answer; by default the model's own, at most 8192.
     pub context: Option<usize>,
+    /// What earlier tests of GPUs found, by the keys of adapters.
+    pub trust: Value,
 }
 
 impl LoadSettings {

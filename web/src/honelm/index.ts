@@ -29,8 +29,10 @@ export class HoneLM {
   #next = 0;
 
   /** Loads a model in place of the one before. */
-  load(source: Source, options: LoadOptions = {}, onProgress: (progress: LoadProgress) => void = () => {}): Promise<ModelFacts> {
-    return this.#call("load", { source, options }, onProgress);
+  async load(source: Source, options: LoadOptions = {}, onProgress: (progress: LoadProgress) => void = () => {}): Promise<ModelFacts> {
+    const found = await this.#call("load", { source, options: { ...options, trust: remembered() } }, onProgress);
+    if (found.tested) remember(found.tested.key, found.tested.trust);
+    return found;
   }
 
   /** Answers a conversation, whose last message is the user's. What it shares with the one before is not computed again. */
@@ -124,6 +126,28 @@ export class HoneLM {
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const call of pending) call.reject(error);
+  }
+}
+
+/** Where the results of GPU tests are kept, by adapter and driver. */
+const TRUST = "honelm.gpu";
+
+/** What earlier tests of GPUs found. */
+function remembered(): Record<string, unknown> {
+  try {
+    const kept: unknown = JSON.parse(localStorage.getItem(TRUST) ?? "{}");
+    return typeof kept === "object" && kept !== null ? { ...kept } : {};
+  } catch {
+    // No storage, or something else in it: the test takes its second again.
+    return {};
+  }
+}
+
+function remember(key: string, trust: unknown): void {
+  try {
+    localStorage.setItem(TRUST, JSON.stringify({ ...remembered(), [key]: trust }));
+  } catch {
+    // As above.
   }
 }
 

@@ -6,7 +6,7 @@ import type {
 
 /** What can be asked of the worker, with what it tells meanwhile and gives at the end. */
 export interface Calls {
-  load: { request: { source: Source; options: LoadOptions }; event: LoadProgress; result: ModelFacts };
+  load: { request: { source: Source; options: LoadOptions & { trust: Record<string, unknown> } }; event: LoadProgress; result: ModelFacts };
   chat: { request: { messages: Message[]; settings: GenerationSettings }; event: AnswerEvent; result: Answer };
   complete: { request: { text: string; settings: GenerationSettings }; event: AnswerEvent; result: Answer };
   measure: {

@@ -10,7 +10,7 @@ export type Source =
 /** How a model is loaded. */
 export interface LoadOptions {
   /** Where it shall run: by default on the best device that there is. */
-  device?: "auto" | "cpu";
+  device?: "auto" | "cpu" | "gpu";
   /** Kernels: `fast` as users run, or everything in `f32`. */
   compute?: "fast" | "f32";
   /** `generic`: the processor's portable kernels instead of its vectors. */
@@ -72,7 +72,7 @@ export interface ModelFacts {
   model_context: number;
   /** Most tokens of prompt and answer together here. */
   context: number;
-  device: "cpu";
+  device: "cpu" | "gpu";
   /** The back end and its kernels. */
   description: string;
   /** Why it does not run on a better device. */
@@ -80,6 +80,8 @@ export interface ModelFacts {
   /** Positions of a page of the key-value cache, and its bytes in all layers: how memory grows with a conversation. */
   page_positions: number;
   page_bytes: number;
+  /** What the test of the GPU's kernels found; `demoted` names variants that are not used, and why. */
+  tested: { key: string; demoted: string[]; trust: unknown } | null;
   chat_template: boolean;
   load_seconds: number;
   /** The model's own settings. */

@@ -1,5 +1,5 @@
 /** The model's card: where it comes from, how far it is, what it is. */
-import { type AdapterReport, HoneLM, HoneLMError, type LoadProgress, type ModelFacts, reportAdapter, type Source } from "../honelm";
+import { type AdapterReport, HoneLM, HoneLMError, type LoadOptions, type LoadProgress, type ModelFacts, reportAdapter, type Source } from "../honelm";
 import { describe, element, make, say } from "./dom";
 import { bytes, count, seconds } from "./format";
 
@@ -54,11 +54,12 @@ export function modelCard(honelm: HoneLM, onModel: (facts: ModelFacts | undefine
 }
 
 /** What the page's own address asks for: `?device=cpu&context=512`. */
-function loadOptions(): { device?: "auto" | "cpu"; compute?: "fast" | "f32"; cache_type?: "f16" | "f32"; context?: number } {
+function loadOptions(): LoadOptions {
   const asked = new URLSearchParams(location.search);
   const context = Number(asked.get("context") ?? Number.NaN);
   return {
     ...(asked.get("device") === "cpu" ? { device: "cpu" as const } : {}),
+    ...(asked.get("device") === "gpu" ? { device: "gpu" as const } : {}),
     ...(asked.get("compute") === "f32" ? { compute: "f32" as const } : {}),
     ...(asked.get("cache_type") === "f32" ? { cache_type: "f32" as const } : {}),
     ...(Number.isInteger(context) && context > 0 ? { context } : {}),
@@ -81,6 +82,7 @@ function showFacts(found: ModelFacts): void {
     ["Loaded in", seconds(found.load_seconds)],
   ];
   if (found.fallback !== null) rows.splice(5, 0, ["Not on the GPU", found.fallback]);
+  if (found.tested) rows.splice(5, 0, ["Kernels", found.tested.demoted.join("; ") || "tested on this device"]);
   describe(facts, rows);
   device.textContent = found.description;
 }
