@@ -76,6 +76,23 @@ fn multiply(part: Part, at: u32, k: u32, low: array<vec4<f32>, ROWS>, high: arra
     }
 }
 
+// Stores the products of four rows of the weight, or of gate and up.
+fn finish(part: Part, row: u32, at: u32, product: vec4<f32>, second: vec4<f32>) {
+    if (!GATED) {
+        store4(part, row, at, product);
+        return;
+    }
+    var gate = product;
+    var up = second;
+    if (part.bias != NONE) {
+        gate += vector4(part.bias, at, part.rows);
+    }
+    if (p.part[1].bias != NONE) {
+        up += vector4(p.part[1].bias, at, part.rows);
+    }
+    arena[part.out + row * part.out_stride + at / 4u] = activation4(gate) * up;
+}
+
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
@@ -126,24 +143,13 @@ fn main(
         }
     }
     for (var row = 0u; row < ROWS; row++) {
-        var y = sum_of_team(sum[row], thread);
+        let y = sum_of_team(sum[row], thread);
         var second = vec4<f32>();
         if (GATED) {
             second = sum_of_team(up[row], thread);
         }
-        if (thread % TEAM != 0u || at >= part.rows) {
-            continue;
-        }
-        if (GATED) {
-            if (part.bias != NONE) {
-                y += vector4(part.bias, at, part.rows);
-            }
-            if (p.part[1].bias != NONE) {
-                second += vector4(p.part[1].bias, at, part.rows);
-            }
-            arena[part.out + row * part.out_stride + at / 4u] = activation4(y) * second;
-        } else {
-            store4(part, row, at, y);
+        if (thread % TEAM == 0u && at < part.rows) {
+            finish(part, row, at, y, second);
         }
     }
 }
