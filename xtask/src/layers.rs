@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("honelm-compress", 6),
     ("honelm-bench", 6),
     ("honelm", 7),
+    ("honelm-web", 8),
     ("honelm-cli", 8),
 ];
 const OUTSIDE: &[&str] = &["honelm-fuzz", "honelm-testing", "xtask"];

@@ -3,6 +3,7 @@
 mod budgets;
 mod fuzz;
 mod layers;
+mod web;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,16 @@ enum Chore {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
     },
+    /// Builds the browser package and its page into `web/dist`. Needs node with npm, and a wasm32 target: rustup's, else
+    /// Debian's packages rustc-web, cargo-web, rust-web-src and lld-19.
+    Web {
+        /// The wasm package alone (`web/pkg`), without the page.
+        #[arg(long)]
+        package_only: bool,
+        /// Only turns the module that was compiled into a package: what the chore calls itself with.
+        #[arg(long, hide = true, value_name = "WASM")]
+        bind: Option<std::path::PathBuf>,
+    },
     /// Lists the crates by layer.
     Layers {
         /// Only layers below this one.
@@ -48,6 +59,8 @@ fn main() -> ExitCode {
         Chore::Check => check(),
         Chore::Generate => generate(),
         Chore::Fuzz { targets, seconds, jobs } => fuzz::run(&targets, seconds, jobs),
+        Chore::Web { bind: Some(module), .. } => web::bind(&module),
+        Chore::Web { package_only, bind: None } => web::build(package_only),
         Chore::Layers { below, as_packages } => layers::print(below, as_packages),
     };
     match result {

@@ -36,11 +36,28 @@ impl Avx512 {
     }
 }
 
+/// Proof that the module was compiled for WebAssembly's 128-bit vectors: an engine without them could not have loaded it.
+#[cfg(target_arch = "wasm32")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Simd128(());
+
+#[cfg(target_arch = "wasm32")]
+impl Simd128 {
+    /// The token, where the module was compiled for them.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        cfg!(target_feature = "simd128").then_some(Self(()))
+    }
+}
+
 /// An instruction set that this machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
     /// Portable code.
     Generic,
+    /// 128-bit vectors of WebAssembly.
+    #[cfg(target_arch = "wasm32")]
+    Simd128(Simd128),
     /// 256-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -55,6 +72,8 @@ impl Isa {
     pub fn available() -> Vec<Self> {
         let all = [
             Some(Self::Generic),
+            #[cfg(target_arch = "wasm32")]
+            Simd128::detect().map(Self::Simd128),
             #[cfg(target_arch = "x86_64")]
             Avx2::detect().map(Self::Avx2),
             #[cfg(target_arch = "x86_64")]
@@ -63,7 +82,7 @@ impl Isa {
         all.into_iter().flatten().collect()
     }
 
-    /// The best that the machine has and the environment variable `HONELM_ISA` (`generic`, `avx2`, `avx512`) allows;
+    /// The best that the machine has and the environment variable `HONELM_ISA` (`generic`, `simd128`, `avx2`, `avx512`) allows;
     /// the variable can only lower the choice.
     #[must_use]
     pub fn detect() -> Self {
@@ -72,16 +91,18 @@ impl Isa {
     }
 
     fn best_of(available: &[Self], limit: Option<&str>) -> Self {
-        let rank = |name: &str| ["generic", "avx2", "avx512"].iter().position(|n| *n == name);
+        let rank = |name: &str| ["generic", "simd128", "avx2", "avx512"].iter().position(|n| *n == name);
         let limit = limit.and_then(|l| rank(&l.to_ascii_lowercase())).unwrap_or(usize::MAX);
         available.iter().copied().rfind(|isa| rank(isa.name()).is_some_and(|r| r <= limit)).unwrap_or(Self::Generic)
     }
 
-    /// `generic`, `avx2` or `avx512`.
+    /// `generic`, `simd128`, `avx2` or `avx512`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Generic => "generic",
+            #[cfg(target_arch = "wasm32")]
+            Self::Simd128(_) => "simd128",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -116,6 +137,9 @@ macro_rules! multiversion {
             }
             match isa {
                 $crate::isa::Isa::Generic => $body($($arg),*),
+                // The whole module is compiled for them.
+                #[cfg(target_arch = "wasm32")]
+                $crate::isa::Isa::Simd128(_) => $body($($arg),*),
                 // SAFETY: the token proves that the processor has the features that the function enables.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx2(_) => unsafe { avx2($($arg),*) },

@@ -26,6 +26,8 @@ pub use backend::{AllocatedBytes, Compute, CpuBackend, CpuOptions};
 pub use isa::Isa;
 #[cfg(target_arch = "x86_64")]
 pub use isa::{Avx2, Avx512};
+#[cfg(target_arch = "wasm32")]
+pub use isa::Simd128;
 pub use output::{Output, OutputTile};
 pub use pool::Pool;
 pub use weights::weight_bytes;

@@ -63,6 +63,8 @@ pub(crate) struct Product<'a> {
 fn heights(isa: Isa) -> &'static [usize] {
     match isa {
         Isa::Generic => <crate::kernel::Generic as Lanes>::HEIGHTS,
+        #[cfg(target_arch = "wasm32")]
+        Isa::Simd128(_) => <crate::Simd128 as Lanes>::HEIGHTS,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) => <crate::Avx2 as Lanes>::HEIGHTS,
         #[cfg(target_arch = "x86_64")]

@@ -4,12 +4,16 @@ use honelm_text::{ChatTemplate, EncodeOptions, Message, Piece, Reasoning, Reason
 
 use crate::{Clock, Completion, EngineError, Generation, OnUpdate, Overflow, Session, Update};
 
+/// What stands in for the chat template of a model without one: the messages' texts, one below the other.
+pub const PLAIN_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}\
+                                  {% if not loop.last %}{{ '\n' }}{% endif %}{% endfor %}";
+
 /// Hears what a model writes, thinking and answer told apart, and may end it at any time. Called with an empty answer where
 /// there is nothing yet.
 pub type OnPiece<'u> = &'u mut dyn FnMut(Piece) -> ControlFlow<()>;
 
-/// Hears of an update and of the pieces that it brought.
-type OnPieces<'u> = &'u mut dyn FnMut(Update<'_>, Vec<Piece>) -> ControlFlow<()>;
+/// Hears of an update and of the pieces of thinking and answer that it brought, and may end the answer at any time.
+pub type OnPieces<'u> = &'u mut dyn FnMut(Update<'_>, Vec<Piece>) -> ControlFlow<()>;
 
 /// A conversation, and the prompts that it makes.
 pub struct Chat {
@@ -162,7 +166,7 @@ impl Chat {
         clock: Clock<'_>,
         on_update: OnUpdate<'_>,
     ) -> Result<Completion, EngineError> {
-        let reply = self.reply(text, session, tokenizer, how, clock, &mut |update, _| on_update(update)).await?;
+        let reply = self.reply_async(text, session, tokenizer, how, clock, &mut |update, _| on_update(update)).await?;
         Ok(reply.completion)
     }
 
@@ -203,11 +207,14 @@ impl Chat {
             let stops = |flow: &ControlFlow<()>| flow.is_break();
             pieces.into_iter().map(&mut *on_piece).find(stops).unwrap_or(ControlFlow::Continue(()))
         };
-        self.reply(text, session, tokenizer, how, clock, &mut tell).await
+        self.reply_async(text, session, tokenizer, how, clock, &mut tell).await
     }
 
-    /// Asks, and takes the answer apart.
-    async fn reply(
+    /// [`Chat::ask_in_pieces_async`] that tells of every update beside its pieces.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn reply_async(
         &mut self,
         text: &str,
         session: &mut Session,

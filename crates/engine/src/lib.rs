@@ -8,11 +8,15 @@
 mod chat;
 mod error;
 mod generation;
+mod raw_prompt;
 pub mod sampling;
+mod sampling_defaults;
 mod session;
 mod stop;
 
-pub use chat::{Chat, OnPiece, Reply};
+pub use chat::{Chat, OnPiece, OnPieces, PLAIN_TEMPLATE, Reply};
 pub use error::EngineError;
 pub use generation::{Completion, FinishReason, Generation, Overflow, TokenLogprobs, Update};
+pub use raw_prompt::raw_prompt;
+pub use sampling_defaults::sampling_defaults;
 pub use session::{Clock, OnUpdate, Session};

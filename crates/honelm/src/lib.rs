@@ -15,7 +15,6 @@ mod options;
 mod prompt;
 mod pull;
 mod quantize;
-mod sampling_defaults;
 mod session;
 mod texts;
 mod trust;

@@ -4,7 +4,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use honelm_engine::{Chat, Completion, FinishReason, Generation, Overflow, Session, Update};
+use honelm_engine::{
+    Chat, Completion, FinishReason, Generation, Overflow, PLAIN_TEMPLATE, Session, Update, raw_prompt, sampling_defaults,
+};
 use honelm_formats::hub_cache::snapshot_name;
 use honelm_model::{Checkpoint, Facts, Runner};
 use honelm_text::{ChatTemplate, EncodeOptions, Message, Piece, Reasoning, RenderOptions, Tokenizer};
@@ -12,12 +14,7 @@ use serde::{Serialize, Serializer};
 
 use crate::open::{load, tokenizer_of};
 use crate::prompt::{now, template_source};
-use crate::sampling_defaults::sampling_defaults;
 use crate::{Error, Event, Events, RunOptions};
-
-/// What stands in for the chat template of a model without one: the messages' texts, one below the other.
-const PLAIN: &str = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}\
-                     {% if not loop.last %}{{ '\n' }}{% endif %}{% endfor %}";
 
 /// A loaded model, ready to answer.
 ///
@@ -116,7 +113,8 @@ impl Model {
         // A broken template is told of now, not in the middle of a conversation.
         let template = tokenizer.chat_template().map(str::to_owned);
         parsed(template.as_deref(), &tokenizer)?;
-        let generation = sampling_defaults(path, checkpoint.generation_config())?;
+        let settings = if path.is_file() { path.to_owned() } else { path.join("generation_config.json") };
+        let generation = sampling_defaults(&settings.display().to_string(), checkpoint.generation_config())?;
         let runner = load(&checkpoint, &checkpoint, run, &mut |done, total| {
             events(&Event::Stage { name: "loading", detail: "", done, total })
         })?;
@@ -248,22 +246,14 @@ impl Model {
     /// # Errors
     /// A text longer than the context, and whatever stops the device.
     pub fn complete(&mut self, text: &str, settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
-        // Not with what the tokenizer adds around a text: that may end with EOS, and this one goes on.
-        let mut prompt = self.tokenizer.encode(text, EncodeOptions { add_special: false, parse_special: true })?;
-        if let Some(bos) = self.tokenizer.bos()
-            && (prompt.is_empty() || (self.tokenizer.adds_bos() && prompt[0] != bos))
-        {
-            prompt.insert(0, bos);
-        }
-        // Behind a special token a text begins.
-        let continues = prompt.last().is_some_and(|&id| !self.tokenizer.special(id));
+        let (prompt, continues) = raw_prompt(&self.tokenizer, text)?;
         self.generate(&prompt, &Generation { continues, ..settings.clone() }, on_text)
     }
 }
 
 /// A chat template, or what stands in for it.
 fn parsed(source: Option<&str>, tokenizer: &Tokenizer) -> Result<ChatTemplate, Error> {
-    Ok(ChatTemplate::new(source.unwrap_or(PLAIN), tokenizer.special_tokens())?)
+    Ok(ChatTemplate::new(source.unwrap_or(PLAIN_TEMPLATE), tokenizer.special_tokens())?)
 }
 
 /// A conversation with a model.

@@ -1,5 +1,7 @@
 //! The files of a Hugging Face folder that make a tokenizer, as bytes.
 
+use std::collections::BTreeMap;
+
 /// Where a tokenizer's vocabulary is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenizerSource {
@@ -41,12 +43,68 @@ pub struct TokenizerFiles {
     pub generation_config: Option<Vec<u8>>,
 }
 
+/// Names of the files that decide how text becomes tokens and a conversation a text, the vocabularies in the order
+/// in which they are preferred.
+const NAMES: [&str; 11] = [
+    "tokenizer.json",
+    "tokenizer.model",
+    "tiktoken.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+];
+/// Those of them that are whole vocabularies beside tokenizer.json.
+const MODELS: std::ops::Range<usize> = 1..5;
+
+impl TokenizerFiles {
+    /// Names of the files that [`TokenizerFiles::of_contents`] takes, `tokenizer.json` first: where that is there, the
+    /// other vocabularies are not needed. The model's own configuration is not among them.
+    #[must_use]
+    pub fn names() -> &'static [&'static str] {
+        &NAMES
+    }
+
+    /// Whether a file of [`TokenizerFiles::names`] is a vocabulary or a part of one.
+    #[must_use]
+    pub fn is_vocabulary(name: &str) -> bool {
+        NAMES.iter().position(|known| *known == name).is_some_and(|at| at < MODELS.end + 2)
+    }
+
+    /// Takes the files of a folder out of their contents by name: where there is no file system. `None` where there is
+    /// no vocabulary among them.
+    #[must_use]
+    pub fn of_contents(mut contents: BTreeMap<&str, Vec<u8>>) -> Option<Self> {
+        let mut take = |name: &str| contents.remove(name);
+        let tokenizer = if let Some(json) = take(NAMES[0]) {
+            TokenizerSource::Json(json)
+        } else if let Some(model) = NAMES[MODELS].iter().find_map(|name| take(name)) {
+            TokenizerSource::Model(model)
+        } else {
+            TokenizerSource::VocabAndMerges { vocab: take("vocab.json")?, merges: take("merges.txt")? }
+        };
+        Some(Self {
+            tokenizer,
+            tokenizer_config: take("tokenizer_config.json"),
+            special_tokens_map: take("special_tokens_map.json"),
+            added_tokens: take("added_tokens.json"),
+            chat_template: take("chat_template.jinja"),
+            config: take("config.json"),
+            generation_config: take("generation_config.json"),
+        })
+    }
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
     use std::io::ErrorKind;
     use std::path::{Path, PathBuf};
 
-    use super::{TokenizerFiles, TokenizerSource};
+    use super::{MODELS, NAMES, TokenizerFiles, TokenizerSource};
     use crate::error::{Result, TextError};
     use crate::tokenizer::Tokenizer;
 
@@ -110,24 +168,6 @@ mod native {
             }
         }
     }
-
-    /// Names of the files that decide how text becomes tokens and a conversation a text, the vocabularies in the order
-    /// in which they are preferred.
-    const NAMES: [&str; 11] = [
-        "tokenizer.json",
-        "tokenizer.model",
-        "tiktoken.model",
-        "spiece.model",
-        "sentencepiece.bpe.model",
-        "vocab.json",
-        "merges.txt",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "chat_template.jinja",
-    ];
-    /// Those of them that are whole vocabularies beside tokenizer.json.
-    const MODELS: std::ops::Range<usize> = 1..5;
 
     impl TokenizerFiles {
         /// The files of a folder that [`TokenizerFiles::read`] may read, as far as they are there; the model's

@@ -16,6 +16,7 @@ mod pull;
 mod quantize;
 mod run;
 mod tokenize;
+mod web;
 
 use clap::Subcommand;
 
@@ -36,6 +37,7 @@ pub enum Command {
     Bench(bench::Bench),
     Devices(devices::Devices),
     Pull(pull::Pull),
+    Web(web::Web),
     Completions(completions::Completions),
     Man(man::Man),
     #[command(hide = true)]
@@ -57,6 +59,7 @@ pub fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Bench(command) => command.run(global),
         Command::Devices(command) => command.run(global),
         Command::Pull(command) => command.run(global),
+        Command::Web(command) => command.run(global),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
         Command::Measure(command) => command.run(global),

@@ -32,6 +32,8 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod simd;
+#[cfg(target_arch = "wasm32")]
+mod simd128;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -156,6 +158,8 @@ impl Int8Weight {
             let weights = Packed { format, layout: self.layout, bytes: &self.bytes };
             match self.isa {
                 Isa::Generic => kernel::multiply(Portable, &weights, tiles, x, rows, out),
+                #[cfg(target_arch = "wasm32")]
+                Isa::Simd128(token) => kernel::multiply(token, &weights, tiles, x, rows, out),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2(token) => kernel::multiply(token, &weights, tiles, x, rows, out),
                 #[cfg(target_arch = "x86_64")]

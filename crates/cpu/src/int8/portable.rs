@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::simd::{Kernel, Simd};
+use crate::math::fused;
 
 /// Plain Rust; needs no instructions.
 #[derive(Debug, Clone, Copy)]
@@ -180,7 +181,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn mul_add(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
-        lanes(|i| a[i].mul_add(b[i], c[i]))
+        lanes(|i| fused(a[i], b[i], c[i]))
     }
 
     #[inline(always)]

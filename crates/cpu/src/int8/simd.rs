@@ -71,7 +71,7 @@ pub(super) trait Simd: Copy {
     fn widen_i8(self, bytes: &[u8; 16]) -> Self::Floats;
     fn widen_u8(self, bytes: &[u8; 16]) -> Self::Floats;
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    /// `a * b + c`, rounded once.
+    /// `a * b + c`, rounded once; twice in the browser (see [`crate::math::fused`]).
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
 
     /// Asks for the cache line at `at`, which may lie past the end.

@@ -23,7 +23,7 @@ pub(crate) trait Lanes: Copy {
     fn load_f16(self, x: &[f16; TILE]) -> Self::V;
     fn load_bf16(self, x: &[bf16; TILE]) -> Self::V;
     fn store(self, v: Self::V, out: &mut [f32; TILE]);
-    /// a * b + c, rounded once.
+    /// a * b + c, rounded once; twice in the browser (see [`crate::math::fused`]).
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 }
 

@@ -2,6 +2,8 @@
 
 mod lanes;
 mod product;
+#[cfg(target_arch = "wasm32")]
+pub(crate) mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -26,6 +28,8 @@ macro_rules! with_lanes {
         }
         match $isa {
             $crate::Isa::Generic => $name($crate::kernel::Generic, $($arg),*),
+            #[cfg(target_arch = "wasm32")]
+            $crate::Isa::Simd128(token) => $name(token, $($arg),*),
             // SAFETY: the token proves that the processor has the features that the function enables.
             #[cfg(target_arch = "x86_64")]
             $crate::Isa::Avx2(token) => unsafe { avx2(token, $($arg),*) },

@@ -4,21 +4,33 @@
 //!include lib/linear
 //!include lib/activation
 
+// Sums are taken in two strides, since barriers cost more than the additions that a tree of them saves.
+const SPREAD = 16u;
+
 var<workgroup> sums: array<vec4<f32>, 256>;
+var<workgroup> squares_of: array<vec4<f32>, SPREAD>;
 
 // The sum over the team, valid in its first thread.
 fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
     sums[thread] = value;
     workgroupBarrier();
     let member = thread % TEAM;
-    for (var half = TEAM / 2u; half > 0u; half /= 2u) {
-        if (member < half) {
-            sums[thread] += sums[thread + half];
+    if (TEAM > SPREAD) {
+        if (member < SPREAD) {
+            var sum = value;
+            for (var i = SPREAD; i < TEAM; i += SPREAD) {
+                sum += sums[thread + i];
+            }
+            sums[thread] = sum;
         }
         workgroupBarrier();
     }
-    let all = sums[thread];
-    workgroupBarrier();
+    var all = vec4<f32>();
+    if (member == 0u) {
+        for (var i = 0u; i < SPREAD; i++) {
+            all += sums[thread + i];
+        }
+    }
     return all;
 }
 
@@ -37,14 +49,17 @@ fn norms(thread: u32) -> vec4<f32> {
     }
     sums[thread] = squares;
     workgroupBarrier();
-    for (var half = 128u; half > 0u; half /= 2u) {
-        if (thread < half) {
-            sums[thread] += sums[thread + half];
+    if (thread < SPREAD) {
+        for (var i = thread + SPREAD; i < 256u; i += SPREAD) {
+            squares += sums[i];
         }
-        workgroupBarrier();
+        squares_of[thread] = squares;
     }
-    let all = sums[0];
     workgroupBarrier();
+    var all = vec4<f32>();
+    for (var i = 0u; i < SPREAD; i++) {
+        all += squares_of[i];
+    }
     return 1.0 / sqrt(all / f32(p.cols) + p.eps);
 }
 
@@ -74,6 +89,23 @@ fn multiply(part: Part, at: u32, k: u32, low: array<vec4<f32>, ROWS>, high: arra
             (*sum)[row][i] += dot(a, x_low[row]) + dot(b, x_high[row]);
         }
     }
+}
+
+// Stores the products of four rows of the weight, or of gate and up.
+fn finish(part: Part, row: u32, at: u32, product: vec4<f32>, second: vec4<f32>) {
+    if (!GATED) {
+        store4(part, row, at, product);
+        return;
+    }
+    var gate = product;
+    var up = second;
+    if (part.bias != NONE) {
+        gate += vector4(part.bias, at, part.rows);
+    }
+    if (p.part[1].bias != NONE) {
+        up += vector4(p.part[1].bias, at, part.rows);
+    }
+    arena[part.out + row * part.out_stride + at / 4u] = activation4(gate) * up;
 }
 
 @compute @workgroup_size(256)
@@ -126,24 +158,17 @@ fn main(
         }
     }
     for (var row = 0u; row < ROWS; row++) {
-        var y = sum_of_team(sum[row], thread);
+        if (row > 0u) {
+            workgroupBarrier();
+        }
+        let y = sum_of_team(sum[row], thread);
         var second = vec4<f32>();
         if (GATED) {
+            workgroupBarrier();
             second = sum_of_team(up[row], thread);
         }
-        if (thread % TEAM != 0u || at >= part.rows) {
-            continue;
-        }
-        if (GATED) {
-            if (part.bias != NONE) {
-                y += vector4(part.bias, at, part.rows);
-            }
-            if (p.part[1].bias != NONE) {
-                second += vector4(p.part[1].bias, at, part.rows);
-            }
-            arena[part.out + row * part.out_stride + at / 4u] = activation4(y) * second;
-        } else {
-            store4(part, row, at, y);
+        if (thread % TEAM == 0u && at < part.rows) {
+            finish(part, row, at, y, second);
         }
     }
 }

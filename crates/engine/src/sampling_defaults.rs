@@ -1,12 +1,9 @@
 //! Sampling settings of `generation_config.json`, and ours where it has none.
 
-use std::path::Path;
-
-use honelm_engine::Generation;
 use honelm_model::ModelError;
 use serde_json::Value;
 
-use crate::Error;
+use crate::{EngineError, Generation};
 
 /// Where a model says nothing: lively, but not wild.
 fn ours() -> Generation {
@@ -18,18 +15,16 @@ fn theirs() -> Generation {
     Generation { temperature: 1.0, top_k: 50, top_p: 1.0, min_p: 0.0, ..Generation::default() }
 }
 
-/// The settings of a `generation_config.json` (or a GGUF file's); `model` names it in errors. `do_sample: false` means greedy.
-pub(crate) fn sampling_defaults(model: &Path, config: Option<&Value>) -> Result<Generation, Error> {
+/// The settings of a `generation_config.json` (or a GGUF file's, in that form); `file` names it in errors.
+/// `do_sample: false` means greedy.
+///
+/// # Errors
+/// [`ModelError::InvalidField`] for a setting that has no meaning.
+pub fn sampling_defaults(file: &str, config: Option<&Value>) -> Result<Generation, EngineError> {
     let Some(config) = config else { return Ok(ours()) };
-    let file = if model.is_file() { model.to_owned() } else { model.join("generation_config.json") };
     let wrong = |field: &str, expected: &str| {
         let (found, expected) = (config[field].to_string(), expected.to_owned());
-        Error::Model(ModelError::InvalidField {
-            file: file.display().to_string(),
-            field: field.to_owned(),
-            found,
-            expected,
-        })
+        EngineError::Model(ModelError::InvalidField { file: file.to_owned(), field: field.to_owned(), found, expected })
     };
     let number = |field: &str, expected: &str, holds: fn(f64) -> bool| match &config[field] {
         Value::Null => Ok(None),
@@ -68,14 +63,14 @@ mod tests {
 
     use super::*;
 
-    fn read(config: Value) -> Result<Generation, Error> {
-        sampling_defaults(Path::new("model"), Some(&config))
+    fn read(config: Value) -> Result<Generation, EngineError> {
+        sampling_defaults("model", Some(&config))
     }
 
     #[test]
     fn a_file_without_sampling_leaves_our_defaults() {
         let ids_only = read(json!({"eos_token_id": [1, 5]})).expect("fine");
-        assert_eq!(ids_only, sampling_defaults(Path::new("model"), None).expect("fine"));
+        assert_eq!(ids_only, sampling_defaults("model", None).expect("fine"));
         assert!(ids_only.temperature > 0.0);
     }
 

@@ -1,0 +1,82 @@
+use honelm_backend::{Batch, SequenceId, Ticket, Truncated};
+use honelm_model::{Facts, ModelError, ReadStep, Runner};
+use honelm_tensor::Matrix;
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::platform::{self, EventLoop};
+
+/// Longest time in seconds without a turn of the event loop.
+const HELD: f64 = 0.01;
+
+/// A model whose reads let the event loop turn, so that a worker hears of an abort while the processor is busy with an
+/// answer: a back end that is done at once would otherwise never let it.
+pub struct Breathing<R> {
+    runner: R,
+    events: Rc<EventLoop>,
+    last: Rc<Cell<f64>>,
+}
+
+impl<R: Runner> Breathing<R> {
+    pub fn new(runner: R) -> Self {
+        Self { runner, events: Rc::new(EventLoop::new()), last: Rc::new(Cell::new(platform::seconds())) }
+    }
+}
+
+impl<R: Runner> Runner for Breathing<R> {
+    fn read(&mut self, ticket: Ticket) -> ReadStep {
+        let (read, events, last) = (self.runner.read(ticket), Rc::clone(&self.events), Rc::clone(&self.last));
+        Box::pin(async move {
+            let output = read.await;
+            if platform::seconds() - last.get() > HELD {
+                events.turn().await;
+                last.set(platform::seconds());
+            }
+            output
+        })
+    }
+
+    fn facts(&self) -> &Facts {
+        self.runner.facts()
+    }
+
+    fn context(&self) -> usize {
+        self.runner.context()
+    }
+
+    fn describe(&self) -> String {
+        self.runner.describe()
+    }
+
+    fn open(&mut self) -> SequenceId {
+        self.runner.open()
+    }
+
+    fn close(&mut self, id: SequenceId) -> Result<(), ModelError> {
+        self.runner.close(id)
+    }
+
+    fn len(&self, id: SequenceId) -> Result<usize, ModelError> {
+        self.runner.len(id)
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<Ticket, ModelError> {
+        self.runner.step(batch)
+    }
+
+    fn accept(&mut self, id: SequenceId, path: &[u32]) -> Result<(), ModelError> {
+        self.runner.accept(id, path)
+    }
+
+    fn truncate(&mut self, id: SequenceId, len: usize) -> Result<Truncated, ModelError> {
+        self.runner.truncate(id, len)
+    }
+
+    fn fork(&mut self, id: SequenceId) -> Result<SequenceId, ModelError> {
+        self.runner.fork(id)
+    }
+
+    fn logits(&mut self, hidden: &Matrix) -> Result<Matrix, ModelError> {
+        self.runner.logits(hidden)
+    }
+}

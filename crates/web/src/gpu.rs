@@ -1,0 +1,87 @@
+//! The GPU that the browser offers, tested before it is trusted.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use honelm_backend::BackendError;
+use honelm_gpu::pack::{Fallback, GroupZeros, Layout, WeightKind, packed_bytes};
+use honelm_gpu::{Gpu, GpuBackend, GpuError, Trust, known_answers};
+use honelm_model::{Checkpoint, StoredEncoding};
+use serde_json::Value;
+
+use crate::device::{Chosen, DeviceMemory, Kind, Tested};
+
+/// Rows of a prefill step: many are fast, but on a processor in disguise few let an abort be heard sooner.
+const PREFILL_ROWS: usize = 512;
+const SOFTWARE_PREFILL_ROWS: usize = 64;
+
+/// Why there is no GPU to run on.
+#[derive(Debug, thiserror::Error)]
+pub enum NoGpu {
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+/// Opens the GPU and tests its kernels for the weights of `checkpoint`; `remembered` is what an earlier test found, by the adapter's
+/// key.
+pub async fn open(checkpoint: &Checkpoint, remembered: &Value) -> Result<Chosen, NoGpu> {
+    let gpu = Gpu::open(None).await?;
+    let chosen = tested(&gpu, checkpoint, remembered).await;
+    if chosen.is_err() {
+        gpu.destroy();
+    }
+    chosen
+}
+
+async fn tested(gpu: &Gpu, checkpoint: &Checkpoint, remembered: &Value) -> Result<Chosen, NoGpu> {
+    let key = gpu.report().key();
+    // What an older version remembered in another form is tested anew.
+    let known: Option<Trust> = serde_json::from_value(remembered[&key].clone()).ok();
+    let trust = known_answers(gpu, &layouts(checkpoint), known).await?;
+    let backend = Rc::new(RefCell::new(GpuBackend::new(gpu)?));
+    let held = Rc::clone(&backend);
+    let memory = move || {
+        let bytes = held.borrow().device_bytes();
+        DeviceMemory { weights: bytes.weights, cache: bytes.cache, scratch: bytes.activations }
+    };
+    let uploading = Rc::clone(&backend);
+    let demoted = trust.demoted.iter().map(|demotion| format!("{} ({})", demotion.what, demotion.why)).collect();
+    Ok(Chosen {
+        device: backend,
+        kind: Kind::Gpu(gpu.clone()),
+        fallback: None,
+        prefill_rows: if gpu.report().software { SOFTWARE_PREFILL_ROWS } else { PREFILL_ROWS },
+        tested: Some(Tested { key, demoted, trust: serde_json::to_value(&trust).unwrap_or_default() }),
+        memory: Box::new(memory),
+        settle: Box::new(move || Box::pin(uploading.borrow().uploaded())),
+    })
+}
+
+/// The layouts that the weights of a checkpoint will have; one that has none is refused when it is uploaded.
+fn layouts(checkpoint: &Checkpoint) -> Vec<Layout> {
+    let tree = checkpoint.tree();
+    let mut found = Vec::new();
+    for slot in tree.slots() {
+        let (Some(module), Ok(stored)) = (tree.module(slot), checkpoint.encoding(slot)) else { continue };
+        let kinds = match stored {
+            StoredEncoding::Blocks(encoding) => vec![WeightKind::Blocks(encoding)],
+            StoredEncoding::Groups { bits, group_size, symmetric, scale_type } => {
+                let middle = [GroupZeros::Constant(1 << (bits - 1))];
+                let zeros: &[GroupZeros] =
+                    if symmetric { &middle } else { &[GroupZeros::Integer, GroupZeros::Bias] };
+                zeros.iter().map(|&zeros| WeightKind::Groups { bits, group_size, scale_type, zeros }).collect()
+            }
+        };
+        let [rows, cols] = module.shape;
+        for kind in kinds {
+            if let Ok((layout, _)) = packed_bytes(kind, rows, cols, Fallback::Refuse)
+                && !found.contains(&layout)
+            {
+                found.push(layout);
+            }
+        }
+    }
+    found
+}

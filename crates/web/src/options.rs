@@ -1,0 +1,160 @@
+//! What JavaScript asks for, as JSON.
+
+use honelm_backend::CacheType;
+use honelm_cpu::{Compute, Isa};
+use honelm_engine::Generation;
+use honelm_text::Message;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::WebError;
+
+/// Where a model shall run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceName {
+    /// The best there is.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The browser's GPU, or an error.
+    Gpu,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ComputeName {
+    #[default]
+    Fast,
+    F32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CacheName {
+    #[default]
+    F16,
+    F32,
+    Q8_0,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum IsaName {
+    Generic,
+}
+
+/// How a model is loaded.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadSettings {
+    pub device: DeviceName,
+    compute: ComputeName,
+    cache_type: CacheName,
+    /// `generic`: the processor's portable kernels instead of its vectors.
+    isa: Option<IsaName>,
+    /// Most tokens of prompt and answer; by default the model's own, at most 8192.
+    pub context: Option<usize>,
+    /// What earlier tests of GPUs found, by the keys of adapters.
+    pub trust: Value,
+}
+
+impl LoadSettings {
+    pub fn compute(&self) -> Compute {
+        match self.compute {
+            ComputeName::Fast => Compute::Fast,
+            ComputeName::F32 => Compute::F32,
+        }
+    }
+
+    /// The instruction set that was asked for; the best where none was.
+    pub fn isa(&self) -> Option<Isa> {
+        self.isa.map(|IsaName::Generic| Isa::Generic)
+    }
+
+    pub fn cache_type(&self) -> CacheType {
+        match self.cache_type {
+            CacheName::F16 => CacheType::F16,
+            CacheName::F32 => CacheType::F32,
+            CacheName::Q8_0 => CacheType::Q8_0,
+        }
+    }
+}
+
+/// Settings of one answer; what is not given stays as the model has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GenerationSettings {
+    max_tokens: Option<usize>,
+    temperature: Option<f32>,
+    top_k: Option<u32>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+    seed: Option<u64>,
+    repeat_penalty: Option<f32>,
+    stop: Vec<String>,
+    ignore_eos: bool,
+    logprobs: Option<usize>,
+}
+
+impl GenerationSettings {
+    /// These in place of the model's own.
+    pub fn apply(self, own: &Generation) -> Generation {
+        Generation {
+            max_tokens: self.max_tokens.unwrap_or(own.max_tokens),
+            temperature: self.temperature.unwrap_or(own.temperature),
+            top_k: self.top_k.unwrap_or(own.top_k),
+            top_p: self.top_p.unwrap_or(own.top_p),
+            min_p: self.min_p.unwrap_or(own.min_p),
+            seed: self.seed.unwrap_or(own.seed),
+            repeat_penalty: self.repeat_penalty.unwrap_or(own.repeat_penalty),
+            stop: [own.stop.clone(), self.stop].concat(),
+            ignore_eos: self.ignore_eos,
+            logprobs: self.logprobs,
+            ..own.clone()
+        }
+    }
+}
+
+/// Reads an argument.
+pub fn parsed<T: DeserializeOwned>(name: &'static str, json: &str) -> Result<T, WebError> {
+    serde_json::from_str(json).map_err(|error| WebError::InvalidArgument { name, problem: error.to_string() })
+}
+
+/// A conversation, taken apart into what was said and the question that is to be answered.
+pub fn conversation(json: &str) -> Result<(Vec<Message>, String), WebError> {
+    let wrong = |problem: &str| WebError::InvalidArgument { name: "messages", problem: problem.to_owned() };
+    let mut messages: Vec<Message> = parsed("messages", json)?;
+    let last = messages.pop().ok_or_else(|| wrong("empty; expected at least a user's message"))?;
+    match last.content.as_str() {
+        Some(question) if last.role == "user" => Ok((messages, question.to_owned())),
+        _ => Err(wrong("the last one must be the user's, a text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_given_stays_as_the_model_has_it() {
+        let own = Generation { top_k: 7, stop: vec!["END".to_owned()], ..Generation::default() };
+        let given: GenerationSettings = parsed("settings", r#"{"temperature": 0, "stop": ["."]}"#).expect("settings");
+        let both = given.apply(&own);
+        assert_eq!((both.temperature, both.top_k), (0.0, 7));
+        assert_eq!(both.stop, ["END", "."]);
+    }
+
+    #[test]
+    fn unknown_settings_and_conversations_without_a_question_are_refused() {
+        let error = parsed::<GenerationSettings>("settings", r#"{"heat": 1}"#).expect_err("refused");
+        assert!(error.to_string().starts_with("settings: unknown field `heat`"), "{error}");
+        for messages in ["[]", r#"[{"role": "assistant", "content": "Hi"}]"#, r#"[{"role": "user", "content": null}]"#] {
+            assert_eq!(conversation(messages).expect_err("refused").code(), "invalid-argument", "{messages}");
+        }
+        let load: LoadSettings = parsed("options", r#"{"cache_type": "q8_0", "compute": "f32"}"#).expect("options");
+        assert_eq!((load.cache_type(), load.compute()), (CacheType::Q8_0, Compute::F32));
+    }
+}

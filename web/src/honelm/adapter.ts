@@ -1,0 +1,47 @@
+/** What this browser says of its GPU. */
+
+/** The adapter, or why there is none. */
+export type AdapterReport =
+  | {
+      available: true;
+      /** Vendor, architecture and description, as far as the browser tells them. */
+      name: string;
+      /** Optional features that kernels can use, and whether they are there. */
+      features: { name: string; available: boolean }[];
+      /** Limits that decide which models fit. */
+      limits: { name: string; value: number }[];
+    }
+  | { available: false; reason: string };
+
+/** Features that kernels can use; none of them is needed. */
+const FEATURES = ["shader-f16", "subgroups", "timestamp-query"];
+/** Limits that decide which models fit. */
+const LIMITS = [
+  "maxBufferSize", "maxStorageBufferBindingSize", "maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup",
+  "maxStorageBuffersPerShaderStage",
+] as const;
+
+/** Asks the browser for its adapter. */
+export async function reportAdapter(): Promise<AdapterReport> {
+  const gpu = (navigator as Navigator & { gpu?: GPU }).gpu;
+  if (!gpu) {
+    const reason = self.isSecureContext
+      ? "this browser has no WebGPU"
+      : "WebGPU is there for https and localhost only";
+    return { available: false, reason };
+  }
+  try {
+    const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+    if (!adapter) return { available: false, reason: "the browser found no GPU that it trusts" };
+    const { vendor, architecture, device, description } = adapter.info;
+    const parts = [vendor, architecture, device, description].filter((part) => part !== "");
+    return {
+      available: true,
+      name: [...new Set(parts)].join(" ") || "unnamed adapter",
+      features: FEATURES.map((name) => ({ name, available: adapter.features.has(name) })),
+      limits: LIMITS.map((name) => ({ name, value: adapter.limits[name] })),
+    };
+  } catch (error) {
+    return { available: false, reason: error instanceof Error ? error.message : String(error) };
+  }
+}

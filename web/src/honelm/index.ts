@@ -1,0 +1,158 @@
+/**
+ * HoneLM in a browser tab.
+ *
+ * ```ts
+ * const honelm = new HoneLM();
+ * await honelm.load({ url: "models/pocket/" }, {}, (progress) => console.log(progress));
+ * const answer = await honelm.chat([{ role: "user", content: "Tell me a story." }], {}, ({ text }) => show(text ?? ""));
+ * ```
+ */
+import type { Call, Calls, FromWorker } from "./protocol";
+import {
+  type Answer, type AnswerEvent, type GenerationSettings, HoneLMError, type LoadOptions, type LoadProgress,
+  type Measurement, type Memory, type Message, type ModelFacts, type Sample, type Source,
+} from "./types";
+
+export * from "./types";
+export { type AdapterReport, reportAdapter } from "./adapter";
+
+interface Pending {
+  onEvent: (event: never) => void;
+  resolve: (result: never) => void;
+  reject: (error: HoneLMError) => void;
+}
+
+/** A model in a worker of its own. */
+export class HoneLM {
+  #worker: Worker | undefined;
+  #pending = new Map<number, Pending>();
+  #next = 0;
+
+  /** Loads a model in place of the one before. */
+  async load(source: Source, options: LoadOptions = {}, onProgress: (progress: LoadProgress) => void = () => {}): Promise<ModelFacts> {
+    const found = await this.#call("load", { source, options: { ...options, trust: remembered() } }, onProgress);
+    if (found.tested) remember(found.tested.key, found.tested.trust);
+    return found;
+  }
+
+  /** Answers a conversation, whose last message is the user's. What it shares with the one before is not computed again. */
+  chat(messages: Message[], settings: GenerationSettings = {}, onEvent: (event: AnswerEvent) => void = () => {}): Promise<Answer> {
+    return this.#call("chat", { messages, settings }, onEvent);
+  }
+
+  /** Continues a text as it stands, without a chat template. */
+  complete(text: string, settings: GenerationSettings = {}, onEvent: (event: AnswerEvent) => void = () => {}): Promise<Answer> {
+    return this.#call("complete", { text, settings }, onEvent);
+  }
+
+  /** Ends the answer that is being written, which then resolves with `finish_reason` `cancelled`. */
+  abort(): void {
+    this.#worker?.postMessage({ call: "abort" });
+  }
+
+  /** Writes `tokens` tokens, and measures time and memory at each. */
+  async measure(
+    { prompt = "Once upon a time", tokens = 100, adapter = null as string | null } = {},
+    onSample: (sample: Sample) => void = () => {},
+  ): Promise<Measurement> {
+    const heaps: (number | null)[] = [];
+    const measured = await this.#call("measure", { prompt, tokens, adapter }, (sample) => {
+      heaps.push(jsHeap());
+      onSample({ ...sample, js_heap: heaps.at(-1) ?? null });
+    });
+    const samples = measured.samples.map((sample, i) => ({ ...sample, js_heap: heaps[i] ?? null }));
+    return { ...measured, samples };
+  }
+
+  /** Bytes in use. */
+  memory(): Promise<Memory> {
+    return this.#call("memory", {}, () => {});
+  }
+
+  /** Ends the worker; everything that it held is free. The next call begins another one. */
+  close(): void {
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    this.#fail(new HoneLMError("closed", "the model was closed"));
+  }
+
+  #call<C extends Call>(
+    call: C, request: Calls[C]["request"], onEvent: (event: Calls[C]["event"]) => void,
+  ): Promise<Calls[C]["result"]> {
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { onEvent, resolve, reject });
+      this.#started().postMessage({ id, call, request });
+    });
+  }
+
+  #started(): Worker {
+    if (!this.#worker) {
+      const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "honelm" });
+      worker.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => this.#heard(data));
+      worker.addEventListener("error", (event) => {
+        event.preventDefault();
+        this.#broken(new HoneLMError("worker", event.message || "the worker could not be started"));
+      });
+      this.#worker = worker;
+    }
+    return this.#worker;
+  }
+
+  #heard(message: FromWorker): void {
+    if (message.id === null) {
+      this.#broken(new HoneLMError(message.error.code, message.error.message));
+      return;
+    }
+    const pending = this.#pending.get(message.id);
+    if (!pending) return;
+    if ("event" in message) {
+      pending.onEvent(message.event as never);
+      return;
+    }
+    this.#pending.delete(message.id);
+    if ("error" in message) pending.reject(new HoneLMError(message.error.code, message.error.message));
+    else pending.resolve(message.result as never);
+  }
+
+  /** The worker cannot be used any more. */
+  #broken(error: HoneLMError): void {
+    this.#worker?.terminate();
+    this.#worker = undefined;
+    this.#fail(error);
+  }
+
+  #fail(error: HoneLMError): void {
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const call of pending) call.reject(error);
+  }
+}
+
+/** Where the results of GPU tests are kept, by adapter and driver. */
+const TRUST = "honelm.gpu";
+
+/** What earlier tests of GPUs found. */
+function remembered(): Record<string, unknown> {
+  try {
+    const kept: unknown = JSON.parse(localStorage.getItem(TRUST) ?? "{}");
+    return typeof kept === "object" && kept !== null ? { ...kept } : {};
+  } catch {
+    // No storage, or something else in it: the test takes its second again.
+    return {};
+  }
+}
+
+function remember(key: string, trust: unknown): void {
+  try {
+    localStorage.setItem(TRUST, JSON.stringify({ ...remembered(), [key]: trust }));
+  } catch {
+    // As above.
+  }
+}
+
+/** The page's JavaScript heap, where the browser tells: not that of the worker, which has none to tell. */
+function jsHeap(): number | null {
+  const { memory } = performance as Performance & { memory?: { usedJSHeapSize: number } };
+  return memory?.usedJSHeapSize ?? null;
+}

@@ -1,0 +1,120 @@
+/** The dedicated worker: it owns the wasm module and one model. */
+import init, { version, WebModel } from "../../pkg/honelm_web";
+import type { Call, Calls, FromWorker, ToWorker } from "./protocol";
+import { filesOf } from "./sources";
+import { type AnswerEvent, HoneLMError, type Measurement, type Memory, type ModelFacts, type Sample } from "./types";
+
+declare const self: DedicatedWorkerGlobalScope & { honelmPanicked: (message: string) => void };
+
+const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });
+let model: WebModel | undefined;
+/** What the module said when it failed; it cannot be used after that. */
+let panic: string | undefined;
+
+self.honelmPanicked = (message) => {
+  panic = message;
+};
+
+/** How each call is done; `tell` sends what happens meanwhile. */
+const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]["event"]) => void) => Promise<Calls[C]["result"]> } = {
+  async load({ source, options }, tell) {
+    await ready;
+    unload();
+    model = await WebModel.load(filesOf(source), JSON.stringify(options), (json: string) => tell(JSON.parse(json)));
+    return facts(model);
+  },
+  async chat({ messages, settings }, tell) {
+    const done = loaded().chat(JSON.stringify(messages), JSON.stringify(settings), (json: string) => tell(JSON.parse(json)));
+    return JSON.parse(await done);
+  },
+  async complete({ text, settings }, tell) {
+    const done = loaded().complete(text, JSON.stringify(settings), (json: string) => tell(JSON.parse(json)));
+    return JSON.parse(await done);
+  },
+  async measure({ prompt, tokens, adapter }, tell) {
+    return await measure(loaded(), prompt, tokens, adapter, tell);
+  },
+  async memory() {
+    return memory(loaded());
+  },
+  async unload() {
+    unload();
+    return null;
+  },
+};
+
+function unload(): void {
+  model?.free();
+  model = undefined;
+}
+
+function loaded(): WebModel {
+  if (!model) throw new HoneLMError("no-model", "no model is loaded");
+  return model;
+}
+
+function facts(model: WebModel): ModelFacts {
+  return JSON.parse(model.facts());
+}
+
+function memory(model: WebModel): Memory {
+  return JSON.parse(model.memory());
+}
+
+async function measure(
+  model: WebModel, prompt: string, tokens: number, adapter: string | null, tell: (sample: Sample) => void,
+): Promise<Measurement> {
+  const samples: Sample[] = [];
+  const before = memory(model);
+  let last = performance.now();
+  const heard = (json: string): void => {
+    const event: AnswerEvent = JSON.parse(json);
+    if (event.token === undefined) return;
+    const now = performance.now();
+    const sample = { token: samples.length + 1, milliseconds: now - last, memory: memory(model), js_heap: null };
+    last = now;
+    samples.push(sample);
+    tell(sample);
+  };
+  const settings = JSON.stringify({ max_tokens: tokens, temperature: 0, ignore_eos: true });
+  const answer = JSON.parse(await model.complete(prompt, settings, heard));
+  return {
+    honelm: version(),
+    date: new Date().toISOString(),
+    user_agent: navigator.userAgent,
+    model: facts(model),
+    adapter,
+    prompt_tokens: answer.prompt_tokens,
+    first_token_seconds: answer.first_token_seconds,
+    decode_tokens_per_second: answer.decode_tokens_per_second,
+    prefill_tokens_per_second: answer.prefill_tokens_per_second,
+    before,
+    samples,
+  };
+}
+
+function send(message: FromWorker): void {
+  self.postMessage(message);
+}
+
+/** An error as it is sent; after a panic the panic. */
+function described(thrown: unknown): { code: string; message: string } {
+  if (panic !== undefined) return { code: "panic", message: panic };
+  const { code, message } = HoneLMError.from(thrown);
+  return { code, message };
+}
+
+async function handle<C extends Call>(id: number, call: C, request: Calls[C]["request"]): Promise<void> {
+  try {
+    const result = await does[call](request, (event) => send({ id, event }));
+    send({ id, result });
+  } catch (thrown) {
+    send({ id, error: described(thrown) });
+    if (panic !== undefined) send({ id: null, error: described(thrown) });
+  }
+}
+
+self.addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
+  if (data.call === "abort") model?.abort();
+  else void handle(data.id, data.call, data.request);
+});

@@ -1,0 +1,122 @@
+/** The model's card: where it comes from, how far it is, what it is. */
+import { type AdapterReport, HoneLM, HoneLMError, type LoadOptions, type LoadProgress, type ModelFacts, reportAdapter, type Source } from "../honelm";
+import { describe, element, make, say } from "./dom";
+import { bytes, count, seconds } from "./format";
+
+/** What `honelm web` says that it serves. */
+interface Served {
+  models: { name: string; url: string }[];
+}
+
+const device = element("device", HTMLElement);
+const form = element("load-form", HTMLFormElement);
+const address = element("model-url", HTMLInputElement);
+const chooser = element("model-file", HTMLInputElement);
+const button = element("load", HTMLButtonElement);
+const progress = element("progress", HTMLElement);
+const bar = element("progress-bar", HTMLProgressElement);
+const text = element("progress-text", HTMLElement);
+const failure = element("load-error", HTMLElement);
+const facts = element("facts", HTMLDListElement);
+
+/** Runs the card; `onModel` hears of every model that was loaded, and that there is none any more. */
+export function modelCard(honelm: HoneLM, onModel: (facts: ModelFacts | undefined) => void): void {
+  const load = async (source: Source): Promise<void> => {
+    onModel(undefined);
+    say(failure, undefined);
+    facts.hidden = true;
+    progress.hidden = false;
+    button.disabled = true;
+    bar.removeAttribute("value");
+    text.textContent = "starting …";
+    try {
+      const found = await honelm.load(source, loadOptions(), showProgress);
+      showFacts(found);
+      onModel(found);
+    } catch (error) {
+      say(failure, HoneLMError.from(error).message);
+    } finally {
+      progress.hidden = true;
+      button.disabled = false;
+    }
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const url = address.value.trim();
+    if (url === "") say(failure, "Write the address of a model, or open a file.");
+    else void load({ url: new URL(url, document.baseURI).href });
+  });
+  chooser.addEventListener("change", () => {
+    const files = [...(chooser.files ?? [])];
+    chooser.value = "";
+    if (files.length > 0) void load({ files });
+  });
+}
+
+/** What the page's own address asks for: `?device=cpu&context=512`. */
+function loadOptions(): LoadOptions {
+  const asked = new URLSearchParams(location.search);
+  const context = Number(asked.get("context") ?? Number.NaN);
+  return {
+    ...(asked.get("device") === "cpu" ? { device: "cpu" as const } : {}),
+    ...(asked.get("device") === "gpu" ? { device: "gpu" as const } : {}),
+    ...(asked.get("compute") === "f32" ? { compute: "f32" as const } : {}),
+    ...(asked.get("cache_type") === "f32" ? { cache_type: "f32" as const } : {}),
+    ...(Number.isInteger(context) && context > 0 ? { context } : {}),
+  };
+}
+
+function showProgress({ stage, file, done, total }: LoadProgress): void {
+  bar.value = total > 0 ? done / total : 0;
+  text.textContent =
+    stage === "reading" ? `${file}: ${bytes(done)} of ${bytes(total)}` : `placing weights: ${done} of ${total}`;
+}
+
+function showFacts(found: ModelFacts): void {
+  const rows: [string, string][] = [
+    ["Name", found.name || "model"],
+    ["Architecture", found.architecture],
+    ["Parameters", count(found.parameters)],
+    ["Context", `${count(found.context)} tokens`],
+    ["Runs on", found.description],
+    ["Loaded in", seconds(found.load_seconds)],
+  ];
+  if (found.fallback !== null) rows.splice(5, 0, ["Not on the GPU", found.fallback]);
+  if (found.tested) rows.splice(5, 0, ["Kernels", found.tested.demoted.join("; ") || "tested on this device"]);
+  describe(facts, rows);
+  device.textContent = found.description;
+}
+
+/** Lists the models that this server has, the first of them as the default. */
+export async function listServedModels(): Promise<void> {
+  try {
+    const answer = await fetch("models.json");
+    if (!answer.ok || !(answer.headers.get("content-type") ?? "").includes("json")) return;
+    const { models } = (await answer.json()) as Served;
+    const entries = models.map(({ name, url }) => Object.assign(make("option", name), { value: url }));
+    element("models", HTMLDataListElement).replaceChildren(...entries);
+    if (address.value === "") address.value = models[0]?.url ?? "";
+  } catch {
+    // A server without a list of models: the user names one.
+  }
+}
+
+/** Shows what the browser says of its GPU, and gives the adapter's name. */
+export async function showAdapter(): Promise<string | null> {
+  const report: AdapterReport = await reportAdapter();
+  const list = element("adapter-facts", HTMLDListElement);
+  if (!report.available) {
+    device.textContent = `no WebGPU: ${report.reason}`;
+    describe(list, [["WebGPU", report.reason]]);
+    return null;
+  }
+  device.textContent = `WebGPU: ${report.name}`;
+  describe(list, [
+    ["WebGPU", report.name],
+    ...report.features.map(({ name, available }): [string, string] => [name, available ? "yes" : "no"]),
+    ...report.limits.map(({ name, value }): [string, string] => [
+      name, /Size$/.test(name) ? bytes(value) : value.toLocaleString("en"),
+    ]),
+  ]);
+  return report.name;
+}

@@ -1,0 +1,127 @@
+// The page in a real browser: load, chat, stop, measure, with WebGPU and without.
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { POCKET, ask, browser, list, load, make, open, serve, text } from "./harness.mjs";
+
+const folder = mkdtempSync(join(tmpdir(), "honelm-page-"));
+const gguf = join(folder, "pocket-Q4_0.gguf");
+let server;
+
+before(async () => {
+  make("quantize", "pocket", "--to", "q4_0", "--out", gguf);
+  server = await serve(POCKET, gguf);
+});
+after(async () => {
+  assert.equal(await server?.stop(), 0, "Ctrl-C ends the server in order");
+});
+
+for (const webgpu of [true, false]) {
+  describe(webgpu ? "with WebGPU" : "without WebGPU", () => {
+    let chromium;
+    before(async () => {
+      chromium = await browser({ webgpu });
+    });
+    after(() => chromium?.close());
+
+    test("says what the device can, in under a second", async () => {
+      const { page, problems, close } = await open(chromium, server.url);
+      const interactive = await page.evaluate(() => performance.getEntriesByType("navigation")[0].domInteractive);
+      assert.ok(interactive < 1000, `${interactive} ms`);
+      await page.waitForFunction(() => document.querySelectorAll("#adapter-facts dt").length > 0);
+      const facts = await list(page, "#adapter-facts");
+      if (webgpu) {
+        assert.match(await text(page, "#device"), /^WebGPU: /);
+        assert.ok("subgroups" in facts && "maxBufferSize" in facts, JSON.stringify(facts));
+      } else {
+        assert.match(await text(page, "#device"), /^no WebGPU: /);
+      }
+      assert.deepEqual(problems, []);
+      await close();
+    });
+
+    test("loads the shipped model, chats, and remembers", async () => {
+      const { page, problems, close } = await open(chromium, server.url);
+      const { facts, error } = await load(page);
+      assert.equal(error, undefined);
+      assert.equal(facts.Name, "pocket");
+      await settings(page, { max_tokens: 40, seed: 1 });
+      const said = await ask(page, "Tell me a story about the sea.");
+      assert.deepEqual(said.map(([role]) => role), ["user", "assistant"]);
+      assert.ok(said[1][1].length > 20, said[1][1]);
+      assert.match(await text(page, "#speed"), /answer \d+ tokens · [\d.]+ tok\/s/);
+      const again = await ask(page, "And then?");
+      assert.equal(again.length, 4);
+      assert.match(await text(page, "#speed"), /\(\d+ cached\)/, "a conversation is not read twice");
+      assert.deepEqual(problems, []);
+      await close();
+    });
+
+    test("opens a GGUF file from disk, and stops when it is told to", async () => {
+      const { page, problems, close } = await open(chromium, server.url);
+      await page.setInputFiles("#model-file", gguf);
+      await page.waitForSelector("#facts:not([hidden])", { timeout: 120_000 });
+      await settings(page, { max_tokens: 900, temperature: 0 });
+      await page.fill("#question", "Tell me a story.");
+      await page.evaluate(() => {
+        // Never ends by itself, so that it is the stop that ends it.
+        const chat = honelm.chat.bind(honelm);
+        honelm.chat = (messages, settings, hear) => chat(messages, { ...settings, ignore_eos: true }, hear);
+      });
+      await page.press("#question", "Enter");
+      await page.waitForFunction(() => /^[5-9]\d* tokens/.test(document.querySelector("#speed").textContent), undefined, { timeout: 60_000 });
+      await page.click("#stop");
+      await page.waitForSelector("#messages .note");
+      assert.equal(await page.textContent("#messages .note"), "stopped");
+      const tokens = Number(/answer (\d+) tokens/.exec(await text(page, "#speed"))[1]);
+      assert.ok(tokens >= 5 && tokens < 900, `${tokens} tokens`);
+      assert.deepEqual(problems, []);
+      await close();
+    });
+
+    test("measures 100 tokens, and exports them", async () => {
+      const { page, problems, close } = await open(chromium, server.url);
+      await load(page, "models/pocket-Q4_0.gguf");
+      await page.click("#tab-measure");
+      await page.click("#run");
+      await page.waitForFunction(() => !document.querySelector("#export").disabled, undefined, { timeout: 120_000 });
+      const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+      const measured = JSON.parse(readFileSync(await download.path(), "utf8"));
+      assert.equal(measured.samples.length, 100);
+      assert.ok(measured.samples.every((sample, i) => sample.token === i + 1 && sample.milliseconds >= 0));
+      assert.ok(measured.decode_tokens_per_second > 1);
+      const [first, last] = [measured.samples[0].memory, measured.samples.at(-1).memory];
+      assert.equal(first.device.weights, last.device.weights, "weights do not grow");
+      assert.equal(last.device.cache % measured.model.page_bytes, 0, "the cache is whole pages");
+      const pages = Math.ceil((measured.prompt_tokens + 99) / measured.model.page_positions);
+      assert.equal(last.device.cache, pages * measured.model.page_bytes, "the cache has the pages that its tokens need");
+      assert.ok(last.wasm_heap > 0);
+      assert.equal((await page.$$("#speed-chart path")).length, 1);
+      assert.ok((await page.$$("#memory-chart path")).length >= 2);
+      assert.deepEqual(problems, []);
+      await close();
+    });
+  });
+}
+
+test("a prompt that does not fit is refused, and the page goes on", async () => {
+  const chromium = await browser({ webgpu: false });
+  const { page, problems, close } = await open(chromium, `${server.url}?context=64`);
+  await load(page);
+  await settings(page, { max_tokens: 8 });
+  await ask(page, "word ".repeat(200));
+  assert.match(await text(page, "#chat-error"), /the prompt has \d+ tokens, the context holds 64/);
+  assert.equal((await ask(page, "Hello.")).length, 2);
+  assert.equal(await text(page, "#chat-error"), undefined);
+  assert.deepEqual(problems, []);
+  await close();
+  await chromium.close();
+});
+
+/** Fills in settings of the sampling form. */
+async function settings(page, values) {
+  await page.$eval("#settings", (card) => (card.open = true));
+  for (const [name, value] of Object.entries(values)) await page.fill(`#${name}`, String(value));
+}

@@ -1,0 +1,123 @@
+// Servers and files that are not as they should be: each is told by name, and the page goes on.
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { ask, browser, load, make, open, serve, text } from "./harness.mjs";
+
+const folder = mkdtempSync(join(tmpdir(), "honelm-sources-"));
+const gguf = join(folder, "pocket.gguf");
+let server;
+let chromium;
+let odd;
+let file;
+
+/** A server of another origin that answers each path in its own odd way. */
+function oddServer() {
+  const allow = { "Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*", "Access-Control-Expose-Headers": "Content-Range" };
+  return createServer((request, response) => {
+    const { pathname } = new URL(request.url, "http://localhost");
+    const range = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? "");
+    if (request.method === "OPTIONS") {
+      response.writeHead(204, pathname === "/closed.gguf" ? {} : allow).end();
+      return;
+    }
+    const begin = range ? Number(range[1]) : 0;
+    const end = Math.min(range ? Number(range[2]) + 1 : file.length, file.length);
+    const part = file.subarray(begin, end);
+    const partial = { "Content-Range": `bytes ${begin}-${end - 1}/${file.length}`, "Content-Length": part.length };
+    switch (pathname) {
+      case "/good.gguf":
+        response.writeHead(206, { ...allow, ...partial }).end(part);
+        break;
+      case "/page.gguf":
+        response.writeHead(200, { ...allow, "Content-Type": "text/html; charset=utf-8" }).end("<!doctype html><title>Sign in</title>");
+        break;
+      case "/whole.gguf":
+        response.writeHead(200, { ...allow, "Content-Length": file.length }).end(file);
+        break;
+      case "/closed.gguf":
+        response.writeHead(206, partial).end(part);
+        break;
+      case "/cut.gguf":
+        response.writeHead(206, { ...allow, ...partial });
+        if (begin === 0) response.end(part);
+        else response.write(part.subarray(0, part.length / 2), () => response.destroy());
+        break;
+      case "/forbidden.gguf":
+        response.writeHead(403, allow).end();
+        break;
+      case "/changing.gguf":
+        response.writeHead(206, { ...allow, ...partial, "Access-Control-Expose-Headers": "*", ETag: `"${begin}"` }).end(part);
+        break;
+      default:
+        response.writeHead(404, allow).end();
+    }
+  });
+}
+
+before(async () => {
+  make("quantize", "pocket", "--to", "f16", "--out", gguf);
+  file = readFileSync(gguf);
+  odd = oddServer();
+  await new Promise((resolve) => odd.listen(0, "127.0.0.1", resolve));
+  server = await serve();
+  chromium = await browser({ webgpu: false });
+});
+after(async () => {
+  await chromium?.close();
+  await server?.stop();
+  odd?.closeAllConnections();
+  odd?.close();
+});
+
+test("addresses that lead to no model say what to do", async () => {
+  const { page, close } = await open(chromium, server.url);
+  const origin = `http://127.0.0.1:${odd.address().port}`;
+  for (const [path, expected] of [
+    ["/page.gguf", /answers with a web page, not with a model's file/],
+    ["/whole.gguf", /gives no byte ranges of .*; download the file and open it from disk/],
+    ["/closed.gguf", /does not allow other sites to read it \(CORS/],
+    ["/cut.gguf", /cut\.gguf: .*load it again/],
+    ["/forbidden.gguf", /the server answers 403/],
+    ["/missing.gguf", /missing\.gguf was not found/],
+    ["/changing.gguf", /changed while it was read/],
+    ["/empty-folder/", /config\.json was not found/],
+  ]) {
+    const { error } = await load(page, origin + path);
+    assert.match(error ?? "(no error)", expected, path);
+  }
+  const { error, facts } = await load(page, `${origin}/good.gguf`);
+  assert.equal(error, undefined);
+  assert.equal(facts.Architecture, "llama");
+  assert.equal((await ask(page, "Hello.")).length, 2);
+  await close();
+});
+
+test("broken and foreign files are refused by name", async () => {
+  const { page, problems, close } = await open(chromium, server.url);
+  const broken = (name, bytes) => {
+    const path = join(folder, name);
+    writeFileSync(path, bytes);
+    return path;
+  };
+  // The architecture's name stands twice: as a value, and in the keys.
+  const foreign = Buffer.from(file.toString("latin1").replaceAll("llama", "lhama"), "latin1");
+  for (const [path, expected] of [
+    [broken("empty.gguf", Buffer.alloc(0)), /empty\.gguf/],
+    [broken("page.gguf", Buffer.from("<!doctype html><html></html>")), /page\.gguf .*web page/i],
+    [broken("cut.gguf", file.subarray(0, file.length / 2)), /cut\.gguf/],
+    [broken("foreign.gguf", foreign), /lhama/],
+    [broken("notes.txt", Buffer.from("not a model")), /notes\.txt/],
+  ]) {
+    await page.setInputFiles("#model-file", path);
+    await page.waitForFunction(() => !document.getElementById("load").disabled);
+    assert.match((await text(page, "#load-error")) ?? "(no error)", expected, path);
+  }
+  await page.setInputFiles("#model-file", gguf);
+  await page.waitForSelector("#facts:not([hidden])", { timeout: 120_000 });
+  assert.deepEqual(problems, []);
+  await close();
+});

@@ -1,0 +1,145 @@
+//! `cargo xtask web`: the browser package and its page.
+//!
+//! cargo -> wasm-bindgen (its library, of the version that the module was compiled with) -> wasm-opt (npm's binaryen: the
+//! same program as a build of its C++ sources, which takes many minutes, in one download) -> tsc and Vite -> `web/dist`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::layers;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const PROFILE: &str = "web";
+/// What every browser with WebAssembly SIMD has beside it; wasm-opt must be told.
+const FEATURES: [&str; 7] = [
+    "--enable-simd",
+    "--enable-bulk-memory",
+    "--enable-nontrapping-float-to-int",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-multivalue",
+    "--enable-reference-types",
+];
+/// Most bytes that the module may have, compressed by gzip.
+const GZIPPED_LIMIT: u64 = 2_500_000;
+
+/// Where things are.
+struct Places {
+    /// The page's sources.
+    web: PathBuf,
+    /// Cargo's target folder.
+    target: PathBuf,
+}
+
+impl Places {
+    fn find() -> Result<Self, String> {
+        let metadata = layers::metadata()?;
+        let web = metadata.workspace_root.as_std_path().join("web");
+        Ok(Self { web, target: metadata.target_directory.into_std_path_buf() })
+    }
+}
+
+/// Builds everything.
+pub fn build(package_only: bool) -> Result<(), String> {
+    let places = Places::find()?;
+    let module = compile(&places)?;
+    install(&places.web)?;
+    // With the feature that has wasm-bindgen's library, which nothing else needs.
+    let again = ["run", "--quiet", "--package", "xtask", "--features", "web", "--", "web", "--bind"];
+    run(Command::new(env!("CARGO")).args(again).arg(&module))?;
+    optimise(&places.web)?;
+    if package_only {
+        return Ok(());
+    }
+    run(npm(&places.web).args(["run", "--silent", "check"]))?;
+    run(npm(&places.web).args(["run", "--silent", "build", "--", "--logLevel", "warn"]))?;
+    println!("the page is in {}; `honelm web` serves it", places.web.join("dist").display());
+    Ok(())
+}
+
+/// Compiles the module, with rustup's target where there is one, else with Debian's compiler and library sources.
+fn compile(places: &Places) -> Result<PathBuf, String> {
+    let debian = !has_target();
+    let folder = if debian { places.target.join("wasm-debian") } else { places.target.clone() };
+    let mut cargo = Command::new(if debian { "/usr/bin/cargo" } else { env!("CARGO") });
+    cargo.args(["build", "--quiet", "--package", "honelm-web", "--lib", "--profile", PROFILE, "--target", TARGET]);
+    cargo.arg("--target-dir").arg(&folder);
+    cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C target-feature=+simd128");
+    if debian {
+        cargo.arg("-Zbuild-std=std,panic_abort").env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+        cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld-19");
+        // What rustup's cargo tells its children must not reach Debian's.
+        for name in ["CARGO", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTDOC"] {
+            cargo.env_remove(name);
+        }
+    }
+    run(&mut cargo).map_err(|problem| {
+        let hint = "needs `rustup target add wasm32-unknown-unknown`, or Debian's rustc-web, cargo-web, rust-web-src, lld-19";
+        if debian { format!("{problem}\n  {hint}") } else { problem }
+    })?;
+    Ok(folder.join(TARGET).join(PROFILE).join("honelm_web.wasm"))
+}
+
+/// Whether this compiler has the wasm target's library.
+fn has_target() -> bool {
+    let found = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
+    found.is_ok_and(|out| out.status.success() && Path::new(String::from_utf8_lossy(&out.stdout).trim()).is_dir())
+}
+
+/// Makes the module a package that JavaScript imports: `web/pkg`.
+#[cfg(feature = "web")]
+pub fn bind(module: &Path) -> Result<(), String> {
+    let package = Places::find()?.web.join("pkg");
+    let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
+    let made = bindgen.input_path(module).out_name("honelm_web").typescript(true).web(true);
+    let made = made.and_then(|bindgen| bindgen.generate(&package));
+    made.map_err(|error| format!("wasm-bindgen: {error:#}"))
+}
+
+#[cfg(not(feature = "web"))]
+pub fn bind(_: &Path) -> Result<(), String> {
+    Err("this needs `cargo run -p xtask --features web`".to_owned())
+}
+
+/// Makes the package's module smaller and faster, and holds its size.
+fn optimise(web: &Path) -> Result<(), String> {
+    let module = web.join("pkg/honelm_web_bg.wasm");
+    let mut node = Command::new("node");
+    node.arg(web.join("node_modules/binaryen/bin/wasm-opt")).args(["-O3", "--strip-debug", "--strip-producers"]);
+    run(node.args(FEATURES).arg(&module).arg("-o").arg(&module))?;
+    let script = "const z=require('zlib'),f=require('fs');\
+                  console.log(z.gzipSync(f.readFileSync(process.argv[1]),{level:9}).length)";
+    let counted = Command::new("node").args(["-e", script]).arg(&module).output().map_err(|e| format!("node: {e}"))?;
+    let gzipped: u64 = String::from_utf8_lossy(&counted.stdout).trim().parse().map_err(|e| format!("gzip: {e}"))?;
+    let plain = std::fs::metadata(&module).map_err(|e| format!("{}: {e}", module.display()))?.len();
+    println!("wasm: {plain} bytes, {gzipped} gzipped");
+    if gzipped > GZIPPED_LIMIT {
+        return Err(format!("the module has {gzipped} bytes gzipped, at most {GZIPPED_LIMIT}"));
+    }
+    Ok(())
+}
+
+/// Installs the page's tools where they are missing or older than their list.
+fn install(web: &Path) -> Result<(), String> {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let (list, done) = (web.join("package-lock.json"), web.join("node_modules/.package-lock.json"));
+    if modified(&done).is_some_and(|done| modified(&list).is_some_and(|list| list <= done)) {
+        return Ok(());
+    }
+    run(npm(web).args(["ci", "--no-audit", "--no-fund", "--silent"]))
+}
+
+fn npm(web: &Path) -> Command {
+    let mut npm = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });
+    npm.current_dir(web);
+    npm
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} ended with {status}")),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
+}
