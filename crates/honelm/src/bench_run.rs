@@ -174,7 +174,7 @@ pub fn benchmark(
         BenchModel::Path(path) => Checkpoint::open(path)?,
         BenchModel::Synthetic { shape, encoding } => Checkpoint::synthetic(shape, *encoding, SEED)?,
     };
-    let (mut device, mut placement) = (options.run.device()?, None);
+    let (mut device, mut placement) = (options.run.device_for(&checkpoint)?, None);
     if options.placement {
         let (profile, filled) = Profile::new(device, Box::new(move || begin.elapsed().as_secs_f64()));
         (device, placement) = (Rc::new(RefCell::new(profile)), Some(filled));

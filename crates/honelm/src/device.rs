@@ -5,8 +5,12 @@ use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use honelm_model::Device;
+use honelm_backend::block_on;
+use honelm_gpu::{Gpu, GpuBackend};
+use honelm_model::{Checkpoint, Device};
+use honelm_plan::gpu_layouts;
 
+use crate::trust::trusted;
 use crate::{Error, RunOptions};
 
 /// Where a model runs.
@@ -49,21 +53,21 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl RunOptions {
-    /// The device that models are loaded onto.
+    /// The device that a model is loaded onto. A GPU's kernels are tested for the model's weights first, once for each adapter and
+    /// driver.
     ///
     /// # Errors
-    /// [`Error::Gpu`], and [`Error::Backend`] where the GPU refuses.
-    pub fn device(&self) -> Result<Device, Error> {
+    /// [`Error::Gpu`] where there is no such GPU or it gives wrong answers, [`Error::Backend`] where it refuses.
+    pub fn device_for(&self, checkpoint: &Checkpoint) -> Result<Device, Error> {
         match self.device {
             DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Rc::new(RefCell::new(self.cpu()))),
-            DeviceChoice::Gpu(index) => gpu(index),
+            DeviceChoice::Gpu(index) => {
+                let gpu = block_on(Gpu::open(index))?;
+                trusted(&gpu, &gpu_layouts(checkpoint))?;
+                Ok(Rc::new(RefCell::new(GpuBackend::new(&gpu)?)))
+            }
         }
     }
-}
-
-fn gpu(index: Option<usize>) -> Result<Device, Error> {
-    let gpu = honelm_backend::block_on(honelm_gpu::Gpu::open(index))?;
-    Ok(Rc::new(RefCell::new(honelm_gpu::GpuBackend::new(&gpu)?)))
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@
 //! be in memory besides, and the system takes them back when it needs the room ([`Plan::mapped_bytes`]).
 #![forbid(unsafe_code)]
 
+mod gpu;
 mod jobs;
 mod model;
 
+pub use gpu::gpu_layouts;
 pub use jobs::{Calibration, Evaluation, Peak, plan_calibration, plan_eval};
 pub use model::{Plan, PlannedTensor, Workload, plan, plan_encodings};
 

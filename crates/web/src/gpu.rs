@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use honelm_backend::BackendError;
-use honelm_gpu::pack::{Fallback, GroupZeros, Layout, WeightKind, packed_bytes};
 use honelm_gpu::{Gpu, GpuBackend, GpuError, Trust, known_answers};
-use honelm_model::{Checkpoint, StoredEncoding};
+use honelm_model::Checkpoint;
+use honelm_plan::gpu_layouts;
 use serde_json::Value;
 
 use crate::device::{Chosen, DeviceMemory, Kind, Tested};
@@ -39,7 +39,7 @@ async fn tested(gpu: &Gpu, checkpoint: &Checkpoint, remembered: &Value) -> Resul
     let key = gpu.report().key();
     // What an older version remembered in another form is tested anew.
     let known: Option<Trust> = serde_json::from_value(remembered[&key].clone()).ok();
-    let trust = known_answers(gpu, &layouts(checkpoint), known).await?;
+    let trust = known_answers(gpu, &gpu_layouts(checkpoint), known).await?;
     let backend = Rc::new(RefCell::new(GpuBackend::new(gpu)?));
     let held = Rc::clone(&backend);
     let memory = move || {
@@ -57,31 +57,4 @@ async fn tested(gpu: &Gpu, checkpoint: &Checkpoint, remembered: &Value) -> Resul
         memory: Box::new(memory),
         settle: Box::new(move || Box::pin(uploading.borrow().uploaded())),
     })
-}
-
-/// The layouts that the weights of a checkpoint will have; one that has none is refused when it is uploaded.
-fn layouts(checkpoint: &Checkpoint) -> Vec<Layout> {
-    let tree = checkpoint.tree();
-    let mut found = Vec::new();
-    for slot in tree.slots() {
-        let (Some(module), Ok(stored)) = (tree.module(slot), checkpoint.encoding(slot)) else { continue };
-        let kinds = match stored {
-            StoredEncoding::Blocks(encoding) => vec![WeightKind::Blocks(encoding)],
-            StoredEncoding::Groups { bits, group_size, symmetric, scale_type } => {
-                let middle = [GroupZeros::Constant(1 << (bits - 1))];
-                let zeros: &[GroupZeros] =
-                    if symmetric { &middle } else { &[GroupZeros::Integer, GroupZeros::Bias] };
-                zeros.iter().map(|&zeros| WeightKind::Groups { bits, group_size, scale_type, zeros }).collect()
-            }
-        };
-        let [rows, cols] = module.shape;
-        for kind in kinds {
-            if let Ok((layout, _)) = packed_bytes(kind, rows, cols, Fallback::Refuse)
-                && !found.contains(&layout)
-            {
-                found.push(layout);
-            }
-        }
-    }
-    found
 }
