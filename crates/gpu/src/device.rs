@@ -10,8 +10,11 @@ use crate::pipelines::Pipelines;
 use crate::report::rank;
 use crate::{AdapterReport, GpuError, Variants};
 
-/// What the kernels need of a device, by WebGPU's name of the limit.
-const NEEDED: [(&str, u64, fn(&Limits) -> u64); 6] = [
+/// WebGPU's name of a limit, what the kernels need of it, and how to find what there is.
+type Need = (&'static str, u64, fn(&Limits) -> u64);
+
+/// What the kernels need of a device.
+const NEEDED: [Need; 6] = [
     ("maxBindGroups", 2, |l| l.max_bind_groups.into()),
     ("maxStorageBuffersPerShaderStage", 6, |l| l.max_storage_buffers_per_shader_stage.into()),
     ("maxComputeInvocationsPerWorkgroup", 256, |l| l.max_compute_invocations_per_workgroup.into()),
@@ -61,6 +64,7 @@ impl Faults {
 #[derive(Debug, Clone)]
 pub struct Gpu {
     pub(crate) inner: Rc<Inner>,
+    max_binding: u64,
 }
 
 #[derive(Debug)]
@@ -114,9 +118,10 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| of_errors.report(error.into())));
         device.set_device_lost_callback(move |_, reason| of_loss.report(Fault::Lost(reason)));
         let pipelines = Pipelines::new(&device);
-        Ok(Self {
-            inner: Rc::new(Inner { device, queue, limits, report, faults, pipelines, variants: Cell::default() }),
-        })
+        let max_binding = report.max_binding;
+        let variants = Cell::default();
+        let inner = Inner { device, queue, limits, report, faults, pipelines, variants };
+        Ok(Self { inner: Rc::new(inner), max_binding })
     }
 
     /// Which variants of the kernels run.
@@ -128,6 +133,17 @@ impl Gpu {
     /// Runs other variants of the kernels from the next operation on.
     pub fn use_variants(&self, variants: Variants) {
         self.inner.variants.set(variants);
+    }
+
+    /// The same device, of whose buffers kernels see at most `bytes` bytes: how a smaller device behaves.
+    #[must_use]
+    pub fn with_max_binding(self, bytes: u64) -> Self {
+        Self { max_binding: self.max_binding.min(bytes), ..self }
+    }
+
+    /// Most bytes of one buffer that a kernel can see.
+    pub(crate) fn max_binding(&self) -> u64 {
+        self.max_binding
     }
 
     /// Gives the device back at once; every later step fails as on a lost device.

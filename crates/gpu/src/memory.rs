@@ -34,11 +34,6 @@ pub(crate) const STORAGE: BufferUsages =
     BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 
 impl Gpu {
-    /// Most bytes of one buffer that a kernel can see.
-    pub(crate) fn max_binding(&self) -> u64 {
-        self.report().max_binding
-    }
-
     /// A buffer of at least `bytes` bytes. Where the device does not answer at once (in a browser), its answer goes to `checks`.
     ///
     /// # Errors

@@ -76,6 +76,7 @@ pub struct GpuBackend {
     /// Rows of the table that the last step embedded with.
     vocabulary: Option<usize>,
     dispatches: usize,
+    pass_each: bool,
 }
 
 /// Values from the start of a row to the start of the next.
@@ -110,6 +111,7 @@ impl GpuBackend {
             submitted: 0,
             vocabulary: None,
             dispatches: 0,
+            pass_each: false,
             gpu: gpu.clone(),
         })
     }
@@ -118,6 +120,11 @@ impl GpuBackend {
     #[must_use]
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// Gives every dispatch a compute pass of its own, to measure what it costs.
+    pub fn set_pass_each(&mut self, pass_each: bool) {
+        self.pass_each = pass_each;
     }
 
     /// Dispatches of the step that was submitted last.

@@ -9,6 +9,9 @@ use crate::pipelines::SLOT;
 use crate::readback::{Item, Pending, Signal};
 use crate::recording::{Bound, Pinned, Recording};
 
+/// Where the results arrive, and what they are by key.
+type Results = (Option<Memory>, Vec<(u32, Item)>);
+
 impl GpuBackend {
     pub(super) fn submit_recording(&mut self) -> Ticket {
         let mut recording = std::mem::take(&mut self.recording);
@@ -77,7 +80,11 @@ impl GpuBackend {
         queue.write_buffer(self.params.buffer(), 0, bytemuck::cast_slice(&recording.params));
         queue.write_buffer(self.words.buffer(), 0, bytemuck::cast_slice(&recording.words));
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for command in &recording.commands {
+        for (i, command) in recording.commands.iter().enumerate() {
+            if self.pass_each && i > 0 {
+                drop(pass);
+                pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            }
             pass.set_pipeline(&command.pipeline);
             pass.set_bind_group(0, base, &[command.slot * SLOT as u32]);
             match &command.bound {
@@ -120,7 +127,7 @@ impl GpuBackend {
         recording: &Recording,
         encoder: &mut CommandEncoder,
         checks: &mut Vec<Check>,
-    ) -> Result<(Option<Memory>, Vec<(u32, Item)>), BackendError> {
+    ) -> Result<Results, BackendError> {
         let item = |pinned: &Pinned| match pinned {
             Pinned::Floats(x) => Item::Floats { rows: x.rows(), cols: x.cols(), stride: stride(x.cols()) },
             Pinned::Tokens(_, count) => Item::Tokens(*count as usize),

@@ -1,5 +1,5 @@
 use honelm_backend::{
-    Backend, BackendError, Batch, CacheKind, CacheSpec, CacheType, LayerCache, Sequences, Want, block_on,
+    Activation, Backend, BackendError, Batch, CacheKind, CacheSpec, CacheType, LayerCache, Sequences, Want, block_on,
 };
 use honelm_blocks::{BlockMatrix, Encoding};
 use honelm_gpu::{Gpu, GpuBackend, GpuError};
@@ -140,5 +140,42 @@ fn a_lost_device_says_so_when_a_step_is_read() {
         let ticket = b.submit();
         let error = block_on(b.read(ticket)).unwrap_err();
         assert_eq!(error.code(), "device-lost", "{error}");
+    });
+}
+
+/// Weights beyond what a kernel can see of a buffer are cut by rows.
+#[test]
+fn a_weight_in_pieces_gives_what_it_gives_whole() {
+    on_every_adapter("a_weight_in_pieces_gives_what_it_gives_whole", |gpu| {
+        let rows = 1000;
+        let data = |seed| BlockMatrix::quantize(&matrix(rows, 64, seed), Encoding::F32, None).unwrap().into();
+        let (bias, gain) = (matrix(1, rows, 3).data, matrix(1, 64, 4).data);
+        let run = |gpu: &Gpu| {
+            let mut b = GpuBackend::new(gpu).unwrap();
+            let cache = b.create_cache(spec(CacheType::F32)).unwrap();
+            let (w, up) = (b.upload(data(1), Some(&bias)).unwrap(), b.upload(data(2), None).unwrap());
+            let gain = b.upload_vector(&gain).unwrap();
+            let mut sequences = Sequences::new(&cache.spec().groups, 16, 1000, 0);
+            let mut batch = Batch::default();
+            batch.extend(sequences.open(), &[0, 64, 383, 384, 999], Want::NOTHING);
+            b.begin(sequences.step(&batch).unwrap(), &cache).unwrap();
+            let x = b.embed(&w);
+            b.output(0, &x);
+            for n in [1, 5] {
+                let x = b.input(&matrix(n, 64, 5));
+                let residual = b.input(&matrix(n, rows, 6));
+                let sum = b.linear_add(&x, &w, residual);
+                b.output(1, &sum);
+                let gated = b.norm_gated(&x, &gain, 1e-5, &w, &up, Activation::Silu);
+                b.output(2, &gated);
+            }
+            let ticket = b.submit();
+            (block_on(b.read(ticket)).unwrap(), b.dispatches())
+        };
+        // Room for 384 rows and the activations.
+        let (cut, more) = run(&gpu.clone().with_max_binding(384 * 64 * 4));
+        let (whole, dispatches) = run(gpu);
+        assert_eq!(cut, whole);
+        assert!(more > dispatches, "{more} dispatches with pieces, {dispatches} without");
     });
 }

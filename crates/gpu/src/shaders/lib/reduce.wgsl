@@ -1,31 +1,43 @@
-// Sums and maxima over the THREADS threads of a workgroup; every thread gets the result.
+// Sums and maxima over the THREADS threads of a workgroup; every thread gets the result. In two strides of SPREAD, since barriers
+// cost more than the additions that a tree of them saves.
+
+const SPREAD = select(8u, 16u, THREADS > 64u);
 
 var<workgroup> reduced: array<f32, THREADS>;
+var<workgroup> reduced_again: array<f32, SPREAD>;
 
 fn sum_of_all(value: f32, thread: u32) -> f32 {
     reduced[thread] = value;
     workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if (thread < half) {
-            reduced[thread] += reduced[thread + half];
+    if (thread < SPREAD) {
+        var sum = 0.0;
+        for (var i = thread; i < THREADS; i += SPREAD) {
+            sum += reduced[i];
         }
-        workgroupBarrier();
+        reduced_again[thread] = sum;
     }
-    let all = reduced[0];
     workgroupBarrier();
+    var all = 0.0;
+    for (var i = 0u; i < SPREAD; i++) {
+        all += reduced_again[i];
+    }
     return all;
 }
 
 fn max_of_all(value: f32, thread: u32) -> f32 {
     reduced[thread] = value;
     workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if (thread < half) {
-            reduced[thread] = max(reduced[thread], reduced[thread + half]);
+    if (thread < SPREAD) {
+        var top = reduced[thread];
+        for (var i = thread + SPREAD; i < THREADS; i += SPREAD) {
+            top = max(top, reduced[i]);
         }
-        workgroupBarrier();
+        reduced_again[thread] = top;
     }
-    let all = reduced[0];
     workgroupBarrier();
+    var all = reduced_again[0];
+    for (var i = 1u; i < SPREAD; i++) {
+        all = max(all, reduced_again[i]);
+    }
     return all;
 }

@@ -1,24 +1,36 @@
-// Linear layers of few rows (ROWS of them): the weights are read once. A team of TEAM threads computes four rows of the weight for
+// Linear layers of few rows (at most ROWS): the weights are read once. A team of p.team threads computes four rows of the weight for
 // all rows of x; a thread takes eight columns at a time. NORM: x is RMS-normed on the way. GATED: the two parts are gate and up
 // and the result is f(gate) * up.
 //!include lib/linear
 //!include lib/activation
 
+// Sums are taken in two strides, since barriers cost more than the additions that a tree of them saves.
+const SPREAD = 16u;
+
 var<workgroup> sums: array<vec4<f32>, 256>;
+var<workgroup> squares_of: array<vec4<f32>, SPREAD>;
 
 // The sum over the team, valid in its first thread.
 fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
     sums[thread] = value;
     workgroupBarrier();
-    let member = thread % TEAM;
-    for (var half = TEAM / 2u; half > 0u; half /= 2u) {
-        if (member < half) {
-            sums[thread] += sums[thread + half];
+    let member = thread % p.team;
+    if (p.team > SPREAD) {
+        if (member < SPREAD) {
+            var sum = value;
+            for (var i = SPREAD; i < p.team; i += SPREAD) {
+                sum += sums[thread + i];
+            }
+            sums[thread] = sum;
         }
         workgroupBarrier();
     }
-    let all = sums[thread];
-    workgroupBarrier();
+    var all = vec4<f32>();
+    if (member == 0u) {
+        for (var i = 0u; i < SPREAD; i++) {
+            all += sums[thread + i];
+        }
+    }
     return all;
 }
 
@@ -29,7 +41,7 @@ fn norms(thread: u32) -> vec4<f32> {
         for (var k = thread * 4u; k < p.cols; k += 1024u) {
             let x = select(
                 vec4<f32>(),
-                arena[p.x + row * p.x_stride + k / 4u],
+                arena[p.x + min(row, p.rows - 1u) * p.x_stride + k / 4u],
                 vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.cols),
             );
             squares[row] += dot(x, x);
@@ -37,14 +49,17 @@ fn norms(thread: u32) -> vec4<f32> {
     }
     sums[thread] = squares;
     workgroupBarrier();
-    for (var half = 128u; half > 0u; half /= 2u) {
-        if (thread < half) {
-            sums[thread] += sums[thread + half];
+    if (thread < SPREAD) {
+        for (var i = thread + SPREAD; i < 256u; i += SPREAD) {
+            squares += sums[i];
         }
-        workgroupBarrier();
+        squares_of[thread] = squares;
     }
-    let all = sums[0];
     workgroupBarrier();
+    var all = vec4<f32>();
+    for (var i = 0u; i < SPREAD; i++) {
+        all += squares_of[i];
+    }
     return 1.0 / sqrt(all / f32(p.cols) + p.eps);
 }
 
@@ -76,18 +91,35 @@ fn multiply(part: Part, at: u32, k: u32, low: array<vec4<f32>, ROWS>, high: arra
     }
 }
 
+// Stores the products of four rows of the weight, or of gate and up.
+fn finish(part: Part, row: u32, at: u32, product: vec4<f32>, second: vec4<f32>) {
+    if (!GATED) {
+        store4(part, row, at, product);
+        return;
+    }
+    var gate = product;
+    var up = second;
+    if (part.bias != NONE) {
+        gate += vector4(part.bias, at, part.rows);
+    }
+    if (p.part[1].bias != NONE) {
+        up += vector4(p.part[1].bias, at, part.rows);
+    }
+    arena[part.out + row * part.out_stride + at / 4u] = activation4(gate) * up;
+}
+
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    const SPAN = 256u / TEAM * 4u;
+    let rows_each = 256u / p.team * 4u;
     var group = workgroup_number(id, groups);
     var number = 0u;
     if (!GATED) {
         while (number < p.parts) {
-            let of_part = (p.part[number].rows + SPAN - 1u) / SPAN;
+            let of_part = (p.part[number].rows + rows_each - 1u) / rows_each;
             if (group < of_part) {
                 break;
             }
@@ -99,8 +131,8 @@ fn main(
         return;
     }
     let part = p.part[number];
-    let at = group * SPAN + thread / TEAM * 4u;
-    if (group * SPAN >= part.rows) {
+    let at = group * rows_each + thread / p.team * 4u;
+    if (group * rows_each >= part.rows) {
         return;
     }
     var factor = vec4<f32>(1.0);
@@ -109,12 +141,13 @@ fn main(
     }
     var sum: array<vec4<f32>, ROWS>;
     var up: array<vec4<f32>, ROWS>;
-    for (var k = thread % TEAM * 8u; k < p.cols; k += TEAM * 8u) {
+    for (var k = thread % p.team * 8u; k < p.cols; k += p.team * 8u) {
         var low: array<vec4<f32>, ROWS>;
         var high: array<vec4<f32>, ROWS>;
         for (var row = 0u; row < ROWS; row++) {
-            low[row] = x4(row, k);
-            high[row] = x4(row, k + 4u);
+            // A row beyond the last is computed for nothing.
+            low[row] = x4(min(row, p.rows - 1u), k);
+            high[row] = x4(min(row, p.rows - 1u), k + 4u);
             if (NORM) {
                 low[row] = low[row] * factor[row] * gain4(k);
                 high[row] = high[row] * factor[row] * gain4(k + 4u);
@@ -126,24 +159,17 @@ fn main(
         }
     }
     for (var row = 0u; row < ROWS; row++) {
-        var y = sum_of_team(sum[row], thread);
+        if (row > 0u) {
+            workgroupBarrier();
+        }
+        let y = sum_of_team(sum[row], thread);
         var second = vec4<f32>();
         if (GATED) {
+            workgroupBarrier();
             second = sum_of_team(up[row], thread);
         }
-        if (thread % TEAM != 0u || at >= part.rows) {
-            continue;
-        }
-        if (GATED) {
-            if (part.bias != NONE) {
-                y += vector4(part.bias, at, part.rows);
-            }
-            if (p.part[1].bias != NONE) {
-                second += vector4(p.part[1].bias, at, part.rows);
-            }
-            arena[part.out + row * part.out_stride + at / 4u] = activation4(y) * second;
-        } else {
-            store4(part, row, at, y);
+        if (thread % p.team == 0u && at < part.rows && row < p.rows) {
+            finish(part, row, at, y, second);
         }
     }
 }
