@@ -148,7 +148,7 @@ fn devices_shows_the_processor_and_every_gpu_with_its_test() {
         assert_eq!((gpu["index"].as_u64(), gpu["test"]["passed"].as_bool()), (Some(i as u64), Some(true)), "{gpu}");
         assert_keys(gpu, &["name", "api", "kind", "driver", "memory_bytes", "max_buffer", "max_binding", "f16"]);
         assert_keys(gpu, &["workgroup_memory", "workgroup_threads", "subgroups", "packed_dot", "timestamps"]);
-        assert!(gpu["test"]["answers"].as_u64() > Some(50), "{gpu}");
+        assert!(gpu["test"]["answers"].as_u64() > Some(40), "{gpu}");
     }
     let shown = stdout(&devices(&["-v"]));
     assert!(shown.contains("cpu") && shown.contains("threads"), "{shown}");

@@ -118,7 +118,8 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| of_errors.report(error.into())));
         device.set_device_lost_callback(move |_, reason| of_loss.report(Fault::Lost(reason)));
         let pipelines = Pipelines::new(&device);
-        let (max_binding, variants) = (report.max_binding, Cell::default());
+        let max_binding = report.max_binding;
+        let variants = Cell::default();
         let inner = Inner { device, queue, limits, report, faults, pipelines, variants };
         Ok(Self { inner: Rc::new(inner), max_binding })
     }

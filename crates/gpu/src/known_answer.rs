@@ -11,8 +11,9 @@ mod questions;
 mod weights;
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
-use honelm_backend::Backend;
+use honelm_backend::CacheType;
 use serde::{Deserialize, Serialize};
 
 use crate::pack::Layout;
@@ -47,6 +48,15 @@ pub struct Demotion {
     pub why: String,
 }
 
+/// What a model will ask of a device: the kernels to test.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Needed {
+    /// Layouts of its weights.
+    pub layouts: Vec<Layout>,
+    /// Number types of its cache.
+    pub caches: Vec<CacheType>,
+}
+
 /// What is known of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Trust {
@@ -59,19 +69,23 @@ pub struct Trust {
     pub answers: usize,
     /// The layouts of weights that were tested.
     pub layouts: BTreeSet<String>,
+    /// The number types of caches that were tested.
+    pub caches: BTreeSet<String>,
 }
 
 impl Trust {
-    /// Whether nothing is left to test for weights of `layouts`.
+    /// The part of `needed` that is not tested yet.
     #[must_use]
-    pub fn covers(&self, layouts: &[Layout]) -> bool {
-        self.kernels == KERNELS && layouts.iter().all(|layout| self.layouts.contains(&name(*layout)))
+    pub fn missing(&self, needed: &Needed) -> Needed {
+        let layouts = needed.layouts.iter().copied().filter(|layout| !self.layouts.contains(&name(layout)));
+        let caches = needed.caches.iter().copied().filter(|cache| !self.caches.contains(&name(cache)));
+        Needed { layouts: layouts.collect(), caches: caches.collect() }
     }
 }
 
-/// All that tells two layouts apart.
-fn name(layout: Layout) -> String {
-    format!("{layout:?}")
+/// All that tells two layouts, or number types, apart.
+fn name(of: &impl Debug) -> String {
+    format!("{of:?}")
 }
 
 /// From the fastest variants to the plainest, and what is given up on the way.
@@ -80,41 +94,43 @@ const LADDER: [(Variants, &str); 2] = [
     (Variants { plain_half: true }, "the device's conversion of half precision -> integer operations"),
 ];
 
-/// Tests the device for weights of `layouts`, unless `remembered` says that nothing is left to test, and makes it use the
-/// variants that were right.
+/// Tests the device for what is `needed`, but for what is `remembered`, and makes it use the variants that were right.
 ///
 /// # Errors
 /// [`GpuError::WrongAnswers`] when even the plainest kernels are wrong, or the device fails.
-pub async fn known_answers(gpu: &Gpu, layouts: &[Layout], remembered: Option<Trust>) -> Result<Trust, GpuError> {
+pub async fn known_answers(gpu: &Gpu, needed: &Needed, remembered: Option<Trust>) -> Result<Trust, GpuError> {
     let trust = remembered.filter(|trust| trust.kernels == KERNELS).unwrap_or_default();
     gpu.use_variants(trust.variants);
-    if trust.covers(layouts) && trust.answers > 0 {
-        return Ok(trust);
-    }
-    let round = async |variants| {
+    let round = async |variants, needed: &Needed, others| {
         gpu.use_variants(variants);
         let mut b = GpuBackend::new(gpu).map_err(|error| error.to_string())?;
-        ask(&mut b, layouts).await
+        questions::ask(&mut b, needed, others).await
     };
-    let settled = settle(trust, layouts, round).await;
+    let settled = settle(trust, needed, round).await;
     settled.map_err(|problem| GpuError::WrongAnswers { adapter: gpu.report().name.clone(), problem })
 }
 
-/// Gives up variants until all answers of a `round` are right.
+/// Gives up variants until all answers of a `round` are right. A round is asked for what is needed, and with `true` for the operations
+/// that all models have.
 ///
 /// # Errors
 /// Why even the plainest are not.
 async fn settle(
     mut trust: Trust,
-    layouts: &[Layout],
-    mut round: impl AsyncFnMut(Variants) -> Result<Marks, String>,
+    needed: &Needed,
+    mut round: impl AsyncFnMut(Variants, &Needed, bool) -> Result<Marks, String>,
 ) -> Result<Trust, String> {
     loop {
-        let marks = round(trust.variants).await?;
+        let (missing, others) = (trust.missing(needed), trust.answers == 0);
+        if missing == Needed::default() && !others {
+            return Ok(trust);
+        }
+        let marks = round(trust.variants, &missing, others).await?;
         let Some(Wrong { what, why }) = marks.wrong.first() else {
             trust.kernels = KERNELS;
-            trust.answers = trust.answers.max(marks.asked);
-            trust.layouts.extend(layouts.iter().map(|layout| name(*layout)));
+            trust.answers += marks.asked;
+            trust.layouts.extend(missing.layouts.iter().map(name));
+            trust.caches.extend(missing.caches.iter().map(name));
             return Ok(trust);
         };
         let first = format!("{what}: {why}");
@@ -123,14 +139,11 @@ async fn settle(
             let more = marks.wrong.len() - 1;
             return Err(if more == 0 { first } else { format!("{first}; {more} more are wrong") });
         };
-        trust.demoted.push(Demotion { what: (*given_up).to_owned(), why: first });
-        trust.variants = *variants;
+        let mut demoted = trust.demoted;
+        demoted.push(Demotion { what: (*given_up).to_owned(), why: first });
+        // What was right of the other variants says nothing of these.
+        trust = Trust { variants: *variants, demoted, ..Trust::default() };
     }
-}
-
-/// Asks everything of a back end.
-async fn ask(b: &mut dyn Backend, layouts: &[Layout]) -> Result<Marks, String> {
-    questions::ask(b, layouts).await
 }
 
 #[cfg(test)]

@@ -40,11 +40,10 @@ fn variants() -> Vec<Variant> {
             for depth in [1, 2, 4] {
                 all.push(variant("linear_tile", &[("DEPTH", U32(depth)), ("ORDERED", Bool(ordered))], Some(format)));
             }
-            for (rows, team) in [(1, 256), (2, 16), (3, 64), (4, 128)] {
+            for rows in [1, 2, 4] {
                 for (norm, gated) in flags.into_iter().flat_map(|norm| flags.map(|gated| (norm, gated))) {
                     let constants = [
                         ("ROWS", U32(rows)),
-                        ("TEAM", U32(team)),
                         ("NORM", Bool(norm)),
                         ("GATED", Bool(gated)),
                         ("ORDERED", Bool(ordered)),

@@ -3,11 +3,11 @@
 use std::fs;
 use std::time::Instant;
 
-use honelm_backend::block_on;
+use honelm_backend::{CacheType, block_on};
 use honelm_blocks::ScaleType;
 use honelm_cpu::Isa;
 use honelm_gpu::pack::{CodeBits, GroupLayout, GroupZeros, Layout};
-use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Gpu};
+use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Gpu, Needed};
 use serde::Serialize;
 
 use crate::trust::trusted;
@@ -84,21 +84,17 @@ pub fn devices(threads: Option<usize>) -> Devices {
     }
 }
 
-/// The layouts of most models: every block encoding, and the groups of GPTQ and AWQ checkpoints.
-fn common_layouts() -> Vec<Layout> {
-    let groups = |bits, zeros| Layout::Groups(GroupLayout { bits, group_size: 128, scale_type: ScaleType::F16, zeros });
-    let mut layouts = Layout::BLOCKS.to_vec();
-    layouts.extend([
-        groups(CodeBits::Four, GroupZeros::Integer),
-        groups(CodeBits::Four, GroupZeros::Constant(8)),
-        groups(CodeBits::Eight, GroupZeros::Constant(128)),
-    ]);
-    layouts
+/// The kernels of most models; those of others are tested when such a model is loaded.
+fn most_models() -> Needed {
+    let group =
+        GroupLayout { bits: CodeBits::Four, group_size: 128, scale_type: ScaleType::F16, zeros: GroupZeros::Integer };
+    let layouts = [Layout::F16, Layout::Q8_0, Layout::Q4_0, Layout::Q4K, Layout::Q6K, Layout::Groups(group)];
+    Needed { layouts: layouts.to_vec(), caches: vec![CacheType::F16] }
 }
 
 fn test(index: usize) -> DeviceTest {
     let start = Instant::now();
-    let result = block_on(Gpu::open(Some(index))).and_then(|gpu| trusted(&gpu, &common_layouts()));
+    let result = block_on(Gpu::open(Some(index))).and_then(|gpu| trusted(&gpu, &most_models()));
     let seconds = start.elapsed().as_secs_f64();
     match result {
         Ok(trust) => {

@@ -8,24 +8,23 @@ use std::path::{Path, PathBuf};
 
 use honelm_backend::block_on;
 use honelm_formats::{FormatError, write_atomic};
-use honelm_gpu::pack::Layout;
-use honelm_gpu::{Gpu, GpuError, Trust, known_answers};
+use honelm_gpu::{Gpu, GpuError, Needed, Trust, known_answers};
 
-/// Makes sure that the kernels for weights of `layouts` are right on the device, and that it uses those variants that are. What was found
+/// Makes sure that the kernels that are `needed` are right on the device, and that it uses those variants that are. What was found
 /// before is not tested again.
 ///
 /// # Errors
 /// [`GpuError::WrongAnswers`]: the device is not to be trusted.
-pub fn trusted(gpu: &Gpu, layouts: &[Layout]) -> Result<Trust, GpuError> {
-    trusted_in(cache_file().as_deref(), gpu, layouts)
+pub fn trusted(gpu: &Gpu, needed: &Needed) -> Result<Trust, GpuError> {
+    trusted_in(cache_file().as_deref(), gpu, needed)
 }
 
 /// As [`trusted`], remembered in `file`.
-fn trusted_in(file: Option<&Path>, gpu: &Gpu, layouts: &[Layout]) -> Result<Trust, GpuError> {
+fn trusted_in(file: Option<&Path>, gpu: &Gpu, needed: &Needed) -> Result<Trust, GpuError> {
     let key = gpu.report().key();
     let known = file.map(read).unwrap_or_default();
     let remembered = known.get(&key).cloned();
-    let trust = block_on(known_answers(gpu, layouts, remembered.clone()))?;
+    let trust = block_on(known_answers(gpu, needed, remembered.clone()))?;
     if let Some(file) = file
         && remembered.as_ref() != Some(&trust)
     {
@@ -73,6 +72,8 @@ fn cache_of(lookup: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use honelm_gpu::pack::Layout;
+
     use super::*;
 
     #[test]
@@ -83,15 +84,15 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("new").join("gpu.json");
-        let layouts = [Layout::F32];
-        let first = trusted_in(Some(&file), &gpu, &layouts).unwrap();
+        let needed = Needed { layouts: vec![Layout::F32], caches: Vec::new() };
+        let first = trusted_in(Some(&file), &gpu, &needed).unwrap();
         assert_eq!(read(&file), BTreeMap::from([(gpu.report().key(), first.clone())]));
         let built = gpu.pipelines();
-        assert_eq!(trusted_in(Some(&file), &gpu, &layouts).unwrap(), first);
+        assert_eq!(trusted_in(Some(&file), &gpu, &needed).unwrap(), first);
         assert_eq!(gpu.pipelines(), built, "tested again");
         // A file that is damaged costs a test, no more.
         fs::write(&file, "{").unwrap();
-        assert_eq!(trusted_in(Some(&file), &gpu, &layouts).unwrap(), first);
+        assert_eq!(trusted_in(Some(&file), &gpu, &needed).unwrap(), first);
         assert_eq!(read(&file).len(), 1);
     }
 

@@ -94,7 +94,7 @@ pub async fn choose(wanted: &LoadSettings, checkpoint: &Checkpoint) -> Result<Ch
     if wanted.device == DeviceName::Cpu {
         return Ok(cpu(wanted, None));
     }
-    match gpu::open(checkpoint, &wanted.trust).await {
+    match gpu::open(checkpoint, wanted).await {
         Ok(chosen) => Ok(chosen),
         Err(problem) if wanted.device == DeviceName::Auto => Ok(cpu(wanted, Some(problem.to_string()))),
         Err(problem) => Err(problem.into()),

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use honelm_backend::BackendError;
-use honelm_gpu::{Gpu, GpuBackend, GpuError, Trust, known_answers};
+use honelm_gpu::{Gpu, GpuBackend, GpuError, Needed, Trust, known_answers};
 use honelm_model::Checkpoint;
 use honelm_plan::gpu_layouts;
-use serde_json::Value;
 
 use crate::device::{Chosen, DeviceMemory, Kind, Tested};
+use crate::options::LoadSettings;
 
 /// Rows of a prefill step: many are fast, but on a processor in disguise few let an abort be heard sooner.
 const PREFILL_ROWS: usize = 512;
@@ -24,22 +24,22 @@ pub enum NoGpu {
     Backend(#[from] BackendError),
 }
 
-/// Opens the GPU and tests its kernels for the weights of `checkpoint`; `remembered` is what an earlier test found, by the adapter's
-/// key.
-pub async fn open(checkpoint: &Checkpoint, remembered: &Value) -> Result<Chosen, NoGpu> {
+/// Opens the GPU and tests its kernels for the weights of `checkpoint` and the cache that is `wanted`.
+pub async fn open(checkpoint: &Checkpoint, wanted: &LoadSettings) -> Result<Chosen, NoGpu> {
     let gpu = Gpu::open(None).await?;
-    let chosen = tested(&gpu, checkpoint, remembered).await;
+    let chosen = tested(&gpu, checkpoint, wanted).await;
     if chosen.is_err() {
         gpu.destroy();
     }
     chosen
 }
 
-async fn tested(gpu: &Gpu, checkpoint: &Checkpoint, remembered: &Value) -> Result<Chosen, NoGpu> {
+async fn tested(gpu: &Gpu, checkpoint: &Checkpoint, wanted: &LoadSettings) -> Result<Chosen, NoGpu> {
     let key = gpu.report().key();
     // What an older version remembered in another form is tested anew.
-    let known: Option<Trust> = serde_json::from_value(remembered[&key].clone()).ok();
-    let trust = known_answers(gpu, &gpu_layouts(checkpoint), known).await?;
+    let known: Option<Trust> = serde_json::from_value(wanted.trust[&key].clone()).ok();
+    let needed = Needed { layouts: gpu_layouts(checkpoint), caches: vec![wanted.cache_type()] };
+    let trust = known_answers(gpu, &needed, known).await?;
     let backend = Rc::new(RefCell::new(GpuBackend::new(gpu)?));
     let held = Rc::clone(&backend);
     let memory = move || {

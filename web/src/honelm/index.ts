@@ -7,6 +7,7 @@
  * const answer = await honelm.chat([{ role: "user", content: "Tell me a story." }], {}, ({ text }) => show(text ?? ""));
  * ```
  */
+import { reportAdapter } from "./adapter";
 import type { Call, Calls, FromWorker } from "./protocol";
 import {
   type Answer, type AnswerEvent, type GenerationSettings, HoneLMError, type LoadOptions, type LoadProgress,
@@ -30,8 +31,9 @@ export class HoneLM {
 
   /** Loads a model in place of the one before. */
   async load(source: Source, options: LoadOptions = {}, onProgress: (progress: LoadProgress) => void = () => {}): Promise<ModelFacts> {
-    const found = await this.#call("load", { source, options: { ...options, trust: remembered() } }, onProgress);
-    if (found.tested) remember(found.tested.key, found.tested.trust);
+    const place = await trustPlace();
+    const found = await this.#call("load", { source, options: { ...options, trust: remembered(place) } }, onProgress);
+    if (found.tested) remember(place, found.tested.key, found.tested.trust);
     return found;
   }
 
@@ -129,13 +131,16 @@ export class HoneLM {
   }
 }
 
-/** Where the results of GPU tests are kept, by adapter and driver. */
-const TRUST = "honelm.gpu";
+/** Where the results of the test of this GPU are kept: what the browser tells of the adapter, and its own version. */
+async function trustPlace(): Promise<string> {
+  const report = await reportAdapter();
+  return `honelm.gpu ${report.available ? report.name : ""} ${navigator.userAgent}`;
+}
 
-/** What earlier tests of GPUs found. */
-function remembered(): Record<string, unknown> {
+/** What an earlier test found. */
+function remembered(place: string): Record<string, unknown> {
   try {
-    const kept: unknown = JSON.parse(localStorage.getItem(TRUST) ?? "{}");
+    const kept: unknown = JSON.parse(localStorage.getItem(place) ?? "{}");
     return typeof kept === "object" && kept !== null ? { ...kept } : {};
   } catch {
     // No storage, or something else in it: the test takes its second again.
@@ -143,9 +148,9 @@ function remembered(): Record<string, unknown> {
   }
 }
 
-function remember(key: string, trust: unknown): void {
+function remember(place: string, key: string, trust: unknown): void {
   try {
-    localStorage.setItem(TRUST, JSON.stringify({ ...remembered(), [key]: trust }));
+    localStorage.setItem(place, JSON.stringify({ ...remembered(place), [key]: trust }));
   } catch {
     // As above.
   }

@@ -8,6 +8,8 @@ interface Served {
   models: { name: string; url: string }[];
 }
 
+/** The GPU's name, where there is one. */
+let adapter: string | null = null;
 const device = element("device", HTMLElement);
 const form = element("load-form", HTMLFormElement);
 const address = element("model-url", HTMLInputElement);
@@ -73,18 +75,19 @@ function showProgress({ stage, file, done, total }: LoadProgress): void {
 }
 
 function showFacts(found: ModelFacts): void {
+  const runsOn = found.device === "gpu" ? `WebGPU: ${adapter ?? found.description}` : found.description;
   const rows: [string, string][] = [
     ["Name", found.name || "model"],
     ["Architecture", found.architecture],
     ["Parameters", count(found.parameters)],
     ["Context", `${count(found.context)} tokens`],
-    ["Runs on", found.description],
+    ["Runs on", runsOn],
     ["Loaded in", seconds(found.load_seconds)],
   ];
   if (found.fallback !== null) rows.splice(5, 0, ["Not on the GPU", found.fallback]);
   if (found.tested) rows.splice(5, 0, ["Kernels", found.tested.demoted.join("; ") || "tested on this device"]);
   describe(facts, rows);
-  device.textContent = found.description;
+  device.textContent = runsOn;
 }
 
 /** Lists the models that this server has, the first of them as the default. */
@@ -118,5 +121,6 @@ export async function showAdapter(): Promise<string | null> {
       name, /Size$/.test(name) ? bytes(value) : value.toLocaleString("en"),
     ]),
   ]);
+  adapter = report.name;
   return report.name;
 }

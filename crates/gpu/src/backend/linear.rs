@@ -151,6 +151,8 @@ impl GpuBackend {
         let (rows, cols) = (x.rows(), x.cols());
         let first = &parts[0];
         let gain = norm.map_or(NONE, |(gain, _)| self.vector(gain).range.start);
+        // As many threads a team as there are runs of eight columns.
+        let team = cols.div_ceil(8).next_power_of_two().clamp(16, 256);
         let mut params = vec![
             rows as u32,
             cols as u32,
@@ -161,19 +163,16 @@ impl GpuBackend {
             first.order,
             gain,
             norm.map_or(0.0, |(_, eps)| eps).to_bits(),
-            0,
+            team as u32,
             0,
             0,
         ];
         params.extend(parts.iter().flat_map(Part::params));
         let ordered = ("ORDERED", Constant::Bool(first.order != NONE));
         let (variant, groups) = if rows <= FEW_ROWS {
-            // As many threads a team as there are runs of eight columns.
-            let team = cols.div_ceil(8).next_power_of_two().clamp(16, 256);
             let span = 256 / team * 4;
             let constants = vec![
-                ("ROWS", Constant::U32(rows as u32)),
-                ("TEAM", Constant::U32(team as u32)),
+                ("ROWS", Constant::U32(rows.next_power_of_two() as u32)),
                 ("NORM", Constant::Bool(norm.is_some())),
                 ("GATED", Constant::Bool(gated.is_some())),
                 ordered,

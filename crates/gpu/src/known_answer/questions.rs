@@ -9,7 +9,10 @@ use honelm_backend::{
 use honelm_blocks::{BlockMatrix, Encoding, WeightData};
 use honelm_tensor::Matrix;
 
-use super::weights::{self, draw, integer};
+use super::{
+    Needed,
+    weights::{self, draw, integer},
+};
 use crate::pack::Layout;
 
 /// Rows of the step that fills the cache, and of the kernels for many rows.
@@ -125,11 +128,13 @@ fn build(rows: usize, cols: usize, f: impl Fn(usize, usize) -> f64) -> Matrix {
     Matrix::new(rows, cols, (0..rows * cols).map(|i| f(i / cols, i % cols) as f32).collect())
 }
 
-/// Asks everything: linear layers and tables of `layouts`, and the other operations.
-pub(super) async fn ask(b: &mut dyn Backend, layouts: &[Layout]) -> Result<Marks, String> {
+/// Asks for what is needed, and with `others` for the operations that all models have.
+pub(super) async fn ask(b: &mut dyn Backend, needed: &Needed, others: bool) -> Result<Marks, String> {
     let mut marks = Marks::default();
-    for element in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
-        let first = element == CacheType::F32;
+    // Layers and other operations go with the first cache; where none is asked for, it stays empty.
+    let caches = needed.caches.iter().map(|cache| (*cache, true));
+    let caches = if needed.caches.is_empty() { vec![(CacheType::F32, false)] } else { caches.collect() };
+    for (i, (element, attend)) in caches.into_iter().enumerate() {
         let spec = CacheSpec {
             groups: vec![CacheKind::Full],
             layers: vec![LayerCache { kv_heads: KV_HEADS, head_width: HEAD_WIDTH, group: 0 }],
@@ -143,11 +148,15 @@ pub(super) async fn ask(b: &mut dyn Backend, layouts: &[Layout]) -> Result<Marks
         for rows in [MANY, 1] {
             b.begin(sequences.step(&chain(id, rows)).map_err(text)?, &cache).map_err(text)?;
             let mut paper = Paper { b: &mut *b, rows, questions: Vec::new() };
-            if first {
-                ask_layouts(&mut paper, layouts)?;
-                ask_plain(&mut paper, past)?;
+            if i == 0 {
+                ask_layouts(&mut paper, &needed.layouts)?;
             }
-            ask_attention(&mut paper, &cache, past);
+            if i == 0 && others {
+                ask_others(&mut paper, past)?;
+            }
+            if attend {
+                ask_attention(&mut paper, &cache, past);
+            }
             paper.mark(&mut marks).await?;
             past += rows;
         }
@@ -194,7 +203,7 @@ fn ask_weight(paper: &mut Paper<'_>, name: &str, weight: WeightData) -> Result<(
 }
 
 /// Norms, rotations, activations, sampling, and the fused form that most layers begin with.
-fn ask_plain(paper: &mut Paper<'_>, past: usize) -> Result<(), String> {
+fn ask_others(paper: &mut Paper<'_>, past: usize) -> Result<(), String> {
     let rows = paper.rows;
     let x = integers(2, rows, WIDTH, 40, 1.0 / 16.0);
     let values = |r: usize| x.row(r).iter().map(|v| f64::from(*v));

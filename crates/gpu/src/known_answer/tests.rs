@@ -1,13 +1,20 @@
-use honelm_backend::block_on;
+use honelm_backend::{CacheType, block_on};
 use honelm_testing::Naive;
 
 use super::*;
 use crate::pack::tests::text::layouts;
 
+const CACHES: [CacheType; 3] = [CacheType::F32, CacheType::F16, CacheType::Q8_0];
+
+fn of_layouts(layouts: &[Layout]) -> Needed {
+    Needed { layouts: layouts.to_vec(), caches: Vec::new() }
+}
+
 /// The answers themselves are right: a back end that computes every operation in double precision gives them all.
 #[test]
 fn the_answers_are_those_of_the_definitions() {
-    let marks = block_on(ask(&mut Naive::new(), &layouts())).unwrap();
+    let needed = Needed { layouts: layouts(), caches: CACHES.to_vec() };
+    let marks = block_on(questions::ask(&mut Naive::new(), &needed, true)).unwrap();
     assert_eq!(marks.wrong, []);
     assert!(marks.asked > 4 * layouts().len(), "{} questions", marks.asked);
 }
@@ -19,10 +26,18 @@ fn marks(wrong: usize) -> Marks {
 }
 
 #[test]
-fn wrong_answers_demote_to_the_plainer_variant() {
-    let settled = settle(Trust::default(), &[Layout::Q8_0], async |v| Ok(marks(if v.plain_half { 0 } else { 2 })));
+fn wrong_answers_demote_to_the_plainer_variant_and_all_is_asked_again() {
+    let first = block_on(settle(Trust::default(), &of_layouts(&[Layout::F32]), async |_, _, _| Ok(marks(0)))).unwrap();
+    assert_eq!((first.variants, first.answers), (Variants::default(), 10));
+    let mut asked = Vec::new();
+    let needed = of_layouts(&[Layout::F32, Layout::Q8_0]);
+    let settled = settle(first, &needed, async |variants, needed, others| {
+        asked.push((needed.layouts.clone(), others));
+        Ok(marks(if variants.plain_half { 0 } else { 2 }))
+    });
     let trust = block_on(settled).unwrap();
-    assert!(trust.variants.plain_half && trust.covers(&[Layout::Q8_0]) && trust.answers == 10);
+    assert_eq!(asked, [(vec![Layout::Q8_0], false), (vec![Layout::F32, Layout::Q8_0], true)]);
+    assert!(trust.variants.plain_half && trust.missing(&needed) == Needed::default());
     let [demotion] = &trust.demoted[..] else { panic!("{:?}", trust.demoted) };
     assert_eq!(demotion.why, "question 0: 1, not 2");
     let kept: Trust = serde_json::from_str(&serde_json::to_string(&trust).unwrap()).unwrap();
@@ -31,18 +46,12 @@ fn wrong_answers_demote_to_the_plainer_variant() {
 
 #[test]
 fn an_adapter_without_a_right_variant_is_refused_with_the_reason() {
-    let refused = |wrong| block_on(settle(Trust::default(), &[], async |_| Ok(marks(wrong)))).unwrap_err();
+    let none = Needed::default();
+    let refused = |wrong| block_on(settle(Trust::default(), &none, async |_, _, _| Ok(marks(wrong)))).unwrap_err();
     assert_eq!(refused(1), "question 0: 1, not 2");
     assert_eq!(refused(3), "question 0: 1, not 2; 2 more are wrong");
-    let failed = settle(Trust::default(), &[], async |_| Err("the device was lost".to_owned()));
+    let failed = settle(Trust::default(), &none, async |_, _, _| Err("the device was lost".to_owned()));
     assert_eq!(block_on(failed).unwrap_err(), "the device was lost");
-}
-
-#[test]
-fn what_was_found_of_older_kernels_is_forgotten() {
-    let trust = block_on(settle(Trust::default(), &[Layout::F16], async |_| Ok(marks(0)))).unwrap();
-    assert!(trust.covers(&[Layout::F16]));
-    assert!(!Trust { kernels: KERNELS - 1, ..trust }.covers(&[Layout::F16]));
 }
 
 #[test]
@@ -52,7 +61,8 @@ fn plainer_variants_give_the_known_answers_too() {
     };
     for (variants, _) in &LADDER[1..] {
         gpu.use_variants(*variants);
-        let marks = block_on(ask(&mut GpuBackend::new(&gpu).unwrap(), &[Layout::F16, Layout::Q4K])).unwrap();
+        let mut b = GpuBackend::new(&gpu).unwrap();
+        let marks = block_on(questions::ask(&mut b, &of_layouts(&[Layout::F16, Layout::Q4K]), false)).unwrap();
         assert_eq!(marks.wrong, [], "{variants:?}");
     }
 }
@@ -62,10 +72,18 @@ fn this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice() {
     let Ok(gpu) = block_on(Gpu::open(None)) else {
         honelm_testing::skip!("this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice", "a GPU adapter");
     };
-    let layouts = [Layout::F32, Layout::Q4_0, Layout::Q4K];
-    let trust = block_on(known_answers(&gpu, &layouts, None)).unwrap();
-    assert!(trust.covers(&layouts) && !trust.covers(&[Layout::Q6K]) && trust.answers > 12, "{trust:?}");
+    let mut needed = of_layouts(&[Layout::F32, Layout::Q4_0]);
+    let trust = block_on(known_answers(&gpu, &needed, None)).unwrap();
+    assert!(trust.missing(&needed) == Needed::default() && trust.answers > 12, "{trust:?}");
     let built = gpu.pipelines();
-    let again = block_on(known_answers(&gpu, &layouts, Some(trust.clone()))).unwrap();
-    assert_eq!((again, gpu.pipelines()), (trust, built));
+    let again = block_on(known_answers(&gpu, &needed, Some(trust.clone()))).unwrap();
+    assert_eq!((&again, gpu.pipelines()), (&trust, built));
+    // Only what is new is asked.
+    needed.caches = CACHES.to_vec();
+    let more = block_on(known_answers(&gpu, &needed, Some(again))).unwrap();
+    assert_eq!(more.answers, trust.answers + 2 * CACHES.len());
+    // What was found of older kernels is forgotten.
+    let older = Trust { kernels: KERNELS - 1, layouts: layouts().iter().map(name).collect(), ..trust };
+    let tested = block_on(known_answers(&gpu, &of_layouts(&[]), Some(older))).unwrap();
+    assert!(tested.layouts.is_empty() && tested.kernels == KERNELS, "{tested:?}");
 }

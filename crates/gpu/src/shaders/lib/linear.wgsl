@@ -24,9 +24,9 @@ struct Params {
     order: u32, // where the order of columns stands in `vectors` (ORDERED)
     gain: u32, // of the norm in front (NORM)
     eps: f32,
+    team: u32, // threads of a team, where there are teams: a power of two from 16 to 256
     unused_0: u32,
     unused_1: u32,
-    unused_2: u32,
     part: array<Part, 3>,
 }
 

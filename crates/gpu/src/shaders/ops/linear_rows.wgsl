@@ -1,4 +1,4 @@
-// Linear layers of few rows (ROWS of them): the weights are read once. A team of TEAM threads computes four rows of the weight for
+// Linear layers of few rows (at most ROWS): the weights are read once. A team of p.team threads computes four rows of the weight for
 // all rows of x; a thread takes eight columns at a time. NORM: x is RMS-normed on the way. GATED: the two parts are gate and up
 // and the result is f(gate) * up.
 //!include lib/linear
@@ -14,11 +14,11 @@ var<workgroup> squares_of: array<vec4<f32>, SPREAD>;
 fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
     sums[thread] = value;
     workgroupBarrier();
-    let member = thread % TEAM;
-    if (TEAM > SPREAD) {
+    let member = thread % p.team;
+    if (p.team > SPREAD) {
         if (member < SPREAD) {
             var sum = value;
-            for (var i = SPREAD; i < TEAM; i += SPREAD) {
+            for (var i = SPREAD; i < p.team; i += SPREAD) {
                 sum += sums[thread + i];
             }
             sums[thread] = sum;
@@ -41,7 +41,7 @@ fn norms(thread: u32) -> vec4<f32> {
         for (var k = thread * 4u; k < p.cols; k += 1024u) {
             let x = select(
                 vec4<f32>(),
-                arena[p.x + row * p.x_stride + k / 4u],
+                arena[p.x + min(row, p.rows - 1u) * p.x_stride + k / 4u],
                 vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.cols),
             );
             squares[row] += dot(x, x);
@@ -114,12 +114,12 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    const SPAN = 256u / TEAM * 4u;
+    let rows_each = 256u / p.team * 4u;
     var group = workgroup_number(id, groups);
     var number = 0u;
     if (!GATED) {
         while (number < p.parts) {
-            let of_part = (p.part[number].rows + SPAN - 1u) / SPAN;
+            let of_part = (p.part[number].rows + rows_each - 1u) / rows_each;
             if (group < of_part) {
                 break;
             }
@@ -131,8 +131,8 @@ fn main(
         return;
     }
     let part = p.part[number];
-    let at = group * SPAN + thread / TEAM * 4u;
-    if (group * SPAN >= part.rows) {
+    let at = group * rows_each + thread / p.team * 4u;
+    if (group * rows_each >= part.rows) {
         return;
     }
     var factor = vec4<f32>(1.0);
@@ -141,12 +141,13 @@ fn main(
     }
     var sum: array<vec4<f32>, ROWS>;
     var up: array<vec4<f32>, ROWS>;
-    for (var k = thread % TEAM * 8u; k < p.cols; k += TEAM * 8u) {
+    for (var k = thread % p.team * 8u; k < p.cols; k += p.team * 8u) {
         var low: array<vec4<f32>, ROWS>;
         var high: array<vec4<f32>, ROWS>;
         for (var row = 0u; row < ROWS; row++) {
-            low[row] = x4(row, k);
-            high[row] = x4(row, k + 4u);
+            // A row beyond the last is computed for nothing.
+            low[row] = x4(min(row, p.rows - 1u), k);
+            high[row] = x4(min(row, p.rows - 1u), k + 4u);
             if (NORM) {
                 low[row] = low[row] * factor[row] * gain4(k);
                 high[row] = high[row] * factor[row] * gain4(k + 4u);
@@ -167,7 +168,7 @@ fn main(
             workgroupBarrier();
             second = sum_of_team(up[row], thread);
         }
-        if (thread % TEAM == 0u && at < part.rows) {
+        if (thread % p.team == 0u && at < part.rows && row < p.rows) {
             finish(part, row, at, y, second);
         }
     }
