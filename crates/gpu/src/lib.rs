@@ -12,8 +12,10 @@ mod ranges;
 mod readback;
 mod recording;
 mod shaders;
+mod timing;
 mod weights;
 
 pub use backend::{DeviceBytes, GpuBackend};
 pub use device::{AdapterReport, Gpu};
 pub use error::GpuError;
+pub use timing::KernelTime;
