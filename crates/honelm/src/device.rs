@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use honelm_backend::block_on;
-use honelm_gpu::{Gpu, GpuBackend};
+use honelm_gpu::{Gpu, GpuBackend, Needed};
 use honelm_model::{Checkpoint, Device};
 use honelm_plan::gpu_layouts;
 
@@ -63,7 +63,7 @@ impl RunOptions {
             DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Rc::new(RefCell::new(self.cpu()))),
             DeviceChoice::Gpu(index) => {
                 let gpu = block_on(Gpu::open(index))?;
-                trusted(&gpu, &gpu_layouts(checkpoint))?;
+                trusted(&gpu, &Needed { layouts: gpu_layouts(checkpoint), caches: vec![self.cache_type] })?;
                 Ok(Rc::new(RefCell::new(GpuBackend::new(&gpu)?)))
             }
         }
