@@ -52,6 +52,9 @@ const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "-
 /** No WebGPU, and WebAssembly as everywhere. */
 const WITHOUT_WEBGPU = ["--disable-features=WebGPU,WebGPUService", "--disable-gpu"];
 
+/** The longest that a page may take: a GPU in software, on a machine that does other things too, is slow. */
+export const PATIENCE = 300_000;
+
 /** A browser with WebGPU, or without. */
 export function browser({ webgpu }) {
   return chromium.launch({
@@ -82,7 +85,7 @@ export async function load(page, address) {
   await page.waitForFunction(() => {
     const shown = (id) => !document.getElementById(id).hidden;
     return shown("facts") || shown("load-error");
-  }, undefined, { timeout: 120_000 });
+  }, undefined, { timeout: PATIENCE });
   return { facts: await list(page, "#facts"), error: await text(page, "#load-error") };
 }
 
@@ -103,6 +106,6 @@ export async function list(page, place) {
 export async function ask(page, question) {
   await page.fill("#question", question);
   await page.press("#question", "Enter");
-  await page.waitForFunction(() => !document.querySelector("#send").disabled, undefined, { timeout: 120_000 });
+  await page.waitForFunction(() => !document.querySelector("#send").disabled, undefined, { timeout: PATIENCE });
   return await page.$$eval("#messages li", (items) => items.map((item) => [item.className, item.textContent]));
 }

@@ -74,7 +74,8 @@ fn compile(places: &Places) -> Result<PathBuf, String> {
         }
     }
     run(&mut cargo).map_err(|problem| {
-        let hint = "needs `rustup target add wasm32-unknown-unknown`, or Debian's rustc-web, cargo-web, rust-web-src, lld-19";
+        let hint =
+            "needs `rustup target add wasm32-unknown-unknown`, or Debian's rustc-web, cargo-web, rust-web-src, lld-19";
         if debian { format!("{problem}\n  {hint}") } else { problem }
     })?;
     Ok(folder.join(TARGET).join(PROFILE).join("honelm_web.wasm"))

@@ -24,10 +24,10 @@ mod weights;
 
 pub use backend::{AllocatedBytes, Compute, CpuBackend, CpuOptions};
 pub use isa::Isa;
-#[cfg(target_arch = "x86_64")]
-pub use isa::{Avx2, Avx512};
 #[cfg(target_arch = "wasm32")]
 pub use isa::Simd128;
+#[cfg(target_arch = "x86_64")]
+pub use isa::{Avx2, Avx512};
 pub use output::{Output, OutputTile};
 pub use pool::Pool;
 pub use weights::weight_bytes;

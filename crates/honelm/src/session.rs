@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use honelm_engine::{
-    Chat, Completion, FinishReason, Generation, Overflow, PLAIN_TEMPLATE, Session, Update, raw_prompt, sampling_defaults,
+    Chat, Completion, FinishReason, Generation, Overflow, PLAIN_TEMPLATE, Session, Update, raw_prompt,
+    sampling_defaults,
 };
 use honelm_formats::hub_cache::snapshot_name;
 use honelm_model::{Checkpoint, Facts, Runner};

@@ -42,7 +42,9 @@ pub enum WebError {
         file: String,
     },
     /// A part of a file that the wasm heap has no room for.
-    #[error("{file}: no room for {bytes} bytes in this tab's memory; a smaller model or a smaller quantisation may fit")]
+    #[error(
+        "{file}: no room for {bytes} bytes in this tab's memory; a smaller model or a smaller quantisation may fit"
+    )]
     HeapFull {
         /// The file.
         file: String,

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use honelm_backend::CacheSpec;
-use honelm_engine::{Chat, Completion, Generation, PLAIN_TEMPLATE, Reply, Session, Update, raw_prompt, sampling_defaults};
+use honelm_engine::{
+    Chat, Completion, Generation, PLAIN_TEMPLATE, Reply, Session, Update, raw_prompt, sampling_defaults,
+};
 use honelm_model::{Facts, LoadOptions, Runner};
 use honelm_text::{ChatTemplate, Clock, Piece, Reasoning, RenderOptions, Tokenizer};
 use js_sys::Function;
@@ -66,6 +68,7 @@ impl WebModel {
         let template = tokenizer.chat_template().map(str::to_owned);
         let file = files.single().unwrap_or_else(|| "generation_config.json".to_owned());
         let generation = sampling_defaults(&file, checkpoint.generation_config())?;
+        tell(&on_progress, &json!({"stage": "testing", "file": "", "done": 0, "total": 1}));
         let mut chosen = device::choose(&settings, &checkpoint).await?;
         let load_options =
             LoadOptions { context: settings.context, cache_type: settings.cache_type(), ..LoadOptions::default() };
@@ -148,12 +151,9 @@ impl WebModel {
         let (said, question) = conversation(&messages)?;
         let mut chat = self.chat_of(said)?;
         let mut session = self.take()?;
-        let mut on_pieces = |update: Update<'_>, pieces: Vec<Piece>| {
-            self.heard(&update, &pieces, &on_event)
-        };
+        let mut on_pieces = |update: Update<'_>, pieces: Vec<Piece>| self.heard(&update, &pieces, &on_event);
         let (session, tokenizer) = (session.get()?, &self.tokenizer);
-        let reply =
-            chat.reply_async(&question, session, tokenizer, &how, &platform::seconds, &mut on_pieces).await?;
+        let reply = chat.reply_async(&question, session, tokenizer, &how, &platform::seconds, &mut on_pieces).await?;
         let Reply { completion, reasoning, answer } = reply;
         Ok(document(&completion, &answer, reasoning.as_deref()).to_string())
     }

@@ -151,7 +151,8 @@ mod tests {
     fn unknown_settings_and_conversations_without_a_question_are_refused() {
         let error = parsed::<GenerationSettings>("settings", r#"{"heat": 1}"#).expect_err("refused");
         assert!(error.to_string().starts_with("settings: unknown field `heat`"), "{error}");
-        for messages in ["[]", r#"[{"role": "assistant", "content": "Hi"}]"#, r#"[{"role": "user", "content": null}]"#] {
+        for messages in ["[]", r#"[{"role": "assistant", "content": "Hi"}]"#, r#"[{"role": "user", "content": null}]"#]
+        {
             assert_eq!(conversation(messages).expect_err("refused").code(), "invalid-argument", "{messages}");
         }
         let load: LoadSettings = parsed("options", r#"{"cache_type": "q8_0", "compute": "f32"}"#).expect("options");

@@ -23,8 +23,8 @@ export interface LoadOptions {
 
 /** How far loading is. */
 export interface LoadProgress {
-  /** `reading`: bytes of a file; `placing`: weights on the device. */
-  stage: "reading" | "placing";
+  /** `reading`: bytes of a file; `testing`: the GPU's kernels; `placing`: weights on the device. */
+  stage: "reading" | "testing" | "placing";
   file: string;
   done: number;
   total: number;

@@ -8,6 +8,9 @@ declare const self: DedicatedWorkerGlobalScope & { honelmPanicked: (message: str
 
 const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });
 let model: WebModel | undefined;
+/** The answer that is being written, and the model that is being loaded. */
+let writing: Promise<unknown> = Promise.resolve();
+let loading: Promise<unknown> = Promise.resolve();
 /** What the module said when it failed; it cannot be used after that. */
 let panic: string | undefined;
 
@@ -18,18 +21,22 @@ self.honelmPanicked = (message) => {
 /** How each call is done; `tell` sends what happens meanwhile. */
 const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]["event"]) => void) => Promise<Calls[C]["result"]> } = {
   async load({ source, options }, tell) {
-    await ready;
-    unload();
-    model = await WebModel.load(filesOf(source), JSON.stringify(options), (json: string) => tell(JSON.parse(json)));
-    return facts(model);
+    const mine = loading.catch(() => {}).then(async () => {
+      await ready;
+      await unload();
+      model = await WebModel.load(filesOf(source), JSON.stringify(options), (json: string) => tell(JSON.parse(json)));
+      return facts(model);
+    });
+    loading = mine;
+    return await mine;
   },
   async chat({ messages, settings }, tell) {
     const done = loaded().chat(JSON.stringify(messages), JSON.stringify(settings), (json: string) => tell(JSON.parse(json)));
-    return JSON.parse(await done);
+    return JSON.parse(await written(done));
   },
   async complete({ text, settings }, tell) {
     const done = loaded().complete(text, JSON.stringify(settings), (json: string) => tell(JSON.parse(json)));
-    return JSON.parse(await done);
+    return JSON.parse(await written(done));
   },
   async measure({ prompt, tokens, adapter }, tell) {
     return await measure(loaded(), prompt, tokens, adapter, tell);
@@ -38,14 +45,24 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
     return memory(loaded());
   },
   async unload() {
-    unload();
+    await unload();
     return null;
   },
 };
 
-function unload(): void {
+/** Ends the answer that is being written, if there is one, and gives everything back that the model held. */
+async function unload(): Promise<void> {
+  model?.abort();
+  await writing.catch(() => {});
   model?.free();
   model = undefined;
+}
+
+/** Waits for an answer; what would take the model away waits too. */
+async function written(answer: Promise<string>): Promise<string> {
+  // A second answer is refused at once, and must not hide the first.
+  writing = Promise.allSettled([writing, answer]);
+  return await answer;
 }
 
 function loaded(): WebModel {
@@ -77,7 +94,7 @@ async function measure(
     tell(sample);
   };
   const settings = JSON.stringify({ max_tokens: tokens, temperature: 0, ignore_eos: true });
-  const answer = JSON.parse(await model.complete(prompt, settings, heard));
+  const answer = JSON.parse(await written(model.complete(prompt, settings, heard)));
   return {
     honelm: version(),
     date: new Date().toISOString(),

@@ -5,7 +5,8 @@ import { describe, element, say } from "./dom";
 import { bytes, rate, seconds } from "./format";
 import type { Busy } from "./main";
 
-const TOKENS = 100;
+/** Tokens of a measurement; `?tokens=20` in the page's address asks for others. */
+const TOKENS = tokensWanted(100);
 
 const run = element("run", HTMLButtonElement);
 const stop = element("stop-measure", HTMLButtonElement);
@@ -27,6 +28,7 @@ export class MeasureView {
   constructor(honelm: HoneLM, busy: Busy, adapter: () => string | null) {
     this.#honelm = honelm;
     this.#busy = busy;
+    run.textContent = `Measure ${TOKENS} tokens`;
     run.addEventListener("click", () => void this.#run(adapter()));
     stop.addEventListener("click", () => honelm.abort());
     save.addEventListener("click", () => this.#save());
@@ -110,4 +112,9 @@ export class MeasureView {
 
 function deviceBytes({ memory: { device } }: Sample): number {
   return device.weights + device.cache + device.scratch;
+}
+
+function tokensWanted(usual: number): number {
+  const asked = Number(new URLSearchParams(location.search).get("tokens") ?? Number.NaN);
+  return Number.isInteger(asked) && asked > 0 ? asked : usual;
 }

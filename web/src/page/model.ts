@@ -69,9 +69,15 @@ function loadOptions(): LoadOptions {
 }
 
 function showProgress({ stage, file, done, total }: LoadProgress): void {
+  if (stage === "testing") {
+    bar.removeAttribute("value");
+    text.textContent = "testing the GPU's kernels …";
+    return;
+  }
+  // While weights are placed, bytes of their files say more than their number.
+  if (stage === "placing" && done < total) return;
   bar.value = total > 0 ? done / total : 0;
-  text.textContent =
-    stage === "reading" ? `${file}: ${bytes(done)} of ${bytes(total)}` : `placing weights: ${done} of ${total}`;
+  text.textContent = stage === "reading" ? `${file}: ${bytes(done)} of ${bytes(total)}` : "ready";
 }
 
 function showFacts(found: ModelFacts): void {

@@ -83,7 +83,8 @@ fn router(page: &Path, models: &[Served]) -> Router {
     for model in models {
         let url = format!("/{}", model.url());
         // Two models of one name: the first one keeps it.
-        let taken = models.iter().take_while(|other| !std::ptr::eq(*other, model)).any(|other| other.url() == model.url());
+        let taken =
+            models.iter().take_while(|other| !std::ptr::eq(*other, model)).any(|other| other.url() == model.url());
         router = match model.path.is_dir() {
             _ if taken => router,
             true => router.nest_service(url.trim_end_matches('/'), ServeDir::new(&model.path)),
