@@ -1,13 +1,13 @@
 use std::path::PathBuf;
 
 use honelm_backend::BackendError;
-use honelm_gpu::GpuError;
 use honelm_bench::BenchError;
 use honelm_blocks::BlockError;
 use honelm_compress::CompressError;
 use honelm_engine::EngineError;
 use honelm_eval::EvalError;
 use honelm_formats::FormatError;
+use honelm_gpu::GpuError;
 use honelm_model::ModelError;
 use honelm_plan::PlanError;
 use honelm_store::StoreError;

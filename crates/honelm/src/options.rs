@@ -20,7 +20,13 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { device: DeviceChoice::Auto, threads: None, context: None, compute: Compute::Fast, cache_type: CacheType::F16 }
+        Self {
+            device: DeviceChoice::Auto,
+            threads: None,
+            context: None,
+            compute: Compute::Fast,
+            cache_type: CacheType::F16,
+        }
     }
 }
 

@@ -13,8 +13,7 @@ pub fn gpu_layouts(checkpoint: &Checkpoint) -> Vec<Layout> {
             StoredEncoding::Blocks(encoding) => vec![WeightKind::Blocks(encoding)],
             StoredEncoding::Groups { bits, group_size, symmetric, scale_type } => {
                 let middle = [GroupZeros::Constant(1 << (bits - 1))];
-                let zeros: &[GroupZeros] =
-                    if symmetric { &middle } else { &[GroupZeros::Integer, GroupZeros::Bias] };
+                let zeros: &[GroupZeros] = if symmetric { &middle } else { &[GroupZeros::Integer, GroupZeros::Bias] };
                 zeros.iter().map(|&zeros| WeightKind::Groups { bits, group_size, scale_type, zeros }).collect()
             }
         };

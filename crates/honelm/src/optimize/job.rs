@@ -200,7 +200,11 @@ impl Job<'_> {
             context: self.plan.context,
             bos: self.plan.windows.bos,
             tokenizer_digest: self.plan.tokenizer_digest.clone(),
-            compute: format!("{} on {}", honelm_backend::Backend::describe(&self.options.run.cpu()), self.options.run.device),
+            compute: format!(
+                "{} on {}",
+                honelm_backend::Backend::describe(&self.options.run.cpu()),
+                self.options.run.device
+            ),
             evaluation: self.plan.evaluation_card.clone(),
             calibration: self.plan.calibration_card.clone(),
             chosen: published.as_ref().map(|(rung, _)| rung.name.clone()),
