@@ -64,7 +64,8 @@ fn keep_most_likely(first: u32, wanted: f32, counts: bool, thread: u32) {
     var above = 0.0;
     for (var digit = 11u; digit > 0u; digit--) {
         let shift = (digit - 1u) * 3u;
-        var sums: array<f32, BINS>;
+        // The zeros are written out: Chromium on SwiftShader keeps what a variable without them held the time before.
+        var sums = array<f32, BINS>();
         for (var i = thread; i * 4u < p.vocabulary; i += THREADS) {
             let logits = arena[first + i];
             for (var c = 0u; c < 4u; c++) {
