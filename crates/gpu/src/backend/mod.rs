@@ -20,7 +20,7 @@ use honelm_tensor::{Bytes, Matrix};
 use wgpu::BufferUsages;
 
 use crate::memory::{Check, Growing};
-use crate::pack::PackedWeight;
+use crate::pack::{Layout, PackedWeight};
 use crate::pipelines::Extra;
 use crate::ranges::{Range, Ranges};
 use crate::readback::{Pending, Signal, StagingPool};
@@ -170,6 +170,20 @@ impl GpuBackend {
                 + self.params.buffer().size()
                 + self.words.buffer().size(),
         }
+    }
+
+    /// The layouts of the weights that it holds, each once: what the known-answer test needs to know of a loaded model.
+    #[must_use]
+    pub fn layouts(&self) -> Vec<Layout> {
+        let mut layouts = Vec::new();
+        for stored in self.weights.iter() {
+            if let Stored::Matrix(matrix) = stored
+                && !layouts.contains(&matrix.layout)
+            {
+                layouts.push(matrix.layout);
+            }
+        }
+        layouts
     }
 
     /// Takes back what the handles that are gone stood for.

@@ -1,4 +1,4 @@
-use honelm_backend::{CacheType, block_on};
+use honelm_backend::{Backend, CacheType, block_on};
 use honelm_testing::Naive;
 
 use super::*;
@@ -86,4 +86,17 @@ fn this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice() {
     let older = Trust { kernels: KERNELS - 1, layouts: layouts().iter().map(name).collect(), ..trust };
     let tested = block_on(known_answers(&gpu, &of_layouts(&[]), Some(older))).unwrap();
     assert!(tested.layouts.is_empty() && tested.kernels == KERNELS, "{tested:?}");
+}
+
+#[test]
+fn a_back_end_names_the_layouts_of_its_weights_once() {
+    let Ok(gpu) = block_on(Gpu::open(None)) else {
+        honelm_testing::skip!("a_back_end_names_the_layouts_of_its_weights_once", "a GPU adapter");
+    };
+    let mut b = GpuBackend::new(&gpu).unwrap();
+    let mut upload = |layout| b.upload(weights::of_layout(layout).unwrap(), None).unwrap();
+    let kept = [Layout::F16, Layout::Q4_0, Layout::F16].map(&mut upload);
+    let vector = b.upload_vector(&[1.0]).unwrap();
+    assert_eq!(b.layouts(), [Layout::F16, Layout::Q4_0]);
+    drop((kept, vector));
 }

@@ -98,6 +98,14 @@ fn a_layout_takes_no_more_than_a_padded_row_beyond_the_encoding() {
 }
 
 #[test]
+fn converted_encodings_take_at_most_ten_bits_a_weight() {
+    for encoding in Encoding::ALL.into_iter().filter(|e| Layout::of_blocks(*e).is_none()) {
+        let (layout, bytes) = packed_bytes(WeightKind::Blocks(encoding), 1, 4096, Fallback::Refuse).unwrap();
+        assert!(matches!(layout, Layout::Groups(_)) && bytes * 8 <= 10 * 4096, "{encoding}: {bytes} bytes");
+    }
+}
+
+#[test]
 fn slabs_of_rows_pack_as_the_whole() {
     let mut random = Random::new(4);
     let mut weights: Vec<WeightData> = Encoding::ALL.map(|e| blocks(e, 5, 2 * e.block_len(), &mut random)).into();
