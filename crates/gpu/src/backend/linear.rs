@@ -149,7 +149,7 @@ impl GpuBackend {
     /// Threads that share a row of few rows' kernel: each takes some runs of eight columns, more on a software adapter, to which a thread
     /// is dear.
     fn team(&self, cols: usize) -> usize {
-        let (each, most) = if self.gpu.report().software { (8, 8) } else { (4, 256) };
+        let (each, most) = if self.gpu.wide_teams() { (4, 256) } else { (8, 8) };
         cols.div_ceil(8 * each).next_power_of_two().min(most)
     }
 
