@@ -65,6 +65,7 @@ impl Faults {
 pub struct Gpu {
     pub(crate) inner: Rc<Inner>,
     max_binding: u64,
+    wide_teams: bool,
 }
 
 #[derive(Debug)]
@@ -118,10 +119,10 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| of_errors.report(error.into())));
         device.set_device_lost_callback(move |_, reason| of_loss.report(Fault::Lost(reason)));
         let pipelines = Pipelines::new(&device);
-        let max_binding = report.max_binding;
+        let (max_binding, wide_teams) = (report.max_binding, !report.software);
         let variants = Cell::default();
         let inner = Inner { device, queue, limits, report, faults, pipelines, variants };
-        Ok(Self { inner: Rc::new(inner), max_binding })
+        Ok(Self { inner: Rc::new(inner), max_binding, wide_teams })
     }
 
     /// Which variants of the kernels run.
@@ -139,6 +140,17 @@ impl Gpu {
     #[must_use]
     pub fn with_max_binding(self, bytes: u64) -> Self {
         Self { max_binding: self.max_binding.min(bytes), ..self }
+    }
+
+    /// The same device, on which many threads share a row of a weight, as suits a GPU, or few, as suits a processor: how the
+    /// other kind behaves.
+    #[must_use]
+    pub fn with_wide_teams(self, wide_teams: bool) -> Self {
+        Self { wide_teams, ..self }
+    }
+
+    pub(crate) fn wide_teams(&self) -> bool {
+        self.wide_teams
     }
 
     /// Most bytes of one buffer that a kernel can see.

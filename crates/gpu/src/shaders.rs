@@ -1,7 +1,8 @@
 //! The WGSL sources, and the include step that makes a variant's text of them.
 //!
 //! `//!include lib/NAME` stands for the file of that name, once; `//!include format` for the format of the weight. Constants
-//! of a variant come first. In a format, `COLS` stands for the columns of the weight, which are a parameter of the operation.
+//! of a variant come first. Lines from `//!repeat NAME` to `//!end` stand as often as the constant NAME says, `$` being the number of the
+//! copy: variables by number, since arrays of registers end up in memory on some devices. In a format, `COLS` stands for the columns of the weight, which are a parameter of the operation.
 
 use crate::pack::Layout;
 
@@ -78,7 +79,28 @@ pub(crate) fn assemble_text(part: &str, constants: &[(&'static str, Constant)], 
         }
     }
     include(part, format, &mut Vec::new(), &mut text);
-    text
+    repeated(&text, constants)
+}
+
+/// `text` with its repeated lines written out.
+fn repeated(text: &str, constants: &[(&'static str, Constant)]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(name) = line.trim_start().strip_prefix("//!repeat ") else {
+            out += line;
+            out.push('\n');
+            continue;
+        };
+        let Some((_, Constant::U32(count))) = constants.iter().find(|(n, _)| *n == name) else {
+            panic!("no number {name} to repeat by");
+        };
+        let body: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "//!end").collect();
+        for number in 0..*count {
+            out.extend(body.iter().flat_map(|line| [line.replace('$', &number.to_string()), "\n".to_owned()]));
+        }
+    }
+    out
 }
 
 fn source(name: &str) -> &'static str {

@@ -94,3 +94,10 @@ fn every_source_is_part_of_a_variant() {
 fn words_are_replaced_whole() {
     assert_eq!(replace_word("COLS + MY_COLS * COLS2 - COLS", "COLS", "p.cols"), "p.cols + MY_COLS * COLS2 - p.cols");
 }
+
+#[test]
+fn repeated_lines_are_numbered() {
+    let text = "a\n  //!repeat N\n  let x_$ = $u;\n  //!end\nb\n";
+    let expected = "a\n  let x_0 = 0u;\n  let x_1 = 1u;\nb\n";
+    assert_eq!(repeated(text, &[("N", Constant::U32(2))]), expected);
+}

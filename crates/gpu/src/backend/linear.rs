@@ -146,13 +146,19 @@ impl GpuBackend {
         matrix.pieces.iter().map(part).collect()
     }
 
+    /// Threads that share a row of few rows' kernel: each takes some runs of eight columns, more on a software adapter, to which a thread
+    /// is dear.
+    fn team(&self, cols: usize) -> usize {
+        let (each, most) = if self.gpu.wide_teams() { (4, 256) } else { (8, 8) };
+        cols.div_ceil(8 * each).next_power_of_two().min(most)
+    }
+
     /// One dispatch: parts that go together.
     fn multiply(&mut self, x: &Tensor, norm: Option<(&Weight, f32)>, parts: &[Part], gated: Option<Activation>) {
         let (rows, cols) = (x.rows(), x.cols());
         let first = &parts[0];
         let gain = norm.map_or(NONE, |(gain, _)| self.vector(gain).range.start);
-        // As many threads a team as there are runs of eight columns.
-        let team = cols.div_ceil(8).next_power_of_two().clamp(16, 256);
+        let team = self.team(cols);
         let mut params = vec![
             rows as u32,
             cols as u32,

@@ -8,6 +8,7 @@ mod lifecycle;
 mod models;
 mod operators;
 mod sampling;
+mod teams;
 #[path = "../../../model/tests/model/tiny.rs"]
 mod tiny;
 

@@ -24,7 +24,7 @@ struct Params {
     order: u32, // where the order of columns stands in `vectors` (ORDERED)
     gain: u32, // of the norm in front (NORM)
     eps: f32,
-    team: u32, // threads of a team, where there are teams: a power of two from 16 to 256
+    team: u32, // threads of a team, where there are teams: a power of two up to 256
     unused_0: u32,
     unused_1: u32,
     part: array<Part, 3>,
@@ -47,14 +47,8 @@ fn x4(row: u32, k: u32) -> vec4<f32> {
         }
         return values;
     }
-    if (k + 4u <= p.cols) {
-        return arena[first + k / 4u];
-    }
-    if (k >= p.cols) {
-        return vec4<f32>();
-    }
     let inside = vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.cols);
-    return select(vec4<f32>(), arena[first + k / 4u], inside);
+    return select(vec4<f32>(), arena[first + min(k / 4u, p.x_stride - 1u)], inside);
 }
 
 // A bias or gain of rows `at` to `at + 4`; what lies beyond `count` is never used.

@@ -27,7 +27,7 @@ fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
     }
     var all = vec4<f32>();
     if (member == 0u) {
-        for (var i = 0u; i < SPREAD; i++) {
+        for (var i = 0u; i < min(SPREAD, p.team); i++) {
             all += sums[thread + i];
         }
     }
@@ -37,15 +37,12 @@ fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
 // 1 / rms of every row of x, the same in every thread.
 fn norms(thread: u32) -> vec4<f32> {
     var squares = vec4<f32>();
-    for (var row = 0u; row < ROWS; row++) {
-        for (var k = thread * 4u; k < p.cols; k += 1024u) {
-            let x = select(
-                vec4<f32>(),
-                arena[p.x + min(row, p.rows - 1u) * p.x_stride + k / 4u],
-                vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.cols),
-            );
-            squares[row] += dot(x, x);
-        }
+    for (var k = thread * 4u; k < p.cols; k += 1024u) {
+        let inside = vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.cols);
+        //!repeat ROWS
+        let x$ = select(vec4<f32>(), arena[p.x + min($u, p.rows - 1u) * p.x_stride + k / 4u], inside);
+        squares[$u] += dot(x$, x$);
+        //!end
     }
     sums[thread] = squares;
     workgroupBarrier();
@@ -63,32 +60,20 @@ fn norms(thread: u32) -> vec4<f32> {
     return 1.0 / sqrt(all / f32(p.cols) + p.eps);
 }
 
-fn gain4(k: u32) -> vec4<f32> {
-    var gains = vec4<f32>();
-    for (var i = 0u; i < 4u; i++) {
-        var col = min(k + i, p.cols - 1u);
-        if (ORDERED) {
-            col = vectors[p.order + col];
-        }
-        gains[i] = vector(p.gain + col);
+fn gain1(k: u32) -> f32 {
+    var col = min(k, p.cols - 1u);
+    if (ORDERED) {
+        col = vectors[p.order + col];
     }
-    return gains;
+    return vector(p.gain + col);
 }
 
-// Four rows of a weight times eight columns of ROWS rows of x, added to `sum`.
-fn multiply(part: Part, at: u32, k: u32, low: array<vec4<f32>, ROWS>, high: array<vec4<f32>, ROWS>,
-    sum: ptr<function, array<vec4<f32>, ROWS>>) {
-    let last = part.rows - 1u;
-    for (var i = 0u; i < 4u; i++) {
-        let w = weights8(part.weight + min(at + i, last) * p.row_words, k);
-        let a = vec4<f32>(w[0], w[1], w[2], w[3]);
-        let b = vec4<f32>(w[4], w[5], w[6], w[7]);
-        var x_low = low;
-        var x_high = high;
-        for (var row = 0u; row < ROWS; row++) {
-            (*sum)[row][i] += dot(a, x_low[row]) + dot(b, x_high[row]);
-        }
-    }
+fn gain4(k: u32) -> vec4<f32> {
+    return vec4<f32>(gain1(k), gain1(k + 1u), gain1(k + 2u), gain1(k + 3u));
+}
+
+fn times(w: array<f32, 8>, low: vec4<f32>, high: vec4<f32>) -> f32 {
+    return dot(vec4<f32>(w[0], w[1], w[2], w[3]), low) + dot(vec4<f32>(w[4], w[5], w[6], w[7]), high);
 }
 
 // Stores the products of four rows of the weight, or of gate and up.
@@ -139,37 +124,63 @@ fn main(
     if (NORM) {
         factor = norms(thread);
     }
-    var sum: array<vec4<f32>, ROWS>;
-    var up: array<vec4<f32>, ROWS>;
+    let last = part.rows - 1u;
+    let row_0 = part.weight + min(at, last) * p.row_words;
+    let row_1 = part.weight + min(at + 1u, last) * p.row_words;
+    let row_2 = part.weight + min(at + 2u, last) * p.row_words;
+    let row_3 = part.weight + min(at + 3u, last) * p.row_words;
+    // The same rows of the second weight, where the two are gate and up.
+    let to_up = p.part[1].weight - part.weight;
+    //!repeat ROWS
+    var sum_$ = vec4<f32>();
+    var up_$ = vec4<f32>();
+    //!end
     for (var k = thread % p.team * 8u; k < p.cols; k += p.team * 8u) {
-        var low: array<vec4<f32>, ROWS>;
-        var high: array<vec4<f32>, ROWS>;
-        for (var row = 0u; row < ROWS; row++) {
-            // A row beyond the last is computed for nothing.
-            low[row] = x4(min(row, p.rows - 1u), k);
-            high[row] = x4(min(row, p.rows - 1u), k + 4u);
-            if (NORM) {
-                low[row] = low[row] * factor[row] * gain4(k);
-                high[row] = high[row] * factor[row] * gain4(k + 4u);
-            }
+        //!repeat ROWS
+        // A row beyond the last is computed for nothing.
+        var low_$ = x4(min($u, p.rows - 1u), k);
+        var high_$ = x4(min($u, p.rows - 1u), k + 4u);
+        //!end
+        if (NORM) {
+            let low_gain = gain4(k);
+            let high_gain = gain4(k + 4u);
+            //!repeat ROWS
+            low_$ *= factor[$u] * low_gain;
+            high_$ *= factor[$u] * high_gain;
+            //!end
         }
-        multiply(part, at, k, low, high, &sum);
+        let w_0 = weights8(row_0, k);
+        let w_1 = weights8(row_1, k);
+        let w_2 = weights8(row_2, k);
+        let w_3 = weights8(row_3, k);
+        //!repeat ROWS
+        sum_$ += vec4<f32>(
+            times(w_0, low_$, high_$), times(w_1, low_$, high_$), times(w_2, low_$, high_$), times(w_3, low_$, high_$),
+        );
+        //!end
         if (GATED) {
-            multiply(p.part[1], at, k, low, high, &up);
+            let u_0 = weights8(row_0 + to_up, k);
+            let u_1 = weights8(row_1 + to_up, k);
+            let u_2 = weights8(row_2 + to_up, k);
+            let u_3 = weights8(row_3 + to_up, k);
+            //!repeat ROWS
+            up_$ += vec4<f32>(
+                times(u_0, low_$, high_$), times(u_1, low_$, high_$), times(u_2, low_$, high_$), times(u_3, low_$, high_$),
+            );
+            //!end
         }
     }
-    for (var row = 0u; row < ROWS; row++) {
-        if (row > 0u) {
-            workgroupBarrier();
-        }
-        let y = sum_of_team(sum[row], thread);
-        var second = vec4<f32>();
-        if (GATED) {
-            workgroupBarrier();
-            second = sum_of_team(up[row], thread);
-        }
-        if (thread % p.team == 0u && at < part.rows && row < p.rows) {
-            finish(part, row, at, y, second);
-        }
+    let stores = thread % p.team == 0u && at < part.rows;
+    //!repeat ROWS
+    workgroupBarrier();
+    let product_$ = sum_of_team(sum_$, thread);
+    var second_$ = vec4<f32>();
+    if (GATED) {
+        workgroupBarrier();
+        second_$ = sum_of_team(up_$, thread);
     }
+    if (stores && $u < p.rows) {
+        finish(part, $u, at, product_$, second_$);
+    }
+    //!end
 }

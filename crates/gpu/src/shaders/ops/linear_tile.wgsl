@@ -40,7 +40,9 @@ fn main(
     let w_first = part.weight + w_row * p.row_words;
     let across = thread % 16u;
     let down = thread / 16u;
-    var sum: array<vec4<f32>, DEPTH>;
+    //!repeat DEPTH
+    var sum_$ = vec4<f32>();
+    //!end
     for (var k = 0u; k < p.cols; k += 32u) {
         let own = k + thread % 4u * 8u;
         var low = vec4<f32>();
@@ -63,10 +65,10 @@ fn main(
             let b = weights[place(across * 4u + 1u, v)];
             let c = weights[place(across * 4u + 2u, v)];
             let d = weights[place(across * 4u + 3u, v)];
-            for (var j = 0u; j < DEPTH; j++) {
-                let x = values[place(down * DEPTH + j, v)];
-                sum[j] += vec4<f32>(dot(a, x), dot(b, x), dot(c, x), dot(d, x));
-            }
+            //!repeat DEPTH
+            let x_$ = values[place(down * DEPTH + $u, v)];
+            sum_$ += vec4<f32>(dot(a, x_$), dot(b, x_$), dot(c, x_$), dot(d, x_$));
+            //!end
         }
         workgroupBarrier();
     }
@@ -74,10 +76,10 @@ fn main(
     if (at >= part.rows) {
         return;
     }
-    for (var j = 0u; j < DEPTH; j++) {
-        let row = x_first + down * DEPTH + j;
-        if (row < p.rows) {
-            store4(part, row, at, sum[j]);
-        }
+    let row = x_first + down * DEPTH;
+    //!repeat DEPTH
+    if (row + $u < p.rows) {
+        store4(part, row + $u, at, sum_$);
     }
+    //!end
 }
