@@ -72,6 +72,11 @@ fn main() {
         println!("  {dispatches} dispatches a token, {layers} layers, {} kernels", gpu.pipelines());
         backend.borrow_mut().set_pass_each(true);
         report(&format!("{}, a pass each", gpu.describe()), &mut model);
+        backend.borrow_mut().time_kernels();
+        report(&format!("{}, timed", gpu.describe()), &mut model);
+        for (name, time) in backend.borrow().kernel_times() {
+            println!("  {name}: {} dispatches, {:.1} ms", time.calls, time.seconds * 1e3);
+        }
     }
     for threads in [1, 2] {
         let options = CpuOptions { threads: Some(threads), compute: Compute::F32, isa: Some(Isa::Generic) };

@@ -14,6 +14,7 @@ mod readback;
 mod recording;
 mod report;
 mod shaders;
+mod timing;
 mod weights;
 
 pub use backend::{DeviceBytes, GpuBackend};
@@ -21,3 +22,4 @@ pub use device::Gpu;
 pub use error::GpuError;
 pub use known_answer::{Demotion, Needed, Trust, Variants, known_answers};
 pub use report::{AdapterKind, AdapterReport};
+pub use timing::KernelTime;

@@ -11,6 +11,7 @@ use honelm_tensor::Matrix;
 use crate::Gpu;
 use crate::device::Fault;
 use crate::memory::{Check, Memory};
+use crate::timing::Queries;
 
 /// Buffers that wait to be used again.
 const KEPT: usize = 8;
@@ -119,6 +120,17 @@ impl Signal {
     }
 }
 
+/// What a step is read from.
+#[derive(Default)]
+pub(crate) struct Results {
+    /// Where the results arrive; none where nothing is read.
+    pub(crate) staging: Option<Memory>,
+    /// What they are by key, in order.
+    pub(crate) items: Vec<(u32, Item)>,
+    /// Times of kernels, behind them.
+    pub(crate) queries: Option<Queries>,
+}
+
 /// A submitted step.
 pub(crate) struct Pending {
     pub(crate) gpu: Gpu,
@@ -126,9 +138,7 @@ pub(crate) struct Pending {
     pub(crate) checks: Vec<Check>,
     pub(crate) submission: wgpu::SubmissionIndex,
     pub(crate) signal: Signal,
-    /// Where the results arrive; none where nothing is read.
-    pub(crate) staging: Option<Memory>,
-    pub(crate) items: Vec<(u32, Item)>,
+    pub(crate) results: Results,
     pub(crate) pool: StagingPool,
 }
 
@@ -150,19 +160,23 @@ impl Pending {
         if !arrived {
             return Err(self.gpu.error_of(Fault::Lost("its results cannot be read".to_owned())));
         }
-        let Some(staging) = self.staging else { return Ok(Outputs::new()) };
-        let mut outputs = Outputs::with_capacity(self.items.len());
-        let total: usize = self.items.iter().map(|(_, item)| item.words()).sum();
+        let Results { staging: Some(staging), items, queries } = self.results else { return Ok(Outputs::new()) };
+        let mut outputs = Outputs::with_capacity(items.len());
+        let values: usize = items.iter().map(|(_, item)| item.words()).sum();
+        let total = values as u64 * 4 + queries.as_ref().map_or(0, Queries::bytes);
+        let mut words: Vec<u32> = Vec::new();
         if total > 0 {
-            let view = staging.get_mapped_range(..total as u64 * 4);
+            let view = staging.get_mapped_range(..total);
             let view = view.map_err(|e| self.gpu.error_of(Fault::Failed(e.to_string())))?;
-            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view[..]);
-            drop(view);
-            let mut at = 0;
-            for (key, item) in self.items {
-                outputs.push((key, item.value(&words[at..at + item.words()])));
-                at += item.words();
-            }
+            words = bytemuck::pod_collect_to_vec(&view[..]);
+        }
+        let mut at = 0;
+        for (key, item) in items {
+            outputs.push((key, item.value(&words[at..at + item.words()])));
+            at += item.words();
+        }
+        if let Some(queries) = &queries {
+            queries.note(&words[at..]);
         }
         staging.unmap();
         self.pool.give(staging);

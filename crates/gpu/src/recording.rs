@@ -17,6 +17,8 @@ pub(crate) enum Bound {
 
 #[derive(Debug)]
 pub(crate) struct Command {
+    /// The kernel's name.
+    pub(crate) op: &'static str,
     pub(crate) pipeline: wgpu::ComputePipeline,
     pub(crate) bound: Bound,
     /// Its parameters' place, in units of [`SLOT`].
@@ -70,6 +72,8 @@ pub(crate) struct Recording {
     pub(crate) sampled: Vec<(u32, u32)>,
     pub(crate) moved: Vec<Moved>,
     pub(crate) failure: Option<BackendError>,
+    /// Commands from here on lack memory and are not run.
+    pub(crate) cut: Option<usize>,
 }
 
 impl Recording {
@@ -93,6 +97,12 @@ impl Recording {
         self.params.extend_from_slice(params);
         self.params.resize((slot + 1) * WORDS, 0);
         slot as u32
+    }
+
+    /// Fails the step for lack of memory: what is recorded from here on is not run.
+    pub(crate) fn cut(&mut self, error: BackendError) {
+        self.cut.get_or_insert(self.commands.len());
+        self.fail(error);
     }
 
     /// Keeps the first failure of the step.

@@ -10,7 +10,7 @@ use honelm_engine::{
 };
 use honelm_formats::hub_cache::snapshot_name;
 use honelm_model::{Checkpoint, Facts, Runner};
-use honelm_text::{ChatTemplate, EncodeOptions, Message, Piece, Reasoning, RenderOptions, Tokenizer};
+use honelm_text::{ChatTemplate, Message, Piece, Reasoning, RenderOptions, Tokenizer};
 use serde::{Serialize, Serializer};
 
 use crate::open::{load, tokenizer_of};

@@ -8,7 +8,7 @@ mod step;
 mod submit;
 mod tokens;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use honelm_backend::{
@@ -26,6 +26,7 @@ use crate::ranges::{Range, Ranges};
 use crate::readback::{Pending, Signal, StagingPool};
 use crate::recording::{Bound, Command, Pinned, Recording};
 use crate::shaders::{Constant, Variant};
+use crate::timing::{KernelTime, KernelTimes};
 use crate::weights::{self, Stored};
 use crate::{Gpu, cache, pack};
 use linear::After;
@@ -77,6 +78,7 @@ pub struct GpuBackend {
     vocabulary: Option<usize>,
     dispatches: usize,
     pass_each: bool,
+    times: Option<KernelTimes>,
 }
 
 /// Values from the start of a row to the start of the next.
@@ -112,6 +114,7 @@ impl GpuBackend {
             vocabulary: None,
             dispatches: 0,
             pass_each: false,
+            times: None,
             gpu: gpu.clone(),
         })
     }
@@ -125,6 +128,17 @@ impl GpuBackend {
     /// Gives every dispatch a compute pass of its own, to measure what it costs.
     pub fn set_pass_each(&mut self, pass_each: bool) {
         self.pass_each = pass_each;
+    }
+
+    /// Times every kernel from the next step on, each in a pass of its own. Where the device has no clock, nothing comes in.
+    pub fn time_kernels(&mut self) {
+        self.times.get_or_insert_default();
+    }
+
+    /// What the kernels of the steps that were read cost so far, by name; empty without [`GpuBackend::time_kernels`].
+    #[must_use]
+    pub fn kernel_times(&self) -> BTreeMap<&'static str, KernelTime> {
+        self.times.as_ref().map(|times| times.borrow().clone()).unwrap_or_default()
     }
 
     /// Dispatches of the step that was submitted last.
@@ -184,7 +198,7 @@ impl GpuBackend {
         let most = (self.gpu.max_binding() / 16).min(u64::from(u32::MAX / 4)) as u32;
         let range = u32::try_from(vectors).ok().and_then(|len| self.ranges.take(len, most));
         let Some(range) = range else {
-            self.recording.fail(self.gpu.out_of_memory(vectors as u64 * 16, "the activations of a step"));
+            self.recording.cut(self.gpu.out_of_memory(vectors as u64 * 16, "the activations of a step"));
             return Range { start: 0, len: 0 };
         };
         self.arena_peak = self.arena_peak.max(range.start + range.len);
@@ -218,9 +232,10 @@ impl GpuBackend {
         let most = inner.limits.max_compute_workgroups_per_dimension as usize;
         let wide = groups.min(most);
         let grid = [wide as u32, groups.div_ceil(wide) as u32];
+        let op = variant.op;
         let pipeline = inner.pipelines.get(&inner.device, variant, extra);
         let slot = self.recording.slot(params);
-        self.recording.commands.push(Command { pipeline, bound, slot, grid });
+        self.recording.commands.push(Command { op, pipeline, bound, slot, grid });
     }
 
     fn vector(&self, weight: &Weight) -> &weights::Vector {

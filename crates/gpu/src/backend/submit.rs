@@ -6,11 +6,9 @@ use wgpu::{BufferUsages, CommandEncoder};
 use super::{GpuBackend, stride};
 use crate::memory::{Check, Memory};
 use crate::pipelines::SLOT;
-use crate::readback::{Item, Pending, Signal};
-use crate::recording::{Bound, Pinned, Recording};
-
-/// Where the results arrive, and what they are by key.
-type Results = (Option<Memory>, Vec<(u32, Item)>);
+use crate::readback::{Item, Pending, Results, Signal};
+use crate::recording::{Bound, Command, Pinned, Recording};
+use crate::timing::Queries;
 
 impl GpuBackend {
     pub(super) fn submit_recording(&mut self) -> Ticket {
@@ -29,21 +27,19 @@ impl GpuBackend {
             encoder.copy_buffer_to_buffer(&moved.from, 0, &moved.to, 0, Some(moved.from.size()));
             retired.push(moved.from);
         }
-        let mut staging = None;
-        let mut items = Vec::new();
-        if recording.failure.is_none()
-            && let Err(error) = self
-                .encode(&recording, &mut encoder, &mut retired, &mut checks)
-                .and_then(|()| self.copy_out(&recording, &mut encoder, &mut checks))
-                .map(|(buffer, found)| (staging, items) = (buffer, found))
-        {
+        let mut results = Results::default();
+        let encoded = self
+            .encode(&recording, &mut encoder, &mut retired, &mut checks)
+            .and_then(|queries| self.copy_out(&recording, queries, &mut encoder, &mut checks))
+            .map(|found| results = found);
+        if let Err(error) = encoded {
             recording.fail(error);
         }
         let submission = gpu.inner.queue.submit([encoder.finish()]);
         drop(retired);
         let signal = Signal::default();
         let answer = signal.clone();
-        match &staging {
+        match &results.staging {
             Some(buffer) => buffer.map_async(wgpu::MapMode::Read, .., move |result| answer.set(result.is_ok())),
             None => gpu.inner.queue.on_submitted_work_done(move || answer.set(true)),
         }
@@ -53,7 +49,7 @@ impl GpuBackend {
         self.dispatches = recording.commands.len();
         let failure = recording.failure.take();
         let pool = self.staging.clone();
-        self.pending.insert(ticket, Pending { gpu, failure, checks, submission, signal, staging, items, pool });
+        self.pending.insert(ticket, Pending { gpu, failure, checks, submission, signal, results, pool });
         drop(recording);
         self.collect();
         ticket
@@ -66,37 +62,44 @@ impl GpuBackend {
         encoder: &mut CommandEncoder,
         retired: &mut Vec<Memory>,
         checks: &mut Vec<Check>,
-    ) -> Result<(), BackendError> {
+    ) -> Result<Option<Queries>, BackendError> {
         let gpu = self.gpu.clone();
+        let commands = &recording.commands[..recording.cut.unwrap_or(recording.commands.len())];
+        // A buffer that was replaced before the next one failed must not stay bound.
+        let base = self.base.take();
         let moved = self.arena.reserve(&gpu, u64::from(self.arena_peak) * 16, encoder, retired, checks)?
             | self.ring.reserve(&gpu, u64::from(self.tokens.capacity()) * 4, encoder, retired, checks)?
             | self.params.fit(&gpu, size_of_val(&recording.params[..]) as u64, retired, checks)?
             | self.words.fit(&gpu, size_of_val(&recording.words[..]) as u64, retired, checks)?;
-        if moved || self.base.as_ref().is_none_or(|(vectors, _)| vectors != self.store.vectors()) {
-            self.base = Some((self.store.vectors().clone(), self.bind_base()));
-        }
-        let Some((_, base)) = &self.base else { return Ok(()) };
+        let kept = base.filter(|(vectors, _)| !moved && vectors == self.store.vectors());
+        // Bind groups are handles: a clone is the same one.
+        let (vectors, base) = kept.unwrap_or_else(|| (self.store.vectors().clone(), self.bind_base()));
+        self.base = Some((vectors, base.clone()));
         let queue = &gpu.inner.queue;
         queue.write_buffer(self.params.buffer(), 0, bytemuck::cast_slice(&recording.params));
         queue.write_buffer(self.words.buffer(), 0, bytemuck::cast_slice(&recording.words));
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for (i, command) in recording.commands.iter().enumerate() {
-            if self.pass_each && i > 0 {
-                drop(pass);
-                pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            }
-            pass.set_pipeline(&command.pipeline);
-            pass.set_bind_group(0, base, &[command.slot * SLOT as u32]);
-            match &command.bound {
-                Bound::Nothing => {}
-                Bound::Weight(chunk) => pass.set_bind_group(1, self.store.group(*chunk), &[]),
-                Bound::Cache(cache, layer) => {
-                    pass.set_bind_group(1, self.caches.get(cache.guard()).group(*layer), &[]);
-                }
-            }
-            pass.dispatch_workgroups(command.grid[0], command.grid[1], 1);
+        let names = commands.iter().map(|command| command.op).collect();
+        let queries = self.times.as_ref().and_then(|times| Queries::new(&gpu, times, names, checks));
+        let each = if self.pass_each || queries.is_some() { 1 } else { commands.len().max(1) };
+        for (number, commands) in commands.chunks(each).enumerate() {
+            let timestamp_writes = queries.as_ref().and_then(|queries| queries.writes(number));
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+            commands.iter().for_each(|command| self.run(command, &base, &mut pass));
         }
-        Ok(())
+        Ok(queries)
+    }
+
+    fn run(&self, command: &Command, base: &wgpu::BindGroup, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&command.pipeline);
+        pass.set_bind_group(0, base, &[command.slot * SLOT as u32]);
+        match &command.bound {
+            Bound::Nothing => {}
+            Bound::Weight(chunk) => pass.set_bind_group(1, self.store.group(*chunk), &[]),
+            Bound::Cache(cache, layer) => {
+                pass.set_bind_group(1, self.caches.get(cache.guard()).group(*layer), &[]);
+            }
+        }
+        pass.dispatch_workgroups(command.grid[0], command.grid[1], 1);
     }
 
     fn bind_base(&self) -> wgpu::BindGroup {
@@ -125,19 +128,24 @@ impl GpuBackend {
     fn copy_out(
         &mut self,
         recording: &Recording,
+        queries: Option<Queries>,
         encoder: &mut CommandEncoder,
         checks: &mut Vec<Check>,
     ) -> Result<Results, BackendError> {
+        if recording.failure.is_some() {
+            return Ok(Results::default());
+        }
         let item = |pinned: &Pinned| match pinned {
             Pinned::Floats(x) => Item::Floats { rows: x.rows(), cols: x.cols(), stride: stride(x.cols()) },
             Pinned::Tokens(_, count) => Item::Tokens(*count as usize),
         };
         let items: Vec<(u32, Item)> = recording.pinned.iter().map(|(key, pinned)| (*key, item(pinned))).collect();
-        if items.is_empty() {
-            return Ok((None, items));
+        if items.is_empty() && queries.is_none() {
+            return Ok(Results::default());
         }
         let total: usize = items.iter().map(|(_, item)| item.words()).sum();
-        let staging = self.staging.take(&self.gpu, total as u64 * 4, checks)?;
+        let timing = queries.as_ref().map_or(0, Queries::bytes);
+        let staging = self.staging.take(&self.gpu, total as u64 * 4 + timing, checks)?;
         let mut at = 0;
         for ((_, pinned), (_, item)) in recording.pinned.iter().zip(&items) {
             let bytes = item.words() as u64 * 4;
@@ -150,7 +158,10 @@ impl GpuBackend {
             }
             at += bytes;
         }
-        Ok((Some(staging), items))
+        if let Some(queries) = &queries {
+            queries.copy_out(encoder, &staging, at);
+        }
+        Ok(Results { staging: Some(staging), items, queries })
     }
 }
 

@@ -1,5 +1,6 @@
 use honelm_backend::{
-    Activation, Backend, BackendError, Batch, CacheKind, CacheSpec, CacheType, LayerCache, Sequences, Want, block_on,
+    Activation, Attention, Backend, BackendError, Batch, CacheKind, CacheSpec, CacheType, LayerCache, Sequences, Want,
+    block_on,
 };
 use honelm_blocks::{BlockMatrix, Encoding};
 use honelm_gpu::{Gpu, GpuBackend, GpuError};
@@ -177,5 +178,67 @@ fn a_weight_in_pieces_gives_what_it_gives_whole() {
         let (whole, dispatches) = run(gpu);
         assert_eq!(cut, whole);
         assert!(more > dispatches, "{more} dispatches with pieces, {dispatches} without");
+    });
+}
+
+#[test]
+fn kernels_are_timed_where_the_device_has_a_clock() {
+    on_every_adapter("kernels_are_timed_where_the_device_has_a_clock", |gpu| {
+        let mut b = GpuBackend::new(gpu).unwrap();
+        let cache = b.create_cache(spec(CacheType::F32)).unwrap();
+        b.time_kernels();
+        for read in [false, true] {
+            b.begin(Default::default(), &cache).unwrap();
+            let x = b.input(&matrix(20, 300, 1));
+            let y = b.scale(x.clone(), 2.0);
+            let y = b.scale(y, 2.0);
+            if read {
+                b.output(0, &y);
+            }
+            let ticket = b.submit();
+            assert_eq!(block_on(b.read(ticket)).unwrap().len(), usize::from(read));
+        }
+        let calls: Vec<_> = b.kernel_times().into_iter().map(|(name, time)| (name, time.calls)).collect();
+        let expected = if gpu.report().timestamps { vec![("copy", 2), ("map", 4)] } else { vec![] };
+        assert_eq!(calls, expected);
+        assert!(b.kernel_times().values().all(|time| time.seconds < 10.0), "{:?}", b.kernel_times());
+    });
+}
+
+/// A fork whose first step fails for lack of memory has its own copy of the shared page all the same.
+#[test]
+fn edits_of_a_failed_step_are_done() {
+    on_every_adapter("edits_of_a_failed_step_are_done", |gpu| {
+        let run = |fails: bool| {
+            let mut b = GpuBackend::new(&gpu.clone().with_max_binding(1 << 20)).unwrap();
+            let cache = b.create_cache(spec(CacheType::F32)).unwrap();
+            let mut sequences = Sequences::new(&cache.spec().groups, 16, 1000, 0);
+            let begin = |b: &mut GpuBackend, sequences: &mut Sequences, id, rows: usize| {
+                let mut batch = Batch::default();
+                batch.extend(id, &vec![0; rows], Want::NOTHING);
+                b.begin(sequences.step(&batch).unwrap(), &cache).unwrap();
+            };
+            let attend = |b: &mut GpuBackend, rows, seed| {
+                let [q, k, v] = [0, 1, 2].map(|i: u64| b.input(&matrix(rows, 128, seed + i)));
+                let out = b.attention(&q, &k, &v, &cache, 0, &Attention { heads: 2, scale: 0.1, softcap: None });
+                b.output(0, &out);
+                let ticket = b.submit();
+                block_on(b.read(ticket))
+            };
+            let first = sequences.open();
+            begin(&mut b, &mut sequences, first, 5);
+            attend(&mut b, 5, 10).unwrap();
+            let fork = sequences.fork(first).unwrap();
+            begin(&mut b, &mut sequences, fork, 1);
+            if fails {
+                let x = b.input(&matrix(1, 1000, 1));
+                drop(b.select(&x, &[0; 300]));
+            }
+            assert_eq!(attend(&mut b, 1, 20).is_err(), fails);
+            sequences.truncate(fork, 5).unwrap();
+            begin(&mut b, &mut sequences, fork, 1);
+            attend(&mut b, 1, 30).unwrap()
+        };
+        assert_eq!(run(true), run(false));
     });
 }

@@ -7,6 +7,7 @@ mod common;
 mod lifecycle;
 mod models;
 mod operators;
+mod sampling;
 #[path = "../../../model/tests/model/tiny.rs"]
 mod tiny;
 

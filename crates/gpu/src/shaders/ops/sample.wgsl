@@ -44,14 +44,11 @@ const THREADS = 256u;
 var<workgroup> best_keys: array<u32, THREADS>;
 var<workgroup> best_ids: array<u32, THREADS>;
 
-// Ordered as the logits are: a NaN is 0, below all others.
+// Ordered as the logits are, a negative zero before zero; a NaN is 0, below all others.
 fn key_of(logit: f32) -> u32 {
     let bits = bitcast<u32>(logit);
     if ((bits & 0x7fffffffu) > 0x7f800000u) {
         return 0u;
-    }
-    if (bits == 0x80000000u) {
-        return 0x80000000u;
     }
     return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
 }
@@ -63,7 +60,9 @@ fn most_likely(first: u32, thread: u32) -> u32 {
     for (var i = thread; i * 4u < p.vocabulary; i += THREADS) {
         let logits = arena[first + i];
         for (var c = 0u; c < 4u; c++) {
-            let k = key_of(logits[c]);
+            // Here zeros are equal.
+            let exact = key_of(logits[c]);
+            let k = select(exact, 0x80000000u, exact == 0x7fffffffu);
             if (k > key && i * 4u + c < p.vocabulary) {
                 key = k;
                 id = i * 4u + c;
