@@ -3,6 +3,7 @@ use std::fmt;
 use honelm_backend::BackendError;
 use honelm_engine::EngineError;
 use honelm_formats::FormatError;
+use honelm_gpu::GpuError;
 use honelm_model::ModelError;
 use honelm_text::TextError;
 use js_sys::Reflect;
@@ -98,6 +99,7 @@ impl WebError {
             Self::Text(error) => error.code(),
             Self::Engine(error) => error.code(),
             Self::Backend(error) => error.code(),
+            Self::NoGpu(NoGpu::NoAdapter) => GpuError::NoAdapter.code(),
             Self::NoGpu(NoGpu::Gpu(error)) => error.code(),
             Self::NoGpu(NoGpu::Backend(error)) => error.code(),
             Self::Page(_) => "page",

@@ -18,10 +18,19 @@ const SOFTWARE_PREFILL_ROWS: usize = 64;
 /// Why there is no GPU to run on.
 #[derive(Debug, thiserror::Error)]
 pub enum NoGpu {
+    #[error("this browser offers no GPU: WebGPU is missing or switched off, or there is no GPU that it trusts")]
+    NoAdapter,
     #[error(transparent)]
-    Gpu(#[from] GpuError),
+    Gpu(GpuError),
     #[error(transparent)]
     Backend(#[from] BackendError),
+}
+
+impl From<GpuError> for NoGpu {
+    fn from(error: GpuError) -> Self {
+        // What to do about it is another thing in a browser than natively.
+        if matches!(error, GpuError::NoAdapter) { Self::NoAdapter } else { Self::Gpu(error) }
+    }
 }
 
 /// Opens the GPU and tests its kernels for the weights of `checkpoint` and the cache that is `wanted`.

@@ -9,17 +9,20 @@ export type AdapterReport =
       /** Optional features that kernels can use, and whether they are there. */
       features: { name: string; available: boolean }[];
       /** Limits that decide which models fit. */
-      limits: { name: string; value: number }[];
+      limits: { name: string; value: number; inBytes: boolean }[];
     }
   | { available: false; reason: string };
 
 /** Features that kernels can use; none of them is needed. */
 const FEATURES = ["shader-f16", "subgroups", "timestamp-query"];
 /** Limits that decide which models fit. */
-const LIMITS = [
-  "maxBufferSize", "maxStorageBufferBindingSize", "maxComputeWorkgroupStorageSize", "maxComputeInvocationsPerWorkgroup",
-  "maxStorageBuffersPerShaderStage",
-] as const;
+const LIMITS = {
+  "largest buffer": "maxBufferSize",
+  "largest binding": "maxStorageBufferBindingSize",
+  "workgroup memory": "maxComputeWorkgroupStorageSize",
+  "workgroup threads": "maxComputeInvocationsPerWorkgroup",
+  "storage buffers a stage": "maxStorageBuffersPerShaderStage",
+} as const;
 
 /** Asks the browser for its adapter. */
 export async function reportAdapter(): Promise<AdapterReport> {
@@ -39,7 +42,9 @@ export async function reportAdapter(): Promise<AdapterReport> {
       available: true,
       name: [...new Set(parts)].join(" ") || "unnamed adapter",
       features: FEATURES.map((name) => ({ name, available: adapter.features.has(name) })),
-      limits: LIMITS.map((name) => ({ name, value: adapter.limits[name] })),
+      limits: Object.entries(LIMITS).map(([name, limit]) => ({
+        name, value: adapter.limits[limit], inBytes: /Size$/.test(limit),
+      })),
     };
   } catch (error) {
     return { available: false, reason: error instanceof Error ? error.message : String(error) };

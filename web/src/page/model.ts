@@ -123,8 +123,8 @@ export async function showAdapter(): Promise<string | null> {
   describe(list, [
     ["WebGPU", report.name],
     ...report.features.map(({ name, available }): [string, string] => [name, available ? "yes" : "no"]),
-    ...report.limits.map(({ name, value }): [string, string] => [
-      name, /Size$/.test(name) ? bytes(value) : value.toLocaleString("en"),
+    ...report.limits.map(({ name, value, inBytes }): [string, string] => [
+      name, inBytes ? bytes(value) : value.toLocaleString("en"),
     ]),
   ]);
   adapter = report.name;
