@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
 use honelm_formats::gguf::Gguf;
 use honelm_formats::safetensors::Safetensors;
-use honelm_formats::{TensorSource, parse_json};
+use honelm_formats::{FileData, TensorSource, parse_json};
 use honelm_model::{Checkpoint, FolderFiles, Parameters};
 use honelm_store::hub::{Listing, ModelSpec};
 use honelm_text::{ChatTemplate, Tokenizer};
@@ -23,7 +22,7 @@ fn read_all(source: &dyn TensorSource) {
             matrix.dequantize_row(matrix.rows - 1, &mut row);
             let _ = matrix.check_finite();
         }
-        let _ = source.find(name).map(|tensor| tensor.and_then(|t| t.integers()));
+        let _ = source.get(name).map(|tensor| tensor.integers());
     }
 }
 
@@ -41,7 +40,7 @@ fn read_weights(checkpoint: &Checkpoint) {
 }
 
 pub(crate) fn gguf(data: &[u8]) {
-    let Ok(gguf) = Gguf::parse(Bytes::copy_from_slice(data), "fuzz.gguf") else { return };
+    let Ok(gguf) = Gguf::parse(data.to_vec(), "fuzz.gguf") else { return };
     for (_, value) in gguf.metadata.iter() {
         let _ = (value.describe(), value.integer());
     }
@@ -51,7 +50,7 @@ pub(crate) fn gguf(data: &[u8]) {
 /// A model in two files.
 pub(crate) fn gguf_parts(data: &[u8]) {
     let [first, second] = parts(data);
-    let named = |bytes: &[u8], no: usize| (Bytes::copy_from_slice(bytes), format!("m-0000{no}-of-00002.gguf"));
+    let named = |bytes: &[u8], no: usize| (FileData::from(bytes.to_vec()), format!("m-0000{no}-of-00002.gguf"));
     if let Ok(gguf) = Gguf::join(vec![named(first, 1), named(second, 2)]) {
         read_all(&gguf);
     }
@@ -64,7 +63,7 @@ pub(crate) fn hub_listing(data: &[u8]) {
 }
 
 pub(crate) fn gguf_model(data: &[u8]) {
-    let parse = || Gguf::parse(Bytes::copy_from_slice(data), "fuzz.gguf");
+    let parse = || Gguf::parse(data.to_vec(), "fuzz.gguf");
     let Ok(gguf) = parse() else { return };
     if let Ok(tokenizer) = Tokenizer::from_gguf(&gguf) {
         crate::text::use_tokenizer(&tokenizer);
@@ -78,7 +77,7 @@ pub(crate) fn gguf_model(data: &[u8]) {
 }
 
 pub(crate) fn safetensors(data: &[u8]) {
-    if let Ok(file) = Safetensors::parse(Bytes::copy_from_slice(data), "model.safetensors") {
+    if let Ok(file) = Safetensors::parse(data.to_vec(), "model.safetensors") {
         read_all(&file);
     }
 }
@@ -87,7 +86,7 @@ pub(crate) fn safetensors_index(data: &[u8]) {
     let [index, first, second] = parts(data);
     let open = |name: &str| {
         let bytes = if name.ends_with("2-of-00002.safetensors") { second } else { first };
-        Ok((Bytes::copy_from_slice(bytes), name.to_owned()))
+        Ok((FileData::from(bytes.to_vec()), name.to_owned()))
     };
     if let Ok(file) = Safetensors::from_shards("model.safetensors.index.json", index, open) {
         read_all(&file);
@@ -106,7 +105,7 @@ pub(crate) fn folder(data: &[u8]) {
 
 fn folder_of(config: &[u8], quantize_config: &[u8], quant_config: &[u8], tensors: &[u8]) {
     let Ok(config) = parse_json("config.json", config) else { return };
-    let Ok(tensors) = Safetensors::parse(Bytes::copy_from_slice(tensors), "model.safetensors") else { return };
+    let Ok(tensors) = Safetensors::parse(tensors.to_vec(), "model.safetensors") else { return };
     let files = FolderFiles {
         config,
         generation_config: None,
