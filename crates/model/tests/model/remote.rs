@@ -7,7 +7,7 @@ use std::rc::Rc;
 use honelm_formats::gguf::Gguf;
 use honelm_formats::{Bytes, FileData, FormatError};
 use honelm_model::export::gguf;
-use honelm_model::{Checkpoint, Device, LoadOptions, Loader, Model, ModelError, Parameters};
+use honelm_model::{Checkpoint, Device, LoadOptions, Loader, Model, ModelError};
 use honelm_testing::Naive;
 
 use crate::common::logits;
