@@ -85,7 +85,8 @@ fn check() -> Result<(), String> {
 
 /// The tests that hold the documents write them when asked to.
 fn generate() -> Result<(), String> {
-    let arguments = ["test", "-p", "honelm-cli", "-p", "honelm", "--test", "reference", "--test", "support"];
+    // Of the whole workspace, whose features are those that everything else is built with.
+    let arguments = ["test", "--workspace", "--test", "reference", "--test", "support"];
     let mut cargo = std::process::Command::new(env!("CARGO"));
     let status = cargo.args(arguments).env("HONELM_UPDATE_DOCS", "1").status().map_err(|e| e.to_string())?;
     if status.success() { Ok(()) } else { Err("the documents could not be written".to_owned()) }
