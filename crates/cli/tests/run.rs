@@ -107,6 +107,23 @@ fn whoever_closes_stdout_early_is_not_answered_with_a_panic() {
 }
 
 #[test]
+fn a_gpu_writes_what_the_processor_writes() {
+    let caches = tempfile::tempdir().expect("a folder");
+    let on = |device: &str| {
+        let story =
+            ["run", "-p", "Tell me a story.", "-n", "8", "--temperature", "0", "--json", "-q", "--compute", "f32"];
+        honelm().env("XDG_CACHE_HOME", caches.path()).args(story).args(["--device", device]).output().expect("it runs")
+    };
+    assert_fails(&run(&["run", "-p", "x", "--device", "gpu:99"]), 1, &["adapter"]);
+    let gpu = on("gpu");
+    if status(&gpu) == 1 && stdout(&gpu).contains("no-adapter") {
+        eprintln!("SKIPPED a_gpu_writes_what_the_processor_writes: needs a GPU adapter");
+        return;
+    }
+    assert_eq!(document(&gpu)["token_ids"], document(&on("cpu"))["token_ids"]);
+}
+
+#[test]
 fn unusable_prompts_and_settings_are_refused() {
     assert_fails(&run_with(&["run", "-p", "-"], b"ab\0c"), 1, &["stdin", "byte 2"]);
     assert_fails(&run_with(&["run", "-p", "-"], b"ab\xff"), 1, &["stdin", "UTF-8"]);
@@ -121,7 +138,8 @@ fn unusable_prompts_and_settings_are_refused() {
         ("--repeat-penalty", "0"),
         ("--threads", "0"),
         ("--context", "0"),
-        ("--device", "gpu"),
+        ("--device", "tpu"),
+        ("--device", "gpu:one"),
         ("--compute", "slow"),
         ("--cache-type", "q2"),
     ] {
