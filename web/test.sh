@@ -14,7 +14,8 @@ chromium=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || com
 if [ ! -d "$(rustc --print target-libdir --target wasm32-unknown-unknown)" ] && ! command -v wasm-ld-19 >/dev/null; then
   skip "no wasm32 target, neither rustup's nor Debian's"
 fi
-cargo build --quiet --package honelm-cli
+# Of the whole workspace, as its tests have built it.
+cargo build --quiet --workspace --bin honelm
 cargo xtask web
 target=$(cargo metadata --no-deps --format-version 1 | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')
 cd web
