@@ -39,15 +39,18 @@ impl Places {
     }
 }
 
-/// Builds everything.
-pub fn build(package_only: bool) -> Result<(), String> {
+/// Builds everything, or the package only; `quick` without making the module smaller.
+pub fn build(package_only: bool, quick: bool) -> Result<(), String> {
     let places = Places::find()?;
     let module = compile(&places)?;
     install(&places.web)?;
     // With the feature that has wasm-bindgen's library, which nothing else needs.
     let again = ["run", "--quiet", "--package", "xtask", "--features", "web", "--", "web", "--bind"];
     run(Command::new(env!("CARGO")).args(again).arg(&module))?;
-    optimise(&places.web)?;
+    if !quick {
+        optimise(&places.web)?;
+    }
+    measure(&places.web)?;
     if package_only {
         return Ok(());
     }
@@ -102,12 +105,22 @@ pub fn bind(_: &Path) -> Result<(), String> {
     Err("this needs `cargo run -p xtask --features web`".to_owned())
 }
 
-/// Makes the package's module smaller and faster, and holds its size.
+/// The package's module.
+fn module(web: &Path) -> PathBuf {
+    web.join("pkg/honelm_web_bg.wasm")
+}
+
+/// Makes the package's module smaller and faster.
 fn optimise(web: &Path) -> Result<(), String> {
-    let module = web.join("pkg/honelm_web_bg.wasm");
+    let module = module(web);
     let mut node = Command::new("node");
     node.arg(web.join("node_modules/binaryen/bin/wasm-opt")).args(["-O3", "--strip-debug", "--strip-producers"]);
-    run(node.args(FEATURES).arg(&module).arg("-o").arg(&module))?;
+    run(node.args(FEATURES).arg(&module).arg("-o").arg(&module))
+}
+
+/// Holds the size of the package's module.
+fn measure(web: &Path) -> Result<(), String> {
+    let module = module(web);
     let script = "const z=require('zlib'),f=require('fs');\
                   console.log(z.gzipSync(f.readFileSync(process.argv[1]),{level:9}).length)";
     let counted = Command::new("node").args(["-e", script]).arg(&module).output().map_err(|e| format!("node: {e}"))?;
