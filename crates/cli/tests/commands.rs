@@ -159,6 +159,34 @@ fn devices_shows_the_processor_and_every_gpu_with_its_test() {
 }
 
 #[test]
+fn bench_says_what_each_operation_cost_and_where() {
+    let bench = |device: &str| {
+        run(&["bench", "-p", "8", "-n", "0", "-r", "1", "--placement", "--json", "-q", "--device", device])
+    };
+    let on_cpu = document(&bench("cpu"));
+    let operations = on_cpu["placement"].as_array().expect("a list");
+    let products =
+        operations.iter().find(|o| o["operation"] == "norm_linears").expect("the fused form that models ask for");
+    assert!(products["calls"].as_u64() > Some(0) && products["weight_bytes"].as_u64() > Some(0), "{products}");
+    assert!(products["device"].as_str().expect("a name").starts_with("cpu"), "{products}");
+    assert!(on_cpu.get("kernels").is_none(), "{on_cpu}");
+    let on_gpu = bench("gpu");
+    if status(&on_gpu) == 1 && stdout(&on_gpu).contains("no-adapter") {
+        eprintln!("SKIPPED bench_says_what_each_operation_cost_and_where: needs a GPU adapter for the rest");
+        return;
+    }
+    let on_gpu = document(&on_gpu);
+    let names = |list: &str| -> Vec<String> {
+        let of = |o: &Value| o["operation"].as_str().or(o["kernel"].as_str()).expect("a name").to_owned();
+        on_gpu[list].as_array().into_iter().flatten().map(of).collect()
+    };
+    assert!(names("placement").contains(&"norm_linears".to_owned()), "{on_gpu}");
+    // A device without a clock of its own has none.
+    let kernels = names("kernels");
+    assert!(kernels.is_empty() || kernels.iter().any(|kernel| kernel.starts_with("linear")), "{kernels:?}");
+}
+
+#[test]
 fn bench_writes_a_line_a_test() {
     let arguments = ["bench", "-p", "8,16", "-n", "4", "-d", "0,8", "-r", "1"];
     let output = run(&[&arguments[..], &["--json", "-q"]].concat());

@@ -150,24 +150,9 @@ impl Chat {
         clock: Clock<'_>,
         on_update: OnUpdate<'_>,
     ) -> Result<Completion, EngineError> {
-        honelm_backend::block_on(self.ask_async(text, session, tokenizer, how, clock, on_update))
-    }
-
-    /// [`Chat::ask`] where a thread must not wait: in the browser.
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn ask_async(
-        &mut self,
-        text: &str,
-        session: &mut Session,
-        tokenizer: &Tokenizer,
-        how: &Generation,
-        clock: Clock<'_>,
-        on_update: OnUpdate<'_>,
-    ) -> Result<Completion, EngineError> {
-        let reply = self.reply_async(text, session, tokenizer, how, clock, &mut |update, _| on_update(update)).await?;
-        Ok(reply.completion)
+        let mut tell = |update: Update<'_>, _: Vec<Piece>| on_update(update);
+        honelm_backend::block_on(self.reply_async(text, session, tokenizer, how, clock, &mut tell))
+            .map(|reply| reply.completion)
     }
 
     /// [`Chat::ask`] with the model's thinking and its answer told apart.
@@ -184,22 +169,6 @@ impl Chat {
         clock: Clock<'_>,
         on_piece: OnPiece<'_>,
     ) -> Result<Reply, EngineError> {
-        honelm_backend::block_on(self.ask_in_pieces_async(text, session, tokenizer, how, clock, on_piece))
-    }
-
-    /// [`Chat::ask_in_pieces`] where a thread must not wait: in the browser.
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn ask_in_pieces_async(
-        &mut self,
-        text: &str,
-        session: &mut Session,
-        tokenizer: &Tokenizer,
-        how: &Generation,
-        clock: Clock<'_>,
-        on_piece: OnPiece<'_>,
-    ) -> Result<Reply, EngineError> {
         let mut tell = |_: Update<'_>, pieces: Vec<Piece>| {
             if pieces.is_empty() {
                 return on_piece(Piece::Answer(String::new()));
@@ -207,13 +176,14 @@ impl Chat {
             let stops = |flow: &ControlFlow<()>| flow.is_break();
             pieces.into_iter().map(&mut *on_piece).find(stops).unwrap_or(ControlFlow::Continue(()))
         };
-        self.reply_async(text, session, tokenizer, how, clock, &mut tell).await
+        honelm_backend::block_on(self.reply_async(text, session, tokenizer, how, clock, &mut tell))
     }
 
-    /// [`Chat::ask_in_pieces_async`] that tells of every update beside its pieces.
+    /// Asks `text` as [`Session::generate_async`] generates, without keeping a thread waiting: in the browser, and beneath the other
+    /// ways to ask. Tells of every update, with the pieces of thinking and answer that became certain by it.
     ///
     /// # Errors
-    /// The same.
+    /// Those of [`Session::generate`]; the conversation is then as it was.
     pub async fn reply_async(
         &mut self,
         text: &str,

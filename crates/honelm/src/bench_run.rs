@@ -1,6 +1,7 @@
 //! Measurements of speed and memory, of a file or of a published shape with made-up weights.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use honelm_backend::{CacheType, Placement, Profile};
 use honelm_bench::{BenchError, Measurement, Speed, Test, peak_memory_bytes};
 use honelm_blocks::Encoding;
 use honelm_cpu::Compute;
+use honelm_gpu::KernelTime;
 use honelm_model::{Checkpoint, Runner};
 use honelm_plan::{Workload, plan};
 use serde::Serialize;
@@ -120,6 +122,31 @@ pub struct BenchRow {
     /// What each operation cost in the test's runs, the most expensive first; where it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub placement: Vec<PlacedOperation>,
+    /// What a GPU's kernels took in these runs by its own clock, the most expensive first; where it has one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<TimedKernel>,
+}
+
+/// A GPU kernel's part in a test. Each is timed in a pass of its own, so that all together take longer than a step does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TimedKernel {
+    /// Its name: `linear_rows`.
+    pub kernel: &'static str,
+    /// Dispatches.
+    pub calls: u64,
+    /// Seconds on the device.
+    pub seconds: f64,
+}
+
+/// What kernels cost beyond what they had cost `before`.
+fn since(before: &BTreeMap<&'static str, KernelTime>, now: &BTreeMap<&'static str, KernelTime>) -> Vec<TimedKernel> {
+    let kernels = now.iter().map(|(&kernel, time)| {
+        let past = before.get(kernel).copied().unwrap_or_default();
+        TimedKernel { kernel, calls: time.calls - past.calls, seconds: time.seconds - past.seconds }
+    });
+    let mut kernels: Vec<_> = kernels.filter(|kernel| kernel.calls > 0).collect();
+    kernels.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    kernels
 }
 
 /// An operation's part in a test.
@@ -131,7 +158,7 @@ pub struct PlacedOperation {
     pub device: String,
     /// How often it ran.
     pub calls: u64,
-    /// Seconds in the back end. A device that records first and computes later does so in `submit` and `read`.
+    /// Seconds in the back end. On a GPU that is recording alone: see [`BenchRow::kernels`] for what it computes.
     pub seconds: f64,
     /// Bytes of weights that it read.
     pub weight_bytes: u64,
@@ -174,7 +201,12 @@ pub fn benchmark(
         BenchModel::Path(path) => Checkpoint::open(path)?,
         BenchModel::Synthetic { shape, encoding } => Checkpoint::synthetic(shape, *encoding, SEED)?,
     };
-    let (mut device, mut placement) = (options.run.device_for(&checkpoint)?, None);
+    let ((mut device, gpu), mut placement) = (options.run.open_for(&checkpoint)?, None);
+    let gpu = gpu.filter(|_| options.placement);
+    if let Some(gpu) = &gpu {
+        gpu.borrow_mut().time_kernels();
+    }
+    let kernel_times = || gpu.as_ref().map(|gpu| gpu.borrow().kernel_times()).unwrap_or_default();
     if options.placement {
         let (profile, filled) = Profile::new(device, Box::new(move || begin.elapsed().as_secs_f64()));
         (device, placement) = (Rc::new(RefCell::new(profile)), Some(filled));
@@ -192,9 +224,11 @@ pub fn benchmark(
         let done = t * (options.repeats + 1);
         let mut progress =
             |repeat: usize| events(&Event::Stage { name: "measuring", detail: &name, done: done + repeat + 1, total });
+        let before = kernel_times();
         let measurement = honelm_bench::run(&mut runner, test, options.repeats, &mut progress)?;
         let mut row = about.row(&runner, measurement);
         row.placement = placement.as_deref().map(taken).unwrap_or_default();
+        row.kernels = since(&before, &kernel_times());
         let goes_on = on_row(&row);
         rows.push(row);
         if !goes_on {
@@ -259,6 +293,7 @@ impl About {
             decode_tokens_per_second: (prompt == 0).then_some(rate),
             peak_memory_bytes: peak_memory_bytes(),
             placement: Vec::new(),
+            kernels: Vec::new(),
             measurement,
         }
     }

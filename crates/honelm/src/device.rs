@@ -52,6 +52,9 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+/// A GPU that a model runs on, for those who ask it for more than a back end has.
+pub(crate) type SharedGpu = Rc<RefCell<GpuBackend>>;
+
 impl RunOptions {
     /// The device that a model is loaded onto. A GPU's kernels are tested for the model's weights first, once for each adapter and
     /// driver.
@@ -59,12 +62,18 @@ impl RunOptions {
     /// # Errors
     /// [`Error::Gpu`] where there is no such GPU or it gives wrong answers, [`Error::Backend`] where it refuses.
     pub fn device_for(&self, checkpoint: &Checkpoint) -> Result<Device, Error> {
+        Ok(self.open_for(checkpoint)?.0)
+    }
+
+    /// As [`RunOptions::device_for`], and the same device as a GPU where it is one.
+    pub(crate) fn open_for(&self, checkpoint: &Checkpoint) -> Result<(Device, Option<SharedGpu>), Error> {
         match self.device {
-            DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Rc::new(RefCell::new(self.cpu()))),
+            DeviceChoice::Auto | DeviceChoice::Cpu => Ok((Rc::new(RefCell::new(self.cpu())), None)),
             DeviceChoice::Gpu(index) => {
                 let gpu = block_on(Gpu::open(index))?;
                 trusted(&gpu, &Needed { layouts: gpu_layouts(checkpoint), caches: vec![self.cache_type] })?;
-                Ok(Rc::new(RefCell::new(GpuBackend::new(&gpu)?)))
+                let backend = Rc::new(RefCell::new(GpuBackend::new(&gpu)?));
+                Ok((Rc::clone(&backend) as Device, Some(backend)))
             }
         }
     }

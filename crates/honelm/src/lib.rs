@@ -19,7 +19,7 @@ mod session;
 mod texts;
 mod trust;
 
-pub use bench_run::{BenchModel, BenchOptions, BenchRow, PlacedOperation, benchmark, measure};
+pub use bench_run::{BenchModel, BenchOptions, BenchRow, PlacedOperation, TimedKernel, benchmark, measure};
 pub use device::DeviceChoice;
 pub use devices::{CpuDevice, DeviceTest, Devices, GpuDevice, devices};
 pub use divergence::{DivergeOptions, Divergence, LayerDifference, WeightDifference, diverge};

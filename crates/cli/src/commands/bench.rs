@@ -152,5 +152,20 @@ fn print_placement(row: &BenchRow) -> Result<(), Failure> {
         })
         .collect();
     output::line(&format!("\n{}, all repeats", row.measurement.test))?;
-    output::line(&output::fitted(output::table(&titles, &cells)))
+    output::line(&output::fitted(output::table(&titles, &cells)))?;
+    if row.kernels.is_empty() {
+        return Ok(());
+    }
+    let total: f64 = row.kernels.iter().map(|kernel| kernel.seconds).sum();
+    let cells: Vec<Vec<String>> = row
+        .kernels
+        .iter()
+        .map(|timed| {
+            let share = 100.0 * timed.seconds / total.max(f64::MIN_POSITIVE);
+            let time = honelm::optimize::seconds(timed.seconds);
+            vec![timed.kernel.to_owned(), timed.calls.to_string(), time, format!("{share:.1}%")]
+        })
+        .collect();
+    output::line("\nby the device's own clock, each kernel in a pass of its own")?;
+    output::line(&output::fitted(output::table(&["kernel", "calls", "time", "share"], &cells)))
 }
