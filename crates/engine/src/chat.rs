@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 
 use honelm_text::{ChatTemplate, EncodeOptions, Message, Piece, Reasoning, ReasoningStream, RenderOptions, Tokenizer};
 
-use crate::{Clock, Completion, EngineError, Generation, OnUpdate, Overflow, Session, Update};
+use crate::{Clock, Completion, EngineError, Generation, Overflow, Session, Update};
 
 /// What stands in for the chat template of a model without one: the messages' texts, one below the other.
 pub const PLAIN_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}\
@@ -148,7 +148,7 @@ impl Chat {
         tokenizer: &Tokenizer,
         how: &Generation,
         clock: Clock<'_>,
-        on_update: OnUpdate<'_>,
+        on_update: crate::OnUpdate<'_>,
     ) -> Result<Completion, EngineError> {
         let mut tell = |update: Update<'_>, _: Vec<Piece>| on_update(update);
         honelm_backend::block_on(self.reply_async(text, session, tokenizer, how, clock, &mut tell))

@@ -1,3 +1,5 @@
+//! A candidate beside what was kept of its original.
+
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -5,8 +7,9 @@ use std::path::Path;
 use honelm_model::Runner;
 use honelm_tensor::Matrix;
 
-use crate::score::{check_finite, chunk, for_logits, hidden_states, per_row};
-use crate::{EvalError, Scores, Window, rows};
+use crate::score::{chunk, for_logits, hidden_states};
+use crate::scores::per_row;
+use crate::{Comparison, EvalError, Scores, Window, rows};
 
 /// What is kept of the original: its likelihoods, and on disk its final hidden states, from which its logits
 /// are computed again, so that neither two models nor all logits are ever in memory.
@@ -54,19 +57,6 @@ impl Baseline {
     }
 }
 
-/// A candidate measured against the original, position by position.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Comparison {
-    /// Likelihoods of the candidate.
-    pub scores: Scores,
-    /// Those of the original on the same windows.
-    pub base: Scores,
-    /// KL(original || candidate) over the whole vocabulary. // nats, one list a window
-    pub kl: Vec<Vec<f32>>,
-    /// Scored positions at which both find the same token most likely.
-    pub same_top: usize,
-}
-
 /// Runs a candidate over `windows` beside the original's states. `base_logits` is the original's output layer
 /// `[rows, D] -> [rows, V]`. `proceed` sees the comparison after every window and ends the run early by returning false;
 /// the comparison then covers the windows so far.
@@ -87,19 +77,14 @@ pub fn compare(
     for (w, window) in windows.iter().enumerate() {
         let base_hidden = read_states(&mut states, window.scored.len(), baseline.width)?;
         let hidden = hidden_states(runner, window)?;
-        let (mut nll, mut kl) = (Vec::new(), Vec::new());
+        let mut pairs = Vec::new();
         for_logits(runner, &hidden, &mut |first, logits| {
             let base = base_logits(&chunk(&base_hidden, first))?;
-            let pairs = per_row(0..logits.rows, |i| rows::pair(base.row(i), logits.row(i), window.target(first + i)));
-            nll.extend(pairs.iter().map(|p| p.nll as f32));
-            kl.extend(pairs.iter().map(|p| p.kl as f32));
-            result.same_top += pairs.iter().filter(|p| p.same_top).count();
+            let target = |i| window.target(first + i);
+            pairs.extend(per_row(0..logits.rows, |i| rows::pair(base.row(i), logits.row(i), target(i))));
             Ok(())
         })?;
-        check_finite(w, window, &nll)?;
-        result.scores.nll.push(nll);
-        result.base.nll.push(baseline.scores.nll[w].clone());
-        result.kl.push(kl);
+        result.push(w, window, &pairs)?;
         if !proceed(&result)? {
             break;
         }

@@ -30,6 +30,10 @@ pub struct Figures {
     pub kl_divergence_stderr: Option<f64>,
     /// Share of positions with the same most likely token, in percent.
     pub same_top_percent: f64,
+    /// Positions at which the original is clear ([`crate::CLEAR_MARGIN`]).
+    pub clear_positions: usize,
+    /// Those of them with another most likely token.
+    pub clear_positions_changed: usize,
 }
 
 /// The gate's answer.
@@ -107,6 +111,8 @@ pub fn figures(c: &Comparison) -> Figures {
         kl_divergence: kl,
         kl_divergence_stderr: kl_bounds.map(|b| b.stderr),
         same_top_percent: 100.0 * c.same_top as f64 / scored as f64,
+        clear_positions: c.clear,
+        clear_positions_changed: c.clear_changed,
     }
 }
 
@@ -148,6 +154,8 @@ mod tests {
             base: Scores { nll: (0..n).map(base).collect() },
             kl: vec![vec![0.25; 50]; n],
             same_top: n * 40,
+            clear: n * 30,
+            clear_changed: n,
         }
     }
 
@@ -156,6 +164,7 @@ mod tests {
         let f = figures(&comparison(40, 0.0));
         assert_eq!((f.chunks, f.tokens), (40, 2000));
         assert!((f.kl_divergence - 0.25).abs() < 1e-9);
+        assert_eq!((f.clear_positions, f.clear_positions_changed), (1200, 40));
         assert!((f.same_top_percent - 80.0).abs() < 1e-9);
         assert!((f.perplexity - f.base_perplexity - f.perplexity_difference).abs() < 1e-12);
         let (lower, upper) =

@@ -1,22 +1,33 @@
 //! Perplexity protocols, divergence from the original, and the budget gate.
 //!
 //! [`Protocol::windows`] cuts a tokenised text into [`Window`]s, [`score`] runs a model over them, [`compare`] does so
-//! beside the kept hidden states of the original, and [`judge`] applies a budget to the paired per-token differences.
+//! beside the kept hidden states of the original, [`compare_beside`] beside the original itself, and [`judge`] applies a budget
+//! to the paired per-token differences. In a browser, where no thread may wait, there is only [`compare_beside`].
 #![forbid(unsafe_code)]
 
+mod beside;
 mod bootstrap;
+#[cfg(not(target_arch = "wasm32"))]
 mod compare;
+mod comparison;
 mod error;
 mod gate;
 mod overlap;
 mod protocol;
 mod rows;
+#[cfg(not(target_arch = "wasm32"))]
 mod score;
+mod scores;
 
+pub use beside::compare_beside;
 pub use bootstrap::{Bounds, RESAMPLES, bootstrap};
-pub use compare::{Baseline, Comparison, compare};
+#[cfg(not(target_arch = "wasm32"))]
+pub use compare::{Baseline, compare};
+pub use comparison::{CLEAR_MARGIN, Comparison};
 pub use error::EvalError;
 pub use gate::{Figures, MIN_CHUNKS, Verdict, figures, hopeless, judge};
 pub use overlap::{MAX_OVERLAP, NGRAM, overlap};
 pub use protocol::{Protocol, Window};
-pub use score::{Perplexity, Scores, perplexity, score};
+#[cfg(not(target_arch = "wasm32"))]
+pub use score::score;
+pub use scores::{Perplexity, Scores, perplexity};

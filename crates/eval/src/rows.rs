@@ -19,6 +19,7 @@ fn argmax(row: &[f32]) -> usize {
 }
 
 /// Negative log-likelihood of `target` in nats.
+#[cfg(any(test, not(target_arch = "wasm32")))]
 pub(crate) fn nll(row: &[f32], target: u32) -> f64 {
     log_sum_exp(row) - f64::from(row[target as usize])
 }
@@ -28,10 +29,24 @@ pub(crate) fn nll(row: &[f32], target: u32) -> f64 {
 pub(crate) struct Pair {
     /// Negative log-likelihood under the candidate, in nats.
     pub nll: f64,
+    /// The same under the original.
+    pub base_nll: f64,
     /// KL(base || candidate) in nats.
     pub kl: f64,
     /// Whether both find the same token most likely.
     pub same_top: bool,
+    /// How far apart the original's two largest logits are.
+    pub base_margin: f32,
+}
+
+/// The largest value of a row less the second largest.
+fn margin(row: &[f32]) -> f32 {
+    let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+    for &x in row {
+        second = second.max(x.min(first));
+        first = first.max(x);
+    }
+    first - second
 }
 
 /// Compares the logits of the original with those of a candidate.
@@ -54,8 +69,10 @@ pub(crate) fn pair(base: &[f32], candidate: &[f32], target: u32) -> Pair {
     let lse = log_sum_exp(candidate);
     Pair {
         nll: lse - f64::from(candidate[target as usize]),
+        base_nll: lse_base - f64::from(base[target as usize]),
         kl: (weighted / sum - lse_base + lse).max(0.0),
         same_top: argmax(base) == argmax(candidate),
+        base_margin: margin(base),
     }
 }
 
@@ -77,6 +94,9 @@ mod tests {
         let got = pair(&a, &b, 1);
         assert!((got.kl - kl).abs() < 1e-6, "{} {kl}", got.kl);
         assert!((got.nll + q[1].ln()).abs() < 1e-6);
+        assert!((got.base_nll + p[1].ln()).abs() < 1e-6);
+        assert_eq!(got.base_margin, 1.0);
+        assert_eq!((margin(&[3.0, -1.0, 2.5]), margin(&[2.0, 2.0])), (0.5, 0.0));
         assert!((nll(&a, 0) + p[0].ln()).abs() < 1e-6);
         assert!(got.same_top);
         assert!(!pair(&[1.0, 0.0], &[0.0, 1.0], 0).same_top);

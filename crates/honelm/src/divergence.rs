@@ -8,7 +8,7 @@ use honelm_model::{Checkpoint, OutputLayer, Parameters, Stream};
 use honelm_tensor::Matrix;
 use serde::Serialize;
 
-use crate::open::{encode_text, tokenizer_of};
+use crate::open::tokenizer_of;
 use crate::{Error, Event, Events, RunOptions, TextSource};
 
 /// Settings of [`diverge`].
@@ -86,7 +86,7 @@ pub fn diverge(options: &DivergeOptions, events: Events<'_>) -> Result<Divergenc
     let (a, b) = (Checkpoint::open(&options.model)?, Checkpoint::open(&options.other)?);
     check_alike(&a, &b, &options.other)?;
     let text = options.text.heldout()?;
-    let mut tokens = encode_text(&tokenizer_of(&a)?, &text.documents[0])?;
+    let mut tokens = tokenizer_of(&a)?.encode_running(&text.documents[0])?;
     let context = crate::evaluate::context_of(&a, &options.run).min(b.facts().context);
     tokens.truncate(options.tokens.min(context));
     if tokens.is_empty() {

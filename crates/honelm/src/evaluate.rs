@@ -7,7 +7,7 @@ use honelm_eval::{Baseline, EvalError, Figures, MIN_CHUNKS, Protocol, Window, co
 use honelm_model::{Checkpoint, OutputLayer, Runner};
 use serde::Serialize;
 
-use crate::open::{bos_of, encode_text, load, tokenizer_of};
+use crate::open::{load, tokenizer_of};
 use crate::{Error, Event, Events, RunOptions, TextSource};
 
 /// Settings of [`evaluate`].
@@ -81,6 +81,10 @@ pub struct Differences {
     pub kl_divergence_stderr: Option<f64>,
     /// Share of positions with the same most likely token, in percent.
     pub same_top_percent: f64,
+    /// Positions at which the original is clear: its two largest logits are at least 0.1 apart.
+    pub clear_positions: usize,
+    /// Those of them with another most likely token.
+    pub clear_positions_changed: usize,
 }
 
 impl From<Figures> for Differences {
@@ -93,6 +97,8 @@ impl From<Figures> for Differences {
             kl_divergence: f.kl_divergence,
             kl_divergence_stderr: f.kl_divergence_stderr,
             same_top_percent: f.same_top_percent,
+            clear_positions: f.clear_positions,
+            clear_positions_changed: f.clear_positions_changed,
         }
     }
 }
@@ -115,8 +121,8 @@ impl Windows {
         context: usize,
     ) -> Result<Self, Error> {
         let tokenizer = tokenizer_of(checkpoint)?;
-        let mut tokens = encode_text(&tokenizer, text)?;
-        let bos = bos_of(&tokenizer);
+        let mut tokens = tokenizer.encode_running(text)?;
+        let bos = tokenizer.leading_bos();
         let protocol = protocol.fitted(context);
         let mut windows = protocol.windows(&tokens, bos, context)?;
         if let Some(most) = chunks {

@@ -6,7 +6,7 @@ use std::path::Path;
 use honelm_formats::gguf::Gguf;
 use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, Parameters};
 use honelm_store::{Digest, digest_file};
-use honelm_text::{EncodeOptions, Tokenizer, TokenizerFiles};
+use honelm_text::{Tokenizer, TokenizerFiles};
 
 use crate::{Error, RunOptions};
 
@@ -98,22 +98,6 @@ pub fn tokenizer_digest(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Resul
     }
     let json = tokenizer.to_tokenizer_json()?;
     Ok(Digest::default().with(json).hex())
-}
-
-/// Token ids of a whole text, BOS first where the model wants it; special tokens in the text are plain text.
-pub fn encode_text(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
-    let mut ids = tokenizer.encode(text, EncodeOptions { add_special: true, parse_special: false })?;
-    let eos = tokenizer.eos_ids();
-    // A tokenizer that ends every text with EOS must not end a running one.
-    while ids.last().is_some_and(|id| eos.contains(id)) {
-        ids.pop();
-    }
-    Ok(ids)
-}
-
-/// BOS where the model begins texts with it.
-pub fn bos_of(tokenizer: &Tokenizer) -> Option<u32> {
-    tokenizer.bos().filter(|_| tokenizer.adds_bos())
 }
 
 /// Bytes of the files under `path`: a file, or a folder's safetensors.

@@ -11,7 +11,7 @@ use honelm_model::{Checkpoint, Container, Module, Parameters, export};
 use honelm_store::{Digest, Journal};
 use honelm_text::{EncodeOptions, Tokenizer, TokenizerFiles};
 
-use crate::open::{bos_of, digest_of, tokenizer_of, weight_bytes};
+use crate::open::{digest_of, tokenizer_of, weight_bytes};
 use crate::texts::Text;
 use crate::{Error, Event, Events, RunOptions, TextSource};
 
@@ -134,7 +134,7 @@ pub(crate) fn calibration_of(
         documents.push(ids);
     }
     let eos = tokenizer.eos_ids().first().copied();
-    Ok(Calibration::new(documents, bos_of(tokenizer), eos, blocks, length)?)
+    Ok(Calibration::new(documents, tokenizer.leading_bos(), eos, blocks, length)?)
 }
 
 /// Compresses into `journal`, telling `events` under the name of `stage`.

@@ -164,6 +164,25 @@ impl Tokenizer {
         self.roles.bos.is_some() && self.prefix.first().copied() == self.roles.bos
     }
 
+    /// BOS where the model begins texts with it.
+    #[must_use]
+    pub fn leading_bos(&self) -> Option<u32> {
+        self.bos().filter(|_| self.adds_bos())
+    }
+
+    /// The tokens of a running text to be scored, BOS first where the model wants it; special tokens in the text are plain text.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub fn encode_running(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.encode(text, EncodeOptions { add_special: true, parse_special: false })?;
+        // A tokenizer that ends every text with EOS must not end a running one.
+        while ids.last().is_some_and(|id| self.eos_ids().contains(id)) {
+            ids.pop();
+        }
+        Ok(ids)
+    }
+
     /// All tokens that end an answer, the model's own first.
     #[must_use]
     pub fn eos_ids(&self) -> &[u32] {

@@ -2,6 +2,7 @@ use std::fmt;
 
 use honelm_backend::BackendError;
 use honelm_engine::EngineError;
+use honelm_eval::EvalError;
 use honelm_formats::FormatError;
 use honelm_gpu::GpuError;
 use honelm_model::ModelError;
@@ -27,6 +28,9 @@ pub enum WebError {
     /// An answer that cannot be given.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A comparison that cannot be done.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
     /// A GPU that was asked for and cannot be used.
     #[error(transparent)]
     NoGpu(#[from] NoGpu),
@@ -98,6 +102,7 @@ impl WebError {
             Self::Model(error) => error.code(),
             Self::Text(error) => error.code(),
             Self::Engine(error) => error.code(),
+            Self::Eval(error) => error.code(),
             Self::Backend(error) => error.code(),
             Self::NoGpu(NoGpu::NoAdapter) => GpuError::NoAdapter.code(),
             Self::NoGpu(NoGpu::Gpu(error)) => error.code(),

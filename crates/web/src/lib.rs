@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod breathe;
+mod check;
 mod device;
 mod error;
 mod files;

@@ -33,19 +33,19 @@ pub struct WebModel {
     /// Away while an answer is written.
     session: RefCell<Option<Session>>,
     cancelled: Rc<Cell<bool>>,
-    tokenizer: Tokenizer,
+    pub(crate) tokenizer: Tokenizer,
     template: Option<String>,
     generation: Generation,
-    facts: Facts,
+    pub(crate) facts: Facts,
     cache: CacheSpec,
-    context: usize,
+    pub(crate) context: usize,
     description: String,
     chosen: Chosen,
     load_seconds: f64,
 }
 
 /// Tells a callback of a document; one that throws is the page's own matter.
-fn tell(callback: &Function, document: &Value) {
+pub(crate) fn tell(callback: &Function, document: &Value) {
     let _ = callback.call1(&JsValue::NULL, &JsValue::from_str(&document.to_string()));
 }
 
@@ -197,10 +197,15 @@ impl WebModel {
     }
 
     /// The session for one answer; it comes back when the loan is dropped.
-    fn take(&self) -> Result<Loan<'_>, WebError> {
+    pub(crate) fn take(&self) -> Result<Loan<'_>, WebError> {
         let session = self.session.borrow_mut().take().ok_or(WebError::Busy)?;
         self.cancelled.set(false);
         Ok(Loan { place: &self.session, session: Some(session) })
+    }
+
+    /// Whether JavaScript wants what is running to end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
     }
 
     /// Tells JavaScript of an update; its wish to abort is the answer.
@@ -219,18 +224,18 @@ impl WebModel {
             event[name] = json!(format!("{before}{text}"));
         }
         tell(on_event, &event);
-        if self.cancelled.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
 /// A session that is away, on its way back.
-struct Loan<'m> {
+pub(crate) struct Loan<'m> {
     place: &'m RefCell<Option<Session>>,
     session: Option<Session>,
 }
 
 impl Loan<'_> {
-    fn get(&mut self) -> Result<&mut Session, WebError> {
+    pub(crate) fn get(&mut self) -> Result<&mut Session, WebError> {
         self.session.as_mut().ok_or(WebError::Busy)
     }
 }

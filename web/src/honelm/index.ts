@@ -10,7 +10,7 @@
 import { reportAdapter } from "./adapter";
 import type { Call, Calls, FromWorker } from "./protocol";
 import {
-  type Answer, type AnswerEvent, type GenerationSettings, HoneLMError, type LoadOptions, type LoadProgress,
+  type Answer, type AnswerEvent, type Check, type CheckSettings, type GenerationSettings, HoneLMError, type LoadOptions, type LoadProgress,
   type Measurement, type Memory, type Message, type ModelFacts, type Sample, type Source,
 } from "./types";
 
@@ -64,6 +64,16 @@ export class HoneLM {
     });
     const samples = measured.samples.map((sample, i) => ({ ...sample, js_heap: heaps[i] ?? null }));
     return { ...measured, samples };
+  }
+
+  /**
+   * Compares the model, as it runs here, with itself on the processor in single precision, token by token of `text`. Loads it a second
+   * time for that. `abort` ends it with the error `interrupted`.
+   */
+  check(
+    text: string, settings: CheckSettings = {}, onProgress: (progress: { done: number; total: number }) => void = () => {},
+  ): Promise<Check> {
+    return this.#call("check", { text, settings }, onProgress);
   }
 
   /** Bytes in use. */

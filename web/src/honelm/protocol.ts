@@ -1,6 +1,6 @@
 /** Messages between the page and its worker. */
 import type {
-  Answer, AnswerEvent, GenerationSettings, LoadOptions, LoadProgress, Measurement, Memory, Message, ModelFacts, Sample,
+  Answer, AnswerEvent, Check, CheckSettings, GenerationSettings, LoadOptions, LoadProgress, Measurement, Memory, Message, ModelFacts, Sample,
   Source,
 } from "./types";
 
@@ -14,6 +14,7 @@ export interface Calls {
     event: Sample;
     result: Measurement;
   };
+  check: { request: { text: string; settings: CheckSettings }; event: { done: number; total: number }; result: Check };
   memory: { request: Record<string, never>; event: never; result: Memory };
   unload: { request: Record<string, never>; event: never; result: null };
 }

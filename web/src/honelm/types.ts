@@ -153,6 +153,34 @@ export interface Measurement {
   samples: Sample[];
 }
 
+/** How a model is compared with itself on the processor in single precision. */
+export interface CheckSettings {
+  /** How the text is scored: `llama.cpp-N`, `gptq-N` or `hf-stride-N`, by default `llama.cpp-512`. */
+  protocol?: string;
+  /** Only the first so many chunks of the text. */
+  chunks?: number;
+}
+
+/** How far a model is, on this device, from itself on the processor in single precision. */
+export interface Check {
+  chunks: number;
+  tokens: number;
+  perplexity: number;
+  perplexity_stderr: number;
+  base_perplexity: number;
+  perplexity_difference: number;
+  /** One-sided bounds; none below 30 chunks. */
+  perplexity_difference_lower95: number | null;
+  perplexity_difference_upper95: number | null;
+  /** Mean KL(single precision || this device) in nats. */
+  kl_divergence: number;
+  kl_divergence_stderr: number | null;
+  same_top_percent: number;
+  /** Positions whose two largest logits are at least 0.1 apart, and those of them with another most likely token here. */
+  clear_positions: number;
+  clear_positions_changed: number;
+}
+
 /** Something that went wrong, with a stable code. */
 export class HoneLMError extends Error {
   constructor(

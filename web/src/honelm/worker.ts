@@ -2,12 +2,14 @@
 import init, { version, WebModel } from "../../pkg/honelm_web";
 import type { Call, Calls, FromWorker, ToWorker } from "./protocol";
 import { filesOf } from "./sources";
-import { type AnswerEvent, HoneLMError, type Measurement, type Memory, type ModelFacts, type Sample } from "./types";
+import { type AnswerEvent, HoneLMError, type Measurement, type Memory, type ModelFacts, type Sample, type Source } from "./types";
 
 declare const self: DedicatedWorkerGlobalScope & { honelmPanicked: (message: string) => void };
 
 const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });
 let model: WebModel | undefined;
+/** Where it came from. */
+let origin: { source: Source; context: number | undefined } | undefined;
 /** The answer that is being written, and the model that is being loaded. */
 let writing: Promise<unknown> = Promise.resolve();
 let loading: Promise<unknown> = Promise.resolve();
@@ -25,6 +27,7 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
       await ready;
       await unload();
       model = await WebModel.load(filesOf(source), JSON.stringify(options), (json: string) => tell(JSON.parse(json)));
+      origin = { source, context: options.context };
       return facts(model);
     });
     loading = mine;
@@ -40,6 +43,9 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
   },
   async measure({ prompt, tokens, adapter }, tell) {
     return await measure(loaded(), prompt, tokens, adapter, tell);
+  },
+  async check({ text, settings }, tell) {
+    return JSON.parse(await written(check(loaded(), text, JSON.stringify(settings), (json) => tell(JSON.parse(json)))));
   },
   async memory() {
     return memory(loaded());
@@ -76,6 +82,18 @@ function facts(model: WebModel): ModelFacts {
 
 function memory(model: WebModel): Memory {
   return JSON.parse(model.memory());
+}
+
+/** The model beside itself on the processor in single precision. */
+async function check(model: WebModel, text: string, settings: string, tell: (json: string) => void): Promise<string> {
+  if (!origin) throw new HoneLMError("no-model", "no model is loaded");
+  const truth = { device: "cpu", compute: "f32", cache_type: "f32", context: origin.context };
+  const reference = await WebModel.load(filesOf(origin.source), JSON.stringify(truth), () => {});
+  try {
+    return await model.check(reference, text, settings, tell);
+  } finally {
+    reference.free();
+  }
 }
 
 async function measure(

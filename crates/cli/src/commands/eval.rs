@@ -104,7 +104,13 @@ fn rows(found: &Evaluation) -> Vec<(&'static str, String)> {
         ("against", format!("{}, perplexity {:.4}", base.display(), f.base_perplexity)),
         ("difference", format!("{:+.4}{bounds}", f.perplexity_difference)),
         ("KL divergence", format!("{:.5}{spread}", f.kl_divergence)),
-        ("same top token", format!("{:.2}%", f.same_top_percent)),
+        (
+            "same top token",
+            format!(
+                "{:.2}%; another one at {} of {} positions with a clear margin",
+                f.same_top_percent, f.clear_positions_changed, f.clear_positions
+            ),
+        ),
     ]);
     rows
 }
