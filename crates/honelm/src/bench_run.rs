@@ -251,7 +251,7 @@ struct About {
 impl About {
     fn new(checkpoint: &Checkpoint, run: &RunOptions, load_seconds: f64) -> Result<Self, Error> {
         let facts = checkpoint.facts();
-        let planned = plan(checkpoint, &Workload { context: Some(1), compute: run.compute, ..Workload::default() })?;
+        let planned = plan(checkpoint, &Workload { context: Some(1), place: run.place(), ..Workload::default() })?;
         let bytes = |encoding: &str| {
             planned.tensors.iter().filter(|t| t.encoding == encoding).map(|t| t.file_bytes).sum::<u64>()
         };

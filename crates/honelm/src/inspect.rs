@@ -56,7 +56,7 @@ pub struct Inspection {
     pub tokenizer_problem: Option<String>,
     /// Source of the chat template.
     pub chat_template: Option<String>,
-    /// Bytes that it needs to run, for several contexts.
+    /// Bytes that it needs to run on the device that was chosen, for several contexts.
     pub memory: Vec<MemoryNeed>,
 }
 
@@ -129,6 +129,8 @@ pub struct MemoryNeed {
     pub scratch_bytes: u64,
     /// All of it.
     pub total_bytes: u64,
+    /// Weights that a GPU holds as F16, since none of its layouts holds them exactly.
+    pub rounded_tensors: usize,
 }
 
 impl From<&Plan> for MemoryNeed {
@@ -139,6 +141,7 @@ impl From<&Plan> for MemoryNeed {
             cache_bytes: plan.cache_bytes,
             scratch_bytes: plan.scratch_bytes,
             total_bytes: plan.total_bytes,
+            rounded_tensors: plan.tensors.iter().filter(|tensor| tensor.rounded).count(),
         }
     }
 }
@@ -156,7 +159,7 @@ pub fn inspect(path: &Path, run: &RunOptions) -> Result<Inspection, Error> {
             let work = Workload {
                 context: Some(context),
                 cache_type: run.cache_type,
-                compute: run.compute,
+                place: run.place(),
                 ..Workload::default()
             };
             plan(&checkpoint, &work)

@@ -1,5 +1,6 @@
 use honelm_backend::CacheType;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions};
+use honelm_plan::Place;
 
 use crate::DeviceChoice;
 
@@ -35,6 +36,15 @@ impl RunOptions {
     #[must_use]
     pub fn cpu(&self) -> CpuBackend {
         CpuBackend::new(CpuOptions { threads: self.threads, compute: self.compute, isa: None })
+    }
+
+    /// Where memory is planned for.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        match self.device {
+            DeviceChoice::Gpu(_) => Place::Gpu,
+            DeviceChoice::Auto | DeviceChoice::Cpu => Place::Cpu(self.compute),
+        }
     }
 
     /// Threads that work outside the device may use.

@@ -9,7 +9,7 @@ use honelm_eval::{Comparison, EvalError, Protocol, Window, compare_beside, figur
 use honelm_model::{Checkpoint, LoadOptions, Loader, Model};
 
 fn model(cache_type: CacheType) -> Model {
-    let checkpoint = Checkpoint::open(&honelm::locate(None, None).expect("the shipped model")).expect("opened");
+    let checkpoint = Checkpoint::open(honelm::locate(None, None).expect("the shipped model")).expect("opened");
     let options = CpuOptions { threads: Some(1), compute: Compute::F32, ..CpuOptions::default() };
     let device = Rc::new(RefCell::new(CpuBackend::new(options)));
     let mut loader = Loader::new(checkpoint.blueprint());

@@ -7,7 +7,7 @@ use honelm_model::{Checkpoint, Stream};
 use honelm_tensor::Matrix;
 use serde::Serialize;
 
-use crate::model::{Workload, plan};
+use crate::model::{Place, Workload, plan};
 use crate::{Plan, PlanError};
 
 const F32: u64 = 4;
@@ -53,7 +53,7 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
     let work = Workload {
         context: Some(how.window),
         cache_type: how.cache_type,
-        compute: how.compute,
+        place: Place::Cpu(how.compute),
         step_rows: how.window,
         logit_rows: 1,
     };

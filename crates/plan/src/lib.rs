@@ -13,7 +13,7 @@ mod model;
 
 pub use gpu::gpu_layouts;
 pub use jobs::{Calibration, Evaluation, Peak, plan_calibration, plan_eval};
-pub use model::{Plan, PlannedTensor, Workload, plan, plan_encodings};
+pub use model::{Place, Plan, PlannedTensor, Workload, plan, plan_encodings};
 
 /// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error)]

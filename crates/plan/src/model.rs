@@ -10,7 +10,16 @@ use honelm_model::{
 };
 use serde::Serialize;
 
-use crate::PlanError;
+use crate::{PlanError, gpu};
+
+/// Where a model will run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The processor, by a compute path.
+    Cpu(Compute),
+    /// A GPU.
+    Gpu,
+}
 
 /// What a model will be used for.
 #[derive(Debug, Clone)]
@@ -19,8 +28,8 @@ pub struct Workload {
     pub context: Option<usize>,
     /// Number type of the cache.
     pub cache_type: CacheType,
-    /// The compute path.
-    pub compute: Compute,
+    /// Where it runs.
+    pub place: Place,
     /// Rows of the largest step.
     pub step_rows: usize,
     /// Rows of a step whose logits are wanted: 1 to generate, up to all to measure.
@@ -29,7 +38,13 @@ pub struct Workload {
 
 impl Default for Workload {
     fn default() -> Self {
-        Self { context: None, cache_type: CacheType::default(), compute: Compute::Fast, step_rows: 512, logit_rows: 1 }
+        Self {
+            context: None,
+            cache_type: CacheType::default(),
+            place: Place::Cpu(Compute::Fast),
+            step_rows: 512,
+            logit_rows: 1,
+        }
     }
 }
 
@@ -46,6 +61,8 @@ pub struct PlannedTensor {
     pub file_bytes: u64,
     /// Bytes on the device, bias included.
     pub memory_bytes: u64,
+    /// Whether a GPU holds it as F16, since none of its layouts holds the values exactly.
+    pub rounded: bool,
 }
 
 /// What a loaded model takes, in bytes.
@@ -91,7 +108,7 @@ pub fn plan_encodings(
     let mut tensors = Vec::new();
     for slot in blueprint.tree.slots() {
         let module = blueprint.module(slot)?;
-        let tensor = planned(name(slot), module, encoding(slot)?, work.compute);
+        let tensor = planned(name(slot), module, encoding(slot)?, work.place);
         weights.insert(slot, declare(&recorder, module, tensor.memory_bytes));
         tensors.push(tensor);
     }
@@ -137,13 +154,13 @@ fn declare(recorder: &RefCell<Recorder>, module: &Module, bytes: u64) -> Weight 
     recorder.borrow_mut().declare(module.shape[0], module.shape[1], bytes as usize)
 }
 
-fn planned(name: String, module: &Module, encoding: StoredEncoding, compute: Compute) -> PlannedTensor {
+fn planned(name: String, module: &Module, encoding: StoredEncoding, place: Place) -> PlannedTensor {
     let [rows, cols] = module.shape;
     let bias = module.bias_len() as u64 * 4;
-    let memory = if module.kind == Kind::Norm {
-        (rows * cols * size_of::<f32>()) as u64
-    } else {
-        weight_bytes(kind(encoding, cols), rows, cols, compute) as u64
+    let (memory, rounded) = match place {
+        _ if module.kind == Kind::Norm => ((rows * cols * size_of::<f32>()) as u64, false),
+        Place::Cpu(compute) => (weight_bytes(kind(encoding, cols), rows, cols, compute) as u64, false),
+        Place::Gpu => gpu::held(encoding, [rows, cols]).map_or((0, false), |held| (held.bytes, held.rounded)),
     };
     let (shown, stored) = match encoding {
         StoredEncoding::Blocks(blocks) => {
@@ -156,7 +173,8 @@ fn planned(name: String, module: &Module, encoding: StoredEncoding, compute: Com
             (format!("int{bits} g{group_size}"), codes + groups * 2 + cols as u64 * 4)
         }
     };
-    PlannedTensor { name, shape: module.shape, encoding: shown, file_bytes: stored + bias, memory_bytes: memory + bias }
+    let (file_bytes, memory_bytes) = (stored + bias, memory + bias);
+    PlannedTensor { name, shape: module.shape, encoding: shown, file_bytes, memory_bytes, rounded }
 }
 
 /// What the CPU back end calls an encoding.

@@ -9,7 +9,7 @@ use honelm_backend::{Batch, CacheType, Want, block_on};
 use honelm_blocks::Encoding;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions};
 use honelm_model::{Checkpoint, Device, LoadOptions, Model, Runner};
-use honelm_plan::{Calibration, Evaluation, Workload, plan, plan_calibration, plan_eval};
+use honelm_plan::{Calibration, Evaluation, Place, Workload, plan, plan_calibration, plan_eval};
 
 /// A tiny model's shapes; its weights do not matter here.
 fn tiny(name: &str) -> Checkpoint {
@@ -30,7 +30,8 @@ fn weights_and_cache_are_planned_to_the_byte() {
     ] {
         let checkpoint = tiny(name);
         let context = checkpoint.facts().context.min(100);
-        let work = Workload { context: Some(context), cache_type, compute, step_rows: 32, logit_rows: 1 };
+        let work =
+            Workload { context: Some(context), cache_type, place: Place::Cpu(compute), step_rows: 32, logit_rows: 1 };
         let planned = plan(&checkpoint, &work).unwrap();
         assert_eq!(planned.context, context);
         assert_eq!(planned.total_bytes, planned.weights_bytes + planned.cache_bytes + planned.scratch_bytes);
@@ -57,6 +58,30 @@ fn weights_and_cache_are_planned_to_the_byte() {
             "{name}: {scratch} planned, {activations} held"
         );
     }
+}
+
+#[test]
+fn a_gpu_holds_what_is_planned_and_less_than_a_shared_buffer_more() {
+    let Ok(gpu) = block_on(honelm_gpu::Gpu::open(None)) else {
+        honelm_testing::skip!("a_gpu_holds_what_is_planned", "a GPU adapter");
+    };
+    // The least buffer that weights share.
+    let shared = 8 << 20;
+    let checkpoint = tiny("llama-grouped");
+    let work =
+        Workload { context: Some(32), cache_type: CacheType::F16, place: Place::Gpu, step_rows: 32, logit_rows: 1 };
+    let planned = plan(&checkpoint, &work).unwrap();
+    let backend = Rc::new(RefCell::new(honelm_gpu::GpuBackend::new(&gpu).unwrap()));
+    let options = LoadOptions { context: Some(32), cache_type: CacheType::F16, ..LoadOptions::default() };
+    let mut model = Model::load(checkpoint.blueprint(), &checkpoint, Rc::clone(&backend) as Device, &options).unwrap();
+    let id = model.open();
+    let mut batch = Batch::default();
+    batch.extend(id, &[1; 32], Want::LOGITS);
+    let ticket = model.step(&batch).unwrap();
+    block_on(model.read(ticket)).unwrap();
+    let held = backend.borrow().device_bytes();
+    assert!((planned.weights_bytes..planned.weights_bytes + shared).contains(&held.weights), "{planned:?} {held:?}");
+    assert_eq!(planned.cache_bytes, held.cache);
 }
 
 #[test]

@@ -164,5 +164,9 @@ fn memory(found: &Inspection) -> String {
             std::iter::once(m.context.to_string()).chain(parts.map(size)).collect()
         })
         .collect();
-    output::fitted(output::table(&["context", "weights", "cache", "scratch", "together"], &rows))
+    let table = output::fitted(output::table(&["context", "weights", "cache", "scratch", "together"], &rows));
+    match found.memory.first().map_or(0, |m| m.rounded_tensors) {
+        0 => table,
+        rounded => format!("{table}{rounded} weights have no exact layout on a GPU and are rounded to F16 there\n"),
+    }
 }
