@@ -8,8 +8,9 @@ import { PATIENCE, browser, make, open, serve } from "./harness.mjs";
 
 const text = readFileSync(new URL("../../crates/honelm/data/heldout.txt", import.meta.url), "utf8");
 
-/** Bounds of the mean divergence in nats: 8-bit activations on the processor, float ones on the GPU. */
-const BOUND = { cpu: 8e-4, gpu: 1e-4 };
+/** Bounds of the mean divergence in nats, and of the share of clear positions that change: 8-bit activations on the processor, float
+ * ones on the GPU. */
+const BOUND = { cpu: { kl: 8e-4, changed: 0.02 }, gpu: { kl: 1e-4, changed: 0 } };
 const GPTQ = ["--bits", "4", "--group-size", "128"];
 
 // A GPU in software takes minutes for 20 chunks; HONELM_ALL_TOKENS=1 takes the time.
@@ -40,9 +41,9 @@ for (const device of ["cpu", "gpu"]) {
         );
         const chunks = settings.chunks;
         assert.deepEqual(heard, Array.from({ length: chunks + 1 }, (_, done) => [done, chunks]));
-        assert.ok(kl_divergence <= BOUND[device], `KL ${kl_divergence}`);
+        assert.ok(kl_divergence <= BOUND[device].kl, `KL ${kl_divergence}`);
         assert.ok(clear_positions > tokens / 2);
-        assert.equal(clear_positions_changed, 0);
+        assert.ok(clear_positions_changed <= BOUND[device].changed * clear_positions);
         assert.deepEqual(problems, []);
         await close();
         await server.stop();

@@ -1,6 +1,7 @@
 /** The page: a model, a conversation with it, and its measurements. */
 import { HoneLM } from "../honelm";
 import { ChatView } from "./chat";
+import { CheckView } from "./check";
 import { element } from "./dom";
 import { MeasureView } from "./measure";
 import { listServedModels, modelCard, showAdapter } from "./model";
@@ -25,9 +26,11 @@ const honelm = new HoneLM();
 const busy = new Busy();
 const chat = new ChatView(honelm, busy);
 const measure = new MeasureView(honelm, busy, () => adapter);
+const check = new CheckView(honelm, busy);
 modelCard(honelm, (facts) => {
   chat.model(facts);
   measure.model(facts);
+  check.model(facts);
 });
 
 const tabs = ["chat", "measure"] as const;
