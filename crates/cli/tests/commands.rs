@@ -66,7 +66,7 @@ fn inspect_tells_what_the_model_is() {
         (&found["architecture"], found["layers"].as_u64(), found["context"].as_u64()),
         (&Value::from("llama"), Some(8), Some(1024))
     );
-    assert_keys(&found, &["config", "tensors", "encodings", "tokenizer", "chat_template", "memory"]);
+    assert_keys(&found, &["config", "tensors", "encodings", "tokenizer", "chat_template", "memory", "jobs"]);
     let output = run(&["inspect"]);
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let text = stdout(&output);

@@ -18,5 +18,5 @@ pub use error::CompressError;
 pub use factor::{Damping, Factor};
 pub use gptq::{Swept, rtn, sweep};
 pub use hessian::Hessian;
-pub use pipeline::{Compressed, Progress, Report, compress};
+pub use pipeline::{Compressed, Progress, Report, STEP_ROWS, compress};
 pub use scheme::{Method, Scheme, Target};

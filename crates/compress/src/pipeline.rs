@@ -11,7 +11,7 @@ use crate::scheme::{Method, Scheme, Target, grid};
 use crate::{Calibration, CompressError, Factor, Hessian, rtn, saved, sweep};
 
 /// Rows that run through a block together.
-const STEP_ROWS: usize = 4096;
+pub const STEP_ROWS: usize = 4096;
 
 /// Where a compression stands.
 #[derive(Debug, Clone, PartialEq)]

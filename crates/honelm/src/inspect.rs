@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use honelm_compress::STEP_ROWS;
 use honelm_model::{Checkpoint, Container, DEFAULT_CONTEXT};
-use honelm_plan::{Plan, PlannedTensor, Workload, plan};
+use honelm_plan::{Calibration, Evaluation, Peak, Plan, PlannedTensor, Workload, plan, plan_calibration, plan_eval};
 use honelm_text::{Family, Tokenizer};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,6 +14,9 @@ use crate::{Error, RunOptions};
 
 /// Contexts that memory is planned for, as far as the model reaches.
 const CONTEXTS: [usize; 3] = [2048, DEFAULT_CONTEXT, 32_768];
+/// Tokens of a text that is read at once, and texts, where a user asks for no others.
+const USUAL_LENGTH: usize = 512;
+const USUAL_BLOCKS: usize = 256;
 
 /// Everything that is known of a model before it runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,6 +62,8 @@ pub struct Inspection {
     pub chat_template: Option<String>,
     /// Bytes that it needs to run on the device that was chosen, for several contexts.
     pub memory: Vec<MemoryNeed>,
+    /// Bytes that measuring and compressing it need at most, on the processor.
+    pub jobs: Vec<JobNeed>,
 }
 
 /// How much of a model is in an encoding.
@@ -133,6 +139,24 @@ pub struct MemoryNeed {
     pub rounded_tensors: usize,
 }
 
+/// What a job needs at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobNeed {
+    /// The job, in words.
+    pub job: &'static str,
+    /// What it is doing when it needs the most.
+    pub phase: &'static str,
+    /// Bytes.
+    pub peak_bytes: u64,
+}
+
+impl JobNeed {
+    fn new(job: &'static str, peak: &Peak) -> Self {
+        let phase = peak.phases.iter().max_by_key(|(_, bytes)| *bytes).map_or("", |(phase, _)| phase);
+        Self { job, phase, peak_bytes: peak.peak_bytes }
+    }
+}
+
 impl From<&Plan> for MemoryNeed {
     fn from(plan: &Plan) -> Self {
         Self {
@@ -189,7 +213,18 @@ pub fn inspect(path: &Path, run: &RunOptions) -> Result<Inspection, Error> {
         tokenizer: tokenizer.as_ref().ok().map(TokenizerFacts::from),
         tokenizer_problem: tokenizer.err().map(|e| e.to_string()),
         memory: plans.iter().map(MemoryNeed::from).collect(),
+        jobs: jobs(&checkpoint, run)?,
     })
+}
+
+/// Measuring a model beside itself, and compressing it, with the usual texts as far as the model reads so much.
+fn jobs(checkpoint: &Checkpoint, run: &RunOptions) -> Result<Vec<JobNeed>, Error> {
+    let length = checkpoint.facts().context.min(USUAL_LENGTH);
+    let how = Evaluation { window: length, cache_type: run.cache_type, compute: run.compute };
+    let eval = plan_eval(checkpoint, Some(checkpoint), &how)?;
+    let how = Calibration { blocks: USUAL_BLOCKS, length, step_rows: STEP_ROWS };
+    let calibration = plan_calibration(checkpoint, &how)?;
+    Ok(vec![JobNeed::new("eval --against itself", &eval), JobNeed::new("quantize --calibration", &calibration)])
 }
 
 /// The context asked for, else the usual ones that the model reaches and its own.

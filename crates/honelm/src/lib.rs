@@ -25,7 +25,7 @@ pub use devices::{CpuDevice, DeviceTest, Devices, GpuDevice, devices};
 pub use divergence::{DivergeOptions, Divergence, LayerDifference, WeightDifference, diverge};
 pub use error::Error;
 pub use evaluate::{Differences, EvaluateOptions, Evaluation, evaluate};
-pub use inspect::{EncodingSummary, Inspection, MemoryNeed, TensorEntry, TokenFact, TokenizerFacts, inspect};
+pub use inspect::{EncodingSummary, Inspection, JobNeed, MemoryNeed, TensorEntry, TokenFact, TokenizerFacts, inspect};
 pub use locate::{SHIPPED, locate};
 pub use open::open_tokenizer;
 pub use optimize::{Container, Measure, OptimizeOptions, Outcome, optimize};

@@ -164,9 +164,12 @@ fn memory(found: &Inspection) -> String {
             std::iter::once(m.context.to_string()).chain(parts.map(size)).collect()
         })
         .collect();
-    let table = output::fitted(output::table(&["context", "weights", "cache", "scratch", "together"], &rows));
-    match found.memory.first().map_or(0, |m| m.rounded_tensors) {
-        0 => table,
-        rounded => format!("{table}{rounded} weights have no exact layout on a GPU and are rounded to F16 there\n"),
+    let mut out = output::fitted(output::table(&["context", "weights", "cache", "scratch", "together"], &rows));
+    let rounded = found.memory.first().map_or(0, |m| m.rounded_tensors);
+    if rounded > 0 {
+        out += &format!("\n{rounded} weights have no exact layout on a GPU and are rounded to F16 there");
     }
+    let jobs: Vec<Vec<String>> =
+        found.jobs.iter().map(|j| vec![j.job.to_owned(), size(j.peak_bytes), j.phase.to_owned()]).collect();
+    format!("{out}\n\n{}", output::fitted(output::table(&["job", "at most", "which is"], &jobs)))
 }
