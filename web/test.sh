@@ -16,7 +16,7 @@ if [ ! -d "$(rustc --print target-libdir --target wasm32-unknown-unknown)" ] && 
 fi
 # Of the whole workspace, as its tests have built it.
 cargo build --quiet --workspace --bin honelm
-cargo xtask web --quick
+cargo xtask web
 target=$(cargo metadata --no-deps --format-version 1 | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')
 cd web
 CHROMIUM=$chromium HONELM_BINARY=${HONELM_BINARY:-$target/debug/honelm} npm test --silent

@@ -39,9 +39,6 @@ enum Chore {
         /// The wasm package alone (`web/pkg`), without the page.
         #[arg(long)]
         package_only: bool,
-        /// Leaves out wasm-opt, which takes some minutes: the module is larger, and does the same.
-        #[arg(long)]
-        quick: bool,
         /// Only turns the module that was compiled into a package: what the chore calls itself with.
         #[arg(long, hide = true, value_name = "WASM")]
         bind: Option<std::path::PathBuf>,
@@ -63,7 +60,7 @@ fn main() -> ExitCode {
         Chore::Generate => generate(),
         Chore::Fuzz { targets, seconds, jobs } => fuzz::run(&targets, seconds, jobs),
         Chore::Web { bind: Some(module), .. } => web::bind(&module),
-        Chore::Web { package_only, quick, bind: None } => web::build(package_only, quick),
+        Chore::Web { package_only, bind: None } => web::build(package_only),
         Chore::Layers { below, as_packages } => layers::print(below, as_packages),
     };
     match result {

@@ -39,17 +39,15 @@ impl Places {
     }
 }
 
-/// Builds everything, or the package only; `quick` without making the module smaller.
-pub fn build(package_only: bool, quick: bool) -> Result<(), String> {
+/// Builds everything, or the package only.
+pub fn build(package_only: bool) -> Result<(), String> {
     let places = Places::find()?;
     let module = compile(&places)?;
     install(&places.web)?;
     // With the feature that has wasm-bindgen's library, which nothing else needs.
     let again = ["run", "--quiet", "--package", "xtask", "--features", "web", "--", "web", "--bind"];
     run(Command::new(env!("CARGO")).args(again).arg(&module))?;
-    if !quick {
-        optimise(&places.web)?;
-    }
+    optimise(&places.web)?;
     measure(&places.web)?;
     if package_only {
         return Ok(());
@@ -110,11 +108,11 @@ fn module(web: &Path) -> PathBuf {
     web.join("pkg/honelm_web_bg.wasm")
 }
 
-/// Makes the package's module smaller and faster.
+/// Makes the package's module smaller. LLVM has optimised it already: higher levels take minutes and make it larger again.
 fn optimise(web: &Path) -> Result<(), String> {
     let module = module(web);
     let mut node = Command::new("node");
-    node.arg(web.join("node_modules/binaryen/bin/wasm-opt")).args(["-O3", "--strip-debug", "--strip-producers"]);
+    node.arg(web.join("node_modules/binaryen/bin/wasm-opt")).args(["-O1", "--strip-debug", "--strip-producers"]);
     run(node.args(FEATURES).arg(&module).arg("-o").arg(&module))
 }
 
