@@ -224,7 +224,7 @@ pub struct Completion {
     pub prompt_tokens: usize,
     /// Of them, those that were cached already.
     pub cached_tokens: usize,
-    /// From the call to the first token, a prefill and a draw.
+    /// From the call to the first token, a prefill and a draw; 0 where none was asked for.
     pub first_token_seconds: f64,
     /// From the first token to the end.
     pub decode_seconds: f64,

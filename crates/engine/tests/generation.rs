@@ -391,4 +391,9 @@ fn speeds_come_from_the_callers_clock() {
     assert_eq!((done.first_token_seconds, done.decode_seconds), (2.0, 0.5));
     assert_eq!(done.prefill_tokens_per_second(), Some(1.5));
     assert_eq!(done.decode_tokens_per_second(), Some(10.0));
+
+    // Where no token is asked for, nothing is computed and nothing measured.
+    let none = Generation::greedy(0);
+    let done = session.generate(&t, &PROMPT, &none, &|| 7.0, &mut |_| ControlFlow::Continue(())).expect("no answer");
+    assert_eq!((done.first_token_seconds, done.prefill_tokens_per_second()), (0.0, None));
 }

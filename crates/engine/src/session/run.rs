@@ -94,7 +94,7 @@ impl<'r> Run<'r> {
         let common = self.session.cached.iter().zip(&self.tokens).take_while(|(a, b)| a == b).count();
         self.cached_tokens = self.session.keep(common.min(self.tokens.len() - 1))?;
         let mut drawn = if self.how.max_tokens == 0 { None } else { Some(self.advance(on_update).await?) };
-        let first = clock();
+        let first = if drawn.is_some() { clock() } else { start };
         let reason = loop {
             let (token, logprobs) = match drawn {
                 None => break FinishReason::Length,
