@@ -140,6 +140,30 @@ async function checks(page) {
   assert.ok(clear > 126 && changed <= 0.02 * clear, facts["Clear ones changed"]);
 }
 
+test("an answer goes on when the tab was hidden and frozen in the middle", async () => {
+  const chromium = await browser({ webgpu: false });
+  const { page, problems, close } = await open(chromium, server.url);
+  await load(page);
+  await settings(page, { max_tokens: 300, temperature: 0 });
+  await page.evaluate(() => {
+    const chat = honelm.chat.bind(honelm);
+    honelm.chat = (messages, settings, hear) => chat(messages, { ...settings, ignore_eos: true }, hear);
+  });
+  await page.fill("#question", "Tell me a story.");
+  await page.press("#question", "Enter");
+  await page.waitForFunction(() => /^\d+ tokens/.test(document.querySelector("#speed").textContent), undefined, { timeout: PATIENCE });
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await devtools.send("Page.setWebLifecycleState", { state: "active" });
+  await page.waitForFunction(() => !document.querySelector("#send").disabled, undefined, { timeout: PATIENCE });
+  assert.match(await text(page, "#speed"), /answer 300 tokens/);
+  assert.equal(await text(page, "#chat-error"), undefined);
+  assert.deepEqual(problems, []);
+  await close();
+  await chromium.close();
+});
+
 test("a prompt that does not fit is refused, and the page goes on", async () => {
   const chromium = await browser({ webgpu: false });
   const { page, problems, close } = await open(chromium, `${server.url}?context=64`);
