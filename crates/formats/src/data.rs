@@ -34,6 +34,8 @@ pub struct FileData(Contents);
 #[derive(Debug, Clone)]
 enum Contents {
     Whole(Bytes),
+    #[cfg(not(target_arch = "wasm32"))]
+    Mapped(Bytes, crate::file::Map),
     Parts(Arc<Parts>),
 }
 
@@ -63,13 +65,32 @@ impl FileData {
         Self(Contents::Parts(Arc::new(Parts { len, here: Mutex::default() })))
     }
 
+    /// A file in memory.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn mapped(map: crate::file::Map) -> Self {
+        Self(Contents::Mapped(Bytes::from_owner(map.clone()), map))
+    }
+
+    /// All bytes, or the parts that are here.
+    fn whole(&self) -> Result<&Bytes, &Arc<Parts>> {
+        match &self.0 {
+            Contents::Whole(bytes) => Ok(bytes),
+            #[cfg(not(target_arch = "wasm32"))]
+            Contents::Mapped(bytes, _) => Ok(bytes),
+            Contents::Parts(parts) => Err(parts),
+        }
+    }
+
+    /// All bytes, where they are here.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&Bytes> {
+        self.whole().ok()
+    }
+
     /// Bytes of the file.
     #[must_use]
     pub fn len(&self) -> u64 {
-        match &self.0 {
-            Contents::Whole(bytes) => bytes.len() as u64,
-            Contents::Parts(parts) => parts.len,
-        }
+        self.whole().map_or_else(|parts| parts.len, |bytes| bytes.len() as u64)
     }
 
     /// Whether the file has no bytes.
@@ -80,7 +101,7 @@ impl FileData {
 
     /// Adds fetched bytes from `offset` on, for all clones. A file that is here anyway ignores them.
     pub fn insert(&self, offset: u64, bytes: Bytes) {
-        let Contents::Parts(parts) = &self.0 else { return };
+        let Err(parts) = self.whole() else { return };
         let mut here = parts.lock();
         if let Some(head) = here.get_mut(&0)
             && head.len() as u64 == offset
@@ -94,10 +115,14 @@ impl FileData {
         }
     }
 
-    /// Drops what was fetched: tensors that were read are views, and keep it no longer than they live.
+    /// Gives memory back: drops what was fetched, which tensors that were read keep no longer than they live, and the pages of a
+    /// map, which come from the file again where they are read again.
     pub fn forget(&self) {
-        if let Contents::Parts(parts) = &self.0 {
-            parts.lock().clear();
+        match &self.0 {
+            Contents::Whole(_) => {}
+            #[cfg(not(target_arch = "wasm32"))]
+            Contents::Mapped(_, map) => map.release(),
+            Contents::Parts(parts) => parts.lock().clear(),
         }
     }
 
@@ -113,10 +138,10 @@ impl FileData {
         let of = |bytes: &Bytes, start: u64| {
             bytes.slice((range.start - start) as usize..(range.end - start) as usize) // within `bytes`, so it fits
         };
-        match &self.0 {
-            Contents::Whole(bytes) => Ok(of(bytes, 0)),
-            Contents::Parts(_) if range.is_empty() => Ok(Bytes::new()),
-            Contents::Parts(parts) => {
+        match self.whole() {
+            Ok(bytes) => Ok(of(bytes, 0)),
+            Err(_) if range.is_empty() => Ok(Bytes::new()),
+            Err(parts) => {
                 let here = parts.lock();
                 let part = here.range(..=range.start).next_back();
                 let part = part.filter(|(start, bytes)| *start + bytes.len() as u64 >= range.end);
@@ -134,9 +159,9 @@ impl FileData {
         file: &str,
         parse: impl FnOnce(&Bytes) -> Result<T, FormatError>,
     ) -> Result<T, FormatError> {
-        let parts = match &self.0 {
-            Contents::Whole(bytes) => return parse(bytes),
-            Contents::Parts(parts) => parts,
+        let parts = match self.whole() {
+            Ok(bytes) => return parse(bytes),
+            Err(parts) => parts,
         };
         let head = parts.lock().get(&0).cloned().unwrap_or_default();
         let have = head.len() as u64;

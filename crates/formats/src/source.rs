@@ -171,6 +171,9 @@ pub trait TensorSource {
     /// [`FormatError::MissingTensor`], [`FormatError::NotFetched`].
     fn bytes(&self, name: &str, within: Range<u64>) -> Result<Bytes, FormatError>;
 
+    /// Gives memory back that the files take ([`crate::FileData::forget`]).
+    fn forget(&self);
+
     /// The file that holds the tensor, for messages; the whole checkpoint's where there is none.
     fn file_of(&self, name: &str) -> &str;
 

@@ -27,7 +27,7 @@ fn opens_the_vocabularies_of_llama_cpp() {
     let files = ggufs(&root.join("data/vocab"));
     assert!(files.len() >= 4);
     for path in files {
-        assert_eq!(identify("f", &map_file(&path).unwrap()[..16]).unwrap(), FileKind::Gguf);
+        assert_eq!(identify("f", &map_file(&path).unwrap().bytes().unwrap()[..16]).unwrap(), FileKind::Gguf);
         let gguf = Gguf::open(&path).unwrap_or_else(|error| panic!("{error}"));
         assert!(gguf.names().is_empty());
         let tokens = gguf.require::<&[String]>("tokenizer.ggml.tokens").unwrap();

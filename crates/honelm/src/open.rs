@@ -68,7 +68,12 @@ pub fn load_on(
         if !progress(done, total) {
             return Err(Error::Interrupted);
         }
-        if !loader.advance(params, &mut *device.borrow_mut())? {
+        let advanced = loader.advance(params, &mut *device.borrow_mut())?;
+        // A device with memory of its own has copied what it was given.
+        if device.borrow().slab_bytes().is_some() {
+            params.forget();
+        }
+        if !advanced {
             return Ok(loader.finish(device, &options)?);
         }
     }

@@ -24,6 +24,9 @@ pub trait Parameters {
         Ok(None)
     }
 
+    /// Gives memory back that was taken to read what was asked for so far.
+    fn forget(&self) {}
+
     /// How the weight of a slot is encoded; where that is known without reading it, it is not read.
     fn encoding(&self, slot: Slot) -> Result<StoredEncoding, ModelError> {
         Ok((&self.parameter(slot)?.weight).into())

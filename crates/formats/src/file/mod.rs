@@ -6,6 +6,7 @@ mod map;
 use std::path::Path;
 
 pub use atomic::{AtomicDir, AtomicFile, write_atomic};
+pub(crate) use map::Map;
 pub use map::map_file;
 
 use crate::FormatError;

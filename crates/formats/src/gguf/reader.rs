@@ -206,6 +206,10 @@ impl TensorSource for Gguf {
         part.data.range(&part.file, entry.range.start + within.start..entry.range.start + within.end)
     }
 
+    fn forget(&self) {
+        self.parts.iter().for_each(|part| part.data.forget());
+    }
+
     fn file_of(&self, name: &str) -> &str {
         let entry = self.index.get(name).and_then(|&i| self.tensors.get(i));
         entry.and_then(|entry| self.parts.get(entry.part)).map_or(self.file(), |part| &part.file)

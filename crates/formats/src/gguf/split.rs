@@ -17,7 +17,7 @@ impl Gguf {
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, FormatError> {
         let path = path.as_ref();
         let file = path.display().to_string();
-        let data = FileData::from(crate::map_file(path)?);
+        let data = crate::map_file(path)?;
         let opened = Self::parse_part(data.clone(), file.clone())?;
         let count = usize::from(opened.split_count()?);
         if count == 1 {
@@ -37,7 +37,7 @@ impl Gguf {
             let shard = format!("{}.gguf", crate::shard_name(stem, no, count));
             let part = path.with_file_name(&shard);
             match crate::map_file(&part) {
-                Ok(bytes) => parts.push((bytes.into(), part.display().to_string())),
+                Ok(data) => parts.push((data, part.display().to_string())),
                 Err(FormatError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                     return Err(FormatError::MissingShard { file, shard });
                 }

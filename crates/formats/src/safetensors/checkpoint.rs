@@ -50,7 +50,7 @@ impl Safetensors {
         Self::from_shards(&name, &json, |shard| {
             let file = path.join(shard);
             match crate::map_file(&file) {
-                Ok(bytes) => Ok((bytes.into(), file.display().to_string())),
+                Ok(data) => Ok((data, file.display().to_string())),
                 Err(FormatError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                     Err(FormatError::MissingShard { file: name.clone(), shard: shard.to_owned() })
                 }
@@ -165,6 +165,10 @@ impl TensorSource for Safetensors {
             return Err(FormatError::MissingTensor { file: self.name.clone(), tensor: name.to_owned() });
         };
         file.data.range(&file.name, range.start + within.start..range.start + within.end)
+    }
+
+    fn forget(&self) {
+        self.files.iter().for_each(|file| file.data.forget());
     }
 
     fn file_of(&self, name: &str) -> &str {

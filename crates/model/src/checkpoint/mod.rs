@@ -127,7 +127,8 @@ impl Checkpoint {
                 path.parent().ok_or_else(not_a_model)?
             }
             _ => {
-                let bytes = map_file(path)?;
+                let data = map_file(path)?;
+                let bytes = data.bytes().cloned().unwrap_or_default();
                 let file = path.display().to_string();
                 return match identify(&file, &bytes[..bytes.len().min(512)]) {
                     Ok(FileKind::Gguf) => Self::from_gguf(Gguf::open(path)?, path),
@@ -353,6 +354,12 @@ impl Parameters for Checkpoint {
         match &self.store {
             Store::Files(source) => source.rows(&self.blueprint.tree, slot, self.blueprint.module(slot)?, rows),
             Store::Synthetic(_) => Ok(None),
+        }
+    }
+
+    fn forget(&self) {
+        if let Store::Files(source) = &self.store {
+            source.tensors().forget();
         }
     }
 

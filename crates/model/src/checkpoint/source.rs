@@ -71,7 +71,7 @@ impl Source {
         &self.ignored
     }
 
-    fn tensors(&self) -> &dyn TensorSource {
+    pub(super) fn tensors(&self) -> &dyn TensorSource {
         match &self.files {
             Files::Folder { tensors, .. } => &**tensors,
             Files::Gguf(gguf) => &**gguf,
