@@ -119,6 +119,9 @@ pub struct BenchRow {
     pub decode_tokens_per_second: Option<f64>,
     /// Largest resident memory of this process so far; `None` where the platform does not say.
     pub peak_memory_bytes: Option<u64>,
+    /// Bytes that a GPU holds after the test: weights, cache and working memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_bytes: Option<u64>,
     /// What each operation cost in the test's runs, the most expensive first; where it was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub placement: Vec<PlacedOperation>,
@@ -202,8 +205,7 @@ pub fn benchmark(
         BenchModel::Synthetic { shape, encoding } => Checkpoint::synthetic(shape, *encoding, SEED)?,
     };
     let ((mut device, gpu), mut placement) = (options.run.open_for(&checkpoint)?, None);
-    let gpu = gpu.filter(|_| options.placement);
-    if let Some(gpu) = &gpu {
+    if let Some(gpu) = gpu.as_ref().filter(|_| options.placement) {
         gpu.borrow_mut().time_kernels();
     }
     let kernel_times = || gpu.as_ref().map(|gpu| gpu.borrow().kernel_times()).unwrap_or_default();
@@ -229,6 +231,7 @@ pub fn benchmark(
         let mut row = about.row(&runner, measurement);
         row.placement = placement.as_deref().map(taken).unwrap_or_default();
         row.kernels = since(&before, &kernel_times());
+        row.gpu_memory_bytes = gpu.as_ref().map(|gpu| gpu.borrow().device_bytes().total());
         let goes_on = on_row(&row);
         rows.push(row);
         if !goes_on {
@@ -292,6 +295,7 @@ impl About {
             prefill_tokens_per_second: (generate == 0).then_some(rate),
             decode_tokens_per_second: (prompt == 0).then_some(rate),
             peak_memory_bytes: peak_memory_bytes(),
+            gpu_memory_bytes: None,
             placement: Vec::new(),
             kernels: Vec::new(),
             measurement,

@@ -124,8 +124,10 @@ fn print(rows: &[BenchRow]) -> Result<(), Failure> {
     let Some(first) = rows.first() else { return Ok(()) };
     let memory =
         first.peak_memory_bytes.map_or_else(String::new, |b| format!("; peak memory {}", honelm::optimize::bytes(b)));
+    let gpu =
+        first.gpu_memory_bytes.map_or_else(String::new, |b| format!("; on the GPU {}", honelm::optimize::bytes(b)));
     let loaded = honelm::optimize::seconds(first.load_seconds);
-    output::line(&format!("{}; context {}; loaded in {loaded}{memory}", first.device, first.context))?;
+    output::line(&format!("{}; context {}; loaded in {loaded}{memory}{gpu}", first.device, first.context))?;
     rows.iter().filter(|row| !row.placement.is_empty()).try_for_each(print_placement)
 }
 

@@ -51,6 +51,14 @@ pub struct DeviceBytes {
     pub activations: u64,
 }
 
+impl DeviceBytes {
+    /// All of them.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.weights + self.cache + self.activations
+    }
+}
+
 /// Runs language models on a GPU: operations are recorded, and encoded when the step is submitted.
 pub struct GpuBackend {
     gpu: Gpu,
