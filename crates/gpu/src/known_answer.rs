@@ -22,7 +22,7 @@ use crate::{Gpu, GpuBackend, GpuError};
 use questions::{Marks, Wrong};
 
 /// Counts up when kernels change: what was found of older ones is forgotten.
-const KERNELS: u32 = 1;
+const KERNELS: u32 = 2;
 
 /// Which variants of the kernels run on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -94,20 +94,33 @@ const LADDER: [(Variants, &str); 2] = [
     (Variants { plain_half: true }, "the device's conversion of half precision -> integer operations"),
 ];
 
-/// Tests the device for what is `needed`, but for what is `remembered`, and makes it use the variants that were right.
+/// Tests the device for what is `needed`, but for what is `remembered`, and makes it use the variants that were right. `progress` is told
+/// how many steps of how many are done, beginning anew where a variant is given up; it hears nothing where all is remembered.
 ///
 /// # Errors
 /// [`GpuError::WrongAnswers`] when even the plainest kernels are wrong, or the device fails.
-pub async fn known_answers(gpu: &Gpu, needed: &Needed, remembered: Option<Trust>) -> Result<Trust, GpuError> {
+pub async fn known_answers(
+    gpu: &Gpu,
+    needed: &Needed,
+    remembered: Option<Trust>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Trust, GpuError> {
     let trust = remembered.filter(|trust| trust.kernels == KERNELS).unwrap_or_default();
     gpu.use_variants(trust.variants);
     let round = async |variants, needed: &Needed, others| {
         gpu.use_variants(variants);
-        let mut b = GpuBackend::new(gpu).map_err(|error| error.to_string())?;
-        questions::ask(&mut b, needed, others).await
+        // A browser builds in the order in which it is told to: the first step would wait for the last kernel.
+        if cfg!(not(target_arch = "wasm32")) {
+            questions::rehearse(&mut back_end(gpu)?, needed, others)?;
+        }
+        questions::ask(&mut back_end(gpu)?, needed, others, progress).await
     };
     let settled = settle(trust, needed, round).await;
     settled.map_err(|problem| GpuError::WrongAnswers { adapter: gpu.report().name.clone(), problem })
+}
+
+fn back_end(gpu: &Gpu) -> Result<GpuBackend, String> {
+    GpuBackend::new(gpu).map_err(|error| error.to_string())
 }
 
 /// Gives up variants until all answers of a `round` are right. A round is asked for what is needed, and with `true` for the operations

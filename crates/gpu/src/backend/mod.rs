@@ -246,10 +246,9 @@ impl GpuBackend {
         let most = inner.limits.max_compute_workgroups_per_dimension as usize;
         let wide = groups.min(most);
         let grid = [wide as u32, groups.div_ceil(wide) as u32];
-        let op = variant.op;
-        let pipeline = inner.pipelines.get(&inner.device, variant, extra);
+        let kernel = inner.pipelines.get(&inner.device, variant, extra);
         let slot = self.recording.slot(params);
-        self.recording.commands.push(Command { op, pipeline, bound, slot, grid });
+        self.recording.commands.push(Command { kernel, bound, slot, grid });
     }
 
     fn vector(&self, weight: &Weight) -> &weights::Vector {

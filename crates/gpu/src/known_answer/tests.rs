@@ -14,7 +14,7 @@ fn of_layouts(layouts: &[Layout]) -> Needed {
 #[test]
 fn the_answers_are_those_of_the_definitions() {
     let needed = Needed { layouts: layouts(), caches: CACHES.to_vec() };
-    let marks = block_on(questions::ask(&mut Naive::new(), &needed, true)).unwrap();
+    let marks = block_on(questions::ask(&mut Naive::new(), &needed, true, &mut |_, _| {})).unwrap();
     assert_eq!(marks.wrong, []);
     assert!(marks.asked > 4 * layouts().len(), "{} questions", marks.asked);
 }
@@ -62,7 +62,8 @@ fn plainer_variants_give_the_known_answers_too() {
     for (variants, _) in &LADDER[1..] {
         gpu.use_variants(*variants);
         let mut b = GpuBackend::new(&gpu).unwrap();
-        let marks = block_on(questions::ask(&mut b, &of_layouts(&[Layout::F16, Layout::Q4K]), false)).unwrap();
+        let marks =
+            block_on(questions::ask(&mut b, &of_layouts(&[Layout::F16, Layout::Q4K]), false, &mut |_, _| {})).unwrap();
         assert_eq!(marks.wrong, [], "{variants:?}");
     }
 }
@@ -73,19 +74,36 @@ fn this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice() {
         honelm_testing::skip!("this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice", "a GPU adapter");
     };
     let mut needed = of_layouts(&[Layout::F32, Layout::Q4_0]);
-    let trust = block_on(known_answers(&gpu, &needed, None)).unwrap();
+    let trust = block_on(known_answers(&gpu, &needed, None, &mut |_, _| {})).unwrap();
     assert!(trust.missing(&needed) == Needed::default() && trust.answers > 12, "{trust:?}");
     let built = gpu.pipelines();
-    let again = block_on(known_answers(&gpu, &needed, Some(trust.clone()))).unwrap();
+    let again = block_on(known_answers(&gpu, &needed, Some(trust.clone()), &mut |_, _| {})).unwrap();
     assert_eq!((&again, gpu.pipelines()), (&trust, built));
     // Only what is new is asked.
     needed.caches = CACHES.to_vec();
-    let more = block_on(known_answers(&gpu, &needed, Some(again))).unwrap();
+    let more = block_on(known_answers(&gpu, &needed, Some(again), &mut |_, _| {})).unwrap();
     assert_eq!(more.answers, trust.answers + 2 * CACHES.len());
     // What was found of older kernels is forgotten.
     let older = Trust { kernels: KERNELS - 1, layouts: layouts().iter().map(name).collect(), ..trust };
-    let tested = block_on(known_answers(&gpu, &of_layouts(&[]), Some(older))).unwrap();
+    let tested = block_on(known_answers(&gpu, &of_layouts(&[]), Some(older), &mut |_, _| {})).unwrap();
     assert!(tested.layouts.is_empty() && tested.kernels == KERNELS, "{tested:?}");
+}
+
+#[test]
+fn a_rehearsal_asks_for_every_kernel_that_the_questions_need() {
+    let Ok(gpu) = block_on(Gpu::open(None)) else {
+        honelm_testing::skip!("a_rehearsal_asks_for_every_kernel_that_the_questions_need", "a GPU adapter");
+    };
+    let needed = Needed { layouts: vec![Layout::Q8_0], caches: vec![CacheType::F16] };
+    questions::rehearse(&mut back_end(&gpu).unwrap(), &needed, true).unwrap();
+    let rehearsed = gpu.pipelines();
+    let (mut b, mut told) = (back_end(&gpu).unwrap(), Vec::new());
+    let mut tell = |done, total| told.push((done, total));
+    let marks = block_on(questions::ask(&mut b, &needed, true, &mut tell)).unwrap();
+    assert!(marks.wrong.is_empty() && rehearsed > 10, "{marks:?}");
+    assert_eq!(gpu.pipelines(), rehearsed);
+    // Two steps for each of six sheets.
+    assert_eq!(told, (0..=12).map(|done| (done, 12)).collect::<Vec<_>>());
 }
 
 #[test]
