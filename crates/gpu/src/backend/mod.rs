@@ -25,7 +25,7 @@ use crate::pipelines::Extra;
 use crate::ranges::{Range, Ranges};
 use crate::readback::{Pending, Signal, StagingPool};
 use crate::recording::{Bound, Command, Pinned, Recording};
-use crate::shaders::{Constant, Variant};
+use crate::shaders::{Constant, SUBGROUPS, SUMMING, Variant};
 use crate::timing::{KernelTime, KernelTimes};
 use crate::weights::{self, Stored};
 use crate::{Gpu, cache, pack};
@@ -241,6 +241,9 @@ impl GpuBackend {
         };
         if variant.format.is_some() {
             variant.constants.extend(self.gpu.variants().format_constants());
+        }
+        if self.gpu.variants().subgroups && SUMMING.contains(&variant.op) {
+            variant.constants.push(SUBGROUPS);
         }
         let inner = &self.gpu.inner;
         let most = inner.limits.max_compute_workgroups_per_dimension as usize;

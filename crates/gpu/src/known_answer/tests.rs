@@ -2,6 +2,7 @@ use honelm_backend::{Backend, CacheType, block_on};
 use honelm_testing::Naive;
 
 use super::*;
+use crate::device::Fault;
 use crate::pack::tests::text::layouts;
 
 const CACHES: [CacheType; 3] = [CacheType::F32, CacheType::F16, CacheType::Q8_0];
@@ -45,6 +46,34 @@ fn wrong_answers_demote_to_the_plainer_variant_and_all_is_asked_again() {
 }
 
 #[test]
+fn wrong_sums_by_subgroups_demote_to_the_workgroups_memory() {
+    let begin = Trust { variants: LADDER[0].0, ..Trust::default() };
+    let round = async |variants: Variants, _: &Needed, _| Ok(marks(usize::from(variants.subgroups)));
+    let trust = block_on(settle(begin, &of_layouts(&[Layout::F16]), round)).unwrap();
+    assert_eq!(trust.variants, Variants::default());
+    let why = "question 0: 1, not 2".to_owned();
+    let what = "sums by subgroups -> by the workgroup's memory".to_owned();
+    assert_eq!(trust.demoted, [Demotion { what, why }]);
+}
+
+#[test]
+fn a_device_that_fails_with_subgroups_goes_on_without_them() {
+    let gpu = block_on(Gpu::open(None)).ok().filter(Gpu::has_subgroups);
+    let Some(gpu) = gpu else {
+        honelm_testing::skip!("a_device_that_fails_with_subgroups_goes_on_without_them", "a GPU with subgroups");
+    };
+    gpu.inner.faults.report(Fault::Failed("it refuses the kernel".to_owned()));
+    let trust = block_on(known_answers(&gpu, &of_layouts(&[Layout::F32]), None, &mut |_, _| {})).unwrap();
+    assert_eq!((trust.variants, gpu.variants()), (Variants::default(), Variants::default()));
+    let [demotion] = &trust.demoted[..] else { panic!("{:?}", trust.demoted) };
+    assert!(demotion.why.contains("it refuses the kernel"), "{demotion:?}");
+    // Nothing helps against a loss.
+    gpu.destroy();
+    let lost = block_on(known_answers(&gpu, &of_layouts(&[Layout::F16]), None, &mut |_, _| {})).unwrap_err();
+    assert!(lost.to_string().contains("given back"), "{lost}");
+}
+
+#[test]
 fn an_adapter_without_a_right_variant_is_refused_with_the_reason() {
     let none = Needed::default();
     let refused = |wrong| block_on(settle(Trust::default(), &none, async |_, _, _| Ok(marks(wrong)))).unwrap_err();
@@ -55,16 +84,24 @@ fn an_adapter_without_a_right_variant_is_refused_with_the_reason() {
 }
 
 #[test]
-fn plainer_variants_give_the_known_answers_too() {
+fn every_variant_gives_the_known_answers() {
     let Ok(gpu) = block_on(Gpu::open(None)) else {
-        honelm_testing::skip!("plainer_variants_give_the_known_answers_too", "a GPU adapter");
+        honelm_testing::skip!("every_variant_gives_the_known_answers", "a GPU adapter");
     };
-    for (variants, _) in &LADDER[1..] {
+    let needed = Needed { layouts: vec![Layout::F16, Layout::Q4K], caches: vec![CacheType::F16] };
+    // Teams of as few threads as suits a processor, and of as many as suits a GPU.
+    let devices = [false, true].map(|wide| gpu.clone().with_wide_teams(wide));
+    for (variants, _) in &LADDER {
+        if variants.subgroups && !gpu.has_subgroups() {
+            eprintln!("SKIPPED every_variant_gives_the_known_answers for {variants:?}: needs a GPU with subgroups");
+            continue;
+        }
         gpu.use_variants(*variants);
-        let mut b = GpuBackend::new(&gpu).unwrap();
-        let marks =
-            block_on(questions::ask(&mut b, &of_layouts(&[Layout::F16, Layout::Q4K]), false, &mut |_, _| {})).unwrap();
-        assert_eq!(marks.wrong, [], "{variants:?}");
+        for gpu in &devices {
+            let mut b = back_end(gpu).unwrap();
+            let marks = block_on(questions::ask(&mut b, &needed, true, &mut |_, _| {})).unwrap();
+            assert_eq!(marks.wrong, [], "{variants:?}");
+        }
     }
 }
 

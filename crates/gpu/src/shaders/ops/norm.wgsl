@@ -16,12 +16,9 @@ struct Params {
 }
 
 @compute @workgroup_size(THREADS)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
-    let run = workgroup_number(id, groups);
+fn main(own: Invocation) {
+    let thread = thread_of(own);
+    let run = workgroup_number(own.group, own.groups);
     if (run >= p.runs) {
         return;
     }
