@@ -1,8 +1,7 @@
-// Which thread of which workgroup a kernel runs as, in kernels that sum over threads.
+// Which thread a kernel runs as, in kernels that sum over threads. The workgroup's number is no part of this: browsers take a structure
+// for the same in all threads only where each of its members is.
 
 struct Invocation {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 }
 

@@ -1,9 +1,7 @@
-// Which thread of which workgroup a kernel runs as, where subgroups sum. How the platform deals threads out to subgroups is its own
+// Which thread a kernel runs as, where subgroups sum. How the platform deals threads out to subgroups is its own
 // matter: here they are numbered subgroup by subgroup.
 
 struct Invocation {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 }

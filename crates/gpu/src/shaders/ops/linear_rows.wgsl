@@ -52,10 +52,10 @@ fn finish(part: Part, row: u32, at: u32, product: vec4<f32>, second: vec4<f32>) 
 }
 
 @compute @workgroup_size(256)
-fn main(own: Invocation) {
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, own: Invocation) {
     let thread = thread_of(own);
     let rows_each = 256u / p.team * 4u;
-    var group = workgroup_number(own.group, own.groups);
+    var group = workgroup_number(id, groups);
     var number = 0u;
     if (!GATED) {
         while (number < p.parts) {

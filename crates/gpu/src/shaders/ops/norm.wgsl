@@ -16,9 +16,9 @@ struct Params {
 }
 
 @compute @workgroup_size(THREADS)
-fn main(own: Invocation) {
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, own: Invocation) {
     let thread = thread_of(own);
-    let run = workgroup_number(own.group, own.groups);
+    let run = workgroup_number(id, groups);
     if (run >= p.runs) {
         return;
     }
