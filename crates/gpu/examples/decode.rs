@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use honelm_backend::{Batch, Parent, Sampling, Token, Want, block_on};
 use honelm_cpu::{Compute, CpuBackend, CpuOptions, Isa};
-use honelm_gpu::{Gpu, GpuBackend};
+use honelm_gpu::{Gpu, GpuBackend, Variants};
 use honelm_model::{Checkpoint, Device, LoadOptions, Model, Runner};
 
 const PROMPT: usize = 128;
@@ -67,6 +67,11 @@ fn main() {
         let gpu = block_on(Gpu::open(Some(adapter.index))).unwrap();
         let backend = Rc::new(RefCell::new(GpuBackend::new(&gpu).unwrap()));
         let mut model = load(backend.clone());
+        if gpu.has_subgroups() {
+            gpu.use_variants(Variants { subgroups: true, ..Variants::default() });
+            report(&format!("{}, one pass, sums by subgroups", gpu.describe()), &mut model);
+            gpu.use_variants(Variants::default());
+        }
         report(&format!("{}, one pass", gpu.describe()), &mut model);
         let (dispatches, layers) = (backend.borrow().dispatches(), model.facts().layers);
         println!("  {dispatches} dispatches a token, {layers} layers, {} kernels", gpu.pipelines());

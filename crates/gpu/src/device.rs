@@ -55,6 +55,16 @@ impl Faults {
         }
     }
 
+    /// Forgets a fault that the device outlived; false where it did not.
+    pub(crate) fn forget(&self) -> bool {
+        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lives = !matches!(*first, Some(Fault::Lost(_)));
+        if lives {
+            *first = None;
+        }
+        lives
+    }
+
     pub(crate) fn get(&self) -> Option<Fault> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -134,6 +144,12 @@ impl Gpu {
     /// Runs other variants of the kernels from the next operation on.
     pub fn use_variants(&self, variants: Variants) {
         self.inner.variants.set(variants);
+    }
+
+    /// Whether kernels can have subgroups; a browser's are not known to wgpu.
+    #[must_use]
+    pub fn has_subgroups(&self) -> bool {
+        self.inner.device.features().contains(Features::SUBGROUP)
     }
 
     /// The same device, of whose buffers kernels see at most `bytes` bytes: how a smaller device behaves.

@@ -22,11 +22,13 @@ use crate::{Gpu, GpuBackend, GpuError};
 use questions::{Marks, Wrong};
 
 /// Counts up when kernels change: what was found of older ones is forgotten.
-const KERNELS: u32 = 1;
+const KERNELS: u32 = 2;
 
 /// Which variants of the kernels run on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Variants {
+    /// Whether subgroups sum over threads, which not every device has, instead of memory that the workgroup shares.
+    pub subgroups: bool,
     /// Whether half-precision numbers of weights are decoded by integer operations, for devices whose own conversion
     /// takes numbers below the normal range for 0.
     pub plain_half: bool,
@@ -89,25 +91,57 @@ fn name(of: &impl Debug) -> String {
 }
 
 /// From the fastest variants to the plainest, and what is given up on the way.
-const LADDER: [(Variants, &str); 2] = [
-    (Variants { plain_half: false }, ""),
-    (Variants { plain_half: true }, "the device's conversion of half precision -> integer operations"),
+const LADDER: [(Variants, &str); 3] = [
+    (Variants { subgroups: true, plain_half: false }, ""),
+    (Variants { subgroups: false, plain_half: false }, "sums by subgroups -> by the workgroup's memory"),
+    (
+        Variants { subgroups: false, plain_half: true },
+        "the device's conversion of half precision -> integer operations",
+    ),
 ];
 
-/// Tests the device for what is `needed`, but for what is `remembered`, and makes it use the variants that were right.
+impl Gpu {
+    /// The variants to begin with: those that are fastest where they are right.
+    fn fastest(&self) -> Variants {
+        Variants { subgroups: self.has_subgroups(), plain_half: false }
+    }
+}
+
+/// Tests the device for what is `needed`, but for what is `remembered`, and makes it use the variants that were right. `progress` is told
+/// how many steps of how many are done, beginning anew where a variant is given up; it hears nothing where all is remembered.
 ///
 /// # Errors
 /// [`GpuError::WrongAnswers`] when even the plainest kernels are wrong, or the device fails.
-pub async fn known_answers(gpu: &Gpu, needed: &Needed, remembered: Option<Trust>) -> Result<Trust, GpuError> {
-    let trust = remembered.filter(|trust| trust.kernels == KERNELS).unwrap_or_default();
+pub async fn known_answers(
+    gpu: &Gpu,
+    needed: &Needed,
+    remembered: Option<Trust>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Trust, GpuError> {
+    let is_current = |trust: &Trust| trust.kernels == KERNELS && (!trust.variants.subgroups || gpu.has_subgroups());
+    let trust = remembered.filter(is_current).unwrap_or_else(|| Trust { variants: gpu.fastest(), ..Trust::default() });
     gpu.use_variants(trust.variants);
-    let round = async |variants, needed: &Needed, others| {
+    let round = async |variants: Variants, needed: &Needed, others| {
         gpu.use_variants(variants);
-        let mut b = GpuBackend::new(gpu).map_err(|error| error.to_string())?;
-        questions::ask(&mut b, needed, others).await
+        // A browser builds in the order in which it is told to: the first step would wait for the last kernel.
+        if cfg!(not(target_arch = "wasm32")) {
+            questions::rehearse(&mut back_end(gpu)?, needed, others)?;
+        }
+        match questions::ask(&mut back_end(gpu)?, needed, others, progress).await {
+            // A driver may refuse to build or to run what it says it can.
+            Err(why) if variants.subgroups && gpu.inner.faults.forget() => {
+                let what = "the device fails".to_owned();
+                Ok(Marks { asked: 0, wrong: vec![Wrong { what, why }] })
+            }
+            marks => marks,
+        }
     };
     let settled = settle(trust, needed, round).await;
     settled.map_err(|problem| GpuError::WrongAnswers { adapter: gpu.report().name.clone(), problem })
+}
+
+fn back_end(gpu: &Gpu) -> Result<GpuBackend, String> {
+    GpuBackend::new(gpu).map_err(|error| error.to_string())
 }
 
 /// Gives up variants until all answers of a `round` are right. A round is asked for what is needed, and with `true` for the operations

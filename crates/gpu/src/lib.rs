@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod builders;
 mod cache;
 mod device;
 mod error;

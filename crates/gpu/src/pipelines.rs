@@ -1,10 +1,12 @@
-//! Compute pipelines, built when a kernel is first needed and kept for the device's life.
+//! Compute pipelines, built from the moment that a kernel is first asked for, and kept for the device's life.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use wgpu::{BindGroupLayout, BufferBindingType, ComputePipeline, PipelineLayout, ShaderStages};
 
+use crate::builders::Builders;
 use crate::shaders::{Variant, assemble};
 
 /// Bytes of the parameters of one dispatch: the least offset that every device accepts.
@@ -20,6 +22,44 @@ pub(crate) enum Extra {
     Cache,
 }
 
+/// A kernel that is built in the background, or by whoever needs it before that. A device that refuses it reports a fault.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    variant: Variant,
+    layout: PipelineLayout,
+    pipeline: OnceLock<ComputePipeline>,
+}
+
+impl Kernel {
+    /// The kernel's name.
+    pub(crate) fn op(&self) -> &'static str {
+        self.variant.op
+    }
+
+    /// The pipeline; waits for a build that is under way.
+    pub(crate) fn pipeline(&self, device: &wgpu::Device) -> &ComputePipeline {
+        self.pipeline.get_or_init(|| self.build(device))
+    }
+
+    fn build(&self, device: &wgpu::Device) -> ComputePipeline {
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(self.variant.op),
+            source: wgpu::ShaderSource::Wgsl(assemble(&self.variant).into()),
+        });
+        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(self.variant.op),
+            layout: Some(&self.layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: false,
+                ..wgpu::PipelineCompilationOptions::default()
+            },
+            cache: None,
+        })
+    }
+}
+
 /// The kernels of a device.
 #[derive(Debug)]
 pub(crate) struct Pipelines {
@@ -30,7 +70,8 @@ pub(crate) struct Pipelines {
     /// Group 1 of [`Extra::Cache`].
     pub(crate) cache: BindGroupLayout,
     layouts: [PipelineLayout; 3],
-    built: RefCell<HashMap<Variant, ComputePipeline>>,
+    known: RefCell<HashMap<Variant, Arc<Kernel>>>,
+    builders: Builders,
 }
 
 impl Pipelines {
@@ -48,36 +89,25 @@ impl Pipelines {
                 immediate_size: 0,
             })
         });
-        Self { step, weight, cache, layouts, built: RefCell::default() }
+        Self { step, weight, cache, layouts, known: RefCell::default(), builders: Builders::default() }
     }
 
-    /// The pipeline of a variant.
-    pub(crate) fn get(&self, device: &wgpu::Device, variant: Variant, extra: Extra) -> ComputePipeline {
-        if let Some(pipeline) = self.built.borrow().get(&variant) {
-            return pipeline.clone();
+    /// The kernel of a variant, which is being built from now on.
+    pub(crate) fn get(&self, device: &wgpu::Device, variant: Variant, extra: Extra) -> Arc<Kernel> {
+        if let Some(kernel) = self.known.borrow().get(&variant) {
+            return Arc::clone(kernel);
         }
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(variant.op),
-            source: wgpu::ShaderSource::Wgsl(assemble(&variant).into()),
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(variant.op),
-            layout: Some(&self.layouts[extra as usize]),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..wgpu::PipelineCompilationOptions::default()
-            },
-            cache: None,
-        });
-        self.built.borrow_mut().insert(variant, pipeline.clone());
-        pipeline
+        let layout = self.layouts[extra as usize].clone();
+        #[allow(clippy::arc_with_non_send_sync, reason = "it is both where there are threads")]
+        let kernel = Arc::new(Kernel { variant: variant.clone(), layout, pipeline: OnceLock::new() });
+        self.builders.ask(device, &kernel);
+        self.known.borrow_mut().insert(variant, Arc::clone(&kernel));
+        kernel
     }
 
-    /// How many were built so far.
+    /// How many were asked for so far.
     pub(crate) fn count(&self) -> usize {
-        self.built.borrow().len()
+        self.known.borrow().len()
     }
 }
 
@@ -98,4 +128,50 @@ fn layout(device: &wgpu::Device, types: &[BufferBindingType]) -> BindGroupLayout
     };
     let entries: Vec<_> = types.iter().enumerate().map(entry).collect();
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use honelm_backend::block_on;
+
+    use super::*;
+    use crate::device::Fault;
+    use crate::shaders::Constant;
+    use crate::{Gpu, GpuBackend};
+
+    fn norm(threads: u32) -> Variant {
+        let constants = vec![("THREADS", Constant::U32(threads)), ("CENTRED", Constant::Bool(false))];
+        Variant { op: "norm", constants, format: None }
+    }
+
+    #[test]
+    fn kernels_are_built_in_the_background_once_each() {
+        let Ok(gpu) = block_on(Gpu::open(None)) else {
+            honelm_testing::skip!("kernels_are_built_in_the_background_once_each", "a GPU adapter");
+        };
+        let (pipelines, device) = (&gpu.inner.pipelines, &gpu.inner.device);
+        let kernels = [16, 32, 64, 128].map(|threads| pipelines.get(device, norm(threads), Extra::Nothing));
+        assert_eq!(pipelines.count(), 4);
+        assert!(Arc::ptr_eq(&kernels[1], &pipelines.get(device, norm(32), Extra::Nothing)));
+        // Nobody asks for a pipeline here.
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while kernels.iter().any(|kernel| kernel.pipeline.get().is_none()) {
+            assert!(std::time::Instant::now() < patience, "nothing is built");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let built = kernels[0].pipeline(device).clone();
+        assert_eq!(kernels[0].pipeline(device), &built);
+    }
+
+    #[test]
+    fn a_kernel_that_cannot_be_built_is_a_fault_of_the_device() {
+        let Ok(gpu) = block_on(Gpu::open(None)) else {
+            honelm_testing::skip!("a_kernel_that_cannot_be_built_is_a_fault_of_the_device", "a GPU adapter");
+        };
+        assert!(GpuBackend::new(&gpu).is_ok() && gpu.inner.faults.get().is_none());
+        // A workgroup without threads.
+        gpu.inner.pipelines.get(&gpu.inner.device, norm(0), Extra::Nothing).pipeline(&gpu.inner.device);
+        assert!(matches!(gpu.inner.faults.get(), Some(Fault::Failed(_))), "{:?}", gpu.inner.faults.get());
+    }
 }

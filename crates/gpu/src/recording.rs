@@ -1,9 +1,11 @@
 //! What a step records until it is submitted: dispatches in order, their parameters, numbers of the step, what is to be read.
 
+use std::sync::Arc;
+
 use honelm_backend::{BackendError, Cache, Tensor};
 
 use crate::cache::Moved;
-use crate::pipelines::SLOT;
+use crate::pipelines::{Kernel, SLOT};
 
 /// What a dispatch has beside the step's own buffers.
 #[derive(Debug, Clone)]
@@ -17,9 +19,7 @@ pub(crate) enum Bound {
 
 #[derive(Debug)]
 pub(crate) struct Command {
-    /// The kernel's name.
-    pub(crate) op: &'static str,
-    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) kernel: Arc<Kernel>,
     pub(crate) bound: Bound,
     /// Its parameters' place, in units of [`SLOT`].
     pub(crate) slot: u32,

@@ -2,7 +2,8 @@
 //!
 //! `//!include lib/NAME` stands for the file of that name, once; `//!include format` for the format of the weight. Constants
 //! of a variant come first. Lines from `//!repeat NAME` to `//!end` stand as often as the constant NAME says, `$` being the number of the
-//! copy: variables by number, since arrays of registers end up in memory on some devices. In a format, `COLS` stands for the columns of the weight, which are a parameter of the operation.
+//! copy: variables by number, since arrays of registers end up in memory on some devices. In a variant with SUBGROUPS a file
+//! `lib/NAME_subgroups`, where there is one, stands for `lib/NAME`. In a format, `COLS` stands for the columns of the weight, which are a parameter of the operation.
 
 use crate::pack::Layout;
 
@@ -27,8 +28,13 @@ const SOURCES: &[(&str, &str)] = sources![
     "lib/linear",
     "lib/maths",
     "lib/reduce",
+    "lib/reduce_subgroups",
     "lib/rope",
     "lib/step",
+    "lib/team",
+    "lib/team_subgroups",
+    "lib/threads",
+    "lib/threads_subgroups",
     "lib/weights",
     "ops/append",
     "ops/attend",
@@ -50,6 +56,12 @@ pub(crate) enum Constant {
     U32(u32),
     Bool(bool),
 }
+
+/// What makes a variant sum by subgroups.
+pub(crate) const SUBGROUPS: (&str, Constant) = ("SUBGROUPS", Constant::Bool(true));
+
+/// Kernels that sum over threads, and have a variant with [`SUBGROUPS`].
+pub(crate) const SUMMING: [&str; 3] = ["attend", "linear_rows", "norm"];
 
 /// A variant of a kernel: its file below `ops`, the constants that it is made with, the format of its weight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -78,7 +90,8 @@ pub(crate) fn assemble_text(part: &str, constants: &[(&'static str, Constant)], 
             Constant::Bool(value) => text += &format!("const {name}: bool = {value};\n"),
         }
     }
-    include(part, format, &mut Vec::new(), &mut text);
+    let subgroups = constants.contains(&SUBGROUPS);
+    include(part, format, subgroups, &mut Vec::new(), &mut text);
     repeated(&text, constants)
 }
 
@@ -103,12 +116,16 @@ fn repeated(text: &str, constants: &[(&'static str, Constant)]) -> String {
     out
 }
 
+fn find(name: &str) -> Option<&'static str> {
+    SOURCES.iter().find(|(n, _)| *n == name).map(|(_, source)| *source)
+}
+
 fn source(name: &str) -> &'static str {
-    SOURCES.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no shader part {name}")).1
+    find(name).unwrap_or_else(|| panic!("no shader part {name}"))
 }
 
 /// Appends `part` with everything that it includes and that is not `done`.
-fn include(part: &str, format: Option<Layout>, done: &mut Vec<String>, text: &mut String) {
+fn include(part: &str, format: Option<Layout>, subgroups: bool, done: &mut Vec<String>, text: &mut String) {
     for line in part.lines() {
         let Some(name) = line.strip_prefix("//!include ").map(str::trim) else {
             *text += line;
@@ -121,9 +138,10 @@ fn include(part: &str, format: Option<Layout>, done: &mut Vec<String>, text: &mu
         done.push(name.to_owned());
         if name == "format" {
             let layout = format.unwrap_or_else(|| panic!("a variant without a format includes one"));
-            include(&replace_word(layout.source(), "COLS", "p.cols"), format, done, text);
+            include(&replace_word(layout.source(), "COLS", "p.cols"), format, subgroups, done, text);
         } else {
-            include(source(name), format, done, text);
+            let faster = subgroups.then(|| find(&format!("{name}_subgroups"))).flatten();
+            include(faster.unwrap_or_else(|| source(name)), format, subgroups, done, text);
         }
     }
 }

@@ -54,14 +54,25 @@ fn variants() -> Vec<Variant> {
             }
         }
     }
+    let with_subgroups = |variant: &Variant| {
+        SUMMING.contains(&variant.op).then(|| {
+            flags.map(|within| {
+                let more = [SUBGROUPS, ("WITHIN", Bool(within))];
+                Variant { constants: [&variant.constants[..], &more].concat(), ..variant.clone() }
+            })
+        })
+    };
+    let faster: Vec<Variant> = all.iter().filter_map(with_subgroups).flatten().collect();
+    all.extend(faster);
     all
 }
 
 #[test]
-fn every_variant_is_valid_without_any_optional_feature() {
-    // What WGSL has without any feature: unpack2x16float.
-    let capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+fn every_variant_is_valid_without_any_optional_feature_but_its_own() {
     for variant in variants() {
+        // What WGSL has without any feature: unpack2x16float.
+        let mut capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        capabilities.set(naga::valid::Capabilities::SUBGROUP, variant.constants.contains(&SUBGROUPS));
         let text = assemble(&variant);
         let module =
             naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{variant:?}: {}", e.emit_to_string(&text)));

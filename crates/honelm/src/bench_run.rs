@@ -204,7 +204,7 @@ pub fn benchmark(
         BenchModel::Path(path) => Checkpoint::open(path)?,
         BenchModel::Synthetic { shape, encoding } => Checkpoint::synthetic(shape, *encoding, SEED)?,
     };
-    let ((mut device, gpu), mut placement) = (options.run.open_for(&checkpoint)?, None);
+    let ((mut device, gpu), mut placement) = (options.run.open_for(&checkpoint, &mut *events)?, None);
     if let Some(gpu) = gpu.as_ref().filter(|_| options.placement) {
         gpu.borrow_mut().time_kernels();
     }

@@ -11,7 +11,7 @@ use honelm_model::{Checkpoint, Device};
 use honelm_plan::gpu_layouts;
 
 use crate::trust::trusted;
-use crate::{Error, RunOptions};
+use crate::{Error, Events, RunOptions};
 
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,21 +57,27 @@ pub(crate) type SharedGpu = Rc<RefCell<GpuBackend>>;
 
 impl RunOptions {
     /// The device that a model is loaded onto. A GPU's kernels are tested for the model's weights first, once for each adapter and
-    /// driver.
+    /// driver; `events` is told how far that is.
     ///
     /// # Errors
-    /// [`Error::Gpu`] where there is no such GPU or it gives wrong answers, [`Error::Backend`] where it refuses.
-    pub fn device_for(&self, checkpoint: &Checkpoint) -> Result<Device, Error> {
-        Ok(self.open_for(checkpoint)?.0)
+    /// [`Error::Gpu`] where there is no such GPU or it gives wrong answers, [`Error::Backend`] where it refuses,
+    /// [`Error::Interrupted`] where `events` says so.
+    pub fn device_for(&self, checkpoint: &Checkpoint, events: Events<'_>) -> Result<Device, Error> {
+        Ok(self.open_for(checkpoint, events)?.0)
     }
 
     /// As [`RunOptions::device_for`], and the same device as a GPU where it is one.
-    pub(crate) fn open_for(&self, checkpoint: &Checkpoint) -> Result<(Device, Option<SharedGpu>), Error> {
+    pub(crate) fn open_for(
+        &self,
+        checkpoint: &Checkpoint,
+        events: Events<'_>,
+    ) -> Result<(Device, Option<SharedGpu>), Error> {
         match self.device {
             DeviceChoice::Auto | DeviceChoice::Cpu => Ok((Rc::new(RefCell::new(self.cpu())), None)),
             DeviceChoice::Gpu(index) => {
                 let gpu = block_on(Gpu::open(index))?;
-                trusted(&gpu, &Needed { layouts: gpu_layouts(checkpoint), caches: vec![self.cache_type] })?;
+                let needed = Needed { layouts: gpu_layouts(checkpoint), caches: vec![self.cache_type] };
+                trusted(&gpu, &needed, events)?;
                 let backend = Rc::new(RefCell::new(GpuBackend::new(&gpu)?));
                 Ok((Rc::clone(&backend) as Device, Some(backend)))
             }

@@ -11,6 +11,7 @@ use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Gpu, Needed};
 use serde::Serialize;
 
 use crate::trust::trusted;
+use crate::{Error, Events};
 
 /// All devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,27 +62,29 @@ pub struct DeviceTest {
     pub seconds: f64,
 }
 
-/// Looks for devices and tests them.
-#[must_use]
-pub fn devices(threads: Option<usize>) -> Devices {
+/// Looks for devices and tests them; `events` is told how far that is.
+///
+/// # Errors
+/// [`Error::Interrupted`] where `events` says so.
+pub fn devices(threads: Option<usize>, events: Events<'_>) -> Result<Devices, Error> {
     let memory = machine_memory();
-    let gpu = |report: AdapterReport| {
+    let gpu = |report: AdapterReport| -> Result<GpuDevice, Error> {
         let memory_bytes = match report.kind {
             AdapterKind::Integrated | AdapterKind::Software => memory,
             _ => report.pci.as_deref().and_then(own_memory),
         };
-        GpuDevice { memory_bytes, test: test(report.index), report }
+        Ok(GpuDevice { memory_bytes, test: test(report.index, events)?, report })
     };
     let default_threads = || std::thread::available_parallelism().map_or(1, usize::from);
-    Devices {
+    Ok(Devices {
         cpu: CpuDevice {
             name: cpu_name(),
             instruction_set: Isa::detect().name().to_owned(),
             threads: threads.unwrap_or_else(default_threads),
             memory_bytes: memory,
         },
-        gpus: block_on(Gpu::adapters()).into_iter().map(gpu).collect(),
-    }
+        gpus: block_on(Gpu::adapters()).into_iter().map(gpu).collect::<Result<_, _>>()?,
+    })
 }
 
 /// The kernels of most models; those of others are tested when such a model is loaded.
@@ -92,16 +95,18 @@ fn most_models() -> Needed {
     Needed { layouts: layouts.to_vec(), caches: vec![CacheType::F16] }
 }
 
-fn test(index: usize) -> DeviceTest {
+fn test(index: usize, events: Events<'_>) -> Result<DeviceTest, Error> {
     let start = Instant::now();
-    let result = block_on(Gpu::open(Some(index))).and_then(|gpu| trusted(&gpu, &most_models()));
+    let opened = block_on(Gpu::open(Some(index))).map_err(Error::from);
+    let result = opened.and_then(|gpu| trusted(&gpu, &most_models(), events));
     let seconds = start.elapsed().as_secs_f64();
     match result {
         Ok(trust) => {
-            DeviceTest { passed: true, answers: trust.answers, demoted: trust.demoted, problem: None, seconds }
+            Ok(DeviceTest { passed: true, answers: trust.answers, demoted: trust.demoted, problem: None, seconds })
         }
+        Err(Error::Interrupted) => Err(Error::Interrupted),
         Err(error) => {
-            DeviceTest { passed: false, answers: 0, demoted: Vec::new(), problem: Some(error.to_string()), seconds }
+            Ok(DeviceTest { passed: false, answers: 0, demoted: Vec::new(), problem: Some(error.to_string()), seconds })
         }
     }
 }

@@ -49,7 +49,7 @@ pub fn load(
     run: &RunOptions,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Model, Error> {
-    load_on(run.device_for(checkpoint)?, checkpoint, params, run, progress)
+    load_on(run.device_for(checkpoint, &mut |_| true)?, checkpoint, params, run, progress)
 }
 
 /// As [`load`], onto a given device.

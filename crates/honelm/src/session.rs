@@ -13,7 +13,7 @@ use honelm_model::{Checkpoint, Facts, Runner};
 use honelm_text::{ChatTemplate, Message, Piece, Reasoning, RenderOptions, Tokenizer};
 use serde::{Serialize, Serializer};
 
-use crate::open::{load, tokenizer_of};
+use crate::open::{load_on, tokenizer_of};
 use crate::prompt::{now, template_source};
 use crate::{Error, Event, Events, RunOptions};
 
@@ -116,7 +116,8 @@ impl Model {
         parsed(template.as_deref(), &tokenizer)?;
         let settings = if path.is_file() { path.to_owned() } else { path.join("generation_config.json") };
         let generation = sampling_defaults(&settings.display().to_string(), checkpoint.generation_config())?;
-        let runner = load(&checkpoint, &checkpoint, run, &mut |done, total| {
+        let device = run.device_for(&checkpoint, &mut *events)?;
+        let runner = load_on(device, &checkpoint, &checkpoint, run, &mut |done, total| {
             events(&Event::Stage { name: "loading", detail: "", done, total })
         })?;
         Ok(Self {

@@ -10,21 +10,32 @@ use honelm_backend::block_on;
 use honelm_formats::{FormatError, write_atomic};
 use honelm_gpu::{Gpu, GpuError, Needed, Trust, known_answers};
 
+use crate::{Error, Event, Events};
+
 /// Makes sure that the kernels that are `needed` are right on the device, and that it uses those variants that are. What was found
-/// before is not tested again.
+/// before is not tested again; `events` is told how far a test is.
 ///
 /// # Errors
-/// [`GpuError::WrongAnswers`]: the device is not to be trusted.
-pub fn trusted(gpu: &Gpu, needed: &Needed) -> Result<Trust, GpuError> {
-    trusted_in(cache_file().as_deref(), gpu, needed)
+/// [`Error::Gpu`]: the device is not to be trusted. [`Error::Interrupted`] where `events` says so.
+pub fn trusted(gpu: &Gpu, needed: &Needed, events: Events<'_>) -> Result<Trust, Error> {
+    let mut goes_on = true;
+    let trust = trusted_in(cache_file().as_deref(), gpu, needed, &mut |done, total| {
+        goes_on &= events(&Event::Stage { name: "testing the GPU's kernels", detail: "", done, total });
+    })?;
+    if goes_on { Ok(trust) } else { Err(Error::Interrupted) }
 }
 
 /// As [`trusted`], remembered in `file`.
-fn trusted_in(file: Option<&Path>, gpu: &Gpu, needed: &Needed) -> Result<Trust, GpuError> {
+fn trusted_in(
+    file: Option<&Path>,
+    gpu: &Gpu,
+    needed: &Needed,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Trust, GpuError> {
     let key = gpu.report().key();
     let known = file.map(read).unwrap_or_default();
     let remembered = known.get(&key).cloned();
-    let trust = block_on(known_answers(gpu, needed, remembered.clone()))?;
+    let trust = block_on(known_answers(gpu, needed, remembered.clone(), progress))?;
     if let Some(file) = file
         && remembered.as_ref() != Some(&trust)
     {
@@ -85,14 +96,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("new").join("gpu.json");
         let needed = Needed { layouts: vec![Layout::F32], caches: Vec::new() };
-        let first = trusted_in(Some(&file), &gpu, &needed).unwrap();
+        let mut told = Vec::new();
+        let first = trusted_in(Some(&file), &gpu, &needed, &mut |done, total| told.push((done, total))).unwrap();
+        let total = told.len() - 1;
+        assert!(total > 4 && told == (0..=total).map(|done| (done, total)).collect::<Vec<_>>(), "{told:?}");
         assert_eq!(read(&file), BTreeMap::from([(gpu.report().key(), first.clone())]));
         let built = gpu.pipelines();
-        assert_eq!(trusted_in(Some(&file), &gpu, &needed).unwrap(), first);
+        let mut silent = |_, _| panic!("it is remembered");
+        assert_eq!(trusted_in(Some(&file), &gpu, &needed, &mut silent).unwrap(), first);
         assert_eq!(gpu.pipelines(), built, "tested again");
         // A file that is damaged costs a test, no more.
         fs::write(&file, "{").unwrap();
-        assert_eq!(trusted_in(Some(&file), &gpu, &needed).unwrap(), first);
+        assert_eq!(trusted_in(Some(&file), &gpu, &needed, &mut |_, _| {}).unwrap(), first);
         assert_eq!(read(&file).len(), 1);
     }
 

@@ -89,12 +89,16 @@ impl Drop for Chosen {
     }
 }
 
-/// The device that `wanted` asks for, with the GPU's kernels tested for the weights of `checkpoint`.
-pub async fn choose(wanted: &LoadSettings, checkpoint: &Checkpoint) -> Result<Chosen, WebError> {
+/// The device that `wanted` asks for, with the GPU's kernels tested for the weights of `checkpoint`; `testing` is told how far the test is.
+pub async fn choose(
+    wanted: &LoadSettings,
+    checkpoint: &Checkpoint,
+    testing: &dyn Fn(usize, usize),
+) -> Result<Chosen, WebError> {
     if wanted.device == DeviceName::Cpu {
         return Ok(cpu(wanted, None));
     }
-    match gpu::open(checkpoint, wanted).await {
+    match gpu::open(checkpoint, wanted, testing).await {
         Ok(chosen) => Ok(chosen),
         Err(problem) if wanted.device == DeviceName::Auto => Ok(cpu(wanted, Some(problem.to_string()))),
         Err(problem) => Err(problem.into()),

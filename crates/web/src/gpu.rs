@@ -33,22 +33,32 @@ impl From<GpuError> for NoGpu {
     }
 }
 
-/// Opens the GPU and tests its kernels for the weights of `checkpoint` and the cache that is `wanted`.
-pub async fn open(checkpoint: &Checkpoint, wanted: &LoadSettings) -> Result<Chosen, NoGpu> {
+/// Opens the GPU and tests its kernels for the weights of `checkpoint` and the cache that is `wanted`;
+/// `progress` is told how far the test is.
+pub async fn open(
+    checkpoint: &Checkpoint,
+    wanted: &LoadSettings,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Chosen, NoGpu> {
     let gpu = Gpu::open(None).await?;
-    let chosen = tested(&gpu, checkpoint, wanted).await;
+    let chosen = tested(&gpu, checkpoint, wanted, progress).await;
     if chosen.is_err() {
         gpu.destroy();
     }
     chosen
 }
 
-async fn tested(gpu: &Gpu, checkpoint: &Checkpoint, wanted: &LoadSettings) -> Result<Chosen, NoGpu> {
+async fn tested(
+    gpu: &Gpu,
+    checkpoint: &Checkpoint,
+    wanted: &LoadSettings,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Chosen, NoGpu> {
     let key = gpu.report().key();
     // What an older version remembered in another form is tested anew.
     let known: Option<Trust> = serde_json::from_value(wanted.trust[&key].clone()).ok();
     let needed = Needed { layouts: gpu_layouts(checkpoint), caches: vec![wanted.cache_type()] };
-    let trust = known_answers(gpu, &needed, known).await?;
+    let trust = known_answers(gpu, &needed, known, &mut |done, total| progress(done, total)).await?;
     let backend = Rc::new(RefCell::new(GpuBackend::new(gpu)?));
     let held = Rc::clone(&backend);
     let memory = move || {

@@ -68,8 +68,10 @@ impl WebModel {
         let template = tokenizer.chat_template().map(str::to_owned);
         let file = files.single().unwrap_or_else(|| "generation_config.json".to_owned());
         let generation = sampling_defaults(&file, checkpoint.generation_config())?;
-        tell(&on_progress, &json!({"stage": "testing", "file": "", "done": 0, "total": 1}));
-        let mut chosen = device::choose(&settings, &checkpoint).await?;
+        let testing = |done: usize, total: usize| {
+            tell(&on_progress, &json!({"stage": "testing", "file": "", "done": done, "total": total}));
+        };
+        let mut chosen = device::choose(&settings, &checkpoint, &testing).await?;
         let load_options =
             LoadOptions { context: settings.context, cache_type: settings.cache_type(), ..LoadOptions::default() };
         let placing = |done: usize, total: usize| {

@@ -5,7 +5,8 @@ use honelm::{DeviceTest, GpuDevice};
 
 use crate::arguments::Global;
 use crate::failure::Failure;
-use crate::{interrupt, output};
+use crate::output;
+use crate::progress::Progress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,9 +24,10 @@ pub struct Devices {}
 
 impl Devices {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
-        // Nothing is written here that a part of would harm: Ctrl-C may end it at any moment.
-        interrupt::watched(false);
-        let found = honelm::devices(global.threads.map(std::num::NonZeroUsize::get));
+        let mut progress = Progress::new(global);
+        let found =
+            honelm::devices(global.threads.map(std::num::NonZeroUsize::get), &mut |event| progress.event(event))?;
+        progress.finish();
         if global.json {
             output::json(&found)?;
         } else {

@@ -177,13 +177,17 @@ impl GpuBackend {
         let ordered = ("ORDERED", Constant::Bool(first.order != NONE));
         let (variant, groups) = if rows <= FEW_ROWS {
             let span = 256 / team * 4;
-            let constants = vec![
+            let mut constants = vec![
                 ("ROWS", Constant::U32(rows.next_power_of_two() as u32)),
                 ("NORM", Constant::Bool(norm.is_some())),
                 ("GATED", Constant::Bool(gated.is_some())),
                 ordered,
                 activation_constant(gated.unwrap_or(Activation::Relu)),
             ];
+            if self.gpu.variants().subgroups {
+                let least = self.gpu.report().subgroups.map_or(1, |(least, _)| least as usize);
+                constants.push(("WITHIN", Constant::Bool(team <= least)));
+            }
             let counted = if gated.is_some() { &parts[..1] } else { parts };
             let groups = counted.iter().map(|part| part.rows.div_ceil(span)).sum();
             (Variant { op: "linear_rows", constants, format: Some(first.layout) }, groups)

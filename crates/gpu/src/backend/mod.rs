@@ -25,7 +25,7 @@ use crate::pipelines::Extra;
 use crate::ranges::{Range, Ranges};
 use crate::readback::{Pending, Signal, StagingPool};
 use crate::recording::{Bound, Command, Pinned, Recording};
-use crate::shaders::{Constant, Variant};
+use crate::shaders::{Constant, SUBGROUPS, SUMMING, Variant};
 use crate::timing::{KernelTime, KernelTimes};
 use crate::weights::{self, Stored};
 use crate::{Gpu, cache, pack};
@@ -250,14 +250,16 @@ impl GpuBackend {
         if variant.format.is_some() {
             variant.constants.extend(self.gpu.variants().format_constants());
         }
+        if self.gpu.variants().subgroups && SUMMING.contains(&variant.op) {
+            variant.constants.push(SUBGROUPS);
+        }
         let inner = &self.gpu.inner;
         let most = inner.limits.max_compute_workgroups_per_dimension as usize;
         let wide = groups.min(most);
         let grid = [wide as u32, groups.div_ceil(wide) as u32];
-        let op = variant.op;
-        let pipeline = inner.pipelines.get(&inner.device, variant, extra);
+        let kernel = inner.pipelines.get(&inner.device, variant, extra);
         let slot = self.recording.slot(params);
-        self.recording.commands.push(Command { op, pipeline, bound, slot, grid });
+        self.recording.commands.push(Command { kernel, bound, slot, grid });
     }
 
     fn vector(&self, weight: &Weight) -> &weights::Vector {

@@ -78,7 +78,7 @@ impl GpuBackend {
         let queue = &gpu.inner.queue;
         queue.write_buffer(self.params.buffer(), 0, bytemuck::cast_slice(&recording.params));
         queue.write_buffer(self.words.buffer(), 0, bytemuck::cast_slice(&recording.words));
-        let names = commands.iter().map(|command| command.op).collect();
+        let names = commands.iter().map(|command| command.kernel.op()).collect();
         let queries = self.times.as_ref().and_then(|times| Queries::new(&gpu, times, names, checks));
         let each = if self.pass_each || queries.is_some() { 1 } else { commands.len().max(1) };
         for (number, commands) in commands.chunks(each).enumerate() {
@@ -90,7 +90,7 @@ impl GpuBackend {
     }
 
     fn run(&self, command: &Command, base: &wgpu::BindGroup, pass: &mut wgpu::ComputePass<'_>) {
-        pass.set_pipeline(&command.pipeline);
+        pass.set_pipeline(command.kernel.pipeline(&self.gpu.inner.device));
         pass.set_bind_group(0, base, &[command.slot * SLOT as u32]);
         match &command.bound {
             Bound::Nothing => {}

@@ -2,6 +2,7 @@ use honelm_backend::{Backend, CacheType, block_on};
 use honelm_testing::Naive;
 
 use super::*;
+use crate::device::Fault;
 use crate::pack::tests::text::layouts;
 
 const CACHES: [CacheType; 3] = [CacheType::F32, CacheType::F16, CacheType::Q8_0];
@@ -14,7 +15,7 @@ fn of_layouts(layouts: &[Layout]) -> Needed {
 #[test]
 fn the_answers_are_those_of_the_definitions() {
     let needed = Needed { layouts: layouts(), caches: CACHES.to_vec() };
-    let marks = block_on(questions::ask(&mut Naive::new(), &needed, true)).unwrap();
+    let marks = block_on(questions::ask(&mut Naive::new(), &needed, true, &mut |_, _| {})).unwrap();
     assert_eq!(marks.wrong, []);
     assert!(marks.asked > 4 * layouts().len(), "{} questions", marks.asked);
 }
@@ -45,6 +46,34 @@ fn wrong_answers_demote_to_the_plainer_variant_and_all_is_asked_again() {
 }
 
 #[test]
+fn wrong_sums_by_subgroups_demote_to_the_workgroups_memory() {
+    let begin = Trust { variants: LADDER[0].0, ..Trust::default() };
+    let round = async |variants: Variants, _: &Needed, _| Ok(marks(usize::from(variants.subgroups)));
+    let trust = block_on(settle(begin, &of_layouts(&[Layout::F16]), round)).unwrap();
+    assert_eq!(trust.variants, Variants::default());
+    let why = "question 0: 1, not 2".to_owned();
+    let what = "sums by subgroups -> by the workgroup's memory".to_owned();
+    assert_eq!(trust.demoted, [Demotion { what, why }]);
+}
+
+#[test]
+fn a_device_that_fails_with_subgroups_goes_on_without_them() {
+    let gpu = block_on(Gpu::open(None)).ok().filter(Gpu::has_subgroups);
+    let Some(gpu) = gpu else {
+        honelm_testing::skip!("a_device_that_fails_with_subgroups_goes_on_without_them", "a GPU with subgroups");
+    };
+    gpu.inner.faults.report(Fault::Failed("it refuses the kernel".to_owned()));
+    let trust = block_on(known_answers(&gpu, &of_layouts(&[Layout::F32]), None, &mut |_, _| {})).unwrap();
+    assert_eq!((trust.variants, gpu.variants()), (Variants::default(), Variants::default()));
+    let [demotion] = &trust.demoted[..] else { panic!("{:?}", trust.demoted) };
+    assert!(demotion.why.contains("it refuses the kernel"), "{demotion:?}");
+    // Nothing helps against a loss.
+    gpu.destroy();
+    let lost = block_on(known_answers(&gpu, &of_layouts(&[Layout::F16]), None, &mut |_, _| {})).unwrap_err();
+    assert!(lost.to_string().contains("given back"), "{lost}");
+}
+
+#[test]
 fn an_adapter_without_a_right_variant_is_refused_with_the_reason() {
     let none = Needed::default();
     let refused = |wrong| block_on(settle(Trust::default(), &none, async |_, _, _| Ok(marks(wrong)))).unwrap_err();
@@ -55,15 +84,24 @@ fn an_adapter_without_a_right_variant_is_refused_with_the_reason() {
 }
 
 #[test]
-fn plainer_variants_give_the_known_answers_too() {
+fn every_variant_gives_the_known_answers() {
     let Ok(gpu) = block_on(Gpu::open(None)) else {
-        honelm_testing::skip!("plainer_variants_give_the_known_answers_too", "a GPU adapter");
+        honelm_testing::skip!("every_variant_gives_the_known_answers", "a GPU adapter");
     };
-    for (variants, _) in &LADDER[1..] {
+    let needed = Needed { layouts: vec![Layout::F16, Layout::Q4K], caches: vec![CacheType::F16] };
+    // Teams of as few threads as suits a processor, and of as many as suits a GPU.
+    let devices = [false, true].map(|wide| gpu.clone().with_wide_teams(wide));
+    for (variants, _) in &LADDER {
+        if variants.subgroups && !gpu.has_subgroups() {
+            eprintln!("SKIPPED every_variant_gives_the_known_answers for {variants:?}: needs a GPU with subgroups");
+            continue;
+        }
         gpu.use_variants(*variants);
-        let mut b = GpuBackend::new(&gpu).unwrap();
-        let marks = block_on(questions::ask(&mut b, &of_layouts(&[Layout::F16, Layout::Q4K]), false)).unwrap();
-        assert_eq!(marks.wrong, [], "{variants:?}");
+        for gpu in &devices {
+            let mut b = back_end(gpu).unwrap();
+            let marks = block_on(questions::ask(&mut b, &needed, true, &mut |_, _| {})).unwrap();
+            assert_eq!(marks.wrong, [], "{variants:?}");
+        }
     }
 }
 
@@ -73,19 +111,36 @@ fn this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice() {
         honelm_testing::skip!("this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice", "a GPU adapter");
     };
     let mut needed = of_layouts(&[Layout::F32, Layout::Q4_0]);
-    let trust = block_on(known_answers(&gpu, &needed, None)).unwrap();
+    let trust = block_on(known_answers(&gpu, &needed, None, &mut |_, _| {})).unwrap();
     assert!(trust.missing(&needed) == Needed::default() && trust.answers > 12, "{trust:?}");
     let built = gpu.pipelines();
-    let again = block_on(known_answers(&gpu, &needed, Some(trust.clone()))).unwrap();
+    let again = block_on(known_answers(&gpu, &needed, Some(trust.clone()), &mut |_, _| {})).unwrap();
     assert_eq!((&again, gpu.pipelines()), (&trust, built));
     // Only what is new is asked.
     needed.caches = CACHES.to_vec();
-    let more = block_on(known_answers(&gpu, &needed, Some(again))).unwrap();
+    let more = block_on(known_answers(&gpu, &needed, Some(again), &mut |_, _| {})).unwrap();
     assert_eq!(more.answers, trust.answers + 2 * CACHES.len());
     // What was found of older kernels is forgotten.
     let older = Trust { kernels: KERNELS - 1, layouts: layouts().iter().map(name).collect(), ..trust };
-    let tested = block_on(known_answers(&gpu, &of_layouts(&[]), Some(older))).unwrap();
+    let tested = block_on(known_answers(&gpu, &of_layouts(&[]), Some(older), &mut |_, _| {})).unwrap();
     assert!(tested.layouts.is_empty() && tested.kernels == KERNELS, "{tested:?}");
+}
+
+#[test]
+fn a_rehearsal_asks_for_every_kernel_that_the_questions_need() {
+    let Ok(gpu) = block_on(Gpu::open(None)) else {
+        honelm_testing::skip!("a_rehearsal_asks_for_every_kernel_that_the_questions_need", "a GPU adapter");
+    };
+    let needed = Needed { layouts: vec![Layout::Q8_0], caches: vec![CacheType::F16] };
+    questions::rehearse(&mut back_end(&gpu).unwrap(), &needed, true).unwrap();
+    let rehearsed = gpu.pipelines();
+    let (mut b, mut told) = (back_end(&gpu).unwrap(), Vec::new());
+    let mut tell = |done, total| told.push((done, total));
+    let marks = block_on(questions::ask(&mut b, &needed, true, &mut tell)).unwrap();
+    assert!(marks.wrong.is_empty() && rehearsed > 10, "{marks:?}");
+    assert_eq!(gpu.pipelines(), rehearsed);
+    // Two steps for each of six sheets.
+    assert_eq!(told, (0..=12).map(|done| (done, 12)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use honelm_backend::{Batch, CacheType, Parent, Sampling, Token, Want, block_on};
-use honelm_gpu::{Gpu, GpuBackend};
+use honelm_gpu::{Gpu, GpuBackend, Variants};
 use honelm_model::{Checkpoint, Device, LoadOptions, Model, Runner};
 use honelm_testing::pocket_dir;
 
@@ -17,7 +17,9 @@ fn load(path: &Path, context: Option<usize>, device: Device) -> Model {
     Model::load(checkpoint.blueprint(), &checkpoint, device, &options).unwrap()
 }
 
+/// As users run: with subgroups where there are some. The plain variants have the table of operators.
 fn on(gpu: &Gpu) -> Rc<RefCell<GpuBackend>> {
+    gpu.use_variants(Variants { subgroups: gpu.has_subgroups(), ..Variants::default() });
     Rc::new(RefCell::new(GpuBackend::new(gpu).unwrap()))
 }
 

@@ -1,6 +1,6 @@
 use honelm_backend::{Activation, Backend, CacheKind, CacheSpec, CacheType, LayerCache, Outputs, Value, block_on};
 use honelm_blocks::{BlockMatrix, Encoding};
-use honelm_gpu::{Gpu, GpuBackend};
+use honelm_gpu::{Gpu, GpuBackend, Variants};
 use honelm_testing::{Naive, assert_close, matrix};
 
 use crate::on_every_adapter;
@@ -33,8 +33,10 @@ fn teams_of_every_size_give_the_sums_of_the_definition() {
     on_every_adapter("teams_of_every_size_give_the_sums_of_the_definition", |gpu| {
         for cols in [8, 70, 600, 1300, 2048, 8200] {
             let expected = run(&mut Naive::new(), cols);
-            for wide in [false, true] {
+            let faster = gpu.has_subgroups();
+            for (wide, subgroups) in [(false, false), (true, false), (false, faster), (true, faster)] {
                 let gpu: Gpu = gpu.clone().with_wide_teams(wide);
+                gpu.use_variants(Variants { subgroups, ..Variants::default() });
                 let found = run(&mut GpuBackend::new(&gpu).unwrap(), cols);
                 assert_eq!(found.len(), expected.len());
                 for ((_, found), (_, expected)) in found.iter().zip(&expected) {

@@ -9,7 +9,7 @@ use crate::shaders::assemble_text;
 
 /// The shader that decodes a whole weight of `layout`.
 pub(super) fn dequantize(layout: Layout, plain_half: bool) -> String {
-    let constants = Variants { plain_half }.format_constants().to_vec();
+    let constants = Variants { plain_half, ..Variants::default() }.format_constants().to_vec();
     assemble_text(include_str!("dequantize.wgsl"), &constants, Some(layout))
 }
 

@@ -9,8 +9,9 @@ var<private> top_logit: f32;
 var<private> temperature: f32;
 
 var<workgroup> bins: array<f32, 2048>;
-var<workgroup> found_digit: u32;
-var<workgroup> found_above: f32;
+// Sums of some of the threads' bins: 32 for each of them.
+var<workgroup> stripes: array<f32, THREADS>;
+var<workgroup> digit_sums: array<f32, BINS>;
 var<workgroup> found_segment: u32;
 var<workgroup> found_rest: f32;
 var<workgroup> found_id: u32;
@@ -32,29 +33,19 @@ fn measure(logit: f32, counts: bool) -> f32 {
     return select(weight_of(logit), 1.0, counts);
 }
 
-// The sum of the measures of all kept tokens.
-fn total_of(first: u32, counts: bool, thread: u32) -> f32 {
+// The sum of the weights of all kept tokens.
+fn total_of(first: u32, thread: u32) -> f32 {
     var sum = 0.0;
     for (var i = thread; i * 4u < p.vocabulary; i += THREADS) {
         let logits = arena[first + i];
         for (var c = 0u; c < 4u; c++) {
             let id = i * 4u + c;
             if (id < p.vocabulary && is_kept(key_of(logits[c]), id)) {
-                sum += measure(logits[c], counts);
+                sum += weight_of(logits[c]);
             }
         }
     }
-    bins[thread] = sum;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if (thread < half) {
-            bins[thread] += bins[thread + half];
-        }
-        workgroupBarrier();
-    }
-    let all = bins[0];
-    workgroupBarrier();
-    return all;
+    return sum_of_all(sum, thread);
 }
 
 // Keeps the most likely of the kept tokens, the lowest ids first among equals, until they measure `wanted`; one at least.
@@ -64,8 +55,9 @@ fn keep_most_likely(first: u32, wanted: f32, counts: bool, thread: u32) {
     var above = 0.0;
     for (var digit = 11u; digit > 0u; digit--) {
         let shift = (digit - 1u) * 3u;
-        // The zeros are written out: Chromium on SwiftShader keeps what a variable without them held the time before.
-        var sums = array<f32, BINS>();
+        for (var b = 0u; b < BINS; b++) {
+            bins[b * THREADS + thread] = 0.0;
+        }
         for (var i = thread; i * 4u < p.vocabulary; i += THREADS) {
             let logits = arena[first + i];
             for (var c = 0u; c < 4u; c++) {
@@ -73,45 +65,40 @@ fn keep_most_likely(first: u32, wanted: f32, counts: bool, thread: u32) {
                 let key = key_of(logits[c]);
                 let same = digit == 11u || (key >> min(shift + 3u, 31u)) == prefix;
                 if (id < p.vocabulary && same && is_kept(key, id)) {
-                    sums[(key >> shift) & 7u] += measure(logits[c], counts);
+                    bins[((key >> shift) & 7u) * THREADS + thread] += measure(logits[c], counts);
                 }
             }
         }
-        for (var b = 0u; b < BINS; b++) {
-            bins[b * THREADS + thread] = sums[b];
+        workgroupBarrier();
+        var stripe = 0.0;
+        for (var i = thread % 32u; i < THREADS; i += 32u) {
+            stripe += bins[thread / 32u * THREADS + i];
+        }
+        stripes[thread] = stripe;
+        workgroupBarrier();
+        if (thread < BINS) {
+            var sum = 0.0;
+            for (var i = 0u; i < 32u; i++) {
+                sum += stripes[thread * 32u + i];
+            }
+            digit_sums[thread] = sum;
         }
         workgroupBarrier();
-        for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-            if (thread < half) {
-                for (var b = 0u; b < BINS; b++) {
-                    bins[b * THREADS + thread] += bins[b * THREADS + thread + half];
+        // The highest digit with which the measure is reached; the lowest that occurs where rounding hides it.
+        var chosen = 0u;
+        var sum = above;
+        for (var b = BINS; b > 0u; b--) {
+            let own = digit_sums[b - 1u];
+            if (own > 0.0) {
+                chosen = b - 1u;
+                above = sum;
+                sum += own;
+                if (sum >= wanted) {
+                    break;
                 }
             }
-            workgroupBarrier();
         }
-        if (thread == 0u) {
-            // The highest digit with which the measure is reached; the lowest that occurs where rounding hides it.
-            var sum = above;
-            var chosen = 0u;
-            var before = above;
-            for (var b = BINS; b > 0u; b--) {
-                let own = bins[(b - 1u) * THREADS];
-                if (own > 0.0) {
-                    chosen = b - 1u;
-                    before = sum;
-                    sum += own;
-                    if (sum >= wanted) {
-                        break;
-                    }
-                }
-            }
-            found_digit = chosen;
-            found_above = before;
-        }
-        workgroupBarrier();
-        prefix = (prefix << 3u) | found_digit;
-        above = found_above;
-        workgroupBarrier();
+        prefix = (prefix << 3u) | chosen;
     }
     keep_first_equals(first, prefix, wanted - above, counts, thread);
 }
@@ -176,12 +163,16 @@ fn draw(first: u32, how: Settings, top: f32, thread: u32) {
     low_id = NONE;
     top_logit = top;
     temperature = how.temperature;
-    if (how.top_k > 0u) {
-        keep_most_likely(first, f32(how.top_k), true, thread);
-    }
-    if (how.has_nucleus) {
-        let total = total_of(first, false, thread);
-        keep_most_likely(first, how.top_p * total, false, thread);
+    // First top-k, then top-p, by the same code: inlined twice it takes twice as long to build.
+    for (var bound = 0u; bound < 2u; bound++) {
+        let counts = bound == 0u;
+        if (select(how.has_nucleus, how.top_k > 0u, counts)) {
+            var wanted = f32(how.top_k);
+            if (!counts) {
+                wanted = how.top_p * total_of(first, thread);
+            }
+            keep_most_likely(first, wanted, counts, thread);
+        }
     }
     let quarters = (p.vocabulary + 3u) / 4u;
     let each = (quarters + THREADS - 1u) / THREADS;

@@ -1,3 +1,4 @@
+//!include lib/threads
 // Sums and maxima over the THREADS threads of a workgroup; every thread gets the result. In two strides of SPREAD, since barriers
 // cost more than the additions that a tree of them saves.
 

@@ -115,11 +115,8 @@ fn cell_at(seen: u32, i: u32) -> u32 {
 }
 
 @compute @workgroup_size(THREADS)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, own: Invocation) {
+    let thread = thread_of(own);
     let group = workgroup_number(id, groups);
     let span = group % p.spans;
     let head = group / p.spans % p.heads;

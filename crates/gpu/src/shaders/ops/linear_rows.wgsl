@@ -3,36 +3,7 @@
 // and the result is f(gate) * up.
 //!include lib/linear
 //!include lib/activation
-
-// Sums are taken in two strides, since barriers cost more than the additions that a tree of them saves.
-const SPREAD = 16u;
-
-var<workgroup> sums: array<vec4<f32>, 256>;
-var<workgroup> squares_of: array<vec4<f32>, SPREAD>;
-
-// The sum over the team, valid in its first thread.
-fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
-    sums[thread] = value;
-    workgroupBarrier();
-    let member = thread % p.team;
-    if (p.team > SPREAD) {
-        if (member < SPREAD) {
-            var sum = value;
-            for (var i = SPREAD; i < p.team; i += SPREAD) {
-                sum += sums[thread + i];
-            }
-            sums[thread] = sum;
-        }
-        workgroupBarrier();
-    }
-    var all = vec4<f32>();
-    if (member == 0u) {
-        for (var i = 0u; i < min(SPREAD, p.team); i++) {
-            all += sums[thread + i];
-        }
-    }
-    return all;
-}
+//!include lib/team
 
 // 1 / rms of every row of x, the same in every thread.
 fn norms(thread: u32) -> vec4<f32> {
@@ -44,20 +15,7 @@ fn norms(thread: u32) -> vec4<f32> {
         squares[$u] += dot(x$, x$);
         //!end
     }
-    sums[thread] = squares;
-    workgroupBarrier();
-    if (thread < SPREAD) {
-        for (var i = thread + SPREAD; i < 256u; i += SPREAD) {
-            squares += sums[i];
-        }
-        squares_of[thread] = squares;
-    }
-    workgroupBarrier();
-    var all = vec4<f32>();
-    for (var i = 0u; i < SPREAD; i++) {
-        all += squares_of[i];
-    }
-    return 1.0 / sqrt(all / f32(p.cols) + p.eps);
+    return 1.0 / sqrt(sum_of_all(squares, thread) / f32(p.cols) + p.eps);
 }
 
 fn gain1(k: u32) -> f32 {
@@ -94,11 +52,8 @@ fn finish(part: Part, row: u32, at: u32, product: vec4<f32>, second: vec4<f32>) 
 }
 
 @compute @workgroup_size(256)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, own: Invocation) {
+    let thread = thread_of(own);
     let rows_each = 256u / p.team * 4u;
     var group = workgroup_number(id, groups);
     var number = 0u;
@@ -172,11 +127,9 @@ fn main(
     }
     let stores = thread % p.team == 0u && at < part.rows;
     //!repeat ROWS
-    workgroupBarrier();
     let product_$ = sum_of_team(sum_$, thread);
     var second_$ = vec4<f32>();
     if (GATED) {
-        workgroupBarrier();
         second_$ = sum_of_team(up_$, thread);
     }
     if (stores && $u < p.rows) {

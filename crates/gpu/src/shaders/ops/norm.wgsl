@@ -16,11 +16,8 @@ struct Params {
 }
 
 @compute @workgroup_size(THREADS)
-fn main(
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-) {
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, own: Invocation) {
+    let thread = thread_of(own);
     let run = workgroup_number(id, groups);
     if (run >= p.runs) {
         return;

@@ -41,6 +41,8 @@ fn settings_of(row: u32) -> Settings {
 
 const THREADS = 256u;
 
+//!include lib/reduce
+
 var<workgroup> best_keys: array<u32, THREADS>;
 var<workgroup> best_ids: array<u32, THREADS>;
 
@@ -53,38 +55,46 @@ fn key_of(logit: f32) -> u32 {
     return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
 }
 
-// The most likely token, the lowest id among equals: its key in every thread; the id is `best_ids[0]`.
-fn most_likely(first: u32, thread: u32) -> u32 {
-    var key = 0u;
-    var id = 0u;
+struct Likely {
+    key: u32,
+    id: u32,
+}
+
+fn likelier(a: Likely, b: Likely) -> Likely {
+    let second = b.key > a.key || (b.key == a.key && b.id < a.id);
+    return Likely(select(a.key, b.key, second), select(a.id, b.id, second));
+}
+
+// The most likely token, the lowest id among equals, the same in every thread.
+fn most_likely(first: u32, thread: u32) -> Likely {
+    var best = Likely(0u, 0u);
     for (var i = thread; i * 4u < p.vocabulary; i += THREADS) {
         let logits = arena[first + i];
         for (var c = 0u; c < 4u; c++) {
             // Here zeros are equal.
             let exact = key_of(logits[c]);
-            let k = select(exact, 0x80000000u, exact == 0x7fffffffu);
-            if (k > key && i * 4u + c < p.vocabulary) {
-                key = k;
-                id = i * 4u + c;
+            let key = select(exact, 0x80000000u, exact == 0x7fffffffu);
+            if (key > best.key && i * 4u + c < p.vocabulary) {
+                best = Likely(key, i * 4u + c);
             }
         }
     }
-    best_keys[thread] = key;
-    best_ids[thread] = id;
+    best_keys[thread] = best.key;
+    best_ids[thread] = best.id;
     workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if (thread < half) {
-            let other = best_keys[thread + half];
-            let other_id = best_ids[thread + half];
-            let own = best_keys[thread];
-            if (other > own || (other == own && other_id < best_ids[thread])) {
-                best_keys[thread] = other;
-                best_ids[thread] = other_id;
-            }
+    if (thread < SPREAD) {
+        for (var i = thread + SPREAD; i < THREADS; i += SPREAD) {
+            best = likelier(best, Likely(best_keys[i], best_ids[i]));
         }
-        workgroupBarrier();
+        best_keys[thread] = best.key;
+        best_ids[thread] = best.id;
     }
-    return best_keys[0];
+    workgroupBarrier();
+    best = Likely(best_keys[0], best_ids[0]);
+    for (var i = 1u; i < SPREAD; i++) {
+        best = likelier(best, Likely(best_keys[i], best_ids[i]));
+    }
+    return best;
 }
 
 //!include lib/draw
@@ -101,19 +111,20 @@ fn main(
     }
     let first = p.logits + row * p.stride;
     let how = settings_of(row);
-    let top = most_likely(first, thread);
+    let best = most_likely(first, thread);
     if (GREEDY) {
         if (thread == 0u) {
-            ring[how.slot] = best_ids[0];
+            ring[how.slot] = best.id;
         }
     } else {
+        let top = best.key;
         // Neither infinite nor NaN.
         let finite = top > 0x007fffffu && top < 0xff800000u;
         draw(first, how, select(0.0, bitcast<f32>(select(~top, top & 0x7fffffffu, top >= 0x80000000u)), finite), thread);
         if (thread == 0u) {
             var token = drawn;
             if (how.is_greedy || !finite || token == NONE) {
-                token = best_ids[0];
+                token = best.id;
             }
             ring[how.slot] = token;
         }

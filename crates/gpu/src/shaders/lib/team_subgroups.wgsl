@@ -1,0 +1,47 @@
+//!include lib/threads
+// Sums over the 256 threads of a workgroup, and over its teams of p.team threads, first of each subgroup. WITHIN: no team is larger
+// than a subgroup. Two places take turns, so that one barrier is enough: whoever writes to a place has seen all others come to the other one.
+
+var<workgroup> sums: array<vec4<f32>, 512>;
+var<private> turn: u32;
+
+fn share(part: vec4<f32>, thread: u32) -> u32 {
+    turn = 256u - turn;
+    if (thread % lanes == 0u) {
+        sums[turn + thread / lanes] = part;
+    }
+    workgroupBarrier();
+    return turn;
+}
+
+// The sum over all threads, in every one.
+fn sum_of_all(value: vec4<f32>, thread: u32) -> vec4<f32> {
+    let first = share(subgroupAdd(value), thread);
+    var all = vec4<f32>();
+    for (var i = 0u; i * lanes < 256u; i++) {
+        all += sums[first + i];
+    }
+    return all;
+}
+
+// The sum over the team, valid in its first thread.
+fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
+    var sum = value;
+    for (var offset = min(p.team, lanes) / 2u; offset > 0u; offset /= 2u) {
+        sum += subgroupShuffleXor(sum, offset);
+    }
+    if (WITHIN) {
+        return sum;
+    }
+    let first = share(sum, thread);
+    if (p.team <= lanes) {
+        return sum;
+    }
+    var all = vec4<f32>();
+    if (thread % p.team == 0u) {
+        for (var i = 0u; i * lanes < p.team; i++) {
+            all += sums[first + thread / lanes + i];
+        }
+    }
+    return all;
+}
