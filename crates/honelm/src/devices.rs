@@ -69,11 +69,7 @@ pub struct DeviceTest {
 pub fn devices(threads: Option<usize>, events: Events<'_>) -> Result<Devices, Error> {
     let memory = machine_memory();
     let gpu = |report: AdapterReport| -> Result<GpuDevice, Error> {
-        let memory_bytes = match report.kind {
-            AdapterKind::Integrated | AdapterKind::Software => memory,
-            _ => report.pci.as_deref().and_then(own_memory),
-        };
-        Ok(GpuDevice { memory_bytes, test: test(report.index, events)?, report })
+        Ok(GpuDevice { memory_bytes: memory_of(&report), test: test(report.index, events)?, report })
     };
     let default_threads = || std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Devices {
@@ -108,6 +104,14 @@ fn test(index: usize, events: Events<'_>) -> Result<DeviceTest, Error> {
         Err(error) => {
             Ok(DeviceTest { passed: false, answers: 0, demoted: Vec::new(), problem: Some(error.to_string()), seconds })
         }
+    }
+}
+
+/// The memory of a GPU, where the platform tells; the machine's where it has none of its own.
+pub(crate) fn memory_of(report: &AdapterReport) -> Option<u64> {
+    match report.kind {
+        AdapterKind::Integrated | AdapterKind::Software => machine_memory(),
+        _ => report.pci.as_deref().and_then(own_memory),
     }
 }
 

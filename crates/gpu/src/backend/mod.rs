@@ -20,7 +20,7 @@ use honelm_tensor::{Bytes, Matrix};
 use wgpu::BufferUsages;
 
 use crate::memory::{Check, Growing};
-use crate::pack::{Layout, PackedWeight};
+use crate::pack::{Fallback, Layout, PackedWeight};
 use crate::pipelines::Extra;
 use crate::ranges::{Range, Ranges};
 use crate::readback::{Pending, Signal, StagingPool};
@@ -86,6 +86,7 @@ pub struct GpuBackend {
     vocabulary: Option<usize>,
     dispatches: usize,
     pass_each: bool,
+    fallback: Fallback,
     times: Option<KernelTimes>,
 }
 
@@ -122,6 +123,7 @@ impl GpuBackend {
             vocabulary: None,
             dispatches: 0,
             pass_each: false,
+            fallback: Fallback::Refuse,
             times: None,
             gpu: gpu.clone(),
         })
@@ -136,6 +138,11 @@ impl GpuBackend {
     /// Gives every dispatch a compute pass of its own, to measure what it costs.
     pub fn set_pass_each(&mut self, pass_each: bool) {
         self.pass_each = pass_each;
+    }
+
+    /// What becomes of weights that no layout holds without loss; they are refused by default.
+    pub fn set_fallback(&mut self, fallback: Fallback) {
+        self.fallback = fallback;
     }
 
     /// Times every kernel from the next step on, each in a pass of its own. Where the device has no clock, nothing comes in.
@@ -277,7 +284,7 @@ impl GpuBackend {
     }
 
     fn packed(&self, weight: &WeightData) -> Result<PackedWeight, BackendError> {
-        pack::pack(weight).map_err(|error| BackendError::UnsupportedEncoding {
+        pack::pack(weight, self.fallback).map_err(|error| BackendError::UnsupportedEncoding {
             device: self.gpu.describe(),
             encoding: format!("{} ({error})", weight.encoding_name()),
         })

@@ -277,12 +277,17 @@ fn unpack(layout: Layout, words: &[u32], out: &mut [f32]) {
     }
 }
 
-/// Packs a whole weight without loss.
+/// Packs a whole weight without loss, or as `fallback` says where no layout holds it so.
 ///
 /// # Errors
 /// Those of [`layout_of`] and [`pack_rows`].
-pub fn pack(weight: &WeightData) -> Result<PackedWeight, PackError> {
-    pack_as(weight, layout_of(weight)?)
+pub fn pack(weight: &WeightData, fallback: Fallback) -> Result<PackedWeight, PackError> {
+    match (layout_of(weight), fallback) {
+        (Err(PackError::NoLayout { .. } | PackError::UnevenGroups { .. }), Fallback::F16) => {
+            pack_as(weight, Layout::F16)
+        }
+        (layout, _) => pack_as(weight, layout?),
+    }
 }
 
 /// Packs a whole weight as `layout`: the one of [`packed_bytes`], or F16, to which any weight can be rounded.

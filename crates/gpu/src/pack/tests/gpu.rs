@@ -6,7 +6,7 @@ use honelm_backend::block_on;
 use honelm_blocks::{ScaleType, WeightData};
 use wgpu::util::DeviceExt;
 
-use super::super::{GroupLayout, Layout, PackedWeight, pack};
+use super::super::{Fallback, GroupLayout, Layout, PackedWeight, pack};
 use super::{
     name,
     text::dequantize,
@@ -91,7 +91,7 @@ fn every_format_decodes_on_the_gpu_as_its_definition() {
         if matches!(&weight, WeightData::Groups(m) if ![4, 8].contains(&m.bits)) {
             continue;
         }
-        let packed = pack(&weight).unwrap();
+        let packed = pack(&weight, Fallback::Refuse).unwrap();
         let layout = packed.layout;
         // Every other weight by integer operations.
         let plain_half = i % 2 == 1;

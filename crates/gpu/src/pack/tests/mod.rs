@@ -54,7 +54,7 @@ fn slab(weight: &WeightData, range: std::ops::Range<usize>) -> WeightData {
 #[test]
 fn every_encoding_keeps_every_value() {
     for weight in of_every_kind(&mut Random::new(1)) {
-        let packed = pack(&weight).unwrap();
+        let packed = pack(&weight, Fallback::Refuse).unwrap();
         let (expected, what) = (weight.dequantize(), name(&weight, packed.layout));
         let mut row = vec![0.0; weight.cols()];
         for r in 0..weight.rows() {
@@ -69,7 +69,7 @@ fn quantised_values_survive_too() {
     let values = honelm_testing::matrix(2, 512, 3);
     for encoding in Encoding::ALL {
         let weight = WeightData::from(BlockMatrix::quantize(&values, encoding, None).unwrap());
-        let packed = pack(&weight).unwrap();
+        let packed = pack(&weight, Fallback::Refuse).unwrap();
         let mut row = vec![0.0; 512];
         packed.dequantize_row(1, &mut row);
         assert_same(&row, weight.dequantize().row(1), &name(&weight, packed.layout));
@@ -81,7 +81,7 @@ fn the_planned_size_is_the_packed_size() {
     for weight in of_every_kind(&mut Random::new(2)) {
         let (rows, cols) = (weight.rows(), weight.cols());
         let (layout, bytes) = packed_bytes(WeightKind::of(&weight), rows, cols, Fallback::Refuse).unwrap();
-        let packed = pack(&weight).unwrap();
+        let packed = pack(&weight, Fallback::Refuse).unwrap();
         assert_eq!((packed.layout, packed.words.len() as u64 * 4), (layout, bytes), "{}", name(&weight, layout));
         assert_eq!(layout.row_words(cols) % 4, 0, "{}", name(&weight, layout));
     }
@@ -113,7 +113,7 @@ fn slabs_of_rows_pack_as_the_whole() {
         weights.push(groups((5, 96), (4, 32), ScaleType::F16, zeros, ordered, &mut random).into());
     }
     for weight in weights {
-        let whole = pack(&weight).unwrap();
+        let whole = pack(&weight, Fallback::Refuse).unwrap();
         let parts = [0..2, 2..2, 2..5].map(|range| pack_rows(&slab(&weight, range), whole.layout).unwrap());
         assert_eq!(parts.concat(), whole.words, "{}", name(&weight, whole.layout));
     }
@@ -123,7 +123,7 @@ fn slabs_of_rows_pack_as_the_whole() {
 fn refuses_groups_within_eight_columns_by_name_and_rounds_them_where_allowed() {
     let mut random = Random::new(5);
     let weight = WeightData::from(groups((2, 24), (4, 12), ScaleType::BF16, ZeroChoice::Integer, false, &mut random));
-    let refused = pack(&weight).unwrap_err();
+    let refused = pack(&weight, Fallback::Refuse).unwrap_err();
     assert_eq!(refused.code(), "no-gpu-layout");
     assert_eq!(
         refused.to_string(),
@@ -131,6 +131,12 @@ fn refuses_groups_within_eight_columns_by_name_and_rounds_them_where_allowed() {
     );
     let (layout, bytes) = packed_bytes(WeightKind::of(&weight), 2, 24, Fallback::F16).unwrap();
     assert_eq!((layout, bytes), (Layout::F16, 96));
+    let packed = pack(&weight, Fallback::F16).unwrap();
+    assert_eq!((packed.layout, packed.words.len() * 4), (Layout::F16, 96));
+    let (mut found, mut expected) = ([0.0; 24], [0.0; 24]);
+    packed.dequantize_row(1, &mut found);
+    weight.dequantize_row(1, &mut expected);
+    assert_same(&found, &expected.map(|value: f32| f16::from_f32(value).to_f32()), "rounded");
 }
 
 #[test]
@@ -151,7 +157,7 @@ fn rounds_to_half_precision_and_refuses_what_is_beyond_it() {
 fn refuses_uneven_column_groups() {
     let mut m = groups((1, 32), (4, 16), ScaleType::F16, ZeroChoice::Integer, true, &mut Random::new(6));
     m.order = Some((0..32).map(|c| u32::from(c == 0)).collect());
-    let error = pack(&m.into()).unwrap_err();
+    let error = pack(&m.into(), Fallback::Refuse).unwrap_err();
     assert_eq!(error, PackError::UnevenGroups { group: 0, columns: 31, expected: 16 });
 }
 
@@ -167,5 +173,8 @@ fn refuses_converted_values_that_are_not_finite() {
     let mut bytes = vec![0x21; 18];
     bytes[..2].copy_from_slice(&0x7c00u16.to_le_bytes());
     let weight = BlockMatrix::new(Encoding::IQ4NL, 1, 32, bytes.into()).unwrap().into();
-    assert_eq!(pack(&weight).unwrap_err(), PackError::NotExact { encoding: "IQ4_NL", row: 0, column: 0 });
+    assert_eq!(
+        pack(&weight, Fallback::Refuse).unwrap_err(),
+        PackError::NotExact { encoding: "IQ4_NL", row: 0, column: 0 }
+    );
 }
