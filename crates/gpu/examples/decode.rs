@@ -1,5 +1,5 @@
-//! Decode and prefill of a model on every adapter, with one compute pass a step and with a pass for every dispatch, and on the
-//! processor's generic path: `cargo run --release -p honelm-gpu --example decode [MODEL]`.
+//! Decode and prefill of a model on every adapter, with one compute pass a step, sums by subgroups and without, and with a pass for every
+//! dispatch, and on the processor's generic path: `cargo run --release -p honelm-gpu --example decode [MODEL]`.
 #![allow(clippy::unwrap_used, reason = "a measurement, stopped by anything unexpected")]
 
 use std::cell::RefCell;
