@@ -1,6 +1,7 @@
 //! The back end: handles, memory, and what each operation records.
 
 mod attention;
+mod bytes;
 mod linear;
 mod rows;
 mod sample;
@@ -34,30 +35,13 @@ use rows::Map;
 use submit::Refilled;
 use tokens::Tokens;
 
+pub use bytes::DeviceBytes;
+
 /// Stands where an optional offset is not given.
 const NONE: u32 = u32::MAX;
 
 /// Bytes of a weight that are on the host at once.
 const SLAB: usize = 8 << 20;
-
-/// Bytes held on the device now, by what for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceBytes {
-    /// Buffers of weights, room for more included.
-    pub weights: u64,
-    /// Keys and values.
-    pub cache: u64,
-    /// Activations, parameters and numbers of a step.
-    pub activations: u64,
-}
-
-impl DeviceBytes {
-    /// All of them.
-    #[must_use]
-    pub fn total(self) -> u64 {
-        self.weights + self.cache + self.activations
-    }
-}
 
 /// Runs language models on a GPU: operations are recorded, and encoded when the step is submitted.
 pub struct GpuBackend {
@@ -171,19 +155,6 @@ impl GpuBackend {
         gpu.inner.queue.on_submitted_work_done(move || answer.set(true));
         async move {
             signal.wait(&gpu, submission).await;
-        }
-    }
-
-    /// Bytes held on the device now, by what for.
-    #[must_use]
-    pub fn device_bytes(&self) -> DeviceBytes {
-        DeviceBytes {
-            weights: self.store.bytes(),
-            cache: self.caches.iter().map(cache::Store::bytes).sum(),
-            activations: self.arena.bytes()
-                + self.ring.bytes()
-                + self.params.buffer().size()
-                + self.words.buffer().size(),
         }
     }
 
