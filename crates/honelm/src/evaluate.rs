@@ -8,7 +8,7 @@ use honelm_model::{Checkpoint, OutputLayer, Runner};
 use serde::Serialize;
 
 use crate::open::{load, tokenizer_of};
-use crate::{Error, Event, Events, RunOptions, TextSource};
+use crate::{DeviceChoice, Error, Event, Events, RunOptions, TextSource};
 
 /// Settings of [`evaluate`].
 #[derive(Debug, Clone)]
@@ -23,7 +23,8 @@ pub struct EvaluateOptions {
     pub chunks: Option<usize>,
     /// The original to compare with.
     pub against: Option<PathBuf>,
-    /// Kernels of the original, where not those of `run`: a model against itself in f32 shows what the fast path costs.
+    /// Kernels of the original, which then runs on the processor, where not those of `run`: a model against itself in f32 shows what
+    /// the fast path, or a GPU, costs.
     pub against_compute: Option<Compute>,
     /// How the models are run.
     pub run: RunOptions,
@@ -168,12 +169,15 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
     let scratch = Scratch::new(options.scratch.as_deref());
     let mut original = match &options.against {
         Some(path) => {
-            let run = RunOptions { compute: options.against_compute.unwrap_or(options.run.compute), ..options.run };
+            let run = match options.against_compute {
+                Some(compute) => RunOptions { compute, device: DeviceChoice::Cpu, ..options.run },
+                None => options.run,
+            };
             Some(Original::measure(path, &checkpoint, &windows, &scratch.0, &run, events)?)
         }
         None => None,
     };
-    let mut runner = load(&checkpoint, &checkpoint, &options.run, &mut |_, _| true)?;
+    let mut runner = load(&checkpoint, &options.run, &mut *events)?;
     let compute = runner.describe();
     let (scores, comparison) = match &mut original {
         Some(original) => {
@@ -242,7 +246,7 @@ impl Original {
         run: &RunOptions,
         events: Events<'_>,
     ) -> Result<Baseline, Error> {
-        let mut runner = load(checkpoint, checkpoint, run, &mut |_, _| true)?;
+        let mut runner = load(checkpoint, run, &mut *events)?;
         let total = windows.len();
         let progress = &mut |done| events(&Event::Stage { name: "original: scoring", detail: "", done, total });
         Ok(Baseline::measure(&mut runner, windows, states, progress)?)

@@ -8,7 +8,7 @@ use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, Pa
 use honelm_store::{Digest, digest_file};
 use honelm_text::{Tokenizer, TokenizerFiles};
 
-use crate::{Error, RunOptions};
+use crate::{Error, Event, Events, RunOptions};
 
 /// The tokenizer that came with a checkpoint.
 pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer, Error> {
@@ -41,18 +41,15 @@ pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
     Ok(Tokenizer::from_dir(path)?)
 }
 
-/// Loads the weights of `params` onto the device that `run` asks for; `progress` is told how many of how many are
-/// there, and returns false to stop.
-pub fn load(
-    checkpoint: &Checkpoint,
-    params: &dyn Parameters,
-    run: &RunOptions,
-    progress: &mut dyn FnMut(usize, usize) -> bool,
-) -> Result<Model, Error> {
-    load_on(run.device_for(checkpoint, &mut |_| true)?, checkpoint, params, run, progress)
+/// Loads a checkpoint onto the device that `run` asks for.
+pub fn load(checkpoint: &Checkpoint, run: &RunOptions, events: Events<'_>) -> Result<Model, Error> {
+    let device = run.device_for(checkpoint, &mut *events)?;
+    load_on(device, checkpoint, checkpoint, run, &mut |done, total| {
+        events(&Event::Stage { name: "loading", detail: "", done, total })
+    })
 }
 
-/// As [`load`], onto a given device.
+/// Loads the weights of `params` onto a device; `progress` is told how many of how many are there, and returns false to stop.
 pub fn load_on(
     device: Device,
     checkpoint: &Checkpoint,

@@ -70,7 +70,7 @@ function loadOptions(): LoadOptions {
 
 function showProgress({ stage, file, done, total }: LoadProgress): void {
   if (stage === "testing") {
-    bar.removeAttribute("value");
+    bar.value = total > 0 ? done / total : 0;
     text.textContent = "testing the GPU's kernels …";
     return;
   }

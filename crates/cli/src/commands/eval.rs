@@ -18,6 +18,7 @@ Examples:
   honelm eval pocket --text wiki.test.raw --protocol gptq-2048
   honelm eval pocket --text held-out.txt --compute f32 --chunks 100
   honelm eval small.gguf --against small.gguf --against-compute f32   what the fast kernels cost
+  honelm eval small.gguf --device gpu --against small.gguf --against-compute f32   and what a GPU costs
 
 Protocols: llama.cpp-N (chunks of N tokens, the second half scored, as llama-perplexity does),
 gptq-N (blocks of N, all scored), hf-stride-N (the whole context, moved on by N).";
@@ -45,7 +46,7 @@ pub struct Eval {
     #[arg(long, value_name = "BASE")]
     against: Option<String>,
 
-    /// Kernels of the original, where not those of the model
+    /// Kernels of the original, which then runs on the processor, where not those of the model
     #[arg(long, value_name = "COMPUTE", requires = "against")]
     against_compute: Option<ComputeName>,
 }

@@ -7,7 +7,7 @@ use honelm_eval::{
     Baseline, EvalError, Figures, MAX_OVERLAP, MIN_CHUNKS, Scores, Verdict, figures, judge, overlap, perplexity,
 };
 use honelm_formats::write_atomic;
-use honelm_model::{Checkpoint, Parameters, Runner};
+use honelm_model::{Checkpoint, Runner};
 use honelm_store::{Digest, Journal};
 use honelm_text::{Message, Tokenizer};
 use serde::{Deserialize, Serialize};
@@ -353,7 +353,7 @@ impl Job<'_> {
         let baseline = Baseline::open(&self.folder.work("states.bin"), scores.clone(), width)?;
         let mut original = Original::with(self.checkpoint, baseline, &self.options.run)?;
         let reloaded = Checkpoint::open(file)?;
-        let mut runner = load(&reloaded, &reloaded as &dyn Parameters, &self.options.run, &mut |_, _| true)?;
+        let mut runner = load(&reloaded, &self.options.run, &mut *events)?;
         let windows = &self.plan.windows.windows;
         let stage = format!("{}: scoring", rung.name);
         let runner: &mut dyn Runner = &mut runner;
