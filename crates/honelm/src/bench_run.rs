@@ -213,9 +213,7 @@ pub fn benchmark(
         let (profile, filled) = Profile::new(device, Box::new(move || begin.elapsed().as_secs_f64()));
         (device, placement) = (Rc::new(RefCell::new(profile)), Some(filled));
     }
-    let mut runner = load_on(device, &checkpoint, &checkpoint, &options.run, &mut |done, total| {
-        events(&Event::Stage { name: "loading", detail: "", done, total })
-    })?;
+    let mut runner = load_on(device, &checkpoint, &options.run, &mut *events)?;
     let load_seconds = begin.elapsed().as_secs_f64();
     let about = About::new(&checkpoint, &options.run, load_seconds)?;
     drop(checkpoint);

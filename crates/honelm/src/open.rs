@@ -43,32 +43,23 @@ pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
 
 /// Loads a checkpoint onto the device that `run` asks for.
 pub fn load(checkpoint: &Checkpoint, run: &RunOptions, events: Events<'_>) -> Result<Model, Error> {
-    let device = run.device_for(checkpoint, &mut *events)?;
-    load_on(device, checkpoint, checkpoint, run, &mut |done, total| {
-        events(&Event::Stage { name: "loading", detail: "", done, total })
-    })
+    load_on(run.device_for(checkpoint, &mut *events)?, checkpoint, run, events)
 }
 
-/// Loads the weights of `params` onto a device; `progress` is told how many of how many are there, and returns false to stop.
-pub fn load_on(
-    device: Device,
-    checkpoint: &Checkpoint,
-    params: &dyn Parameters,
-    run: &RunOptions,
-    progress: &mut dyn FnMut(usize, usize) -> bool,
-) -> Result<Model, Error> {
+/// Loads a checkpoint onto a device.
+pub fn load_on(device: Device, checkpoint: &Checkpoint, run: &RunOptions, events: Events<'_>) -> Result<Model, Error> {
     let options = LoadOptions { context: run.context, cache_type: run.cache_type, ..LoadOptions::default() };
     options.context_of(checkpoint.facts())?;
     let mut loader = Loader::new(checkpoint.blueprint());
     loop {
         let (done, total) = loader.progress();
-        if !progress(done, total) {
+        if !events(&Event::Stage { name: "loading", detail: "", done, total }) {
             return Err(Error::Interrupted);
         }
-        let advanced = loader.advance(params, &mut *device.borrow_mut())?;
+        let advanced = loader.advance(checkpoint, &mut *device.borrow_mut())?;
         // A device with memory of its own has copied what it was given.
         if device.borrow().slab_bytes().is_some() {
-            params.forget();
+            checkpoint.forget();
         }
         if !advanced {
             return Ok(loader.finish(device, &options)?);

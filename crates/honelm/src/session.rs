@@ -13,9 +13,9 @@ use honelm_model::{Checkpoint, Facts, Runner};
 use honelm_text::{ChatTemplate, Message, Piece, Reasoning, RenderOptions, Tokenizer};
 use serde::{Serialize, Serializer};
 
-use crate::open::{load_on, tokenizer_of};
+use crate::open::{load, tokenizer_of};
 use crate::prompt::{now, template_source};
-use crate::{Error, Event, Events, RunOptions};
+use crate::{Error, Events, RunOptions};
 
 /// A loaded model, ready to answer.
 ///
@@ -116,10 +116,7 @@ impl Model {
         parsed(template.as_deref(), &tokenizer)?;
         let settings = if path.is_file() { path.to_owned() } else { path.join("generation_config.json") };
         let generation = sampling_defaults(&settings.display().to_string(), checkpoint.generation_config())?;
-        let device = run.device_for(&checkpoint, &mut *events)?;
-        let runner = load_on(device, &checkpoint, &checkpoint, run, &mut |done, total| {
-            events(&Event::Stage { name: "loading", detail: "", done, total })
-        })?;
+        let runner = load(&checkpoint, run, &mut *events)?;
         Ok(Self {
             tokenizer,
             template,
