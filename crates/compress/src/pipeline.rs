@@ -80,6 +80,10 @@ impl Parameters for Compressed<'_> {
             Err(e) => Err(ModelError::Replaced { module: slot.module, block: slot.block, reason: e.to_string() }),
         }
     }
+
+    fn forget(&self) {
+        self.base.forget();
+    }
 }
 
 fn entry_name(block: Option<usize>) -> String {
@@ -323,5 +327,9 @@ impl Parameters for Overlay<'_> {
             parameter.weight = weight.clone();
         }
         Ok(parameter)
+    }
+
+    fn forget(&self) {
+        self.base.forget();
     }
 }

@@ -239,6 +239,7 @@ fn bind(
     let mut weights = Weights::default();
     for &slot in slots {
         weights.upload(blueprint, params, slot, backend)?;
+        params.forget();
     }
     Ok(Network::new(blueprint, weights, context, backend)?)
 }
