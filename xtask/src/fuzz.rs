@@ -19,9 +19,9 @@ struct Job {
     log: PathBuf,
 }
 
-/// Fuzzes `targets` (all, where none is named) for `seconds` each, `jobs` at a time; prints what each did. What is found is kept
+/// Fuzzes `targets` (all, where none is named) for `seconds` each, `jobs` at a time, with chance from `seed` on (0: another each time); prints what each did. What is found is kept
 /// in `target/fuzz/findings`, inputs that reach new code in `target/fuzz/corpus`.
-pub fn run(targets: &[String], seconds: u32, jobs: usize) -> Result<(), String> {
+pub fn run(targets: &[String], seconds: u32, jobs: usize, seed: u32) -> Result<(), String> {
     let root = layers::metadata()?.workspace_root.into_std_path_buf();
     let corpus = root.join("crates/fuzz/corpus");
     let targets = if targets.is_empty() { names(&corpus)? } else { targets.to_vec() };
@@ -30,8 +30,11 @@ pub fn run(targets: &[String], seconds: u32, jobs: usize) -> Result<(), String> 
     let mut failed = Vec::new();
     println!("{:<20} {:>12} {:>10} {:>10}  result", "target", "executions", "per second", "corpus");
     loop {
-        let running: Vec<Job> =
-            waiting.by_ref().take(jobs.max(1)).map(|t| start(&fuzzer, &root, t, seconds)).collect::<Result<_, _>>()?;
+        let running: Vec<Job> = waiting
+            .by_ref()
+            .take(jobs.max(1))
+            .map(|t| start(&fuzzer, &root, t, seconds, seed))
+            .collect::<Result<_, _>>()?;
         if running.is_empty() {
             break;
         }
@@ -85,7 +88,7 @@ fn build(root: &Path) -> Result<PathBuf, String> {
     Ok(target_dir.join(host).join("fuzz/fuzz"))
 }
 
-fn start(fuzzer: &Path, root: &Path, target: String, seconds: u32) -> Result<Job, String> {
+fn start(fuzzer: &Path, root: &Path, target: String, seconds: u32, seed: u32) -> Result<Job, String> {
     let work = root.join("target/fuzz");
     let (corpus, findings) = (work.join("corpus").join(&target), work.join("findings").join(&target));
     for folder in [&corpus, &findings] {
@@ -96,7 +99,11 @@ fn start(fuzzer: &Path, root: &Path, target: String, seconds: u32) -> Result<Job
     let child = Command::new(fuzzer)
         .arg(corpus)
         .arg(root.join("crates/fuzz/corpus").join(&target))
-        .args([format!("-max_total_time={seconds}"), format!("-artifact_prefix={}/", findings.display())])
+        .args([
+            format!("-seed={seed}"),
+            format!("-max_total_time={seconds}"),
+            format!("-artifact_prefix={}/", findings.display()),
+        ])
         .args(["-max_len=65536", "-timeout=10", "-rss_limit_mb=1024", "-malloc_limit_mb=512", "-print_final_stats=1"])
         .env("HONELM_FUZZ_TARGET", &target)
         .stdout(output.try_clone().map_err(|e| e.to_string())?)

@@ -32,6 +32,9 @@ enum Chore {
         /// How many at a time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+        /// Where chance begins: the same number tries the same inputs; by default another one each time.
+        #[arg(long, default_value_t = 0)]
+        seed: u32,
     },
     /// Builds the browser package and its page into `web/dist`. Needs node with npm, and a wasm32 target: rustup's, else
     /// Debian's packages rustc-web, cargo-web, rust-web-src and lld-19.
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Check => check(),
         Chore::Generate => generate(),
-        Chore::Fuzz { targets, seconds, jobs } => fuzz::run(&targets, seconds, jobs),
+        Chore::Fuzz { targets, seconds, jobs, seed } => fuzz::run(&targets, seconds, jobs, seed),
         Chore::Web { bind: Some(module), .. } => web::bind(&module),
         Chore::Web { package_only, bind: None } => web::build(package_only),
         Chore::Layers { below, as_packages } => layers::print(below, as_packages),

@@ -100,6 +100,26 @@ fn exhausted_within(source: &str, limits: Limits) -> &'static str {
     }
 }
 
+#[test]
+fn fields_and_fractions_are_as_long_as_can_be_written_or_refused() {
+    let render = |source: &str| {
+        let template = ChatTemplate::new(source, SpecialTokens::default()).expect("a template");
+        template.render(&[Message::new("user", "hi")], &RenderOptions::default())
+    };
+    for kind in ["e", "f", "g", "F", "E", "G"] {
+        let written = render(&format!("{{{{ '%#.10000{kind}' | format(0.00015) }}}}")).expect("written");
+        assert!(written.len() > 10_000, "{kind}: {}", written.len());
+        for source in [
+            format!("{{{{ '%.66666{kind}' | format(1.5) }}}}"),
+            format!("{{{{ '%.*{kind}' % (66666, 1.5) }}}}"),
+            format!("{{{{ '{{:.66666{kind}}}'.format(1.5) }}}}"),
+        ] {
+            let refused = render(&source);
+            assert!(matches!(refused, Err(TextError::TemplateRender { .. })), "{source}: {refused:?}");
+        }
+    }
+}
+
 /// A statement 60 times over, behind another.
 fn doubled(first: &str, again: &str) -> String {
     format!("{first}{}", again.repeat(60))

@@ -8,8 +8,8 @@ use super::operators::{self, alike};
 use super::text;
 use super::value::Value;
 
-/// Widest field and longest fraction.
-const MAX_WIDTH: usize = 100_000;
+/// Widest field and longest fraction; Rust's own formatting panics beyond 2^16.
+const MAX_WIDTH: usize = 10_000;
 
 /// How one field is written.
 #[derive(Debug, Clone, Default)]
