@@ -13,6 +13,8 @@ let server;
 let chromium;
 let odd;
 let file;
+/** Told of every request that the server leaves without an answer; while there is nobody to tell, it answers. */
+let onStall;
 
 /** A server of another origin that answers each path in its own odd way. */
 function oddServer() {
@@ -30,6 +32,7 @@ function oddServer() {
     const partial = { "Content-Range": `bytes ${begin}-${end - 1}/${file.length}`, "Content-Length": part.length };
     switch (pathname) {
       case "/good.gguf":
+        if (onStall) return onStall();
         response.writeHead(206, { ...allow, ...partial }).end(part);
         break;
       case "/page.gguf":
@@ -93,6 +96,30 @@ test("addresses that lead to no model say what to do", async () => {
   assert.equal(error, undefined);
   assert.equal(facts.Architecture, "llama");
   assert.equal((await ask(page, "Hello.")).length, 2);
+  await close();
+});
+
+test("loading can be stopped, also that of the check", async () => {
+  const { page, problems, close } = await open(chromium, server.url);
+  const address = `http://127.0.0.1:${odd.address().port}/good.gguf`;
+  /** Clicks `start`, then `stop` once the server was asked in vain; nothing is told as an error. */
+  const stopped = async (start, stop, failure) => {
+    const asked = new Promise((resolve) => { onStall = resolve; });
+    await page.click(start);
+    await asked;
+    await page.click(stop);
+    await page.waitForFunction((start) => !document.querySelector(start).disabled, start);
+    onStall = undefined;
+    assert.equal(await text(page, failure), undefined);
+  };
+  await page.fill("#model-url", address);
+  await stopped("#load", "#stop-load", "#load-error");
+  assert.equal((await load(page, address)).error, undefined);
+  await page.click("#tab-measure");
+  await stopped("#check", "#stop-check", "#check-error");
+  await page.click("#tab-chat");
+  assert.equal((await ask(page, "Hello.")).length, 2, "the model is still there");
+  assert.deepEqual(problems, []);
   await close();
 });
 

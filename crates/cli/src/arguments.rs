@@ -58,7 +58,8 @@ pub struct Global {
     #[arg(long, global = true, value_name = "N")]
     pub context: Option<NonZeroUsize>,
 
-    /// Where the model runs: auto, cpu, gpu, or gpu:N as `honelm devices` numbers them
+    /// Where the model runs: cpu, gpu, gpu:N as `honelm devices` numbers them, or auto, the faster one by a trial (for
+    /// compression and proof the cpu)
     #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
 

@@ -1,10 +1,10 @@
 //! The GPU back end over wgpu: Vulkan, Metal and DX12 natively, WebGPU in the browser; the same Rust and the same WGSL.
-#![forbid(unsafe_code)]
 
 mod backend;
 mod builders;
 mod cache;
 mod device;
+mod driver;
 mod error;
 mod known_answer;
 mod memory;

@@ -1,5 +1,6 @@
 //! What is known of an adapter before it is opened.
 
+use crate::driver::own_memory;
 use serde::Serialize;
 use wgpu::{Adapter, AdapterInfo, DeviceType, Features};
 
@@ -36,6 +37,8 @@ pub struct AdapterReport {
     pub pci: Option<String>,
     /// Whether it is a processor in disguise.
     pub software: bool,
+    /// Bytes of memory of its own, where the driver tells; none where it shares the processor's.
+    pub own_memory: Option<u64>,
     /// Largest part of a buffer that a kernel sees, in bytes.
     pub max_binding: u64,
     /// Largest buffer, in bytes.
@@ -57,6 +60,7 @@ pub struct AdapterReport {
 impl AdapterReport {
     pub(crate) fn new(index: usize, adapter: &Adapter, packed_dot: bool) -> Self {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        let own_memory = own_memory(adapter).filter(|_| kind(&info) == AdapterKind::Discrete);
         let has_subgroups = features.contains(Features::SUBGROUP);
         Self {
             index,
@@ -65,6 +69,7 @@ impl AdapterReport {
             api: api_name(info.backend).to_owned(),
             driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned(),
             pci: Some(info.device_pci_bus_id).filter(|id| !id.is_empty()),
+            own_memory,
             max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             max_buffer: limits.max_buffer_size,
             workgroup_memory: limits.max_compute_workgroup_storage_size,

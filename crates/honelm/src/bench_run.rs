@@ -301,7 +301,7 @@ impl About {
     }
 }
 
-/// Load time from a warm page cache, speeds and peak memory of a model as users run it. Best in a process that does
+/// Load time from a warm page cache, speeds and peak memory of a model as users run it, on the processor where no device is named. Best in a process that does
 /// nothing else: peak memory is the process's.
 ///
 /// # Errors
@@ -311,7 +311,7 @@ pub fn measure(path: &Path, run: &RunOptions) -> Result<Speed, Error> {
         let read = File::open(file).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
         read.map_err(|source| Error::Io { path: file.clone(), source })?;
     }
-    let mut model = Model::open(path, run, &mut |_| true)?;
+    let mut model = Model::open(path, &run.steady(), &mut |_| true)?;
     let load_seconds = model.load_seconds();
     Ok(Speed::measure(model.runner(), load_seconds)?)
 }

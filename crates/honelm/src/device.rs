@@ -14,12 +14,13 @@ use honelm_plan::{Place, Plan, PlannedTensor, Workload, gpu_layouts, plan};
 use crate::devices::memory_of;
 use crate::optimize::bytes;
 use crate::trust::trusted;
-use crate::{Error, Event, Events, RunOptions};
+use crate::{Error, Event, Events, RunOptions, auto};
 
 /// Where a model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// The processor: what is fastest for certain.
+    /// The faster of the processor and the first real GPU, tried with the very model and remembered. Proof and compression, whose figures
+    /// must not hang on that, take it for the processor.
     #[default]
     Auto,
     /// The processor.
@@ -76,7 +77,11 @@ impl RunOptions {
         events: Events<'_>,
     ) -> Result<(Device, Option<SharedGpu>), Error> {
         match self.device {
-            DeviceChoice::Auto | DeviceChoice::Cpu => Ok((Rc::new(RefCell::new(self.cpu())), None)),
+            DeviceChoice::Auto => {
+                let device = auto::choose(self, checkpoint, &mut *events)?;
+                Self { device, ..*self }.open_for(checkpoint, events)
+            }
+            DeviceChoice::Cpu => Ok((Rc::new(RefCell::new(self.cpu())), None)),
             DeviceChoice::Gpu(index) => {
                 let gpu = block_on(Gpu::open(index))?;
                 let needed = Needed { layouts: gpu_layouts(checkpoint), caches: vec![self.cache_type] };

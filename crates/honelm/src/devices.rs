@@ -111,7 +111,7 @@ fn test(index: usize, events: Events<'_>) -> Result<DeviceTest, Error> {
 pub(crate) fn memory_of(report: &AdapterReport) -> Option<u64> {
     match report.kind {
         AdapterKind::Integrated | AdapterKind::Software => machine_memory(),
-        _ => report.pci.as_deref().and_then(own_memory),
+        _ => report.own_memory,
     }
 }
 
@@ -129,10 +129,4 @@ fn machine_memory() -> Option<u64> {
 
 fn cpu_name() -> Option<String> {
     line("/proc/cpuinfo", "model name")
-}
-
-/// The memory of a graphics card, where its driver tells Linux.
-fn own_memory(pci: &str) -> Option<u64> {
-    let path = format!("/sys/bus/pci/devices/{pci}/mem_info_vram_total");
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }

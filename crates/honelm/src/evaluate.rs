@@ -26,7 +26,7 @@ pub struct EvaluateOptions {
     /// Kernels of the original, which then runs on the processor, where not those of `run`: a model against itself in f32 shows what
     /// the fast path, or a GPU, costs.
     pub against_compute: Option<Compute>,
-    /// How the models are run.
+    /// How the models are run: on the processor where no device is named.
     pub run: RunOptions,
     /// Folder for the original's kept states; the system's temporary one by default.
     pub scratch: Option<PathBuf>,
@@ -158,9 +158,10 @@ pub(crate) fn context_of(checkpoint: &Checkpoint, run: &RunOptions) -> usize {
 
 /// Scores a model on a text; with an original, also how far it is from it. Two models are never in memory together.
 pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluation, Error> {
+    let own = options.run.steady();
     let checkpoint = Checkpoint::open(&options.model)?;
     let text = options.text.heldout()?;
-    let context = context_of(&checkpoint, &options.run);
+    let context = context_of(&checkpoint, &own);
     let windows = Windows::new(&checkpoint, &text.documents[0], options.protocol, options.chunks, context)?;
     let mut warnings = Vec::new();
     if windows.windows.len() < MIN_CHUNKS {
@@ -170,14 +171,14 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
     let mut original = match &options.against {
         Some(path) => {
             let run = match options.against_compute {
-                Some(compute) => RunOptions { compute, device: DeviceChoice::Cpu, ..options.run },
-                None => options.run,
+                Some(compute) => RunOptions { compute, device: DeviceChoice::Cpu, ..own },
+                None => own,
             };
             Some(Original::measure(path, &checkpoint, &windows, &scratch.0, &run, events)?)
         }
         None => None,
     };
-    let mut runner = load(&checkpoint, &options.run, &mut *events)?;
+    let mut runner = load(&checkpoint, &own, &mut *events)?;
     let compute = runner.describe();
     let (scores, comparison) = match &mut original {
         Some(original) => {

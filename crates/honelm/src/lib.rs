@@ -1,6 +1,7 @@
 //! Shrink, prove and run language models on the device in front of you.
 #![forbid(unsafe_code)]
 
+mod auto;
 mod bench_run;
 mod device;
 mod devices;
@@ -15,6 +16,7 @@ mod options;
 mod prompt;
 mod pull;
 mod quantize;
+mod remembered;
 mod session;
 mod texts;
 mod trust;

@@ -38,7 +38,14 @@ impl RunOptions {
         CpuBackend::new(CpuOptions { threads: self.threads, compute: self.compute, isa: None })
     }
 
-    /// Where memory is planned for.
+    /// The same for work whose figures must not hang on what is faster here: the processor where no device is named.
+    #[must_use]
+    pub fn steady(&self) -> Self {
+        let device = if self.device == DeviceChoice::Auto { DeviceChoice::Cpu } else { self.device };
+        Self { device, ..*self }
+    }
+
+    /// Where memory is planned for; the processor where no device is named.
     #[must_use]
     pub fn place(&self) -> Place {
         match self.device {

@@ -47,7 +47,10 @@ export class HoneLM {
     return this.#call("complete", { text, settings }, onEvent);
   }
 
-  /** Ends the answer that is being written, which then resolves with `finish_reason` `cancelled`. */
+  /**
+   * Ends the answer that is being written, which then resolves with `finish_reason` `cancelled`, and a model's loading, which rejects with
+   * the error `interrupted`.
+   */
   abort(): void {
     this.#worker?.postMessage({ call: "abort" });
   }

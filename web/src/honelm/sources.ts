@@ -2,9 +2,9 @@
 import type { ModelFiles } from "../../pkg/honelm_web";
 import { HoneLMError, type Source } from "./types";
 
-/** The files that `source` names. */
-export function filesOf(source: Source): ModelFiles {
-  return "url" in source ? new RemoteFiles(source.url) : new LocalFiles(source.files);
+/** The files that `source` names, until `signal` says that no more shall be read; what is read then throws its reason. */
+export function filesOf(source: Source, signal: AbortSignal): ModelFiles {
+  return "url" in source ? new RemoteFiles(source.url, signal) : new LocalFiles(source.files, signal);
 }
 
 /** Files that the user chose. */
@@ -12,8 +12,10 @@ class LocalFiles implements ModelFiles {
   readonly name: string;
   readonly single: string | undefined;
   readonly #files: Map<string, File>;
+  readonly #signal: AbortSignal;
 
-  constructor(files: File[]) {
+  constructor(files: File[], signal: AbortSignal) {
+    this.#signal = signal;
     if (files.length === 0) throw new HoneLMError("no-files", "no file was chosen");
     this.#files = new Map(files.map((file) => [file.name, file]));
     const only = files.length === 1 ? files[0] : undefined;
@@ -30,6 +32,7 @@ class LocalFiles implements ModelFiles {
   }
 
   async read(name: string, offset: number, length: number): Promise<Uint8Array> {
+    this.#signal.throwIfAborted();
     const file = this.#files.get(name);
     if (!file) throw new HoneLMError("file-not-found", `${name} is not among the chosen files`);
     try {
@@ -57,9 +60,11 @@ class RemoteFiles implements ModelFiles {
   readonly name: string;
   readonly single: string | undefined;
   readonly #base: URL;
+  readonly #signal: AbortSignal;
   readonly #known = new Map<string, Promise<Remote | undefined>>();
 
-  constructor(address: string) {
+  constructor(address: string, signal: AbortSignal) {
+    this.#signal = signal;
     try {
       this.#base = new URL(address, self.location.href);
     } catch {
@@ -83,7 +88,7 @@ class RemoteFiles implements ModelFiles {
     const file = await this.#find(name);
     if (!file) throw new HoneLMError("file-not-found", `${this.#url(name)} was not found`);
     if (file.whole) return file.whole.slice(offset, offset + length);
-    const response = await request(file.url, { Range: `bytes=${offset}-${offset + length - 1}` });
+    const response = await this.#request(file.url, { Range: `bytes=${offset}-${offset + length - 1}` });
     if (response.status === 200) {
       await response.body?.cancel();
       throw noRanges(file.url);
@@ -93,7 +98,7 @@ class RemoteFiles implements ModelFiles {
     if (file.etag !== null && etag !== null && etag !== file.etag) {
       throw new HoneLMError("file-changed", `${file.url} changed while it was read; load it again`);
     }
-    const bytes = await body(file.url, response);
+    const bytes = await this.#body(file.url, response);
     if (bytes.length !== length) throw cutShort(file.url, length, bytes.length);
     return bytes;
   }
@@ -118,7 +123,7 @@ class RemoteFiles implements ModelFiles {
   /** Asks for the beginning of a file, which also tells its size. */
   async #look(name: string): Promise<Remote | undefined> {
     const url = this.#url(name);
-    const response = await request(url, { Range: `bytes=0-${WHOLE - 1}` });
+    const response = await this.#request(url, { Range: `bytes=0-${WHOLE - 1}` });
     if (response.status === 404 || response.status === 410) {
       await response.body?.cancel();
       return undefined;
@@ -142,13 +147,49 @@ class RemoteFiles implements ModelFiles {
         await response.body?.cancel();
         throw noRanges(url);
       }
-      const whole = await body(url, response);
+      const whole = await this.#body(url, response);
       return { url, size: whole.length, etag, whole };
     }
-    const size = (await totalOf(url, response)) ?? Number.NaN;
-    const bytes = await body(url, response);
+    const size = (await this.#totalOf(url, response)) ?? Number.NaN;
+    const bytes = await this.#body(url, response);
     if (bytes.length !== Math.min(size, WHOLE)) throw cutShort(url, Math.min(size, WHOLE), bytes.length);
     return { url, size, etag, whole: size <= WHOLE ? bytes : undefined };
+  }
+
+  /** The size of the whole file, of which `response` has a part. */
+  async #totalOf(url: string, response: Response): Promise<number | undefined> {
+    const total = /\/(\d+)$/.exec(response.headers.get("content-range") ?? "")?.[1];
+    if (total !== undefined) return Number(total);
+    // A server that does not show the header to other sites may still show the length.
+    const length = (await this.#request(url, {}, "HEAD")).headers.get("content-length");
+    if (length !== null) return Number(length);
+    throw new HoneLMError(
+      "no-length",
+      `${new URL(url).host} does not tell the size of ${url}: it must send Access-Control-Expose-Headers: Content-Range`,
+    );
+  }
+
+  async #request(url: string, headers: Record<string, string>, method = "GET"): Promise<Response> {
+    try {
+      return await fetch(url, { method, headers, cache: "no-store", signal: this.#signal });
+    } catch {
+      this.#signal.throwIfAborted();
+      const where = new URL(url);
+      const hint =
+        where.origin === self.location.origin
+          ? "is the server still running?"
+          : `either there is no connection, or ${where.host} does not allow other sites to read it (CORS: it must send Access-Control-Allow-Origin)`;
+      throw new HoneLMError("unreachable", `${url} cannot be read: ${hint}`);
+    }
+  }
+
+  async #body(url: string, response: Response): Promise<Uint8Array> {
+    try {
+      return new Uint8Array(await response.arrayBuffer());
+    } catch {
+      this.#signal.throwIfAborted();
+      throw new HoneLMError("cut-short", `${url}: the connection ended in the middle of an answer; load it again`);
+    }
   }
 }
 
@@ -168,40 +209,6 @@ function isLarge(name: string): boolean {
 
 function isHtml(response: Response): boolean {
   return (response.headers.get("content-type") ?? "").toLowerCase().startsWith("text/html");
-}
-
-/** The size of the whole file, of which `response` has a part. */
-async function totalOf(url: string, response: Response): Promise<number | undefined> {
-  const total = /\/(\d+)$/.exec(response.headers.get("content-range") ?? "")?.[1];
-  if (total !== undefined) return Number(total);
-  // A server that does not show the header to other sites may still show the length.
-  const length = (await request(url, {}, "HEAD")).headers.get("content-length");
-  if (length !== null) return Number(length);
-  throw new HoneLMError(
-    "no-length",
-    `${new URL(url).host} does not tell the size of ${url}: it must send Access-Control-Expose-Headers: Content-Range`,
-  );
-}
-
-async function request(url: string, headers: Record<string, string>, method = "GET"): Promise<Response> {
-  try {
-    return await fetch(url, { method, headers, cache: "no-store" });
-  } catch {
-    const where = new URL(url);
-    const hint =
-      where.origin === self.location.origin
-        ? "is the server still running?"
-        : `either there is no connection, or ${where.host} does not allow other sites to read it (CORS: it must send Access-Control-Allow-Origin)`;
-    throw new HoneLMError("unreachable", `${url} cannot be read: ${hint}`);
-  }
-}
-
-async function body(url: string, response: Response): Promise<Uint8Array> {
-  try {
-    return new Uint8Array(await response.arrayBuffer());
-  } catch {
-    throw new HoneLMError("cut-short", `${url}: the connection ended in the middle of an answer; load it again`);
-  }
 }
 
 function refused(url: string, response: Response): HoneLMError {

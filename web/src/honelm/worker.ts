@@ -13,6 +13,8 @@ let origin: { source: Source; context: number | undefined } | undefined;
 /** The answer that is being written, and the model that is being loaded. */
 let writing: Promise<unknown> = Promise.resolve();
 let loading: Promise<unknown> = Promise.resolve();
+/** Ends what is being read of a model's files. */
+let reading = new AbortController();
 /** What the module said when it failed; it cannot be used after that. */
 let panic: string | undefined;
 
@@ -26,7 +28,8 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
     const mine = loading.catch(() => {}).then(async () => {
       await ready;
       await unload();
-      model = await WebModel.load(filesOf(source), JSON.stringify(options), (json: string) => tell(JSON.parse(json)));
+      const files = filesOf(source, reading.signal);
+      model = await WebModel.load(files, JSON.stringify(options), (json: string) => tell(JSON.parse(json)));
       origin = { source, context: options.context };
       return facts(model);
     });
@@ -56,9 +59,16 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
   },
 };
 
-/** Ends the answer that is being written, if there is one, and gives everything back that the model held. */
-async function unload(): Promise<void> {
+/** Ends the answer that is being written, and what is being read of a model's files. */
+function stop(): void {
+  reading.abort(new HoneLMError("interrupted", "loading was stopped"));
+  reading = new AbortController();
   model?.abort();
+}
+
+/** Stops, and gives everything back that the model held. */
+async function unload(): Promise<void> {
+  stop();
   await writing.catch(() => {});
   model?.free();
   model = undefined;
@@ -88,8 +98,10 @@ function memory(model: WebModel): Memory {
 async function check(model: WebModel, text: string, settings: string, tell: (json: string) => void): Promise<string> {
   if (!origin) throw new HoneLMError("no-model", "no model is loaded");
   const truth = { device: "cpu", compute: "f32", cache_type: "f32", context: origin.context };
-  const reference = await WebModel.load(filesOf(origin.source), JSON.stringify(truth), () => {});
+  const { signal } = reading;
+  const reference = await WebModel.load(filesOf(origin.source, signal), JSON.stringify(truth), () => {});
   try {
+    signal.throwIfAborted();
     return await model.check(reference, text, settings, tell);
   } finally {
     reference.free();
@@ -150,6 +162,6 @@ async function handle<C extends Call>(id: number, call: C, request: Calls[C]["re
 }
 
 self.addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
-  if (data.call === "abort") model?.abort();
+  if (data.call === "abort") stop();
   else void handle(data.id, data.call, data.request);
 });

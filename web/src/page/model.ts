@@ -15,6 +15,7 @@ const form = element("load-form", HTMLFormElement);
 const address = element("model-url", HTMLInputElement);
 const chooser = element("model-file", HTMLInputElement);
 const button = element("load", HTMLButtonElement);
+const stop = element("stop-load", HTMLButtonElement);
 const progress = element("progress", HTMLElement);
 const bar = element("progress-bar", HTMLProgressElement);
 const text = element("progress-text", HTMLElement);
@@ -36,7 +37,8 @@ export function modelCard(honelm: HoneLM, onModel: (facts: ModelFacts | undefine
       showFacts(found);
       onModel(found);
     } catch (error) {
-      say(failure, HoneLMError.from(error).message);
+      const { code, message } = HoneLMError.from(error);
+      if (code !== "interrupted") say(failure, message);
     } finally {
       progress.hidden = true;
       button.disabled = false;
@@ -48,6 +50,7 @@ export function modelCard(honelm: HoneLM, onModel: (facts: ModelFacts | undefine
     if (url === "") say(failure, "Write the address of a model, or open a file.");
     else void load({ url: new URL(url, document.baseURI).href });
   });
+  stop.addEventListener("click", () => honelm.abort());
   chooser.addEventListener("change", () => {
     const files = [...(chooser.files ?? [])];
     chooser.value = "";

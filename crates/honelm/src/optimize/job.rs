@@ -32,6 +32,7 @@ const SAMPLE_TOKENS: usize = 64;
 /// run, against the original on held-out text; the first whose upper bound is within the budget is published under its final
 /// name. Finished work is kept in the output folder: a killed run goes on where it stopped.
 pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<'_>) -> Result<Outcome, Error> {
+    let options = &OptimizeOptions { run: options.run.steady(), ..options.clone() };
     let rungs = ladder(options.container, options.bits, options.group_size)?;
     let checkpoint = Checkpoint::open(&options.model)?;
     let plan = Plan::new(options, &checkpoint)?;

@@ -55,7 +55,7 @@ pub struct OptimizeOptions {
     pub protocol: Protocol,
     /// Begin afresh.
     pub restart: bool,
-    /// How the models are run.
+    /// How the models are run: on the processor where no device is named.
     pub run: RunOptions,
 }
 

@@ -1,0 +1,238 @@
+//! `--device auto`: the faster of the processor and the first real GPU, found by a trial with the very model and remembered.
+
+use std::path::Path;
+
+use honelm_backend::block_on;
+use honelm_bench::Rates;
+use honelm_cpu::Isa;
+use honelm_gpu::{AdapterReport, Gpu};
+use honelm_model::Checkpoint;
+use honelm_plan::{Place, Workload, plan};
+use honelm_store::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::devices::memory_of;
+use crate::open::load;
+use crate::optimize::bytes;
+use crate::remembered::Remembered;
+use crate::{DeviceChoice, Error, Event, Events, RunOptions};
+
+/// Tokens of a prompt and of its answer: what takes less time for these is faster.
+const EXCHANGE: (usize, usize) = (256, 128);
+
+/// What a trial found, with names for people who look into the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Trial {
+    model: String,
+    adapter: String,
+    cpu: Rates,
+    gpu: OnGpu,
+}
+
+/// How a model does on a GPU.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OnGpu {
+    Runs(Rates),
+    /// Why it does not.
+    Fails(String),
+}
+
+impl Trial {
+    fn gpu_is_faster(&self) -> bool {
+        let seconds = |rates: &Rates| rates.seconds(EXCHANGE.0, EXCHANGE.1);
+        matches!(&self.gpu, OnGpu::Runs(gpu) if seconds(gpu) < seconds(&self.cpu))
+    }
+}
+
+/// The device that a model runs on where none is named.
+///
+/// # Errors
+/// What is wrong with the model; [`Error::Interrupted`] where `events` says so.
+pub(crate) fn choose(run: &RunOptions, checkpoint: &Checkpoint, events: Events<'_>) -> Result<DeviceChoice, Error> {
+    if !may_have_gpu() {
+        return Ok(DeviceChoice::Cpu);
+    }
+    let adapters = block_on(Gpu::adapters());
+    match adapters.iter().find(|adapter| !adapter.software) {
+        Some(adapter) => choose_with(adapter, &Remembered::in_cache("auto.json"), run, checkpoint, events),
+        None => Ok(DeviceChoice::Cpu),
+    }
+}
+
+/// Whether there can be a GPU: to load drivers only to hear that there is none takes time, and some complain on the user's screen.
+fn may_have_gpu() -> bool {
+    let nodes = ["/dev/nvidiactl", "/dev/dxg", "/dev/kgsl-3d0", "/dev/mali0"];
+    let renders = || std::fs::read_dir("/dev/dri").is_ok_and(|mut nodes| nodes.next().is_some());
+    !cfg!(target_os = "linux") || nodes.iter().any(|node| Path::new(node).exists()) || renders()
+}
+
+fn choose_with(
+    adapter: &AdapterReport,
+    remembered: &Remembered,
+    run: &RunOptions,
+    checkpoint: &Checkpoint,
+    events: Events<'_>,
+) -> Result<DeviceChoice, Error> {
+    let on_gpu = RunOptions { device: DeviceChoice::Gpu(Some(adapter.index)), ..*run };
+    let work = Workload { context: run.context, cache_type: run.cache_type, place: Place::Gpu, ..Workload::default() };
+    let planned = plan(checkpoint, &work)?;
+    if let Some(memory) = memory_of(adapter).filter(|&memory| memory < planned.total_bytes) {
+        let (needed, memory) = (bytes(planned.total_bytes), bytes(memory));
+        let why = format!("{} is not used: {needed} are needed with the whole context, it has {memory}", adapter.name);
+        events(&Event::Warning(&why));
+        return Ok(DeviceChoice::Cpu);
+    }
+    let key = key(adapter, run, checkpoint)?;
+    let trial = match remembered.get(&key) {
+        Some(trial) => trial,
+        None => {
+            let trial =
+                compare(adapter, [&on_gpu, &RunOptions { device: DeviceChoice::Cpu, ..*run }], checkpoint, events)?;
+            remembered.set(&key, &trial);
+            trial
+        }
+    };
+    Ok(if trial.gpu_is_faster() { on_gpu.device } else { DeviceChoice::Cpu })
+}
+
+/// Tries the model on both.
+fn compare(
+    adapter: &AdapterReport,
+    [on_gpu, on_cpu]: [&RunOptions; 2],
+    checkpoint: &Checkpoint,
+    events: Events<'_>,
+) -> Result<Trial, Error> {
+    let gpu = match rates(on_gpu, checkpoint, &mut *events) {
+        Ok(rates) => OnGpu::Runs(rates),
+        Err(Error::Interrupted) => return Err(Error::Interrupted),
+        Err(problem) => {
+            events(&Event::Warning(&format!("{} is not used: {problem}", adapter.name)));
+            OnGpu::Fails(problem.to_string())
+        }
+    };
+    let cpu = rates(on_cpu, checkpoint, events)?;
+    Ok(Trial { model: checkpoint.facts().name.clone(), adapter: adapter.key(), cpu, gpu })
+}
+
+fn rates(run: &RunOptions, checkpoint: &Checkpoint, events: Events<'_>) -> Result<Rates, Error> {
+    let stage = format!("trying {}", run.device);
+    let context = run.context.unwrap_or(usize::MAX).min(checkpoint.facts().context).min(Rates::CONTEXT);
+    let mut model = load(checkpoint, &RunOptions { context: Some(context), ..*run }, &mut *events)?;
+    if !events(&Event::Stage { name: &stage, detail: "", done: 0, total: 1 }) {
+        return Err(Error::Interrupted);
+    }
+    let rates = Rates::measure(&mut model)?;
+    events(&Event::Stage { name: &stage, detail: "", done: 1, total: 1 });
+    Ok(rates)
+}
+
+/// What the speeds depend on: both devices, the kernels, how they are run, the shapes and encodings of the weights.
+fn key(adapter: &AdapterReport, run: &RunOptions, checkpoint: &Checkpoint) -> Result<String, Error> {
+    let planned = plan(checkpoint, &Workload { context: Some(1), ..Workload::default() })?;
+    let mut digest = Digest::default().with(env!("CARGO_PKG_VERSION")).with(adapter.key()).with(Isa::detect().name());
+    digest = digest.with(format!("{} {:?} {:?}", run.worker_threads(), run.compute, run.cache_type));
+    for tensor in &planned.tensors {
+        digest = digest.with(format!("{:?} {}", tensor.shape, tensor.encoding));
+    }
+    Ok(digest.with(checkpoint.facts().architecture).hex())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use honelm_gpu::AdapterKind;
+
+    use super::*;
+
+    fn trial(cpu: [f64; 2], gpu: Option<[f64; 2]>) -> Trial {
+        let rates = |[prefill_tokens_per_second, decode_tokens_per_second]: [f64; 2]| Rates {
+            prefill_tokens_per_second,
+            decode_tokens_per_second,
+        };
+        let gpu = gpu.map_or(OnGpu::Fails("lost".to_owned()), |gpu| OnGpu::Runs(rates(gpu)));
+        Trial { model: "m".to_owned(), adapter: "a".to_owned(), cpu: rates(cpu), gpu }
+    }
+
+    #[test]
+    fn the_faster_one_is_taken_by_prompt_and_answer() {
+        assert!(trial([100.0, 10.0], Some([110.0, 11.0])).gpu_is_faster());
+        assert!(!trial([100.0, 10.0], Some([1000.0, 8.0])).gpu_is_faster(), "answers take most of the time");
+        assert!(trial([10.0, 10.0], Some([1000.0, 9.0])).gpu_is_faster());
+        assert!(!trial([100.0, 10.0], Some([0.0, 20.0])).gpu_is_faster());
+        assert!(!trial([100.0, 10.0], None).gpu_is_faster());
+    }
+
+    #[test]
+    fn a_trial_is_done_once_for_a_model_and_its_settings() {
+        let Some(adapter) = block_on(Gpu::adapters()).into_iter().next() else {
+            eprintln!("SKIPPED a_trial_is_done_once_for_a_model_and_its_settings: needs a GPU adapter");
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let remembered = Remembered::in_file(dir.path().join("auto.json"));
+        let checkpoint = Checkpoint::open(&crate::locate(None, None).unwrap()).unwrap();
+        let run = RunOptions { context: Some(64), ..RunOptions::default() };
+        let stages = std::cell::RefCell::new(Vec::new());
+        let mut events = |event: &Event<'_>| {
+            if let Event::Stage { name, done: 0, .. } = event {
+                stages.borrow_mut().push((*name).to_owned());
+            }
+            true
+        };
+        let first = choose_with(&adapter, &remembered, &run, &checkpoint, &mut events).unwrap();
+        let heard = stages.take();
+        let tried =
+            |heard: &[String]| heard.iter().filter(|name| name.starts_with("trying")).cloned().collect::<Vec<_>>();
+        assert_eq!(tried(&heard), [format!("trying gpu:{}", adapter.index), "trying cpu".to_owned()]);
+        let key_of = |run: &RunOptions| key(&adapter, run, &checkpoint).unwrap();
+        let found: Trial = remembered.get(&key_of(&run)).unwrap();
+        assert_eq!(first == DeviceChoice::Cpu, !found.gpu_is_faster());
+        assert!(found.cpu.decode_tokens_per_second > 0.0 && matches!(found.gpu, OnGpu::Runs(_)), "{found:?}");
+        // The next time nothing is loaded, and what is remembered decides.
+        for faster in [true, false] {
+            let gpu = Rates { decode_tokens_per_second: if faster { 1e9 } else { 1e-9 }, ..found.cpu };
+            remembered.set(&key_of(&run), &Trial { gpu: OnGpu::Runs(gpu), ..found.clone() });
+            let device = if faster { DeviceChoice::Gpu(Some(adapter.index)) } else { DeviceChoice::Cpu };
+            assert_eq!(choose_with(&adapter, &remembered, &run, &checkpoint, &mut events).unwrap(), device);
+        }
+        assert!(stages.take().is_empty(), "tried again");
+        let others = [
+            RunOptions { threads: Some(run.worker_threads() + 1), ..run },
+            RunOptions { compute: honelm_cpu::Compute::F32, ..run },
+            RunOptions { cache_type: crate::CacheType::F32, ..run },
+        ];
+        assert!(others.iter().all(|other| key_of(other) != key_of(&run)));
+    }
+
+    #[test]
+    fn a_gpu_without_the_memory_is_not_tried_and_one_that_fails_is_remembered() {
+        let Some(adapter) = block_on(Gpu::adapters()).into_iter().next() else {
+            eprintln!(
+                "SKIPPED a_gpu_without_the_memory_is_not_tried_and_one_that_fails_is_remembered: needs a GPU adapter"
+            );
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let remembered = Remembered::in_file(dir.path().join("auto.json"));
+        let heard = std::cell::RefCell::new(Vec::new());
+        let mut events = |event: &Event<'_>| {
+            if let Event::Warning(text) = event {
+                heard.borrow_mut().push((*text).to_owned());
+            }
+            true
+        };
+        let checkpoint = Checkpoint::open(&crate::locate(None, None).unwrap()).unwrap();
+        let run = RunOptions { context: Some(64), ..RunOptions::default() };
+        let small = AdapterReport { kind: AdapterKind::Discrete, own_memory: Some(1 << 20), ..adapter.clone() };
+        assert_eq!(choose_with(&small, &remembered, &run, &checkpoint, &mut events).unwrap(), DeviceChoice::Cpu);
+        let told = heard.take();
+        assert!(told.len() == 1 && told[0].contains("with the whole context, it has 1.0 MB"), "{told:?}");
+        // An adapter that is gone when it is opened.
+        let gone = AdapterReport { index: 99, ..adapter };
+        for told in [1, 0] {
+            assert_eq!(choose_with(&gone, &remembered, &run, &checkpoint, &mut events).unwrap(), DeviceChoice::Cpu);
+            assert_eq!(heard.take().len(), told);
+        }
+    }
+}

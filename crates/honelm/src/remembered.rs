@@ -1,0 +1,98 @@
+//! What was found out about this machine, kept in the user's folder of caches. Whatever is lost there, or damaged, is found out again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use honelm_formats::{FormatError, write_atomic};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Findings by name, in one JSON file; nothing is kept where users have no folder of caches.
+#[derive(Debug)]
+pub(crate) struct Remembered(Option<PathBuf>);
+
+impl Remembered {
+    /// Those in the file `honelm/NAME` of the user's folder of caches.
+    pub(crate) fn in_cache(name: &str) -> Self {
+        Self(cache_of(&|name| std::env::var_os(name)).map(|folder| folder.join("honelm").join(name)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_file(file: PathBuf) -> Self {
+        Self(Some(file))
+    }
+
+    /// A finding; none where it is of another version.
+    pub(crate) fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_value(self.all().remove(key)?).ok()
+    }
+
+    /// Keeps a finding. It costs the next start a moment when that fails, and nobody anything else.
+    pub(crate) fn set(&self, key: &str, finding: &impl Serialize) {
+        let (Some(file), Ok(finding)) = (&self.0, serde_json::to_value(finding)) else { return };
+        let mut all = self.all();
+        all.insert(key.to_owned(), finding);
+        let Ok(bytes) = serde_json::to_vec_pretty(&all) else { return };
+        if let Some(folder) = file.parent() {
+            drop(fs::create_dir_all(folder));
+        }
+        let written =
+            write_atomic(file, |out| out.write_all(&bytes).map_err(|e| FormatError::io("write", file.display(), e)));
+        drop(written);
+    }
+
+    fn all(&self) -> BTreeMap<String, Value> {
+        let bytes = self.0.as_ref().and_then(|file| fs::read(file).ok());
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+}
+
+/// Where users keep their caches, by the environment.
+fn cache_of(lookup: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if cfg!(windows) {
+        return folder("LOCALAPPDATA");
+    }
+    let below = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+    folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(below)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_kept_by_name_and_damage_costs_no_more_than_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("new").join("found.json");
+        let remembered = Remembered::in_file(file.clone());
+        assert_eq!(remembered.get::<u32>("a"), None);
+        remembered.set("a", &1);
+        remembered.set("b", &"two");
+        assert_eq!((remembered.get("a"), remembered.get("b")), (Some(1), Some("two".to_owned())));
+        assert_eq!(remembered.get::<u32>("b"), None, "of another type");
+        fs::write(&file, "{").unwrap();
+        assert_eq!(remembered.get::<u32>("a"), None);
+        remembered.set("a", &3);
+        assert_eq!(remembered.get("a"), Some(3));
+        Remembered(None).set("a", &1);
+    }
+
+    #[test]
+    fn the_file_is_where_users_keep_their_caches() {
+        let of = |pairs: &[(&str, &str)]| {
+            cache_of(&|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value)))
+        };
+        assert_eq!(of(&[]), None);
+        if cfg!(target_os = "linux") {
+            assert_eq!(of(&[("HOME", "/u")]), Some(PathBuf::from("/u/.cache")));
+            assert_eq!(of(&[("HOME", "/u"), ("XDG_CACHE_HOME", "/c")]), Some(PathBuf::from("/c")));
+            assert_eq!(of(&[("HOME", "/u"), ("XDG_CACHE_HOME", "")]), Some(PathBuf::from("/u/.cache")));
+        }
+    }
+}
