@@ -171,7 +171,7 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let remembered = Remembered::in_file(dir.path().join("auto.json"));
-        let checkpoint = Checkpoint::open(&crate::locate(None, None).unwrap()).unwrap();
+        let checkpoint = Checkpoint::open(crate::locate(None, None).unwrap()).unwrap();
         let run = RunOptions { context: Some(64), ..RunOptions::default() };
         let stages = std::cell::RefCell::new(Vec::new());
         let mut events = |event: &Event<'_>| {
@@ -222,7 +222,7 @@ mod tests {
             }
             true
         };
-        let checkpoint = Checkpoint::open(&crate::locate(None, None).unwrap()).unwrap();
+        let checkpoint = Checkpoint::open(crate::locate(None, None).unwrap()).unwrap();
         let run = RunOptions { context: Some(64), ..RunOptions::default() };
         let small = AdapterReport { kind: AdapterKind::Discrete, own_memory: Some(1 << 20), ..adapter.clone() };
         assert_eq!(choose_with(&small, &remembered, &run, &checkpoint, &mut events).unwrap(), DeviceChoice::Cpu);

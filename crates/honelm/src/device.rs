@@ -70,18 +70,22 @@ impl RunOptions {
         Ok(self.open_for(checkpoint, events)?.0)
     }
 
+    /// The device by name: a trial's choice where none is.
+    pub(crate) fn chosen(&self, checkpoint: &Checkpoint, events: Events<'_>) -> Result<DeviceChoice, Error> {
+        match self.device {
+            DeviceChoice::Auto => auto::choose(self, checkpoint, events),
+            named => Ok(named),
+        }
+    }
+
     /// As [`RunOptions::device_for`], and the same device as a GPU where it is one.
     pub(crate) fn open_for(
         &self,
         checkpoint: &Checkpoint,
         events: Events<'_>,
     ) -> Result<(Device, Option<SharedGpu>), Error> {
-        match self.device {
-            DeviceChoice::Auto => {
-                let device = auto::choose(self, checkpoint, &mut *events)?;
-                Self { device, ..*self }.open_for(checkpoint, events)
-            }
-            DeviceChoice::Cpu => Ok((Rc::new(RefCell::new(self.cpu())), None)),
+        match self.chosen(checkpoint, &mut *events)? {
+            DeviceChoice::Auto | DeviceChoice::Cpu => Ok((Rc::new(RefCell::new(self.cpu())), None)),
             DeviceChoice::Gpu(index) => {
                 let gpu = block_on(Gpu::open(index))?;
                 let needed = Needed { layouts: gpu_layouts(checkpoint), caches: vec![self.cache_type] };

@@ -4,11 +4,11 @@ use std::io::Read;
 use std::path::Path;
 
 use honelm_formats::gguf::Gguf;
-use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, Parameters};
+use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, ModelError, Parameters};
 use honelm_store::{Digest, digest_file};
 use honelm_text::{Tokenizer, TokenizerFiles};
 
-use crate::{Error, Event, Events, RunOptions};
+use crate::{DeviceChoice, Error, Event, Events, RunOptions};
 
 /// The tokenizer that came with a checkpoint.
 pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer, Error> {
@@ -41,9 +41,32 @@ pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
     Ok(Tokenizer::from_dir(path)?)
 }
 
-/// Loads a checkpoint onto the device that `run` asks for.
+/// Loads a checkpoint onto the device that `run` asks for. The processor stands in for a GPU that nobody asked for by name.
 pub fn load(checkpoint: &Checkpoint, run: &RunOptions, events: Events<'_>) -> Result<Model, Error> {
-    load_on(run.device_for(checkpoint, &mut *events)?, checkpoint, run, events)
+    let chosen = run.chosen(checkpoint, &mut *events)?;
+    match load_chosen(chosen, checkpoint, run, &mut *events) {
+        Err(problem) if may_fall_back(run, chosen, &problem) => {
+            events(&Event::Warning(&format!("on the processor instead of {chosen}: {problem}")));
+            load_chosen(DeviceChoice::Cpu, checkpoint, run, events)
+        }
+        done => done,
+    }
+}
+
+fn load_chosen(
+    device: DeviceChoice,
+    checkpoint: &Checkpoint,
+    run: &RunOptions,
+    events: Events<'_>,
+) -> Result<Model, Error> {
+    let run = RunOptions { device, ..*run };
+    load_on(run.device_for(checkpoint, &mut *events)?, checkpoint, &run, events)
+}
+
+/// Whether it is the GPU's fault, and the GPU was our choice.
+fn may_fall_back(run: &RunOptions, chosen: DeviceChoice, problem: &Error) -> bool {
+    let of_gpu = matches!(problem, Error::Gpu(_) | Error::Backend(_) | Error::Model(ModelError::Backend(_)));
+    run.device == DeviceChoice::Auto && matches!(chosen, DeviceChoice::Gpu(_)) && of_gpu
 }
 
 /// Loads a checkpoint onto a device.
@@ -106,4 +129,28 @@ pub fn weight_bytes(path: &Path) -> Result<u64, Error> {
         }
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use honelm_gpu::GpuError;
+
+    use super::*;
+
+    #[test]
+    fn the_processor_stands_in_for_a_gpu_that_nobody_named() {
+        let checkpoint = Checkpoint::open(crate::locate(None, None).unwrap()).unwrap();
+        let gone = DeviceChoice::Gpu(Some(99));
+        let problem = load_chosen(gone, &checkpoint, &RunOptions::default(), &mut |_| true).err().unwrap();
+        assert!(matches!(problem, Error::Gpu(GpuError::NoSuchAdapter { .. } | GpuError::NoAdapter)), "{problem}");
+        let auto = RunOptions { device: DeviceChoice::Auto, ..RunOptions::default() };
+        let named = RunOptions { device: gone, ..auto };
+        assert!(may_fall_back(&auto, gone, &problem));
+        assert!(!may_fall_back(&named, gone, &problem), "it was asked for");
+        assert!(!may_fall_back(&auto, DeviceChoice::Cpu, &problem));
+        assert!(!may_fall_back(&auto, gone, &Error::Interrupted));
+        let Err(error) = load(&checkpoint, &named, &mut |_| true) else { panic!("there is no such GPU") };
+        assert_eq!(error.code(), problem.code());
+    }
 }
