@@ -4,7 +4,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { browser, make, open, serve } from "./harness.mjs";
+import { POCKET, browser, make, open, serve } from "./harness.mjs";
 
 /** Encodings with kernels of their own, and floats. */
 const ENCODINGS = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"];
@@ -35,6 +35,29 @@ test("vector kernels give the bits of the portable ones", { timeout: 600_000 }, 
     assert.match(vectors.description, /simd128/);
     assert.deepEqual(vectors.logprobs, portable.logprobs, name);
   }
+  assert.deepEqual(problems, []);
+  await close();
+  await chromium.close();
+  await server.stop();
+});
+
+test("on WebGPU a race decides whether subgroups do the sums", { timeout: 600_000 }, async () => {
+  const [server, chromium] = [await serve(POCKET), await browser({ webgpu: true })];
+  const { page, problems, close } = await open(chromium, server.url);
+  const { tested, has } = await page.evaluate(async () => {
+    const adapter = await navigator.gpu.requestAdapter();
+    const url = new URL("models/pocket/", document.baseURI).href;
+    const { tested } = await honelm.load({ url }, { device: "gpu" });
+    return { tested, has: adapter.features.has("subgroups") };
+  });
+  const { sums, variants } = tested.trust;
+  console.log(`subgroups: ${has}; ${JSON.stringify(sums)}`);
+  assert.equal(sums !== null, has);
+  if (has) {
+    assert.ok(sums.by_subgroups > 0 && sums.by_memory > 0);
+    assert.equal(variants.subgroups, sums.by_subgroups <= 1.03 * sums.by_memory);
+  }
+  assert.deepEqual(tested.demoted, []);
   assert.deepEqual(problems, []);
   await close();
   await chromium.close();

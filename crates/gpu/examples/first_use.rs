@@ -24,9 +24,10 @@ fn main() {
         drop(model);
         let start = Instant::now();
         let mut progress = |done, total| println!("  {done} of {total}: {:.2} s", start.elapsed().as_secs_f64());
-        let trust = block_on(known_answers(&gpu, &needed, None, &mut progress)).unwrap();
+        let clock = || start.elapsed().as_secs_f64();
+        let trust = block_on(known_answers(&gpu, &needed, None, &clock, &mut progress)).unwrap();
         let seconds = start.elapsed().as_secs_f64();
         println!("{}: {seconds:.2} s for {} answers of {} kernels", gpu.describe(), trust.answers, gpu.pipelines());
-        println!("  {:?}, {:?}", trust.variants, trust.demoted);
+        println!("  {:?}, {:?}, {:?}", trust.variants, trust.sums, trust.demoted);
     }
 }

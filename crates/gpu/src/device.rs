@@ -76,6 +76,7 @@ pub struct Gpu {
     pub(crate) inner: Rc<Inner>,
     max_binding: u64,
     wide_teams: bool,
+    subgroups: Option<(u32, u32)>,
 }
 
 #[derive(Debug)]
@@ -129,10 +130,10 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| of_errors.report(error.into())));
         device.set_device_lost_callback(move |_, reason| of_loss.report(Fault::Lost(reason)));
         let pipelines = Pipelines::new(&device);
-        let (max_binding, wide_teams) = (report.max_binding, !report.software);
+        let (max_binding, wide_teams, subgroups) = (report.max_binding, !report.software, report.subgroups);
         let variants = Cell::default();
         let inner = Inner { device, queue, limits, report, faults, pipelines, variants };
-        Ok(Self { inner: Rc::new(inner), max_binding, wide_teams })
+        Ok(Self { inner: Rc::new(inner), max_binding, wide_teams, subgroups })
     }
 
     /// Which variants of the kernels run.
@@ -146,10 +147,16 @@ impl Gpu {
         self.inner.variants.set(variants);
     }
 
-    /// Whether kernels can have subgroups; a browser's are not known to wgpu.
+    /// Threads of a subgroup, least and most, where kernels can have subgroups.
     #[must_use]
-    pub fn has_subgroups(&self) -> bool {
-        self.inner.device.features().contains(Features::SUBGROUP)
+    pub fn subgroups(&self) -> Option<(u32, u32)> {
+        self.subgroups
+    }
+
+    /// The same device with subgroups of these sizes, which wgpu cannot ask a browser for: whoever did tells of them here.
+    #[must_use]
+    pub fn with_subgroups(self, subgroups: Option<(u32, u32)>) -> Self {
+        Self { subgroups, ..self }
     }
 
     /// The same device, of whose buffers kernels see at most `bytes` bytes: how a smaller device behaves.

@@ -8,6 +8,7 @@
 //! The result is a value, [`Trust`], to be kept for the adapter and driver that [`AdapterReport::key`] names.
 
 mod questions;
+mod race;
 mod weights;
 
 use std::collections::BTreeSet;
@@ -22,7 +23,7 @@ use crate::{Gpu, GpuBackend, GpuError};
 use questions::{Marks, Wrong};
 
 /// Counts up when kernels change: what was found of older ones is forgotten.
-const KERNELS: u32 = 2;
+const KERNELS: u32 = 3;
 
 /// Which variants of the kernels run on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -59,12 +60,34 @@ pub struct Needed {
     pub caches: Vec<CacheType>,
 }
 
+/// Seconds that the same linear layers of one row took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sums {
+    /// Summed by subgroups.
+    pub by_subgroups: f64,
+    /// Summed by the workgroup's memory.
+    pub by_memory: f64,
+}
+
+impl Sums {
+    /// What is to be used: memory where it is clearly faster.
+    #[must_use]
+    pub fn variants(&self) -> Variants {
+        Variants { subgroups: self.by_subgroups <= self.by_memory * CLEARLY, plain_half: false }
+    }
+}
+
+/// What is slower by less than this is slower by chance.
+const CLEARLY: f64 = 1.03;
+
 /// What is known of an adapter.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Trust {
     kernels: u32,
     /// The variants to use.
     pub variants: Variants,
+    /// Which sums are faster, where there was a choice.
+    pub sums: Option<Sums>,
     /// Variants that gave wrong answers.
     pub demoted: Vec<Demotion>,
     /// Answers that were right.
@@ -100,15 +123,9 @@ const LADDER: [(Variants, &str); 3] = [
     ),
 ];
 
-impl Gpu {
-    /// The variants to begin with: those that are fastest where they are right.
-    fn fastest(&self) -> Variants {
-        Variants { subgroups: self.has_subgroups(), plain_half: false }
-    }
-}
-
-/// Tests the device for what is `needed`, but for what is `remembered`, and makes it use the variants that were right. `progress` is told
-/// how many steps of how many are done, beginning anew where a variant is given up; it hears nothing where all is remembered.
+/// Tests the device for what is `needed`, but for what is `remembered`, and makes it use the variants that were right, of those the fastest
+/// by `clock`, in seconds. `progress` is told how many steps of how many are done, beginning anew where a variant is given up; it hears
+/// nothing where all is remembered.
 ///
 /// # Errors
 /// [`GpuError::WrongAnswers`] when even the plainest kernels are wrong, or the device fails.
@@ -116,10 +133,16 @@ pub async fn known_answers(
     gpu: &Gpu,
     needed: &Needed,
     remembered: Option<Trust>,
+    clock: &dyn Fn() -> f64,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Trust, GpuError> {
-    let is_current = |trust: &Trust| trust.kernels == KERNELS && (!trust.variants.subgroups || gpu.has_subgroups());
-    let trust = remembered.filter(is_current).unwrap_or_else(|| Trust { variants: gpu.fastest(), ..Trust::default() });
+    let has_subgroups = gpu.subgroups().is_some();
+    let is_current = |trust: &Trust| trust.kernels == KERNELS && (!trust.variants.subgroups || has_subgroups);
+    let trust = match remembered.filter(is_current) {
+        Some(trust) => trust,
+        None if has_subgroups => raced(gpu, needed, clock).await,
+        None => Trust::default(),
+    };
     gpu.use_variants(trust.variants);
     let round = async |variants: Variants, needed: &Needed, others| {
         gpu.use_variants(variants);
@@ -130,7 +153,7 @@ pub async fn known_answers(
         match questions::ask(&mut back_end(gpu)?, needed, others, progress).await {
             // A driver may refuse to build or to run what it says it can.
             Err(why) if variants.subgroups && gpu.inner.faults.forget() => {
-                let what = "the device fails".to_owned();
+                let what = FAILS.to_owned();
                 Ok(Marks { asked: 0, wrong: vec![Wrong { what, why }] })
             }
             marks => marks,
@@ -138,6 +161,29 @@ pub async fn known_answers(
     };
     let settled = settle(trust, needed, round).await;
     settled.map_err(|problem| GpuError::WrongAnswers { adapter: gpu.report().name.clone(), problem })
+}
+
+/// What a device does that refuses to build or to run kernels.
+const FAILS: &str = "the device fails";
+
+/// The faster sums to begin with. A device that fails with subgroups begins without them.
+async fn raced(gpu: &Gpu, needed: &Needed, clock: &dyn Fn() -> f64) -> Trust {
+    let layout = needed.layouts.first().copied().unwrap_or(Layout::F16);
+    let mut seconds = [0.0; 2];
+    for ((variants, _), seconds) in LADDER.iter().zip(&mut seconds) {
+        gpu.use_variants(*variants);
+        *seconds = match race::seconds(gpu, layout, clock).await {
+            Ok(seconds) => seconds,
+            Err(why) if variants.subgroups && gpu.inner.faults.forget() => {
+                let demotion = Demotion { what: LADDER[1].1.to_owned(), why: format!("{FAILS}: {why}") };
+                return Trust { demoted: vec![demotion], ..Trust::default() };
+            }
+            // The questions will show what it is.
+            Err(_) => return Trust::default(),
+        };
+    }
+    let sums = Sums { by_subgroups: seconds[0], by_memory: seconds[1] };
+    Trust { variants: sums.variants(), sums: Some(sums), ..Trust::default() }
 }
 
 fn back_end(gpu: &Gpu) -> Result<GpuBackend, String> {
@@ -176,7 +222,7 @@ async fn settle(
         let mut demoted = trust.demoted;
         demoted.push(Demotion { what: (*given_up).to_owned(), why: first });
         // What was right of the other variants says nothing of these.
-        trust = Trust { variants: *variants, demoted, ..Trust::default() };
+        trust = Trust { variants: *variants, sums: trust.sums, demoted, ..Trust::default() };
     }
 }
 

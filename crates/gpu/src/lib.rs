@@ -21,6 +21,6 @@ mod weights;
 pub use backend::{DeviceBytes, GpuBackend};
 pub use device::Gpu;
 pub use error::GpuError;
-pub use known_answer::{Demotion, Needed, Trust, Variants, known_answers};
+pub use known_answer::{Demotion, Needed, Sums, Trust, Variants, known_answers};
 pub use report::{AdapterKind, AdapterReport};
 pub use timing::KernelTime;

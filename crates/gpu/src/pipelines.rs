@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use wgpu::{BindGroupLayout, BufferBindingType, ComputePipeline, PipelineLayout, ShaderStages};
 
 use crate::builders::Builders;
-use crate::shaders::{Variant, assemble};
+use crate::shaders::{SUBGROUPS, Variant, assemble};
 
 /// Bytes of the parameters of one dispatch: the least offset that every device accepts.
 pub(crate) const SLOT: usize = 256;
@@ -42,9 +42,14 @@ impl Kernel {
     }
 
     fn build(&self, device: &wgpu::Device) -> ComputePipeline {
+        let mut text = assemble(&self.variant);
+        // The standard's directive, which wgpu's own reader does not know.
+        if cfg!(target_arch = "wasm32") && self.variant.constants.contains(&SUBGROUPS) {
+            text.insert_str(0, "enable subgroups;\n");
+        }
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(self.variant.op),
-            source: wgpu::ShaderSource::Wgsl(assemble(&self.variant).into()),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
         });
         device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(self.variant.op),

@@ -7,7 +7,7 @@ use honelm_backend::{CacheType, block_on};
 use honelm_blocks::ScaleType;
 use honelm_cpu::Isa;
 use honelm_gpu::pack::{CodeBits, GroupLayout, GroupZeros, Layout};
-use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Gpu, Needed};
+use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Gpu, Needed, Sums};
 use serde::Serialize;
 
 use crate::trust::trusted;
@@ -54,6 +54,8 @@ pub struct DeviceTest {
     pub passed: bool,
     /// Answers that were right.
     pub answers: usize,
+    /// Which sums are faster, where there was a choice.
+    pub sums: Option<Sums>,
     /// Kernel variants that were not, and why.
     pub demoted: Vec<Demotion>,
     /// Why models may not run on it.
@@ -97,13 +99,23 @@ fn test(index: usize, events: Events<'_>) -> Result<DeviceTest, Error> {
     let result = opened.and_then(|gpu| trusted(&gpu, &most_models(), events));
     let seconds = start.elapsed().as_secs_f64();
     match result {
-        Ok(trust) => {
-            Ok(DeviceTest { passed: true, answers: trust.answers, demoted: trust.demoted, problem: None, seconds })
-        }
+        Ok(trust) => Ok(DeviceTest {
+            passed: true,
+            answers: trust.answers,
+            sums: trust.sums,
+            demoted: trust.demoted,
+            problem: None,
+            seconds,
+        }),
         Err(Error::Interrupted) => Err(Error::Interrupted),
-        Err(error) => {
-            Ok(DeviceTest { passed: false, answers: 0, demoted: Vec::new(), problem: Some(error.to_string()), seconds })
-        }
+        Err(error) => Ok(DeviceTest {
+            passed: false,
+            answers: 0,
+            sums: None,
+            demoted: Vec::new(),
+            problem: Some(error.to_string()),
+            seconds,
+        }),
     }
 }
 

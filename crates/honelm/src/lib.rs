@@ -45,7 +45,7 @@ pub use honelm_blocks::Encoding;
 pub use honelm_cpu::Compute;
 pub use honelm_engine::{FinishReason, Generation, Overflow};
 pub use honelm_eval::{EvalError, Figures, Protocol, Verdict};
-pub use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Needed, Trust};
+pub use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Needed, Sums, Trust};
 pub use honelm_model::{Facts, Runner};
 pub use honelm_store::hub::{ModelSpec, Pulled, PulledFile};
 pub use honelm_text::{EncodeOptions, Message, Piece, Reasoning, Tokenizer};

@@ -1,5 +1,7 @@
 //! The known-answer test of a GPU, remembered for each adapter and driver.
 
+use std::time::Instant;
+
 use honelm_backend::block_on;
 use honelm_gpu::{Gpu, GpuError, Needed, Trust, known_answers};
 
@@ -27,7 +29,9 @@ fn trusted_by(
 ) -> Result<Trust, GpuError> {
     let key = gpu.report().key();
     let known: Option<Trust> = remembered.get(&key);
-    let trust = block_on(known_answers(gpu, needed, known.clone(), progress))?;
+    let start = Instant::now();
+    let clock = || start.elapsed().as_secs_f64();
+    let trust = block_on(known_answers(gpu, needed, known.clone(), &clock, progress))?;
     if known.as_ref() != Some(&trust) {
         remembered.set(&key, &trust);
     }

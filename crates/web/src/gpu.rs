@@ -10,6 +10,7 @@ use honelm_plan::gpu_layouts;
 
 use crate::device::{Chosen, DeviceMemory, Kind, Tested};
 use crate::options::LoadSettings;
+use crate::platform;
 
 /// Rows of a prefill step: many are fast, but on a processor in disguise few let an abort be heard sooner.
 const PREFILL_ROWS: usize = 512;
@@ -40,7 +41,7 @@ pub async fn open(
     wanted: &LoadSettings,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Chosen, NoGpu> {
-    let gpu = Gpu::open(None).await?;
+    let gpu = Gpu::open(None).await?.with_subgroups(platform::subgroups());
     let chosen = tested(&gpu, checkpoint, wanted, progress).await;
     if chosen.is_err() {
         gpu.destroy();
@@ -58,7 +59,8 @@ async fn tested(
     // What an older version remembered in another form is tested anew.
     let known: Option<Trust> = serde_json::from_value(wanted.trust[&key].clone()).ok();
     let needed = Needed { layouts: gpu_layouts(checkpoint), caches: vec![wanted.cache_type()] };
-    let trust = known_answers(gpu, &needed, known, &mut |done, total| progress(done, total)).await?;
+    let trust =
+        known_answers(gpu, &needed, known, &platform::seconds, &mut |done, total| progress(done, total)).await?;
     let backend = Rc::new(RefCell::new(GpuBackend::new(gpu)?));
     let held = Rc::clone(&backend);
     let memory = move || {

@@ -1,6 +1,6 @@
 //! What the browser gives: clocks, a turn of its event loop, the size of the heap.
 
-use js_sys::{Date, Function, Promise, Reflect, WebAssembly};
+use js_sys::{Array, Date, Function, Promise, Reflect, WebAssembly};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -39,6 +39,13 @@ pub fn tell_of_panics() {
         // A worker without the function sees the trap alone.
         let _ = js_sys::global().unchecked_into::<Global>().panicked(&info.to_string());
     }));
+}
+
+/// Least and most threads of a subgroup of the GPU that was opened last, as the worker's `honelmSubgroups` says; none where kernels have none.
+pub fn subgroups() -> Option<(u32, u32)> {
+    let sizes = Reflect::get(&js_sys::global(), &"honelmSubgroups".into()).ok()?.dyn_into::<Array>().ok()?;
+    let size = |i| sizes.get(i).as_f64().map(|size| size as u32);
+    size(0).zip(size(1))
 }
 
 /// Seconds since the worker began.

@@ -4,7 +4,11 @@ import type { Call, Calls, FromWorker, ToWorker } from "./protocol";
 import { filesOf } from "./sources";
 import { type AnswerEvent, HoneLMError, type Measurement, type Memory, type ModelFacts, type Sample, type Source } from "./types";
 
-declare const self: DedicatedWorkerGlobalScope & { honelmPanicked: (message: string) => void };
+declare const self: DedicatedWorkerGlobalScope & {
+  honelmPanicked: (message: string) => void;
+  /** Sizes of the subgroups of the GPU that was opened last, least and most. */
+  honelmSubgroups: [number, number] | undefined;
+};
 
 const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });
 let model: WebModel | undefined;
@@ -21,6 +25,20 @@ let panic: string | undefined;
 self.honelmPanicked = (message) => {
   panic = message;
 };
+
+if (typeof GPUAdapter !== "undefined") askForSubgroups(GPUAdapter.prototype);
+
+/** Has every device opened with subgroups where its adapter has them: wgpu cannot ask a browser for them. */
+function askForSubgroups(adapters: GPUAdapter): void {
+  const request = adapters.requestDevice;
+  adapters.requestDevice = function (this: GPUAdapter, descriptor: GPUDeviceDescriptor = {}) {
+    const { subgroupMinSize, subgroupMaxSize } = this.info;
+    const has = this.features.has("subgroups");
+    self.honelmSubgroups = has ? [subgroupMinSize, subgroupMaxSize] : undefined;
+    const requiredFeatures = [...(descriptor.requiredFeatures ?? []), ...(has ? ["subgroups" as const] : [])];
+    return request.call(this, { ...descriptor, requiredFeatures });
+  };
+}
 
 /** How each call is done; `tell` sends what happens meanwhile. */
 const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]["event"]) => void) => Promise<Calls[C]["result"]> } = {

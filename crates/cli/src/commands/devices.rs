@@ -91,6 +91,14 @@ fn verdict(test: &DeviceTest) -> &'static str {
     }
 }
 
+/// Which sums run, and how long both took.
+fn sums(sums: Option<honelm::Sums>) -> String {
+    let Some(sums) = sums else { return "by the workgroup's memory".to_owned() };
+    let text = |name: &str, seconds: f64| format!("by {name} {:.2} ms", seconds * 1e3);
+    let (subgroups, memory) = (text("subgroups", sums.by_subgroups), text("the workgroup's memory", sums.by_memory));
+    if sums.variants().subgroups { format!("{subgroups} ({memory})") } else { format!("{memory} ({subgroups})") }
+}
+
 /// What went wrong; with `all`, what else is known.
 fn facts(gpu: &GpuDevice, all: bool) -> Vec<(&'static str, String)> {
     let (report, test, size) = (&gpu.report, &gpu.test, honelm::optimize::bytes);
@@ -109,6 +117,7 @@ fn facts(gpu: &GpuDevice, all: bool) -> Vec<(&'static str, String)> {
             ("subgroups", report.subgroups.map_or_else(|| "no".to_owned(), subgroups)),
             ("packed dot", has(report.packed_dot)),
             ("timestamps", has(report.timestamps)),
+            ("sums", sums(test.sums)),
             ("answers", format!("{} right in {:.2} s", test.answers, test.seconds)),
         ]);
     }

@@ -7,6 +7,11 @@ use crate::pack::tests::text::layouts;
 
 const CACHES: [CacheType; 3] = [CacheType::F32, CacheType::F16, CacheType::Q8_0];
 
+/// A clock that stands still: nothing is clearly faster, so that subgroups are taken.
+fn still() -> f64 {
+    0.0
+}
+
 fn of_layouts(layouts: &[Layout]) -> Needed {
     Needed { layouts: layouts.to_vec(), caches: Vec::new() }
 }
@@ -57,19 +62,48 @@ fn wrong_sums_by_subgroups_demote_to_the_workgroups_memory() {
 }
 
 #[test]
+fn the_faster_sums_are_taken_and_those_are_tested() {
+    let Some(gpu) = block_on(Gpu::open(None)).ok().filter(|gpu| gpu.subgroups().is_some()) else {
+        honelm_testing::skip!("the_faster_sums_are_taken_and_those_are_tested", "a GPU with subgroups");
+    };
+    for (by_subgroups, by_memory, faster) in [(2.0, 1.0, false), (1.0, 2.0, true), (1.02, 1.0, true)] {
+        let now = std::cell::Cell::new(0.0);
+        let clock = || {
+            now.set(now.get() + if gpu.variants().subgroups { by_subgroups } else { by_memory });
+            now.get()
+        };
+        let trust = block_on(known_answers(&gpu, &of_layouts(&[Layout::Q8_0]), None, &clock, &mut |_, _| {})).unwrap();
+        assert_eq!((trust.variants.subgroups, gpu.variants().subgroups), (faster, faster));
+        let sums = trust.sums.unwrap();
+        assert!(
+            (sums.by_subgroups - by_subgroups).abs() < 1e-9 && (sums.by_memory - by_memory).abs() < 1e-9,
+            "{sums:?}"
+        );
+        assert!(trust.demoted.is_empty() && trust.layouts.len() == 1, "{trust:?}");
+        let kept: Trust = serde_json::from_str(&serde_json::to_string(&trust).unwrap()).unwrap();
+        assert_eq!(kept, trust);
+    }
+    // By a real clock there is a winner too.
+    let begin = std::time::Instant::now();
+    let clock = || begin.elapsed().as_secs_f64();
+    let trust = block_on(known_answers(&gpu, &Needed::default(), None, &clock, &mut |_, _| {})).unwrap();
+    assert!(trust.sums.is_some_and(|sums| sums.by_subgroups > 0.0 && sums.by_memory > 0.0), "{trust:?}");
+}
+
+#[test]
 fn a_device_that_fails_with_subgroups_goes_on_without_them() {
-    let gpu = block_on(Gpu::open(None)).ok().filter(Gpu::has_subgroups);
+    let gpu = block_on(Gpu::open(None)).ok().filter(|gpu| gpu.subgroups().is_some());
     let Some(gpu) = gpu else {
         honelm_testing::skip!("a_device_that_fails_with_subgroups_goes_on_without_them", "a GPU with subgroups");
     };
     gpu.inner.faults.report(Fault::Failed("it refuses the kernel".to_owned()));
-    let trust = block_on(known_answers(&gpu, &of_layouts(&[Layout::F32]), None, &mut |_, _| {})).unwrap();
+    let trust = block_on(known_answers(&gpu, &of_layouts(&[Layout::F32]), None, &still, &mut |_, _| {})).unwrap();
     assert_eq!((trust.variants, gpu.variants()), (Variants::default(), Variants::default()));
     let [demotion] = &trust.demoted[..] else { panic!("{:?}", trust.demoted) };
     assert!(demotion.why.contains("it refuses the kernel"), "{demotion:?}");
     // Nothing helps against a loss.
     gpu.destroy();
-    let lost = block_on(known_answers(&gpu, &of_layouts(&[Layout::F16]), None, &mut |_, _| {})).unwrap_err();
+    let lost = block_on(known_answers(&gpu, &of_layouts(&[Layout::F16]), None, &still, &mut |_, _| {})).unwrap_err();
     assert!(lost.to_string().contains("given back"), "{lost}");
 }
 
@@ -92,7 +126,7 @@ fn every_variant_gives_the_known_answers() {
     // Teams of as few threads as suits a processor, and of as many as suits a GPU.
     let devices = [false, true].map(|wide| gpu.clone().with_wide_teams(wide));
     for (variants, _) in &LADDER {
-        if variants.subgroups && !gpu.has_subgroups() {
+        if variants.subgroups && gpu.subgroups().is_none() {
             eprintln!("SKIPPED every_variant_gives_the_known_answers for {variants:?}: needs a GPU with subgroups");
             continue;
         }
@@ -111,18 +145,18 @@ fn this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice() {
         honelm_testing::skip!("this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice", "a GPU adapter");
     };
     let mut needed = of_layouts(&[Layout::F32, Layout::Q4_0]);
-    let trust = block_on(known_answers(&gpu, &needed, None, &mut |_, _| {})).unwrap();
+    let trust = block_on(known_answers(&gpu, &needed, None, &still, &mut |_, _| {})).unwrap();
     assert!(trust.missing(&needed) == Needed::default() && trust.answers > 12, "{trust:?}");
     let built = gpu.pipelines();
-    let again = block_on(known_answers(&gpu, &needed, Some(trust.clone()), &mut |_, _| {})).unwrap();
+    let again = block_on(known_answers(&gpu, &needed, Some(trust.clone()), &still, &mut |_, _| {})).unwrap();
     assert_eq!((&again, gpu.pipelines()), (&trust, built));
     // Only what is new is asked.
     needed.caches = CACHES.to_vec();
-    let more = block_on(known_answers(&gpu, &needed, Some(again), &mut |_, _| {})).unwrap();
+    let more = block_on(known_answers(&gpu, &needed, Some(again), &still, &mut |_, _| {})).unwrap();
     assert_eq!(more.answers, trust.answers + 2 * CACHES.len());
     // What was found of older kernels is forgotten.
     let older = Trust { kernels: KERNELS - 1, layouts: layouts().iter().map(name).collect(), ..trust };
-    let tested = block_on(known_answers(&gpu, &of_layouts(&[]), Some(older), &mut |_, _| {})).unwrap();
+    let tested = block_on(known_answers(&gpu, &of_layouts(&[]), Some(older), &still, &mut |_, _| {})).unwrap();
     assert!(tested.layouts.is_empty() && tested.kernels == KERNELS, "{tested:?}");
 }
 

@@ -34,19 +34,24 @@ fn scale(row: usize) -> f32 {
 
 /// A weight that gets `layout`.
 pub(super) fn of_layout(layout: Layout) -> Result<WeightData, BlockError> {
+    of_shape(layout, [ROWS, COLS])
+}
+
+/// A weight of at least so many columns, a multiple of 256, that gets `layout`.
+pub(super) fn of_shape(layout: Layout, shape: [usize; 2]) -> Result<WeightData, BlockError> {
     match layout {
-        Layout::Groups(groups) => of_groups(groups).map(WeightData::Groups),
-        _ => of_blocks(layout.encoding().unwrap_or(Encoding::F32)).map(WeightData::Blocks),
+        Layout::Groups(groups) => of_groups(groups, shape).map(WeightData::Groups),
+        _ => of_blocks(layout.encoding().unwrap_or(Encoding::F32), shape).map(WeightData::Blocks),
     }
 }
 
-fn of_blocks(encoding: Encoding) -> Result<BlockMatrix, BlockError> {
+fn of_blocks(encoding: Encoding, [rows, cols]: [usize; 2]) -> Result<BlockMatrix, BlockError> {
     let (len, width) = (encoding.block_len(), encoding.block_bytes());
-    let mut bytes: Vec<u8> = (0..ROWS * COLS / len * width).map(|i| draw(encoding as u32, i) as u8).collect();
+    let mut bytes: Vec<u8> = (0..rows * cols / len * width).map(|i| draw(encoding as u32, i) as u8).collect();
     for (b, block) in bytes.chunks_exact_mut(width).enumerate() {
-        fix_block(encoding, scale(b * len / COLS), integer(7, b, 127), block);
+        fix_block(encoding, scale(b * len / cols), integer(7, b, 127), block);
     }
-    BlockMatrix::new(encoding, ROWS, COLS, bytes.into())
+    BlockMatrix::new(encoding, rows, cols, bytes.into())
 }
 
 /// Sets the scales of a block of random bytes; a float becomes `number` times the scale.
@@ -70,28 +75,28 @@ fn fix_block(encoding: Encoding, scale: f32, number: f32, block: &mut [u8]) {
     }
 }
 
-fn of_groups(layout: GroupLayout) -> Result<GroupMatrix, BlockError> {
+fn of_groups(layout: GroupLayout, [rows, least_cols]: [usize; 2]) -> Result<GroupMatrix, BlockError> {
     let group_size = layout.group_size as usize;
-    let cols = group_size * COLS.div_ceil(group_size.max(1)).max(2);
+    let cols = group_size * least_cols.div_ceil(group_size.max(1)).max(2);
     let groups = cols / group_size.max(1);
     let bits: u8 = if layout.bits == CodeBits::Four { 4 } else { 8 };
     let code = |seed, i| draw(seed, i) as u8 >> (8 - bits);
-    let codes: Vec<u8> = (0..ROWS * cols).map(|i| code(11, i)).collect();
+    let codes: Vec<u8> = (0..rows * cols).map(|i| code(11, i)).collect();
     // Bfloat16 and single precision have no such small number to lose.
     let scale = |row| if layout.scale_type == ScaleType::F16 { scale(row) } else { 1.0 / 64.0 };
     let zeros = match layout.zeros {
         GroupZeros::Constant(zero) => Zeros::Constant(zero),
-        GroupZeros::Integer => Zeros::Integer((0..ROWS * groups).map(|i| code(12, i)).collect()),
-        GroupZeros::Bias => Zeros::Bias((0..ROWS * groups).map(|i| integer(13, i, 127) * scale(i / groups)).collect()),
+        GroupZeros::Integer => Zeros::Integer((0..rows * groups).map(|i| code(12, i)).collect()),
+        GroupZeros::Bias => Zeros::Bias((0..rows * groups).map(|i| integer(13, i, 127) * scale(i / groups)).collect()),
     };
     let matrix = GroupMatrix {
-        rows: ROWS,
+        rows,
         cols,
         bits,
         group_size,
         scale_type: layout.scale_type,
         codes: AlignedVec::from_slice(&codes),
-        scales: (0..ROWS * groups).map(|i| scale(i / groups)).collect(),
+        scales: (0..rows * groups).map(|i| scale(i / groups)).collect(),
         zeros,
         order: None,
     };

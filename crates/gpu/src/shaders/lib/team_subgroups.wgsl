@@ -27,21 +27,22 @@ fn sum_of_all(value: vec4<f32>, thread: u32) -> vec4<f32> {
 // The sum over the team, valid in its first thread.
 fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
     var sum = value;
-    for (var offset = min(p.team, lanes) / 2u; offset > 0u; offset /= 2u) {
-        sum += subgroupShuffleXor(sum, offset);
+    // Browsers allow shuffles only where they see that all threads of a subgroup take part: not where `lanes` decides.
+    for (var offset = min(p.team, MOST_LANES) / 2u; offset > 0u; offset /= 2u) {
+        let other = subgroupShuffleXor(sum, offset);
+        if (offset < lanes) {
+            sum += other;
+        }
     }
     if (WITHIN) {
         return sum;
     }
     let first = share(sum, thread);
-    if (p.team <= lanes) {
-        return sum;
-    }
-    var all = vec4<f32>();
-    if (thread % p.team == 0u) {
+    if (p.team > lanes && thread % p.team == 0u) {
+        sum = vec4<f32>();
         for (var i = 0u; i * lanes < p.team; i++) {
-            all += sums[first + thread / lanes + i];
+            sum += sums[first + thread / lanes + i];
         }
     }
-    return all;
+    return sum;
 }

@@ -6,6 +6,9 @@ struct Invocation {
     @builtin(subgroup_invocation_id) lane: u32,
 }
 
+// The largest subgroup that there can be.
+const MOST_LANES = 128u;
+
 // Threads of a subgroup, counted: some platforms tell a size that they do not keep to.
 var<private> lanes: u32;
 
