@@ -60,7 +60,7 @@ pub struct Global {
 
     /// Where the model runs: cpu, gpu, gpu:N as `honelm devices` numbers them, or auto, the faster one by a trial (for
     /// compression and proof the cpu)
-    #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    #[arg(long, global = true, value_name = "DEVICE", env = "HONELM_DEVICE", hide_env_values = true, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
 
     /// Kernels: `fast` as users run, or everything in `f32`

@@ -1,10 +1,10 @@
 //! The model as users meet it through the library.
 
-use honelm::{FinishReason, Generation, Message, Model, Overflow, RunOptions};
+use honelm::{DeviceChoice, FinishReason, Generation, Message, Model, Overflow, RunOptions};
 
 fn pocket(context: Option<usize>) -> Model {
     let path = honelm::locate(None, None).expect("the shipped model");
-    let run = RunOptions { threads: Some(1), context, ..RunOptions::default() };
+    let run = RunOptions { device: DeviceChoice::Cpu, threads: Some(1), context, ..RunOptions::default() };
     Model::open(&path, &run, &mut |_| true).expect("opened")
 }
 

@@ -12,6 +12,8 @@ use serde_json::Value;
 /// The command, with nothing of the surroundings but the shipped model.
 pub fn honelm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_honelm"));
+    // What the processor writes is known; a GPU would be tried first.
+    command.env("HONELM_DEVICE", "cpu");
     command.env_remove("HONELM_HOME").env("HONELM_HISTORY", "").stdin(Stdio::null());
     for name in ["HF_ENDPOINT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"]
     {
