@@ -25,6 +25,11 @@ for (const webgpu of [true, false]) {
     // A GPU in software takes seconds a token.
     const tokens = webgpu ? 8 : 40;
     const device = webgpu ? "gpu" : "cpu";
+    /** The page; a GPU in software is not taken unasked. */
+    const opened = (settings = {}) => {
+      const asked = new URLSearchParams({ ...settings, ...(webgpu ? { device } : {}) });
+      return open(chromium, `${server.url}?${asked}`);
+    };
     let chromium;
     before(async () => {
       chromium = await browser({ webgpu });
@@ -48,7 +53,7 @@ for (const webgpu of [true, false]) {
     });
 
     test("loads the shipped model, chats, and remembers", async () => {
-      const { page, problems, close } = await open(chromium, server.url);
+      const { page, problems, close } = await opened();
       const { facts, error } = await load(page);
       assert.equal(error, undefined);
       assert.equal(facts.Name, "pocket");
@@ -71,8 +76,19 @@ for (const webgpu of [true, false]) {
       await close();
     });
 
+    if (webgpu) {
+      test("takes the processor rather than a GPU in software", async () => {
+        const { page, problems, close } = await open(chromium, server.url);
+        const { facts } = await load(page);
+        assert.match(facts["Runs on"], /^cpu \(simd128/);
+        assert.match(facts["Not on the GPU"], /a processor in disguise \(.*swiftshader/i);
+        assert.deepEqual(problems, []);
+        await close();
+      });
+    }
+
     test("opens a GGUF file from disk, and stops when it is told to", async () => {
-      const { page, problems, close } = await open(chromium, server.url);
+      const { page, problems, close } = await opened();
       await page.setInputFiles("#model-file", gguf);
       await page.waitForSelector("#facts:not([hidden])", { timeout: PATIENCE });
       await settings(page, { max_tokens: 400, temperature: 0 });
@@ -95,7 +111,7 @@ for (const webgpu of [true, false]) {
 
     test("measures tokens one by one, and exports them", async () => {
       const wanted = webgpu && !all ? 12 : 100;
-      const { page, problems, close } = await open(chromium, webgpu ? `${server.url}?tokens=${wanted}` : server.url);
+      const { page, problems, close } = await opened(webgpu ? { tokens: wanted } : {});
       await load(page, "models/pocket-Q4_0.gguf");
       await page.click("#tab-measure");
       await page.click("#run");

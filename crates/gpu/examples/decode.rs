@@ -67,7 +67,7 @@ fn main() {
         let gpu = block_on(Gpu::open(Some(adapter.index))).unwrap();
         let backend = Rc::new(RefCell::new(GpuBackend::new(&gpu).unwrap()));
         let mut model = load(backend.clone());
-        if gpu.subgroups().is_some() {
+        if gpu.report().subgroups.is_some() {
             gpu.use_variants(Variants { subgroups: true, ..Variants::default() });
             report(&format!("{}, one pass, sums by subgroups", gpu.describe()), &mut model);
             gpu.use_variants(Variants::default());

@@ -74,9 +74,9 @@ impl Faults {
 #[derive(Debug, Clone)]
 pub struct Gpu {
     pub(crate) inner: Rc<Inner>,
+    report: Rc<AdapterReport>,
     max_binding: u64,
     wide_teams: bool,
-    subgroups: Option<(u32, u32)>,
 }
 
 #[derive(Debug)]
@@ -84,7 +84,6 @@ pub(crate) struct Inner {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) limits: Limits,
-    pub(crate) report: AdapterReport,
     pub(crate) faults: Faults,
     pub(crate) pipelines: Pipelines,
     pub(crate) variants: Cell<Variants>,
@@ -130,10 +129,10 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| of_errors.report(error.into())));
         device.set_device_lost_callback(move |_, reason| of_loss.report(Fault::Lost(reason)));
         let pipelines = Pipelines::new(&device);
-        let (max_binding, wide_teams, subgroups) = (report.max_binding, !report.software, report.subgroups);
+        let (max_binding, wide_teams) = (report.max_binding, !report.software);
         let variants = Cell::default();
-        let inner = Inner { device, queue, limits, report, faults, pipelines, variants };
-        Ok(Self { inner: Rc::new(inner), max_binding, wide_teams, subgroups })
+        let inner = Inner { device, queue, limits, faults, pipelines, variants };
+        Ok(Self { inner: Rc::new(inner), report: Rc::new(report), max_binding, wide_teams })
     }
 
     /// Which variants of the kernels run.
@@ -147,16 +146,11 @@ impl Gpu {
         self.inner.variants.set(variants);
     }
 
-    /// Threads of a subgroup, least and most, where kernels can have subgroups.
+    /// The same device, of which more is known than wgpu tells: of a browser's adapter it tells neither name nor kind nor subgroups,
+    /// and whoever opened the device has asked for those.
     #[must_use]
-    pub fn subgroups(&self) -> Option<(u32, u32)> {
-        self.subgroups
-    }
-
-    /// The same device with subgroups of these sizes, which wgpu cannot ask a browser for: whoever did tells of them here.
-    #[must_use]
-    pub fn with_subgroups(self, subgroups: Option<(u32, u32)>) -> Self {
-        Self { subgroups, ..self }
+    pub fn with_report(self, report: AdapterReport) -> Self {
+        Self { wide_teams: !report.software, report: Rc::new(report), ..self }
     }
 
     /// The same device, of whose buffers kernels see at most `bytes` bytes: how a smaller device behaves.
@@ -196,7 +190,7 @@ impl Gpu {
     /// The adapter that it was opened on.
     #[must_use]
     pub fn report(&self) -> &AdapterReport {
-        &self.inner.report
+        &self.report
     }
 }
 

@@ -136,7 +136,7 @@ pub async fn known_answers(
     clock: &dyn Fn() -> f64,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Trust, GpuError> {
-    let has_subgroups = gpu.subgroups().is_some();
+    let has_subgroups = gpu.report().subgroups.is_some();
     let is_current = |trust: &Trust| trust.kernels == KERNELS && (!trust.variants.subgroups || has_subgroups);
     let trust = match remembered.filter(is_current) {
         Some(trust) => trust,
@@ -169,21 +169,18 @@ const FAILS: &str = "the device fails";
 /// The faster sums to begin with. A device that fails with subgroups begins without them.
 async fn raced(gpu: &Gpu, needed: &Needed, clock: &dyn Fn() -> f64) -> Trust {
     let layout = needed.layouts.first().copied().unwrap_or(Layout::F16);
-    let mut seconds = [0.0; 2];
-    for ((variants, _), seconds) in LADDER.iter().zip(&mut seconds) {
-        gpu.use_variants(*variants);
-        *seconds = match race::seconds(gpu, layout, clock).await {
-            Ok(seconds) => seconds,
-            Err(why) if variants.subgroups && gpu.inner.faults.forget() => {
-                let demotion = Demotion { what: LADDER[1].1.to_owned(), why: format!("{FAILS}: {why}") };
-                return Trust { demoted: vec![demotion], ..Trust::default() };
-            }
-            // The questions will show what it is.
-            Err(_) => return Trust::default(),
-        };
+    match race::race(gpu, layout, [LADDER[0].0, LADDER[1].0], clock).await {
+        Ok([by_subgroups, by_memory]) => {
+            let sums = Sums { by_subgroups, by_memory };
+            Trust { variants: sums.variants(), sums: Some(sums), ..Trust::default() }
+        }
+        Err(why) if gpu.variants().subgroups && gpu.inner.faults.forget() => {
+            let demotion = Demotion { what: LADDER[1].1.to_owned(), why: format!("{FAILS}: {why}") };
+            Trust { demoted: vec![demotion], ..Trust::default() }
+        }
+        // The questions will show what it is.
+        Err(_) => Trust::default(),
     }
-    let sums = Sums { by_subgroups: seconds[0], by_memory: seconds[1] };
-    Trust { variants: sums.variants(), sums: Some(sums), ..Trust::default() }
 }
 
 fn back_end(gpu: &Gpu) -> Result<GpuBackend, String> {

@@ -109,7 +109,6 @@ fn kind(info: &AdapterInfo) -> AdapterKind {
     }
 }
 
-/// Browsers do not say what kind of device it is; its name does.
 fn is_software(info: &AdapterInfo) -> bool {
     let text = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
     let names = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];

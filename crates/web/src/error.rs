@@ -104,7 +104,7 @@ impl WebError {
             Self::Engine(error) => error.code(),
             Self::Eval(error) => error.code(),
             Self::Backend(error) => error.code(),
-            Self::NoGpu(NoGpu::NoAdapter) => GpuError::NoAdapter.code(),
+            Self::NoGpu(NoGpu::NoAdapter | NoGpu::Software(_)) => GpuError::NoAdapter.code(),
             Self::NoGpu(NoGpu::Gpu(error)) => error.code(),
             Self::NoGpu(NoGpu::Backend(error)) => error.code(),
             Self::Page(_) => "page",

@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use honelm_backend::BackendError;
-use honelm_gpu::{Gpu, GpuBackend, GpuError, Needed, Trust, known_answers};
+use honelm_gpu::{AdapterReport, Gpu, GpuBackend, GpuError, Needed, Trust, known_answers};
 use honelm_model::Checkpoint;
 use honelm_plan::gpu_layouts;
 
 use crate::device::{Chosen, DeviceMemory, Kind, Tested};
-use crate::options::LoadSettings;
-use crate::platform;
+use crate::options::{DeviceName, LoadSettings};
+use crate::platform::{self, BrowserAdapter};
 
 /// Rows of a prefill step: many are fast, but on a processor in disguise few let an abort be heard sooner.
 const PREFILL_ROWS: usize = 512;
@@ -21,6 +21,8 @@ const SOFTWARE_PREFILL_ROWS: usize = 64;
 pub enum NoGpu {
     #[error("this browser offers no GPU: WebGPU is missing or switched off, or there is no GPU that it trusts")]
     NoAdapter,
+    #[error("this browser's GPU is a processor in disguise ({0}), slower than the processor itself")]
+    Software(String),
     #[error(transparent)]
     Gpu(GpuError),
     #[error(transparent)]
@@ -41,12 +43,24 @@ pub async fn open(
     wanted: &LoadSettings,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Chosen, NoGpu> {
-    let gpu = Gpu::open(None).await?.with_subgroups(platform::subgroups());
+    let gpu = described(Gpu::open(None).await?);
+    let report = gpu.report();
+    if report.software && wanted.device == DeviceName::Auto {
+        gpu.destroy();
+        return Err(NoGpu::Software(report.name.clone()));
+    }
     let chosen = tested(&gpu, checkpoint, wanted, progress).await;
     if chosen.is_err() {
         gpu.destroy();
     }
     chosen
+}
+
+/// The device with what the browser says of its adapter.
+fn described(gpu: Gpu) -> Gpu {
+    let Some(BrowserAdapter { name, software, subgroups }) = platform::browser_adapter() else { return gpu };
+    let report = AdapterReport { name, software, subgroups, ..gpu.report().clone() };
+    gpu.with_report(report)
 }
 
 async fn tested(

@@ -1,6 +1,7 @@
 //! What the browser gives: clocks, a turn of its event loop, the size of the heap.
 
-use js_sys::{Array, Date, Function, Promise, Reflect, WebAssembly};
+use js_sys::{Date, Function, Promise, Reflect, WebAssembly};
+use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -41,11 +42,20 @@ pub fn tell_of_panics() {
     }));
 }
 
-/// Least and most threads of a subgroup of the GPU that was opened last, as the worker's `honelmSubgroups` says; none where kernels have none.
-pub fn subgroups() -> Option<(u32, u32)> {
-    let sizes = Reflect::get(&js_sys::global(), &"honelmSubgroups".into()).ok()?.dyn_into::<Array>().ok()?;
-    let size = |i| sizes.get(i).as_f64().map(|size| size as u32);
-    size(0).zip(size(1))
+/// What the worker's `honelmAdapter` says of the GPU that was opened last, as JSON.
+#[derive(Debug, Deserialize)]
+pub struct BrowserAdapter {
+    pub name: String,
+    /// Whether it is a processor in disguise.
+    pub software: bool,
+    /// Least and most threads of a subgroup; none where kernels have no subgroups.
+    pub subgroups: Option<(u32, u32)>,
+}
+
+/// What is known of the GPU that was opened last beside what wgpu tells; nothing outside of the package's own worker.
+pub fn browser_adapter() -> Option<BrowserAdapter> {
+    let told = Reflect::get(&js_sys::global(), &"honelmAdapter".into()).ok()?.as_string()?;
+    serde_json::from_str(&told).ok()
 }
 
 /// Seconds since the worker began.

@@ -4,7 +4,7 @@
 export type AdapterReport =
   | {
       available: true;
-      /** Vendor, architecture and description, as far as the browser tells them. */
+      /** What it is, as far as the browser tells. */
       name: string;
       /** Optional features that kernels can use, and whether they are there. */
       features: { name: string; available: boolean }[];
@@ -36,11 +36,9 @@ export async function reportAdapter(): Promise<AdapterReport> {
   try {
     const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
     if (!adapter) return { available: false, reason: "the browser found no GPU that it trusts" };
-    const { vendor, architecture, device, description } = adapter.info;
-    const parts = [vendor, architecture, device, description].filter((part) => part !== "");
     return {
       available: true,
-      name: [...new Set(parts)].join(" ") || "unnamed adapter",
+      name: nameOf(adapter.info),
       features: FEATURES.map((name) => ({ name, available: adapter.features.has(name) })),
       limits: Object.entries(LIMITS).map(([name, limit]) => ({
         name, value: adapter.limits[limit], inBytes: /Size$/.test(limit),
@@ -49,4 +47,15 @@ export async function reportAdapter(): Promise<AdapterReport> {
   } catch (error) {
     return { available: false, reason: error instanceof Error ? error.message : String(error) };
   }
+}
+
+/** Vendor, architecture and description, as far as the browser tells them. */
+export function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): string {
+  const parts = [vendor, architecture, device, description].filter((part) => part !== "");
+  return [...new Set(parts)].join(" ") || "unnamed adapter";
+}
+
+/** Whether it is a processor in disguise. */
+export function isSoftware(info: GPUAdapterInfo): boolean {
+  return info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(nameOf(info));
 }

@@ -1,13 +1,14 @@
 /** The dedicated worker: it owns the wasm module and one model. */
 import init, { version, WebModel } from "../../pkg/honelm_web";
+import { isSoftware, nameOf } from "./adapter";
 import type { Call, Calls, FromWorker, ToWorker } from "./protocol";
 import { filesOf } from "./sources";
 import { type AnswerEvent, HoneLMError, type Measurement, type Memory, type ModelFacts, type Sample, type Source } from "./types";
 
 declare const self: DedicatedWorkerGlobalScope & {
   honelmPanicked: (message: string) => void;
-  /** Sizes of the subgroups of the GPU that was opened last, least and most. */
-  honelmSubgroups: [number, number] | undefined;
+  /** What the wasm module cannot know of the GPU that was opened last, as JSON. */
+  honelmAdapter: string;
 };
 
 const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });
@@ -26,15 +27,16 @@ self.honelmPanicked = (message) => {
   panic = message;
 };
 
-if (typeof GPUAdapter !== "undefined") askForSubgroups(GPUAdapter.prototype);
+if (typeof GPUAdapter !== "undefined") describe(GPUAdapter.prototype);
 
-/** Has every device opened with subgroups where its adapter has them: wgpu cannot ask a browser for them. */
-function askForSubgroups(adapters: GPUAdapter): void {
+/** Tells the wasm module of every adapter whose device it opens, and adds subgroups where there are some: wgpu can do neither in a browser. */
+function describe(adapters: GPUAdapter): void {
   const request = adapters.requestDevice;
   adapters.requestDevice = function (this: GPUAdapter, descriptor: GPUDeviceDescriptor = {}) {
-    const { subgroupMinSize, subgroupMaxSize } = this.info;
-    const has = this.features.has("subgroups");
-    self.honelmSubgroups = has ? [subgroupMinSize, subgroupMaxSize] : undefined;
+    const { info, features } = this;
+    const has = features.has("subgroups");
+    const subgroups = has ? [info.subgroupMinSize, info.subgroupMaxSize] : null;
+    self.honelmAdapter = JSON.stringify({ name: nameOf(info), software: isSoftware(info), subgroups });
     const requiredFeatures = [...(descriptor.requiredFeatures ?? []), ...(has ? ["subgroups" as const] : [])];
     return request.call(this, { ...descriptor, requiredFeatures });
   };

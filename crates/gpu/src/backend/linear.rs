@@ -185,7 +185,7 @@ impl GpuBackend {
                 activation_constant(gated.unwrap_or(Activation::Relu)),
             ];
             if self.gpu.variants().subgroups {
-                let least = self.gpu.subgroups().map_or(1, |(least, _)| least as usize);
+                let least = self.gpu.report().subgroups.map_or(1, |(least, _)| least as usize);
                 constants.push(("WITHIN", Constant::Bool(team <= least)));
             }
             let counted = if gated.is_some() { &parts[..1] } else { parts };

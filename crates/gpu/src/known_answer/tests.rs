@@ -63,7 +63,7 @@ fn wrong_sums_by_subgroups_demote_to_the_workgroups_memory() {
 
 #[test]
 fn the_faster_sums_are_taken_and_those_are_tested() {
-    let Some(gpu) = block_on(Gpu::open(None)).ok().filter(|gpu| gpu.subgroups().is_some()) else {
+    let Some(gpu) = block_on(Gpu::open(None)).ok().filter(|gpu| gpu.report().subgroups.is_some()) else {
         honelm_testing::skip!("the_faster_sums_are_taken_and_those_are_tested", "a GPU with subgroups");
     };
     for (by_subgroups, by_memory, faster) in [(2.0, 1.0, false), (1.0, 2.0, true), (1.02, 1.0, true)] {
@@ -92,7 +92,7 @@ fn the_faster_sums_are_taken_and_those_are_tested() {
 
 #[test]
 fn a_device_that_fails_with_subgroups_goes_on_without_them() {
-    let gpu = block_on(Gpu::open(None)).ok().filter(|gpu| gpu.subgroups().is_some());
+    let gpu = block_on(Gpu::open(None)).ok().filter(|gpu| gpu.report().subgroups.is_some());
     let Some(gpu) = gpu else {
         honelm_testing::skip!("a_device_that_fails_with_subgroups_goes_on_without_them", "a GPU with subgroups");
     };
@@ -126,7 +126,7 @@ fn every_variant_gives_the_known_answers() {
     // Teams of as few threads as suits a processor, and of as many as suits a GPU.
     let devices = [false, true].map(|wide| gpu.clone().with_wide_teams(wide));
     for (variants, _) in &LADDER {
-        if variants.subgroups && gpu.subgroups().is_none() {
+        if variants.subgroups && gpu.report().subgroups.is_none() {
             eprintln!("SKIPPED every_variant_gives_the_known_answers for {variants:?}: needs a GPU with subgroups");
             continue;
         }

@@ -19,7 +19,7 @@ fn load(path: &Path, context: Option<usize>, device: Device) -> Model {
 
 /// As users run: with subgroups where there are some. The plain variants have the table of operators.
 fn on(gpu: &Gpu) -> Rc<RefCell<GpuBackend>> {
-    gpu.use_variants(Variants { subgroups: gpu.subgroups().is_some(), ..Variants::default() });
+    gpu.use_variants(Variants { subgroups: gpu.report().subgroups.is_some(), ..Variants::default() });
     Rc::new(RefCell::new(GpuBackend::new(gpu).unwrap()))
 }
 

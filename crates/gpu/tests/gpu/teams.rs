@@ -33,7 +33,7 @@ fn teams_of_every_size_give_the_sums_of_the_definition() {
     on_every_adapter("teams_of_every_size_give_the_sums_of_the_definition", |gpu| {
         for cols in [8, 70, 600, 1300, 2048, 8200] {
             let expected = run(&mut Naive::new(), cols);
-            let faster = gpu.subgroups().is_some();
+            let faster = gpu.report().subgroups.is_some();
             for (wide, subgroups) in [(false, false), (true, false), (false, faster), (true, faster)] {
                 let gpu: Gpu = gpu.clone().with_wide_teams(wide);
                 gpu.use_variants(Variants { subgroups, ..Variants::default() });
