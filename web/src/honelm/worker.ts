@@ -35,7 +35,8 @@ function describe(adapters: GPUAdapter): void {
   adapters.requestDevice = function (this: GPUAdapter, descriptor: GPUDeviceDescriptor = {}) {
     const { info, features } = this;
     const has = features.has("subgroups");
-    const subgroups = has ? [info.subgroupMinSize, info.subgroupMaxSize] : null;
+    const sizes = [info.subgroupMinSize, info.subgroupMaxSize];
+    const subgroups = has && sizes.every(Number.isInteger) ? sizes : null;
     self.honelmAdapter = JSON.stringify({ name: nameOf(info), software: isSoftware(info), subgroups });
     const requiredFeatures = [...(descriptor.requiredFeatures ?? []), ...(has ? ["subgroups" as const] : [])];
     return request.call(this, { ...descriptor, requiredFeatures });
