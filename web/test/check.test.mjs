@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { PATIENCE, browser, make, open, serve } from "./harness.mjs";
+import { PATIENCE, browser, make, offered, open, serve } from "./harness.mjs";
 
 const text = readFileSync(new URL("../../crates/honelm/data/heldout.txt", import.meta.url), "utf8");
 
@@ -28,12 +28,12 @@ for (const device of ["cpu", "gpu"]) {
         make("quantize", "pocket", "--to", encoding, "-o", path, ...(encoding === "gptq" ? GPTQ : []));
         const server = await serve(path);
         const { page, problems, close } = await open(chromium, server.url);
-        const { found, heard } = await page.evaluate(async ({ text, settings, device }) => {
-          await honelm.load({ url: new URL(document.querySelector("#model-url").value, document.baseURI).href }, { device });
+        const { found, heard } = await page.evaluate(async ({ url, text, settings, device }) => {
+          await honelm.load({ url }, { device });
           const heard = [];
           const found = await honelm.check(text, settings, ({ done, total }) => heard.push([done, total]));
           return { found, heard };
-        }, { text, settings, device });
+        }, { url: await offered(page), text, settings, device });
         const { kl_divergence, same_top_percent, clear_positions, clear_positions_changed, tokens } = found;
         console.log(
           `${encoding} on the ${device}: ${tokens} tokens, KL ${kl_divergence.toExponential(2)}, same top ${same_top_percent.toFixed(2)}%, ` +

@@ -33,6 +33,9 @@ export function make(...args) {
 
 /** Starts `honelm web`; gives its address and a function that ends it. */
 export async function serve(...models) {
+  // A test that fails does not stop it.
+  const kill = () => child.kill("SIGKILL");
+  process.once("exit", kill);
   const child = spawn(HONELM, ["web", ...models, "--port", "0", "--no-open", "--json"], { stdio: ["ignore", "pipe", "inherit"] });
   const lines = createInterface({ input: child.stdout });
   const first = await new Promise((resolve, reject) => {
@@ -42,7 +45,9 @@ export async function serve(...models) {
   const ended = new Promise((resolve) => child.once("exit", resolve));
   const stop = async () => {
     child.kill("SIGINT");
-    return await ended;
+    const code = await ended;
+    process.off("exit", kill);
+    return code;
   };
   return { ...JSON.parse(first), stop };
 }
@@ -77,10 +82,16 @@ export async function open(browser, url, options = {}) {
   return { page, problems, close: () => context.close() };
 }
 
+/** The address of the model that the page offers, once it has heard of it. */
+export async function offered(page) {
+  await page.waitForFunction(() => document.querySelector("#model-url").value !== "");
+  return await page.evaluate(() => new URL(document.querySelector("#model-url").value, document.baseURI).href);
+}
+
 /** Loads the model that the page offers, or the one at `address`; gives what the card says of it. */
 export async function load(page, address) {
   if (address !== undefined) await page.fill("#model-url", address);
-  else await page.waitForFunction(() => document.querySelector("#model-url").value !== "");
+  else await offered(page);
   await page.click("#load");
   await page.waitForFunction(() => {
     const shown = (id) => !document.getElementById(id).hidden;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { PATIENCE, POCKET, browser, honelm, open, serve } from "./harness.mjs";
+import { PATIENCE, POCKET, browser, honelm, offered, open, serve } from "./harness.mjs";
 
 /** Smallest difference of the two largest logits at which rounding cannot change the token. */
 const MARGIN = 1e-2;
@@ -29,8 +29,7 @@ function natively(model, prompt, tokens, device) {
 async function inBrowser(model, device, prompts, tokens) {
   const [server, chromium] = [await serve(model), await browser({ webgpu: device === "gpu" })];
   const { page, problems, close } = await open(chromium, server.url);
-  const found = await page.evaluate(async ({ prompts, tokens, device }) => {
-    const url = new URL(document.querySelector("#model-url").value, document.baseURI).href;
+  const found = await page.evaluate(async ({ url, prompts, tokens, device }) => {
     await honelm.load({ url }, { device, compute: "f32", cache_type: "f32" });
     const answers = [];
     for (const prompt of prompts) {
@@ -39,7 +38,7 @@ async function inBrowser(model, device, prompts, tokens) {
       answers.push({ token_ids, margin: Math.min(...logprobs.map(({ top }) => top[0][1] - top[1][1])) });
     }
     return answers;
-  }, { prompts, tokens, device });
+  }, { url: await offered(page), prompts, tokens, device });
   assert.deepEqual(problems, []);
   await close();
   await chromium.close();
