@@ -60,20 +60,20 @@ pub struct Needed {
     pub caches: Vec<CacheType>,
 }
 
-/// Seconds that the same linear layers of one row took.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Nanoseconds that the same linear layers of one row took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
     /// Summed by subgroups.
-    pub by_subgroups: f64,
+    pub by_subgroups: u64,
     /// Summed by the workgroup's memory.
-    pub by_memory: f64,
+    pub by_memory: u64,
 }
 
 impl Sums {
     /// What is to be used: memory where it is clearly faster.
     #[must_use]
     pub fn variants(&self) -> Variants {
-        Variants { subgroups: self.by_subgroups <= self.by_memory * CLEARLY, plain_half: false }
+        Variants { subgroups: self.by_subgroups as f64 <= self.by_memory as f64 * CLEARLY, plain_half: false }
     }
 }
 
@@ -81,7 +81,7 @@ impl Sums {
 const CLEARLY: f64 = 1.03;
 
 /// What is known of an adapter.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Trust {
     kernels: u32,
     /// The variants to use.
@@ -170,7 +170,8 @@ const FAILS: &str = "the device fails";
 async fn raced(gpu: &Gpu, needed: &Needed, clock: &dyn Fn() -> f64) -> Trust {
     let layout = needed.layouts.first().copied().unwrap_or(Layout::F16);
     match race::race(gpu, layout, [LADDER[0].0, LADDER[1].0], clock).await {
-        Ok([by_subgroups, by_memory]) => {
+        Ok(seconds) => {
+            let [by_subgroups, by_memory] = seconds.map(|seconds| (seconds * 1e9).round() as u64);
             let sums = Sums { by_subgroups, by_memory };
             Trust { variants: sums.variants(), sums: Some(sums), ..Trust::default() }
         }

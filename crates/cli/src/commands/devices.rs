@@ -94,7 +94,7 @@ fn verdict(test: &DeviceTest) -> &'static str {
 /// Which sums run, and how long both took.
 fn sums(sums: Option<honelm::Sums>) -> String {
     let Some(sums) = sums else { return "by the workgroup's memory".to_owned() };
-    let text = |name: &str, seconds: f64| format!("by {name} {:.2} ms", seconds * 1e3);
+    let text = |name: &str, nanoseconds: u64| format!("by {name} {:.2} ms", nanoseconds as f64 / 1e6);
     let (subgroups, memory) = (text("subgroups", sums.by_subgroups), text("the workgroup's memory", sums.by_memory));
     if sums.variants().subgroups { format!("{subgroups} ({memory})") } else { format!("{memory} ({subgroups})") }
 }
