@@ -5,12 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod memory;
-mod rates;
 mod speed;
 mod test;
 
 pub use memory::peak_memory_bytes;
-pub use rates::Rates;
 pub use speed::Speed;
 pub use test::{Measurement, Test, run};
 

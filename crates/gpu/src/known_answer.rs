@@ -220,7 +220,7 @@ async fn settle(
         let mut demoted = trust.demoted;
         demoted.push(Demotion { what: (*given_up).to_owned(), why: first });
         // What was right of the other variants says nothing of these.
-        trust = Trust { variants: *variants, sums: trust.sums, demoted, ..Trust::default() };
+        trust = Trust { variants: *variants, demoted, ..Trust::default() };
     }
 }
 

@@ -82,6 +82,13 @@ impl AdapterReport {
         }
     }
 
+    /// The same with what a browser's own interface says of the adapter, of which wgpu tells nothing: its name, whether it is a fallback
+    /// for a GPU, and the threads of a subgroup.
+    #[must_use]
+    pub fn told_by_browser(self, name: String, is_fallback: bool, subgroups: Option<(u32, u32)>) -> Self {
+        Self { software: is_fallback || is_named_as_software(&name), name, subgroups, ..self }
+    }
+
     /// What tells this adapter with this driver from all others: under it the result of the known-answer test is kept.
     #[must_use]
     pub fn key(&self) -> String {
@@ -110,9 +117,13 @@ fn kind(info: &AdapterInfo) -> AdapterKind {
 }
 
 fn is_software(info: &AdapterInfo) -> bool {
-    let text = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
-    let names = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
-    info.device_type == DeviceType::Cpu || names.iter().any(|name| text.contains(name))
+    let text = format!("{} {} {}", info.name, info.driver, info.driver_info);
+    info.device_type == DeviceType::Cpu || is_named_as_software(&text)
+}
+
+fn is_named_as_software(text: &str) -> bool {
+    let text = text.to_lowercase();
+    ["swiftshader", "llvmpipe", "lavapipe", "basic render"].iter().any(|name| text.contains(name))
 }
 
 /// Real GPUs before software, discrete ones first.
@@ -123,5 +134,23 @@ pub(crate) fn rank(info: &AdapterInfo) -> u8 {
         AdapterKind::Virtual => 2,
         AdapterKind::Unknown => 3,
         AdapterKind::Software => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use honelm_backend::block_on;
+
+    use crate::Gpu;
+
+    #[test]
+    fn a_browser_tells_what_an_adapter_is() {
+        let Some(report) = block_on(Gpu::adapters()).into_iter().next() else {
+            honelm_testing::skip!("a_browser_tells_what_an_adapter_is", "a GPU adapter");
+        };
+        let told = |name: &str, is_fallback| report.clone().told_by_browser(name.to_owned(), is_fallback, Some((4, 8)));
+        assert!(told("google SwiftShader", false).software && told("something", true).software);
+        let real = told("nvidia ampere", false);
+        assert!(!real.software && real.name == "nvidia ampere" && real.subgroups == Some((4, 8)), "{real:?}");
     }
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use honelm_backend::block_on;
-use honelm_bench::Rates;
+use honelm_bench::Test;
 use honelm_cpu::Isa;
 use honelm_gpu::{AdapterReport, Gpu};
 use honelm_model::Checkpoint;
-use honelm_plan::{Place, Workload, plan};
+use honelm_plan::{Place, Plan, Workload, plan};
 use honelm_store::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,14 @@ use crate::remembered::Remembered;
 use crate::{DeviceChoice, Error, Event, Events, RunOptions};
 
 /// Tokens of a prompt and of its answer: what takes less time for these is faster.
-const EXCHANGE: (usize, usize) = (256, 128);
+const EXCHANGE: (f64, f64) = (256.0, 128.0);
+
+/// Tokens of a trial that are read at once and written one by one, fewer in a shorter context.
+const PROMPT: usize = 128;
+const ANSWER: usize = 8;
+
+/// How often each is timed, after once that is not.
+const REPEATS: usize = 2;
 
 /// What a trial found, with names for people who look into the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,22 +33,26 @@ struct Trial {
     model: String,
     adapter: String,
     cpu: Rates,
-    gpu: OnGpu,
+    gpu: Rates,
 }
 
-/// How a model does on a GPU.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum OnGpu {
-    Runs(Rates),
-    /// Why it does not.
-    Fails(String),
+/// Speeds of a model on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Rates {
+    prefill_tokens_per_second: f64,
+    decode_tokens_per_second: f64,
+}
+
+impl Rates {
+    /// Of [`EXCHANGE`].
+    fn seconds(&self) -> f64 {
+        EXCHANGE.0 / self.prefill_tokens_per_second + EXCHANGE.1 / self.decode_tokens_per_second
+    }
 }
 
 impl Trial {
     fn gpu_is_faster(&self) -> bool {
-        let seconds = |rates: &Rates| rates.seconds(EXCHANGE.0, EXCHANGE.1);
-        matches!(&self.gpu, OnGpu::Runs(gpu) if seconds(gpu) < seconds(&self.cpu))
+        self.gpu.seconds() < self.cpu.seconds()
     }
 }
 
@@ -74,7 +85,7 @@ fn choose_with(
     checkpoint: &Checkpoint,
     events: Events<'_>,
 ) -> Result<DeviceChoice, Error> {
-    let on_gpu = RunOptions { device: DeviceChoice::Gpu(Some(adapter.index)), ..*run };
+    let gpu = DeviceChoice::Gpu(Some(adapter.index));
     let work = Workload { context: run.context, cache_type: run.cache_type, place: Place::Gpu, ..Workload::default() };
     let planned = plan(checkpoint, &work)?;
     if let Some(memory) = memory_of(adapter).filter(|&memory| memory < planned.total_bytes) {
@@ -83,59 +94,53 @@ fn choose_with(
         events(&Event::Warning(&why));
         return Ok(DeviceChoice::Cpu);
     }
-    let key = key(adapter, run, checkpoint)?;
-    let trial = match remembered.get(&key) {
+    let key = key(adapter, run, checkpoint, &planned);
+    let trial = match remembered.get::<Trial>(&key) {
         Some(trial) => trial,
-        None => {
-            let trial =
-                compare(adapter, [&on_gpu, &RunOptions { device: DeviceChoice::Cpu, ..*run }], checkpoint, events)?;
-            remembered.set(&key, &trial);
-            trial
-        }
+        None => match rates(gpu, run, checkpoint, &mut *events) {
+            Ok(on_gpu) => {
+                let cpu = rates(DeviceChoice::Cpu, run, checkpoint, events)?;
+                let (model, adapter) = (checkpoint.facts().name.clone(), adapter.key());
+                let trial = Trial { model, adapter, cpu, gpu: on_gpu };
+                remembered.set(&key, &trial);
+                trial
+            }
+            // It may have been busy: the next start tries again.
+            Err(problem) if problem.is_of_device() => {
+                events(&Event::Warning(&format!("{} is not used: {problem}", adapter.name)));
+                return Ok(DeviceChoice::Cpu);
+            }
+            Err(problem) => return Err(problem),
+        },
     };
-    Ok(if trial.gpu_is_faster() { on_gpu.device } else { DeviceChoice::Cpu })
+    Ok(if trial.gpu_is_faster() { gpu } else { DeviceChoice::Cpu })
 }
 
-/// Tries the model on both.
-fn compare(
-    adapter: &AdapterReport,
-    [on_gpu, on_cpu]: [&RunOptions; 2],
-    checkpoint: &Checkpoint,
-    events: Events<'_>,
-) -> Result<Trial, Error> {
-    let gpu = match rates(on_gpu, checkpoint, &mut *events) {
-        Ok(rates) => OnGpu::Runs(rates),
-        Err(Error::Interrupted) => return Err(Error::Interrupted),
-        Err(problem) => {
-            events(&Event::Warning(&format!("{} is not used: {problem}", adapter.name)));
-            OnGpu::Fails(problem.to_string())
-        }
+/// How fast the model is on a device.
+fn rates(device: DeviceChoice, run: &RunOptions, checkpoint: &Checkpoint, events: Events<'_>) -> Result<Rates, Error> {
+    let context = PROMPT.min(checkpoint.facts().context);
+    let run = RunOptions { device, context: Some(context), ..*run };
+    let mut model = load(checkpoint, &run, &mut *events)?;
+    let (stage, mut done, total) = (format!("trying {device}"), 0, 2 * (REPEATS + 1));
+    let mut progress = |_| {
+        done += 1;
+        events(&Event::Stage { name: &stage, detail: "", done, total })
     };
-    let cpu = rates(on_cpu, checkpoint, events)?;
-    Ok(Trial { model: checkpoint.facts().name.clone(), adapter: adapter.key(), cpu, gpu })
-}
-
-fn rates(run: &RunOptions, checkpoint: &Checkpoint, events: Events<'_>) -> Result<Rates, Error> {
-    let stage = format!("trying {}", run.device);
-    let context = run.context.unwrap_or(usize::MAX).min(checkpoint.facts().context).min(Rates::CONTEXT);
-    let mut model = load(checkpoint, &RunOptions { context: Some(context), ..*run }, &mut *events)?;
-    if !events(&Event::Stage { name: &stage, detail: "", done: 0, total: 1 }) {
-        return Err(Error::Interrupted);
-    }
-    let rates = Rates::measure(&mut model)?;
-    events(&Event::Stage { name: &stage, detail: "", done: 1, total: 1 });
-    Ok(rates)
+    let mut rate = |prompt: usize, generate: usize| {
+        let test = Test { prompt, generate, depth: 0, batch: PROMPT };
+        honelm_bench::run(&mut model, test, REPEATS, &mut progress).map(|found| found.tokens_per_second)
+    };
+    Ok(Rates { prefill_tokens_per_second: rate(context, 0)?, decode_tokens_per_second: rate(0, ANSWER.min(context))? })
 }
 
 /// What the speeds depend on: both devices, the kernels, how they are run, the shapes and encodings of the weights.
-fn key(adapter: &AdapterReport, run: &RunOptions, checkpoint: &Checkpoint) -> Result<String, Error> {
-    let planned = plan(checkpoint, &Workload { context: Some(1), ..Workload::default() })?;
+fn key(adapter: &AdapterReport, run: &RunOptions, checkpoint: &Checkpoint, planned: &Plan) -> String {
     let mut digest = Digest::default().with(env!("CARGO_PKG_VERSION")).with(adapter.key()).with(Isa::detect().name());
     digest = digest.with(format!("{} {:?} {:?}", run.worker_threads(), run.compute, run.cache_type));
     for tensor in &planned.tensors {
         digest = digest.with(format!("{:?} {}", tensor.shape, tensor.encoding));
     }
-    Ok(digest.with(checkpoint.facts().architecture).hex())
+    digest.with(checkpoint.facts().architecture).hex()
 }
 
 #[cfg(test)]
@@ -145,22 +150,20 @@ mod tests {
 
     use super::*;
 
-    fn trial(cpu: [f64; 2], gpu: Option<[f64; 2]>) -> Trial {
+    fn trial(cpu: [f64; 2], gpu: [f64; 2]) -> Trial {
         let rates = |[prefill_tokens_per_second, decode_tokens_per_second]: [f64; 2]| Rates {
             prefill_tokens_per_second,
             decode_tokens_per_second,
         };
-        let gpu = gpu.map_or(OnGpu::Fails("lost".to_owned()), |gpu| OnGpu::Runs(rates(gpu)));
-        Trial { model: "m".to_owned(), adapter: "a".to_owned(), cpu: rates(cpu), gpu }
+        Trial { model: "m".to_owned(), adapter: "a".to_owned(), cpu: rates(cpu), gpu: rates(gpu) }
     }
 
     #[test]
     fn the_faster_one_is_taken_by_prompt_and_answer() {
-        assert!(trial([100.0, 10.0], Some([110.0, 11.0])).gpu_is_faster());
-        assert!(!trial([100.0, 10.0], Some([1000.0, 8.0])).gpu_is_faster(), "answers take most of the time");
-        assert!(trial([10.0, 10.0], Some([1000.0, 9.0])).gpu_is_faster());
-        assert!(!trial([100.0, 10.0], Some([0.0, 20.0])).gpu_is_faster());
-        assert!(!trial([100.0, 10.0], None).gpu_is_faster());
+        assert!(trial([100.0, 10.0], [110.0, 11.0]).gpu_is_faster());
+        assert!(!trial([100.0, 10.0], [1000.0, 8.0]).gpu_is_faster(), "answers take most of the time");
+        assert!(trial([10.0, 10.0], [1000.0, 9.0]).gpu_is_faster());
+        assert!(!trial([100.0, 10.0], [0.0, 20.0]).gpu_is_faster());
     }
 
     #[test]
@@ -175,7 +178,7 @@ mod tests {
         let run = RunOptions { context: Some(64), ..RunOptions::default() };
         let stages = std::cell::RefCell::new(Vec::new());
         let mut events = |event: &Event<'_>| {
-            if let Event::Stage { name, done: 0, .. } = event {
+            if let Event::Stage { name, done: 1, .. } = event {
                 stages.borrow_mut().push((*name).to_owned());
             }
             true
@@ -185,14 +188,17 @@ mod tests {
         let tried =
             |heard: &[String]| heard.iter().filter(|name| name.starts_with("trying")).cloned().collect::<Vec<_>>();
         assert_eq!(tried(&heard), [format!("trying gpu:{}", adapter.index), "trying cpu".to_owned()]);
-        let key_of = |run: &RunOptions| key(&adapter, run, &checkpoint).unwrap();
+        let key_of = |run: &RunOptions| {
+            let work = Workload { place: Place::Gpu, ..Workload::default() };
+            key(&adapter, run, &checkpoint, &plan(&checkpoint, &work).unwrap())
+        };
         let found: Trial = remembered.get(&key_of(&run)).unwrap();
         assert_eq!(first == DeviceChoice::Cpu, !found.gpu_is_faster());
-        assert!(found.cpu.decode_tokens_per_second > 0.0 && matches!(found.gpu, OnGpu::Runs(_)), "{found:?}");
+        assert!(found.cpu.decode_tokens_per_second > 0.0 && found.gpu.decode_tokens_per_second > 0.0, "{found:?}");
         // The next time nothing is loaded, and what is remembered decides.
         for faster in [true, false] {
             let gpu = Rates { decode_tokens_per_second: if faster { 1e9 } else { 1e-9 }, ..found.cpu };
-            remembered.set(&key_of(&run), &Trial { gpu: OnGpu::Runs(gpu), ..found.clone() });
+            remembered.set(&key_of(&run), &Trial { gpu, ..found.clone() });
             let device = if faster { DeviceChoice::Gpu(Some(adapter.index)) } else { DeviceChoice::Cpu };
             assert_eq!(choose_with(&adapter, &remembered, &run, &checkpoint, &mut events).unwrap(), device);
         }
@@ -206,10 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_without_the_memory_is_not_tried_and_one_that_fails_is_remembered() {
+    fn a_gpu_without_the_memory_is_not_tried_and_one_that_fails_is_told_of() {
         let Some(adapter) = block_on(Gpu::adapters()).into_iter().next() else {
             eprintln!(
-                "SKIPPED a_gpu_without_the_memory_is_not_tried_and_one_that_fails_is_remembered: needs a GPU adapter"
+                "SKIPPED a_gpu_without_the_memory_is_not_tried_and_one_that_fails_is_told_of: needs a GPU adapter"
             );
             return;
         };
@@ -229,10 +235,13 @@ mod tests {
         let told = heard.take();
         assert!(told.len() == 1 && told[0].contains("with the whole context, it has 1.0 MB"), "{told:?}");
         // An adapter that is gone when it is opened.
-        let gone = AdapterReport { index: 99, ..adapter };
-        for told in [1, 0] {
+        let gone = AdapterReport { index: 99, ..adapter.clone() };
+        for _ in 0..2 {
             assert_eq!(choose_with(&gone, &remembered, &run, &checkpoint, &mut events).unwrap(), DeviceChoice::Cpu);
-            assert_eq!(heard.take().len(), told);
+            assert_eq!(heard.take().len(), 1, "told of each time, since it may come back");
         }
+        // Who stops it is heard.
+        let stopped = choose_with(&adapter, &remembered, &run, &checkpoint, &mut |_| false).unwrap_err();
+        assert_eq!(stopped.code(), "interrupted");
     }
 }

@@ -148,6 +148,16 @@ impl From<StoreError> for Error {
 }
 
 impl Error {
+    /// Whether it is a device that refuses, so that another one may not.
+    pub(crate) fn is_of_device(&self) -> bool {
+        let of_model = |error: &ModelError| matches!(error, ModelError::Backend(_));
+        match self {
+            Self::Gpu(_) | Self::Backend(_) => true,
+            Self::Model(error) | Self::Bench(BenchError::Model(error)) => of_model(error),
+            _ => false,
+        }
+    }
+
     /// A stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use honelm_formats::gguf::Gguf;
-use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, ModelError, Parameters};
+use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, Parameters};
 use honelm_store::{Digest, digest_file};
 use honelm_text::{Tokenizer, TokenizerFiles};
 
@@ -63,10 +63,9 @@ fn load_chosen(
     load_on(run.device_for(checkpoint, &mut *events)?, checkpoint, &run, events)
 }
 
-/// Whether it is the GPU's fault, and the GPU was our choice.
+/// Whether it is the GPU that refuses, and the GPU was our choice.
 fn may_fall_back(run: &RunOptions, chosen: DeviceChoice, problem: &Error) -> bool {
-    let of_gpu = matches!(problem, Error::Gpu(_) | Error::Backend(_) | Error::Model(ModelError::Backend(_)));
-    run.device == DeviceChoice::Auto && matches!(chosen, DeviceChoice::Gpu(_)) && of_gpu
+    run.device == DeviceChoice::Auto && matches!(chosen, DeviceChoice::Gpu(_)) && problem.is_of_device()
 }
 
 /// Loads a checkpoint onto a device.

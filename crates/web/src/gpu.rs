@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use honelm_backend::BackendError;
-use honelm_gpu::{AdapterReport, Gpu, GpuBackend, GpuError, Needed, Trust, known_answers};
+use honelm_gpu::{Gpu, GpuBackend, GpuError, Needed, Trust, known_answers};
 use honelm_model::Checkpoint;
 use honelm_plan::gpu_layouts;
 
@@ -58,8 +58,8 @@ pub async fn open(
 
 /// The device with what the browser says of its adapter.
 fn described(gpu: Gpu) -> Gpu {
-    let Some(BrowserAdapter { name, software, subgroups }) = platform::browser_adapter() else { return gpu };
-    let report = AdapterReport { name, software, subgroups, ..gpu.report().clone() };
+    let Some(BrowserAdapter { name, is_fallback, subgroups }) = platform::browser_adapter() else { return gpu };
+    let report = gpu.report().clone().told_by_browser(name, is_fallback, subgroups);
     gpu.with_report(report)
 }
 

@@ -46,8 +46,8 @@ pub fn tell_of_panics() {
 #[derive(Debug, Deserialize)]
 pub struct BrowserAdapter {
     pub name: String,
-    /// Whether it is a processor in disguise.
-    pub software: bool,
+    /// Whether it stands in for a GPU.
+    pub is_fallback: bool,
     /// Least and most threads of a subgroup; none where kernels have no subgroups.
     pub subgroups: Option<(u32, u32)>,
 }

@@ -54,8 +54,3 @@ export function nameOf({ vendor, architecture, device, description }: GPUAdapter
   const parts = [vendor, architecture, device, description].filter((part) => part !== "");
   return [...new Set(parts)].join(" ") || "unnamed adapter";
 }
-
-/** Whether it is a processor in disguise. */
-export function isSoftware(info: GPUAdapterInfo): boolean {
-  return info.isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(nameOf(info));
-}

@@ -1,6 +1,6 @@
 /** The dedicated worker: it owns the wasm module and one model. */
 import init, { version, WebModel } from "../../pkg/honelm_web";
-import { isSoftware, nameOf } from "./adapter";
+import { nameOf } from "./adapter";
 import type { Call, Calls, FromWorker, ToWorker } from "./protocol";
 import { filesOf } from "./sources";
 import { type AnswerEvent, HoneLMError, type Measurement, type Memory, type ModelFacts, type Sample, type Source } from "./types";
@@ -37,7 +37,7 @@ function describe(adapters: GPUAdapter): void {
     const has = features.has("subgroups");
     const sizes = [info.subgroupMinSize, info.subgroupMaxSize];
     const subgroups = has && sizes.every(Number.isInteger) ? sizes : null;
-    self.honelmAdapter = JSON.stringify({ name: nameOf(info), software: isSoftware(info), subgroups });
+    self.honelmAdapter = JSON.stringify({ name: nameOf(info), is_fallback: info.isFallbackAdapter ?? false, subgroups });
     const requiredFeatures = [...(descriptor.requiredFeatures ?? []), ...(has ? ["subgroups" as const] : [])];
     return request.call(this, { ...descriptor, requiredFeatures });
   };
