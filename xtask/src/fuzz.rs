@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use crate::cargo::cargo;
 use crate::layers;
 
 /// What libFuzzer needs to see: edges, comparisons, tables of program counters.
@@ -19,16 +20,54 @@ struct Job {
     log: PathBuf,
 }
 
-/// Fuzzes `targets` (all, where none is named) for `seconds` each, `jobs` at a time, with chance from `seed` on (0: another each time); prints what each did. What is found is kept
-/// in `target/fuzz/findings`, inputs that reach new code in `target/fuzz/corpus`.
+/// What became of a target.
+pub struct Outcome {
+    pub target: String,
+    /// Inputs that were tried.
+    pub executions: String,
+    per_second: String,
+    corpus: String,
+    /// Whether nothing was found.
+    pub passed: bool,
+}
+
+/// As [`each`], with a table. What is found is kept in `target/fuzz/findings`, inputs that reach new code in `target/fuzz/corpus`.
 pub fn run(targets: &[String], seconds: u32, jobs: usize, seed: u32) -> Result<(), String> {
+    println!("{:<20} {:>12} {:>10} {:>10}  result", "target", "executions", "per second", "corpus");
+    let mut failed = Vec::new();
+    each(targets, seconds, jobs, seed, &mut |outcome| {
+        println!(
+            "{:<20} {:>12} {:>10} {:>10}  {}",
+            outcome.target,
+            outcome.executions,
+            outcome.per_second,
+            outcome.corpus,
+            if outcome.passed { "nothing found" } else { "FINDING" }
+        );
+        if !outcome.passed {
+            failed.push(outcome.target.clone());
+        }
+    })?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("findings in {}: see target/fuzz/findings and target/fuzz/TARGET.log", failed.join(", ")))
+}
+
+/// Fuzzes `targets` (all, where none is named) for `seconds` each, `jobs` at a time, with chance from `seed` on (0: another each
+/// time); tells of each when it is done.
+pub fn each(
+    targets: &[String],
+    seconds: u32,
+    jobs: usize,
+    seed: u32,
+    tell: &mut dyn FnMut(&Outcome),
+) -> Result<(), String> {
     let root = layers::metadata()?.workspace_root.into_std_path_buf();
     let corpus = root.join("crates/fuzz/corpus");
     let targets = if targets.is_empty() { names(&corpus)? } else { targets.to_vec() };
     let fuzzer = build(&root)?;
     let mut waiting = targets.into_iter();
-    let mut failed = Vec::new();
-    println!("{:<20} {:>12} {:>10} {:>10}  result", "target", "executions", "per second", "corpus");
     loop {
         let running: Vec<Job> = waiting
             .by_ref()
@@ -36,19 +75,12 @@ pub fn run(targets: &[String], seconds: u32, jobs: usize, seed: u32) -> Result<(
             .map(|t| start(&fuzzer, &root, t, seconds, seed))
             .collect::<Result<_, _>>()?;
         if running.is_empty() {
-            break;
+            return Ok(());
         }
         for job in running {
-            let name = job.target.clone();
-            if !finish(job)? {
-                failed.push(name);
-            }
+            tell(&finish(job)?);
         }
     }
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(format!("findings in {}: see target/fuzz/findings and target/fuzz/TARGET.log", failed.join(", ")))
 }
 
 fn names(corpus: &Path) -> Result<Vec<String>, String> {
@@ -64,7 +96,7 @@ fn build(root: &Path) -> Result<PathBuf, String> {
     let host = String::from_utf8_lossy(&host.stdout).trim().to_owned();
     let target_dir = root.join("target/fuzz");
     // With a target that is named, the flags do not reach build scripts and macros.
-    let status = Command::new("cargo")
+    let status = cargo()
         .args([
             "build",
             "--quiet",
@@ -113,8 +145,8 @@ fn start(fuzzer: &Path, root: &Path, target: String, seconds: u32, seed: u32) ->
     Ok(Job { target, child, log })
 }
 
-/// Waits for a run and prints its line; false where it found something.
-fn finish(mut job: Job) -> Result<bool, String> {
+/// Waits for a run.
+fn finish(mut job: Job) -> Result<Outcome, String> {
     let status = job.child.wait().map_err(|e| format!("{}: {e}", job.target))?;
     let log = fs::read_to_string(&job.log).unwrap_or_default();
     let figure = |name: &str| {
@@ -122,13 +154,11 @@ fn finish(mut job: Job) -> Result<bool, String> {
         line.split(':').next_back()?.trim().split(' ').next().map(str::to_owned)
     };
     let corpus = log.lines().rev().find_map(|line| line.split("corp: ").nth(1)?.split('/').next());
-    println!(
-        "{:<20} {:>12} {:>10} {:>10}  {}",
-        job.target,
-        figure("stat::number_of_executed_units").unwrap_or_default(),
-        figure("stat::average_exec_per_sec").unwrap_or_default(),
-        corpus.unwrap_or_default(),
-        if status.success() { "nothing found" } else { "FINDING" }
-    );
-    Ok(status.success())
+    Ok(Outcome {
+        target: job.target,
+        executions: figure("stat::number_of_executed_units").unwrap_or_default(),
+        per_second: figure("stat::average_exec_per_sec").unwrap_or_default(),
+        corpus: corpus.unwrap_or_default().to_owned(),
+        passed: status.success(),
+    })
 }

@@ -1,8 +1,10 @@
 //! What a person repeats: `cargo xtask --help`.
 
 mod budgets;
+mod cargo;
 mod fuzz;
 mod layers;
+mod prove;
 mod web;
 
 use std::process::ExitCode;
@@ -36,6 +38,23 @@ enum Chore {
         #[arg(long, default_value_t = 0)]
         seed: u32,
     },
+    /// Runs the long proofs, and prints each figure beside its bound. Parts that need what is not here are skipped, which is not passed.
+    Prove {
+        /// Parts; all of them by default.
+        parts: Vec<String>,
+        /// Only lists the parts, and what they need.
+        #[arg(long)]
+        list: bool,
+        /// JSON lines on stdout instead of a table.
+        #[arg(long)]
+        json: bool,
+        /// Reduced settings, which show that a part works and prove nothing.
+        #[arg(long)]
+        quick: bool,
+        /// The `honelm` that is tried; by default a release build.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<std::path::PathBuf>,
+    },
     /// Builds the browser package and its page into `web/dist`. Needs node with npm, and a wasm32 target: rustup's, else
     /// Debian's packages rustc-web, cargo-web, rust-web-src and lld-19.
     Web {
@@ -62,6 +81,11 @@ fn main() -> ExitCode {
         Chore::Check => check(),
         Chore::Generate => generate(),
         Chore::Fuzz { targets, seconds, jobs, seed } => fuzz::run(&targets, seconds, jobs, seed),
+        Chore::Prove { list: true, .. } => {
+            prove::list();
+            Ok(())
+        }
+        Chore::Prove { parts, json, quick, binary, .. } => prove::run(&parts, prove::Settings { json, quick, binary }),
         Chore::Web { bind: Some(module), .. } => web::bind(&module),
         Chore::Web { package_only, bind: None } => web::build(package_only),
         Chore::Layers { below, as_packages } => layers::print(below, as_packages),
@@ -89,8 +113,8 @@ fn check() -> Result<(), String> {
 /// The tests that hold the documents write them when asked to.
 fn generate() -> Result<(), String> {
     // Of the whole workspace, whose features are those that everything else is built with.
-    let arguments = ["test", "--workspace", "--test", "reference", "--test", "support"];
-    let mut cargo = std::process::Command::new(env!("CARGO"));
+    let arguments = ["test", "--workspace", "--test", "cli", "--test", "honelm", "--", "reference::", "support::"];
+    let mut cargo = cargo::cargo();
     let status = cargo.args(arguments).env("HONELM_UPDATE_DOCS", "1").status().map_err(|e| e.to_string())?;
     if status.success() { Ok(()) } else { Err("the documents could not be written".to_owned()) }
 }

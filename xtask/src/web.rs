@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::cargo::cargo;
 use crate::layers;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -45,8 +46,8 @@ pub fn build(package_only: bool) -> Result<(), String> {
     let module = compile(&places)?;
     install(&places.web)?;
     // With the feature that has wasm-bindgen's library, which nothing else needs.
-    let again = ["run", "--quiet", "--package", "xtask", "--features", "web", "--", "web", "--bind"];
-    run(Command::new(env!("CARGO")).args(again).arg(&module))?;
+    let again = ["run", "--quiet", "--bin", "xtask", "--features", "xtask/web", "--", "web", "--bind"];
+    run(cargo().args(again).arg(&module))?;
     optimise(&places.web)?;
     measure(&places.web)?;
     if package_only {
@@ -62,7 +63,7 @@ pub fn build(package_only: bool) -> Result<(), String> {
 fn compile(places: &Places) -> Result<PathBuf, String> {
     let debian = !has_target();
     let folder = if debian { places.target.join("wasm-debian") } else { places.target.clone() };
-    let mut cargo = Command::new(if debian { "/usr/bin/cargo" } else { env!("CARGO") });
+    let mut cargo = if debian { Command::new("/usr/bin/cargo") } else { cargo() };
     cargo.args(["build", "--quiet", "--package", "honelm-web", "--lib", "--profile", PROFILE, "--target", TARGET]);
     cargo.arg("--target-dir").arg(&folder);
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C target-feature=+simd128");
@@ -83,7 +84,7 @@ fn compile(places: &Places) -> Result<PathBuf, String> {
 }
 
 /// Whether this compiler has the wasm target's library.
-fn has_target() -> bool {
+pub fn has_target() -> bool {
     let found = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
     found.is_ok_and(|out| out.status.success() && Path::new(String::from_utf8_lossy(&out.stdout).trim()).is_dir())
 }
@@ -100,7 +101,7 @@ pub fn bind(module: &Path) -> Result<(), String> {
 
 #[cfg(not(feature = "web"))]
 pub fn bind(_: &Path) -> Result<(), String> {
-    Err("this needs `cargo run -p xtask --features web`".to_owned())
+    Err("this needs `cargo run --bin xtask --features xtask/web`".to_owned())
 }
 
 /// The package's module.

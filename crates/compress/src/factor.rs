@@ -1,9 +1,7 @@
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
-use faer::linalg::triangular_inverse::invert_lower_triangular;
-use faer::{Mat, Par};
+use ndarray::Array2;
 
 use crate::Hessian;
+use crate::linalg::{cholesky, invert_lower};
 
 /// How H is made positive definite: `damp * mean(diag H)` is added to the diagonal, `step` more on every failure.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,7 +55,7 @@ impl Factor {
         let alive = dead.iter().filter(|d| !**d).count().max(1);
         let mean = (0..k).filter(|&i| !dead[i]).map(|i| f64::from(diagonal[i])).sum::<f64>() / alive as f64;
         let attempt = |share: f64| {
-            let value = |i: usize, j: usize| {
+            let value = |(i, j): (usize, usize)| {
                 let (a, b) = (order[k - 1 - i], order[k - 1 - j]);
                 match (a == b, dead[a] || dead[b]) {
                     (true, true) => mean.max(f64::MIN_POSITIVE) * (1.0 + share),
@@ -66,7 +64,7 @@ impl Factor {
                     (false, false) => hessian.get(a, b),
                 }
             };
-            inverse_factor(Mat::from_fn(k, k, value))
+            inverse_factor(Array2::from_shape_fn((k, k), value))
         };
         let shares = (0..=damping.retries).map(|r| damping.first + r as f64 * damping.step);
         let found = shares.into_iter().find_map(|share| Some((share, attempt(share)?)));
@@ -80,17 +78,16 @@ impl Factor {
 }
 
 /// Row-major J L^-1 J for `reversed` = L L^T, if it is positive definite.
-fn inverse_factor(mut reversed: Mat<f64>) -> Option<Vec<f32>> {
+fn inverse_factor(mut reversed: Array2<f64>) -> Option<Vec<f32>> {
     let k = reversed.nrows();
-    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(k, Par::Seq, Default::default()));
-    cholesky_in_place(reversed.as_mut(), Default::default(), Par::Seq, MemStack::new(&mut memory), Default::default())
-        .ok()?;
-    let mut inverse = Mat::<f64>::zeros(k, k);
-    invert_lower_triangular(inverse.as_mut(), reversed.as_ref(), Par::Seq);
+    if !cholesky(reversed.view_mut()) {
+        return None;
+    }
+    invert_lower(reversed.view_mut());
     let mut upper = vec![0f32; k * k];
-    for j in 0..k {
-        for i in j..k {
-            let value = inverse[(i, j)] as f32;
+    for (i, row) in reversed.outer_iter().enumerate() {
+        for (j, &value) in row.iter().enumerate().take(i + 1) {
+            let value = value as f32;
             if !value.is_finite() {
                 return None;
             }

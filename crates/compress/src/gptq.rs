@@ -1,11 +1,11 @@
 use std::sync::Mutex;
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
 use honelm_blocks::{BlockError, Grid, GroupParams, WeightData};
 use honelm_tensor::Matrix;
+use ndarray::Axis;
 
 use crate::Factor;
+use crate::linalg::{multiply, view, view_mut};
 use crate::parallel::for_each;
 
 /// Rows that one task sweeps together.
@@ -188,9 +188,10 @@ impl Chunk {
         if end == k {
             return;
         }
-        let u = MatRef::from_row_major_slice(&factor.upper, k, k).submatrix(begin, end, block, k - end);
-        let e = MatRef::from_row_major_slice(&self.e[..rows * block], rows, block);
-        let w = MatMut::from_row_major_slice_mut(&mut self.w, rows, k).subcols_mut(end, k - end);
-        matmul(w, Accum::Add, e, u, -1.0f32, Par::Seq);
+        let upper = view(&factor.upper, k, k);
+        let later = upper.slice_axis(Axis(0), (begin..end).into()).slice_axis_move(Axis(1), (end..).into());
+        let errors = view(&self.e[..rows * block], rows, block);
+        let mut weights = view_mut(&mut self.w, rows, k).slice_axis_move(Axis(1), (end..).into());
+        multiply(-1.0, errors, later, 1.0, &mut weights);
     }
 }

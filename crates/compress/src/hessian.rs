@@ -1,8 +1,7 @@
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
-
 use honelm_tensor::Matrix;
+use ndarray::Axis;
 
+use crate::linalg::{multiply, view, view_mut};
 use crate::parallel::for_each;
 
 /// Columns of H that one task computes. Fixed, so that the sums never depend on the number of threads.
@@ -38,16 +37,14 @@ impl Hessian {
         for_each(panels, self.threads, |p, panel| {
             let first = p * PANEL;
             let (rows, cols) = (width - first, panel.len() / width);
-            let x_all = MatRef::from_row_major_slice(&x.data, x.rows, width);
-            let mut product = vec![0f32; rows * cols];
-            matmul(
-                MatMut::from_column_major_slice_mut(&mut product, rows, cols),
-                Accum::Replace,
-                x_all.subcols(first, rows).transpose(),
-                x_all.subcols(first, cols),
-                1.0f32,
-                Par::Seq,
+            let inputs = view(&x.data, x.rows, width);
+            // Column-major, as `lower` is: the transposed product, row-major.
+            let mut product = vec![0f32; cols * rows];
+            let (own, below) = (
+                inputs.slice_axis(Axis(1), (first..first + cols).into()),
+                inputs.slice_axis(Axis(1), (first..).into()),
             );
+            multiply(1.0, own.t(), below, 0.0, &mut view_mut(&mut product, cols, rows));
             for (column, products) in panel.chunks_exact_mut(width).zip(product.chunks_exact(rows)) {
                 for (sum, &value) in column[first..].iter_mut().zip(products) {
                     *sum += f64::from(value);

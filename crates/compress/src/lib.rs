@@ -8,6 +8,7 @@ mod error;
 mod factor;
 mod gptq;
 mod hessian;
+mod linalg;
 mod parallel;
 mod pipeline;
 mod saved;

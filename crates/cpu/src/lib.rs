@@ -34,6 +34,3 @@ pub use weights::weight_bytes;
 
 /// Output rows of a weight tile: the lanes of the widest vector of f32.
 pub const TILE: usize = 16;
-
-#[cfg(test)]
-mod tests;

@@ -9,10 +9,14 @@ mod naive;
 pub mod operators;
 mod values;
 
+/// Hugging Face's own reader: it must accept what ours accepts and see the same bytes.
+pub use ::safetensors::SafeTensors;
 pub use close::{assert_close, deviation, worst};
 pub use data::{pocket_dir, test_data};
 pub use naive::Naive;
-pub use operators::{Tolerance, operator_cases, run_invariance_table, run_operator_table};
+pub use operators::{
+    OperatorCase, Tolerance, invariance_cases, operator_cases, run_invariance_table, run_operator_table,
+};
 pub use values::{gaussian, matrix};
 
 /// Says on stderr that a test is skipped, and returns from it: `skip!("matches_llama_cpp")` for one that needs larger test data,

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use honelm_backend::uniform;
 use honelm_tensor::Matrix;
 
@@ -12,5 +15,10 @@ pub fn gaussian(seed: u64, index: u64) -> f32 {
 /// A matrix of [`gaussian`] values.
 #[must_use]
 pub fn matrix(rows: usize, cols: usize, seed: u64) -> Matrix {
-    Matrix::new(rows, cols, (0..rows * cols).map(|i| gaussian(seed, i as u64)).collect())
+    static STREAMS: Mutex<BTreeMap<u64, Vec<f32>>> = Mutex::new(BTreeMap::new());
+    let mut streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Each is drawn once: tables ask for the same values for every encoding and back end.
+    let stream = streams.entry(seed).or_default();
+    stream.extend((stream.len()..rows * cols).map(|i| gaussian(seed, i as u64)));
+    Matrix::new(rows, cols, stream[..rows * cols].to_vec())
 }

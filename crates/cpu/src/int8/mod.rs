@@ -34,8 +34,6 @@ mod q8_0;
 mod simd;
 #[cfg(target_arch = "wasm32")]
 mod simd128;
-#[cfg(test)]
-mod tests;
 mod tile;
 
 use std::ops::Range;

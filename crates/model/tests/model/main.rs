@@ -8,6 +8,7 @@ mod containers;
 mod hostile;
 mod invariance;
 mod layouts;
+mod made_up;
 mod parts;
 mod reference;
 mod remote;

@@ -20,10 +20,12 @@ const NEIGHBOURS: [[usize; 3]; 7] =
 /// # Panics
 /// When a case fails; the message lists all that do.
 pub fn run_invariance_table(make: &mut dyn FnMut() -> Box<dyn Backend>) {
-    run_all(cases(), make, &Tolerance::F32);
+    run_all(invariance_cases(), make, &Tolerance::F32);
 }
 
-fn cases() -> Vec<OperatorCase> {
+/// The rows of that table.
+#[must_use]
+pub fn invariance_cases() -> Vec<OperatorCase> {
     const K: usize = 512;
     let mut cases = Vec::new();
     let mut linear = |name: String, data: Box<dyn Fn() -> honelm_blocks::WeightData>| {

@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use honelm_backend::{Backend, Batch, Parent, Sampling, Sequences, Token, Value, Want, block_on};
 use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_tensor::{AlignedVec, Matrix, f16};
@@ -27,9 +30,27 @@ const SHAPES: [[usize; 3]; 15] = [
 /// Columns of float weights, by the shape's number.
 const FLOAT_COLS: [usize; 15] = [1, 2, 3, 256, 7, 15, 16, 17, 31, 33, 63, 64, 100, 129, 257];
 
+/// Rows of a weight after which they repeat: a prime, which tells apart rows that a kernel takes from another vector or tile.
+const DISTINCT_ROWS: usize = 13;
+
 /// Weights `[m, k]` in `encoding`.
 pub(super) fn weight(encoding: Encoding, m: usize, k: usize, seed: u64) -> WeightData {
-    BlockMatrix::quantize(&matrix(m, k, seed), encoding, None).expect("finite values in whole blocks").into()
+    if encoding.is_float() {
+        return quantized(encoding, m, k, seed).into();
+    }
+    // Quantising is what the table takes longest for.
+    type Known = BTreeMap<(Encoding, usize, usize, u64), BlockMatrix>;
+    static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let rows = m.min(DISTINCT_ROWS);
+    let blocks = known.entry((encoding, rows, k, seed)).or_insert_with(|| quantized(encoding, rows, k, seed));
+    let row = blocks.bytes.len() / rows;
+    let bytes: Vec<u8> = blocks.bytes.iter().copied().cycle().take(m * row).collect();
+    BlockMatrix { encoding, rows: m, cols: k, bytes: bytes.into() }.into()
+}
+
+fn quantized(encoding: Encoding, m: usize, k: usize, seed: u64) -> BlockMatrix {
+    BlockMatrix::quantize(&matrix(m, k, seed), encoding, None).expect("finite values in whole blocks")
 }
 
 /// How a group matrix is made.

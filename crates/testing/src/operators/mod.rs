@@ -15,7 +15,7 @@ use honelm_backend::{
 };
 use honelm_tensor::Matrix;
 
-pub use invariance::run_invariance_table;
+pub use invariance::{invariance_cases, run_invariance_table};
 
 /// How far a result may be from the definition's.
 #[derive(Debug, Clone, Copy, PartialEq)]

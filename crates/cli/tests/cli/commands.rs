@@ -1,0 +1,289 @@
+//! The other commands, with the shipped model.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::common::{assert_fails, assert_keys, document, honelm, run, run_with, status, stderr, stdout, write_text};
+use serde_json::Value;
+
+#[test]
+fn version_and_help_are_results() {
+    assert_eq!(stdout(&run(&["--version"])).trim(), format!("honelm {}", env!("CARGO_PKG_VERSION")));
+    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "devices", "inspect", "tokenize"] {
+        let output = run(&[command, "--help"]);
+        assert_eq!(status(&output), 0);
+        let help = stdout(&output);
+        assert!(help.contains("Examples:") && help.contains("--threads"), "{command}: {help}");
+    }
+    assert!(!stdout(&run(&["--help"])).contains("measure"));
+    assert_eq!(status(&run::<&str>(&[])), 2);
+}
+
+#[test]
+fn wrong_usage_has_status_2() {
+    for arguments in [
+        &["dance"][..],
+        &["run", "--no-such-flag"],
+        &["run", "-p", "x", "-q", "-v"],
+        &["quantize", "pocket"],
+        &["quantize", "pocket", "--to", "q3_9", "-o", "x.gguf"],
+        &["quantize", "pocket", "--to", "q4_0", "--bits", "4", "-o", "x.gguf"],
+        &["bench", "pocket", "--shape", "llama-3.2-1b", "--encoding", "q4_0"],
+        &["bench", "--shape", "llama-3.2-1b"],
+        &["bench", "-r", "0"],
+        &["eval", "--protocol", "nonsense"],
+        &["eval", "--chunks", "0"],
+        &["optimize", "--container", "zip"],
+        &["optimize", "--group-size", "64", "-o", "unused"],
+        &["optimize", "--bits", "7", "-o", "unused"],
+        &["optimize", "--budget", "nan"],
+    ] {
+        assert_fails(&run(arguments), 2, &[]);
+    }
+}
+
+#[test]
+fn errors_are_documents_beside_json() {
+    for (arguments, expected, code) in [
+        (&["run", "no-such-model", "-p", "x", "--json"][..], 1, "model-not-found"),
+        (&["run", "--no-such-flag", "--json"], 2, "usage"),
+        (&["run", "-p", "x", "--context", "99999", "--json"], 1, "context-too-long"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(status(&output), expected);
+        let found: Value = serde_json::from_slice(&output.stdout).expect("a document");
+        assert_eq!(found["error"]["code"], code, "{found}");
+        assert!(!found["error"]["message"].as_str().expect("a message").is_empty());
+    }
+}
+
+#[test]
+fn inspect_tells_what_the_model_is() {
+    let found = document(&run(&["inspect", "--json"]));
+    assert_eq!(
+        (&found["architecture"], found["layers"].as_u64(), found["context"].as_u64()),
+        (&Value::from("llama"), Some(8), Some(1024))
+    );
+    assert_keys(&found, &["config", "tensors", "encodings", "tokenizer", "chat_template", "memory", "jobs"]);
+    let output = run(&["inspect"]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    for part in ["Encodings", "Tensors", "Tokenizer", "Chat template", "Memory", "F16", "<|end|>", "like block 0"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let all = stdout(&run(&["inspect", "-v"]));
+    assert!(all.contains("model.layers.7.") && all.contains("Configuration") && !all.contains("like block 0"));
+}
+
+#[test]
+fn eval_scores_alone_and_against_the_original() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let text = dir.path().join("text.txt");
+    write_text(&text, 600, 1);
+    let text = text.to_str().expect("a path in UTF-8");
+    let scored = ["eval", "--text", text, "--protocol", "llama.cpp-64", "--chunks", "2"];
+    let alone = run(&[&scored[..], &["--json"]].concat());
+    let found = document(&alone);
+    assert_keys(&found, &["perplexity", "perplexity_stderr", "protocol", "chunks", "tokens", "warnings", "compute"]);
+    assert_eq!((found["chunks"].as_u64(), found["protocol"].as_str()), (Some(2), Some("llama.cpp-64")));
+    assert!(stderr(&alone).contains("warning: 2 chunks"), "{}", stderr(&alone));
+    let found = document(&run(&[&scored[..], &["--json", "--against", "pocket"]].concat()));
+    assert_keys(
+        &found,
+        &["perplexity_difference", "perplexity_difference_upper95", "kl_divergence", "same_top_percent"],
+    );
+    assert_eq!((found["same_top_percent"].as_f64(), found["perplexity_difference"].as_f64()), (Some(100.0), Some(0.0)));
+    let shown = run(&scored);
+    assert_eq!(status(&shown), 0);
+    assert!(stdout(&shown).contains("perplexity"), "{}", stdout(&shown));
+}
+
+#[test]
+fn quantize_writes_files_of_a_largest_size() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("small.gguf");
+    let out = out.to_str().expect("UTF-8");
+    let found = document(&run(&["quantize", "pocket", "--to", "q8_0", "-o", out, "--max-shard-size", "4M", "--json"]));
+    let first = found["path"].as_str().expect("a path");
+    assert!(first.ends_with("small-00001-of-00003.gguf"), "{first}");
+    let files: Vec<u64> = std::fs::read_dir(dir.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").metadata().expect("a file").len())
+        .collect();
+    assert!(files.len() == 3 && files.iter().all(|&size| size <= 4_000_000), "{files:?}");
+    assert_eq!(found["size_bytes"], files.iter().sum::<u64>());
+    let said = run(&["run", first, "-p", "Once upon a time", "-n", "4", "--temperature", "0"]);
+    assert_eq!(status(&said), 0, "{}", stderr(&said));
+}
+
+#[test]
+fn quantize_writes_a_file_that_runs() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("small.gguf");
+    let out = path.to_str().expect("a path in UTF-8");
+    let found = document(&run(&["quantize", "pocket", "--to", "q8_0", "-o", out, "--json"]));
+    assert_keys(&found, &["path", "size_bytes", "original_bytes", "bits_per_weight", "warnings"]);
+    assert_eq!(found["size_bytes"].as_u64(), Some(std::fs::metadata(&path).expect("written").len()));
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 1, "unfinished work was left behind");
+    let answer = document(&run(&["run", out, "-p", "Tell me a story.", "-n", "4", "--json"]));
+    assert_eq!(answer["completion_tokens"], 4);
+    let inspected = document(&run(&["inspect", out, "--json"]));
+    assert_eq!((&inspected["container"], &inspected["encodings"][0]["encoding"]), (&"gguf".into(), &"Q8_0".into()));
+    assert_eq!(inspected["tokenizer"]["stop"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn devices_shows_the_processor_and_every_gpu_with_its_test() {
+    let caches = tempfile::tempdir().expect("a folder");
+    let devices = |arguments: &[&str]| {
+        honelm().env("XDG_CACHE_HOME", caches.path()).arg("devices").args(arguments).output().expect("it runs")
+    };
+    let found = document(&devices(&["--json", "--threads", "3"]));
+    assert_keys(&found["cpu"], &["name", "instruction_set", "memory_bytes"]);
+    assert_eq!(found["cpu"]["threads"], 3);
+    let gpus = found["gpus"].as_array().expect("a list");
+    for (i, gpu) in gpus.iter().enumerate() {
+        assert_eq!((gpu["index"].as_u64(), gpu["test"]["passed"].as_bool()), (Some(i as u64), Some(true)), "{gpu}");
+        assert_keys(gpu, &["name", "api", "kind", "driver", "memory_bytes", "max_buffer", "max_binding", "f16"]);
+        assert_keys(gpu, &["workgroup_memory", "workgroup_threads", "subgroups", "packed_dot", "timestamps"]);
+        assert!(gpu["test"]["answers"].as_u64() > Some(40), "{gpu}");
+    }
+    let shown = stdout(&devices(&["-v"]));
+    assert!(shown.contains("cpu") && shown.contains("threads"), "{shown}");
+    assert_eq!(shown.matches("largest binding").count(), gpus.len(), "{shown}");
+    if gpus.is_empty() {
+        eprintln!("SKIPPED devices_shows_the_processor_and_every_gpu_with_its_test: needs a GPU adapter for the rest");
+    }
+}
+
+#[test]
+fn bench_says_what_each_operation_cost_and_where() {
+    let bench = |device: &str| {
+        run(&["bench", "-p", "8", "-n", "0", "-r", "1", "--placement", "--json", "-q", "--device", device])
+    };
+    let on_cpu = document(&bench("cpu"));
+    let operations = on_cpu["placement"].as_array().expect("a list");
+    let products =
+        operations.iter().find(|o| o["operation"] == "norm_linears").expect("the fused form that models ask for");
+    assert!(products["calls"].as_u64() > Some(0) && products["weight_bytes"].as_u64() > Some(0), "{products}");
+    assert!(products["device"].as_str().expect("a name").starts_with("cpu"), "{products}");
+    assert!(on_cpu.get("kernels").is_none(), "{on_cpu}");
+    let on_gpu = bench("gpu");
+    if status(&on_gpu) == 1 && stdout(&on_gpu).contains("no-adapter") {
+        eprintln!("SKIPPED bench_says_what_each_operation_cost_and_where: needs a GPU adapter for the rest");
+        return;
+    }
+    let on_gpu = document(&on_gpu);
+    let names = |list: &str| -> Vec<String> {
+        let of = |o: &Value| o["operation"].as_str().or(o["kernel"].as_str()).expect("a name").to_owned();
+        on_gpu[list].as_array().into_iter().flatten().map(of).collect()
+    };
+    assert!(names("placement").contains(&"norm_linears".to_owned()), "{on_gpu}");
+    // A device without a clock of its own has none.
+    let kernels = names("kernels");
+    assert!(kernels.is_empty() || kernels.iter().any(|kernel| kernel.starts_with("linear")), "{kernels:?}");
+}
+
+#[test]
+fn bench_writes_a_line_a_test() {
+    let arguments = ["bench", "-p", "8,16", "-n", "4", "-d", "0,8", "-r", "1"];
+    let output = run(&[&arguments[..], &["--json", "-q"]].concat());
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let lines: Vec<Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("a document a line")).collect();
+    let names: Vec<&str> = lines.iter().filter_map(|l| l["test"].as_str()).collect();
+    assert_eq!(names, ["pp8", "pp16", "tg4", "pp8@d8", "pp16@d8", "tg4@d8"]);
+    assert_keys(&lines[0], &["prefill_tokens_per_second", "load_seconds", "peak_memory_bytes", "threads", "encoding"]);
+    assert_keys(&lines[2], &["decode_tokens_per_second", "tokens_per_second", "seconds"]);
+    let table = run(&arguments);
+    assert!(stdout(&table).contains("pp16@d8") && stdout(&table).contains("tok/s"), "{}", stdout(&table));
+    assert_fails(&run(&["bench", "-p", "2000", "-r", "1"]), 1, &["pp2000", "context"]);
+    assert_fails(&run(&["bench", "--shape", "llama-0", "--encoding", "q4_0"]), 1, &["llama-3.2-1b"]);
+}
+
+#[test]
+fn chat_takes_lines_as_turns_and_obeys_commands() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let saved = dir.path().join("talk.json");
+    let script = format!(
+        "/set max_tokens 6\n/set temperature 0\nTell me \\\na story.\nAnd then?\n/save {0}\n/reset\n/load {0}\n/stats\n/nonsense\n/quit\nnever\n",
+        saved.display()
+    );
+    let output = run_with(&["chat", "--system", "Be kind."], script.as_bytes());
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let said = stderr(&output);
+    for part in ["(max_tokens is 6)", "(6 tokens", "saved)", "loaded)", "of 1024 tokens", "/nonsense is no command"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    assert!(stdout(&output).lines().filter(|l| !l.is_empty()).count() >= 2, "{}", stdout(&output));
+    let talk: Value = serde_json::from_slice(&std::fs::read(&saved).expect("saved")).expect("JSON");
+    let roles: Vec<&str> =
+        talk["messages"].as_array().expect("turns").iter().filter_map(|m| m["role"].as_str()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "user", "assistant"]);
+    assert_eq!(talk["messages"][1]["content"], "Tell me \na story.");
+}
+
+#[test]
+fn chat_beside_json_is_one_document_and_remembers() {
+    let arguments = ["chat", "-n", "5", "--temperature", "0", "--json", "-q"];
+    let found = document(&run_with(&arguments, b"Tell me a story.\nAnd then?\n"));
+    assert_eq!(
+        (found["messages"].as_array().map(Vec::len), found["answers"].as_array().map(Vec::len)),
+        (Some(4), Some(2))
+    );
+    assert!(found["answers"][1]["cached_tokens"].as_u64() > Some(5), "{found}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_first_ctrl_c_ends_work_with_status_130() {
+    use std::io::{BufRead, BufReader};
+
+    let mut child = honelm()
+        .args(["bench", "-p", "64", "-n", "0", "-r", "100000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("measuring")));
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let rest: Vec<String> = lines.collect();
+    let ended = child.wait().expect("the command ends");
+    assert_eq!(ended.code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("interrupted")), "{rest:?}");
+}
+
+#[test]
+fn compare_names_the_layer_and_the_weight_that_differ() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/pocket");
+    for entry in std::fs::read_dir(&shipped).expect("the shipped model") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, dir.path().join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let weights = dir.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).expect("weights");
+    let header = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let names: Value = serde_json::from_slice(&bytes[8..8 + header]).expect("a header");
+    let start = names["model.layers.3.mlp.down_proj.weight"]["data_offsets"][0].as_u64().expect("an offset") as usize;
+    for byte in &mut bytes[8 + header + start..][..2000] {
+        *byte = 0;
+    }
+    std::fs::write(&weights, bytes).expect("written");
+    let changed = dir.path().to_str().expect("UTF-8");
+    let same = document(&run(&["inspect", "--compare", "pocket", "--tokens", "32", "--json"]));
+    assert!(same["first"].is_null() && same["kl_divergence"] == 0.0, "{same}");
+    let found = document(&run(&["inspect", "--compare", changed, "--tokens", "32", "--json"]));
+    let first = found["first"].as_u64().expect("a layer") as usize;
+    assert_eq!(found["layers"][first]["layer"], "block 3");
+    assert_eq!(found["weights"][0]["weight"], "down");
+    assert_eq!(found["weights"][1]["difference"], 0.0);
+    // What comes after is only handed on.
+    assert_eq!(found["layers"][first + 1]["own_difference"], 0.0);
+    assert!(found["layers"][first + 1]["difference"].as_f64().expect("a number") > 0.0);
+    let output = run(&["inspect", "--compare", changed, "--tokens", "32"]);
+    assert!(stdout(&output).contains("They part at block 3"), "{}", stdout(&output));
+    assert_fails(&run(&["inspect", "--text", "x.txt"]), 2, &["--compare"]);
+}

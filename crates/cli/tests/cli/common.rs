@@ -1,0 +1,105 @@
+//! Running the command as users do.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The command, with nothing of the surroundings but the shipped model.
+pub fn honelm() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_honelm"));
+    // What the processor writes is known; a GPU would be tried first.
+    command.env("HONELM_DEVICE", "cpu");
+    command.env_remove("HONELM_HOME").env("HONELM_HISTORY", "").stdin(Stdio::null());
+    for name in ["HF_ENDPOINT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"]
+    {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs it to its end.
+pub fn run<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
+    honelm().args(arguments).output().expect("the command starts")
+}
+
+/// Runs it to its end with something on stdin.
+pub fn run_with<S: AsRef<OsStr>>(arguments: &[S], stdin: &[u8]) -> Output {
+    let mut child = honelm()
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // A command that does not read its stdin closes it.
+    let _ = child.stdin.take().expect("a pipe").write_all(stdin);
+    child.wait_with_output().expect("the command ends")
+}
+
+/// Runs it where files cannot grow beyond `kib` KiB, as on a disk that is full.
+#[cfg(unix)]
+pub fn run_on_a_full_disk(kib: usize, arguments: &[&str]) -> Output {
+    // A write beyond the limit then fails instead of killing the process.
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_honelm")]).args(arguments);
+    shell.env_remove("HONELM_HOME").stdin(Stdio::null()).output().expect("a shell")
+}
+
+/// Its exit status; a signal is a failure.
+pub fn status(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{}\n{}", output.status, stderr(output)))
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("stdout is text")
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The document on stdout of a command that succeeded.
+pub fn document(output: &Output) -> Value {
+    assert_eq!(status(output), 0, "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stdout(output)))
+}
+
+/// Checks that a command failed with a message of these words, and did not panic.
+pub fn assert_fails(output: &Output, expected: i32, words: &[&str]) {
+    let said = stderr(output);
+    assert_eq!(status(output), expected, "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(said.contains("error: "), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+/// Checks that a document has these keys.
+pub fn assert_keys(document: &Value, keys: &[&str]) {
+    for key in keys {
+        assert!(document.get(key).is_some(), "{key} is not in {document}");
+    }
+}
+
+/// Writes prose of about `words` words, the same for the same `seed`, which no other seed shares many sequences with.
+pub fn write_text(path: &Path, words: usize, seed: u64) {
+    const WORDS: [&str; 24] = [
+        "the", "old", "man", "went", "to", "a", "house", "and", "said", "that", "he", "would", "see", "her", "again",
+        "in", "little", "town", "where", "she", "had", "lived", "for", "years",
+    ];
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut text = String::new();
+    for i in 0..words {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.push_str(WORDS[(state % WORDS.len() as u64) as usize]);
+        text.push_str(if i % 12 == 11 { ".\n" } else { " " });
+    }
+    std::fs::write(path, text).expect("written");
+}

@@ -1,0 +1,12 @@
+//! The binary as a user runs it.
+
+mod bad_input;
+mod commands;
+mod common;
+mod optimize;
+mod prompt;
+mod pull;
+mod reference;
+mod run;
+mod shells;
+mod tokenize;

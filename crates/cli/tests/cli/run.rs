@@ -1,0 +1,172 @@
+//! `honelm run`.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use crate::common::{assert_fails, assert_keys, document, honelm, run, run_with, status, stderr, stdout};
+
+const STORY: [&str; 7] = ["run", "-p", "Tell me a story.", "-n", "12", "--temperature", "0"];
+
+#[test]
+fn greedy_answers_are_the_same_every_time_and_end_with_a_newline() {
+    let (a, b) = (run(&STORY), run(&STORY));
+    assert_eq!(status(&a), 0, "{}", stderr(&a));
+    let text = stdout(&a);
+    assert_eq!(text, stdout(&b));
+    assert!(text.ends_with('\n') && !text.ends_with("\n\n") && !text.starts_with(' '), "{text:?}");
+    assert!(stderr(&a).contains("tok/s"), "{}", stderr(&a));
+}
+
+#[test]
+fn a_seed_gives_the_same_draws_and_another_one_others() {
+    let draw = |seed: &str| {
+        stdout(&run(&["run", "-p", "Tell me a story.", "-n", "16", "--temperature", "1", "--seed", seed, "-q"]))
+    };
+    assert_eq!(draw("7"), draw("7"));
+    assert_ne!(draw("7"), draw("8"));
+}
+
+#[test]
+fn json_is_one_document_with_the_promised_keys() {
+    let output = run(&[&STORY[..], &["--json", "-q"]].concat());
+    let found = document(&output);
+    assert_keys(
+        &found,
+        &[
+            "text",
+            "token_ids",
+            "finish_reason",
+            "prompt_tokens",
+            "completion_tokens",
+            "prefill_tokens_per_second",
+            "decode_tokens_per_second",
+            "first_token_seconds",
+            "load_seconds",
+            "peak_memory_bytes",
+        ],
+    );
+    assert_eq!(found["finish_reason"], "length");
+    assert_eq!(found["completion_tokens"], 12);
+    assert_eq!(found["token_ids"].as_array().expect("ids").len(), 12);
+    let plain = run(&STORY);
+    assert_eq!(found["text"].as_str().expect("text").trim_end(), stdout(&plain).trim_end());
+    assert!(stderr(&output).is_empty(), "{}", stderr(&output));
+}
+
+#[test]
+fn the_prompt_comes_through_a_pipe_without_its_last_newline() {
+    let asked = ["run", "-n", "8", "--temperature", "0", "--json"];
+    let piped = document(&run_with(&asked, b"Tell me a story.\n"));
+    let dashed = document(&run_with(&[&asked[..], &["-p", "-"]].concat(), b"Tell me a story."));
+    let given = document(&run(&[&asked[..], &["-p", "Tell me a story."]].concat()));
+    assert_eq!(piped["token_ids"], given["token_ids"]);
+    assert_eq!(dashed["token_ids"], given["token_ids"]);
+}
+
+#[test]
+fn an_empty_prompt_starts_from_bos_alone() {
+    let found = document(&run(&["run", "-p", "", "-n", "4", "--json"]));
+    assert_eq!(found["prompt_tokens"], 1);
+}
+
+#[test]
+fn raw_leaves_the_template_out() {
+    let tokens = |raw: &[&str]| {
+        let arguments = [&["run", "-p", "Once upon a time", "-n", "1", "--json"][..], raw].concat();
+        document(&run(&arguments))["prompt_tokens"].as_u64().expect("a number")
+    };
+    assert_eq!(tokens(&[]), tokens(&["--raw"]) + 2);
+}
+
+#[test]
+fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
+    let whole = stdout(&run(&["run", "-p", "Tell me a story.", "-n", "40", "--temperature", "0"]));
+    let stop = whole.split(' ').nth(5).expect("some words");
+    let found =
+        document(&run(&["run", "-p", "Tell me a story.", "-n", "40", "--temperature", "0", "--stop", stop, "--json"]));
+    let text = found["text"].as_str().expect("text");
+    assert_eq!(found["finish_reason"], "stop");
+    assert!(!text.contains(stop) && whole.starts_with(text), "{text:?}");
+}
+
+#[test]
+fn whoever_closes_stdout_early_is_not_answered_with_a_panic() {
+    let mut child = honelm()
+        .args(["run", "-p", "Tell me a story.", "-n", "400", "--ignore-eos"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut first = [0u8; 1];
+    child.stdout.take().expect("a pipe").read_exact(&mut first).expect("some text");
+    let output = child.wait_with_output().expect("the command ends");
+    assert!(!stderr(&output).contains("panicked"), "{}", stderr(&output));
+    assert_eq!(status(&output), 0);
+}
+
+#[test]
+fn a_gpu_writes_what_the_processor_writes() {
+    let caches = tempfile::tempdir().expect("a folder");
+    let on = |device: &str| {
+        let story =
+            ["run", "-p", "Tell me a story.", "-n", "8", "--temperature", "0", "--json", "-q", "--compute", "f32"];
+        honelm().env("XDG_CACHE_HOME", caches.path()).args(story).args(["--device", device]).output().expect("it runs")
+    };
+    assert_fails(&run(&["run", "-p", "x", "--device", "gpu:99"]), 1, &["adapter"]);
+    let gpu = on("gpu");
+    if status(&gpu) == 1 && stdout(&gpu).contains("no-adapter") {
+        eprintln!("SKIPPED a_gpu_writes_what_the_processor_writes: needs a GPU adapter");
+        return;
+    }
+    assert_eq!(document(&gpu)["token_ids"], document(&on("cpu"))["token_ids"]);
+}
+
+#[test]
+fn unusable_prompts_and_settings_are_refused() {
+    assert_fails(&run_with(&["run", "-p", "-"], b"ab\0c"), 1, &["stdin", "byte 2"]);
+    assert_fails(&run_with(&["run", "-p", "-"], b"ab\xff"), 1, &["stdin", "UTF-8"]);
+    let long = "word ".repeat(3000);
+    assert_fails(&run_with(&["run"], long.as_bytes()), 1, &["context"]);
+    for (flag, value) in [
+        ("--temperature", "-1"),
+        ("--temperature", "hot"),
+        ("--top-p", "0"),
+        ("--top-p", "1.5"),
+        ("--min-p", "2"),
+        ("--repeat-penalty", "0"),
+        ("--threads", "0"),
+        ("--context", "0"),
+        ("--device", "tpu"),
+        ("--device", "gpu:one"),
+        ("--compute", "slow"),
+        ("--cache-type", "q2"),
+    ] {
+        assert_fails(&run(&["run", "-p", "x", flag, value]), 2, &[flag]);
+    }
+}
+
+#[test]
+fn every_cache_type_and_compute_path_answers() {
+    for (compute, cache) in [("f32", "f32"), ("f32", "f16"), ("fast", "q8_0")] {
+        let arguments = [&STORY[..], &["--compute", compute, "--cache-type", cache, "--threads", "1"]].concat();
+        let output = run(&arguments);
+        assert_eq!(status(&output), 0, "{compute} {cache}: {}", stderr(&output));
+        assert!(stdout(&output).len() > 10);
+    }
+}
+
+/// The 200 tokens that llama2.c and PyTorch write with this model.
+#[test]
+fn stories260k_writes_what_other_programs_write() {
+    let Some(data) = std::env::var_os("HONELM_TEST_DATA") else {
+        eprintln!("SKIPPED stories260k_writes_what_other_programs_write: needs HONELM_TEST_DATA");
+        return;
+    };
+    let folder = std::path::Path::new(&data).join("data/stories260k");
+    let expected = std::fs::read_to_string(folder.join("expected-greedy.txt")).expect("the expected text");
+    let model = folder.join("stories260K.gguf");
+    let model = model.to_str().expect("a path in UTF-8");
+    let output = run(&["run", model, "-p", "", "-n", "200", "--temperature", "0", "--raw", "--compute", "f32"]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    assert_eq!(stdout(&output).trim_end(), expected.trim_end());
+}

@@ -1,0 +1,219 @@
+use honelm_backend::{Attention, Backend, Cache, CacheType};
+use honelm_tensor::{Matrix, f16};
+
+use crate::common::{Rows, assert_close, backend, cache_spec, random, same_bits, step, values};
+use honelm_cpu::reference::{self, Seen};
+use honelm_cpu::{Compute, CpuBackend, Isa};
+
+/// Keys, values and queries of every position of a sequence.
+struct Sequence {
+    q: Matrix,
+    k: Matrix,
+    v: Matrix,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    heads: usize,
+    kv_heads: usize,
+    width: usize,
+    page_len: usize,
+    element: CacheType,
+}
+
+impl Shape {
+    fn sequence(self, positions: usize, seed: u64) -> Sequence {
+        let kv = self.kv_heads * self.width;
+        let q = random(positions, self.heads * self.width, seed);
+        Sequence { q, k: random(positions, kv, seed + 1), v: random(positions, kv, seed + 2) }
+    }
+
+    fn cache(self, b: &mut CpuBackend) -> Cache {
+        b.create_cache(cache_spec(self.kv_heads, self.width, self.page_len, self.element)).unwrap()
+    }
+
+    /// What the cache keeps of a value.
+    fn kept(self, x: &Matrix) -> Matrix {
+        match self.element {
+            CacheType::F16 => Matrix::new(x.rows, x.cols, x.data.iter().map(|v| f16::from_f32(*v).to_f32()).collect()),
+            _ => x.clone(),
+        }
+    }
+
+    fn tolerance(self) -> f32 {
+        if self.element == CacheType::Q8_0 { 0.03 } else { 2e-6 }
+    }
+}
+
+const HOW: Attention = Attention { heads: 0, scale: 0.25, softcap: None };
+
+/// Runs `rows` on the cache; rows of sequence i take their values from `sequences[i]` at their cells.
+fn attend(
+    b: &mut CpuBackend,
+    cache: &Cache,
+    s: Shape,
+    how: Attention,
+    sequences: &[Sequence],
+    rows: &[Rows],
+) -> Matrix {
+    let pages = 3usize.max(1040 / s.page_len + 1);
+    let pages = if pages.is_multiple_of(5) { pages + 1 } else { pages };
+    b.begin(step(rows, pages, sequences.len()), cache).unwrap();
+    let gather = |of: fn(&Sequence) -> &Matrix| {
+        let cells = rows.iter().flat_map(|r| r.cells.iter().map(move |c| of(&sequences[r.sequence]).row(*c as usize)));
+        let cells: Vec<&[f32]> = cells.collect();
+        Matrix::new(cells.len(), of(&sequences[0]).cols, cells.concat())
+    };
+    let (q, k, v) = (b.input(&gather(|s| &s.q)), b.input(&gather(|s| &s.k)), b.input(&gather(|s| &s.v)));
+    let out = b.attention(&q, &k, &v, cache, 0, &Attention { heads: s.heads, ..how });
+    values(b, &out)
+}
+
+fn expected(s: Shape, how: Attention, sequences: &[Sequence], rows: &[Rows]) -> Matrix {
+    let mut seen = Vec::new();
+    let mut q = Vec::new();
+    for part in rows {
+        let sequence = &sequences[part.sequence];
+        for (cell, (first, end, extra)) in part.cells.iter().zip(&part.seen) {
+            let cells: Vec<usize> = (*first..*end).chain(extra.iter().copied()).map(|c| c as usize).collect();
+            let take =
+                |m: &Matrix| Matrix::new(cells.len(), m.cols, cells.iter().flat_map(|c| m.row(*c).to_vec()).collect());
+            seen.push(Seen { k: s.kept(&take(&sequence.k)), v: s.kept(&take(&sequence.v)) });
+            q.extend_from_slice(sequence.q.row(*cell as usize));
+        }
+    }
+    let q = Matrix::new(seen.len(), s.heads * s.width, q);
+    reference::attention(&q, &seen, s.kv_heads, &Attention { heads: s.heads, ..how })
+}
+
+#[test]
+fn matches_the_reference() {
+    let shapes = [(4, 2, 64, 256), (3, 1, 24, 16), (8, 8, 16, 1), (2, 2, 80, 8), (6, 2, 32, 64), (16, 1, 8, 128)];
+    // A prefill beside a short one, decode of both, a window, and rows that cross the border of a chunk.
+    let steps = [
+        vec![Rows::chain(0, 0, 230, 1000), Rows::chain(1, 0, 3, 1000)],
+        vec![Rows::chain(0, 230, 1, 1000), Rows::chain(1, 3, 1, 2)],
+        vec![Rows::chain(0, 231, 30, 37)],
+        vec![Rows::chain(1, 4, 2, 1000), Rows::chain(0, 261, 100, 1000)],
+    ];
+    for (i, (heads, kv_heads, width, page_len)) in shapes.into_iter().enumerate() {
+        for element in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
+            if element == CacheType::Q8_0 && width % 32 != 0 {
+                continue;
+            }
+            let s = Shape { heads, kv_heads, width, page_len, element };
+            let sequences = [s.sequence(361, 1), s.sequence(6, 4)];
+            let how = Attention { softcap: (i == 1).then_some(3.0), ..HOW };
+            let wanted: Vec<Matrix> = steps.iter().map(|rows| expected(s, how, &sequences, rows)).collect();
+            for isa in Isa::available() {
+                let mut b = backend(isa, 2, Compute::Fast);
+                let cache = s.cache(&mut b);
+                for (n, rows) in steps.iter().enumerate() {
+                    let found = attend(&mut b, &cache, s, how, &sequences, rows);
+                    assert_close(&found, &wanted[n], s.tolerance(), &format!("{isa} {s:?} step {n}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_do_not_depend_on_neighbours_threads_or_the_way_into_the_cache() {
+    for isa in Isa::available() {
+        for element in [CacheType::F16, CacheType::F32, CacheType::Q8_0] {
+            let s = Shape { heads: 8, kv_heads: 2, width: 32, page_len: 64, element };
+            let sequences = [s.sequence(560, 10), s.sequence(500, 20)];
+            let mut whole = backend(isa, 1, Compute::Fast);
+            let cache = s.cache(&mut whole);
+            let rows = [Rows::chain(0, 0, 540, 10_000), Rows::chain(1, 0, 500, 10_000)];
+            let all = attend(&mut whole, &cache, s, HOW, &sequences, &rows);
+            let mut parts = backend(isa, 3, Compute::Fast);
+            let cache = s.cache(&mut parts);
+            let mut done = 0;
+            for count in [1, 16, 240, 3, 1, 262, 16, 1] {
+                let rows = [Rows::chain(0, done, count, 10_000)];
+                let some = attend(&mut parts, &cache, s, HOW, &sequences, &rows);
+                let expected = &all.data[done * all.cols..(done + count) * all.cols];
+                assert!(same_bits(&some.data, expected), "{isa} {element:?} rows {done}..{}", done + count);
+                done += count;
+            }
+        }
+    }
+}
+
+#[test]
+fn instruction_sets_give_the_same_bits() {
+    let s = Shape { heads: 4, kv_heads: 2, width: 64, page_len: 32, element: CacheType::F16 };
+    let sequences = [s.sequence(300, 30)];
+    let how = Attention { softcap: Some(5.0), ..HOW };
+    let run = |isa| {
+        let mut b = backend(isa, 1, Compute::Fast);
+        let cache = s.cache(&mut b);
+        attend(&mut b, &cache, s, how, &sequences, &[Rows::chain(0, 0, 300, 10_000)])
+    };
+    let first = run(Isa::Generic);
+    for isa in Isa::available() {
+        assert!(same_bits(&run(isa).data, &first.data), "{isa}");
+    }
+}
+
+/// Rows of a draft tree see scattered ancestors; each gives the bits that its path would give as a chain.
+#[test]
+fn a_path_through_a_draft_tree_equals_the_chain() {
+    for isa in Isa::available() {
+        for (element, page_len) in [(CacheType::F16, 16), (CacheType::F32, 8), (CacheType::Q8_0, 256)] {
+            for past in [5usize, 250, 255, 256, 300] {
+                let s = Shape { heads: 4, kv_heads: 2, width: 32, page_len, element };
+                let tree = s.sequence(past + 8, 40);
+                let p = past as u32;
+                // Node i is in cell p + i: 0 -> 2 -> 4 -> 6 and 1 -> 3 -> 5 -> 7.
+                let ancestors = |i: u32| (i % 2..=i).step_by(2).map(|n| p + n).collect::<Vec<_>>();
+                let seen = (0..8).map(|i| (0, p, ancestors(i))).collect();
+                let rows = [Rows { sequence: 0, cells: (p..p + 8).collect(), seen }];
+                let mut b = backend(isa, 2, Compute::Fast);
+                let cache = s.cache(&mut b);
+                let sequences = [tree];
+                attend(&mut b, &cache, s, HOW, &sequences, &[Rows::chain(0, 0, past, 10_000)]);
+                let found = attend(&mut b, &cache, s, HOW, &sequences, &rows);
+                assert_close(&found, &expected(s, HOW, &sequences, &rows), s.tolerance(), "draft tree");
+                for branch in 0..2 {
+                    let path: Vec<usize> = (0..past).chain((0..4).map(|n| past + branch + 2 * n)).collect();
+                    let take = |m: &Matrix| {
+                        Matrix::new(path.len(), m.cols, path.iter().flat_map(|c| m.row(*c).to_vec()).collect())
+                    };
+                    let chain =
+                        [Sequence { q: take(&sequences[0].q), k: take(&sequences[0].k), v: take(&sequences[0].v) }];
+                    let mut b = backend(isa, 1, Compute::Fast);
+                    let cache = s.cache(&mut b);
+                    attend(&mut b, &cache, s, HOW, &chain, &[Rows::chain(0, 0, past, 10_000)]);
+                    for n in 0..4 {
+                        let alone = attend(&mut b, &cache, s, HOW, &chain, &[Rows::chain(0, past + n, 1, 10_000)]);
+                        assert!(
+                            same_bits(&alone.data, found.row(branch + 2 * n)),
+                            "{isa} {element:?} past {past} node {n} of branch {branch}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_values_reach_only_those_who_see_them() {
+    for isa in Isa::available() {
+        for page_len in [4, 64] {
+            let s = Shape { heads: 4, kv_heads: 1, width: 16, page_len, element: CacheType::F32 };
+            let mut sequence = s.sequence(40, 50);
+            sequence.v.row_mut(20)[3] = f32::NAN;
+            sequence.k.row_mut(30)[1] = f32::INFINITY;
+            let mut b = backend(isa, 2, Compute::Fast);
+            let cache = s.cache(&mut b);
+            let found = attend(&mut b, &cache, s, HOW, &[sequence], &[Rows::chain(0, 0, 40, 10_000)]);
+            for r in 0..40 {
+                let bad = found.row(r).iter().any(|v| v.is_nan());
+                assert_eq!(bad, r >= 20, "{isa} row {r}");
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Conversations with a scripted model and the shipped model's template.
+
+use std::ops::ControlFlow;
+
+use crate::common::{Scripted, encode, favour, tokenizer};
+use honelm_engine::{Chat, Completion, EngineError, Generation, Overflow, Session, Update};
+use honelm_text::{ChatTemplate, Message, Piece, Reasoning, RenderOptions, Tokenizer};
+
+/// Answers `ok` to everything.
+fn agreeable(t: &Tokenizer, context: usize) -> (Session, std::rc::Rc<crate::common::Log>) {
+    parrot(t, context, "ok")
+}
+
+/// Answers the same to everything.
+fn parrot(t: &Tokenizer, context: usize, answer: &str) -> (Session, std::rc::Rc<crate::common::Log>) {
+    let vocabulary = t.vocab_size();
+    let end = t.eos_ids()[0];
+    let assistant = t.id_of("<|assistant|>").expect("a chat token");
+    let answer = encode(t, answer);
+    let (runner, log) = Scripted::new(vocabulary, context, move |tokens| {
+        let said = tokens.iter().rev().take_while(|&&id| id != assistant).count();
+        favour(vocabulary, answer.get(said).copied().unwrap_or(end))
+    });
+    (Session::new(Box::new(runner)), log)
+}
+
+fn ask(
+    chat: &mut Chat,
+    text: &str,
+    session: &mut Session,
+    t: &Tokenizer,
+    how: &Generation,
+) -> Result<Completion, EngineError> {
+    chat.ask(text, session, t, how, &|| 0.0, &mut |_| ControlFlow::Continue(()))
+}
+
+#[test]
+fn a_conversation_reuses_what_is_cached() {
+    let t = tokenizer();
+    let (mut session, log) = agreeable(&t, 500);
+    let mut chat = Chat::new(&t).expect("the shipped model has a template");
+    chat.set_system("Be brief.");
+    let how = Generation::greedy(10);
+    let first = ask(&mut chat, "One?", &mut session, &t, &how).expect("an answer");
+    assert_eq!((first.text.as_str(), first.cached_tokens), ("ok", 0));
+    let second = ask(&mut chat, "Two?", &mut session, &t, &how).expect("an answer");
+    assert_eq!(second.text, "ok");
+    let rendered = "<|bos|><|system|>Be brief.<|user|>One?<|assistant|>ok<|end|><|user|>Two?<|assistant|>";
+    assert_eq!(second.prompt_tokens, encode(&t, rendered).len());
+    assert_eq!(log.tokens.borrow()[..second.prompt_tokens], encode(&t, rendered));
+    // All but the end token, which was drawn and not computed.
+    let same = encode(&t, "<|bos|><|system|>Be brief.<|user|>One?<|assistant|>ok").len();
+    assert_eq!(second.cached_tokens, same);
+    assert_eq!(chat.messages().len(), 5);
+}
+
+#[test]
+fn undo_clear_and_system_edit_the_conversation() {
+    let t = tokenizer();
+    let (mut session, _) = agreeable(&t, 500);
+    let mut chat = Chat::new(&t).expect("a template");
+    for question in ["One?", "Two?"] {
+        ask(&mut chat, question, &mut session, &t, &Generation::greedy(10)).expect("an answer");
+    }
+    chat.set_system("S");
+    assert_eq!(chat.undo().as_deref(), Some("Two?"));
+    let roles: Vec<&str> = chat.messages().iter().map(|m| m.role.as_str()).collect();
+    assert_eq!(roles, ["system", "user", "assistant"]);
+    assert_eq!(
+        chat.prompt(&t).expect("rendered"),
+        encode(&t, "<|bos|><|system|>S<|user|>One?<|assistant|>ok<|end|><|assistant|>")
+    );
+    chat.clear();
+    assert_eq!(chat.messages(), [Message::new("system", "S")]);
+    chat.set_system("");
+    assert!(chat.messages().is_empty() && chat.undo().is_none());
+}
+
+#[test]
+fn a_refused_question_leaves_the_conversation_as_it_was() {
+    let t = tokenizer();
+    let (mut session, _) = agreeable(&t, 40);
+    let mut chat = Chat::new(&t).expect("a template");
+    ask(&mut chat, "One?", &mut session, &t, &Generation::greedy(10)).expect("an answer");
+    let long = "very ".repeat(100);
+    let error = ask(&mut chat, &long, &mut session, &t, &Generation::greedy(10)).expect_err("too long");
+    assert_eq!(error.code(), "prompt-too-long");
+    assert_eq!(chat.messages().len(), 2);
+}
+
+#[test]
+fn old_exchanges_leave_the_prompt_when_the_context_is_nearly_full() {
+    let t = tokenizer();
+    let (mut session, _) = agreeable(&t, 60);
+    let mut chat = Chat::new(&t).expect("a template");
+    chat.set_system("Be brief.");
+    let how = Generation { overflow: Overflow::Shift { keep: 1 }, ..Generation::greedy(10) };
+    for i in 0..20 {
+        let done = ask(&mut chat, &format!("Question number {i}, which is not short?"), &mut session, &t, &how);
+        let done = done.expect("an answer");
+        assert_eq!(done.text, "ok");
+        assert!(done.prompt_tokens + 10 <= 60, "{} tokens", done.prompt_tokens);
+        let start = encode(&t, "<|bos|><|system|>Be brief.<|user|>Question");
+        assert_eq!(session.cached()[..start.len()], start, "a whole exchange after the system message");
+    }
+    assert_eq!(chat.messages().len(), 41, "the conversation itself is not cut");
+}
+
+#[test]
+fn a_cancelled_answer_counts_as_far_as_it_came() {
+    let t = tokenizer();
+    let (mut session, _) = agreeable(&t, 100);
+    let mut chat = Chat::new(&t).expect("a template");
+    let done = chat
+        .ask("One?", &mut session, &t, &Generation::greedy(10), &|| 0.0, &mut |update| match update {
+            Update::Token { .. } => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+        .expect("an answer");
+    assert_eq!(done.finish_reason.name(), "cancelled");
+    assert_eq!(chat.messages().len(), 2);
+    assert_eq!(chat.messages()[1].content, done.text);
+}
+
+/// A template that shows reasoning in brackets, and the tags that a model writes around it.
+const THINKING: &str = "{% for m in messages %}<|{{ m.role }}|>{% if m.reasoning_content %}[{{ m.reasoning_content }}]{% endif %}\
+                        {{ m.content }}{% endfor %}<|assistant|>{% if enable_thinking %}<think>{% endif %}{# </think> #}";
+
+#[test]
+fn thinking_is_told_from_the_answer_and_handed_back_to_the_template() {
+    let t = tokenizer();
+    let template = ChatTemplate::new(THINKING, t.special_tokens()).expect("parses");
+    let tags = Reasoning::find(THINKING, &t).expect("tags");
+    assert_eq!((tags.open, tags.close), ("<think>", "</think>"));
+    let mut chat = Chat::with_template(template, RenderOptions::default()).with_reasoning(Some(tags));
+    for (begun, written) in [(false, "<think> why not</think>ok"), (true, " why not</think>ok")] {
+        chat.clear();
+        chat.set_variable("enable_thinking", begun.into());
+        let assistant = if begun { "<|assistant|><think>" } else { "<|assistant|>" };
+        // The script answers from the last tokens of the prompt on.
+        let (mut session, _) = parrot(&t, 500, &format!("{}{written}", &assistant["<|assistant|>".len()..]));
+        let mut heard = [String::new(), String::new()];
+        let reply = chat
+            .ask_in_pieces("Why?", &mut session, &t, &Generation::greedy(60), &|| 0.0, &mut |piece| {
+                match piece {
+                    Piece::Thought(text) => heard[0].push_str(&text),
+                    Piece::Answer(text) => heard[1].push_str(&text),
+                }
+                ControlFlow::Continue(())
+            })
+            .expect("an answer");
+        assert_eq!(heard, ["why not".to_owned(), "ok".to_owned()]);
+        assert_eq!((reply.reasoning.as_deref(), reply.answer.as_str()), (Some("why not"), "ok"));
+        assert_eq!(reply.completion.text, written);
+        let prompt = t.decode(&chat.prompt(&t).expect("rendered"), false);
+        assert!(prompt.contains("[why not]ok"), "{prompt}");
+    }
+}

@@ -1,0 +1,210 @@
+//! Published chat templates, and what transformers adds to Jinja2.
+
+use std::collections::BTreeMap;
+
+use crate::common::{data, pocket};
+use honelm_text::{
+    ChatTemplate, Clock, Message, NamedTemplate, Reasoning, RenderOptions, SpecialTokens, TextError, Tokenizer,
+};
+use serde_json::{Map, Value, json};
+
+fn special() -> SpecialTokens {
+    SpecialTokens { bos: Some("<s>".to_owned()), eos: Some("</s>".to_owned()), ..SpecialTokens::default() }
+}
+
+fn render_with(source: &str, extra: Value) -> Result<String, TextError> {
+    let extra = extra.as_object().cloned().unwrap_or_default();
+    let options = RenderOptions { extra, clock: noon(), ..RenderOptions::default() };
+    ChatTemplate::new(source, special())?.render(&[Message::new("user", "hi")], &options)
+}
+
+fn render(source: &str) -> String {
+    render_with(source, Value::Null).expect("renders")
+}
+
+/// 2024-02-29 12:34:56
+fn noon() -> Option<Clock> {
+    Some(Clock::new(1_709_210_096, 0))
+}
+
+/// The 64-bit FNV-1a hash.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+/// What came of a rendering, as the table of references has it.
+fn outcome(template: &ChatTemplate, talk: &Map<String, Value>) -> (&'static str, String, String) {
+    match template.render_variables(talk, noon()) {
+        Ok(text) => ("text", format!("{} {:016x}", text.len(), fnv1a(&text)), text),
+        Err(TextError::TemplateRaised { message, .. }) => ("raised", message.clone(), message),
+        Err(other) => ("error", String::new(), other.to_string()),
+    }
+}
+
+#[test]
+fn published_templates_render_as_jinja2_does() {
+    let Some(dir) = data("published_templates_render_as_jinja2_does", "data/templates") else { return };
+    let talks: Map<String, Value> =
+        serde_json::from_str(include_str!("../data/conversations.json")).expect("conversations");
+    let (mut templates, mut compared, mut wrong) = (BTreeMap::new(), 0, Vec::new());
+    for line in include_str!("../data/templates.tsv").lines() {
+        let [name, talk, kind, what] = line.split('\t').collect::<Vec<_>>().try_into().expect("four columns");
+        let what: String = serde_json::from_str(&format!("\"{what}\"")).expect("a string");
+        let template = templates.entry(name).or_insert_with(|| {
+            let source = std::fs::read_to_string(dir.join(format!("{name}.jinja"))).expect("readable");
+            ChatTemplate::new(&source, special()).unwrap_or_else(|e| panic!("{name}: {e}"))
+        });
+        let (found, summary, text) = outcome(template, talks[talk].as_object().expect("an object"));
+        // What Python says where it raises by itself is not the template's own message.
+        if found != kind || (kind != "error" && summary != what) {
+            wrong.push(format!("{name}, {talk}: expected {kind} {what:?}, found {found}:\n{text}"));
+        }
+        compared += 1;
+    }
+    assert_eq!((templates.len(), compared), (55, 55 * talks.len()));
+    let (first, count) = (wrong.first().cloned().unwrap_or_default(), wrong.len());
+    let titles: Vec<_> = wrong.iter().filter_map(|text| text.lines().next()).collect();
+    assert_eq!(
+        count,
+        0,
+        "compare with `tests/scripts/render_templates.py TEMPLATES NAME CONVERSATION`\n{first}\nall:\n{}",
+        titles.join("\n")
+    );
+}
+
+#[test]
+fn white_space_is_trimmed_as_transformers_does() {
+    assert_eq!(render("a\n  {% if true %}\nb\n  {% endif %}\nc\n"), "a\nb\nc");
+    assert_eq!(render("{% for m in messages %}\n{{ m.content }}\n{% endfor %}\n"), "hi\n");
+}
+
+#[test]
+fn tojson_is_json_dumps() {
+    // python3: json.dumps(x, ensure_ascii=False, ...)
+    let x = json!({"x": {"b": "é\n\"<&>\u{7f}", "a": [1, 2.0, true, null, {}, []], "10": 1e-7}});
+    let cases = [
+        ("{{ x | tojson }}", "{\"b\": \"é\\n\\\"<&>\u{7f}\", \"a\": [1, 2.0, true, null, {}, []], \"10\": 1e-07}"),
+        (
+            "{{ x | tojson(sort_keys=true, separators=(',', ':')) }}",
+            "{\"10\":1e-07,\"a\":[1,2.0,true,null,{},[]],\"b\":\"é\\n\\\"<&>\u{7f}\"}",
+        ),
+        ("{{ x.a | tojson(indent=2) }}", "[\n  1,\n  2.0,\n  true,\n  null,\n  {},\n  []\n]"),
+        ("{{ x.b | tojson(ensure_ascii=true) }}", "\"\\u00e9\\n\\\"<&>\\u007f\""),
+        ("{{ {'k': {'l': 1}} | tojson(indent='-') }}", "{\n-\"k\": {\n--\"l\": 1\n-}\n}"),
+    ];
+    for (source, expected) in cases {
+        assert_eq!(render_with(source, x.clone()).expect("renders"), expected, "{source}");
+    }
+    assert!(render_with("{{ nothing | tojson }}", Value::Null).is_err());
+}
+
+#[test]
+fn the_time_is_the_callers() {
+    assert_eq!(render("{{ strftime_now('%d %b %Y') }}"), "29 Feb 2024");
+    let template = ChatTemplate::new("{{ strftime_now is defined }}", special()).expect("parses");
+    assert_eq!(template.render(&[], &RenderOptions::default()).expect("renders"), "False");
+}
+
+#[test]
+fn the_generation_tag_renders_its_contents() {
+    assert_eq!(render("a{% generation %}b{% endgeneration %}c"), "abc");
+}
+
+#[test]
+fn loop_controls_and_python_methods_work() {
+    assert_eq!(
+        render(
+            "{% for i in range(9) %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}"
+        ),
+        "013"
+    );
+    assert_eq!(render("{{ ' a,b '.strip().split(',')[-1].upper() }}{{ messages[0].get('x', 'y') }}"), "By");
+    assert_eq!(
+        render("{{ true }} {{ none }} {{ 1.0 }} {{ ['a', 1] }} {{ {'a': none} }}"),
+        "True None 1.0 ['a', 1] {'a': None}"
+    );
+}
+
+#[test]
+fn variables_are_those_of_transformers() {
+    assert_eq!(
+        render("{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}{{ tools is none }}{{ documents is none }}"),
+        "<s></s>FalseTrueTrue"
+    );
+    assert_eq!(render_with("{{ enable_thinking }}", json!({"enable_thinking": false})).expect("renders"), "False");
+    let message: Message =
+        serde_json::from_value(json!({"role": "assistant", "content": null, "tool_calls": [{"id": 1}]}))
+            .expect("a message");
+    let template = ChatTemplate::new(
+        "{{ messages[0].tool_calls[0].id }}{{ messages[0].content is none }}{{ messages[0] | tojson }}",
+        special(),
+    )
+    .expect("parses");
+    let text = template.render(&[message], &RenderOptions::default()).expect("renders");
+    assert_eq!(text, "1True{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": 1}]}");
+}
+
+#[test]
+fn small_templates_do_what_jinja2_does() {
+    let table: Value = serde_json::from_str(include_str!("../data/jinja_semantics.json")).expect("JSON");
+    let mut variables = table["variables"].as_object().cloned().expect("an object");
+    variables.insert("messages".to_owned(), json!([]));
+    let mut wrong = Vec::new();
+    for case in table["cases"].as_array().expect("cases") {
+        let source = case[0].as_str().expect("a template");
+        let rendered = ChatTemplate::new(source, SpecialTokens::default())
+            .and_then(|template| template.render_variables(&variables, noon()));
+        match (&rendered, case[1].as_str()) {
+            (Ok(text), Some(expected)) if text == expected => {}
+            (Err(_), None) => {}
+            (found, expected) => wrong.push(format!("{source}\n  expected {expected:?}\n  found {found:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn thinking_tags_are_found_in_published_templates() {
+    let Some(dir) = data("thinking_tags_are_found_in_published_templates", "data/templates") else { return };
+    let tokenizer = pocket();
+    let expected = [
+        ("Qwen-Qwen3-0.6B", Some(("<think>", "</think>"))),
+        ("LFM2.5-Instruct", Some(("<think>", "</think>"))),
+        ("deepseek-ai-DeepSeek-R1-Distill-Llama-8B", Some(("<think>", "</think>"))),
+        ("mistralai-Ministral-3-14B-Reasoning-2512", Some(("[THINK]", "[/THINK]"))),
+        ("openai-gpt-oss-120b", Some(("<|channel|>analysis<|message|>", "<|end|>"))),
+        ("google-gemma-4-31B-it", Some(("<|channel>thought\n", "<channel|>"))),
+        ("Apertus-8B-Instruct", Some(("<|inner_prefix|>", "<|inner_suffix|>"))),
+        ("ByteDance-Seed-OSS", Some(("<seed:think>", "</seed:think>"))),
+        ("upstage-Solar-Open-100B", Some(("<|think|>", "<|end|>"))),
+        ("CohereForAI-c4ai-command-r7b-12-2024-tool_use", Some(("<|START_THINKING|>", "<|END_THINKING|>"))),
+        ("Apriel-1.6-15b-Thinker-fixed", Some(("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"))),
+        ("Qwen-Qwen2.5-7B-Instruct", None),
+        ("meta-llama-Llama-3.1-8B-Instruct", None),
+        ("microsoft-Phi-3.5-mini-instruct", None),
+    ];
+    for (name, tags) in expected {
+        let source = std::fs::read_to_string(dir.join(format!("{name}.jinja"))).expect("readable");
+        let found = Reasoning::find(&source, &tokenizer).map(|found| (found.open, found.close));
+        assert_eq!(found, tags, "{name}");
+    }
+}
+
+#[test]
+fn named_templates_go_through_gguf_metadata() {
+    let mut vocab = pocket().to_gguf_vocab(8192).expect("written");
+    let named = |name: &str| NamedTemplate { name: name.to_owned(), source: format!("{name}!") };
+    vocab.named_templates = vec![named("tool_use"), named("rag")];
+    let keys: Vec<String> = vocab.to_metadata().into_iter().map(|(key, _)| key).collect();
+    for key in ["chat_template", "chat_templates", "chat_template.tool_use", "chat_template.rag"] {
+        assert!(keys.contains(&format!("tokenizer.{key}")), "{key}");
+    }
+    let tokenizer = Tokenizer::from_vocab(&vocab).expect("reads");
+    let chosen = |name: Option<&str>, tools: bool| tokenizer.choose_template(name, tools).map(|t| t.name.clone());
+    assert_eq!(chosen(None, false).expect("the default one"), "default");
+    assert_eq!(chosen(None, true).expect("the one for tools"), "tool_use");
+    assert_eq!(chosen(Some("rag"), true).expect("the one asked for"), "rag");
+    assert_eq!(chosen(Some("none"), false).expect_err("unknown").code(), "template-not-found");
+    let again = tokenizer.to_gguf_vocab(8192).expect("written");
+    assert_eq!(again.named_templates, vocab.named_templates);
+}

@@ -1,0 +1,96 @@
+//! Peak memory of a 1B shape beside what the planner says beforehand.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::context::{Context, number};
+use super::report::{Report, Unit};
+use super::{Part, Stop};
+
+pub const PART: Part = Part {
+    name: "memory",
+    claim: "peak memory of a 1B shape is what the planner says: run, eval --against, quantize --calibration",
+    needs: "Linux for peak memory, 4 GB of memory, 5 GB of disk",
+    run,
+};
+
+const SHAPE: &str = "llama-3.2-1b";
+/// How many times the planner's figure may be reached.
+const TOLERANCE: f64 = 1.10;
+/// What the planner leaves out: the program itself, and a tokenizer of 128,256 words.
+const BESIDE: f64 = 100e6;
+/// Tokens that a model reads at once.
+const LENGTH: &str = "512";
+
+fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
+    let folder = context.scratch("memory")?;
+    let layers = context.or_quick(None, Some(1));
+    let (small, original) = (folder.join("q4_0.gguf"), folder.join("f16.gguf"));
+    make(context, SHAPE, "q4_0", layers, &small)?;
+    running(context, report, &small.to_string_lossy())?;
+    make(context, SHAPE, "f16", layers, &original)?;
+    measuring(context, report, &small, &original)?;
+    // The whole model takes half an hour, and every block takes the same memory.
+    make(context, SHAPE, "f16", Some(context.or_quick(4, 1)), &original)?;
+    compressing(context, report, &original, &folder.join("out.gguf"))
+}
+
+fn running(context: &Context, report: &mut Report<'_>, model: &str) -> Result<(), Stop> {
+    let run = ["run", model, "--raw", "-p", "Once upon a time", "-n", "8", "--ignore-eos", "--quiet"];
+    let place = ["--device", "cpu", "--context", LENGTH];
+    let (_, peak) = context.measured(&[&run[..], &place].concat())?;
+    let planned = context.document(&[&["inspect", model][..], &place].concat())?;
+    beside(report, "run, Q4_0", peak, number(&planned["memory"][0], "total_bytes")?);
+    Ok(())
+}
+
+fn measuring(context: &Context, report: &mut Report<'_>, model: &Path, original: &Path) -> Result<(), Stop> {
+    let [model_path, original_path] = [model, original].map(Path::to_string_lossy);
+    let eval = ["eval", &*model_path, "--against", &*original_path, "--chunks", "2", "--quiet"];
+    let (_, peak) = context.measured(&eval)?;
+    let planned = plan(context, model, original, "16")?;
+    beside(report, "eval --against, Q4_0 beside F16", peak, number(&planned, "eval_bytes")?);
+    Ok(())
+}
+
+fn compressing(context: &Context, report: &mut Report<'_>, model: &Path, out: &Path) -> Result<(), Stop> {
+    let blocks = context.or_quick("16", "2");
+    let text = context.root.join("crates/honelm/data/calibration.jsonl");
+    let [model_path, out, text] = [model, out, &text].map(Path::to_string_lossy);
+    let quantize = ["quantize", &*model_path, "--to", "q4_0", "-o", &*out, "--quiet"];
+    let calibration = ["--calibration", &*text, "--calibration-blocks", blocks, "--calibration-length", LENGTH];
+    let (_, peak) = context.measured(&[&quantize[..], &calibration].concat())?;
+    let planned = plan(context, model, model, blocks)?;
+    let what = format!("quantize --calibration, {blocks} texts");
+    beside(report, &what, peak, number(&planned, "calibration_bytes")?);
+    Ok(())
+}
+
+fn beside(report: &mut Report<'_>, what: &str, peak: f64, planned: f64) {
+    let name = format!("{what} (planned {:.0} MB)", planned / 1e6);
+    report.at_most(&name, peak, TOLERANCE * planned + BESIDE, Unit::Megabytes);
+}
+
+/// Writes made-up weights of a shape, of so many of its layers.
+pub fn make(context: &Context, shape: &str, encoding: &str, layers: Option<usize>, out: &Path) -> Result<(), Stop> {
+    let layers = layers.map(|layers| layers.to_string());
+    let mut variables: Vec<(&str, &OsStr)> = vec![
+        ("HONELM_PROOF_SHAPE", shape.as_ref()),
+        ("HONELM_PROOF_ENCODING", encoding.as_ref()),
+        ("HONELM_PROOF_OUT", out.as_os_str()),
+    ];
+    variables.extend(layers.iter().map(|layers| ("HONELM_PROOF_LAYERS", layers.as_ref())));
+    context.test("honelm-model", "made_up", "a_made_up_model_is_written", &variables).map(drop)
+}
+
+/// What the planner says of `eval --against` and `quantize --calibration`.
+fn plan(context: &Context, model: &Path, base: &Path, blocks: &str) -> Result<Value, Stop> {
+    let variables = [
+        ("HONELM_PROOF_MODEL", model.as_os_str()),
+        ("HONELM_PROOF_BASE", base.as_os_str()),
+        ("HONELM_PROOF_BLOCKS", blocks.as_ref()),
+    ];
+    context.test("honelm", "evaluation", "the_plan_of_a_comparison_and_a_calibration", &variables)
+}

@@ -1,0 +1,158 @@
+//! `cargo xtask prove`: proofs that take too long for every test run. Each prints its figures beside their bounds.
+
+mod browser;
+mod chunks;
+mod context;
+mod damage;
+mod fuzz;
+mod growth;
+mod kills;
+mod large;
+mod ledger;
+mod memory;
+mod pull;
+mod report;
+mod resume;
+mod smollm2;
+mod tokens;
+
+use std::path::PathBuf;
+
+use context::Context;
+use report::{Report, Table, Verdict};
+
+/// One proof.
+struct Part {
+    name: &'static str,
+    /// The claim, in one line.
+    claim: &'static str,
+    /// What the machine must have; a part without it is skipped.
+    needs: &'static str,
+    run: fn(&Context, &mut Report<'_>) -> Result<(), Stop>,
+}
+
+/// The registry.
+const PARTS: &[Part] = &[
+    tokens::PART,
+    chunks::PART,
+    resume::PART,
+    damage::PART,
+    pull::PART,
+    large::PART,
+    growth::PART,
+    memory::PART,
+    ledger::PART,
+    smollm2::PART,
+    fuzz::PART,
+];
+
+/// Why a part, or one of its lines, has no figure.
+#[derive(Debug)]
+enum Stop {
+    /// The machine lacks something.
+    Needs(String),
+    /// Something went wrong.
+    Failed(String),
+}
+
+impl From<String> for Stop {
+    fn from(problem: String) -> Self {
+        Self::Failed(problem)
+    }
+}
+
+/// How parts are run.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// JSON lines instead of a table.
+    pub json: bool,
+    /// Reduced settings, which show that a part works and prove nothing.
+    pub quick: bool,
+    /// The `honelm` that is tried; by default a release build.
+    pub binary: Option<PathBuf>,
+}
+
+/// Prints the parts.
+pub fn list() {
+    for part in PARTS {
+        println!("{:<10} {}\n{:<10} needs {}", part.name, part.claim, "", part.needs);
+    }
+}
+
+/// Runs the parts of these names, or all of them. An error where one fails.
+pub fn run(names: &[String], settings: Settings) -> Result<(), String> {
+    let parts = chosen(names)?;
+    let mut table = Table::new(settings.json);
+    let context = Context::new(settings)?;
+    for part in parts {
+        prove(part, &context, &mut table);
+    }
+    let summary = table.summary(context.quick);
+    eprintln!("{summary}");
+    if table.count(Verdict::Failed) == 0 { Ok(()) } else { Err("not everything was proved".to_owned()) }
+}
+
+fn chosen(names: &[String]) -> Result<Vec<&'static Part>, String> {
+    if names.is_empty() {
+        return Ok(PARTS.iter().collect());
+    }
+    let find = |name: &String| PARTS.iter().find(|part| part.name == name).ok_or_else(|| unknown(name));
+    names.iter().map(find).collect()
+}
+
+fn unknown(name: &str) -> String {
+    let known: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+    format!("no part is called `{name}`; there are {}", known.join(", "))
+}
+
+/// Runs one part, which fails where it ends without a line.
+fn prove(part: &Part, context: &Context, table: &mut Table) {
+    let mut report = Report::new(part.name, table);
+    let done = (part.run)(context, &mut report);
+    match done {
+        Err(Stop::Needs(what)) => report.skipped("", &what),
+        Err(Stop::Failed(problem)) => report.failed("", &problem),
+        Ok(()) if report.is_empty() => report.failed("", "it printed no figure"),
+        Ok(()) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(run: fn(&Context, &mut Report<'_>) -> Result<(), Stop>) -> [usize; 3] {
+        let context = Context::new(Settings::default()).expect("a workspace");
+        let mut table = Table::silent();
+        prove(&Part { name: "part", claim: "", needs: "", run }, &context, &mut table);
+        [Verdict::Passed, Verdict::Failed, Verdict::Skipped].map(|verdict| table.count(verdict))
+    }
+
+    #[test]
+    fn a_skipped_part_is_not_passed() {
+        assert_eq!(outcome(|_, _| Err(Stop::Needs("a GPU".to_owned()))), [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_part_fails_by_an_error_a_broken_bound_or_silence() {
+        assert_eq!(outcome(|_, _| Err(Stop::Failed("it broke".to_owned()))), [0, 1, 0]);
+        assert_eq!(outcome(|_, _| Ok(())), [0, 1, 0]);
+        let broken = |_: &Context, report: &mut Report<'_>| {
+            report.at_most("a", 1.0, 1.0, report::Unit::Count);
+            report.at_most("b", 1.5, 1.0, report::Unit::Count);
+            report.at_most("c", f64::NAN, 1.0, report::Unit::Count);
+            Ok(())
+        };
+        assert_eq!(outcome(broken), [1, 2, 0]);
+    }
+
+    #[test]
+    fn parts_have_different_names_and_unknown_ones_are_refused() {
+        for (i, part) in PARTS.iter().enumerate() {
+            assert!(PARTS[i + 1..].iter().all(|other| other.name != part.name), "{}", part.name);
+            assert_eq!(chosen(&[part.name.to_owned()]).map(|found| found.len()), Ok(1));
+        }
+        let error = chosen(&["token".to_owned()]).map(|_| ()).expect_err("unknown");
+        assert!(error.contains("`token`") && error.contains("tokens, chunks"), "{error}");
+    }
+}
