@@ -1,4 +1,4 @@
-// How far a quantised model is on WebGPU from itself on the processor in single precision, token by token of a text.
+// A quantised model on WebGPU: how far it is from itself on the processor in single precision, token by token of a text, and its kernels.
 // `cargo xtask prove chunks` takes more of the text, other encodings and the processor.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { PATIENCE, make } from "./harness.mjs";
 import { check } from "./jobs.mjs";
 
-test("a quantised model on WebGPU is what it is in single precision", { timeout: PATIENCE }, async () => {
+test("a quantised model on WebGPU is what it is in single precision, and a race decides whether subgroups do the sums", { timeout: PATIENCE }, async () => {
   const folder = mkdtempSync(join(tmpdir(), "honelm-check-"));
   try {
     const model = join(folder, "q4_0.gguf");
@@ -18,6 +18,13 @@ test("a quantised model on WebGPU is what it is in single precision", { timeout:
     assert.ok(found.kl_divergence <= 1e-4, `KL ${found.kl_divergence}`);
     assert.ok(found.clear_positions > found.tokens / 2);
     assert.equal(found.clear_positions_changed, 0);
+    const { sums, variants } = found.tested.trust;
+    assert.equal(sums !== null, found.subgroups);
+    if (found.subgroups) {
+      assert.ok(sums.by_subgroups > 0 && sums.by_memory > 0);
+      assert.equal(variants.subgroups, sums.by_subgroups <= 1.03 * sums.by_memory);
+    }
+    assert.deepEqual(found.tested.demoted, []);
   } finally {
     rmSync(folder, { recursive: true });
   }

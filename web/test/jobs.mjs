@@ -3,16 +3,16 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { browser, offered, open, serve } from "./harness.mjs";
 
-/** Loads a model in a page and gives what `job`, which runs there, makes of `argument`. The page's console must stay empty of errors. */
+/** Loads a model in a page; gives its facts and what `job`, which runs there, makes of `argument`. The page's console must stay empty of errors. */
 async function inPage(model, { device, ...options }, job, argument) {
   const [server, chromium] = [await serve(model), await browser({ webgpu: device === "gpu" })];
   try {
     const { page, problems } = await open(chromium, server.url);
     const url = await offered(page);
-    await page.evaluate(({ url, options }) => honelm.load({ url }, options), { url, options: { device, ...options } });
+    const facts = await page.evaluate(({ url, options }) => honelm.load({ url }, options), { url, options: { device, ...options } });
     const found = await page.evaluate(job, argument);
     assert.deepEqual(problems, []);
-    return found;
+    return { facts, found };
   } finally {
     await chromium.close();
     await server.stop();
@@ -20,7 +20,7 @@ async function inPage(model, { device, ...options }, job, argument) {
 }
 
 /** What a model writes greedily after each prompt in single precision, with the smallest margin on the way. */
-export function tokens({ model, device, prompts, tokens }) {
+export async function tokens({ model, device, prompts, tokens }) {
   const write = async ({ prompts, tokens }) => {
     const answers = [];
     for (const prompt of prompts) {
@@ -30,31 +30,36 @@ export function tokens({ model, device, prompts, tokens }) {
     }
     return answers;
   };
-  return inPage(model, { device, compute: "f32", cache_type: "f32" }, write, { prompts, tokens });
+  return (await inPage(model, { device, compute: "f32", cache_type: "f32" }, write, { prompts, tokens })).found;
 }
 
-/** How far a model is on the held-out text from itself on the processor in single precision, and the progress that was told. */
-export function check({ model, device, settings }) {
+/**
+ * How far a model is on the held-out text from itself on the processor in single precision, the progress that was told, whether the
+ * adapter has subgroups, and what the test of its kernels found.
+ */
+export async function check({ model, device, settings }) {
   const text = readFileSync(new URL("../../crates/honelm/data/heldout.txt", import.meta.url), "utf8");
   const compare = async ({ text, settings }) => {
     const heard = [];
     const found = await honelm.check(text, settings, ({ done, total }) => heard.push([done, total]));
-    return { ...found, heard };
+    const adapter = await navigator.gpu?.requestAdapter();
+    return { ...found, heard, subgroups: adapter?.features.has("subgroups") ?? false };
   };
-  return inPage(model, { device }, compare, { text, settings });
+  const { found, facts } = await inPage(model, { device }, compare, { text, settings });
+  return { ...found, tested: facts.tested };
 }
 
 /** Bytes that a model takes once it has written a token: on the device, and of the wasm heap. */
-export function memory({ model, device }) {
+export async function memory({ model, device }) {
   const measure = async () => {
     await honelm.complete("Once upon a time", { max_tokens: 2, temperature: 0, ignore_eos: true });
     const { device, wasm_heap } = await honelm.memory();
     return { weights: device.weights, wasm_heap };
   };
-  return inPage(model, { device }, measure);
+  return (await inPage(model, { device }, measure)).found;
 }
 
 /** Writes so many tokens, and measures the memory at each. */
-export function measure({ model, device, tokens }) {
-  return inPage(model, { device }, async (tokens) => await honelm.measure({ tokens }), tokens);
+export async function measure({ model, device, tokens }) {
+  return (await inPage(model, { device }, async (tokens) => await honelm.measure({ tokens }), tokens)).found;
 }

@@ -36,7 +36,8 @@ impl Speed {
         let prompt = 512.min(context);
         let generate = DECODE.min(context);
         let quiet = &mut |_| true;
-        let test = |prompt, generate| Test { prompt, generate, depth: 0, batch: BATCH };
+        let batch = BATCH.min(runner.step_rows());
+        let test = |prompt, generate| Test { prompt, generate, depth: 0, batch };
         let prefilled = run(runner, test(prompt, 0), REPEATS, quiet)?;
         let decoded = run(runner, test(0, generate), REPEATS, quiet)?;
         Ok(Self {
@@ -52,11 +53,12 @@ impl Speed {
 /// Median over the repeats.
 fn first_token(runner: &mut dyn Runner, prompt: usize) -> Result<f64, BenchError> {
     let ids = tokens(runner.facts().vocabulary, prompt, 4);
+    let batch = BATCH.min(runner.step_rows());
     let mut seconds = Vec::new();
     for _ in 0..REPEATS {
         let sequence = runner.open();
         let begin = Instant::now();
-        let logits = prefill(runner, sequence, &ids, BATCH)?;
+        let logits = prefill(runner, sequence, &ids, batch)?;
         std::hint::black_box(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         seconds.push(begin.elapsed().as_secs_f64());
         runner.close(sequence)?;

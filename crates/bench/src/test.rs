@@ -55,14 +55,14 @@ pub fn run(
     repeats: usize,
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Measurement, BenchError> {
-    if test.prompt + test.generate == 0 || test.batch == 0 || repeats == 0 {
+    if (test.prompt, test.generate) == (0, 0) || test.batch == 0 || repeats == 0 {
         return Err(BenchError::EmptyTest);
     }
-    let wanted = test.prompt + test.generate + test.depth;
+    let wanted = test.prompt.saturating_add(test.generate).saturating_add(test.depth);
     if wanted > runner.context() {
         return Err(BenchError::ContextTooShort { test: test.to_string(), wanted, context: runner.context() });
     }
-    let mut seconds = Vec::with_capacity(repeats);
+    let mut seconds = Vec::new();
     for repeat in 0..=repeats {
         let elapsed = once(runner, test)?;
         if repeat > 0 {

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, CommandFactory, Parser, ValueEnum};
-use honelm::{CacheType, Compute, DeviceChoice, Protocol, RunOptions, TextSource};
+use honelm::{CacheType, Compute, DeviceChoice, MOST_THREADS, Protocol, RunOptions, TextSource};
 
 use crate::commands::Command;
 use crate::failure::Failure;
@@ -22,7 +22,7 @@ MODEL is a folder, a GGUF file, or the name of either in a model folder: --model
 ORG/REPO:QUANT are models of the Hugging Face Hub that `honelm pull`, or another tool, has fetched.
 
 Exit status: 0 done, 1 failed, 2 usage, 3 budget broken, 4 not enough text for a verdict,
-130 interrupted.";
+5 an encoding that --strict insists on cannot be had, 130 interrupted.";
 
 /// Shrink, prove and run language models on the device in front of you.
 #[derive(Debug, Parser)]
@@ -50,8 +50,8 @@ impl Arguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
-    /// Threads; by default one a processor
-    #[arg(long, global = true, value_name = "N")]
+    /// Threads; by default one a processor, at most 1024
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
 
     /// Context in tokens; by default the model's own, at most 8192
@@ -74,6 +74,10 @@ pub struct Global {
     /// Folder in which models are looked for by name
     #[arg(long, global = true, value_name = "DIR")]
     pub model_dir: Option<PathBuf>,
+
+    /// Ignore a field of the model's configuration that is not known, as the refusal names it; may be given several times
+    #[arg(long, global = true, value_name = "FIELD")]
+    pub allow_unknown: Vec<String>,
 
     /// Results as JSON on stdout: one document (`bench`: one a line), errors too
     #[arg(long, global = true)]
@@ -104,6 +108,15 @@ impl From<ComputeName> for Compute {
     }
 }
 
+/// How texts of special tokens in a conversation are read; `run`, `chat` and `prompt` share it.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct SpecialTokens {
+    /// Take texts of special tokens in messages for these tokens; by default they are text, and only the chat template
+    /// writes tokens
+    #[arg(long)]
+    pub parse_special: bool,
+}
+
 /// Number type of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CacheTypeName {
@@ -126,6 +139,8 @@ impl Global {
                 CacheTypeName::F32 => CacheType::F32,
                 CacheTypeName::Q8_0 => CacheType::Q8_0,
             },
+            allow_unknown: self.allow_unknown.clone(),
+            ..RunOptions::default()
         }
     }
 
@@ -149,6 +164,9 @@ impl Global {
         if let Some(context) = self.context {
             add("--context", context.to_string());
         }
+        for field in &self.allow_unknown {
+            add("--allow-unknown", field.clone());
+        }
         out
     }
 
@@ -163,6 +181,12 @@ impl Global {
 /// Parses a protocol's name.
 pub fn protocol(name: &str) -> Result<Protocol, String> {
     name.parse::<Protocol>().map_err(|e| e.to_string())
+}
+
+/// Parses a number of threads.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse::<NonZeroUsize>().map_err(|e| e.to_string())?;
+    if number.get() <= MOST_THREADS { Ok(number) } else { Err(format!("expected at most {MOST_THREADS}")) }
 }
 
 /// Parses a number that is finite and not negative.

@@ -15,8 +15,25 @@ pub const USAGE: u8 = 2;
 pub const BUDGET: u8 = 3;
 /// Exit status when there is not enough text for a verdict.
 pub const NOT_ENOUGH_TEXT: u8 = 4;
+/// Exit status of an encoding that cannot be had, where no other is allowed.
+pub const FALLBACK: u8 = 5;
 /// Exit status after Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
+
+/// How a command ends when a mapped model file is cut short: the system allows no more than a fixed text with the path
+/// in it.
+pub fn lost_page(json: bool) -> honelm::LostPage {
+    // As serde_json lays a document out; the path comes escaped.
+    let (before, after) = if json {
+        ("{\n  \"error\": {\n    \"code\": \"file-changed\",\n    \"message\": \"", "\"\n  }\n}\n")
+    } else {
+        ("\nerror: ", "\n")
+    };
+    honelm::LostPage { to_stdout: json, before, problem: LOST_PAGE, after, status: FAILED }
+}
+
+/// What is said of that file.
+const LOST_PAGE: &str = " was cut short, or its disk failed, while it was in use; run again when the file is whole";
 
 /// Why a command stopped.
 #[derive(Debug)]
@@ -54,6 +71,7 @@ impl Failure {
     /// The exit status.
     pub fn status(&self) -> u8 {
         match self {
+            Self::Library(honelm::Error::Fallback { .. }) => FALLBACK,
             Self::Library(_) | Self::Io(..) => FAILED,
             Self::NoVerdict(_) => NOT_ENOUGH_TEXT,
             Self::Usage(_) => USAGE,
@@ -92,10 +110,36 @@ impl Failure {
     pub fn report(&self, json: bool) -> ExitCode {
         match self {
             Self::Closed => {}
-            // Nobody is left to tell when this fails too.
-            _ if json => drop(output::json(&json!({ "error": self.json() }))),
+            _ if json => {
+                match output::json(&json!({ "error": self.json() })) {
+                    Ok(()) | Err(Self::Closed) => {}
+                    // What cannot be told on stdout is told on stderr.
+                    Err(unwritten) => {
+                        output::note(&format!("error: {}", self.message()));
+                        if unwritten.message() != self.message() {
+                            output::note(&format!("error: {}", unwritten.message()));
+                        }
+                    }
+                }
+            }
             _ => output::note(&format!("error: {}", self.message())),
         }
         ExitCode::from(self.status())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_page_is_told_as_every_other_error() {
+        let text = |page: honelm::LostPage| [page.before, "a\\u001bb.gguf", page.problem, page.after].concat();
+        let document: serde_json::Value = serde_json::from_str(&text(lost_page(true))).expect("a document");
+        assert_eq!(document["error"]["code"], "file-changed");
+        assert!(document["error"]["message"].as_str().is_some_and(|m| m.starts_with("a\u{1b}b.gguf was cut short")));
+        let said = text(lost_page(false));
+        assert!(said.starts_with("\nerror: a\\u001bb.gguf was cut short") && said.ends_with('\n'), "{said}");
+        assert_eq!((lost_page(true).status, lost_page(true).to_stdout, lost_page(false).to_stdout), (1, true, false));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use honelm::Event;
+use honelm::{Event, printable};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::Global;
@@ -72,20 +72,21 @@ impl Progress {
     }
 
     fn stage(&mut self, name: &str, detail: &str, done: u64, total: u64, template: &str) {
+        let name = shown(name);
         if name != self.stage {
             self.finish();
-            self.stage = name.to_owned();
+            self.stage = name;
             self.begun = Instant::now();
             match self.style {
-                Style::Bars => self.bar = Some(bar(name, done, total, template)),
-                Style::Lines => output::note(name),
+                Style::Bars => self.bar = Some(bar(&self.stage, done, total, template)),
+                Style::Lines => output::note(&self.stage),
                 Style::Quiet => {}
             }
         }
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
-            bar.set_message(detail.to_owned());
+            bar.set_message(shown(detail));
         }
     }
 }
@@ -98,6 +99,11 @@ impl Drop for Progress {
 
 const STEPS: &str = "{prefix} {wide_bar} {pos}/{len} {eta:>3} left  {msg}";
 const BYTES: &str = "{prefix} {wide_bar} {decimal_bytes} of {decimal_total_bytes} {eta:>3} left  {msg}";
+
+/// A name or detail in a line that is drawn again and again.
+fn shown(text: &str) -> String {
+    printable(text).replace(['\n', '\t'], " ")
+}
 
 /// A bar that begins at `done`, so that what was there before does not count as speed.
 fn bar(name: &str, done: u64, total: u64, template: &str) -> ProgressBar {

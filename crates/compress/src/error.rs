@@ -34,12 +34,24 @@ pub enum CompressError {
     #[error("{0}")]
     Unsupported(String),
     /// Kept work of this job that cannot be read back.
-    #[error("journal entry '{entry}': {problem}; run again with --restart")]
+    #[error("kept work '{entry}': {problem}; run again to make it anew")]
     Journal {
         /// The entry.
         entry: String,
         /// What is wrong.
         problem: String,
+    },
+    /// A written model that is not what was to be made.
+    #[error("{file}: {tensor} is {found}, not {expected} as planned: nothing was published; run again")]
+    NotAsPlanned {
+        /// The file.
+        file: String,
+        /// The tensor's name.
+        tensor: String,
+        /// How it is encoded.
+        found: String,
+        /// How it was to be.
+        expected: String,
     },
     /// The model refused.
     #[error(transparent)]
@@ -62,6 +74,7 @@ impl CompressError {
             Self::Weight { source, .. } => source.code(),
             Self::Unsupported(_) => "unsupported-target",
             Self::Journal { .. } => "journal-damaged",
+            Self::NotAsPlanned { .. } => "not-as-planned",
             Self::Model(e) => e.code(),
             Self::Store(e) => e.code(),
             Self::Interrupted => "interrupted",

@@ -13,6 +13,7 @@ mod parallel;
 mod pipeline;
 mod saved;
 mod scheme;
+mod written;
 
 pub use calibration::{Calibration, calibration_texts};
 pub use error::CompressError;
@@ -20,4 +21,5 @@ pub use factor::{Damping, Factor};
 pub use gptq::{Swept, rtn, sweep};
 pub use hessian::Hessian;
 pub use pipeline::{Compressed, Progress, Report, STEP_ROWS, compress};
-pub use scheme::{Method, Scheme, Target};
+pub use scheme::{Fallback, Method, Scheme, Target};
+pub use written::check_written;

@@ -33,33 +33,78 @@ pub type Report<'a> = &'a mut dyn FnMut(&Progress) -> bool;
 type Named = Vec<(String, WeightData)>;
 
 /// A checkpoint whose matrices are replaced by the compressed ones in a journal.
+///
+/// The scheme says which matrices these are. One that it compresses comes from the journal, as planned, or is an error;
+/// the original's never stands in for it. Entries are checked by their hashes whenever they are read.
 #[derive(Debug)]
 pub struct Compressed<'a> {
     base: &'a Checkpoint,
+    scheme: Scheme,
     journal: Journal,
     /// The entry that was read last: parameters are asked for block by block.
     cached: RefCell<Option<(String, Named)>>,
 }
 
 impl<'a> Compressed<'a> {
-    /// The compressed model that a finished [`compress`] left in `journal`.
+    /// The compressed model that a finished [`compress`] by `scheme` left in `journal`.
     #[must_use]
-    pub fn new(base: &'a Checkpoint, journal: Journal) -> Self {
-        Self { base, journal, cached: RefCell::default() }
+    pub fn new(base: &'a Checkpoint, scheme: &Scheme, journal: Journal) -> Self {
+        Self { base, scheme: *scheme, journal, cached: RefCell::default() }
+    }
+
+    /// The target of a slot and the columns of its matrix.
+    fn target(&self, slot: Slot) -> (Target, usize) {
+        let tree = self.base.tree();
+        tree.module(slot).map_or((Target::Keep, 0), |m| (self.scheme.target(tree, slot, m), m.shape[1]))
+    }
+
+    /// Whether the journal has an entry that is intact and holds what the scheme says.
+    fn has(&self, block: Option<usize>) -> Result<bool, CompressError> {
+        let entry = entry_name(block);
+        let Some(bytes) = self.journal.get(&entry)? else { return Ok(false) };
+        let Ok(weights) = saved::unpack(&entry, bytes) else { return Ok(false) };
+        let slots = self.base.tree().slots().filter(|slot| slot.block == block);
+        Ok(slots.map(|slot| self.planned(slot, &entry, &weights)).all(|found| found.is_ok()))
+    }
+
+    /// The weight of a slot among those of its entry; `None` where it stays as it is.
+    fn planned(
+        &self,
+        slot: Slot,
+        entry: &str,
+        weights: &[(String, WeightData)],
+    ) -> Result<Option<WeightData>, CompressError> {
+        let (target, cols) = self.target(slot);
+        if target == Target::Keep {
+            return Ok(None);
+        }
+        let bad = |problem: String| Err(CompressError::Journal { entry: entry.to_owned(), problem });
+        let Some((name, weight)) = weights.iter().find(|(name, _)| name == slot.module) else {
+            return bad(format!("it has no '{}', expected one in {target}", slot.module));
+        };
+        let rows = self.base.tree().module(slot).map_or(0, |m| m.shape[0]);
+        let (found, stored) = ([weight.rows(), weight.cols()], StoredEncoding::from(weight));
+        if found != [rows, cols] {
+            return bad(format!("'{name}' has the shape {found:?}, expected [{rows}, {cols}]"));
+        }
+        if !target.is_met_by(stored, cols) {
+            return bad(format!("'{name}' is {}, expected {target}", weight.encoding_name()));
+        }
+        Ok(Some(weight.clone()))
     }
 
     fn replacement(&self, slot: Slot) -> Result<Option<WeightData>, CompressError> {
+        if self.target(slot).0 == Target::Keep {
+            return Ok(None);
+        }
         let entry = entry_name(slot.block);
         let mut cached = self.cached.borrow_mut();
         if cached.as_ref().is_none_or(|(name, _)| *name != entry) {
-            let weights = match self.journal.get(&entry)? {
-                Some(bytes) => saved::unpack(&entry, bytes)?,
-                None => Vec::new(),
-            };
-            *cached = Some((entry, weights));
+            let weights = saved::unpack(&entry, self.journal.require(&entry)?)?;
+            *cached = Some((entry.clone(), weights));
         }
-        let weights = cached.as_ref().map(|(_, w)| w.as_slice()).unwrap_or_default();
-        Ok(weights.iter().find(|(name, _)| name == slot.module).map(|(_, w)| w.clone()))
+        let weights = cached.as_ref().map(|(_, weights)| weights.as_slice()).unwrap_or_default();
+        self.planned(slot, &entry, weights)
     }
 }
 
@@ -109,7 +154,12 @@ pub fn compress<'a>(
         (true, given) => given,
         (false, _) => None,
     };
-    let compressed = Compressed::new(checkpoint, journal.clone());
+    let compressed = Compressed::new(checkpoint, scheme, journal.clone());
+    // What was computed from a file that changed meanwhile is not kept.
+    let keep = |block, weights: &[(String, WeightData)]| -> Result<(), CompressError> {
+        checkpoint.check_unchanged()?;
+        Ok(journal.put(&entry_name(block), &saved::pack(weights))?)
+    };
     let blocks = checkpoint.tree().blocks.len();
     let mut job = Job { checkpoint, scheme, threads, report, done: 0, total: blocks + 1 };
     let mut stream = match calibration {
@@ -117,13 +167,12 @@ pub fn compress<'a>(
         None => None,
     };
     for i in 0..blocks {
-        let kept = journal.get(&entry_name(Some(i)))?.is_some();
-        if !kept {
+        if !compressed.has(Some(i))? {
             let weights = match &mut stream {
                 Some(stream) => job.calibrated_block(i, stream, backend)?,
                 None => job.rounded_block(i)?,
             };
-            journal.put(&entry_name(Some(i)), &saved::pack(&weights))?;
+            keep(Some(i), &weights)?;
         } else if let Some(stream) = &mut stream
             && i + 1 < blocks
         {
@@ -132,9 +181,9 @@ pub fn compress<'a>(
         }
         job.done += 1;
     }
-    if journal.get(&entry_name(None))?.is_none() {
+    if !compressed.has(None)? {
         let weights = job.tables()?;
-        journal.put(&entry_name(None), &saved::pack(&weights))?;
+        keep(None, &weights)?;
     }
     job.done += 1;
     job.tell("finished".to_owned(), None)?;

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use honelm_blocks::{Encoding, Fit, Grid, IntGroups, ScaleType};
-use honelm_model::{Kind, Module, Slot, Tree};
+use honelm_model::{Kind, Module, Slot, StoredEncoding, Tree};
 
 use crate::Damping;
 
@@ -31,6 +31,23 @@ impl Target {
         match self {
             Self::Block(encoding) => Self::Block(encoding.for_columns(cols)),
             other => other,
+        }
+    }
+
+    /// Whether a matrix of `cols` columns that is stored so has this target; always where the target is to stay as it is.
+    #[must_use]
+    pub fn is_met_by(self, stored: StoredEncoding, cols: usize) -> bool {
+        match (self, stored) {
+            (Self::Keep, _) => true,
+            (Self::Block(wanted), StoredEncoding::Blocks(found)) => wanted == found,
+            (
+                Self::Groups { bits, group_size, symmetric },
+                StoredEncoding::Groups { bits: found_bits, group_size: found_size, symmetric: found_symmetric, .. },
+            ) => {
+                let size = if group_size == 0 { cols.max(1) } else { group_size };
+                bits == found_bits && size == found_size && (found_symmetric || !symmetric)
+            }
+            _ => false,
         }
     }
 }
@@ -75,6 +92,21 @@ pub struct Scheme {
     pub method: Method,
 }
 
+/// A matrix whose rows are no whole blocks of the encoding that it is to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fallback {
+    /// The matrix.
+    pub slot: Slot,
+    /// Its rows.
+    pub rows: usize,
+    /// Its columns.
+    pub columns: usize,
+    /// What it is to become.
+    pub wanted: Encoding,
+    /// What it becomes.
+    pub made: Encoding,
+}
+
 impl Scheme {
     /// Linear layers in `encoding`; embedding and output at Q6_K as llama.cpp's mixes have them, at Q8_0 where the linear
     /// layers are, untouched beside floats.
@@ -91,17 +123,37 @@ impl Scheme {
         Self { linear, embedding: Target::Keep, output: Target::Keep, method }
     }
 
-    /// What `module` becomes.
-    #[must_use]
-    pub fn target(&self, tree: &Tree, slot: Slot, module: &Module) -> Target {
-        let wanted = match module.kind {
+    /// What `module` is to become.
+    fn wanted(&self, slot: Slot, module: &Module) -> Target {
+        match module.kind {
             Kind::Norm | Kind::Positions => Target::Keep,
             Kind::Embedding => self.embedding,
             Kind::Linear if slot.block.is_some() => self.linear,
             Kind::Linear => self.output,
-        };
+        }
+    }
+
+    /// What `module` becomes.
+    #[must_use]
+    pub fn target(&self, tree: &Tree, slot: Slot, module: &Module) -> Target {
         debug_assert!(tree.module(slot).is_some());
-        wanted.for_columns(module.shape[1])
+        self.wanted(slot, module).for_columns(module.shape[1])
+    }
+
+    /// Matrices of `tree` that become another encoding than the one that they are to become.
+    #[must_use]
+    pub fn fallbacks(&self, tree: &Tree) -> Vec<Fallback> {
+        let fallback = |slot| {
+            let module = tree.module(slot)?;
+            match (self.wanted(slot, module), self.target(tree, slot, module)) {
+                (Target::Block(wanted), Target::Block(made)) if wanted != made => {
+                    let [rows, columns] = [module.shape[0], module.shape[1]];
+                    Some(Fallback { slot, rows, columns, wanted, made })
+                }
+                _ => None,
+            }
+        };
+        tree.slots().filter_map(fallback).collect()
     }
 
     /// Everything that decides the result, for the journal's key.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use honelm_blocks::{Encoding, WeightData};
-use honelm_compress::{Calibration, Compressed, Method, Scheme, compress};
+use honelm_compress::{Calibration, CompressError, Compressed, Method, Scheme, check_written, compress};
 use honelm_cpu::{Compute, CpuBackend, CpuOptions};
 use honelm_formats::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
 use honelm_formats::read_json;
@@ -45,6 +45,54 @@ fn assert_same(read: &Checkpoint, written: &dyn Parameters, name: &str) {
     }
 }
 
+fn assert_not_as_planned(written: &Checkpoint, original: &Checkpoint, scheme: &Scheme) {
+    let error = check_written(written, original, scheme).unwrap_err();
+    assert!(matches!(error, CompressError::NotAsPlanned { .. }), "{error}");
+    assert_eq!(error.code(), "not-as-planned");
+}
+
+#[test]
+fn a_model_with_one_matrix_of_the_original_is_not_as_planned() {
+    let (_, checkpoint) = models().into_iter().find(|(name, _)| name == "llama-biases-tied").unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let scheme = Scheme::gguf(Encoding::Q8_0, Method::gptq());
+    let params = compressed(&checkpoint, &scheme, work.path());
+    let path = work.path().join("model.gguf");
+    let name = |slot| checkpoint.tree().gguf_name(slot).unwrap();
+    let linear = |slot: &Slot| checkpoint.tree().module(*slot).unwrap().is_linear();
+    for slot in checkpoint.tree().slots().filter(linear).step_by(5) {
+        let original = |asked: Slot| (asked == slot).then_some(Encoding::F32);
+        export::gguf(&path, checkpoint.blueprint(), &params, Vec::new(), &original).unwrap();
+        let error = check_written(&Checkpoint::open(&path).unwrap(), &checkpoint, &scheme).unwrap_err();
+        assert!(
+            matches!(&error, CompressError::NotAsPlanned { tensor, .. } if tensor.contains(&name(slot))),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_matrix_that_the_journal_lacks_is_never_the_originals() {
+    let (_, checkpoint) = models().into_iter().find(|(name, _)| name == "llama-biases-tied").unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let scheme = Scheme::gguf(Encoding::Q8_0, Method::gptq());
+    let journal = Journal::new(&work.path().join("journal"), &scheme.describe());
+    let nothing = Compressed::new(&checkpoint, &scheme, journal.clone());
+    let other = Compressed::new(&checkpoint, &Scheme::gguf(Encoding::Q4_0, Method::gptq()), journal.clone());
+    for slot in checkpoint.tree().slots() {
+        let is_kept = matches!(checkpoint.tree().module(slot).unwrap().kind, Kind::Norm | Kind::Positions);
+        assert_eq!(nothing.parameter(slot).is_ok(), is_kept, "{slot:?}");
+        assert_eq!(nothing.encoding(slot).is_ok(), is_kept, "{slot:?}");
+    }
+    // Finished work that is not what another plan says is an error for that plan.
+    let whole = compressed(&checkpoint, &scheme, work.path());
+    for slot in checkpoint.tree().slots() {
+        let linear = slot.block.is_some() && checkpoint.tree().module(slot).unwrap().is_linear();
+        whole.parameter(slot).unwrap();
+        assert!(!linear || other.parameter(slot).unwrap_err().to_string().contains("expected Q4_0"), "{slot:?}");
+    }
+}
+
 #[test]
 fn gptq_folders_hold_every_architecture() {
     for (name, checkpoint) in models() {
@@ -69,7 +117,12 @@ fn gptq_folders_hold_every_architecture() {
         std::fs::create_dir(&folder).unwrap();
         let options = export::HuggingFace { quantize_config: Some(&settings), copy: &[], max_shard_size: None };
         export::huggingface(&folder, &checkpoint, &params, &options).unwrap();
-        assert_same(&Checkpoint::open(&folder).unwrap(), &params, &name);
+        let written = Checkpoint::open(&folder).unwrap();
+        assert_same(&written, &params, &name);
+        check_written(&written, &checkpoint, &Scheme::gptq(4, 32, false, Method::gptq())).unwrap();
+        for other in [Scheme::gptq(8, 32, false, Method::gptq()), Scheme::gguf(Encoding::Q8_0, Method::Rtn)] {
+            assert_not_as_planned(&written, &checkpoint, &other);
+        }
     }
 }
 
@@ -85,6 +138,8 @@ fn gguf_files_hold_every_architecture() {
         export::gguf(&path, checkpoint.blueprint(), &params, Vec::new(), &|_| None).unwrap();
         let read = Checkpoint::open(&path).unwrap();
         assert_same(&read, &params, &name);
+        check_written(&read, &checkpoint, &Scheme::gguf(Encoding::Q8_0, Method::gptq())).unwrap();
+        assert_not_as_planned(&read, &checkpoint, &Scheme::gguf(Encoding::Q5_0, Method::gptq()));
         let encoding = |slot: Slot| read.parameter(slot).unwrap().weight.encoding_name();
         for slot in read.tree().slots() {
             let exact = matches!(read.tree().module(slot).unwrap().kind, Kind::Norm | Kind::Positions);

@@ -29,7 +29,7 @@ pub use isa::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use isa::{Avx2, Avx512};
 pub use output::{Output, OutputTile};
-pub use pool::Pool;
+pub use pool::{MOST_THREADS, Pool};
 pub use weights::weight_bytes;
 
 /// Output rows of a weight tile: the lanes of the widest vector of f32.

@@ -3,6 +3,9 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
+/// Most threads of a pool. Systems refuse to start many more, and then have none left for anything else.
+pub const MOST_THREADS: usize = 1024;
+
 /// Runs numbered tasks on a fixed number of threads, the caller's among them.
 ///
 /// A call allocates nothing. It belongs to one thread (it is not `Sync`), so calls never nest or overlap.
@@ -20,8 +23,8 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` threads, the caller's included; as many as the system offers where it is `None` or cannot
-    /// start more. Always 1 in the browser.
+    /// A pool of `threads` threads, the caller's included: [`MOST_THREADS`] at most, as many as the system has processors
+    /// where it is `None`, and fewer where it cannot start more. Always 1 in the browser.
     #[must_use]
     pub fn new(threads: Option<usize>) -> Self {
         #[cfg(target_arch = "wasm32")]
@@ -31,7 +34,8 @@ impl Pool {
         }
         #[cfg(not(target_arch = "wasm32"))]
         {
-            let wanted = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+            let wanted = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+            let wanted = wanted.clamp(1, MOST_THREADS);
             let workers = (wanted > 1).then(|| native::Workers::start(wanted - 1));
             let threads = 1 + workers.as_ref().map_or(0, native::Workers::len);
             Self { workers, threads, one_caller: PhantomData }

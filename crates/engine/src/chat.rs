@@ -1,6 +1,8 @@
 use std::ops::ControlFlow;
 
-use honelm_text::{ChatTemplate, EncodeOptions, Message, Piece, Reasoning, ReasoningStream, RenderOptions, Tokenizer};
+use honelm_text::{
+    ChatTemplate, EncodeOptions, Message, Piece, Reasoning, ReasoningStream, RenderOptions, Rendered, Tokenizer,
+};
 
 use crate::{Clock, Completion, EngineError, Generation, Overflow, Session, Update};
 
@@ -21,6 +23,7 @@ pub struct Chat {
     options: RenderOptions,
     messages: Vec<Message>,
     reasoning: Option<Reasoning>,
+    parse_special: bool,
 }
 
 /// An answer taken apart.
@@ -49,7 +52,7 @@ impl Chat {
     #[must_use]
     pub fn with_template(template: ChatTemplate, options: RenderOptions) -> Self {
         let options = RenderOptions { add_generation_prompt: true, ..options };
-        Self { template, options, messages: Vec::new(), reasoning: None }
+        Self { template, options, messages: Vec::new(), reasoning: None, parse_special: false }
     }
 
     /// The same with a model whose thinking stands between these tags: it is kept apart from the answers, and handed to
@@ -57,6 +60,13 @@ impl Chat {
     #[must_use]
     pub fn with_reasoning(self, reasoning: Option<Reasoning>) -> Self {
         Self { reasoning, ..self }
+    }
+
+    /// The same where texts of special tokens in messages are these tokens. By default they are text, and only the
+    /// template's own are tokens.
+    #[must_use]
+    pub fn with_parse_special(self, parse_special: bool) -> Self {
+        Self { parse_special, ..self }
     }
 
     /// Sets a variable of the template, for example `enable_thinking`.
@@ -105,12 +115,11 @@ impl Chat {
 
     /// [`Chat::prompt`], without the oldest `dropped` messages after the system's.
     fn prompt_without(&self, tokenizer: &Tokenizer, dropped: usize) -> Result<Vec<u32>, EngineError> {
-        let text = self.rendered(dropped)?;
-        Ok(tokenizer.encode(&text, EncodeOptions { add_special: false, parse_special: true })?)
+        Ok(rendered_ids(tokenizer, &self.rendered(dropped)?, self.parse_special)?)
     }
 
     /// The text of the conversation without the oldest `dropped` messages after the system's.
-    fn rendered(&self, dropped: usize) -> Result<String, EngineError> {
+    fn rendered(&self, dropped: usize) -> Result<Rendered, EngineError> {
         let start = self.start();
         let messages = [&self.messages[..start], &self.messages[start + dropped..]].concat();
         Ok(self.template.render(&messages, &self.options)?)
@@ -229,7 +238,7 @@ impl Chat {
             }
         };
         let mut stream = match self.reasoning {
-            Some(tags) => Some((tags, ReasoningStream::new(tags, tags.begun(&self.rendered(0)?)))),
+            Some(tags) => Some((tags, ReasoningStream::new(tags, begun(&tags, &self.rendered(0)?)))),
             None => None,
         };
         let mut on_update = |update: Update<'_>| {
@@ -248,6 +257,28 @@ impl Chat {
         }
         Ok(completion)
     }
+}
+
+/// The tokens of a rendered conversation. Texts of special tokens that come from outside the template are those tokens only
+/// with `parse_special`.
+///
+/// # Errors
+/// [`TextError::Encode`](honelm_text::TextError::Encode).
+pub fn rendered_ids(
+    tokenizer: &Tokenizer,
+    rendered: &Rendered,
+    parse_special: bool,
+) -> Result<Vec<u32>, honelm_text::TextError> {
+    let outside = if parse_special { &[][..] } else { &rendered.outside };
+    tokenizer.encode_marked(&rendered.text, outside, EncodeOptions { add_special: false, parse_special: true })
+}
+
+/// Whether a prompt ends within the model's thinking because the template began it. A message that ends with the tag does
+/// not.
+fn begun(tags: &Reasoning, prompt: &Rendered) -> bool {
+    let end = prompt.text.trim_end().len();
+    let is_outside = prompt.outside.iter().any(|range| range.start < end && end <= range.end);
+    tags.begun(&prompt.text) && !is_outside
 }
 
 /// The pieces that an update brings.

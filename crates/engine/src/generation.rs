@@ -91,6 +91,12 @@ impl Generation {
         Self { max_tokens, temperature: 0.0, ..Self::default() }
     }
 
+    /// These without anything that ends the model's answers by itself, its end tokens and stop texts.
+    #[must_use]
+    pub fn without_ends(self) -> Self {
+        Self { ignore_eos: true, stop: Vec::new(), stop_tokens: Vec::new(), ..self }
+    }
+
     /// The settings that the back end draws by.
     #[must_use]
     pub fn sampling(&self) -> Sampling {

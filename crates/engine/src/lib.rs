@@ -14,7 +14,7 @@ mod sampling_defaults;
 mod session;
 mod stop;
 
-pub use chat::{Chat, OnPiece, OnPieces, PLAIN_TEMPLATE, Reply};
+pub use chat::{Chat, OnPiece, OnPieces, PLAIN_TEMPLATE, Reply, rendered_ids};
 pub use error::EngineError;
 pub use generation::{Completion, FinishReason, Generation, Overflow, TokenLogprobs, Update};
 pub use raw_prompt::raw_prompt;

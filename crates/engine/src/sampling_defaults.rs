@@ -16,7 +16,7 @@ fn theirs() -> Generation {
 }
 
 /// The settings of a `generation_config.json` (or a GGUF file's, in that form); `file` names it in errors.
-/// `do_sample: false` means greedy.
+/// `do_sample: false` means greedy; `stop_strings` end the answer.
 ///
 /// # Errors
 /// [`ModelError::InvalidField`] for a setting that has no meaning.
@@ -42,6 +42,14 @@ pub fn sampling_defaults(file: &str, config: Option<&Value>) -> Result<Generatio
     let top_k = number("top_k", "a whole number", |x| x >= 0.0 && x.fract() == 0.0 && x < 4e9)?;
     let top_p = number("top_p", "a number above 0, at most 1", |x| x > 0.0 && x <= 1.0)?;
     let min_p = number("min_p", "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))?;
+    let stop = match &config["stop_strings"] {
+        Value::Null => Some(Vec::new()),
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Array(list) => list.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    let stop = stop.filter(|texts| texts.iter().all(|text| !text.is_empty()));
+    let stop = stop.ok_or_else(|| wrong("stop_strings", "a text or a list of texts of at least one character"))?;
     let penalty = number("repetition_penalty", "a number above 0", |x| x > 0.0 && x < 1e6)?;
 
     let says_something = sample.is_some() || [temperature, top_k, top_p, min_p].iter().any(Option::is_some);
@@ -54,6 +62,7 @@ pub fn sampling_defaults(file: &str, config: Option<&Value>) -> Result<Generatio
         settings.temperature = 0.0;
     }
     settings.repeat_penalty = penalty.unwrap_or(settings.repeat_penalty);
+    settings.stop = stop;
     Ok(settings)
 }
 
@@ -84,6 +93,21 @@ mod tests {
     }
 
     #[test]
+    fn stop_strings_end_the_answer_and_are_no_sampling_settings() {
+        for (given, expected) in [
+            (json!("END"), vec!["END"]),
+            (json!(["a", "b"]), vec!["a", "b"]),
+            (json!(null), vec![]),
+            (json!([]), vec![]),
+        ] {
+            let found = read(json!({"stop_strings": given})).expect("fine");
+            assert_eq!(found, Generation { stop: expected.into_iter().map(str::to_owned).collect(), ..ours() });
+        }
+        let own = read(json!({"stop_strings": ["END"]})).expect("fine").without_ends();
+        assert!(own.ignore_eos && own.stop.is_empty());
+    }
+
+    #[test]
     fn nonsense_is_refused_by_name() {
         for (config, field) in [
             (json!({"temperature": "hot"}), "temperature"),
@@ -91,6 +115,9 @@ mod tests {
             (json!({"top_p": 0}), "top_p"),
             (json!({"top_k": 1.5}), "top_k"),
             (json!({"do_sample": 1}), "do_sample"),
+            (json!({"stop_strings": 1}), "stop_strings"),
+            (json!({"stop_strings": ["a", ""]}), "stop_strings"),
+            (json!({"stop_strings": ["a", 1]}), "stop_strings"),
         ] {
             let error = read(config).expect_err("refused");
             assert!(error.to_string().contains(field), "{error}");

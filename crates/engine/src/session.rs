@@ -34,7 +34,8 @@ impl Session {
     #[must_use]
     pub fn new(mut runner: Box<dyn Runner>) -> Self {
         let sequence = runner.open();
-        Self { runner, sequence, cached: Vec::new(), prefill_rows: PREFILL_ROWS }
+        let prefill_rows = PREFILL_ROWS.min(runner.step_rows());
+        Self { runner, sequence, cached: Vec::new(), prefill_rows }
     }
 
     /// Prefills in steps of `rows` rows, 1 at least.

@@ -1,59 +1,154 @@
 //! A candidate beside what was kept of its original.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::fmt::Debug;
+use std::ops::Range;
 
 use honelm_model::Runner;
 use honelm_tensor::Matrix;
 
 use crate::score::{chunk, for_logits, hidden_states};
 use crate::scores::per_row;
-use crate::{Comparison, EvalError, Scores, Window, rows};
+use crate::{Comparison, EvalError, PieceError, Scores, Window, rows};
 
-/// What is kept of the original: its likelihoods, and on disk its final hidden states, from which its logits
+/// Bytes from which on a piece is complete. A run that is killed loses what it had of one piece.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// A place for pieces of a measurement. A piece comes back exactly as it was kept, or not at all.
+pub trait Pieces: Debug {
+    /// A piece; `None` where it is absent or damaged.
+    ///
+    /// # Errors
+    /// I/O errors.
+    fn get(&self, piece: usize) -> Result<Option<Vec<u8>>, PieceError>;
+
+    /// Keeps a piece; once this returns it survives a crash.
+    ///
+    /// # Errors
+    /// I/O errors.
+    fn put(&self, piece: usize, contents: &[u8]) -> Result<(), PieceError>;
+}
+
+/// What is kept of the original: its likelihoods, and in [`Pieces`] its final hidden states, from which its logits
 /// are computed again, so that neither two models nor all logits are ever in memory.
 #[derive(Debug)]
 pub struct Baseline {
-    /// Likelihoods of the original.
+    /// Likelihoods of the original; none for windows that are still to be scored.
     pub scores: Scores,
     width: usize,
-    states: File,
+    /// The windows of each piece.
+    extents: Vec<Range<usize>>,
+    /// Numbers of the pieces that are still to be made.
+    missing: Vec<usize>,
+    pieces: Box<dyn Pieces>,
 }
 
 impl Baseline {
-    /// Scores the original and keeps its states in a new file at `path`, which the caller removes.
-    pub fn measure(
-        runner: &mut dyn Runner,
-        windows: &[Window],
-        path: &Path,
-        progress: &mut dyn FnMut(usize) -> bool,
-    ) -> Result<Self, EvalError> {
-        let width = runner.facts().width;
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
-        let mut writer = BufWriter::with_capacity(1 << 20, &file);
-        let mut keep = |hidden: &Matrix| {
-            for value in &hidden.data {
-                writer.write_all(&value.to_le_bytes())?;
+    /// Takes what is kept already of a model of this `width` over `windows`. Pieces that are absent or damaged are left
+    /// to [`Baseline::complete`].
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn resume(windows: &[Window], width: usize, pieces: Box<dyn Pieces>) -> Result<Self, EvalError> {
+        let extents = extents(windows, width);
+        let mut scores = Scores { nll: vec![Vec::new(); windows.len()] };
+        let mut missing = Vec::new();
+        for (piece, extent) in extents.iter().enumerate() {
+            let kept = pieces.get(piece).map_err(EvalError::States)?;
+            match kept.and_then(|bytes| Piece::unpack(&bytes, &windows[extent.clone()], width)) {
+                Some(kept) => scores.nll[extent.clone()].clone_from_slice(&kept.nll),
+                None => missing.push(piece),
             }
-            Ok(())
-        };
-        let scores = crate::score(runner, windows, &mut keep, progress)?;
-        writer.flush()?;
-        drop(writer);
-        Ok(Self { scores, width, states: file })
+        }
+        Ok(Self { scores, width, extents, missing, pieces })
     }
 
-    /// Takes states that an earlier [`Baseline::measure`] left at `path`; `scores` must be what it returned.
-    pub fn open(path: &Path, scores: Scores, width: usize) -> Result<Self, EvalError> {
-        let states = File::open(path)?;
-        let wanted = scores.nll.iter().map(|w| w.len() as u64).sum::<u64>() * width as u64 * 4;
-        let found = states.metadata()?.len();
-        if found != wanted {
-            let message = format!("{} has {found} bytes, expected {wanted}", path.display());
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message).into());
+    /// Whether all windows are scored.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Scores what is missing, piece by piece; `windows` are those of [`Baseline::resume`]. `progress` is told the number of
+    /// finished windows, and stops the run by returning false.
+    ///
+    /// # Errors
+    /// What the model or the place of the pieces refuses; [`EvalError::Interrupted`].
+    pub fn complete(
+        &mut self,
+        runner: &mut dyn Runner,
+        windows: &[Window],
+        progress: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<(), EvalError> {
+        while let Some(&piece) = self.missing.first() {
+            let extent = self.extents[piece].clone();
+            let mut states = Vec::new();
+            let mut keep = |hidden: &Matrix| {
+                states.extend_from_slice(&hidden.data);
+                Ok(())
+            };
+            let first = extent.start;
+            let mut told = |done: usize| progress(first + done);
+            let scored = crate::score(runner, &windows[extent.clone()], &mut keep, &mut told);
+            let scored = scored.map_err(|error| match error {
+                EvalError::NotFinite { window, position } => EvalError::NotFinite { window: first + window, position },
+                other => other,
+            })?;
+            let kept = Piece { nll: scored.nll, states };
+            self.pieces.put(piece, &kept.pack()).map_err(EvalError::States)?;
+            self.scores.nll[extent].clone_from_slice(&kept.nll);
+            self.missing.remove(0);
         }
-        Ok(Self { scores, width, states })
+        Ok(())
+    }
+
+    /// The states of a piece's windows, one after the other.
+    fn states(&self, piece: usize, windows: &[Window]) -> Result<Vec<f32>, EvalError> {
+        let kept = self.pieces.get(piece).map_err(EvalError::States)?;
+        let extent = self.extents[piece].clone();
+        let kept = kept.and_then(|bytes| Piece::unpack(&bytes, &windows[extent], self.width));
+        kept.map(|piece| piece.states).ok_or(EvalError::StatesLost { piece, pieces: self.extents.len() })
+    }
+}
+
+/// Cuts windows into pieces.
+fn extents(windows: &[Window], width: usize) -> Vec<Range<usize>> {
+    let (mut out, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (w, window) in windows.iter().enumerate() {
+        bytes += window.scored.len() * (width + 1) * size_of::<f32>();
+        if bytes >= PIECE_BYTES || w + 1 == windows.len() {
+            out.push(start..w + 1);
+            (start, bytes) = (w + 1, 0);
+        }
+    }
+    out
+}
+
+/// Likelihoods and states of some windows.
+struct Piece {
+    /// One list a window.
+    nll: Vec<Vec<f32>>,
+    /// States of all windows' scored positions. // [positions, D]
+    states: Vec<f32>,
+}
+
+impl Piece {
+    fn pack(&self) -> Vec<u8> {
+        let values = self.nll.iter().flatten().chain(&self.states);
+        values.flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    /// The piece of these windows; `None` where it has another length.
+    fn unpack(bytes: &[u8], windows: &[Window], width: usize) -> Option<Self> {
+        let positions: usize = windows.iter().map(|window| window.scored.len()).sum();
+        if bytes.len() != positions * (width + 1) * size_of::<f32>() {
+            return None;
+        }
+        let values = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+        let mut values = values.collect::<Vec<f32>>();
+        let states = values.split_off(positions);
+        let mut nll = values.into_iter();
+        let of = |window: &Window| nll.by_ref().take(window.scored.len()).collect();
+        Some(Self { nll: windows.iter().map(of).collect(), states })
     }
 }
 
@@ -63,7 +158,7 @@ impl Baseline {
 pub fn compare(
     runner: &mut dyn Runner,
     windows: &[Window],
-    baseline: &mut Baseline,
+    baseline: &Baseline,
     base_logits: &mut dyn FnMut(&Matrix) -> Result<Matrix, EvalError>,
     proceed: &mut dyn FnMut(&Comparison) -> Result<bool, EvalError>,
 ) -> Result<Comparison, EvalError> {
@@ -71,15 +166,20 @@ pub fn compare(
     if kept != windows.len() {
         return Err(EvalError::Mismatch { left: kept, right: windows.len() });
     }
-    baseline.states.seek(SeekFrom::Start(0))?;
-    let mut states = BufReader::with_capacity(1 << 20, &baseline.states);
+    let mut pieces = baseline.extents.iter().enumerate().peekable();
+    // States of the piece at hand that are still to come. // [positions, D]
+    let mut states = Vec::new().into_iter();
     let mut result = Comparison::default();
     for (w, window) in windows.iter().enumerate() {
-        let base_hidden = read_states(&mut states, window.scored.len(), baseline.width)?;
+        if let Some((piece, _)) = pieces.next_if(|(_, extent)| extent.start == w) {
+            states = baseline.states(piece, windows)?.into_iter();
+        }
+        let base_hidden = states.by_ref().take(window.scored.len() * baseline.width).collect();
+        let base_hidden = Matrix::new(window.scored.len(), baseline.width, base_hidden);
         let hidden = hidden_states(runner, window)?;
         let mut pairs = Vec::new();
         for_logits(runner, &hidden, &mut |first, logits| {
-            let base = base_logits(&chunk(&base_hidden, first))?;
+            let base = base_logits(&chunk(&base_hidden, first, logits.rows))?;
             let target = |i| window.target(first + i);
             pairs.extend(per_row(0..logits.rows, |i| rows::pair(base.row(i), logits.row(i), target(i))));
             Ok(())
@@ -90,11 +190,4 @@ pub fn compare(
         }
     }
     Ok(result)
-}
-
-fn read_states(states: &mut impl Read, rows: usize, width: usize) -> Result<Matrix, EvalError> {
-    let mut bytes = vec![0; rows * width * 4];
-    states.read_exact(&mut bytes)?;
-    let data = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-    Ok(Matrix::new(rows, width, data))
 }

@@ -1,5 +1,8 @@
 use honelm_model::ModelError;
 
+/// Why a piece of kept work cannot be written or read.
+pub type PieceError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why an evaluation cannot be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -55,7 +58,17 @@ pub enum EvalError {
     },
     /// The kept states of the original cannot be written or read.
     #[error("hidden states of the original: {0}")]
-    States(#[from] std::io::Error),
+    States(#[source] PieceError),
+    /// Kept states of the original that were there before.
+    #[error(
+        "piece {} of {pieces} of the original's hidden states is gone or damaged; run again to score it anew", .piece + 1
+    )]
+    StatesLost {
+        /// Number of the piece, from 0.
+        piece: usize,
+        /// All of them.
+        pieces: usize,
+    },
     /// The model refused.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -76,6 +89,7 @@ impl EvalError {
             Self::Mismatch { .. } => "scores-mismatch",
             Self::NotFinite { .. } => "logits-not-finite",
             Self::States(_) => "states-io",
+            Self::StatesLost { .. } => "states-lost",
             Self::Model(e) => e.code(),
             Self::Interrupted => "interrupted",
         }

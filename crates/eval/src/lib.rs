@@ -22,9 +22,9 @@ mod scores;
 pub use beside::compare_beside;
 pub use bootstrap::{Bounds, RESAMPLES, bootstrap};
 #[cfg(not(target_arch = "wasm32"))]
-pub use compare::{Baseline, compare};
+pub use compare::{Baseline, Pieces, compare};
 pub use comparison::{CLEAR_MARGIN, Comparison};
-pub use error::EvalError;
+pub use error::{EvalError, PieceError};
 pub use gate::{Figures, MIN_CHUNKS, Verdict, figures, hopeless, judge};
 pub use overlap::{MAX_OVERLAP, NGRAM, overlap};
 pub use protocol::{Protocol, Window};

@@ -57,7 +57,7 @@ impl Protocol {
                 tokens.chunks_exact(n).map(|c| Window { tokens: c.to_vec(), scored: 0..n - 1 }).collect()
             }
             Self::HfStride(stride) => {
-                self.fits(stride + 1, context)?;
+                self.fits(stride.saturating_add(1), context)?;
                 self.enough(tokens, 2)?;
                 strided(tokens, stride, context)
             }
@@ -171,6 +171,10 @@ mod tests {
         assert!(matches!(
             Protocol::LlamaCpp(512).windows(&[1; 600], None, 256),
             Err(EvalError::ContextTooShort { wanted: 512, context: 256, .. })
+        ));
+        assert!(matches!(
+            Protocol::HfStride(usize::MAX).windows(&[1; 600], None, 256),
+            Err(EvalError::ContextTooShort { wanted: usize::MAX, context: 256, .. })
         ));
         assert!(matches!(
             Protocol::LlamaCpp(512).windows(&[1; 511], None, 1024),

@@ -1,14 +1,11 @@
 //! A model alone. It waits for the back end, which threads in browsers must not.
 
-use honelm_backend::{Batch, Parent, Token, Want, block_on};
-use honelm_model::Runner;
+use honelm_backend::{Batch, Parent, SequenceId, Token, Want, block_on};
+use honelm_model::{ModelError, Runner};
 use honelm_tensor::Matrix;
 
 use crate::scores::{check_finite, per_row};
 use crate::{EvalError, Scores, Window, rows};
-
-/// Rows whose logits are in memory at a time.
-const LOGIT_ROWS: usize = 64;
 
 /// Runs `runner` over `windows`. `keep` receives the final hidden states of each window's scored positions
 /// `[positions, D]`; `progress` the number of finished windows, and stops the run by returning false.
@@ -41,14 +38,30 @@ pub fn score(
 /// Final hidden states of a window's scored positions. // [positions, D]
 pub(crate) fn hidden_states(runner: &mut dyn Runner, window: &Window) -> Result<Matrix, EvalError> {
     let sequence = runner.open();
-    let mut batch = Batch::default();
-    for (p, &token) in window.tokens[..window.scored.end].iter().enumerate() {
-        let want = if window.scored.contains(&p) { Want::HIDDEN } else { Want::NOTHING };
-        batch.push(sequence, Token::Id(token), Parent::Previous, want);
-    }
-    let output = runner.step(&batch).and_then(|ticket| block_on(runner.read(ticket)));
+    let hidden = run_window(runner, sequence, window);
     runner.close(sequence)?;
-    Ok(output?.hidden)
+    Ok(hidden?)
+}
+
+fn run_window(runner: &mut dyn Runner, sequence: SequenceId, window: &Window) -> Result<Matrix, ModelError> {
+    let mut hidden = Matrix::default();
+    let positions: Vec<usize> = (0..window.scored.end).collect();
+    for part in positions.chunks(runner.step_rows()) {
+        let mut batch = Batch::default();
+        for &p in part {
+            let want = if window.scored.contains(&p) { Want::HIDDEN } else { Want::NOTHING };
+            batch.push(sequence, Token::Id(window.tokens[p]), Parent::Previous, want);
+        }
+        let ticket = runner.step(&batch)?;
+        let rows = block_on(runner.read(ticket))?.hidden;
+        if hidden.rows == 0 {
+            hidden = rows;
+        } else {
+            hidden.rows += rows.rows;
+            hidden.data.extend(rows.data);
+        }
+    }
+    Ok(hidden)
 }
 
 /// Gives the logits of `hidden` to `f` in chunks: (first row, logits).
@@ -57,16 +70,17 @@ pub(crate) fn for_logits(
     hidden: &Matrix,
     f: &mut dyn FnMut(usize, &Matrix) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    for first in (0..hidden.rows).step_by(LOGIT_ROWS) {
-        let logits = runner.logits(&chunk(hidden, first))?;
+    let at_once = runner.facts().output_rows();
+    for first in (0..hidden.rows).step_by(at_once) {
+        let logits = runner.logits(&chunk(hidden, first, at_once))?;
         f(first, &logits)?;
     }
     Ok(())
 }
 
-/// The rows of `hidden` from `first` on that are handled together.
-pub(crate) fn chunk(hidden: &Matrix, first: usize) -> Matrix {
-    let rows = LOGIT_ROWS.min(hidden.rows - first);
+/// The rows of `hidden` from `first` on, `most` at most.
+pub(crate) fn chunk(hidden: &Matrix, first: usize, most: usize) -> Matrix {
+    let rows = most.min(hidden.rows - first);
     let data = hidden.data[first * hidden.cols..(first + rows) * hidden.cols].to_vec();
     Matrix::new(rows, hidden.cols, data)
 }

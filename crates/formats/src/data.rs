@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::FormatError;
+use crate::{FileWatch, FormatError};
 
 /// How much of a file is asked for first: the whole header of most.
 const FIRST: u64 = 1 << 20;
@@ -123,6 +123,20 @@ impl FileData {
             #[cfg(not(target_arch = "wasm32"))]
             Contents::Mapped(_, map) => map.release(),
             Contents::Parts(parts) => parts.lock().clear(),
+        }
+    }
+
+    /// Notices when the file is written to, where it is mapped.
+    #[must_use]
+    pub fn watch(&self) -> FileWatch {
+        FileWatch::of([self])
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn weak_map(&self) -> Option<crate::file::WeakMap> {
+        match &self.0 {
+            Contents::Mapped(_, map) => Some(map.downgrade()),
+            Contents::Whole(_) | Contents::Parts(_) => None,
         }
     }
 

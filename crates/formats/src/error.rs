@@ -8,8 +8,10 @@ pub enum FormatError {
     // Files
     #[error("cannot {action} {path}: {source}")]
     Io { action: &'static str, path: String, source: io::Error },
-    #[error("{path} is not a regular file")]
-    NotAFile { path: String },
+    #[error("{path} is {found}; expected a regular file")]
+    NotAFile { path: String, found: &'static str },
+    #[error("{path} is larger than {limit} bytes, the most that is read of it")]
+    FileTooLarge { path: String, limit: u64 },
     #[error("{path} holds no model weights: expected model.safetensors or model.safetensors.index.json")]
     NoWeights { path: String },
     #[error("{file} is empty")]
@@ -29,6 +31,8 @@ pub enum FormatError {
     UnknownFormat { file: String, expected: &'static str, found: String },
     #[error("{file} is truncated: {what} at byte {offset} needs {needed} bytes, {available} are left")]
     Truncated { file: String, what: String, offset: u64, needed: u64, available: u64 },
+    #[error("{file} changed while it was in use: {problem}; run again when nothing writes to it")]
+    Changed { file: String, problem: String },
     #[error("{file}: bytes {}..{} have not been fetched yet", range.start, range.end)]
     NotFetched { file: String, range: std::ops::Range<u64> },
     #[error(
@@ -40,6 +44,28 @@ pub enum FormatError {
     InvalidUtf8 { file: String, what: String, offset: u64 },
     #[error("{file} is not valid JSON: {reason}")]
     InvalidJson { file: String, reason: String },
+
+    // Outputs
+    #[error("this output cannot be stdout; expected a path (./- is a file of that name)")]
+    OutputIsStdout,
+    #[error("{path}: a path that is not UTF-8 cannot be written to")]
+    OutputNotUtf8 { path: String },
+    #[error("'{path}' cannot be written to; expected the name of {expected}")]
+    OutputWithoutName { path: String, expected: &'static str },
+    #[error("{path}: the name has {found} bytes; expected at most {limit}")]
+    OutputNameTooLong { path: String, found: usize, limit: usize },
+    #[error("{path} is {found}, which is neither followed nor replaced; choose another path")]
+    OutputIsSpecial { path: String, found: &'static str },
+    #[error("{path} is {found}, not {expected}, and is not replaced; choose another path")]
+    OutputOfAnotherKind { path: String, found: &'static str, expected: &'static str },
+    #[error("{path} is there already; --force replaces it")]
+    OutputExists { path: String },
+    #[error("{path} {relation} {input}, which is read; choose another path")]
+    OutputIsInput { path: String, relation: &'static str, input: String },
+    #[error("{path} holds {found}, which no earlier run wrote; choose another folder")]
+    FolderNotOurs { path: String, found: String },
+    #[error("{path} is the current folder, or one around it, and cannot be replaced; name another folder")]
+    OutputIsCurrentFolder { path: String },
 
     // GGUF
     #[error("{file} is a big-endian GGUF file; only little-endian files can be read")]
@@ -130,7 +156,10 @@ pub enum FormatError {
     InvalidQuantization { file: String, field: String, found: String, expected: &'static str },
     #[error("{file}: quantisation with {field} = {found} is not supported; supported: {supported}")]
     UnsupportedQuantization { file: String, field: String, found: String, supported: String },
-    #[error("{file}: the quantisation setting {field} ({found}) is not known and might change the weights")]
+    #[error(
+        "{file}: the quantisation setting {field} ({found}) is not known and might change the weights; \
+         --allow-unknown {field} ignores it"
+    )]
     UnknownQuantization { file: String, field: String, found: String },
     #[error("{file}: {}: {reason}", shown(tensor))]
     InvalidPacking { file: String, tensor: String, reason: String },
@@ -153,6 +182,7 @@ impl FormatError {
                 _ => "io-error",
             },
             Self::NotAFile { .. } => "not-a-file",
+            Self::FileTooLarge { .. } => "file-too-large",
             Self::NoWeights { .. } => "no-weights",
             Self::EmptyFile { .. } => "empty-file",
             Self::HtmlPage { .. } => "html-page",
@@ -161,10 +191,21 @@ impl FormatError {
             Self::LegacyGgml { .. } => "legacy-ggml",
             Self::UnknownFormat { .. } => "unknown-format",
             Self::Truncated { .. } => "truncated-file",
+            Self::Changed { .. } => "file-changed",
             Self::NotFetched { .. } => "not-fetched",
             Self::ImplausibleCount { .. } => "implausible-count",
             Self::InvalidUtf8 { .. } => "invalid-utf8",
             Self::InvalidJson { .. } => "invalid-json",
+            Self::OutputIsStdout => "output-is-stdout",
+            Self::OutputNotUtf8 { .. } => "output-not-utf8",
+            Self::OutputWithoutName { .. } => "output-without-name",
+            Self::OutputNameTooLong { .. } => "output-name-too-long",
+            Self::OutputIsSpecial { .. } => "output-is-special",
+            Self::OutputOfAnotherKind { .. } => "output-of-another-kind",
+            Self::OutputExists { .. } => "output-exists",
+            Self::OutputIsInput { .. } => "output-is-input",
+            Self::FolderNotOurs { .. } => "folder-not-ours",
+            Self::OutputIsCurrentFolder { .. } => "output-is-current-folder",
             Self::BigEndian { .. } => "big-endian-gguf",
             Self::UnsupportedVersion { .. } => "unsupported-gguf-version",
             Self::SplitGguf { .. } => "split-gguf",
@@ -213,6 +254,14 @@ impl FormatError {
     /// An I/O failure while doing `action` ("open", "write", ...) to `path`.
     pub fn io(action: &'static str, path: impl std::fmt::Display, source: io::Error) -> Self {
         Self::Io { action, path: path.to_string(), source }
+    }
+}
+
+/// Where something is under a path of an output that is no file or folder.
+#[cfg(not(target_arch = "wasm32"))]
+impl FormatError {
+    pub(crate) fn special(path: &std::path::Path, found: &'static str) -> Self {
+        Self::OutputIsSpecial { path: path.display().to_string(), found }
     }
 }
 

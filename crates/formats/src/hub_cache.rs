@@ -1,16 +1,25 @@
 //! How the cache that Hugging Face's tools share names its folders: `models--ORG--REPO/snapshots/COMMIT/FILE`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Begins the folder of a model repository.
 const MODELS: &str = "models--";
 /// The folder of the revisions in a repository's folder.
 pub const SNAPSHOTS: &str = "snapshots";
+/// The folder of the contents of files, by their hashes, in a repository's folder.
+pub const BLOBS: &str = "blobs";
 
 /// The folder of the repository `org`/`repo` in the cache.
 #[must_use]
 pub fn repository_folder(org: &str, repo: &str) -> String {
     format!("{MODELS}{org}--{repo}")
+}
+
+/// `ORG/REPO`, where `folder` is the name of a model repository's folder in the cache.
+#[must_use]
+pub fn repository_name(folder: &str) -> Option<String> {
+    let (org, repo) = folder.strip_prefix(MODELS)?.split_once("--")?;
+    Some(format!("{org}/{repo}"))
 }
 
 /// REPO, where `path` is a revision's folder in the cache: a better name than the commit.
@@ -21,6 +30,14 @@ pub fn snapshot_name(path: &Path) -> Option<&str> {
     Some(repo)
 }
 
+/// The folder with the contents of a repository's files, where `path` is a revision's folder in the cache, whose files
+/// are links to them.
+#[must_use]
+pub fn blobs(path: &Path) -> Option<PathBuf> {
+    snapshot_name(path)?;
+    Some(path.parent()?.parent()?.join(BLOBS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,7 +46,11 @@ mod tests {
     fn a_snapshot_is_named_by_its_repository() {
         let folder = Path::new("hub").join(repository_folder("org", "tiny-llama")).join(SNAPSHOTS).join("0123abcd");
         assert_eq!(snapshot_name(&folder), Some("tiny-llama"));
+        assert_eq!(repository_name(&repository_folder("org", "a--b")).as_deref(), Some("org/a--b"));
+        assert_eq!(repository_name("datasets--org--x"), None);
         assert_eq!(snapshot_name(&folder.join("model.gguf")), None);
+        assert_eq!(blobs(&folder), Some(Path::new("hub/models--org--tiny-llama/blobs").to_owned()));
+        assert_eq!(blobs(&folder.join("sub")), None);
         assert_eq!(snapshot_name(Path::new("models--org--x/other/0123")), None);
         assert_eq!(snapshot_name(Path::new("x")), None);
     }

@@ -20,6 +20,21 @@ pub(crate) fn parse<'de, T: Deserialize<'de>>(file: &str, bytes: &'de [u8]) -> R
         .map_err(|error| FormatError::InvalidJson { file: file.to_owned(), reason: error.to_string() })
 }
 
+/// Removes a field of an object, or of an object inside it, by the name that errors give it: `rope_scaling.odd`, control
+/// characters escaped. Whether it was there.
+pub fn remove_field(json: &mut serde_json::Value, field: &str) -> bool {
+    let Some(object) = json.as_object_mut() else { return false };
+    let own = |name: &str| name.escape_debug().to_string();
+    if let Some(name) = object.keys().find(|name| own(name) == field).cloned() {
+        return object.shift_remove(&name).is_some();
+    }
+    // Names may hold points themselves.
+    let mut inside = object
+        .iter_mut()
+        .filter_map(|(name, value)| Some((value, field.strip_prefix(&own(name))?.strip_prefix('.')?.to_owned())));
+    inside.any(|(value, rest)| remove_field(value, &rest))
+}
+
 /// A JSON object in the order of the text, repeated keys kept, so that they can be refused by name.
 pub(crate) struct Pairs<V>(pub(crate) Vec<(String, V)>);
 

@@ -30,20 +30,29 @@ pub mod gguf;
 pub mod hub_cache;
 mod json;
 pub mod layouts;
+mod names;
+mod printable;
 pub mod safetensors;
 mod shards;
 mod sink;
 mod sniff;
 mod source;
+mod stamp;
 
 pub use bytes::Bytes;
 pub use data::FileData;
 pub use error::FormatError;
 #[cfg(not(target_arch = "wasm32"))]
-pub use file::{AtomicDir, AtomicFile, map_file, read_json, write_atomic};
-pub use json::parse_json;
+pub use file::{
+    AtomicDir, AtomicFile, LockFile, LostPage, OutputGate, map_file, open_file, open_no_follow, publish, read_file,
+    read_input, read_json, read_limited, refuse_special, remove_output, report_lost_pages, write_atomic,
+};
+pub use json::{parse_json, remove_field};
 pub use layouts::gptq;
+pub use names::is_device_name;
+pub use printable::{acts_on_terminals, printable};
 pub use shards::{parse_shard_name, shard_name};
 pub use sink::TensorSink;
 pub use sniff::{FileKind, identify};
 pub use source::{ElementType, IntegerType, RawTensor, TensorInfo, TensorSource};
+pub use stamp::{FileStamp, FileWatch};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use honelm_blocks::{BlockMatrix, Encoding};
 
-use crate::FormatError;
+use crate::{FileWatch, FormatError};
 
 /// A fixed-width integer type, little-endian on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,6 +173,9 @@ pub trait TensorSource {
 
     /// Gives memory back that the files take ([`crate::FileData::forget`]).
     fn forget(&self);
+
+    /// Notices when the mapped files are written to.
+    fn watch(&self) -> FileWatch;
 
     /// The file that holds the tensor, for messages; the whole checkpoint's where there is none.
     fn file_of(&self, name: &str) -> &str;

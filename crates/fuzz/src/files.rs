@@ -5,7 +5,7 @@ use std::path::Path;
 use honelm_formats::gguf::Gguf;
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{FileData, TensorSource, parse_json};
-use honelm_model::{Checkpoint, FolderFiles, Parameters};
+use honelm_model::{Checkpoint, FolderFiles, OpenOptions, Parameters};
 use honelm_store::hub::{Listing, ModelSpec};
 use honelm_text::{ChatTemplate, Tokenizer};
 
@@ -71,7 +71,7 @@ pub(crate) fn gguf_model(data: &[u8]) {
             let _ = ChatTemplate::new(source, tokenizer.special_tokens());
         }
     }
-    if let Ok(checkpoint) = Checkpoint::from_gguf(gguf, Path::new("fuzz.gguf")) {
+    if let Ok(checkpoint) = Checkpoint::from_gguf(gguf, Path::new("fuzz.gguf"), &OpenOptions::default()) {
         read_weights(&checkpoint);
     }
 }
@@ -112,7 +112,7 @@ fn folder_of(config: &[u8], quantize_config: &[u8], quant_config: &[u8], tensors
         quantize_config: parse_json("quantize_config.json", quantize_config).ok(),
         quant_config: parse_json("quant_config.json", quant_config).ok(),
     };
-    if let Ok(checkpoint) = Checkpoint::from_folder(Path::new("fuzz"), files, tensors) {
+    if let Ok(checkpoint) = Checkpoint::from_folder(Path::new("fuzz"), files, tensors, &OpenOptions::default()) {
         read_weights(&checkpoint);
     }
 }

@@ -60,12 +60,22 @@ pub(crate) fn vocab_merges(data: &[u8]) {
 pub(crate) fn template(data: &[u8]) {
     let Ok(source) = str::from_utf8(data) else { return };
     // Small bounds, so that inputs that use them up do not take the fuzzer's time.
-    let limits = Limits { steps: 50_000, memory_bytes: 1 << 22, output_bytes: 1 << 18, ..Limits::default() };
+    let limits = Limits { touched_bytes: 1 << 22, output_bytes: 1 << 18, ..Limits::default() };
     let Ok(template) = ChatTemplate::with_limits(source, SpecialTokens::default(), limits) else { return };
     let mut call = Message::new("assistant", "");
-    call.extra.insert("tool_calls".to_owned(), json!([{"function": {"name": "f", "arguments": {"x": 1.5}}}]));
+    let calls =
+        json!([{"function": {"name": "f", "arguments": {"x": 1.5}}}, {"name": "g", "arguments": "{\"y\": [2]}"}]);
+    call.extra.insert("tool_calls".to_owned(), calls);
     let messages = [Message::new("system", "Be kind."), Message::new("user", "Hi"), call, Message::new("tool", "4")];
     let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
     let options = RenderOptions { add_generation_prompt: true, tools: Some(tools), ..RenderOptions::default() };
-    let _ = template.render(&messages, &options);
+    let Ok(rendered) = template.render(&messages, &options) else { return };
+    let mut end = 0;
+    for range in &rendered.outside {
+        assert!(
+            range.start >= end && rendered.text.get(range.clone()).is_some_and(|part| !part.is_empty()),
+            "{range:?}"
+        );
+        end = range.end + 1;
+    }
 }

@@ -18,10 +18,12 @@ pub fn shrink(out: &Path, chunks: usize) -> Result<(Quantized, Evaluation), Erro
             out: out.to_owned(),
             target: QuantizeTarget::Encoding(Encoding::Q8_0),
             max_shard_size: None,
+            force: false,
             calibration: None, // plain rounding; a text here brings GPTQ's error feedback
             calibration_blocks: 256,
             calibration_length: 512,
-            run,
+            strict: false,
+            run: run.clone(),
         },
         &mut |_progress| true,
     )?;

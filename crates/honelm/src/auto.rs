@@ -119,7 +119,7 @@ fn choose_with(
 /// How fast the model is on a device.
 fn rates(device: DeviceChoice, run: &RunOptions, checkpoint: &Checkpoint, events: Events<'_>) -> Result<Rates, Error> {
     let context = PROMPT.min(checkpoint.facts().context);
-    let run = RunOptions { device, context: Some(context), ..*run };
+    let run = RunOptions { device, context: Some(context), ..run.clone() };
     let mut model = load(checkpoint, &run, &mut *events)?;
     let (stage, mut done, total) = (format!("trying {device}"), 0, 2 * (REPEATS + 1));
     let mut progress = |_| {
@@ -204,9 +204,9 @@ mod tests {
         }
         assert!(stages.take().is_empty(), "tried again");
         let others = [
-            RunOptions { threads: Some(run.worker_threads() + 1), ..run },
-            RunOptions { compute: honelm_cpu::Compute::F32, ..run },
-            RunOptions { cache_type: crate::CacheType::F32, ..run },
+            RunOptions { threads: Some(run.worker_threads() + 1), ..run.clone() },
+            RunOptions { compute: honelm_cpu::Compute::F32, ..run.clone() },
+            RunOptions { cache_type: crate::CacheType::F32, ..run.clone() },
         ];
         assert!(others.iter().all(|other| key_of(other) != key_of(&run)));
     }

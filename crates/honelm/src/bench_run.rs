@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,12 +11,13 @@ use honelm_backend::{CacheType, Placement, Profile};
 use honelm_bench::{BenchError, Measurement, Speed, Test, peak_memory_bytes};
 use honelm_blocks::Encoding;
 use honelm_cpu::Compute;
+use honelm_formats::open_file;
 use honelm_gpu::KernelTime;
 use honelm_model::{Checkpoint, Runner};
 use honelm_plan::{Workload, plan};
 use serde::Serialize;
 
-use crate::open::load_on;
+use crate::open::{load_on, open, open_quietly};
 use crate::{Error, Event, Events, Model, RunOptions};
 
 /// Seed of made-up weights.
@@ -201,7 +201,7 @@ pub fn benchmark(
     }
     let begin = Instant::now();
     let checkpoint = match &options.model {
-        BenchModel::Path(path) => Checkpoint::open(path)?,
+        BenchModel::Path(path) => open(path, &options.run, &mut *events)?,
         BenchModel::Synthetic { shape, encoding } => Checkpoint::synthetic(shape, *encoding, SEED)?,
     };
     let ((mut device, gpu), mut placement) = (options.run.open_for(&checkpoint, &mut *events)?, None);
@@ -216,16 +216,22 @@ pub fn benchmark(
     let mut runner = load_on(device, &checkpoint, &options.run, &mut *events)?;
     let load_seconds = begin.elapsed().as_secs_f64();
     let about = About::new(&checkpoint, &options.run, load_seconds)?;
+    checkpoint.check_unchanged()?;
+    let watch = checkpoint.watch();
     drop(checkpoint);
-    let total = tests.len() * (options.repeats + 1);
+    // Each repeat, and one that is not counted.
+    let steps = options.repeats.saturating_add(1);
+    let total = tests.len().saturating_mul(steps);
     let mut rows = Vec::new();
     for (t, test) in tests.into_iter().enumerate() {
         let name = test.to_string();
-        let done = t * (options.repeats + 1);
-        let mut progress =
-            |repeat: usize| events(&Event::Stage { name: "measuring", detail: &name, done: done + repeat + 1, total });
+        let done = t.saturating_mul(steps);
+        let mut progress = |repeat: usize| {
+            events(&Event::Stage { name: "measuring", detail: &name, done: done.saturating_add(repeat + 1), total })
+        };
         let before = kernel_times();
         let measurement = honelm_bench::run(&mut runner, test, options.repeats, &mut progress)?;
+        watch.check()?;
         let mut row = about.row(&runner, measurement);
         row.placement = placement.as_deref().map(taken).unwrap_or_default();
         row.kernels = since(&before, &kernel_times());
@@ -262,7 +268,7 @@ impl About {
             encoding: most.unwrap_or_default().to_owned(),
             size_bytes: planned.mapped_bytes,
             parameters: facts.parameters,
-            run: *run,
+            run: run.clone(),
             load_seconds,
         })
     }
@@ -307,13 +313,15 @@ impl About {
 /// # Errors
 /// What is wrong with the model; a context too short to measure.
 pub fn measure(path: &Path, run: &RunOptions) -> Result<Speed, Error> {
-    for file in Checkpoint::open(path)?.files() {
-        let read = File::open(file).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+    for file in open_quietly(path, run)?.files() {
+        let read = io::copy(&mut open_file(file)?, &mut io::sink());
         read.map_err(|source| Error::Io { path: file.clone(), source })?;
     }
     let mut model = Model::open(path, &run.steady(), &mut |_| true)?;
     let load_seconds = model.load_seconds();
-    Ok(Speed::measure(model.runner(), load_seconds)?)
+    let speed = Speed::measure(model.runner(), load_seconds)?;
+    model.check_unchanged()?;
+    Ok(speed)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use honelm_model::{Checkpoint, OutputLayer, Parameters, Stream};
 use honelm_tensor::Matrix;
 use serde::Serialize;
 
-use crate::open::tokenizer_of;
+use crate::open::{open, tokenizer_of};
 use crate::{Error, Event, Events, RunOptions, TextSource};
 
 /// Settings of [`diverge`].
@@ -83,7 +83,7 @@ pub struct WeightDifference {
 /// # Errors
 /// Checkpoints whose shapes do not fit each other, what is wrong with a file, [`Error::Interrupted`].
 pub fn diverge(options: &DivergeOptions, events: Events<'_>) -> Result<Divergence, Error> {
-    let (a, b) = (Checkpoint::open(&options.model)?, Checkpoint::open(&options.other)?);
+    let (a, b) = (open(&options.model, &options.run, &mut *events)?, open(&options.other, &options.run, &mut *events)?);
     check_alike(&a, &b, &options.other)?;
     let text = options.text.heldout()?;
     let mut tokens = tokenizer_of(&a)?.encode_running(&text.documents[0])?;
@@ -108,6 +108,8 @@ pub fn diverge(options: &DivergeOptions, events: Events<'_>) -> Result<Divergenc
     step(blocks + 2)?;
     let first = layers.iter().position(|l| parts(l.own_difference, options.tolerance));
     let weights = first.map(|i| weights(&a, &b, i.checked_sub(1).filter(|&i| i < blocks)));
+    a.check_unchanged()?;
+    b.check_unchanged()?;
     Ok(Divergence {
         model: options.model.clone(),
         other: options.other.clone(),
@@ -153,7 +155,7 @@ struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     fn new(checkpoints: [&'a Checkpoint; 2], tokens: Vec<u32>, run: &RunOptions) -> Result<Self, Error> {
-        let mut backend = RunOptions { compute: Compute::F32, ..*run }.cpu();
+        let mut backend = RunOptions { compute: Compute::F32, ..run.clone() }.cpu();
         let [a, b] = checkpoints;
         let streams = [Stream::new(a, tokens.len(), &mut backend)?, Stream::new(b, tokens.len(), &mut backend)?];
         Ok(Self { checkpoints, streams, backend, tokens, states: [Matrix::zeros(0, 0), Matrix::zeros(0, 0)] })

@@ -42,7 +42,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A folder that holds other work.
-    #[error("{}: holds the work on another model ({found}); choose another folder with -o", .path.display())]
+    #[error("{}: holds the work on another model ({found}); choose another folder with -o, or replace it with --force", .path.display())]
     OtherModel {
         /// The folder.
         path: PathBuf,
@@ -55,21 +55,17 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder that is not ours to write to.
-    #[error("{}: exists and is not the result of an earlier run ({found}); choose another folder with -o", .path.display())]
-    NotOurs {
-        /// The folder.
-        path: PathBuf,
-        /// What was found in it.
-        found: String,
-    },
-    /// Another run works in the folder.
-    #[error("{}: another run is working here (process {process})", .path.display())]
+    /// Another run works on the same output.
+    #[error("{}: another run is working here", .path.display())]
     Busy {
-        /// The folder.
+        /// The output, or the folder of its unfinished work.
         path: PathBuf,
-        /// Its process number.
-        process: u32,
+    },
+    /// Encodings that cannot be had, where no others are allowed.
+    #[error("{}; --strict allows no other encoding than the one asked for", problems.join("; "))]
+    Fallback {
+        /// What would be done instead, a sentence for each kind.
+        problems: Vec<String>,
     },
     /// Options that contradict each other.
     #[error("{0}")]
@@ -131,7 +127,14 @@ impl From<BenchError> for Error {
 
 impl From<EvalError> for Error {
     fn from(e: EvalError) -> Self {
-        if matches!(e, EvalError::Interrupted) { Self::Interrupted } else { Self::Eval(e) }
+        match e {
+            EvalError::Interrupted => Self::Interrupted,
+            // What our own place for states said.
+            EvalError::States(source) => {
+                source.downcast().map_or_else(|e| Self::Eval(EvalError::States(e)), |own| *own)
+            }
+            other => Self::Eval(other),
+        }
     }
 }
 
@@ -167,8 +170,8 @@ impl Error {
             Self::Io { .. } => "io",
             Self::OtherModel { .. } => "folder-of-another-model",
             Self::OtherOptions { .. } => "folder-of-other-options",
-            Self::NotOurs { .. } => "folder-not-ours",
             Self::Busy { .. } => "folder-busy",
+            Self::Fallback { .. } => "encoding-fallback",
             Self::Usage(_) => "usage",
             Self::Measure { .. } => "measurement-failed",
             Self::Interrupted => "interrupted",

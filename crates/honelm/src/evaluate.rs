@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use honelm_cpu::Compute;
-use honelm_eval::{Baseline, EvalError, Figures, MIN_CHUNKS, Protocol, Window, compare, figures, perplexity, score};
+use honelm_eval::{
+    Baseline, EvalError, Figures, MIN_CHUNKS, PieceError, Pieces, Protocol, Window, compare, figures, perplexity, score,
+};
+use honelm_formats::FileWatch;
 use honelm_model::{Checkpoint, OutputLayer, Runner};
+use honelm_store::Journal;
 use serde::Serialize;
 
-use crate::open::{load, tokenizer_of};
+use crate::open::{load, open, tokenizer_of};
 use crate::{DeviceChoice, Error, Event, Events, RunOptions, TextSource};
 
 /// Settings of [`evaluate`].
@@ -28,7 +32,7 @@ pub struct EvaluateOptions {
     pub against_compute: Option<Compute>,
     /// How the models are run: on the processor where no device is named.
     pub run: RunOptions,
-    /// Folder for the original's kept states; the system's temporary one by default.
+    /// Folder for the original's states; the system's temporary one by default.
     pub scratch: Option<PathBuf>,
 }
 
@@ -135,20 +139,40 @@ impl Windows {
     }
 }
 
-/// A file that is removed when this is dropped.
-struct Scratch(PathBuf);
+/// The original's states as entries of a journal; nothing is kept once the original's files have changed.
+#[derive(Debug)]
+pub(crate) struct States {
+    journal: Journal,
+    watch: FileWatch,
+}
 
-impl Scratch {
-    fn new(folder: Option<&Path>) -> Self {
-        let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
-        Self(folder.join(format!("honelm-states-{}", std::process::id())))
+impl States {
+    /// States of `checkpoint` in `journal`.
+    pub(crate) fn new(journal: Journal, checkpoint: &Checkpoint) -> Self {
+        Self { journal, watch: checkpoint.watch() }
+    }
+
+    fn entry(piece: usize) -> String {
+        format!("states-{piece:04}")
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+impl Pieces for States {
+    fn get(&self, piece: usize) -> Result<Option<Vec<u8>>, PieceError> {
+        Ok(self.journal.get(&Self::entry(piece)).map_err(Error::from)?)
     }
+
+    fn put(&self, piece: usize, contents: &[u8]) -> Result<(), PieceError> {
+        self.watch.check().map_err(Error::from)?;
+        Ok(self.journal.put(&Self::entry(piece), contents).map_err(Error::from)?)
+    }
+}
+
+/// A new folder for kept states that nobody else can have prepared, and that is removed when this is dropped.
+fn scratch(folder: Option<&Path>) -> Result<tempfile::TempDir, Error> {
+    let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
+    let made = tempfile::Builder::new().prefix("honelm-states-").tempdir_in(&folder);
+    made.map_err(|source| Error::Io { path: folder, source })
 }
 
 /// The context that the evaluation of a model runs with.
@@ -159,30 +183,33 @@ pub(crate) fn context_of(checkpoint: &Checkpoint, run: &RunOptions) -> usize {
 /// Scores a model on a text; with an original, also how far it is from it. Two models are never in memory together.
 pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluation, Error> {
     let own = options.run.steady();
-    let checkpoint = Checkpoint::open(&options.model)?;
+    let checkpoint = open(&options.model, &own, &mut *events)?;
     let text = options.text.heldout()?;
     let context = context_of(&checkpoint, &own);
     let windows = Windows::new(&checkpoint, &text.documents[0], options.protocol, options.chunks, context)?;
-    let mut warnings = Vec::new();
+    let mut warnings = checkpoint.warnings().to_vec();
+    let told = warnings.len();
     if windows.windows.len() < MIN_CHUNKS {
         warnings.push(format!("{} chunks: fewer than {MIN_CHUNKS} give no bounds", windows.windows.len()));
     }
-    let scratch = Scratch::new(options.scratch.as_deref());
-    let mut original = match &options.against {
+    let mut states = None;
+    let original = match &options.against {
         Some(path) => {
+            let folder = states.insert(scratch(options.scratch.as_deref())?);
             let run = match options.against_compute {
-                Some(compute) => RunOptions { compute, device: DeviceChoice::Cpu, ..own },
-                None => own,
+                Some(compute) => RunOptions { compute, device: DeviceChoice::Cpu, ..own.clone() },
+                None => own.clone(),
             };
-            Some(Original::measure(path, &checkpoint, &windows, &scratch.0, &run, events)?)
+            Some(Original::measure(path, &checkpoint, &windows, folder.path(), &run, events)?)
         }
         None => None,
     };
     let mut runner = load(&checkpoint, &own, &mut *events)?;
     let compute = runner.describe();
-    let (scores, comparison) = match &mut original {
-        Some(original) => {
-            let compared = original.compare(&mut runner, &windows.windows, "scoring", None, events)?;
+    let (scores, comparison) = match original {
+        Some((mut original, baseline)) => {
+            let compared = original.compare(&baseline, &mut runner, &windows.windows, "scoring", None, events)?;
+            original.watch.check()?;
             let found = figures(&compared).into();
             (compared.scores, Some(found))
         }
@@ -192,7 +219,8 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
             (score(&mut runner, &windows.windows, &mut |_| Ok(()), progress)?, None)
         }
     };
-    for warning in &warnings {
+    checkpoint.check_unchanged()?;
+    for warning in &warnings[told..] {
         events(&Event::Warning(warning));
     }
     let found = perplexity(&scores);
@@ -213,15 +241,15 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
     })
 }
 
-/// The original's scores, states and output layer.
+/// The original's output layer, which makes logits of its states.
 pub(crate) struct Original {
-    pub baseline: Baseline,
     output: OutputLayer,
     backend: honelm_cpu::CpuBackend,
+    watch: FileWatch,
 }
 
 impl Original {
-    /// Scores the model at `path`, keeping its states in the file `states`. It must read text as `candidate` does.
+    /// Scores the model at `path`, keeping its states in the folder `states`. It must read text as `candidate` does.
     fn measure(
         path: &Path,
         candidate: &Checkpoint,
@@ -229,47 +257,53 @@ impl Original {
         states: &Path,
         run: &RunOptions,
         events: Events<'_>,
-    ) -> Result<Self, Error> {
-        let checkpoint = Checkpoint::open(path)?;
+    ) -> Result<(Self, Baseline), Error> {
+        let checkpoint = open(path, run, &mut *events)?;
         let (a, b) = (checkpoint.facts().vocabulary, candidate.facts().vocabulary);
         if a != b {
             return Err(Error::Usage(format!("{} has a vocabulary of {a}, the model one of {b}", path.display())));
         }
+        let states = States::new(Journal::new(states, "one run"), &checkpoint);
         let baseline = Self::score(&checkpoint, &windows.windows, states, run, events)?;
-        Self::with(&checkpoint, baseline, run)
+        Ok((Self::new(&checkpoint, run)?, baseline))
     }
 
-    /// Scores an opened original.
+    /// Scores an opened original, as far as `states` do not have it already.
     pub(crate) fn score(
         checkpoint: &Checkpoint,
         windows: &[Window],
-        states: &Path,
+        states: States,
         run: &RunOptions,
         events: Events<'_>,
     ) -> Result<Baseline, Error> {
-        let mut runner = load(checkpoint, run, &mut *events)?;
-        let total = windows.len();
-        let progress = &mut |done| events(&Event::Stage { name: "original: scoring", detail: "", done, total });
-        Ok(Baseline::measure(&mut runner, windows, states, progress)?)
+        let mut baseline = Baseline::resume(windows, checkpoint.facts().width, Box::new(states))?;
+        if !baseline.is_complete() {
+            let mut runner = load(checkpoint, run, &mut *events)?;
+            let total = windows.len();
+            let progress = &mut |done| events(&Event::Stage { name: "original: scoring", detail: "", done, total });
+            baseline.complete(&mut runner, windows, progress)?;
+        }
+        Ok(baseline)
     }
 
-    /// A baseline with the original's output layer.
-    pub(crate) fn with(checkpoint: &Checkpoint, baseline: Baseline, run: &RunOptions) -> Result<Self, Error> {
+    /// The output layer of an original.
+    pub(crate) fn new(checkpoint: &Checkpoint, run: &RunOptions) -> Result<Self, Error> {
         let mut backend = run.cpu();
         let output = OutputLayer::load(checkpoint.blueprint(), checkpoint, &mut backend)?;
-        Ok(Self { baseline, output, backend })
+        Ok(Self { output, backend, watch: checkpoint.watch() })
     }
 
     /// Compares a candidate; ends early once it cannot hold `budget` any more.
     pub(crate) fn compare(
         &mut self,
+        baseline: &Baseline,
         runner: &mut dyn Runner,
         windows: &[Window],
         stage: &str,
         budget: Option<f64>,
         events: Events<'_>,
     ) -> Result<honelm_eval::Comparison, Error> {
-        let Self { baseline, output, backend } = self;
+        let Self { output, backend, .. } = self;
         let mut logits = |hidden: &honelm_tensor::Matrix| Ok(output.logits(hidden, backend)?);
         let total = windows.len();
         events(&Event::Stage { name: stage, detail: "", done: 0, total });

@@ -9,7 +9,7 @@ use honelm_text::{Family, Tokenizer};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::open::{tokenizer_of, weight_bytes};
+use crate::open::{open_quietly, tokenizer_of, weight_bytes};
 use crate::{Error, RunOptions};
 
 /// Contexts that memory is planned for, as far as the model reaches.
@@ -51,6 +51,8 @@ pub struct Inspection {
     pub encodings: Vec<EncodingSummary>,
     /// Every weight.
     pub tensors: Vec<TensorEntry>,
+    /// What its files leave open or contradict, and which reading was taken.
+    pub warnings: Vec<String>,
     /// Tensors that nothing uses.
     pub ignored_tensors: Vec<String>,
     /// The tokenizer; `None` where it cannot be read.
@@ -175,7 +177,7 @@ impl From<&Plan> for MemoryNeed {
 /// # Errors
 /// What is wrong with a file; a context beyond the model's. A tokenizer that cannot be read is part of the answer.
 pub fn inspect(path: &Path, run: &RunOptions) -> Result<Inspection, Error> {
-    let checkpoint = Checkpoint::open(path)?;
+    let checkpoint = open_quietly(path, run)?;
     let facts = checkpoint.facts();
     let plans = contexts(facts.context, run.context)
         .into_iter()
@@ -192,6 +194,7 @@ pub fn inspect(path: &Path, run: &RunOptions) -> Result<Inspection, Error> {
     let tensors = plans.first().map(|p| entries(&checkpoint, &p.tensors)).unwrap_or_default();
     let tokenizer = tokenizer_of(&checkpoint);
     let size_bytes = weight_bytes(&weights_path(&checkpoint, path))?;
+    checkpoint.check_files()?;
     Ok(Inspection {
         name: facts.name.clone(),
         path: path.to_owned(),
@@ -208,6 +211,7 @@ pub fn inspect(path: &Path, run: &RunOptions) -> Result<Inspection, Error> {
         generation_config: checkpoint.generation_config().cloned(),
         encodings: summary(&tensors),
         tensors,
+        warnings: checkpoint.warnings().to_vec(),
         ignored_tensors: checkpoint.ignored_tensors().to_vec(),
         chat_template: tokenizer.as_ref().ok().and_then(|t| t.chat_template().map(str::to_owned)),
         tokenizer: tokenizer.as_ref().ok().map(TokenizerFacts::from),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use honelm_store::hub::{ModelSpec, cache_dir, find};
+use honelm_store::hub::{ModelSpec, cache_dir, check_model, find};
 
 use crate::Error;
 
@@ -11,7 +11,7 @@ pub const SHIPPED: &str = "pocket";
 
 /// The path of `name`: a folder or file as it stands, else a folder or `.gguf` file of that name among the model
 /// folders; `ORG/REPO`, `ORG/REPO@REVISION` and `ORG/REPO:QUANT` are models in the Hub's cache, which nothing is fetched
-/// into here. Without a name, the shipped model.
+/// into here, and whose files are checked by their hashes when they are first used. Without a name, the shipped model.
 ///
 /// Model folders: `model_dir`, `HONELM_HOME` (and `models` in it), `models` beside the executable, `models` in the
 /// current folder and those above it, and in the source checkout that this was built from.
@@ -19,10 +19,13 @@ pub fn locate(name: Option<&str>, model_dir: Option<&Path>) -> Result<PathBuf, E
     if let Some(name) = name {
         let path = Path::new(name);
         if path.exists() {
+            check_model(path)?;
             return Ok(path.to_owned());
         }
         if let Ok(spec) = name.parse::<ModelSpec>() {
-            return Ok(find(&spec, &cache_dir())?);
+            let path = find(&spec, &cache_dir())?;
+            check_model(&path)?;
+            return Ok(path);
         }
         if path.components().count() > 1 {
             return Err(Error::ModelNotFound { name: name.to_owned(), searched: vec![path.to_owned()] });

@@ -3,12 +3,28 @@
 use std::io::Read;
 use std::path::Path;
 
+use honelm_formats::TensorSource;
 use honelm_formats::gguf::Gguf;
-use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, Parameters};
+use honelm_formats::open_file;
+use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, OpenOptions, Parameters};
 use honelm_store::{Digest, digest_file};
 use honelm_text::{Tokenizer, TokenizerFiles};
 
 use crate::{DeviceChoice, Error, Event, Events, RunOptions};
+
+/// Opens the model at `path`, and tells `events` what its files leave open or contradict.
+pub fn open(path: &Path, run: &RunOptions, events: Events<'_>) -> Result<Checkpoint, Error> {
+    let checkpoint = open_quietly(path, run)?;
+    for warning in checkpoint.warnings() {
+        events(&Event::Warning(warning));
+    }
+    Ok(checkpoint)
+}
+
+/// As [`open`], of a model whose warnings were told before, or are shown elsewhere.
+pub fn open_quietly(path: &Path, run: &RunOptions) -> Result<Checkpoint, Error> {
+    Ok(Checkpoint::open_with(path, &OpenOptions { allow_unknown: run.allow_unknown.clone() })?)
+}
 
 /// The tokenizer that came with a checkpoint.
 pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer, Error> {
@@ -32,13 +48,21 @@ pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
     };
     let is_gguf = || -> std::io::Result<bool> {
         let mut magic = [0; 4];
-        std::fs::File::open(path)?.read_exact(&mut magic)?;
+        open_file(path).map_err(std::io::Error::other)?.read_exact(&mut magic)?;
         Ok(magic == *b"GGUF")
     };
     if path.is_file() && (path.extension().is_some_and(|e| e == "gguf") || is_gguf().unwrap_or(false)) {
-        return Ok(Tokenizer::from_gguf(&Gguf::open(path)?)?);
+        return tokenizer_of_gguf(path);
     }
     Ok(Tokenizer::from_dir(path)?)
+}
+
+/// The tokenizer of a GGUF file.
+pub(crate) fn tokenizer_of_gguf(path: &Path) -> Result<Tokenizer, Error> {
+    let gguf = Gguf::open(path)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    gguf.watch().check()?;
+    Ok(tokenizer)
 }
 
 /// Loads a checkpoint onto the device that `run` asks for. The processor stands in for a GPU that nobody asked for by name.
@@ -59,7 +83,7 @@ fn load_chosen(
     run: &RunOptions,
     events: Events<'_>,
 ) -> Result<Model, Error> {
-    let run = RunOptions { device, ..*run };
+    let run = RunOptions { device, ..run.clone() };
     load_on(run.device_for(checkpoint, &mut *events)?, checkpoint, &run, events)
 }
 
@@ -87,11 +111,27 @@ pub fn load_on(device: Device, checkpoint: &Checkpoint, run: &RunOptions, events
     }
 }
 
-/// A digest of the files that a model consists of.
+/// A digest of the files that a model consists of, as they were when it was opened.
 pub fn digest_of(checkpoint: &Checkpoint) -> Result<String, Error> {
     let mut digest = Digest::default();
     for path in checkpoint.files() {
         digest = digest.with(digest_file(path)?);
+    }
+    // What was hashed by its path is what was opened.
+    checkpoint.check_files()?;
+    Ok(digest.hex())
+}
+
+/// [`digest_of`], and of a folder the files beside the weights that bear on what a user gets: tokenizer, templates,
+/// sampling settings.
+pub fn digest_of_all(checkpoint: &Checkpoint) -> Result<String, Error> {
+    let weights = digest_of(checkpoint)?;
+    let Container::HuggingFace { dir } = checkpoint.container() else { return Ok(weights) };
+    let mut files = TokenizerFiles::paths(dir)?;
+    files.extend(Some(dir.join("generation_config.json")).filter(|path| path.is_file()));
+    let mut digest = Digest::default().with(weights);
+    for path in files {
+        digest = digest.with(digest_file(&path)?);
     }
     Ok(digest.hex())
 }
@@ -144,7 +184,7 @@ mod tests {
         let problem = load_chosen(gone, &checkpoint, &RunOptions::default(), &mut |_| true).err().unwrap();
         assert!(matches!(problem, Error::Gpu(GpuError::NoSuchAdapter { .. } | GpuError::NoAdapter)), "{problem}");
         let auto = RunOptions { device: DeviceChoice::Auto, ..RunOptions::default() };
-        let named = RunOptions { device: gone, ..auto };
+        let named = RunOptions { device: gone, ..auto.clone() };
         assert!(may_fall_back(&auto, gone, &problem));
         assert!(!may_fall_back(&named, gone, &problem), "it was asked for");
         assert!(!may_fall_back(&auto, DeviceChoice::Cpu, &problem));

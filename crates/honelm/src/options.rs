@@ -1,15 +1,15 @@
 use honelm_backend::CacheType;
-use honelm_cpu::{Compute, CpuBackend, CpuOptions};
+use honelm_cpu::{Compute, CpuBackend, CpuOptions, MOST_THREADS};
 use honelm_plan::Place;
 
 use crate::DeviceChoice;
 
 /// How a model is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
     /// Where models run.
     pub device: DeviceChoice,
-    /// Threads; `None` takes one a processor.
+    /// Threads, [`MOST_THREADS`] at most; `None` takes one a processor.
     pub threads: Option<usize>,
     /// Context in tokens; `None` takes the model's own, at most 8192.
     pub context: Option<usize>,
@@ -17,6 +17,10 @@ pub struct RunOptions {
     pub compute: Compute,
     /// Number type of the key-value cache.
     pub cache_type: CacheType,
+    /// Whether texts of special tokens in the messages of a conversation are these tokens; else they are text.
+    pub parse_special: bool,
+    /// Fields of a model's configuration that are ignored although they are not known, as refusals name them.
+    pub allow_unknown: Vec<String>,
 }
 
 impl Default for RunOptions {
@@ -27,6 +31,8 @@ impl Default for RunOptions {
             context: None,
             compute: Compute::Fast,
             cache_type: CacheType::F16,
+            parse_special: false,
+            allow_unknown: Vec::new(),
         }
     }
 }
@@ -42,7 +48,7 @@ impl RunOptions {
     #[must_use]
     pub fn steady(&self) -> Self {
         let device = if self.device == DeviceChoice::Auto { DeviceChoice::Cpu } else { self.device };
-        Self { device, ..*self }
+        Self { device, ..self.clone() }
     }
 
     /// Where memory is planned for; the processor where no device is named.
@@ -57,7 +63,8 @@ impl RunOptions {
     /// Threads that work outside the device may use.
     #[must_use]
     pub fn worker_threads(&self) -> usize {
-        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        let threads = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        threads.min(MOST_THREADS)
     }
 }
 

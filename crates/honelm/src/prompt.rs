@@ -3,12 +3,17 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use honelm_formats::gguf::Gguf;
-use honelm_text::{ChatTemplate, Clock, EncodeOptions, SpecialTokens, TextError, Tokenizer};
+use honelm_engine::rendered_ids;
+use honelm_text::{ChatTemplate, Clock, SpecialTokens, TextError, Tokenizer};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::Error;
+use crate::open::tokenizer_of_gguf;
+use crate::texts::read_named;
+
+/// Most bytes of a template; published ones have at most some 100 kB.
+const MOST_TEMPLATE: u64 = 16 << 20;
 
 /// A conversation as a chat template writes it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,11 +30,17 @@ pub struct Prompt {
 ///
 /// `given` holds `messages`, and as they are wanted `tools`, `add_generation_prompt`, `now` (the date for
 /// `strftime_now`, else the present) and any other variable of the template, `bos_token` and `eos_token` among them.
-/// `template` is the name of one of the model's templates, or a file; by default as transformers chooses.
+/// `template` is the name of one of the model's templates, or a file; by default as transformers chooses. Texts of special
+/// tokens in the conversation are text, or with `parse_special` those tokens.
 ///
 /// # Errors
 /// Files that cannot be read, variables of the wrong form, and a template that refuses the conversation.
-pub fn prompt(path: &Path, template: Option<&str>, given: &Map<String, Value>) -> Result<Prompt, Error> {
+pub fn prompt(
+    path: &Path,
+    template: Option<&str>,
+    given: &Map<String, Value>,
+    parse_special: bool,
+) -> Result<Prompt, Error> {
     let mut variables = given.clone();
     let clock = match variables.remove("now") {
         None | Some(Value::Null) => now(),
@@ -43,15 +54,15 @@ pub fn prompt(path: &Path, template: Option<&str>, given: &Map<String, Value>) -
             return Err(Error::Usage("a template is given already; --template is for models".to_owned()));
         }
         let rendered = ChatTemplate::new(&read(path)?, SpecialTokens::default())?;
-        return Ok(Prompt { prompt: rendered.render_variables(&variables, Some(clock))?, token_ids: None });
+        return Ok(Prompt { prompt: rendered.render_variables(&variables, Some(clock))?.text, token_ids: None });
     }
     let tokenizer = tokenizer_at(path)?;
     let tools = variables.get("tools").is_some_and(|tools| !tools.is_null());
     let source = template_source(&tokenizer, template, tools)?;
-    let rendered = ChatTemplate::new(&source, tokenizer.special_tokens())?;
-    let prompt = rendered.render_variables(&variables, Some(clock))?;
-    let token_ids = tokenizer.encode(&prompt, EncodeOptions { add_special: false, parse_special: true })?;
-    Ok(Prompt { prompt, token_ids: Some(token_ids) })
+    let template = ChatTemplate::new(&source, tokenizer.special_tokens())?;
+    let rendered = template.render_variables(&variables, Some(clock))?;
+    let token_ids = rendered_ids(&tokenizer, &rendered, parse_special)?;
+    Ok(Prompt { prompt: rendered.text, token_ids: Some(token_ids) })
 }
 
 fn usage(name: &str, found: &str, expected: &str) -> Error {
@@ -105,8 +116,17 @@ fn is_template(path: &Path) -> bool {
     path.extension().is_some_and(|extension| ["jinja", "jinja2", "j2"].iter().any(|known| extension == *known))
 }
 
+/// The source of a template in a file of its own.
 fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.to_owned(), source })
+    String::from_utf8(read_named(path, MOST_TEMPLATE)?).map_err(|error| {
+        let problem = format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to());
+        Error::Text { path: path.display().to_string(), problem }
+    })
+}
+
+/// Whether a path is there and no folder: what else it may be, reading it tells.
+fn names_a_file(path: &Path) -> bool {
+    path.exists() && !path.is_dir()
 }
 
 /// The tokenizer of a folder or GGUF file, whose weights stay unread and need not be there.
@@ -117,7 +137,7 @@ fn tokenizer_at(path: &Path) -> Result<Tokenizer, Error> {
     let of_folder = ["json", "safetensors"].iter().any(|known| path.extension().is_some_and(|found| found == *known));
     match path.parent() {
         Some(dir) if of_folder => Ok(Tokenizer::from_dir(dir)?),
-        _ => Ok(Tokenizer::from_gguf(&Gguf::open(path)?)?),
+        _ => tokenizer_of_gguf(path),
     }
 }
 
@@ -125,7 +145,7 @@ fn tokenizer_at(path: &Path) -> Result<Tokenizer, Error> {
 pub(crate) fn template_source(tokenizer: &Tokenizer, wanted: Option<&str>, tools: bool) -> Result<String, Error> {
     match (tokenizer.choose_template(wanted, tools), wanted) {
         (Ok(found), _) => Ok(found.source.clone()),
-        (Err(TextError::TemplateNotFound { .. }), Some(wanted)) if Path::new(wanted).is_file() => {
+        (Err(TextError::TemplateNotFound { .. }), Some(wanted)) if names_a_file(Path::new(wanted)) => {
             read(Path::new(wanted))
         }
         (Err(error), _) => Err(error.into()),

@@ -11,6 +11,8 @@ pub struct PullOptions {
     pub model: ModelSpec,
     /// Patterns of the files that are wanted; by default those that make up the model.
     pub include: Vec<String>,
+    /// Bytes a second that a connection has to bring over half a minute; 0 puts up with any rate.
+    pub slowest: u64,
 }
 
 /// Fetches a model into the cache that all tools of the Hub share. `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`
@@ -25,7 +27,7 @@ pub fn pull(options: &PullOptions, events: Events<'_>) -> Result<Pulled, Error> 
         spec: options.model.clone(),
         include: options.include.clone(),
         settings,
-        patience: Patience::default(),
+        patience: Patience { slowest: options.slowest, ..Patience::default() },
     };
     let (mut detail, mut done, mut total) = (String::new(), 0, 0);
     let pulled = hub::pull(&whole, &HttpTransport::new()?, &mut |event| match event {

@@ -6,10 +6,14 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use honelm_formats::{FormatError, write_atomic};
-use serde::Serialize;
+use honelm_formats::{FormatError, read_file, write_atomic};
+use honelm_store::Digest;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// Most bytes that are kept of findings.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// Findings by name, in one JSON file; nothing is kept where users have no folder of caches.
 #[derive(Debug)]
@@ -26,16 +30,19 @@ impl Remembered {
         Self(Some(file))
     }
 
-    /// A finding; none where it is of another version.
+    /// A finding; none where it is damaged or of another version.
     pub(crate) fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        serde_json::from_value(self.all().remove(key)?).ok()
+        let Sealed { finding, sha256 } = serde_json::from_value(self.all().remove(key)?).ok()?;
+        let intact = seal(key, &finding) == sha256;
+        intact.then(|| serde_json::from_str(&finding).ok()).flatten()
     }
 
     /// Keeps a finding. It costs the next start a moment when that fails, and nobody anything else.
     pub(crate) fn set(&self, key: &str, finding: &impl Serialize) {
-        let (Some(file), Ok(finding)) = (&self.0, serde_json::to_value(finding)) else { return };
+        let (Some(file), Ok(finding)) = (&self.0, serde_json::to_string(finding)) else { return };
+        let Ok(sealed) = serde_json::to_value(Sealed { sha256: seal(key, &finding), finding }) else { return };
         let mut all = self.all();
-        all.insert(key.to_owned(), finding);
+        all.insert(key.to_owned(), sealed);
         let Ok(bytes) = serde_json::to_vec_pretty(&all) else { return };
         if let Some(folder) = file.parent() {
             drop(fs::create_dir_all(folder));
@@ -46,9 +53,20 @@ impl Remembered {
     }
 
     fn all(&self) -> BTreeMap<String, Value> {
-        let bytes = self.0.as_ref().and_then(|file| fs::read(file).ok());
+        let bytes = self.0.as_ref().and_then(|file| read_file(file, MOST_BYTES).ok());
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
+}
+
+/// A finding as text, with the hash of its name and itself.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    finding: String,
+    sha256: String,
+}
+
+fn seal(key: &str, finding: &str) -> String {
+    Digest::default().with(key).with(finding).hex()
 }
 
 /// Where users keep their caches, by the environment.
@@ -81,6 +99,18 @@ mod tests {
         remembered.set("a", &3);
         assert_eq!(remembered.get("a"), Some(3));
         Remembered(None).set("a", &1);
+    }
+
+    #[test]
+    fn a_damaged_finding_is_found_out_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("found.json");
+        let remembered = Remembered::in_file(file.clone());
+        remembered.set("a", &12);
+        remembered.set("b", &12);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replacen("12", "13", 1)).unwrap();
+        assert_eq!((remembered.get::<u32>("a"), remembered.get("b")), (None, Some(12)));
     }
 
     #[test]

@@ -8,12 +8,13 @@ use honelm_engine::{
     Chat, Completion, FinishReason, Generation, Overflow, PLAIN_TEMPLATE, Session, Update, raw_prompt,
     sampling_defaults,
 };
+use honelm_formats::FileWatch;
 use honelm_formats::hub_cache::snapshot_name;
-use honelm_model::{Checkpoint, Facts, Runner};
+use honelm_model::{Facts, Runner};
 use honelm_text::{ChatTemplate, Message, Piece, Reasoning, RenderOptions, Tokenizer};
 use serde::{Serialize, Serializer};
 
-use crate::open::{load, tokenizer_of};
+use crate::open::{load, open, tokenizer_of};
 use crate::prompt::{now, template_source};
 use crate::{Error, Events, RunOptions};
 
@@ -44,6 +45,9 @@ pub struct Model {
     facts: Facts,
     device: String,
     load_seconds: f64,
+    parse_special: bool,
+    /// The files that weights are still read from.
+    watch: FileWatch,
 }
 
 /// What a model wrote.
@@ -109,15 +113,16 @@ impl Model {
     /// What is wrong with a file, by name; [`Error::Interrupted`] where `events` says so.
     pub fn open(path: &Path, run: &RunOptions, events: Events<'_>) -> Result<Self, Error> {
         let begin = Instant::now();
-        let checkpoint = Checkpoint::open(path)?;
+        let checkpoint = open(path, run, &mut *events)?;
         let tokenizer = tokenizer_of(&checkpoint)?;
-        // A broken template is told of now, not in the middle of a conversation.
+        // It is parsed when a conversation begins: a text can be continued, and another template set, where it is broken.
         let template = tokenizer.chat_template().map(str::to_owned);
-        parsed(template.as_deref(), &tokenizer)?;
         let settings = if path.is_file() { path.to_owned() } else { path.join("generation_config.json") };
         let generation = sampling_defaults(&settings.display().to_string(), checkpoint.generation_config())?;
         let runner = load(&checkpoint, run, &mut *events)?;
+        checkpoint.check_unchanged()?;
         Ok(Self {
+            watch: checkpoint.watch(),
             tokenizer,
             template,
             generation,
@@ -125,6 +130,7 @@ impl Model {
             device: runner.describe(),
             session: Session::new(Box::new(runner)),
             load_seconds: begin.elapsed().as_secs_f64(),
+            parse_special: run.parse_special,
         })
     }
 
@@ -167,7 +173,8 @@ impl Model {
     fn new_chat(&self) -> Result<Chat, Error> {
         let options = RenderOptions { clock: Some(now()), ..RenderOptions::default() };
         let template = parsed(self.template.as_deref(), &self.tokenizer)?;
-        Ok(Chat::with_template(template, options).with_reasoning(self.reasoning()))
+        let chat = Chat::with_template(template, options).with_reasoning(self.reasoning());
+        Ok(chat.with_parse_special(self.parse_special))
     }
 
     /// Most tokens of prompt and answer together.
@@ -193,6 +200,11 @@ impl Model {
         self.session.runner()
     }
 
+    /// Checks that no file that weights are still read from has changed since the model was opened.
+    pub(crate) fn check_unchanged(&self) -> Result<(), Error> {
+        Ok(self.watch.check()?)
+    }
+
     /// Settings to begin with: sampling as the model's `generation_config.json` has it, else ours.
     #[must_use]
     pub fn generation(&self) -> Generation {
@@ -202,7 +214,7 @@ impl Model {
     /// A new conversation, which remembers what was said.
     ///
     /// # Errors
-    /// None that opening the model did not have.
+    /// A chat template that does not parse.
     pub fn conversation(&mut self) -> Result<Conversation<'_>, Error> {
         Ok(Conversation { chat: self.new_chat()?, model: self })
     }
@@ -211,7 +223,7 @@ impl Model {
     /// messages' texts one below the other.
     ///
     /// # Errors
-    /// A conversation that the template refuses.
+    /// A chat template that does not parse, or that refuses the conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
         let mut chat = self.new_chat()?;
         messages.iter().for_each(|message| chat.push(message.clone()));
@@ -222,7 +234,8 @@ impl Model {
     /// computed again.
     ///
     /// # Errors
-    /// A conversation that the template refuses or that is longer than the context, and whatever stops the device.
+    /// A chat template that does not parse or that refuses the conversation, one that is longer than the context, and
+    /// whatever stops the device.
     pub fn chat(&mut self, messages: &[Message], settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
         let prompt = self.prompt(messages)?;
         self.generate(&prompt, settings, on_text)
@@ -231,12 +244,15 @@ impl Model {
     /// Continues tokens.
     ///
     /// # Errors
-    /// No tokens, or more than the context holds; settings out of range; whatever stops the device.
+    /// No tokens, or more than the context holds; settings out of range; whatever stops the device; a model file that
+    /// changed since it was opened, where weights are still read from it.
     pub fn generate(&mut self, prompt: &[u32], settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
         let begin = Instant::now();
         let clock = || begin.elapsed().as_secs_f64();
         let tell = &mut |update: Update<'_>| told(&update, on_text);
-        Ok(self.session.generate(&self.tokenizer, prompt, settings, &clock, tell)?.into())
+        let completion = self.session.generate(&self.tokenizer, prompt, settings, &clock, tell)?;
+        self.check_unchanged()?;
+        Ok(completion.into())
     }
 
     /// Continues a text as it stands, without a chat template; an empty text starts from BOS alone. Texts of special
@@ -325,13 +341,16 @@ impl Conversation<'_> {
     /// [`Overflow::Shift`] the oldest turns are left out when the context is nearly full.
     ///
     /// # Errors
-    /// Those of [`Model::chat`]; the conversation is then as it was.
+    /// Those of [`Model::chat`]; the conversation is then as it was, except where a model file has changed, which makes
+    /// every further answer of this model an error.
     pub fn ask(&mut self, text: &str, settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
         let begin = Instant::now();
         let clock = || begin.elapsed().as_secs_f64();
         let Model { session, tokenizer, .. } = &mut *self.model;
         let tell = &mut |update: Update<'_>| told(&update, on_text);
-        Ok(self.chat.ask(text, session, tokenizer, settings, &clock, tell)?.into())
+        let completion = self.chat.ask(text, session, tokenizer, settings, &clock, tell)?;
+        self.model.check_unchanged()?;
+        Ok(completion.into())
     }
 
     /// [`Conversation::ask`] with the model's thinking and its answer told apart; the answer's text is without the
@@ -346,6 +365,7 @@ impl Conversation<'_> {
         let tell =
             &mut |piece: Piece| if on_piece(&piece) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
         let reply = self.chat.ask_in_pieces(text, session, tokenizer, settings, &clock, tell)?;
+        self.model.check_unchanged()?;
         Ok(Answer { text: reply.answer, reasoning_content: reply.reasoning, ..reply.completion.into() })
     }
 }

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use honelm_compress::calibration_texts;
+use honelm_formats::{FormatError, read_input};
 use honelm_store::Digest;
 
 use crate::Error;
+
+/// Most bytes of a text.
+const MOST_TEXT: u64 = 1 << 30;
 
 const CALIBRATION: &str = include_str!("../data/calibration.jsonl");
 const HELDOUT: &str = include_str!("../data/heldout.txt");
@@ -64,10 +68,18 @@ fn is_json_lines(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl"))
 }
 
-/// A whole text file: UTF-8, not empty, not binary.
+/// What the file or pipe holds that a user names.
+pub(crate) fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    read_input(path, limit).map_err(|error| match error {
+        FormatError::Io { source, .. } => Error::Io { path: path.to_owned(), source },
+        other => other.into(),
+    })
+}
+
+/// A whole text file, or what a pipe holds: UTF-8, not empty, not binary.
 pub fn read(path: &Path) -> Result<String, Error> {
     let bad = |problem: String| Error::Text { path: path.display().to_string(), problem };
-    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let bytes = read_named(path, MOST_TEXT)?;
     if bytes.is_empty() {
         return Err(bad("the file is empty, expected text".to_owned()));
     }

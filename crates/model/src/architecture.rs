@@ -24,6 +24,22 @@ pub struct Facts {
     pub parameters: u64,
 }
 
+/// Values of the largest matrix that a step should make: 64 MiB. A step has a few of them at a time.
+const STEP_VALUES: usize = 1 << 24;
+/// Rows of a step in any case; with fewer a long prompt takes too long.
+const LEAST_ROWS: usize = 16;
+/// Rows that the output layer runs on at a time: with the vocabularies of most models, logits are the largest matrix of
+/// a step.
+const OUTPUT_ROWS: usize = 64;
+
+impl Facts {
+    /// Rows whose logits are in memory at a time.
+    #[must_use]
+    pub fn output_rows(&self) -> usize {
+        (STEP_VALUES / self.vocabulary.max(1)).clamp(1, OUTPUT_ROWS)
+    }
+}
+
 /// A model whose weights (all, or those of some blocks) are bound to a back end.
 ///
 /// The forward pass is `embed`, every `block(i)`, `finish`, `logits`, composed once for all architectures, so
@@ -103,6 +119,15 @@ impl Blueprint {
     pub fn module(&self, slot: Slot) -> Result<&Module, ModelError> {
         let unknown = || ModelError::UnknownSlot { block: slot.block, module: slot.module.to_owned() };
         self.tree.module(slot).ok_or_else(unknown)
+    }
+
+    /// Most rows that a step should have, by the memory of its activations: a model of few bytes can have very wide
+    /// layers. Layers of up to 32,768 values leave 512 rows.
+    #[must_use]
+    pub fn step_rows(&self) -> usize {
+        let modules = self.tree.blocks.iter().flatten().chain(&self.tree.embed);
+        let widest = modules.flat_map(|module| module.shape).max().unwrap_or(1);
+        (STEP_VALUES / widest.max(1)).max(LEAST_ROWS)
     }
 
     /// The shape of the cache of all blocks.

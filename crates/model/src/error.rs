@@ -23,7 +23,10 @@ pub enum ModelError {
     MissingField { file: String, field: String, expected: String },
     #[error("{file}: {field} is {found}; expected {expected}")]
     InvalidField { file: String, field: String, found: String, expected: String },
-    #[error("{file}: the field {field} ({found}) is not known and might change what the model computes")]
+    #[error(
+        "{file}: the field {field} ({found}) is not known and might change what the model computes; \
+         --allow-unknown {field} ignores it"
+    )]
     UnknownField { file: String, field: String, found: String },
     #[error("no model shape is called {found:?}; known: {known}")]
     UnknownShape { found: String, known: String },
@@ -65,6 +68,15 @@ fn place(block: Option<usize>) -> String {
 }
 
 impl ModelError {
+    /// File, name and value of the field that is refused because it is not known.
+    pub(crate) fn unknown_field(&self) -> Option<(&str, &str, &str)> {
+        match self {
+            Self::UnknownField { file, field, found }
+            | Self::Format(FormatError::UnknownQuantization { file, field, found }) => Some((file, field, found)),
+            _ => None,
+        }
+    }
+
     /// A stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {

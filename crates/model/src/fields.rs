@@ -92,10 +92,12 @@ impl<'a> Fields<'a> {
         Ok(Some(Fields { file: self.file, path: format!("{}{name}.", self.path), object, read: HashSet::new() }))
     }
 
-    /// Refuses every field that was not read, is not null and is not `harmless`.
+    /// Refuses every field that was not read, is not null and is neither `harmless` nor one of [`NEUTRAL`] that says nothing.
     pub(crate) fn finish(self, harmless: &[&str]) -> Result<(), ModelError> {
         let known = |name: &str| self.read.contains(name) || harmless.contains(&name);
-        match self.object.iter().find(|(name, value)| !value.is_null() && !known(name)) {
+        let neutral = |name: &str, value: &Json| NEUTRAL.contains(&name) && says_nothing(value);
+        let refused = |(name, value): &(&String, &Json)| !value.is_null() && !known(name) && !neutral(name, value);
+        match self.object.iter().find(refused) {
             Some((name, value)) => Err(ModelError::UnknownField {
                 file: self.file.to_owned(),
                 field: format!("{}{}", self.path, name.escape_debug()),
@@ -117,6 +119,19 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Fields that change nothing where they say nothing: false, or an empty list, object or text.
+const NEUTRAL: &[&str] = &["auto_map", "pruned_heads", "truncate"];
+
+fn says_nothing(value: &Json) -> bool {
+    match value {
+        Json::Null | Json::Bool(false) => true,
+        Json::String(text) => text.is_empty(),
+        Json::Array(list) => list.is_empty(),
+        Json::Object(object) => object.is_empty(),
+        Json::Bool(true) | Json::Number(_) => false,
+    }
+}
+
 fn invalid(file: &str, field: &str, found: String, expected: impl Into<String>) -> ModelError {
     ModelError::InvalidField { file: file.to_owned(), field: field.to_owned(), found, expected: expected.into() }
 }
@@ -129,7 +144,7 @@ fn kind(json: &Json) -> String {
 }
 
 /// A value as JSON, cut where it is long.
-fn shortened(value: &Json) -> String {
+pub(crate) fn shortened(value: &Json) -> String {
     let text = value.to_string();
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}...", &text[..end]),

@@ -7,6 +7,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::ModelError;
 
 const PREFIX: &str = "general.sampling.";
+/// Our own key for `stop_strings`; llama.cpp passes over it.
+const STOP_STRINGS_KEY: &str = "honelm.generation.stop_strings";
 
 /// Fields of generation_config.json and keys behind [`PREFIX`] that hold floats.
 const FLOATS: &[(&str, &str)] = &[
@@ -24,6 +26,17 @@ const INTEGERS: &[(&str, &str)] = &[("top_k", "top_k"), ("penalty_last_n", "pena
 
 /// The metadata of a generation_config.json; values of other types are left out.
 pub(crate) fn write(generation: &Json) -> Vec<(String, Value)> {
+    let stop_strings = match &generation["stop_strings"] {
+        Json::String(text) => Some(vec![text.clone()]),
+        Json::Array(list) => list.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    };
+    // GGUF has no key for `do_sample`: a temperature says the same.
+    let temperature = match (generation["do_sample"].as_bool(), generation["temperature"].as_f64()) {
+        (Some(false), _) => Some(0.0),
+        (Some(true), None) => Some(1.0),
+        (_, given) => given,
+    };
     let mut out: Vec<(String, Value)> = Vec::new();
     let mut put = |key: &str, value: Option<Value>| {
         let key = format!("{PREFIX}{key}");
@@ -40,9 +53,12 @@ pub(crate) fn write(generation: &Json) -> Vec<(String, Value)> {
     }
     // The name that the converter prefers.
     put("penalty_repeat", generation["penalty_repeat"].as_f64().map(|x| Value::from(x as f32)));
+    put("temp", temperature.map(|x| Value::from(x as f32)));
     for (field, key) in FLOATS {
         put(key, generation[*field].as_f64().map(|x| Value::from(x as f32)));
     }
+    let stop_strings = stop_strings.filter(|texts| !texts.is_empty());
+    out.extend(stop_strings.map(|texts| (STOP_STRINGS_KEY.to_owned(), Value::from(texts))));
     out
 }
 
@@ -62,6 +78,9 @@ pub(crate) fn read(gguf: &Gguf) -> Result<Option<Json>, ModelError> {
     }
     if let Some(sequence) = gguf.get_str(&format!("{PREFIX}sequence"))? {
         fields.insert("sequence".to_owned(), json!(sequence));
+    }
+    if let Some(texts) = gguf.get_as::<&[String]>(STOP_STRINGS_KEY)? {
+        fields.insert("stop_strings".to_owned(), json!(texts));
     }
     Ok(if fields.is_empty() { None } else { Some(Json::Object(fields)) })
 }

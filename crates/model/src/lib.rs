@@ -12,6 +12,7 @@ mod arch;
 mod architecture;
 mod checkpoint;
 mod decoder;
+mod disputed;
 mod error;
 pub mod export;
 mod fields;
@@ -32,7 +33,7 @@ mod windows;
 
 pub use arch::architectures;
 pub use architecture::{Architecture, BlockCache, Blueprint, Definition, Facts};
-pub use checkpoint::{Checkpoint, Container, FolderFiles, StoredEncoding};
+pub use checkpoint::{Checkpoint, Container, FolderFiles, OpenOptions, StoredEncoding};
 pub use error::ModelError;
 pub use loader::Loader;
 pub use model::{DEFAULT_CONTEXT, Device, LoadOptions, Model};

@@ -126,6 +126,10 @@ impl Runner for Model {
         self.sequences.context()
     }
 
+    fn step_rows(&self) -> usize {
+        self.blueprint.step_rows()
+    }
+
     fn describe(&self) -> String {
         self.device.borrow().describe()
     }
@@ -148,11 +152,11 @@ impl Runner for Model {
             Token::Sampled(..) => None,
         });
         step::check_tokens(known, self.blueprint.facts.vocabulary)?;
-        let (network, cache, layers) = (&self.network, &self.cache, self.blueprint.facts.layers);
+        let (network, cache, facts) = (&self.network, &self.cache, &self.blueprint.facts);
         let mut backend = self.device.borrow_mut();
         self.sequences.step_with(batch, |described| {
             backend.begin(described, cache)?;
-            step::forward(network.architecture(), layers, batch, cache, &mut *backend);
+            step::forward(network.architecture(), facts, batch, cache, &mut *backend);
             Ok(backend.submit())
         })
     }
@@ -177,7 +181,7 @@ impl Runner for Model {
     fn logits(&mut self, hidden: &Matrix) -> Result<Matrix, ModelError> {
         let architecture = self.network.architecture();
         let mut backend = self.device.borrow_mut();
-        let width = self.blueprint.facts.width;
-        step::output_layer(hidden, width, &self.cache, &mut *backend, &|x, b| architecture.logits(x, b))
+        let facts = &self.blueprint.facts;
+        step::output_layer(hidden, facts, &self.cache, &mut *backend, &|x, b| architecture.logits(x, b))
     }
 }

@@ -26,6 +26,10 @@ pub trait Runner {
     fn facts(&self) -> &Facts;
     /// Most tokens a sequence may hold here.
     fn context(&self) -> usize;
+    /// Most rows that a step should have, by the memory that its activations take.
+    fn step_rows(&self) -> usize {
+        usize::MAX
+    }
     /// The back end's description.
     fn describe(&self) -> String;
     /// Opens an empty sequence.

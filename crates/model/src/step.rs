@@ -3,18 +3,15 @@
 use honelm_backend::{Backend, BackendError, Batch, Cache, Outputs, Read, Sampling, Step, StepGroup, Tensor, Value};
 use honelm_tensor::Matrix;
 
-use crate::{Architecture, ModelError, StepOutput};
-
-/// Rows that the output layer runs on at a time: a matrix of logits is the largest tensor of a step.
-const OUTPUT_ROWS: usize = 64;
+use crate::{Architecture, Facts, ModelError, StepOutput};
 
 /// Key of finished hidden states; chunk `c` of the output layer has `1 + 2c` for logits, `2 + 2c` for tokens.
 const HIDDEN: u32 = 0;
 
 /// Records the forward pass of a begun step, up to the outputs that its rows want.
-pub(crate) fn forward(model: &dyn Architecture, layers: usize, batch: &Batch, cache: &Cache, b: &mut dyn Backend) {
+pub(crate) fn forward(model: &dyn Architecture, facts: &Facts, batch: &Batch, cache: &Cache, b: &mut dyn Backend) {
     let mut x = model.embed(b);
-    for i in 0..layers {
+    for i in 0..facts.layers {
         x = model.block(i, x, b, cache);
     }
     let wanted = |want: &honelm_backend::Want| want.logits || want.hidden || want.sample.is_some();
@@ -32,7 +29,7 @@ pub(crate) fn forward(model: &dyn Architecture, layers: usize, batch: &Batch, ca
         b.output(HIDDEN, &kept);
     }
     let output = rows_where(batch, |want| want.logits || want.sample.is_some());
-    for (c, chunk) in output.chunks(OUTPUT_ROWS).enumerate() {
+    for (c, chunk) in output.chunks(facts.output_rows()).enumerate() {
         let places: Vec<u32> = chunk.iter().map(place).collect();
         let h = chosen(b, &h, &places);
         let y = model.logits(&h, b);
@@ -89,17 +86,18 @@ fn append(to: &mut Matrix, rows: Matrix) {
 /// Finished hidden states through the output layer, a chunk of rows at a time. // [rows, D] -> [rows, V]
 pub(crate) fn output_layer(
     hidden: &Matrix,
-    width: usize,
+    facts: &Facts,
     cache: &Cache,
     b: &mut dyn Backend,
     layer: &dyn Fn(&Tensor, &mut dyn Backend) -> Tensor,
 ) -> Result<Matrix, ModelError> {
+    let (width, at_once) = (facts.width, facts.output_rows());
     if hidden.cols != width {
         return Err(ModelError::WrongWidth { what: "a hidden state", found: hidden.cols, expected: width });
     }
     let mut logits = Matrix::default();
-    for start in (0..hidden.rows).step_by(OUTPUT_ROWS) {
-        let end = hidden.rows.min(start + OUTPUT_ROWS);
+    for start in (0..hidden.rows).step_by(at_once) {
+        let end = hidden.rows.min(start + at_once);
         let chunk = Matrix::new(end - start, width, hidden.data[start * width..end * width].to_vec());
         let groups = vec![StepGroup::default(); cache.spec().groups.len()];
         b.begin(Step { groups, ..Step::default() }, cache)?;

@@ -5,7 +5,7 @@ use honelm_backend::{Backend, Batch, Cache, CacheType, Observe, Outputs, Sequenc
 use honelm_tensor::Matrix;
 
 use crate::weights::{Network, Weights};
-use crate::{Blueprint, Checkpoint, LoadOptions, ModelError, Module, Parameters, Slot, step};
+use crate::{Blueprint, Checkpoint, Facts, LoadOptions, ModelError, Module, Parameters, Slot, step};
 
 /// Key of a streamed part's result.
 const RESULT: u32 = 0;
@@ -188,7 +188,7 @@ impl Stream {
 /// The last norm and the output layer, without the blocks.
 #[derive(Debug)]
 pub struct OutputLayer {
-    width: usize,
+    facts: Facts,
     network: Network,
     cache: Cache,
 }
@@ -203,7 +203,7 @@ impl OutputLayer {
         let slots = outer(tree.finish.iter().chain([tree.output_matrix()]));
         let network = bind(blueprint, params, &slots, 1, backend)?;
         let cache = backend.create_cache(blueprint.cache_spec_of(&[], CacheType::F32))?;
-        Ok(Self { width: blueprint.facts.width, network, cache })
+        Ok(Self { facts: blueprint.facts.clone(), network, cache })
     }
 
     /// The last norm: residual states to hidden states. // [rows, D] -> [rows, D]
@@ -212,7 +212,7 @@ impl OutputLayer {
     /// A wrong width, why the device refuses.
     pub fn finish(&self, x: &Matrix, backend: &mut dyn Backend) -> Result<Matrix, ModelError> {
         let architecture = self.network.architecture();
-        step::output_layer(x, self.width, &self.cache, backend, &|x, b| architecture.finish(x, b))
+        step::output_layer(x, &self.facts, &self.cache, backend, &|x, b| architecture.finish(x, b))
     }
 
     /// Logits of finished hidden states. // [rows, D] -> [rows, V]
@@ -221,7 +221,7 @@ impl OutputLayer {
     /// As [`OutputLayer::finish`].
     pub fn logits(&self, hidden: &Matrix, backend: &mut dyn Backend) -> Result<Matrix, ModelError> {
         let architecture = self.network.architecture();
-        step::output_layer(hidden, self.width, &self.cache, backend, &|x, b| architecture.logits(x, b))
+        step::output_layer(hidden, &self.facts, &self.cache, backend, &|x, b| architecture.logits(x, b))
     }
 }
 

@@ -12,8 +12,6 @@ use crate::{Plan, PlanError};
 
 const F32: u64 = 4;
 const F64: u64 = 8;
-/// Rows whose logits two models have in memory beside each other.
-const COMPARED_ROWS: u64 = 64;
 
 /// The most that a job takes at once, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,7 +58,7 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
     // Final states of the window, then logits in portions.
     let measured = |checkpoint: &Checkpoint, plan: &Plan| {
         let facts = checkpoint.facts();
-        let (states, logits) = (how.window * facts.width, COMPARED_ROWS * facts.vocabulary as u64);
+        let (states, logits) = (how.window * facts.width, (facts.output_rows() * facts.vocabulary) as u64);
         plan.total_bytes + F32 * (states as u64 + 2 * logits)
     };
     let own = plan(candidate, &work)?;
@@ -73,8 +71,8 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
         let tree = base.tree();
         let output = base.name_of(honelm_model::Slot { block: None, module: tree.output_matrix().name });
         let layer = original.tensors.iter().find(|t| t.name == output).map_or(0, |t| t.memory_bytes);
-        let (width, vocabulary) = (base.facts().width as u64, base.facts().vocabulary as u64);
-        beside = layer + F32 * (how.window as u64 * width + 2 * COMPARED_ROWS * vocabulary);
+        let facts = base.facts();
+        beside = layer + F32 * (how.window * facts.width + 2 * facts.output_rows() * facts.vocabulary) as u64;
         mapped = mapped.max(original.mapped_bytes);
     }
     phases.push(("the candidate", measured(candidate, &own) + beside));

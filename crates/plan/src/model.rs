@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use honelm_backend::{Batch, CacheType, Recorder, Want, Weight};
+use honelm_backend::{Batch, CacheKind, CacheSpec, CacheType, Recorder, Want, Weight};
 use honelm_blocks::ScaleType;
 use honelm_cpu::int8::{Int8Kind, ZeroKind};
 use honelm_cpu::{Compute, weight_bytes};
@@ -30,7 +30,7 @@ pub struct Workload {
     pub cache_type: CacheType,
     /// Where it runs.
     pub place: Place,
-    /// Rows of the largest step.
+    /// Rows of the largest step, where the model is not so wide that steps have fewer ([`Blueprint::step_rows`]).
     pub step_rows: usize,
     /// Rows of a step whose logits are wanted: 1 to generate, up to all to measure.
     pub logit_rows: usize,
@@ -116,24 +116,44 @@ pub fn plan_encodings(
     let device: Device = Rc::clone(&recorder) as Device;
     let mut model = Model::new(blueprint, weights, device, &options)?;
     let context = model.context();
-    run(&mut model, work)?;
+    let spec = blueprint.cache_spec(work.cache_type);
+    let filled = context.min(evenly_from(&spec));
+    run(&mut model, work, filled)?;
     let recorded = recorder.borrow_mut().recorded().clone();
-    let (weights_bytes, cache_bytes) = (recorded.weight_bytes as u64, recorded.cache_bytes as u64);
+    let weights_bytes = recorded.weight_bytes as u64;
+    let cache_bytes = (recorded.cache_bytes as u64).saturating_add(beyond(&spec, filled, context));
     let scratch_bytes = recorded.activation_bytes_peak as u64;
     Ok(Plan {
         context,
         weights_bytes,
         cache_bytes,
         scratch_bytes,
-        total_bytes: weights_bytes + cache_bytes + scratch_bytes,
+        total_bytes: weights_bytes.saturating_add(cache_bytes).saturating_add(scratch_bytes),
         mapped_bytes: tensors.iter().map(|tensor| tensor.file_bytes).sum(),
         tensors,
     })
 }
 
-/// Fills one sequence up to the context, in the largest steps.
-fn run(model: &mut Model, work: &Workload) -> Result<(), PlanError> {
-    let (context, rows) = (model.context(), work.step_rows.max(1));
+/// Tokens that are planned step by step. Real contexts are mostly shorter, and a longer one may be as long as a file says.
+const STEP_BY_STEP: usize = 1 << 17;
+
+/// Tokens from which on a cache grows by the same pages for the same tokens: windows keep what they keep.
+fn evenly_from(spec: &CacheSpec) -> usize {
+    let long = |kind: &CacheKind| matches!(kind, CacheKind::Window(window) if *window > STEP_BY_STEP / 2);
+    if spec.groups.iter().any(long) { usize::MAX } else { STEP_BY_STEP }
+}
+
+/// Bytes that a cache grows by from `filled` to `context` tokens where it grows evenly.
+fn beyond(spec: &CacheSpec, filled: usize, context: usize) -> u64 {
+    let pages = context.div_ceil(spec.page_len) - filled.div_ceil(spec.page_len);
+    let full = (0..spec.groups.len()).filter(|&group| spec.groups[group] == CacheKind::Full);
+    let page_bytes: u64 = full.map(|group| spec.page_bytes(group) as u64).sum();
+    page_bytes.saturating_mul(pages as u64)
+}
+
+/// Fills one sequence with `context` tokens, in the largest steps.
+fn run(model: &mut Model, work: &Workload, context: usize) -> Result<(), PlanError> {
+    let rows = work.step_rows.clamp(1, model.step_rows());
     let id = model.open();
     let mut done = 0;
     while done < context {

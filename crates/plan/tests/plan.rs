@@ -13,8 +13,16 @@ use honelm_plan::{Calibration, Evaluation, Place, Workload, plan, plan_calibrati
 
 /// A tiny model's shapes; its weights do not matter here.
 fn tiny(name: &str) -> Checkpoint {
+    tiny_with(name, &[])
+}
+
+/// The same with other settings.
+fn tiny_with(name: &str, settings: &[(&str, usize)]) -> Checkpoint {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data/tiny").join(name);
-    let config = honelm_formats::read_json(folder.join("config.json")).unwrap().unwrap();
+    let mut config = honelm_formats::read_json(folder.join("config.json")).unwrap().unwrap();
+    for (field, value) in settings {
+        config[*field] = (*value).into();
+    }
     Checkpoint::made_up(name, &config, Encoding::F32, 0).unwrap()
 }
 
@@ -97,6 +105,32 @@ fn a_published_shape_is_planned_without_its_weights() {
     assert!(planned.weights_bytes as f64 > 0.9 * expected && (planned.weights_bytes as f64) < 1.3 * expected);
     let work = Workload { context: Some(131_073), ..Workload::default() };
     assert_eq!(plan(&checkpoint, &work).unwrap_err().code(), "context-too-long");
+}
+
+#[test]
+fn a_context_as_long_as_a_file_says_is_planned_at_once() {
+    let cache = |name: &str, context: usize| {
+        let checkpoint = tiny_with(name, &[("max_position_embeddings", 1 << 30)]);
+        plan(&checkpoint, &Workload { context: Some(context), ..Workload::default() }).unwrap().cache_bytes
+    };
+    let whole = cache("llama-grouped", 1 << 17);
+    assert_eq!(cache("llama-grouped", 1 << 16), whole / 2);
+    assert_eq!(cache("llama-grouped", 1 << 30), whole << 13);
+    let windows = cache("llama-window", 1 << 12);
+    assert_eq!(cache("llama-window", 1 << 30), windows, "windows keep no more");
+}
+
+#[test]
+fn a_wide_model_runs_in_steps_of_few_rows() {
+    let wide = tiny_with("llama-grouped", &[("intermediate_size", 1 << 18), ("max_position_embeddings", 1024)]);
+    assert_eq!(wide.blueprint().step_rows(), 64);
+    let planned = plan(&wide, &Workload::default()).unwrap();
+    // 512 rows would take more than 1 GB.
+    assert!(planned.scratch_bytes < 256 << 20, "{}", planned.scratch_bytes);
+    let how = Evaluation { window: 512, cache_type: CacheType::F32, compute: Compute::F32 };
+    assert!(plan_eval(&wide, None, &how).unwrap().peak_bytes < planned.weights_bytes + (256 << 20));
+    let usual = tiny_with("llama-grouped", &[("intermediate_size", 28_672)]);
+    assert!(usual.blueprint().step_rows() >= 512, "the largest of today's models");
 }
 
 #[test]

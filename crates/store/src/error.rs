@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use honelm_formats::printable;
+
 /// Why work cannot be kept, or a model not be fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -8,11 +10,16 @@ use std::time::Duration;
 pub enum StoreError {
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: std::io::Error },
-    /// A file could not be written whole.
+    /// A file could not be read, or not be written whole.
     #[error(transparent)]
-    Write(#[from] honelm_formats::FormatError),
+    File(#[from] honelm_formats::FormatError),
     #[error("'{0}' is no name for a journal entry: letters, digits, '-', '_' and '.' only")]
     Name(String),
+    #[error(
+        "{}: this finished piece of work is gone or damaged, or another run replaced it; run again to make it anew",
+        .path.display()
+    )]
+    LostEntry { path: PathBuf },
     /// The caller stopped it.
     #[error("interrupted")]
     Interrupted,
@@ -92,6 +99,12 @@ pub enum StoreError {
     )]
     Cut { file: String, host: String, done: u64, size: u64, problem: String },
     #[error(
+        "{}: it is damaged on this disk (its hash is {found}, the cache has it as {expected}); fetch it again with \
+         `honelm pull {repo}`",
+        .path.display()
+    )]
+    DamagedBlob { path: PathBuf, repo: String, expected: String, found: String },
+    #[error(
         "{}: {needed} bytes are needed and {free} are free; make room, or set HF_HUB_CACHE to a folder on another disk",
         .dir.display()
     )]
@@ -105,8 +118,9 @@ impl StoreError {
         match self {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => "disk-full",
             Self::Io { .. } => "io",
-            Self::Write(e) => e.code(),
+            Self::File(e) => e.code(),
             Self::Name(_) => "invalid-name",
+            Self::LostEntry { .. } => "kept-work-lost",
             Self::Interrupted => "interrupted",
             Self::InvalidRepository { .. } => "invalid-repository",
             Self::InvalidSetting { .. } => "invalid-setting",
@@ -133,6 +147,7 @@ impl StoreError {
             Self::WrongLength { .. } => "wrong-length",
             Self::WrongHash { .. } => "wrong-hash",
             Self::Cut { .. } => "connection-cut",
+            Self::DamagedBlob { .. } => "damaged-blob",
             Self::DiskFull { .. } => "disk-full",
         }
     }
@@ -157,23 +172,24 @@ fn list(names: &[String]) -> String {
     const MOST: usize = 12;
     match names {
         [] => "none".to_owned(),
-        few if few.len() <= MOST => few.iter().map(|n| printable(n)).collect::<Vec<_>>().join(", "),
+        few if few.len() <= MOST => few.iter().map(|n| one_line(n)).collect::<Vec<_>>().join(", "),
         many => format!("{} and {} more", list(&many[..MOST]), many.len() - MOST),
     }
 }
 
 /// One choice a line.
 fn lines(choices: &[String]) -> String {
-    choices.iter().map(|c| format!("  {}", printable(c))).collect::<Vec<_>>().join("\n")
+    choices.iter().map(|c| format!("  {}", one_line(c))).collect::<Vec<_>>().join("\n")
 }
 
 /// What is typed for a choice, which may have a size after two spaces.
 fn example(choices: &[String]) -> String {
-    choices.first().and_then(|c| c.split("  ").next()).map(printable).unwrap_or_default()
+    choices.first().and_then(|c| c.split("  ").next()).map(one_line).unwrap_or_default()
 }
 
-fn printable(name: &str) -> String {
-    name.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
+/// A name in a list.
+fn one_line(name: &str) -> String {
+    printable(name).replace('\n', "\\n")
 }
 
 fn wait(after: &Option<Duration>) -> String {

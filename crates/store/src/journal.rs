@@ -12,7 +12,8 @@ const HASH: usize = 64;
 /// Finished pieces of a long job, so that a killed run goes on where it stopped.
 ///
 /// A folder with one file an entry, written whole or not at all, each beginning with the hash of the job's key, its
-/// own name and its contents. What was damaged, or belongs to another job, is as good as absent.
+/// own name and its contents. The hash is checked whenever an entry is read. To [`Journal::get`], what was damaged or
+/// belongs to another job is as good as absent; where an entry has to be there, [`Journal::require`] refuses it.
 #[derive(Debug, Clone)]
 pub struct Journal {
     dir: PathBuf,
@@ -48,6 +49,15 @@ impl Journal {
         let contents = &bytes[head..];
         let intact = bytes[MAGIC.len()..head] == *self.seal(name, contents).as_bytes();
         Ok(intact.then(|| contents.to_vec()))
+    }
+
+    /// The entry of that name, which was found or kept before.
+    ///
+    /// # Errors
+    /// [`StoreError::LostEntry`] where it is not there any more, was damaged, or belongs to another job.
+    pub fn require(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+        let lost = || StoreError::LostEntry { path: self.dir.join(name) };
+        self.get(name)?.ok_or_else(lost)
     }
 
     /// Keeps an entry; once this returns it survives a crash.
@@ -116,10 +126,26 @@ mod tests {
             fs::write(dir.path().join("a"), &whole[..cut]).expect("cut");
             assert_eq!(journal.get("a").expect("readable"), None, "cut at {cut}");
         }
-        let mut flipped = whole.clone();
-        *flipped.last_mut().expect("not empty") ^= 1;
-        fs::write(dir.path().join("a"), flipped).expect("flipped");
-        assert_eq!(journal.get("a").expect("readable"), None);
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            fs::write(dir.path().join("a"), flipped).expect("flipped");
+            assert_eq!(journal.get("a").expect("readable"), None, "flipped at {at}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_has_to_be_there_is_never_silently_absent() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let journal = Journal::new(dir.path(), "key");
+        journal.put("a", b"contents").expect("written");
+        assert_eq!(journal.require("a").expect("there"), b"contents");
+        let lost = |journal: &Journal| journal.require("a").expect_err("lost").code();
+        assert_eq!(lost(&Journal::new(dir.path(), "other key")), "kept-work-lost");
+        fs::write(dir.path().join("a"), b"damaged").expect("written");
+        assert_eq!(lost(&journal), "kept-work-lost");
+        fs::remove_file(dir.path().join("a")).expect("removed");
+        assert_eq!(lost(&journal), "kept-work-lost");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -43,6 +44,10 @@ pub struct HubAnswer {
     pub contents: Arc<Vec<u8>>,
     /// The connection is cut after as many bytes of the body.
     pub cut: Option<usize>,
+    /// Pieces in which the headers are sent: their length, and the pause after each.
+    pub slow_head: Option<(usize, Duration)>,
+    /// The same for the body.
+    pub slow_body: Option<(usize, Duration)>,
 }
 
 impl HubAnswer {
@@ -51,7 +56,7 @@ impl HubAnswer {
     pub fn new(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
         let contents = Arc::new(body.into());
         let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        Self { status, headers, body: 0..contents.len(), contents, cut: None }
+        Self { status, headers, body: 0..contents.len(), contents, cut: None, slow_head: None, slow_body: None }
     }
 
     /// The same with another value of a header.
@@ -174,13 +179,20 @@ impl HubServer {
         if !answer.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case("content-length")) {
             head.push_str(&format!("Content-Length: {}\r\n", answer.body.len()));
         }
-        stream.write_all(format!("{head}\r\n").as_bytes())?;
+        let pieces = |slow: Option<(usize, Duration)>| slow.unwrap_or((16 << 10, Duration::ZERO));
+        let (piece, pause) = pieces(answer.slow_head);
+        for part in format!("{head}\r\n").as_bytes().chunks(piece) {
+            stream.write_all(part)?;
+            std::thread::sleep(pause);
+        }
         if request.method == "HEAD" {
             return Ok(());
         }
+        let (piece, pause) = pieces(answer.slow_body);
         let body = &answer.contents[answer.body.clone()];
-        for chunk in body[..answer.cut.map_or(body.len(), |cut| cut.min(body.len()))].chunks(16 << 10) {
+        for chunk in body[..answer.cut.map_or(body.len(), |cut| cut.min(body.len()))].chunks(piece) {
             stream.write_all(chunk)?;
+            std::thread::sleep(pause);
             if matches!(answer.status, 200 | 206) && !request.target.starts_with("/api") {
                 self.lock().sent += chunk.len() as u64;
             }

@@ -7,6 +7,7 @@ mod data;
 pub mod hub;
 mod naive;
 pub mod operators;
+mod small;
 mod values;
 
 /// Hugging Face's own reader: it must accept what ours accepts and see the same bytes.
@@ -17,6 +18,7 @@ pub use naive::Naive;
 pub use operators::{
     OperatorCase, Tolerance, invariance_cases, operator_cases, run_invariance_table, run_operator_table,
 };
+pub use small::write_small_model;
 pub use values::{gaussian, matrix};
 
 /// Says on stderr that a test is skipped, and returns from it: `skip!("matches_llama_cpp")` for one that needs larger test data,

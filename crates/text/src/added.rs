@@ -1,14 +1,15 @@
 //! Tokens that are found in text as wholes, as the files beside a vocabulary list them.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use crate::error::{Result, TextError};
+use crate::vocabulary::Vocabulary;
 
 /// An entry of tokenizer.json's `added_tokens`, of tokenizer_config.json's `added_tokens_decoder`, or of
 /// added_tokens.json.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Added {
     pub id: u32,
     pub content: String,
@@ -27,6 +28,19 @@ pub(crate) struct Added {
     /// Steers the model.
     #[serde(default)]
     pub special: bool,
+}
+
+/// Added tokens of a GGUF key, in tokenizer.json's form.
+///
+/// # Errors
+/// [`TextError::Malformed`] for broken JSON, or a token that the vocabulary has otherwise.
+pub(crate) fn from_key(key: &str, text: &str, vocabulary: &Vocabulary) -> Result<Vec<Added>> {
+    let wrong = |reason: String| TextError::malformed("GGUF metadata", key, reason);
+    let tokens: Vec<Added> = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    match tokens.iter().find(|token| vocabulary.id_of(&token.content) != Some(token.id)) {
+        Some(token) => Err(wrong(format!("{:?} is not token {}", token.content, token.id))),
+        None => Ok(tokens),
+    }
 }
 
 impl From<Added> for AddedToken {

@@ -40,7 +40,15 @@ static CHARS: LazyLock<[char; 256]> =
 
 /// Bytes as a token's text.
 pub(crate) fn text_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|&byte| CHARS[usize::from(byte)]).collect()
+    let mut text = String::with_capacity(bytes.len());
+    push_text(bytes, &mut text);
+    text
+}
+
+/// Appends bytes as a token's text.
+pub(crate) fn push_text(bytes: &[u8], out: &mut String) {
+    let chars = &*CHARS;
+    out.extend(bytes.iter().map(|&byte| chars[usize::from(byte)]));
 }
 
 /// Appends the bytes that a token's text stands for; `false`, and nothing appended, when a character is not of the

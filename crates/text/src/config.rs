@@ -20,12 +20,47 @@ pub struct SpecialTokens {
     pub pad: Option<String>,
 }
 
+impl SpecialTokens {
+    /// The roles with their texts, in the names that files and templates have for them.
+    pub(crate) fn named(&self) -> [(&'static str, Option<&str>); 4] {
+        let names = ["bos_token", "eos_token", "unk_token", "pad_token"];
+        let texts = [&self.bos, &self.eos, &self.unk, &self.pad];
+        std::array::from_fn(|i| (names[i], texts[i].as_deref()))
+    }
+}
+
+/// Roles that a model's templates see no token for, although one may have it: what `null` says in tokenizer_config.json.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unnamed {
+    pub bos: bool,
+    pub eos: bool,
+    pub unk: bool,
+    pub pad: bool,
+}
+
+impl Unnamed {
+    /// The roles by name.
+    pub(crate) fn names(self) -> Vec<String> {
+        let named =
+            [("bos_token", self.bos), ("eos_token", self.eos), ("unk_token", self.unk), ("pad_token", self.pad)];
+        named.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// The roles of these names.
+    pub(crate) fn of_names(names: &[String]) -> Self {
+        let has = |name: &str| names.iter().any(|known| known == name);
+        Self { bos: has("bos_token"), eos: has("eos_token"), unk: has("unk_token"), pad: has("pad_token") }
+    }
+}
+
 /// What the three files say.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TokenizerConfig {
     /// `tokenizer_class`, without the `Fast` of its quicker twin.
     pub class: Option<String>,
     pub special: SpecialTokens,
+    /// Roles that no token has for templates.
+    pub unnamed: Unnamed,
     /// Added tokens, by id.
     pub added: Vec<Added>,
     pub add_prefix_space: Option<bool>,
@@ -46,17 +81,31 @@ impl TokenizerConfig {
         let config = object("tokenizer_config.json", config)?;
         let map = object("special_tokens_map.json", special_map)?;
         let list = object("added_tokens.json", added_tokens)?;
+        // As transformers has it: the older file counts where the newer one names no token and has no added tokens either.
         let role = |name: &str| -> Result<Option<String>> {
+            let is_null = config.get(name).is_some_and(Value::is_null);
             match token_text("tokenizer_config.json", &config, name)? {
                 Some(text) => Ok(Some(text)),
+                None if is_null && !config["added_tokens_decoder"].is_null() => Ok(None),
                 None => token_text("special_tokens_map.json", &map, name),
             }
         };
+        let class = config["tokenizer_class"].as_str().map(|class| class.trim_end_matches("Fast").to_owned());
+        // Of transformers' classes the general one has no tokens of its own.
+        let general = class.as_deref() == Some("PreTrainedTokenizer");
+        let unnamed =
+            |name: &str, text: &Option<String>| text.is_none() && config.get(name).map_or(general, Value::is_null);
         let special = SpecialTokens {
             bos: role("bos_token")?,
             eos: role("eos_token")?,
             unk: role("unk_token")?,
             pad: role("pad_token")?,
+        };
+        let unnamed = Unnamed {
+            bos: unnamed("bos_token", &special.bos),
+            eos: unnamed("eos_token", &special.eos),
+            unk: unnamed("unk_token", &special.unk),
+            pad: unnamed("pad_token", &special.pad),
         };
         let mut steering = token_texts("tokenizer_config.json", &config, "additional_special_tokens")?;
         steering.extend(token_texts("special_tokens_map.json", &map, "additional_special_tokens")?);
@@ -66,8 +115,9 @@ impl TokenizerConfig {
         let mut added = added::merged(decoder, list)?;
         added.iter_mut().for_each(|token| token.special |= steering.contains(&token.content));
         Ok(Self {
-            class: config["tokenizer_class"].as_str().map(|class| class.trim_end_matches("Fast").to_owned()),
+            class,
             special,
+            unnamed,
             added,
             add_prefix_space: flag(&config, "add_prefix_space")?,
             add_bos: flag(&config, "add_bos_token")?,
@@ -155,6 +205,23 @@ mod tests {
         assert_eq!(read.special.bos.as_deref(), Some("<s>"));
         assert_eq!(read.special.eos.as_deref(), Some("</s>"));
         assert_eq!((read.add_bos, read.add_eos), (Some(true), None));
+    }
+
+    #[test]
+    fn null_names_no_token_unless_the_map_of_an_older_folder_does() {
+        let map = br#"{"bos_token": "<s>", "eos_token": "</s>"}"#;
+        let read = |config: &str| TokenizerConfig::read(Some(config.as_bytes()), Some(map), None).unwrap();
+        let new = read(r#"{"bos_token": null, "added_tokens_decoder": {"1": {"content": "<s>"}}}"#);
+        assert_eq!((new.special.bos, new.special.eos.as_deref()), (None, Some("</s>")));
+        assert_eq!(new.unnamed, Unnamed { bos: true, ..Unnamed::default() });
+        let old = read(r#"{"bos_token": null}"#);
+        assert_eq!((old.special.bos.as_deref(), old.unnamed), (Some("<s>"), Unnamed::default()));
+        // Where a class has tokens of its own, silence is not null.
+        for (class, expected) in [("PreTrainedTokenizerFast", true), ("LlamaTokenizerFast", false)] {
+            let read = read(&format!(r#"{{"tokenizer_class": "{class}"}}"#));
+            assert_eq!((read.unnamed.pad, read.unnamed.bos), (expected, false), "{class}");
+            assert_eq!(Unnamed::of_names(&read.unnamed.names()), read.unnamed);
+        }
     }
 
     #[test]

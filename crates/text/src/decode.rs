@@ -1,5 +1,6 @@
 //! Tokens to text, one at a time.
 
+use crate::decoder::Flow;
 use crate::tokenizer::Tokenizer;
 
 /// Turns a stream of tokens into text that never splits a character.
@@ -9,8 +10,8 @@ use crate::tokenizer::Tokenizer;
 pub struct DecodeStream<'a> {
     tokenizer: &'a Tokenizer,
     skip_special: bool,
-    /// Whether a leading space is still to be dropped.
-    at_start: bool,
+    /// What the decoder does to the text.
+    flow: Flow<'a>,
     /// Bytes of a character that is not complete yet.
     pending: Vec<u8>,
 }
@@ -19,13 +20,13 @@ impl<'a> DecodeStream<'a> {
     /// A stream at the start of a text, where SentencePiece's leading space is dropped.
     #[must_use]
     pub fn new(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
-        Self { tokenizer, skip_special, at_start: tokenizer.drops_leading_space(), pending: Vec::new() }
+        Self { tokenizer, skip_special, flow: tokenizer.decoder.flow(true), pending: Vec::new() }
     }
 
     /// A stream that continues a text: a leading space is kept.
     #[must_use]
     pub fn continuing(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
-        Self { at_start: false, ..Self::new(tokenizer, skip_special) }
+        Self { flow: tokenizer.decoder.flow(false), ..Self::new(tokenizer, skip_special) }
     }
 
     /// Takes one token; gives the text that is complete now, if any.
@@ -33,20 +34,15 @@ impl<'a> DecodeStream<'a> {
         if self.skip_special && self.tokenizer.special(id) {
             return None;
         }
-        self.tokenizer.push_bytes(id, &mut self.pending);
-        if self.at_start && !self.pending.is_empty() {
-            self.at_start = false;
-            if self.pending[0] == b' ' {
-                self.pending.remove(0);
-            }
-        }
+        self.flow.push(self.tokenizer.vocabulary(), id, &mut self.pending);
         let text = drain_utf8(&mut self.pending);
         (!text.is_empty()).then_some(text)
     }
 
-    /// What is left: the beginning of a character that never came, as U+FFFD.
+    /// What is left: text that might have become another, and the beginning of a character that never came, as U+FFFD.
     #[must_use]
-    pub fn finish(self) -> String {
+    pub fn finish(mut self) -> String {
+        self.flow.finish(&mut self.pending);
         String::from_utf8_lossy(&self.pending).into_owned()
     }
 }

@@ -164,6 +164,20 @@ pub enum TextError {
         /// Which merge, and why.
         reason: String,
     },
+    /// GGUF metadata that would be read back as another tokenizer.
+    #[error(
+        "GGUF cannot hold this tokenizer: {what} {text:?} becomes {found}, expected {expected}; --force writes it all the same"
+    )]
+    LossyVocab {
+        /// `the text`, or `the tokens of`.
+        what: &'static str,
+        /// A text that shows it.
+        text: String,
+        /// What this tokenizer makes of it.
+        expected: String,
+        /// What the one that is read back does.
+        found: String,
+    },
     /// The vocabulary is longer than the embedding.
     #[error("the vocabulary has {found} tokens, the embedding only {rows} rows")]
     VocabularyTooLong {
@@ -177,6 +191,12 @@ pub enum TextError {
     Encode {
         /// Why.
         reason: String,
+    },
+    /// Encoding the text would take too much work: the tokenizer's steps grow it, or search it again and again.
+    #[error("the tokenizer would touch more than {limit} bytes for this text")]
+    WorkLimit {
+        /// Bytes that it may touch.
+        limit: u64,
     },
     /// There is no chat template of that name.
     #[error("there is no chat template named {name:?} (known: {})", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
@@ -213,7 +233,7 @@ pub enum TextError {
     /// The chat template used up a bound: it loops, recurses, or writes without end.
     #[error("chat template, line {line}: more than {limit} {resource}")]
     TemplateLimit {
-        /// What ran out: `steps`, `bytes` of output, `bytes made`, or `nested levels`.
+        /// What ran out: `bytes touched`, `bytes in one value`, `bytes` of output, `bytes of source`, or `nested levels`.
         resource: &'static str,
         /// The bound.
         limit: u64,
@@ -247,8 +267,10 @@ impl TextError {
             Self::TokenTooLong { .. } => "token-too-long",
             Self::BadScore { .. } => "bad-token-score",
             Self::NotScoreOrdered { .. } => "merges-not-score-ordered",
+            Self::LossyVocab { .. } => "lossy-tokenizer",
             Self::VocabularyTooLong { .. } => "vocabulary-too-long",
             Self::Encode { .. } => "text-encode",
+            Self::WorkLimit { .. } => "text-work-limit",
             Self::TemplateNotFound { .. } => "template-not-found",
             Self::TemplateSyntax { .. } => "template-syntax",
             Self::TemplateRender { .. } => "template-render",

@@ -100,17 +100,28 @@ impl TokenizerFiles {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
+pub(crate) use native::required;
+
+#[cfg(not(target_arch = "wasm32"))]
 mod native {
     use std::io::ErrorKind;
     use std::path::{Path, PathBuf};
+
+    use honelm_formats::{FormatError, read_file};
 
     use super::{MODELS, NAMES, TokenizerFiles, TokenizerSource};
     use crate::error::{Result, TextError};
     use crate::tokenizer::Tokenizer;
 
+    /// Most bytes of a file; the largest vocabularies are some 40 MB.
+    const MOST_BYTES: u64 = 256 << 20;
+
     /// A file that must be there.
-    fn required(path: PathBuf) -> Result<Vec<u8>> {
-        std::fs::read(&path).map_err(|source| TextError::Io { path, source })
+    pub(crate) fn required(path: PathBuf) -> Result<Vec<u8>> {
+        read_file(&path, MOST_BYTES).map_err(|error| match error {
+            FormatError::Io { source, .. } => TextError::Io { path, source },
+            other => other.into(),
+        })
     }
 
     /// A file, or nothing when it is not there.

@@ -3,19 +3,18 @@
 use honelm_formats::FormatError;
 use honelm_formats::gguf::{Gguf, Value};
 use serde_json::json;
-use tokenizers::AddedToken;
 
-use crate::added::Added;
+use crate::added::{self, Added};
 use crate::error::{Result, TextError};
 use crate::json::{merge, split_merge};
 use crate::model::Parts;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, PipelineKey};
 use crate::scores;
 use crate::sentencepiece::{Algorithm, Charsmap, Normalizer, SentencePiece, Spec};
 use crate::split::{self, PreTokenizer};
 use crate::tokenizer::{Engine, NamedTemplate};
 use crate::vocab_merges::byte_level_decoder;
-use crate::vocabulary::{TokenKind, Vocabulary};
+use crate::vocabulary::{Token, TokenKind, Vocabulary};
 
 /// `tokenizer.ggml.model` of byte-level BPE.
 pub(crate) const BYTE_LEVEL: &str = "gpt2";
@@ -27,6 +26,12 @@ pub(crate) const UNIGRAM: &str = "t5";
 pub(crate) const GEMMA4: &str = "gemma4";
 /// Our own key for end tokens beyond the three that llama.cpp has keys for; llama.cpp passes over it.
 const EOG_IDS_KEY: &str = "honelm.tokenizer.eog_token_ids";
+/// Our own key for roles (`bos_token`) that chat templates see no token for, although the file names one.
+const UNNAMED_KEY: &str = "honelm.tokenizer.unnamed_roles";
+/// Our own key for how added tokens are found in text.
+const ADDED_TOKENS_KEY: &str = "honelm.tokenizer.added_tokens";
+/// Our own key for the steps that a tokenizer.json spells out.
+const PIPELINE_KEY: &str = "honelm.tokenizer.pipeline";
 
 /// The tokenizer keys of a GGUF file, as plain data. Lists are by token id.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -58,6 +63,8 @@ pub struct GgufVocab {
     pub pad: Option<u32>,
     /// Further end tokens (our own key).
     pub eog: Vec<u32>,
+    /// Roles (`bos_token`) that chat templates see no token for, although the file names one (our own key).
+    pub unnamed: Vec<String>,
     /// `tokenizer.ggml.add_bos_token`.
     pub add_bos: Option<bool>,
     /// `tokenizer.ggml.add_eos_token`.
@@ -68,6 +75,11 @@ pub struct GgufVocab {
     pub remove_extra_whitespaces: Option<bool>,
     /// `tokenizer.ggml.precompiled_charsmap`: which characters become which.
     pub precompiled_charsmap: Option<Vec<u8>>,
+    /// tokenizer.json's `added_tokens`, where GGUF's kinds of tokens do not tell how they are found (our own key).
+    pub added_tokens: Option<String>,
+    /// A tokenizer.json's `normalizer`, `pre_tokenizer`, `decoder` and options of its model, where GGUF has no name for
+    /// what they do (our own key).
+    pub pipeline: Option<String>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
     /// `tokenizer.chat_templates` with `tokenizer.chat_template.NAME`: the others.
@@ -109,11 +121,14 @@ impl GgufVocab {
             unk: id("unknown_token_id")?,
             pad: id("padding_token_id")?,
             eog: gguf.get_as::<Vec<u32>>(EOG_IDS_KEY)?.unwrap_or_default(),
+            unnamed: gguf.get_as::<&[String]>(UNNAMED_KEY)?.map(<[String]>::to_vec).unwrap_or_default(),
             add_bos: flag("add_bos_token")?,
             add_eos: flag("add_eos_token")?,
             add_space_prefix: flag("add_space_prefix")?,
             remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
             precompiled_charsmap: bytes("precompiled_charsmap")?,
+            added_tokens: text(ADDED_TOKENS_KEY)?,
+            pipeline: text(PIPELINE_KEY)?,
             chat_template: text("tokenizer.chat_template")?,
             named_templates: named_templates(gguf)?,
         })
@@ -152,6 +167,9 @@ impl GgufVocab {
             put(&format!("tokenizer.chat_template.{name}"), Some(source.as_str().into()));
         }
         put(EOG_IDS_KEY, (!self.eog.is_empty()).then(|| self.eog.clone().into()));
+        put(UNNAMED_KEY, (!self.unnamed.is_empty()).then(|| self.unnamed.clone().into()));
+        put(ADDED_TOKENS_KEY, self.added_tokens.as_deref().map(Value::from));
+        put(PIPELINE_KEY, self.pipeline.as_deref().map(Value::from));
         pairs
     }
 
@@ -195,10 +213,20 @@ impl GgufVocab {
                 return Err(TextError::IdOutOfRange { field: field.to_owned(), id: id.into(), len: vocabulary.len() });
             }
         }
-        match row {
-            Some(row) => Ok(Engine::Pipeline(Box::new(Pipeline::new(self.merging(vocabulary, row)?)?))),
-            None => Ok(Engine::SentencePiece(Box::new(SentencePiece::new(self.pieces(vocabulary)?)?))),
-        }
+        let pipeline = self.pipeline.as_deref().map(|text| PipelineKey::read(PIPELINE_KEY, text)).transpose()?;
+        let parts = match (row, &pipeline) {
+            (Some(row), _) => self.merging(vocabulary, row)?,
+            (None, Some(_)) if self.model == SENTENCE_PIECE => self.merging_by_score(vocabulary)?,
+            (None, Some(_)) => {
+                let reason = format!("beside tokenizer.ggml.model = {}", self.model);
+                return Err(TextError::malformed("GGUF metadata", PIPELINE_KEY, reason));
+            }
+            (None, None) => {
+                return Ok(Engine::SentencePiece(Box::new(SentencePiece::new(self.pieces(vocabulary)?)?)));
+            }
+        };
+        let parts = if let Some(pipeline) = pipeline { pipeline.apply(parts) } else { parts };
+        Ok(Engine::Pipeline(Box::new(Pipeline::new(parts)?)))
     }
 
     /// The ids that name a role, with their keys.
@@ -259,10 +287,38 @@ impl GgufVocab {
             pre_tokenizer: row.to_json(),
             post_processor: post_processor(&vocabulary, bos, self.eos.filter(|_| self.adds_eos())),
             decoder,
-            added: added(&vocabulary),
+            added: self.added(&vocabulary)?,
             model_ids: None,
             vocabulary,
         })
+    }
+
+    /// Merge rules made of scores, for a pipeline of our own key.
+    fn merging_by_score(&self, vocabulary: Vocabulary) -> Result<Parts> {
+        let scores = self.scores.as_ref().ok_or(TextError::Missing { field: "tokenizer.ggml.scores" })?;
+        let bos = self.bos.filter(|_| self.adds_bos().unwrap_or(false));
+        Ok(Parts {
+            merges: scores::merges_from_scores(&vocabulary, scores)?,
+            ignore_merges: false,
+            byte_fallback: true,
+            fuse_unk: true,
+            unk: self.unk.or_else(|| unknown(&vocabulary)),
+            normalizer: serde_json::Value::Null,
+            pre_tokenizer: serde_json::Value::Null,
+            post_processor: post_processor(&vocabulary, bos, self.eos.filter(|_| self.adds_eos())),
+            decoder: serde_json::Value::Null,
+            added: self.added(&vocabulary)?,
+            model_ids: None,
+            vocabulary,
+        })
+    }
+
+    /// Tokens that are found in text as wholes: those of our own key, else by their kinds.
+    fn added(&self, vocabulary: &Vocabulary) -> Result<Vec<Added>> {
+        match &self.added_tokens {
+            Some(text) => added::from_key(ADDED_TOKENS_KEY, text, vocabulary),
+            None => Ok(added(vocabulary)),
+        }
     }
 
     /// Pieces with scores. User-defined ones are found before anything else, as llama.cpp does.
@@ -273,10 +329,12 @@ impl GgufVocab {
         let charsmap = Charsmap::parse(charsmap)
             .map_err(|reason| TextError::malformed("GGUF metadata", "tokenizer.ggml.precompiled_charsmap", reason))?;
         let of_kind = |kind| vocabulary.iter().filter(move |(_, token)| token.kind == kind);
-        let unk = self.unk.or_else(|| of_kind(TokenKind::Unknown).map(|(id, _)| id).next());
+        let unk = self.unk.or_else(|| unknown(&vocabulary));
         let byte_fallback = of_kind(TokenKind::Byte).next().is_some();
-        let user_defined = of_kind(TokenKind::UserDefined);
-        let added = user_defined.map(|(id, t)| Added { id, content: t.text.clone(), ..Added::default() }).collect();
+        let mut added = self.added(&vocabulary)?;
+        if self.added_tokens.is_none() {
+            added.retain(|token| !token.special);
+        }
         Ok(Spec {
             scores,
             algorithm: if bpe { Algorithm::Bpe } else { Algorithm::Unigram },
@@ -293,6 +351,11 @@ impl GgufVocab {
             vocabulary,
         })
     }
+}
+
+/// The first token that stands for what no other spells.
+fn unknown(vocabulary: &Vocabulary) -> Option<u32> {
+    vocabulary.iter().find(|(_, token)| token.kind == TokenKind::Unknown).map(|(id, _)| id)
 }
 
 /// tokenizer.json's `post_processor`: BOS before and EOS after the text, where there are.
@@ -332,10 +395,13 @@ fn named_templates(gguf: &Gguf) -> std::result::Result<Vec<NamedTemplate>, Forma
 }
 
 /// Tokens that are found in text as wholes.
-pub(crate) fn added(vocabulary: &Vocabulary) -> Vec<AddedToken> {
-    vocabulary
-        .iter()
-        .filter(|(_, token)| token.kind.is_special() || token.kind == TokenKind::UserDefined)
-        .map(|(_, token)| AddedToken::from(token.text.clone(), token.kind.is_special()).normalized(false))
-        .collect()
+pub(crate) fn added(vocabulary: &Vocabulary) -> Vec<Added> {
+    let whole = |kind: TokenKind| kind.is_special() || kind == TokenKind::UserDefined;
+    let added = |(id, token): (u32, &Token)| Added {
+        id,
+        content: token.text.clone(),
+        special: token.kind.is_special(),
+        ..Added::default()
+    };
+    vocabulary.iter().filter(|(_, token)| whole(token.kind)).map(added).collect()
 }

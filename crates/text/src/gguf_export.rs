@@ -1,8 +1,12 @@
 //! A tokenizer as GGUF metadata.
 
+use crate::added::Added;
+use crate::config::Unnamed;
 use crate::error::{Result, TextError};
+use crate::fidelity::Samples;
 use crate::gguf::{BYTE_LEVEL, GEMMA4, GgufVocab, SENTENCE_PIECE, UNIGRAM};
 use crate::model::Parts;
+use crate::pipeline::PipelineKey;
 use crate::scores;
 use crate::sentencepiece::{Algorithm, SentencePiece};
 use crate::split::{self, PreTokenizer};
@@ -16,13 +20,71 @@ const PAD_SCORE: f32 = -10_000.0;
 impl Tokenizer {
     /// This tokenizer as GGUF metadata, padded to `rows` tokens (the embedding's rows) with unused ones.
     ///
-    /// Programs that read it, llama.cpp among them, give the same ids. Every end token is written: the model's own as
-    /// eos, a turn's end as eot, and another as eom where its text would not tell.
+    /// Every end token is written: the model's own as eos, a turn's end as eot, and another as eom where its text would
+    /// not tell. What GGUF has no key for (how added tokens are found, steps that no pre-tokenizer's name stands for) is
+    /// written under keys of our own, which [`Tokenizer::from_vocab`] honours; other programs do without. What is
+    /// written is read back and compared with this tokenizer on texts of many kinds.
     ///
     /// # Errors
     /// [`TextError::UnknownSplit`], [`TextError::NotScoreOrdered`], [`TextError::VocabularyTooLong`], or
-    /// [`TextError::Unsupported`] when GGUF cannot say what this tokenizer does.
+    /// [`TextError::Unsupported`] when GGUF cannot say what this tokenizer does; [`TextError::LossyVocab`] where a text
+    /// would get other tokens, or tokens another text.
     pub fn to_gguf_vocab(&self, rows: usize) -> Result<GgufVocab> {
+        match self.to_lossy_gguf_vocab(rows)? {
+            (vocab, None) => Ok(vocab),
+            (_, Some(loss)) => Err(loss),
+        }
+    }
+
+    /// As [`Tokenizer::to_gguf_vocab`], with the first difference beside the metadata rather than in its place.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::to_gguf_vocab`] but [`TextError::LossyVocab`].
+    pub fn to_lossy_gguf_vocab(&self, rows: usize) -> Result<(GgufVocab, Option<TextError>)> {
+        let mut vocab = self.stock_vocab(rows)?;
+        let texts = Samples::of(self);
+        let json = |error| TextError::json("GGUF metadata", error);
+        let stock = Self::from_vocab(&vocab)?;
+        if stock.found_as_wholes() != self.found_as_wholes() {
+            vocab.added_tokens = Some(serde_json::to_string(&self.added_as_wholes()).map_err(json)?);
+        }
+        let Engine::Pipeline(pipeline) = &self.engine else {
+            let read = if vocab.added_tokens.is_some() { Self::from_vocab(&vocab)? } else { stock };
+            return Ok((vocab, texts.difference(self, &read)));
+        };
+        let read = if vocab.added_tokens.is_some() { Self::from_vocab(&vocab)? } else { stock };
+        if read.decoder == self.decoder && !metaspace(&pipeline.parts) && texts.difference(self, &read).is_none() {
+            return Ok((vocab, None));
+        }
+        vocab.added_tokens = Some(serde_json::to_string(&self.added_as_wholes()).map_err(json)?);
+        vocab.pipeline = Some(serde_json::to_string(&PipelineKey::of(&pipeline.parts)).map_err(json)?);
+        let read = Self::from_vocab(&vocab)?;
+        Ok((vocab, texts.difference(self, &read)))
+    }
+
+    /// The added tokens and how they are found.
+    pub(crate) fn added_as_wholes(&self) -> Vec<Added> {
+        match &self.engine {
+            Engine::Pipeline(pipeline) => pipeline.parts.added.clone(),
+            Engine::SentencePiece(pieces) => pieces.wholes().to_vec(),
+        }
+    }
+
+    /// The tokens that are found as wholes, in order, with what bears on how. Whether they are looked for in normalised
+    /// text does so only where that is another text.
+    fn found_as_wholes(&self) -> Vec<Added> {
+        let mut added = self.added_as_wholes();
+        let normalizes = match &self.engine {
+            Engine::Pipeline(pipeline) => !pipeline.parts.normalizer.is_null(),
+            Engine::SentencePiece(_) => false,
+        };
+        added.iter_mut().for_each(|token| token.normalized &= normalizes);
+        added.sort_by_key(|token| token.id);
+        added
+    }
+
+    /// The keys that llama.cpp knows.
+    fn stock_vocab(&self, rows: usize) -> Result<GgufVocab> {
         let size = self.vocab_size();
         if size > rows {
             return Err(TextError::VocabularyTooLong { found: size, rows });
@@ -60,6 +122,13 @@ impl Tokenizer {
         vocab.bos = roles.bos;
         vocab.unk = roles.unk;
         vocab.pad = roles.pad;
+        vocab.unnamed = Unnamed {
+            bos: roles.unnamed.bos && roles.bos.is_some(),
+            eos: roles.unnamed.eos && !stop.is_empty(),
+            unk: roles.unnamed.unk && roles.unk.is_some(),
+            pad: roles.unnamed.pad && roles.pad.is_some(),
+        }
+        .names();
         vocab.eos = (!stop.is_empty()).then(|| stop.remove(0));
         let mut take = |wanted: &dyn Fn(u32) -> bool| stop.iter().position(|&id| wanted(id)).map(|at| stop.remove(at));
         if roles.turn_end.is_none() || roles.turn_end != vocab.eos {
@@ -89,6 +158,12 @@ impl Tokenizer {
         vocab.add_eos = Some(affix(&self.suffix, vocab.eos, "eos after it, or nothing")?);
         Ok(())
     }
+}
+
+/// Whether spaces are made visible by a step that looks at the text before it puts one in front, unlike GGUF's readers.
+fn metaspace(parts: &Parts) -> bool {
+    let scheme = parts.pre_tokenizer["prepend_scheme"].as_str();
+    parts.pre_tokenizer["type"] == "Metaspace" && scheme != Some("never")
 }
 
 /// Merge rules as they are, under the name of the way of cutting text.

@@ -1,7 +1,10 @@
 //! A tokenizer as Hugging Face files.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
+use crate::added::Added;
 use crate::config::DEFAULT_TEMPLATE;
 use crate::error::{Result, TextError};
 use crate::gguf::{added, post_processor};
@@ -9,6 +12,16 @@ use crate::model::{Encoder, Parts};
 use crate::scores;
 use crate::sentencepiece::{Algorithm, SentencePiece};
 use crate::tokenizer::{Engine, Tokenizer};
+
+/// The added tokens as they are found, and the pieces that a tokenizer.json can only have as such.
+fn all_added(pieces: &SentencePiece) -> Vec<Added> {
+    let wholes = pieces.wholes();
+    let ids: HashSet<u32> = wholes.iter().map(|token| token.id).collect();
+    let others = added(pieces.vocabulary()).into_iter().filter(|token| !ids.contains(&token.id));
+    let mut all: Vec<Added> = wholes.iter().cloned().chain(others).collect();
+    all.sort_by_key(|token| token.id);
+    all
+}
 
 impl Tokenizer {
     /// This tokenizer as a `tokenizer.json`.
@@ -19,7 +32,7 @@ impl Tokenizer {
     pub fn to_tokenizer_json(&self) -> Result<String> {
         let json = |encoder: &Encoder| serde_json::to_string_pretty(encoder);
         let written = match &self.engine {
-            Engine::Pipeline(pipeline) => json(pipeline.encoder()),
+            Engine::Pipeline(pipeline) => json(&pipeline.parts.encoder()?),
             Engine::SentencePiece(pieces) => json(&self.rules_of(pieces)?.encoder()?),
         };
         written.map_err(|e| TextError::json("tokenizer.json", e))
@@ -54,7 +67,7 @@ impl Tokenizer {
             pre_tokenizer: Value::Null,
             post_processor: post_processor(&vocabulary, around(&self.prefix), around(&self.suffix)),
             decoder: scores::decoder(prefix),
-            added: added(&vocabulary),
+            added: all_added(pieces),
             model_ids: None,
             vocabulary,
         })
@@ -68,16 +81,9 @@ impl Tokenizer {
         let special = self.special_tokens();
         let mut config = Map::new();
         config.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
-        let roles = [
-            ("bos_token", special.bos),
-            ("eos_token", special.eos),
-            ("unk_token", special.unk),
-            ("pad_token", special.pad),
-        ];
-        for (name, text) in roles {
-            if let Some(text) = text {
-                config.insert(name.to_owned(), Value::String(text));
-            }
+        // Null where there is none: readers would take what the vocabulary or the model's configuration says.
+        for (name, text) in special.named() {
+            config.insert(name.to_owned(), json!(text));
         }
         config.insert("add_bos_token".to_owned(), json!(self.adds_bos()));
         config.insert("add_eos_token".to_owned(), json!(!self.suffix.is_empty()));

@@ -6,7 +6,6 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use tokenizers::AddedToken;
 
 use crate::added::Added;
 use crate::error::{Result, TextError};
@@ -122,7 +121,6 @@ impl<'de> Deserialize<'de> for RawMerge {
 pub(crate) fn parts(bytes: &[u8]) -> Result<Parts> {
     let raw: RawTokenizer = serde_json::from_slice(bytes).map_err(|e| TextError::json(FILE, e))?;
     check_model(&raw.model)?;
-    check_normalizer(&raw.normalizer)?;
     let RawTokenizer { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } = raw;
     if model.vocab.0.is_empty() {
         return Err(TextError::EmptyVocabulary);
@@ -168,18 +166,6 @@ fn check_model(model: &RawModel) -> Result<()> {
         return unsupported("model", "BPE with dropout".to_owned(), "BPE without dropout");
     }
     Ok(())
-}
-
-/// Refuses SentencePiece's binary character maps, wherever they are nested.
-fn check_normalizer(normalizer: &Value) -> Result<()> {
-    if normalizer["type"].as_str() == Some("Precompiled") {
-        return Err(TextError::Unsupported {
-            part: "normalizer",
-            found: "Precompiled".to_owned(),
-            expected: "normalizers that say what they do",
-        });
-    }
-    normalizer["normalizers"].as_array().into_iter().flatten().try_for_each(check_normalizer)
 }
 
 /// The ids that the BPE model has in the file, unless the added tokens' ids are only right when the model has them
@@ -257,7 +243,7 @@ pub(crate) fn merge(vocabulary: &Vocabulary, index: usize, a: &str, b: &str) -> 
     Ok(pair)
 }
 
-/// `added_tokens` as the `tokenizers` crate has them.
-pub(crate) fn added(raw: Vec<Added>) -> Vec<AddedToken> {
-    raw.into_iter().filter(|token| !token.content.is_empty()).map(Into::into).collect()
+/// The added tokens that have a text.
+pub(crate) fn added(raw: Vec<Added>) -> Vec<Added> {
+    raw.into_iter().filter(|token| !token.content.is_empty()).collect()
 }

@@ -19,9 +19,12 @@
 
 mod added;
 mod alphabet;
+mod budget;
 mod config;
 mod decode;
+mod decoder;
 mod error;
+mod fidelity;
 mod files;
 mod gguf;
 mod gguf_export;
@@ -29,6 +32,7 @@ mod hf_export;
 mod json;
 mod model;
 mod open;
+mod pattern;
 mod pipeline;
 mod scores;
 mod sentencepiece;
@@ -40,13 +44,15 @@ mod tokenizer;
 mod trie;
 mod vocab_merges;
 mod vocabulary;
+mod wholes;
 
+pub use budget::Budget;
 pub use config::SpecialTokens;
 pub use decode::DecodeStream;
 pub use error::{Result, TextError};
 pub use files::{TokenizerFiles, TokenizerSource};
 pub use gguf::GgufVocab;
 pub use stop::stop_ids;
-pub use template::{ChatTemplate, Clock, Limits, Message, Piece, Reasoning, ReasoningStream, RenderOptions};
+pub use template::{ChatTemplate, Clock, Limits, Message, Piece, Reasoning, ReasoningStream, RenderOptions, Rendered};
 pub use tokenizer::{EncodeOptions, NamedTemplate, Tokenizer};
 pub use vocabulary::{Family, TokenKind};

@@ -1,65 +1,18 @@
-//! A tokenizer's neutral parts, and the `tokenizers` crate's object built from them.
+//! A tokenizer's neutral parts, and the `tokenizers` crate's objects built from them.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use serde::{Serialize, Serializer};
 use serde_json::Value;
-use tokenizers::models::bpe::{BPE, BpeTrainer, Vocab};
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::{
-    AddedToken, DecoderWrapper, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Token,
-    TokenizerImpl,
+    AddedToken, DecoderWrapper, Model as _, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
 };
 
+use crate::added::Added;
 use crate::error::{Result, TextError};
 use crate::vocabulary::{TokenKind, Vocabulary};
 
-/// The encoder: the `tokenizers` crate's pipeline around a shared model.
+/// The `tokenizers` crate's pipeline, which writes itself as a tokenizer.json.
 pub(crate) type Encoder =
-    TokenizerImpl<SharedBpe, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
-
-/// A BPE model that two encoders share (one finds special tokens in text, the other does not).
-#[derive(Clone)]
-pub(crate) struct SharedBpe(Arc<BPE>);
-
-impl Model for SharedBpe {
-    type Trainer = BpeTrainer;
-
-    fn tokenize(&self, sequence: &str) -> tokenizers::Result<Vec<Token>> {
-        self.0.tokenize(sequence)
-    }
-
-    fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.0.token_to_id(token)
-    }
-
-    fn id_to_token(&self, id: u32) -> Option<String> {
-        self.0.id_to_token(id)
-    }
-
-    fn get_vocab(&self) -> HashMap<String, u32> {
-        self.0.get_vocab()
-    }
-
-    fn get_vocab_size(&self) -> usize {
-        self.0.get_vocab_size()
-    }
-
-    fn save(&self, folder: &Path, prefix: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
-        self.0.save(folder, prefix)
-    }
-
-    fn get_trainer(&self) -> BpeTrainer {
-        self.0.get_trainer()
-    }
-}
-
-impl Serialize for SharedBpe {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
+    TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// Everything that decides the ids of a text, whatever file it came from.
 pub(crate) struct Parts {
@@ -78,7 +31,7 @@ pub(crate) struct Parts {
     /// The unknown token.
     pub unk: Option<u32>,
     /// Tokens found in text before anything else.
-    pub added: Vec<AddedToken>,
+    pub added: Vec<Added>,
     /// tokenizer.json's `normalizer`.
     pub normalizer: Value,
     /// tokenizer.json's `pre_tokenizer`.
@@ -96,7 +49,7 @@ impl Parts {
     }
 
     /// Builds the BPE model, with or without taking whole pieces that are tokens.
-    fn bpe(&self, ignore_merges: bool) -> Result<BPE> {
+    pub(crate) fn bpe(&self, ignore_merges: bool) -> Result<BPE> {
         let ids: Vec<u32> = match &self.model_ids {
             Some(ids) => ids.clone(),
             None => self.vocabulary.iter().map(|(id, _)| id).collect(),
@@ -125,20 +78,20 @@ impl Parts {
         }))
     }
 
-    /// Builds the encoder.
+    /// Builds the `tokenizers` crate's object, for writing.
     ///
     /// # Errors
-    /// What the `tokenizers` crate refuses: an invalid expression, an unknown kind of normalizer, ...
+    /// What that crate refuses: an invalid expression, an unknown kind of normalizer, ...
     pub(crate) fn encoder(&self) -> Result<Encoder> {
-        let model = self.bpe(self.ignore_merges)?;
-        let mut encoder = Encoder::new(SharedBpe(Arc::new(model)));
+        let mut encoder = Encoder::new(self.bpe(self.ignore_merges)?);
         encoder
             .with_normalizer(part::<NormalizerWrapper>("normalizer", &self.normalizer)?)
             .map_err(|e| TextError::json("tokenizer normalizer", e))?
             .with_pre_tokenizer(part::<PreTokenizerWrapper>("pre_tokenizer", &self.pre_tokenizer)?)
             .with_post_processor(part::<PostProcessorWrapper>("post_processor", &self.post_processor)?)
             .with_decoder(part::<DecoderWrapper>("decoder", &self.decoder)?);
-        encoder.add_tokens(self.added.iter().cloned()).map_err(|e| TextError::json("tokenizer added_tokens", e))?;
+        let added = self.added.iter().cloned().map(Into::<AddedToken>::into);
+        encoder.add_tokens(added).map_err(|e| TextError::json("tokenizer added_tokens", e))?;
         Ok(encoder)
     }
 }

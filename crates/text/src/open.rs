@@ -3,18 +3,20 @@
 use honelm_formats::gguf::Gguf;
 use serde_json::Value;
 
-use crate::config::{DEFAULT_TEMPLATE, TokenizerConfig};
+use crate::budget::Budget;
+use crate::config::{DEFAULT_TEMPLATE, TokenizerConfig, Unnamed};
+use crate::decoder::Decoder;
 use crate::error::{Result, TextError};
 use crate::files::{TokenizerFiles, TokenizerSource};
 use crate::gguf::GgufVocab;
 use crate::json;
-use crate::pipeline::{Pipeline, affixes, decoding};
+use crate::pipeline::{Pipeline, affixes};
 use crate::sentencepiece::{Algorithm, SentencePiece, proto};
-use crate::stop::{END_TEXTS, id_list, push_new, stop_ids};
+use crate::stop::{END_TEXTS, id_list, push_new, stop_ids, turn_end};
 use crate::tiktoken;
 use crate::tokenizer::{Engine, NamedTemplate, Roles, Tokenizer};
 use crate::vocab_merges::{self, ByteLevel};
-use crate::vocabulary::{Family, TokenKind};
+use crate::vocabulary::TokenKind;
 
 /// A vocabulary, and what its own file says of roles.
 struct Source {
@@ -60,6 +62,7 @@ impl Source {
             turn_end: None,
             unk: read.spec.unk,
             pad: read.pad,
+            unnamed: Unnamed::default(),
         };
         Ok(Self {
             engine: Engine::SentencePiece(Box::new(SentencePiece::new(read.spec)?)),
@@ -96,8 +99,9 @@ impl Tokenizer {
         let id = |text: &Option<String>| text.as_deref().and_then(|text| vocabulary.id_of(text));
         let mut stop =
             stop_ids(model_config.as_ref(), generation.as_ref(), tokenizer_config.as_ref(), |t| vocabulary.id_of(t))?;
-        if stop.is_empty() {
-            stop = own.stop;
+        // What the configuration says of the tokenizer counts before what its vocabulary does.
+        if stop.is_empty() || (config.special.eos.is_none() && !config.unnamed.eos) {
+            own.stop.iter().for_each(|&id| push_new(&mut stop, id));
         }
         let configured_bos = match &model_config {
             Some(config) => id_list("config.json", &config["bos_token_id"])?.first().copied(),
@@ -108,6 +112,7 @@ impl Tokenizer {
             turn_end: id(&config.special.eos).or(own.turn_end),
             unk: id(&config.special.unk).or(own.unk),
             pad: id(&config.special.pad).or(own.pad),
+            unnamed: config.unnamed,
             stop,
         };
         set_affix(&mut prefix, roles.bos, config.add_bos, "bos_token")?;
@@ -159,6 +164,7 @@ impl Tokenizer {
             turn_end: vocab.eot.or(vocab.eos),
             unk: engine.unk().or(vocab.unk),
             pad: vocab.pad,
+            unnamed: Unnamed::of_names(&vocab.unnamed),
         };
         let prefix = if vocab.adds_bos()? { vocab.bos.into_iter().collect() } else { Vec::new() };
         let suffix = if vocab.adds_eos() { vocab.eos.into_iter().collect() } else { Vec::new() };
@@ -177,11 +183,15 @@ impl Tokenizer {
         roles: Roles,
         templates: Vec<NamedTemplate>,
     ) -> Result<Self> {
-        let (family, drops_leading_space) = match &engine {
-            Engine::Pipeline(pipeline) => decoding(&pipeline.parts.decoder)?,
-            Engine::SentencePiece(pieces) => (Family::SentencePiece, pieces.normalizer.add_dummy_prefix),
+        let decoder = match &engine {
+            Engine::Pipeline(pipeline) => Decoder::read(&pipeline.parts.decoder)?,
+            Engine::SentencePiece(pieces) => Decoder::of_pieces(pieces.normalizer.add_dummy_prefix),
         };
-        Ok(Self { engine, family, drops_leading_space, prefix, suffix, roles, templates })
+        let mut tokenizer = Self { engine, decoder, work_limit: Budget::BASE, prefix, suffix, roles, templates };
+        if let Some(end) = turn_end(&tokenizer) {
+            push_new(&mut tokenizer.roles.stop, end);
+        }
+        Ok(tokenizer)
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use crate::budget::Budget;
 use crate::error::{Result, TextError};
 use crate::vocabulary::{MAX_TOKEN_BYTES, SPACE, Token, TokenKind, Vocabulary};
 
@@ -17,7 +18,8 @@ fn merges_with_others(token: &Token) -> bool {
 }
 
 /// Every way of cutting a token into two that merge, the longest first part first, as pairs of ids.
-fn cuts(vocabulary: &Vocabulary, id: u32, token: &Token) -> Result<Vec<(u32, u32)>> {
+fn cuts(vocabulary: &Vocabulary, id: u32, token: &Token, budget: &Budget) -> Result<Vec<(u32, u32)>> {
+    budget.charge_each(token.text.len(), token.text.len() as u64)?;
     if token.text.len() > MAX_TOKEN_BYTES {
         return Err(TextError::TokenTooLong { id, bytes: token.text.len(), limit: MAX_TOKEN_BYTES });
     }
@@ -38,6 +40,7 @@ fn cuts(vocabulary: &Vocabulary, id: u32, token: &Token) -> Result<Vec<(u32, u32
 /// # Errors
 /// A score that is not a number, a token of absurd length.
 pub(crate) fn merges_from_scores(vocabulary: &Vocabulary, scores: &[f32]) -> Result<Vec<(u32, u32)>> {
+    let budget = Budget::new(Budget::BASE);
     let mut ranked = Vec::new();
     for (id, token) in vocabulary.iter().filter(|(_, token)| merges_with_others(token)) {
         let score = scores.get(id as usize).copied().unwrap_or(0.0);
@@ -45,7 +48,7 @@ pub(crate) fn merges_from_scores(vocabulary: &Vocabulary, scores: &[f32]) -> Res
             return Err(TextError::BadScore { id });
         }
         let length = token.text.chars().count();
-        for (a, b) in cuts(vocabulary, id, token)? {
+        for (a, b) in cuts(vocabulary, id, token, &budget)? {
             ranked.push((score, length, a, b));
         }
     }
@@ -60,6 +63,7 @@ pub(crate) fn merges_from_scores(vocabulary: &Vocabulary, scores: &[f32]) -> Res
 /// # Errors
 /// [`TextError::NotScoreOrdered`] when a program that merges by score would not do what the rules say.
 pub(crate) fn scores_from_merges(vocabulary: &Vocabulary, merges: &[(u32, u32)]) -> Result<Vec<f32>> {
+    let budget = Budget::new(Budget::BASE);
     let mut scores = vec![0.0_f32; vocabulary.len()];
     let mut rules: HashMap<u32, Vec<(u32, u32)>> = HashMap::new();
     let (mut rank, mut previous) = (0.0_f32, None);
@@ -81,7 +85,7 @@ pub(crate) fn scores_from_merges(vocabulary: &Vocabulary, merges: &[(u32, u32)])
     }
     for (id, token) in vocabulary.iter().filter(|(_, token)| merges_with_others(token)) {
         let rules = rules.get(&id).map(Vec::as_slice).unwrap_or_default();
-        if let Some((a, b)) = cuts(vocabulary, id, token)?.into_iter().find(|cut| !rules.contains(cut)) {
+        if let Some((a, b)) = cuts(vocabulary, id, token, &budget)?.into_iter().find(|cut| !rules.contains(cut)) {
             let text = |id| vocabulary.get(id).map_or("", |t| t.text.as_str());
             let reason = format!("there is no rule {:?} + {:?}, which scores would merge", text(a), text(b));
             return Err(TextError::NotScoreOrdered { reason });

@@ -1,8 +1,11 @@
-//! The tokens that end an answer.
+//! The tokens that end an answer: the union of what a model's files name, and what its chat template writes behind one.
 
 use serde_json::Value;
 
 use crate::error::{Result, TextError};
+use crate::template::{ChatTemplate, Clock, Limits, Message, RenderOptions};
+use crate::tokenizer::Tokenizer;
+use crate::vocabulary::TokenKind;
 
 /// Texts by which llama.cpp knows a token that ends a turn, whatever the metadata says
 /// (`llama_vocab::impl::load`, the list of end-of-generation tokens).
@@ -56,6 +59,33 @@ pub fn stop_ids(
         }
     }
     Ok(ids)
+}
+
+/// The token that the chat template writes behind an answer: the control token that the text after it begins with. None
+/// where the template does not render, or where it writes nothing of that kind.
+pub(crate) fn turn_end(tokenizer: &Tokenizer) -> Option<u32> {
+    const ANSWER: &str = "An answer.";
+    // A template comes with every file that is opened: what two short messages do not take is not worth waiting for.
+    let limits = Limits { touched_bytes: 32 << 20, output_bytes: 1 << 20, ..Limits::default() };
+    let special = tokenizer.special_tokens();
+    let eos = special.eos.clone();
+    let template = ChatTemplate::with_limits(tokenizer.chat_template()?, special, limits).ok()?;
+    let turns = [Message::new("user", "A question."), Message::new("assistant", ANSWER)];
+    let render = |add_generation_prompt: bool| {
+        let options =
+            RenderOptions { add_generation_prompt, clock: Some(Clock::new(0, 0)), ..RenderOptions::default() };
+        template.render(&turns, &options).ok().map(|rendered| rendered.text)
+    };
+    let text = render(false)?;
+    let behind = text[text.rfind(ANSWER)? + ANSWER.len()..].trim_start();
+    let control = tokenizer.vocabulary().iter().filter(|(_, token)| token.kind == TokenKind::Control);
+    let found = control.filter(|(_, token)| !token.text.is_empty() && behind.starts_with(&token.text));
+    let (end, token) = found.max_by_key(|(_, token)| token.text.len())?;
+    // What begins another turn, or a text, does not end this one.
+    let begins =
+        render(true).is_some_and(|with| with.strip_prefix(&text).is_some_and(|next| next.contains(&token.text)));
+    let is_bos = Some(end) == tokenizer.bos() && eos.as_deref() != Some(token.text.as_str());
+    (!begins && !is_bos).then_some(end)
 }
 
 /// A number, a list of numbers, or nothing.

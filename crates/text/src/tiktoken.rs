@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::added::Added;
 use crate::alphabet;
+use crate::budget::Budget;
 use crate::error::{Result, TextError};
 use crate::split;
 use crate::vocab_merges::{self, ByteLevel};
@@ -133,7 +134,7 @@ pub(crate) fn read(bytes: &[u8], added: Vec<Added>) -> Result<ByteLevel> {
     })?;
     let special = |(id, content)| Added { id, content, special: true, ..Added::default() };
     let added = if added.is_empty() { (family.special)().into_iter().map(special).collect() } else { added };
-    let merges = merges(&tokens);
+    let merges = merges(&tokens)?;
     let vocab = (0u32..).zip(&tokens).map(|(id, bytes)| (alphabet::text_of(bytes), id)).collect();
     let mut read = vocab_merges::build(vocab, merges, added, split::by_name(family.split)?, true)?;
     let id = |text: &&str| read.parts.vocabulary.id_of(text);
@@ -189,16 +190,21 @@ fn tokens(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
 
 /// Merge rules: every way of cutting a token into two tokens, by the token's rank. What tiktoken merges is the pair
 /// whose union has the lowest rank.
-fn merges(tokens: &[Vec<u8>]) -> Vec<(u32, u32)> {
+///
+/// # Errors
+/// [`TextError::WorkLimit`] where long tokens have too many cuts.
+fn merges(tokens: &[Vec<u8>]) -> Result<Vec<(u32, u32)>> {
+    let budget = Budget::new(Budget::BASE);
     let ranks: HashMap<&[u8], u32> = tokens.iter().map(Vec::as_slice).zip(0u32..).collect();
     let mut merges = Vec::with_capacity(tokens.len());
     for token in tokens {
+        budget.charge_each(token.len(), token.len() as u64)?;
         let start = merges.len();
         let cuts = (1..token.len()).map(|at| token.split_at(at));
         merges.extend(cuts.filter_map(|(a, b)| Some((*ranks.get(a)?, *ranks.get(b)?))));
         merges[start..].sort_unstable();
     }
-    merges
+    Ok(merges)
 }
 
 /// The value of a base64 digit.
@@ -267,7 +273,7 @@ mod tests {
     #[test]
     fn every_cut_into_tokens_is_a_rule() {
         let tokens = [&b"a"[..], b"b", b"ab", b"aba", b"ba"].map(<[u8]>::to_vec);
-        assert_eq!(merges(&tokens), [(0, 1), (0, 4), (2, 0), (1, 0)]);
+        assert_eq!(merges(&tokens).unwrap(), [(0, 1), (0, 4), (2, 0), (1, 0)]);
     }
 
     fn file(change: impl FnOnce(&mut Vec<String>)) -> String {

@@ -1,11 +1,16 @@
 //! Text to tokens and back.
 
-use crate::config::{DEFAULT_TEMPLATE, SpecialTokens};
+use std::ops::Range;
+
+use crate::budget::Budget;
+use crate::config::{DEFAULT_TEMPLATE, SpecialTokens, Unnamed};
 use crate::decode::DecodeStream;
-use crate::error::Result;
+use crate::decoder::Decoder;
+use crate::error::{Result, TextError};
 use crate::pipeline::Pipeline;
 use crate::sentencepiece::SentencePiece;
 use crate::vocabulary::{Family, TokenKind, Vocabulary};
+use crate::wholes::Specials;
 
 /// How to read a text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,9 +33,9 @@ pub struct NamedTemplate {
 /// A byte-level BPE or SentencePiece tokenizer with the roles of its tokens.
 pub struct Tokenizer {
     pub(crate) engine: Engine,
-    pub(crate) family: Family,
-    /// Whether decoding drops one space at the start.
-    pub(crate) drops_leading_space: bool,
+    pub(crate) decoder: Decoder,
+    /// Bytes that encoding any text may touch, beside those for its length.
+    pub(crate) work_limit: u64,
     /// Put before a text that is asked to have its special tokens.
     pub(crate) prefix: Vec<u32>,
     /// Put after it.
@@ -74,23 +79,52 @@ pub(crate) struct Roles {
     pub turn_end: Option<u32>,
     pub unk: Option<u32>,
     pub pad: Option<u32>,
+    /// Those of them that templates do not see.
+    pub unnamed: Unnamed,
 }
 
 impl Tokenizer {
     /// The ids of a text.
     ///
     /// # Errors
-    /// [`TextError::Encode`](crate::TextError::Encode) where the pipeline fails.
+    /// [`TextError::Encode`] where the pipeline fails, and [`TextError::WorkLimit`] where it would take too much work.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>> {
+        self.encode_marked(text, &[], options)
+    }
+
+    /// The ids of a text of which `outside` are the byte ranges that are not to be trusted, in order and disjoint.
+    ///
+    /// A special token is not looked for where it would overlap one of them, as if
+    /// [`parse_special`](EncodeOptions::parse_special) were off there. Everything else is as in
+    /// [`encode`](Self::encode): it is one text, and normalising and merging take no notice of the ranges.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and [`TextError::Encode`] for ranges that are not in order or end beyond the text.
+    pub fn encode_marked(&self, text: &str, outside: &[Range<usize>], options: EncodeOptions) -> Result<Vec<u32>> {
+        let mut outside = outside.to_vec();
+        outside.retain(|range| !range.is_empty());
+        let in_order = outside.is_sorted_by(|a, b| a.end <= b.start);
+        if !in_order || outside.last().is_some_and(|last| last.end > text.len()) {
+            let reason = "the ranges from outside are not in order, or end beyond the text".to_owned();
+            return Err(TextError::Encode { reason });
+        }
+        let specials = Specials::new(options.parse_special, &outside);
+        let budget = Budget::for_text(self.work_limit, text.len());
         let ids = match &self.engine {
-            Engine::Pipeline(pipeline) => pipeline.encode(text, options.parse_special)?,
-            Engine::SentencePiece(pieces) => pieces.encode(text, options.parse_special),
+            Engine::Pipeline(pipeline) => pipeline.encode(text, &specials, &budget)?,
+            Engine::SentencePiece(pieces) => pieces.encode(text, &specials, &budget)?,
         };
         if !options.add_special {
             return Ok(ids);
         }
         let prefix = if ids.starts_with(&self.prefix) { &[][..] } else { &self.prefix };
         Ok([prefix, &ids, &self.suffix].concat())
+    }
+
+    /// Sets the number of bytes that encoding any text may touch, [`Budget::BASE`] unless set. A text may touch
+    /// [`Budget::PER_BYTE`] more for each of its bytes.
+    pub fn set_work_limit(&mut self, bytes: u64) {
+        self.work_limit = bytes;
     }
 
     /// All tokens.
@@ -109,14 +143,13 @@ impl Tokenizer {
     }
 
     /// The exact bytes of ids, of which [`decode`](Self::decode) is the text: unknown ids have none, special tokens
-    /// have their text, and a SentencePiece text's leading space is dropped.
+    /// have their text, and what the decoder does to a text (as to drop a leading space) is done.
     #[must_use]
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
+        let mut flow = self.decoder.flow(true);
         let mut bytes = Vec::new();
-        ids.iter().for_each(|&id| self.push_bytes(id, &mut bytes));
-        if self.drops_leading_space && bytes.first() == Some(&b' ') {
-            bytes.remove(0);
-        }
+        ids.iter().for_each(|&id| flow.push(self.vocabulary(), id, &mut bytes));
+        flow.finish(&mut bytes);
         bytes
     }
 
@@ -125,13 +158,8 @@ impl Tokenizer {
     pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
         self.vocabulary().get(id)?;
         let mut bytes = Vec::new();
-        self.push_bytes(id, &mut bytes);
+        self.decoder.push_token(self.vocabulary(), id, &mut bytes);
         Some(bytes)
-    }
-
-    /// Appends the exact bytes of a token.
-    pub(crate) fn push_bytes(&self, id: u32, out: &mut Vec<u8>) {
-        self.vocabulary().push_bytes(id, self.family, out);
     }
 
     /// Number of ids, the unused ones between them included.
@@ -143,13 +171,13 @@ impl Tokenizer {
     /// How tokens spell bytes.
     #[must_use]
     pub fn family(&self) -> Family {
-        self.family
+        self.decoder.family
     }
 
     /// Whether decoding drops one space at the start of a text.
     #[must_use]
     pub fn drops_leading_space(&self) -> bool {
-        self.drops_leading_space
+        self.decoder.drops_leading_space()
     }
 
     /// The token that begins a text, whether or not the model wants it there.
@@ -222,13 +250,15 @@ impl Tokenizer {
     /// Texts of the tokens with a role, for chat templates.
     #[must_use]
     pub fn special_tokens(&self) -> SpecialTokens {
-        let text = |id: Option<u32>| id.and_then(|id| self.token(id)).map(str::to_owned);
+        let text =
+            |id: Option<u32>, unnamed: bool| id.filter(|_| !unnamed).and_then(|id| self.token(id)).map(str::to_owned);
         let roles = &self.roles;
+        let unnamed = roles.unnamed;
         SpecialTokens {
-            bos: text(roles.bos),
-            eos: text(roles.turn_end.or(roles.stop.first().copied())),
-            unk: text(roles.unk),
-            pad: text(roles.pad),
+            bos: text(roles.bos, unnamed.bos),
+            eos: text(roles.turn_end.or(roles.stop.first().copied()), unnamed.eos),
+            unk: text(roles.unk, unnamed.unk),
+            pad: text(roles.pad, unnamed.pad),
         }
     }
 
@@ -249,7 +279,7 @@ impl Tokenizer {
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokenizer")
-            .field("family", &self.family)
+            .field("family", &self.decoder.family)
             .field("vocab_size", &self.vocab_size())
             .field("roles", &self.roles)
             .finish_non_exhaustive()

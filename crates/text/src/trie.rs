@@ -55,19 +55,18 @@ impl Trie {
         self.nodes.len() == 1
     }
 
-    /// The keys that `text` begins with, as (length, value), the shortest first.
-    pub(crate) fn prefixes<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, u32)> + 'a {
+    /// Gives the keys that `text` begins with, as length and value, the shortest first. Returns the number of bytes that
+    /// were looked at.
+    pub(crate) fn walk(&self, text: &[u8], mut found: impl FnMut(usize, u32)) -> usize {
         let mut node = 0;
-        let steps = text.iter().enumerate().map_while(move |(at, byte)| {
-            node = self.child(node, *byte)?;
-            Some((at + 1, self.nodes[node].value))
-        });
-        steps.filter(|&(_, value)| value != NONE)
-    }
-
-    /// The longest key that `text` begins with.
-    pub(crate) fn longest(&self, text: &[u8]) -> Option<(usize, u32)> {
-        self.prefixes(text).last()
+        for (at, byte) in text.iter().enumerate() {
+            let Some(next) = self.child(node, *byte) else { return at + 1 };
+            node = next;
+            if self.nodes[node].value != NONE {
+                found(at + 1, self.nodes[node].value);
+            }
+        }
+        text.len()
     }
 
     fn child(&self, node: usize, byte: u8) -> Option<usize> {
@@ -90,17 +89,23 @@ mod tests {
     fn finds_all_prefixes() {
         let keys: [&[u8]; 6] = [b"b", b"abc", b"a", b"ab", b"abd", b""];
         let trie = Trie::new(keys.into_iter().zip(0..));
-        assert_eq!(trie.prefixes(b"abcd").collect::<Vec<_>>(), [(1, 2), (2, 3), (3, 1)]);
-        assert_eq!(trie.prefixes(b"b").collect::<Vec<_>>(), [(1, 0)]);
-        assert_eq!(trie.longest(b"abd"), Some((3, 4)));
-        assert_eq!(trie.longest(b"xa"), None);
-        assert_eq!(trie.longest(b""), None);
+        let prefixes = |text: &[u8]| {
+            let mut all = Vec::new();
+            (trie.walk(text, |length, value| all.push((length, value))), all)
+        };
+        assert_eq!(prefixes(b"abcd"), (4, vec![(1, 2), (2, 3), (3, 1)]));
+        assert_eq!(prefixes(b"b"), (1, vec![(1, 0)]));
+        assert_eq!(prefixes(b"abd"), (3, vec![(1, 2), (2, 3), (3, 4)]));
+        assert_eq!(prefixes(b"xa"), (1, vec![]));
+        assert_eq!(prefixes(b""), (0, vec![]));
     }
 
     #[test]
     fn of_equal_keys_the_first_counts() {
         let trie = Trie::new([(&b"a"[..], 7), (&b"a"[..], 8)]);
-        assert_eq!(trie.longest(b"ab"), Some((1, 7)));
+        let mut found = Vec::new();
+        trie.walk(b"ab", |length, value| found.push((length, value)));
+        assert_eq!(found, [(1, 7)]);
         assert!(Trie::new([]).is_empty());
     }
 }

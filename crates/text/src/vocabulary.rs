@@ -11,6 +11,9 @@ pub(crate) const SPACE: char = '▁';
 /// Longest token that takes part in merging, in bytes; bounds the work on a hostile vocabulary.
 pub(crate) const MAX_TOKEN_BYTES: usize = 1024;
 
+/// Longest token of any kind, in bytes; bounds the text that tokens become.
+const MAX_TEXT_BYTES: usize = 16 << 10;
+
 /// What a token is for. The numbers are GGUF's `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
@@ -89,6 +92,9 @@ impl Vocabulary {
         let mut slots: Vec<Option<Token>> = Vec::with_capacity(claims.len());
         let mut ids = HashMap::with_capacity(claims.len());
         for (text, id, kind) in claims {
+            if text.len() > MAX_TEXT_BYTES {
+                return Err(TextError::TokenTooLong { id, bytes: text.len(), limit: MAX_TEXT_BYTES });
+            }
             let row = id as usize;
             if row >= limit {
                 return Err(TextError::IdOutOfRange { field: format!("token {text:?}"), id: id.into(), len: limit });

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use honelm_formats::gguf::Gguf;
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{Bytes, FileData, FormatError, parse_json};
-use honelm_model::{Checkpoint, FolderFiles, LoadOptions, Loader, Model};
+use honelm_model::{Checkpoint, FolderFiles, LoadOptions, Loader, Model, OpenOptions};
 use honelm_text::{Tokenizer, TokenizerFiles};
 use serde_json::Value;
 
@@ -16,10 +16,10 @@ use crate::device::Chosen;
 use crate::files::Files;
 
 /// Opens the page's files as a checkpoint with its tokenizer; of the weights only the headers are read.
-pub async fn open(files: &Files<'_>) -> Result<(Checkpoint, Tokenizer), WebError> {
+pub async fn open(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoint, Tokenizer), WebError> {
     let opened = match files.single() {
-        Some(name) => gguf(files, &name).await?,
-        None => folder(files).await?,
+        Some(name) => gguf(files, &name, options).await?,
+        None => folder(files, options).await?,
     };
     files.forget();
     Ok(opened)
@@ -51,15 +51,15 @@ pub async fn place(
     Ok(loader.finish(device, options)?)
 }
 
-async fn gguf(files: &Files<'_>, name: &str) -> Result<(Checkpoint, Tokenizer), WebError> {
+async fn gguf(files: &Files<'_>, name: &str, options: &OpenOptions) -> Result<(Checkpoint, Tokenizer), WebError> {
     let data = required(files.remote(name).await?, name)?;
     let gguf = files.drive(|| Ok(Gguf::parse(data.clone(), name)?)).await?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
-    let checkpoint = files.drive(|| Checkpoint::from_gguf(gguf.clone(), Path::new(name))).await?;
+    let checkpoint = files.drive(|| Checkpoint::from_gguf(gguf.clone(), Path::new(name), options)).await?;
     Ok((checkpoint, tokenizer))
 }
 
-async fn folder(files: &Files<'_>) -> Result<(Checkpoint, Tokenizer), WebError> {
+async fn folder(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoint, Tokenizer), WebError> {
     let config = required(files.whole("config.json").await?, "config.json")?;
     let generation_config = files.whole("generation_config.json").await?;
     let tokenizer = tokenizer(files, &config, generation_config.as_ref()).await?;
@@ -74,7 +74,7 @@ async fn folder(files: &Files<'_>) -> Result<(Checkpoint, Tokenizer), WebError> 
         None => shards(files).await?,
     };
     let name = files.name();
-    let open = || Checkpoint::from_folder(Path::new(&name), folder.clone(), tensors.clone());
+    let open = || Checkpoint::from_folder(Path::new(&name), folder.clone(), tensors.clone(), options);
     Ok((files.drive(open).await?, tokenizer))
 }
 

@@ -37,6 +37,7 @@ pub struct WebModel {
     template: Option<String>,
     generation: Generation,
     pub(crate) facts: Facts,
+    warnings: Vec<String>,
     cache: CacheSpec,
     pub(crate) context: usize,
     description: String,
@@ -51,7 +52,7 @@ pub(crate) fn tell(callback: &Function, document: &Value) {
 
 #[wasm_bindgen]
 impl WebModel {
-    /// Loads the model that `files` holds. `options` is JSON: `device`, `compute`, `cache_type`, `context`.
+    /// Loads the model that `files` holds. `options` is JSON: `device`, `compute`, `cache_type`, `context`, `allow_unknown`.
     /// `on_progress` is called with `{"stage", "file", "done", "total"}` as JSON.
     ///
     /// # Errors
@@ -64,7 +65,7 @@ impl WebModel {
             tell(&on_progress, &json!({"stage": "reading", "file": file, "done": done, "total": total}));
         };
         let files = Files::new(&files, &progress);
-        let (checkpoint, tokenizer) = load::open(&files).await?;
+        let (checkpoint, tokenizer) = load::open(&files, &settings.open_options()).await?;
         let template = tokenizer.chat_template().map(str::to_owned);
         let file = files.single().unwrap_or_else(|| "generation_config.json".to_owned());
         let generation = sampling_defaults(&file, checkpoint.generation_config())?;
@@ -88,39 +89,37 @@ impl WebModel {
         let model = placed?;
         let (context, description) = (model.context(), model.describe());
         let session = Session::new(Box::new(Breathing::new(model))).with_prefill_rows(chosen.prefill_rows);
-        let model = Self {
+        Ok(Self {
             session: RefCell::new(Some(session)),
             cancelled: Rc::default(),
             tokenizer,
             template,
             generation,
             facts: checkpoint.facts().clone(),
+            warnings: checkpoint.warnings().to_vec(),
             cache: checkpoint.cache_spec(settings.cache_type()),
             context,
             description,
             chosen,
             load_seconds: platform::seconds() - begin,
-        };
-        // A broken template is told of now, not in the middle of a conversation.
-        model.chat_of(Vec::new())?;
-        Ok(model)
+        })
     }
 
     /// What the model is and where it runs, as JSON.
     #[must_use]
     pub fn facts(&self) -> String {
         let Facts { architecture, name, layers, width, vocabulary, context, parameters, .. } = &self.facts;
-        let Generation { temperature, top_k, top_p, min_p, repeat_penalty, max_tokens, .. } = &self.generation;
+        let Generation { temperature, top_k, top_p, min_p, repeat_penalty, max_tokens, stop, .. } = &self.generation;
         let page_bytes: usize = (0..self.cache.groups.len()).map(|group| self.cache.page_bytes(group)).sum();
         json!({
             "name": name, "architecture": architecture, "parameters": parameters, "layers": layers, "width": width,
             "vocabulary": vocabulary, "model_context": context, "context": self.context,
             "device": self.chosen.name(), "tested": self.chosen.tested, "description": self.description, "fallback": self.chosen.fallback,
             "page_positions": self.cache.page_len, "page_bytes": page_bytes,
-            "chat_template": self.template.is_some(), "load_seconds": self.load_seconds,
+            "chat_template": self.template.is_some(), "warnings": self.warnings, "load_seconds": self.load_seconds,
             "generation": {
                 "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-                "repeat_penalty": repeat_penalty, "max_tokens": max_tokens,
+                "repeat_penalty": repeat_penalty, "max_tokens": max_tokens, "stop": stop,
             },
         })
         .to_string()
@@ -142,16 +141,18 @@ impl WebModel {
     /// Answers a conversation (JSON: a list of `{"role", "content"}`, the last one the user's) and gives the answer as JSON.
     /// `on_event` hears `{"prefill": [done, total]}`, `{"token": id}` with `"text"` and `"reasoning"` as they come, as JSON.
     /// `settings` is JSON: `max_tokens`, `temperature`, `top_k`, `top_p`, `min_p`, `seed`, `repeat_penalty`, `stop`,
-    /// `ignore_eos`, `logprobs`; what is missing is as the model has it.
+    /// `ignore_eos`, `logprobs`; what is missing is as the model has it. With `parse_special` texts of special tokens in
+    /// messages are these tokens.
     ///
     /// # Errors
-    /// Settings without meaning, a conversation that the template refuses or that is longer than the context, whatever
+    /// Settings without meaning, a chat template that does not parse, a conversation that the template refuses or that is longer than the context, whatever
     /// stops the device. The model can be used again after any of them.
     pub async fn chat(&self, messages: String, settings: String, on_event: Function) -> Result<String, WebError> {
         let settings: GenerationSettings = parsed("settings", &settings)?;
+        let parse_special = settings.parse_special;
         let how = settings.apply(&self.generation);
         let (said, question) = conversation(&messages)?;
-        let mut chat = self.chat_of(said)?;
+        let mut chat = self.chat_of(said)?.with_parse_special(parse_special);
         let mut session = self.take()?;
         let mut on_pieces = |update: Update<'_>, pieces: Vec<Piece>| self.heard(&update, &pieces, &on_event);
         let (session, tokenizer) = (session.get()?, &self.tokenizer);

@@ -3,6 +3,7 @@
 use honelm_backend::CacheType;
 use honelm_cpu::{Compute, Isa};
 use honelm_engine::Generation;
+use honelm_model::OpenOptions;
 use honelm_text::Message;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -57,6 +58,8 @@ pub struct LoadSettings {
     isa: Option<IsaName>,
     /// Most tokens of prompt and answer; by default the model's own, at most 8192.
     pub context: Option<usize>,
+    /// Fields of the configuration that are ignored although they are not known, as refusals name them.
+    allow_unknown: Vec<String>,
     /// What earlier tests of GPUs found, by the keys of adapters.
     pub trust: Value,
 }
@@ -72,6 +75,10 @@ impl LoadSettings {
     /// The instruction set that was asked for; the best where none was.
     pub fn isa(&self) -> Option<Isa> {
         self.isa.map(|IsaName::Generic| Isa::Generic)
+    }
+
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions { allow_unknown: self.allow_unknown.clone() }
     }
 
     pub fn cache_type(&self) -> CacheType {
@@ -97,11 +104,14 @@ pub struct GenerationSettings {
     stop: Vec<String>,
     ignore_eos: bool,
     logprobs: Option<usize>,
+    /// Whether texts of special tokens in messages are these tokens; else they are text.
+    pub parse_special: bool,
 }
 
 impl GenerationSettings {
     /// These in place of the model's own.
     pub fn apply(self, own: &Generation) -> Generation {
+        let own = if self.ignore_eos { own.clone().without_ends() } else { own.clone() };
         Generation {
             max_tokens: self.max_tokens.unwrap_or(own.max_tokens),
             temperature: self.temperature.unwrap_or(own.temperature),
@@ -111,9 +121,8 @@ impl GenerationSettings {
             seed: self.seed.unwrap_or(own.seed),
             repeat_penalty: self.repeat_penalty.unwrap_or(own.repeat_penalty),
             stop: [own.stop.clone(), self.stop].concat(),
-            ignore_eos: self.ignore_eos,
             logprobs: self.logprobs,
-            ..own.clone()
+            ..own
         }
     }
 }
@@ -145,6 +154,9 @@ mod tests {
         let both = given.apply(&own);
         assert_eq!((both.temperature, both.top_k), (0.0, 7));
         assert_eq!(both.stop, ["END", "."]);
+        let given: GenerationSettings = parsed("settings", r#"{"ignore_eos": true, "stop": ["."]}"#).expect("settings");
+        let both = given.apply(&own);
+        assert!(both.ignore_eos && both.stop == ["."]);
     }
 
     #[test]

@@ -19,6 +19,8 @@ export interface LoadOptions {
   cache_type?: "f16" | "f32" | "q8_0";
   /** Most tokens of prompt and answer together; by default the model's own limit, at most 8192. */
   context?: number;
+  /** Fields of the configuration that are ignored although they are not known, as refusals name them. */
+  allow_unknown?: string[];
 }
 
 /** How far loading is. */
@@ -45,10 +47,12 @@ export interface GenerationSettings {
   repeat_penalty?: number;
   /** Texts that end the answer. */
   stop?: string[];
-  /** Goes on after the model's end tokens. */
+  /** Goes on after the model's end tokens and stop texts. */
   ignore_eos?: boolean;
   /** Log-probabilities of each token and of this many of the most likely ones. */
   logprobs?: number;
+  /** Takes texts of special tokens in messages for these tokens; by default they are text. */
+  parse_special?: boolean;
 }
 
 /** One turn of a conversation. */
@@ -83,10 +87,12 @@ export interface ModelFacts {
   /** What the test of the GPU's kernels found; `demoted` names variants that are not used, and why. */
   tested: { key: string; demoted: string[]; trust: unknown } | null;
   chat_template: boolean;
+  /** What the model's files leave open or contradict, and which reading was taken. */
+  warnings: string[];
   load_seconds: number;
   /** The model's own settings. */
   generation: Required<
-    Pick<GenerationSettings, "temperature" | "top_k" | "top_p" | "min_p" | "repeat_penalty" | "max_tokens">
+    Pick<GenerationSettings, "temperature" | "top_k" | "top_p" | "min_p" | "repeat_penalty" | "max_tokens" | "stop">
   >;
 }
 

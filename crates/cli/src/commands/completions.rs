@@ -27,7 +27,7 @@ impl Completions {
     pub fn run(self) -> Result<u8, Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::documented(), "honelm", &mut script);
-        output::write(&String::from_utf8_lossy(&script))?;
+        output::contents(&script)?;
         Ok(0)
     }
 }

@@ -3,9 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use honelm::{Answer, Generation, Model};
+use honelm::{Answer, Generation, Model, RunOptions};
 
-use crate::arguments::{Global, not_negative, positive, probability, share};
+use crate::arguments::{Global, SpecialTokens, not_negative, positive, probability, share};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{interrupt, output};
@@ -38,11 +38,11 @@ pub struct Sampling {
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
 
-    /// Ends the answer, and is not part of it; may be given several times
+    /// Ends the answer, and is not part of it; may be given several times. The model's own stop texts count besides
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
 
-    /// Go on after the model's end tokens
+    /// Go on after the model's end tokens and stop texts
     #[arg(long)]
     ignore_eos: bool,
 }
@@ -67,8 +67,10 @@ impl Sampling {
         if let Some(penalty) = self.repeat_penalty {
             set.repeat_penalty = penalty;
         }
-        set.stop.extend(self.stop.iter().filter(|text| !text.is_empty()).cloned());
-        set.ignore_eos = self.ignore_eos;
+        if self.ignore_eos {
+            generation = generation.without_ends();
+        }
+        generation.stop.extend(self.stop.iter().filter(|text| !text.is_empty()).cloned());
         generation
     }
 }
@@ -80,10 +82,11 @@ fn another_seed() -> u64 {
 }
 
 /// Opens a model with its progress on stderr.
-pub fn open(name: Option<&str>, global: &Global) -> Result<Model, Failure> {
+pub fn open(name: Option<&str>, global: &Global, special: SpecialTokens) -> Result<Model, Failure> {
     let path = global.model(name)?;
     let mut progress = Progress::new(global);
-    let model = Model::open(&path, &global.run_options(), &mut |event| progress.event(event));
+    let run = RunOptions { parse_special: special.parse_special, ..global.run_options() };
+    let model = Model::open(&path, &run, &mut |event| progress.event(event));
     progress.finish();
     let model = model?;
     if global.verbose > 0 {
@@ -113,7 +116,7 @@ impl Streamer {
     pub fn piece(&mut self, text: &str) -> bool {
         if !self.silent && !text.is_empty() {
             self.ends_with_newline = text.ends_with('\n');
-            if let Err(failure) = output::write(text) {
+            if let Err(failure) = output::contents(text.as_bytes()) {
                 self.failure = Some(failure);
                 return false;
             }

@@ -61,6 +61,9 @@ fn text(found: &Inspection, all: bool) -> String {
     }
     part("Chat template", &template(found, all));
     part("Memory", &memory(found));
+    if !found.warnings.is_empty() {
+        part("Warnings", &found.warnings.join("\n"));
+    }
     out
 }
 

@@ -1,11 +1,12 @@
 //! `honelm man`: the manual pages.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
 use clap_mangen::Man as Page;
+use honelm::{FormatError, OutputGate, write_atomic};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
@@ -23,6 +24,10 @@ pub struct Man {
     /// Folder that the pages are written into
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+
+    /// Replace earlier pages
+    #[arg(long, requires = "dir")]
+    force: bool,
 }
 
 impl Man {
@@ -31,21 +36,34 @@ impl Man {
         // Gives every command its full name and the options that it shares with the others.
         command.build();
         let Some(dir) = self.dir else {
-            output::write(&page(&command)?)?;
+            output::contents(page(&command)?.as_bytes())?;
             return Ok(0);
         };
-        let failed = |path: &Path| {
-            let path = path.display().to_string();
-            move |e| Failure::Io(path, e)
-        };
-        fs::create_dir_all(&dir).map_err(failed(&dir))?;
+        if dir == Path::new("-") {
+            return Err(honelm::Error::from(FormatError::OutputIsStdout).into());
+        }
+        let gate = OutputGate::new(self.force);
+        let mut pages = Vec::new();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             let path = dir.join(Page::new(command.clone()).get_filename());
-            fs::write(&path, page(command)?).map_err(failed(&path))?;
+            gate.file(&path, "a manual page of honelm", &is_page).map_err(honelm::Error::from)?;
+            pages.push((path, page(command)?));
+        }
+        fs::create_dir_all(&dir).map_err(|error| Failure::Io(dir.display().to_string(), error))?;
+        for (path, page) in pages {
+            let failed = |error| FormatError::io("write", path.display(), error);
+            write_atomic(&path, |file| file.write_all(page.as_bytes()).map_err(failed)).map_err(honelm::Error::from)?;
             output::line(&path.display().to_string())?;
         }
         Ok(0)
     }
+}
+
+/// Whether a file is a manual page of this program, by its title line.
+fn is_page(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(1 << 12).read_to_end(&mut head));
+    read.is_ok() && String::from_utf8_lossy(&head).lines().any(|line| line.starts_with(".TH honelm"))
 }
 
 /// The page of one command.

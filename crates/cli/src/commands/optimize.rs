@@ -21,7 +21,8 @@ Examples:
   honelm optimize path/to/model --container gptq    a folder in GPTQ's layout
   honelm optimize path/to/model --calibration mine.jsonl --text held-out.txt
 
-A second run on the same inputs resumes, or says that it is done. Status 3: no candidate holds
+DIR is new, empty, or an earlier run's; it is not the model, in it or around it. A second run on
+the same inputs resumes, or says that it is done. Status 3: no candidate holds
 the budget, and nothing is published. Status 4: not enough text for a verdict.";
 
 /// Find the smallest file of a model that holds a quality budget, and prove it
@@ -74,9 +75,13 @@ pub struct Optimize {
     #[arg(long, value_name = "P", default_value = "llama.cpp-512", value_parser = arguments::protocol)]
     protocol: Protocol,
 
-    /// Begin afresh, even where earlier work could be resumed
+    /// Begin afresh, even where earlier work on this model could be resumed or is done
     #[arg(long)]
     restart: bool,
+
+    /// Begin afresh and replace what earlier runs left in DIR, whatever the model; write GGUF although it cannot say all that the tokenizer does
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -134,6 +139,7 @@ impl Optimize {
             text: text_source(self.text.as_deref()),
             protocol: self.protocol,
             restart: self.restart,
+            force: self.force,
             run: global.run_options(),
             model,
         })
@@ -190,6 +196,7 @@ fn print(outcome: &Outcome, options: &OptimizeOptions, global: &Global) -> Resul
     }
     output::line(&tables(report))?;
     output::line(&format!("\n{}", report.summary()))?;
+    report.fallback_lines().iter().try_for_each(|line| output::line(line))?;
     if let (Some(sample), Some(chosen)) = (&report.sample, &report.chosen) {
         let told = |text: &str| text.trim().replace('\n', "\n  ");
         output::line(&format!(

@@ -1,14 +1,13 @@
 //! `honelm prompt`: what a model would be given.
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value};
 
-use crate::arguments::Global;
+use crate::arguments::{Global, SpecialTokens};
 use crate::failure::Failure;
-use crate::{interrupt, output};
+use crate::{input, interrupt, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +36,9 @@ pub struct Prompt {
     /// One of the model's templates by name, or a file; by default the one that transformers would choose
     #[arg(long, value_name = "FILE|NAME")]
     template: Option<String>,
+
+    #[command(flatten)]
+    special: SpecialTokens,
 }
 
 impl Prompt {
@@ -45,12 +47,12 @@ impl Prompt {
         interrupt::watched(false);
         let given = conversation(&self.messages)?;
         let path = global.model(Some(&self.model))?;
-        let found = honelm::prompt(&path, self.template.as_deref(), &given)?;
+        let found = honelm::prompt(&path, self.template.as_deref(), &given, self.special.parse_special)?;
         if global.json {
             output::json(&found)?;
         } else {
             // To the byte: no newline is added.
-            output::write(&found.prompt)?;
+            output::contents(found.prompt.as_bytes())?;
         }
         Ok(0)
     }
@@ -60,13 +62,7 @@ impl Prompt {
 fn conversation(path: &Path) -> Result<Map<String, Value>, Failure> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
-    let mut bytes = Vec::new();
-    let read = if is_stdin {
-        io::stdin().lock().read_to_end(&mut bytes).map(drop)
-    } else {
-        std::fs::read(path).map(|read| bytes = read)
-    };
-    read.map_err(|error| Failure::Io(name.clone(), error))?;
+    let bytes = if is_stdin { input::stdin(input::MOST_JSON)? } else { input::named(path, input::MOST_JSON)? };
     let bad = |problem: String| Failure::from(honelm::Error::Text { path: name.clone(), problem });
     match serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))? {
         Value::Object(variables) => Ok(variables),

@@ -3,7 +3,7 @@
 use clap::Args;
 use honelm::{ModelSpec, PullOptions, Pulled};
 
-use crate::arguments::Global;
+use crate::arguments::{Global, size};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Progress;
@@ -39,6 +39,14 @@ pub struct Pull {
     /// Only files that match, whatever they are; may be repeated. `*` matches `/` too
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
+
+    /// Give a connection up that brings less than SIZE a second for 30 s, and try again; 0 puts up with any speed
+    #[arg(long, value_name = "SIZE", default_value = "1K", value_parser = speed)]
+    min_speed: u64,
+}
+
+fn speed(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { size(text) }
 }
 
 fn spec(text: &str) -> Result<ModelSpec, String> {
@@ -47,7 +55,7 @@ fn spec(text: &str) -> Result<ModelSpec, String> {
 
 impl Pull {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
-        let options = PullOptions { model: self.model, include: self.include };
+        let options = PullOptions { model: self.model, include: self.include, slowest: self.min_speed };
         let mut progress = Progress::new(global);
         let pulled = honelm::pull(&options, &mut |event| progress.event(event));
         progress.finish();

@@ -16,7 +16,10 @@ Examples:
   honelm quantize pocket --to f16 -o pocket-f16.gguf
   honelm quantize pocket --to q4_0 -o pocket-q4_0.gguf
   honelm quantize pocket --to q4_0 --calibration text.txt -o better.gguf    with error feedback
-  honelm quantize pocket --to gptq --bits 4 --group-size 64 -o pocket-gptq";
+  honelm quantize pocket --to gptq --bits 4 --group-size 64 -o pocket-gptq
+
+PATH is new, an empty file or folder, or with --force an earlier output of the same kind; it is not
+the model, in it or around it. A run that was stopped goes on when it is started again.";
 
 /// Write a model in an encoding: GGUF, or a GPTQ folder
 ///
@@ -34,6 +37,10 @@ pub struct Quantize {
     #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
 
+    /// Replace an earlier output of the same kind; write GGUF although it cannot say all that the tokenizer does
+    #[arg(long)]
+    force: bool,
+
     /// Bits (gptq): 4 or 8
     #[arg(long, value_name = "B")]
     bits: Option<u8>,
@@ -45,6 +52,10 @@ pub struct Quantize {
     /// Write files of weights of at most this size, such as 500M or 2G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_shard_size: Option<u64>,
+
+    /// Refuse (status 5) rather than write any matrix in another encoding, or rounded in another way, than asked for
+    #[arg(long)]
+    strict: bool,
 
     /// Text to calibrate on: plain, or JSON lines with a field `text`
     #[arg(long, value_name = "FILE")]
@@ -95,9 +106,11 @@ impl Quantize {
             out: self.out,
             target,
             max_shard_size: self.max_shard_size,
+            force: self.force,
             calibration: self.calibration.map(TextSource::File),
             calibration_blocks: self.calibration_blocks,
             calibration_length: self.calibration_length,
+            strict: self.strict,
             run: global.run_options(),
         };
         let mut progress = Progress::new(global);
@@ -117,6 +130,10 @@ impl Quantize {
             done.size_bytes as f64 / done.original_bytes as f64,
             done.bits_per_weight
         ))?;
+        if !done.fallbacks.is_empty() {
+            output::line(&format!("{:.2} bits per weight were asked for:", done.wanted_bits_per_weight))?;
+        }
+        honelm::fallback_lines(&done.fallbacks).iter().try_for_each(|line| output::line(&format!("  {line}")))?;
         Ok(0)
     }
 }

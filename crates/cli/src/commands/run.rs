@@ -1,15 +1,15 @@
 //! `honelm run`: one prompt, one answer.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 
 use clap::Args;
 use honelm::{Answer, Message, Model};
 use serde_json::json;
 
-use crate::arguments::Global;
+use crate::arguments::{Global, SpecialTokens};
 use crate::commands::generation::{self, Sampling, Streamer};
 use crate::failure::Failure;
-use crate::{interrupt, output};
+use crate::{input, interrupt, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,13 +43,16 @@ pub struct Run {
     template: Option<String>,
 
     #[command(flatten)]
+    special: SpecialTokens,
+
+    #[command(flatten)]
     sampling: Sampling,
 }
 
 impl Run {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
         let prompt = self.text()?;
-        let mut model = generation::open(self.model.as_deref(), global)?;
+        let mut model = generation::open(self.model.as_deref(), global, self.special)?;
         if let Some(template) = &self.template {
             model.set_template(template)?;
         }
@@ -94,8 +97,7 @@ impl Run {
 
 /// All of stdin as text.
 fn stdin() -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).map_err(|e| Failure::Io("stdin".to_owned(), e))?;
+    let bytes = input::stdin(input::MOST_PROMPT)?;
     let bad = |problem: String| honelm::Error::Text { path: "stdin".to_owned(), problem };
     let mut text = String::from_utf8(bytes)
         .map_err(|e| bad(format!("not UTF-8 from byte {} on", e.utf8_error().valid_up_to())))?;

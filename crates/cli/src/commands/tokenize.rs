@@ -1,7 +1,7 @@
 //! `honelm tokenize`: text to tokens and back.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 
 use clap::Args;
 use honelm::{EncodeOptions, Tokenizer};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::arguments::Global;
 use crate::failure::Failure;
-use crate::{interrupt, output};
+use crate::{input, interrupt, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,9 +77,7 @@ impl Tokenize {
 
 /// All of stdin, every byte of it.
 fn stdin() -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes).map_err(|e| Failure::Io("stdin".to_owned(), e))?;
-    String::from_utf8(bytes).map_err(|e| {
+    String::from_utf8(input::stdin(input::MOST_TEXT)?).map_err(|e| {
         let problem = format!("not UTF-8 from byte {} on", e.utf8_error().valid_up_to());
         honelm::Error::Text { path: "stdin".to_owned(), problem }.into()
     })
@@ -118,7 +116,7 @@ fn decode(tokenizer: &Tokenizer, ids: &[u32], as_json: bool) -> Result<(), Failu
     }
     let bytes = tokenizer.decode_bytes(ids);
     if !as_json {
-        return output::bytes(&bytes);
+        return output::contents(&bytes);
     }
     let mut document = json!({ "token_ids": ids, "text": String::from_utf8_lossy(&bytes) });
     if std::str::from_utf8(&bytes).is_err() {

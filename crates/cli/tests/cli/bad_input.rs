@@ -154,14 +154,14 @@ fn places_that_cannot_be_written_to() {
 fn a_full_disk_loses_nothing_and_leaves_nothing_half_written() {
     let dir = tempfile::tempdir().expect("a folder");
     let (model, folder) = (dir.path().join("small.gguf"), dir.path().join("gptq"));
-    fs::write(&model, "an earlier model").expect("written");
+    fs::write(&model, "GGUF of an earlier model").expect("written");
     let (to_file, to_folder) = (
-        ["quantize", "pocket", "--to", "q8_0", "-o", text(&model)],
-        ["quantize", "pocket", "--to", "gptq", "-o", text(&folder)],
+        ["quantize", "pocket", "--to", "q8_0", "--force", "-o", text(&model)],
+        ["quantize", "pocket", "--to", "gptq", "--force", "-o", text(&folder)],
     );
     assert_fails(&run_on_a_full_disk(1024, &to_file), 1, &["small"]);
     assert_fails(&run_on_a_full_disk(1024, &to_folder), 1, &["gptq"]);
-    assert_eq!(fs::read(&model).expect("still there"), b"an earlier model");
+    assert_eq!(fs::read(&model).expect("still there"), b"GGUF of an earlier model");
     assert!(!folder.exists());
     // What was finished is kept, hidden, until there is room.
     assert_eq!(status(&run(&to_file)), 0);

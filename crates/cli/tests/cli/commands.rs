@@ -287,3 +287,39 @@ fn compare_names_the_layer_and_the_weight_that_differ() {
     assert!(stdout(&output).contains("They part at block 3"), "{}", stdout(&output));
     assert_fails(&run(&["inspect", "--text", "x.txt"]), 2, &["--compare"]);
 }
+
+#[test]
+fn quantize_lists_every_fallback_and_strict_refuses_with_status_5() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let source = tempfile::tempdir().expect("a folder");
+    honelm_testing::write_small_model(source.path(), &[]).expect("written");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let model = source.path().display().to_string();
+    let shown = run(&["quantize", &model, "--to", "q2_k", "-o", &path("a.gguf")]);
+    assert_eq!(status(&shown), 0, "{}", stderr(&shown));
+    for said in ["bits per weight were asked for:", "Q4_0 instead of Q2_K in 6 matrices", "no multiple of 256"] {
+        assert!(stdout(&shown).contains(said), "{}", stdout(&shown));
+    }
+    let found = document(&run(&["quantize", &model, "--to", "q2_k", "-o", &path("b.gguf"), "--json"]));
+    assert_eq!(found["fallbacks"].as_array().map(Vec::len), Some(7));
+    assert_keys(&found["fallbacks"][0], &["tensor", "wanted", "written", "reason"]);
+    assert!(found["wanted_bits_per_weight"].as_f64() < found["bits_per_weight"].as_f64());
+    let refused = run(&["quantize", &model, "--to", "q2_k", "-o", &path("c.gguf"), "--strict"]);
+    assert_fails(&refused, 5, &["Q4_0 instead of Q2_K", "--strict"]);
+    assert!(!dir.path().join("c.gguf").exists());
+    let strict = run(&["quantize", &model, "--to", "q8_0", "-o", &path("d.gguf"), "--strict", "--json"]);
+    assert_eq!(document(&strict)["fallbacks"], serde_json::json!([]));
+}
+
+#[test]
+fn unknown_fields_are_refused_with_the_option_that_lets_them_pass() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let odd = ("quantize_config.json", r#"{"bits": 4, "group_size": 32, "odd": 1, "strange": 2}"#);
+    honelm_testing::write_small_model(dir.path(), &[odd]).expect("written");
+    let model = dir.path().display().to_string();
+    let inspect = ["inspect", &model, "--json"];
+    let refused = run(&["inspect", &model]);
+    assert_fails(&refused, 1, &["--allow-unknown odd "]);
+    let found = document(&run(&[&inspect[..], &["--allow-unknown", "odd", "--allow-unknown", "strange"]].concat()));
+    assert_eq!(found["warnings"].as_array().map(Vec::len), Some(2));
+}

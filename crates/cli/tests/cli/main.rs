@@ -3,7 +3,9 @@
 mod bad_input;
 mod commands;
 mod common;
+mod hostile;
 mod optimize;
+mod outputs;
 mod prompt;
 mod pull;
 mod reference;

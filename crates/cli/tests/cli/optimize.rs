@@ -74,6 +74,13 @@ fn a_candidate_that_holds_the_budget_is_published_and_done_once() {
     let other = job.run(&["--bits", "8", "--budget", "999"]);
     assert_eq!(status(&other), 1, "{}", stderr(&other));
     assert!(stderr(&other).contains("--restart"), "{}", stderr(&other));
+    // Without its report nobody knows whose model it is: neither is it replaced.
+    let model = std::fs::read(job.out.join("model.gguf")).expect("published");
+    std::fs::remove_file(job.out.join("report.json")).expect("removed");
+    let unknown = job.run(&["--bits", "8", "--budget", "1000000"]);
+    assert_eq!(status(&unknown), 1, "{}", stderr(&unknown));
+    assert!(stderr(&unknown).contains("model.gguf") && stderr(&unknown).contains("--force"), "{}", stderr(&unknown));
+    assert_eq!(std::fs::read(job.out.join("model.gguf")).expect("still there"), model);
 }
 
 #[test]

@@ -70,6 +70,12 @@ fn the_manual_has_a_page_for_every_command() {
     }
     assert!(!pages.join("honelm-measure.1").exists(), "what is hidden has no page");
     assert_eq!(std::fs::read_to_string(pages.join("honelm.1")).expect("the first"), whole);
+    let dir_name = pages.to_str().expect("UTF-8");
+    assert_fails(&run(&["man", "--dir", dir_name]), 1, &["honelm.1", "--force"]);
+    assert_eq!(status(&run(&["man", "--dir", dir_name, "--force"])), 0);
+    std::fs::write(pages.join("honelm-run.1"), ".TH other 1").expect("written");
+    assert_fails(&run(&["man", "--dir", dir_name, "--force"]), 1, &["honelm-run.1", "another file"]);
+    assert_fails(&run(&["man", "--dir", "-"]), 1, &["stdout"]);
     let file = dir.path().join("file");
     std::fs::write(&file, "").expect("written");
     assert_fails(&run(&["man", "--dir", file.to_str().expect("UTF-8")]), 1, &["file"]);

@@ -156,3 +156,19 @@ fn thinking_is_told_from_the_answer_and_handed_back_to_the_template() {
         assert!(prompt.contains("[why not]ok"), "{prompt}");
     }
 }
+
+#[test]
+fn a_question_that_ends_with_the_tag_does_not_begin_the_thinking() {
+    let t = tokenizer();
+    let source = "<|assistant|>{{ messages[-1].content }}{# <think></think> #}";
+    let template = ChatTemplate::new(source, t.special_tokens()).expect("parses");
+    let tags = Reasoning::find(source, &t).expect("tags");
+    let mut chat = Chat::with_template(template, RenderOptions::default()).with_reasoning(Some(tags));
+    let (mut session, _) = parrot(&t, 500, "<think> ok");
+    let reply =
+        chat.ask_in_pieces("<think>", &mut session, &t, &Generation::greedy(10), &|| 0.0, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .expect("an answer");
+    assert_eq!((reply.reasoning, reply.answer.as_str()), (None, "ok"));
+}

@@ -34,6 +34,8 @@ pub struct Scripted {
     outputs: BTreeMap<u64, StepOutput>,
     next: u64,
     log: Rc<Log>,
+    /// Most rows that a step should have.
+    pub step_rows: usize,
 }
 
 impl Scripted {
@@ -65,6 +67,7 @@ impl Scripted {
             outputs: BTreeMap::new(),
             next: 0,
             log: Rc::clone(&log),
+            step_rows: usize::MAX,
         };
         (runner, log)
     }
@@ -76,6 +79,9 @@ impl Runner for Scripted {
     }
     fn context(&self) -> usize {
         self.sequences.context()
+    }
+    fn step_rows(&self) -> usize {
+        self.step_rows
     }
     fn describe(&self) -> String {
         "script".to_owned()

@@ -205,6 +205,18 @@ fn a_prefix_whose_window_pages_are_gone_is_computed_again() {
 }
 
 #[test]
+fn steps_of_a_wide_model_have_as_few_rows_as_it_asks_for() {
+    let t = tokenizer();
+    let vocabulary = t.vocab_size();
+    let (mut runner, log) = Scripted::new(vocabulary, 64, move |_| vec![0.0; vocabulary]);
+    runner.step_rows = 16;
+    let mut session = Session::new(Box::new(runner));
+    let prompt: Vec<u32> = (0..40).collect();
+    generate(&mut session, &t, &prompt, &Generation::greedy(1)).expect("an answer");
+    assert_eq!(*log.rows.borrow(), [16, 16, 8]);
+}
+
+#[test]
 fn a_long_prompt_is_prefilled_in_chunks_that_can_be_cancelled() {
     let t = tokenizer();
     let prompt: Vec<u32> = (0..100).collect();

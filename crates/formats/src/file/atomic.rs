@@ -3,12 +3,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::entry::{Entry, refuse_special};
+use super::publish::{mark, publish_file, publish_folder};
 use crate::FormatError;
 
 /// Ends the name of what is being written.
-const PARTIAL: &str = ".partial";
+pub(super) const PARTIAL: &str = ".partial";
 /// Ends the name of a complete folder that is about to be replaced.
-const OLD: &str = ".old";
+pub(super) const OLD: &str = ".old";
 
 /// A file that appears under its final name only when complete.
 ///
@@ -26,9 +28,10 @@ impl AtomicFile {
     /// Starts a new file for `target`, whose folder must exist.
     ///
     /// # Errors
-    /// I/O errors naming the path.
+    /// [`FormatError::OutputIsSpecial`] where a link, a device or a pipe is, and I/O errors naming the path.
     pub fn create(target: impl AsRef<Path>) -> Result<Self, FormatError> {
         let target = target.as_ref().to_owned();
+        refuse_special(&target)?;
         sweep(&target);
         loop {
             let temporary = temporary_name(&target, PARTIAL)?;
@@ -44,6 +47,15 @@ impl AtomicFile {
                 return Ok(Self { out: Some(BufWriter::with_capacity(1 << 20, file)), temporary, target });
             }
         }
+    }
+
+    /// The file as it is so far, under its temporary name, to be read before [`AtomicFile::commit`].
+    ///
+    /// # Errors
+    /// I/O errors naming the target.
+    pub fn written(&mut self) -> Result<&Path, FormatError> {
+        self.flush().map_err(|error| FormatError::io("write", self.target.display(), error))?;
+        Ok(&self.temporary)
     }
 
     /// Puts the complete file under its final name, replacing what was there.
@@ -63,8 +75,7 @@ impl AtomicFile {
         let file =
             out.into_inner().map_err(|error| FormatError::io("write", self.target.display(), error.into_error()))?;
         file.sync_all().map_err(|error| FormatError::io("write", self.target.display(), error))?;
-        fs::rename(&self.temporary, &self.target)
-            .map_err(|error| FormatError::io("create", self.target.display(), error))?;
+        publish_file(&self.temporary, &self.target, true)?;
         sync_folder(parent(&self.target))
     }
 }
@@ -115,9 +126,10 @@ impl AtomicDir {
     /// Starts a new folder for `target`, whose parent must exist.
     ///
     /// # Errors
-    /// I/O errors naming the path.
+    /// [`FormatError::OutputIsSpecial`] where a link, a device or a pipe is, and I/O errors naming the path.
     pub fn create(target: impl AsRef<Path>) -> Result<Self, FormatError> {
         let target = target.as_ref().to_owned();
+        refuse_special(&target)?;
         sweep(&target);
         loop {
             let temporary = temporary_name(&target, PARTIAL)?;
@@ -138,40 +150,19 @@ impl AtomicDir {
         &self.temporary
     }
 
-    /// Puts the complete folder under its final name. A folder that was there is replaced: it is
-    /// moved aside first, put back where the new one cannot take its place, and removed last, so
-    /// that a half-written folder is never under the name. A process killed between the two moves
+    /// Marks the complete folder as ours and puts it under its final name. A folder that was there is replaced where
+    /// an earlier call wrote everything in it: it is moved aside first, put back where the new one cannot take its place,
+    /// and removed last, so that a half-written folder is never under the name. A process killed between the two moves
     /// leaves no folder there; the next [`AtomicDir::create`] puts the old one back.
     ///
     /// # Errors
-    /// I/O errors.
+    /// [`FormatError::FolderNotOurs`] where a folder with anything else is there, and I/O errors.
     pub fn commit(mut self) -> Result<(), FormatError> {
+        mark(&self.temporary)?;
         sync_tree(&self.temporary)?;
-        let failed = |error| FormatError::io("create", self.target.display(), error);
-        let mut aside = None;
-        if self.target.is_dir() {
-            let name = temporary_name(&self.target, OLD)?;
-            let lock = File::open(&self.target).ok();
-            if let Some(lock) = &lock {
-                let _ = lock.try_lock();
-            }
-            fs::rename(&self.target, &name).map_err(failed)?;
-            aside = Some((name, lock));
-        }
-        if let Err(error) = fs::rename(&self.temporary, &self.target) {
-            if let Some((name, _)) = &aside {
-                let _ = fs::rename(name, &self.target);
-            }
-            return Err(failed(error));
-        }
+        publish_folder(&self.temporary, &self.target, true)?;
         self.done = true;
-        sync_folder(parent(&self.target))?;
-        match aside {
-            Some((name, _lock)) => {
-                fs::remove_dir_all(&name).map_err(|error| FormatError::io("remove", name.display(), error))
-            }
-            None => Ok(()),
-        }
+        sync_folder(parent(&self.target))
     }
 }
 
@@ -183,7 +174,7 @@ impl Drop for AtomicDir {
     }
 }
 
-fn parent(target: &Path) -> &Path {
+pub(super) fn parent(target: &Path) -> &Path {
     match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -195,7 +186,7 @@ fn file_name(target: &Path) -> Option<&str> {
 }
 
 /// A name beside `target` that no other call of any process uses.
-fn temporary_name(target: &Path, suffix: &str) -> Result<PathBuf, FormatError> {
+pub(super) fn temporary_name(target: &Path, suffix: &str) -> Result<PathBuf, FormatError> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = file_name(target).ok_or_else(|| {
         let reason = io::Error::new(io::ErrorKind::InvalidInput, "not a UTF-8 file name");
@@ -230,13 +221,17 @@ fn sweep(target: &Path) {
             continue;
         }
         let path = entry.path();
+        // To open a pipe would wait for its other end, and a link is not ours.
+        if !entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir()) {
+            continue;
+        }
         // The lock is held while the entry goes.
         let Ok(file) = File::open(&path) else { continue };
         if file.try_lock().is_err() {
             continue;
         }
         let _ = match entry.file_type() {
-            _ if old && !target.exists() => fs::rename(&path, target),
+            _ if old && matches!(Entry::at(target), Ok(Entry::Nothing)) => fs::rename(&path, target),
             Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
             _ => fs::remove_file(&path),
         };
@@ -244,7 +239,7 @@ fn sweep(target: &Path) {
 }
 
 /// Flushes a folder's entries to the disk, where the system can (Windows cannot open folders).
-fn sync_folder(folder: &Path) -> Result<(), FormatError> {
+pub(super) fn sync_folder(folder: &Path) -> Result<(), FormatError> {
     if cfg!(unix) {
         File::open(folder)
             .and_then(|file| file.sync_all())

@@ -7,7 +7,7 @@ use super::cursor::Cursor;
 use super::metadata::{FromValue, Metadata};
 use super::types::{GgmlType, ggml_type};
 use super::{MAX_DIMENSIONS, alignment};
-use crate::{FileData, FormatError, TensorInfo, TensorSource};
+use crate::{FileData, FileWatch, FormatError, TensorInfo, TensorSource};
 
 /// Smallest possible entries: an empty key, its type and one byte; an empty name, rank 0, type, offset.
 const SMALLEST_PAIR: u64 = 8 + 4 + 1;
@@ -204,6 +204,10 @@ impl TensorSource for Gguf {
             return Err(FormatError::MissingTensor { file: self.file().to_owned(), tensor: name.to_owned() });
         };
         part.data.range(&part.file, entry.range.start + within.start..entry.range.start + within.end)
+    }
+
+    fn watch(&self) -> FileWatch {
+        FileWatch::of(self.parts.iter().map(|part| &part.data))
     }
 
     fn forget(&self) {

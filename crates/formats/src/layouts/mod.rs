@@ -17,6 +17,7 @@ pub mod fp8;
 pub mod gptq;
 pub mod mlx;
 mod pattern;
+mod settings;
 mod tensors;
 mod words;
 
@@ -26,7 +27,7 @@ use honelm_blocks::{Encoding, ScaleType, WeightData};
 use serde_json::Value;
 
 use crate::{FormatError, TensorSource};
-use fields::Fields;
+pub use settings::Settings;
 pub use tensors::{Packed, PackedTensor};
 
 /// Every layout. The first that recognises settings reads them.
@@ -129,50 +130,29 @@ pub trait Layout: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`Layout::packed`] and [`Packed::check`], and contents that make no sense.
     fn decode(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<WeightData, FormatError>;
+
+    /// Settings that the tensors of a packed module contradict without doubt, a sentence for each that says what was found and
+    /// which of the two counts in [`Layout::decode`]. Contradictions that leave doubt are errors of
+    /// [`Layout::packed`], [`Packed::check`] and [`Layout::decode`].
+    ///
+    /// # Errors
+    /// As [`Layout::packed`] and [`Packed::check`].
+    fn contradictions(
+        &self,
+        _source: &dyn TensorSource,
+        _module: &ModuleShape<'_>,
+    ) -> Result<Vec<String>, FormatError> {
+        Ok(Vec::new())
+    }
 }
 
-/// The layout that a model folder's settings ask for; `None` where nothing is quantised.
-///
-/// `config` is `config.json`, `own` the files that hold settings alone (`quantize_config.json`,
-/// `quant_config.json`), each with its name for messages. The first of `own` is taken where there is one, then
-/// `quantization` (MLX) and `quantization_config` of `config`.
+/// The layout that a model folder's settings ask for; `None` where nothing is quantised. See [`Settings::find`].
 ///
 /// # Errors
 /// [`FormatError::InvalidQuantization`], [`FormatError::UnsupportedQuantization`],
 /// [`FormatError::UnknownQuantization`].
 pub fn detect(config: Option<(&str, &Value)>, own: &[(&str, &Value)]) -> Result<Option<Box<dyn Layout>>, FormatError> {
-    if let Some(&(file, settings)) = own.first() {
-        return parse(file, settings).map(Some);
-    }
-    let Some((file, config)) = config else { return Ok(None) };
-    let settings = |field: &str| config.get(field).filter(|value| !value.is_null());
-    match (settings("quantization"), settings("quantization_config")) {
-        // MLX repeats it as `quantization_config`, without a name.
-        (Some(mlx), _) => (mlx::METHOD.parse)(file, mlx).map(Some),
-        (None, Some(settings)) => parse(file, settings).map(Some),
-        (None, None) => Ok(None),
-    }
-}
-
-fn parse(file: &str, settings: &Value) -> Result<Box<dyn Layout>, FormatError> {
-    let fields = Fields::new(file, settings)?;
-    let name = match fields.text("quant_method")? {
-        Some(name) => Some(("quant_method", name)),
-        None => fields.text("method")?.map(|name| ("method", name)),
-    };
-    let method = METHODS.iter().find(|method| match name {
-        Some((_, name)) => method.name.eq_ignore_ascii_case(name),
-        None => (method.recognises)(settings),
-    });
-    match (method, name) {
-        (Some(method), _) => (method.parse)(file, settings),
-        (None, Some((field, name))) => Err(fields.unsupported(
-            field,
-            name,
-            METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", "),
-        )),
-        (None, None) => Err(fields.invalid("quant_method", "the name of a method")),
-    }
+    Settings::find(config, own).map(|settings| settings.layout()).transpose()
 }
 
 #[cfg(test)]

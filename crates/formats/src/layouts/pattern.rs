@@ -2,9 +2,70 @@
 
 use std::fmt;
 
-use fancy_regex::Regex;
+use fancy_regex::{Regex, RegexBuilder};
 
 use crate::FormatError;
+
+/// Bytes that all expressions of a file may take when compiled.
+const COMPILED_BYTES: usize = 32 << 20;
+/// Bytes that one expression may take, tried in this order: what an expression takes is known by what it fits into.
+const SIZES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
+/// Longest expression and longest name that is matched, in bytes.
+const MAX_BYTES: usize = 4096;
+/// Steps back that matching may take, where an expression needs more than an automaton.
+const BACKTRACKS: usize = 20_000;
+
+/// Compiles the expressions of one file, within bounds on what they take together.
+pub(crate) struct Patterns {
+    left: usize,
+}
+
+impl Patterns {
+    /// Nothing compiled yet.
+    pub(crate) fn new() -> Self {
+        Self { left: COMPILED_BYTES }
+    }
+
+    /// Compiles `text`, which `file` has in `field`.
+    ///
+    /// # Errors
+    /// [`FormatError::InvalidQuantization`] for what is no expression, or one that is too large.
+    pub(crate) fn compile(&mut self, file: &str, field: &str, text: &str) -> Result<Pattern, FormatError> {
+        let wrong = |expected| FormatError::InvalidQuantization {
+            file: file.to_owned(),
+            field: field.to_owned(),
+            found: crate::error::shown(text),
+            expected,
+        };
+        if text.len() > MAX_BYTES {
+            return Err(wrong("a regular expression of at most 4096 bytes"));
+        }
+        let source = format!(r"\A(?:{text})");
+        // An expression that looks around is compiled in parts, each of which may take the size.
+        let parts = 1 + text.matches("(?").count();
+        let mut failed = "a regular expression";
+        for size in SIZES {
+            if size * parts > self.left {
+                failed = "regular expressions that take at most 32 MiB together";
+                break;
+            }
+            let built = RegexBuilder::new(&source)
+                .backtrack_limit(BACKTRACKS)
+                .delegate_size_limit(size)
+                .delegate_dfa_size_limit(size)
+                .build();
+            match built {
+                Ok(regex) => {
+                    self.left -= size * parts;
+                    return Ok(Pattern { text: text.to_owned(), regex });
+                }
+                Err(fancy_regex::Error::ParseError(..)) => break,
+                Err(_) => {}
+            }
+        }
+        Err(wrong(failed))
+    }
+}
 
 /// An expression that has to match from the start of a name, not up to its end.
 #[derive(Clone)]
@@ -14,22 +75,9 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles `text`, which `file` has in `field`.
-    pub(crate) fn new(file: &str, field: &str, text: &str) -> Result<Self, FormatError> {
-        match Regex::new(&format!(r"\A(?:{text})")) {
-            Ok(regex) => Ok(Self { text: text.to_owned(), regex }),
-            Err(_) => Err(FormatError::InvalidQuantization {
-                file: file.to_owned(),
-                field: field.to_owned(),
-                found: crate::error::shown(text),
-                expected: "a regular expression",
-            }),
-        }
-    }
-
     /// Whether it matches; `None` where that takes too long to find out.
     pub(crate) fn matches(&self, name: &str) -> Option<bool> {
-        self.regex.is_match(name).ok()
+        if name.len() > MAX_BYTES { None } else { self.regex.is_match(name).ok() }
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -54,7 +102,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, name: &str) -> Option<bool> {
-        Pattern::new("config.json", "dynamic", pattern).expect("valid").matches(name)
+        Patterns::new().compile("config.json", "dynamic", pattern).expect("valid").matches(name)
     }
 
     #[test]
@@ -68,8 +116,24 @@ mod tests {
 
     #[test]
     fn refuses_broken_and_endless_expressions() {
-        assert_eq!(Pattern::new("f", "dynamic", "(").expect_err("broken").code(), "invalid-quantization-config");
-        assert!(Pattern::new("f", "dynamic", "((((a{999}){999}){999}){999}){999}").is_err());
+        let compile = |text: &str| Patterns::new().compile("f", "dynamic", text);
+        assert_eq!(compile("(").expect_err("broken").code(), "invalid-quantization-config");
+        assert!(compile("((((a{999}){999}){999}){999}){999}").is_err());
+        assert!(compile(&"a".repeat(MAX_BYTES + 1)).is_err());
         assert_eq!(matches(r"(a*)*\1b", &"a".repeat(60)), None);
+        assert_eq!(matches("a", &"a".repeat(MAX_BYTES + 1)), None);
+    }
+
+    #[test]
+    fn many_expressions_share_what_they_may_take() {
+        let mut patterns = Patterns::new();
+        for layer in 0..300 {
+            let text = format!(r".*\.layers\.{layer}\.mlp\.(up|gate)_proj.*");
+            patterns.compile("f", "dynamic", &text).expect("as in published checkpoints");
+        }
+        let mut patterns = Patterns { left: 1 << 20 };
+        let mut compile = |_| patterns.compile("f", "dynamic", r"\w{12}x").err();
+        let error = (0..100).find_map(&mut compile).expect("used up");
+        assert!(error.to_string().contains("32 MiB together"), "{error}");
     }
 }

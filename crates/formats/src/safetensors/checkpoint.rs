@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::header::File;
 use crate::json::{self, Pairs};
-use crate::{FileData, FormatError, TensorInfo, TensorSource};
+use crate::{FileData, FileWatch, FormatError, TensorInfo, TensorSource};
 
 /// A safetensors checkpoint: one file, or the shards that an index names.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Safetensors {
     /// (file, tensor of the file), in the order of file or index.
     order: Vec<(usize, usize)>,
     index: HashMap<String, (usize, usize)>,
+    /// Tensors of a shard that the index puts in another one, each with the file that is passed over.
+    passed_over: Vec<(String, usize)>,
 }
 
 /// `model.safetensors.index.json`; its `metadata` is not needed.
@@ -68,17 +70,18 @@ impl Safetensors {
         let file = File::parse(data.into(), name.clone())?;
         let order: Vec<_> = (0..file.tensors.len()).map(|i| (0, i)).collect();
         let index = file.tensors.iter().map(|(info, _)| info.name.clone()).zip(order.iter().copied()).collect();
-        Ok(Self { name, files: vec![file], order, index })
+        Ok(Self { name, files: vec![file], order, index, passed_over: Vec::new() })
     }
 
     /// Parses the shards that an index names. `load` is called once for each and gives its bytes
-    /// and its name for messages. Tensors of the shards that the index does not list come last.
+    /// and its name for messages. The index decides which shard a tensor is taken from; tensors of the shards that it does
+    /// not list come last.
     ///
     /// # Errors
     /// [`FormatError::InvalidJson`], [`FormatError::DuplicateTensor`],
     /// [`FormatError::UnsafeShardName`] for anything but a plain file name,
-    /// [`FormatError::TensorNotInShard`], [`FormatError::TensorInTwoShards`], what `load` returns, and as
-    /// [`Safetensors::parse`].
+    /// [`FormatError::TensorNotInShard`], [`FormatError::TensorInTwoShards`] for one that the index does not list, what
+    /// `load` returns, and as [`Safetensors::parse`].
     pub fn from_shards(
         index_name: &str,
         index_json: &[u8],
@@ -109,29 +112,44 @@ impl Safetensors {
                 return Err(FormatError::DuplicateTensor { file: index_name.to_owned(), tensor });
             }
         }
+        let (mut unlisted, mut passed_over) = (HashMap::new(), Vec::new());
         for (f, file) in files.iter().enumerate() {
             for (t, (info, _)) in file.tensors.iter().enumerate() {
                 match index.get(&info.name) {
                     Some(&place) if place == (f, t) => {}
-                    Some(&(other, _)) => {
-                        let (tensor, other) = (info.name.clone(), files.get(other).map_or("", |file| &file.name));
-                        let (file, other) = (file.name.clone(), other.to_owned());
-                        return Err(FormatError::TensorInTwoShards { file, tensor, other });
-                    }
+                    Some(_) => passed_over.push((info.name.clone(), f)),
                     None => {
-                        index.insert(info.name.clone(), (f, t));
                         order.push((f, t));
+                        if let Some((other, _)) = unlisted.insert(info.name.clone(), (f, t)) {
+                            let other = files.get(other).map_or("", |file| &file.name).to_owned();
+                            let (file, tensor) = (file.name.clone(), info.name.clone());
+                            return Err(FormatError::TensorInTwoShards { file, tensor, other });
+                        }
                     }
                 }
             }
         }
-        Ok(Self { name: index_name.to_owned(), files, order, index })
+        index.extend(unlisted);
+        Ok(Self { name: index_name.to_owned(), files, order, index, passed_over })
     }
 
     /// The `__metadata__` strings of the (first) file, in its order.
     #[must_use]
     pub fn metadata(&self) -> &[(String, String)] {
         self.files.first().map_or(&[], |file| &file.metadata)
+    }
+
+    /// Tensors that are in a shard although the index puts them in another one, each with the file that is passed over.
+    pub fn passed_over(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.passed_over
+            .iter()
+            .filter_map(|(tensor, file)| Some((tensor.as_str(), self.files.get(*file)?.name.as_str())))
+    }
+
+    /// The file or index that names the tensors, as messages name it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The files of the checkpoint, as messages name them.
@@ -171,15 +189,23 @@ impl TensorSource for Safetensors {
         self.files.iter().for_each(|file| file.data.forget());
     }
 
+    fn watch(&self) -> FileWatch {
+        FileWatch::of(self.files.iter().map(|file| &file.data))
+    }
+
     fn file_of(&self, name: &str) -> &str {
         let entry = self.index.get(name).and_then(|&place| self.place(place));
         entry.map_or(&self.name, |(file, _, _)| &file.name)
     }
 }
 
-/// Whether a shard's name stays in the folder: no separator of any system, no drive, no parent.
+/// Whether a shard's name stays in the folder: no separator, device or drive of any system, no parent.
 fn is_plain_name(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', ':', '\0'])
+    !crate::is_device_name(name)
+        && !name.is_empty()
+        && name != "."
+        && name != ".."
+        && !name.contains(['/', '\\', ':', '\0'])
 }
 
 /// A folder without safetensors: says so, and says why where it holds pickles.
@@ -202,6 +228,6 @@ fn no_weights(folder: &std::path::Path) -> FormatError {
 fn first_bytes(path: &std::path::Path) -> Option<Vec<u8>> {
     use std::io::Read;
     let mut head = Vec::new();
-    std::fs::File::open(path).ok()?.take(512).read_to_end(&mut head).ok()?;
+    crate::open_file(path).ok()?.take(512).read_to_end(&mut head).ok()?;
     Some(head)
 }

@@ -6,6 +6,7 @@ use honelm_formats::gptq::{self, CheckpointFormat, Dynamic, QuantizeConfig};
 use honelm_formats::layouts::{Layout, ModuleClass, ModuleShape};
 use honelm_formats::safetensors::{Safetensors, Writer};
 use honelm_formats::{ElementType, FormatError, IntegerType, RawTensor, TensorSource};
+use honelm_tensor::AlignedVec;
 
 /// (layer, [rows, cols], bits, group, format, act-order)
 type Layer = (&'static str, [usize; 2], u8, usize, CheckpointFormat, bool);
@@ -93,6 +94,65 @@ fn encodes_the_very_bytes_it_decoded() {
     }
 }
 
+/// A symmetric layer of 32 x 64 in groups of 32.
+fn symmetric(bits: u8) -> GroupMatrix {
+    GroupMatrix {
+        rows: 32,
+        cols: 64,
+        bits,
+        group_size: 32,
+        scale_type: ScaleType::F16,
+        codes: AlignedVec::from_slice(&(0..32 * 64).map(|i| (i % (1 << bits)) as u8).collect::<Vec<_>>()),
+        scales: vec![0.5; 64],
+        zeros: Zeros::Constant(1 << (bits - 1)),
+        order: None,
+    }
+}
+
+fn values(matrix: GroupMatrix) -> Vec<f32> {
+    WeightData::Groups(matrix).dequantize().data
+}
+
+#[test]
+fn zero_points_tell_v1_and_v2_apart_where_sym_is_claimed() {
+    use CheckpointFormat::{Planar, V1, V2};
+    let module = ModuleShape { name: "l", class: ModuleClass::Linear, rows: 32, cols: 64 };
+    for bits in 2..=8 {
+        let matrix = symmetric(bits);
+        let with = |format, sym| QuantizeConfig { sym, ..config(bits, Some(32), format) };
+        for (stored, label) in [(V1, V1), (V2, V2), (V1, V2), (V2, V1), (Planar, Planar)] {
+            let tensors = gptq::encode(&matrix, "l", &with(stored, true)).unwrap();
+            let source = source_of(&tensors);
+            let claimed = with(label, true);
+            let found = read(&source, "l", (32, 64), &claimed).unwrap();
+            assert_eq!(values(found), values(matrix.clone()), "{bits} {stored:?} as {label:?}");
+            let told = claimed.contradictions(&source, &module).unwrap();
+            assert_eq!(told.len(), usize::from(stored != label), "{told:?}");
+            assert!(told.iter().all(|told| told.contains(label.name()) && told.contains(stored.name())), "{told:?}");
+            // Nothing but the label tells where weights need not be symmetric.
+            let open = with(label, false);
+            let same = values(read(&source, "l", (32, 64), &open).unwrap()) == values(matrix.clone());
+            assert!(same == (stored == label) && open.contradictions(&source, &module).unwrap().is_empty());
+        }
+    }
+}
+
+#[test]
+fn zero_points_and_g_idx_count_whatever_sym_and_desc_act_say() {
+    let file = golden_file();
+    let module = |name| ModuleShape { name, class: ModuleClass::Linear, rows: 16, cols: 48 };
+    let v1 = config(4, Some(16), CheckpointFormat::V1);
+    let told = |name, config: &QuantizeConfig| config.contradictions(&file, &module(name)).unwrap();
+    let sym = QuantizeConfig { sym: true, ..v1.clone() };
+    let found = |config| values(read(&file, "w4_v1", (16, 48), config).unwrap());
+    assert_eq!(found(&sym), found(&v1));
+    assert!(told("w4_v1", &sym)[0].contains("sym is true"));
+    assert!(told("w4_v1", &v1).is_empty() && told("w4_v1_sym", &sym).is_empty());
+    assert!(read(&file, "w4_v1_act", (16, 48), &v1).unwrap().order.is_some());
+    assert!(told("w4_v1_act", &v1)[0].contains("g_idx counts"));
+    assert!(told("w4_v1_act", &QuantizeConfig { desc_act: true, ..v1 }).is_empty());
+}
+
 #[test]
 fn a_group_size_of_minus_one_is_one_group_a_row() {
     let file = golden_file();
@@ -114,8 +174,7 @@ fn writes_v1_unless_a_zero_point_is_zero() {
     assert_eq!(format("w4_v2", (24, 40), config(4, Some(16), CheckpointFormat::V2)), CheckpointFormat::V2);
 }
 
-/// The layer "l" of these tensors, decoded as 4 bit, 16 x 48, groups of 16.
-fn decode(tensors: &[RawTensor]) -> Result<GroupMatrix, FormatError> {
+fn source_of(tensors: &[RawTensor]) -> Safetensors {
     let mut writer = Writer::new();
     for tensor in tensors {
         writer.tensor(tensor.name.as_str(), &tensor.shape, tensor.element.clone()).unwrap();
@@ -126,8 +185,12 @@ fn decode(tensors: &[RawTensor]) -> Result<GroupMatrix, FormatError> {
             sink.write(&tensors.iter().find(|tensor| tensor.name == info.name).unwrap().bytes)
         })
         .unwrap();
-    let source = Safetensors::parse(out, "model.safetensors").unwrap();
-    read(&source, "l", (16, 48), &config(4, Some(16), CheckpointFormat::V1))
+    Safetensors::parse(out, "model.safetensors").unwrap()
+}
+
+/// The layer "l" of these tensors, decoded as 4 bit, 16 x 48, groups of 16.
+fn decode(tensors: &[RawTensor]) -> Result<GroupMatrix, FormatError> {
+    read(&source_of(tensors), "l", (16, 48), &config(4, Some(16), CheckpointFormat::V1))
 }
 
 /// qweight, qzeros, scales, g_idx of a right layer "l".

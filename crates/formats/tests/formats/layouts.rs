@@ -180,6 +180,36 @@ fn rejects_tensors_of_the_wrong_type_by_name() {
     }
 }
 
+#[test]
+fn widths_and_group_sizes_that_tensors_contradict_are_refused() {
+    // The settings of the layer, and where in them its bits and its group size stand.
+    let cases = [
+        ("gptqmodel", "w3_v2_act", "/bits", "/group_size"),
+        ("autoawq", "groups", "/bits", "/group_size"),
+        ("compressed-tensors-0.17", "w4_act_asymmetric", "/num_bits", "/group_size"),
+        ("mlx", "w6", "/bits", "/group_size"),
+    ];
+    for (file, name, bits, group_size) in cases {
+        let (source, layers) = open(file);
+        let layer = layers.iter().find(|layer| layer.name == name).unwrap();
+        for (path, value) in [(bits, json!(8)), (group_size, json!(8))] {
+            let mut settings = layer.settings.clone();
+            let mut places: Vec<&mut Value> = match settings.get_mut("config_groups").and_then(Value::as_object_mut) {
+                Some(groups) => groups.values_mut().map(|group| &mut group["weights"]).collect(),
+                None => vec![&mut settings],
+            };
+            for place in &mut places {
+                // MLX gives a module settings of its own.
+                let own = place.get(name).is_some();
+                *(if own { &mut place[name] } else { place }).pointer_mut(path).unwrap() = value.clone();
+            }
+            let read = detect(file, &settings).and_then(|layout| layout.decode(&source, &layer.shape()));
+            let code = read.expect_err(&format!("{file} {path}")).code();
+            assert!(["shape-mismatch", "unsupported-quantization"].contains(&code), "{file} {path}: {code}");
+        }
+    }
+}
+
 /// The layer decoded with the numbers of its float tensors replaced.
 fn with_floats(file: &str, name: &str, value: u16) -> WeightData {
     let (source, layers) = open(file);

@@ -1,11 +1,13 @@
 //! Files: round trips, hostile input, layouts of quantised modules.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod changed;
 mod common;
 mod files;
 mod gguf_hostile;
 mod gptq;
 mod layouts;
+mod outputs;
 mod real_files;
 mod remote;
 mod round_trip;

@@ -163,10 +163,21 @@ fn reads_shards_as_the_index_says() {
 }
 
 #[test]
-fn rejects_shards_that_hold_the_same_tensor() {
-    let error = shards(r#"{"weight_map":{"a":"1.safetensors","b":"both.safetensors"}}"#).expect_err("refused");
+fn the_index_decides_between_shards_that_hold_the_same_tensor() {
+    let model = shards(r#"{"weight_map":{"a":"1.safetensors","b":"both.safetensors"}}"#).unwrap();
+    assert_eq!((model.integers("a").unwrap(), model.integers("b").unwrap()), (vec![5], vec![9]));
+    let passed_over: Vec<(&str, &str)> = model.passed_over().collect();
+    assert!(matches!(passed_over[..], [("a", file)] if file.ends_with("both.safetensors")), "{passed_over:?}");
+    let model = shards(r#"{"weight_map":{"a":"both.safetensors","b":"2.safetensors"}}"#).unwrap();
+    assert_eq!((model.integers("a").unwrap(), model.integers("b").unwrap()), (vec![8], vec![7]));
+    assert!(matches!(model.passed_over().collect::<Vec<_>>()[..], [("b", file)] if file.ends_with("both.safetensors")));
+}
+
+#[test]
+fn rejects_shards_that_hold_the_same_tensor_where_no_index_lists_it() {
+    let error = shards(r#"{"weight_map":{"c":"2.safetensors","a":"both.safetensors"}}"#).expect_err("refused");
     assert_eq!(error.code(), "tensor-in-two-shards");
-    for name in ["'a'", "1.safetensors", "both.safetensors"] {
+    for name in ["'b'", "2.safetensors", "both.safetensors"] {
         assert!(error.to_string().contains(name), "{error}");
     }
 }

@@ -1,62 +1,68 @@
-//! The output folder: whose work it holds, and who works in it.
+//! The output folder: whose work it holds, and what becomes of it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use honelm_formats::write_atomic;
-use serde::{Deserialize, Serialize};
+use honelm_formats::{OutputGate, refuse_special, remove_output};
 
 use crate::Error;
-
-/// What is written down of a job before it begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobCard {
-    /// The model's name.
-    pub model: String,
-    /// Digest of the model's files.
-    pub model_digest: String,
-    /// Digest of everything that decides the result.
-    pub key: String,
-}
+use crate::work::{JobCard, Work, is_marked, is_ours};
 
 /// An output folder that this process may write to.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
-    lock: PathBuf,
+    work: Work,
 }
 
-const CARD: &str = "job.json";
-const WORK: &str = ".work";
+/// What becomes of an earlier run's work and results in the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Earlier {
+    /// The same job goes on; any other is refused.
+    Resumed,
+    /// Jobs on the same model make way for a new beginning.
+    Restarted,
+    /// Every job makes way.
+    Replaced,
+}
+
+/// The folder of unfinished work in an output folder.
+pub const WORK: &str = ".work";
+
+/// Checks that `root` is new, empty, or an earlier run's: one is told by the card in its `.work`.
+pub fn check(root: &Path, gate: &OutputGate) -> Result<(), Error> {
+    gate.work_folder(root, &|root| {
+        let work = root.join(WORK);
+        let alone = || std::fs::read_dir(root).is_ok_and(|entries| entries.count() == 1);
+        is_marked(&work) || is_ours(&work) && alone()
+    })?;
+    for name in super::RESULTS {
+        refuse_special(&root.join(name))?;
+    }
+    Ok(())
+}
 
 impl Folder {
-    /// Claims `root` for the job of `card`. Another model's work is never touched; with `restart` work on the same
-    /// model starts afresh, without it other options are refused.
-    pub fn claim(root: &Path, card: &JobCard, restart: bool) -> Result<Self, Error> {
-        let io = |source| Error::Io { path: root.to_owned(), source };
-        let work = root.join(WORK);
-        match read_card(&work.join(CARD))? {
-            Some(old) if old.model_digest != card.model_digest => {
+    /// Claims `root` for the job of `card`. What other people put there is never touched.
+    pub fn claim(root: &Path, gate: &OutputGate, card: &JobCard, earlier: Earlier) -> Result<Self, Error> {
+        check(root, gate)?;
+        let work = Work::claim(&root.join(WORK), gate, true).map_err(|error| match error {
+            Error::Busy { .. } => Error::Busy { path: root.to_owned() },
+            other => other,
+        })?;
+        match work.card() {
+            Some(old) if old.model_digest != card.model_digest && earlier < Earlier::Replaced => {
                 return Err(Error::OtherModel { path: root.to_owned(), found: old.model });
             }
-            Some(old) if old.key != card.key && !restart => {
+            Some(old) if old.key != card.key && earlier < Earlier::Restarted => {
                 return Err(Error::OtherOptions { path: root.to_owned() });
             }
-            Some(_) => {}
-            None => refuse_foreign(root)?,
+            _ => {}
         }
-        fs::create_dir_all(&work).map_err(io)?;
-        let lock = lock(root, &work)?;
-        let folder = Self { root: root.to_owned(), lock };
-        if restart {
+        let folder = Self { root: root.to_owned(), work };
+        if earlier > Earlier::Resumed {
             folder.clear()?;
         }
-        let json = serde_json::to_vec_pretty(card).unwrap_or_default();
-        let path = work.join(CARD);
-        write_atomic(&path, |file| {
-            let failed = |e| honelm_formats::FormatError::io("write", path.display(), e);
-            std::io::Write::write_all(file, &json).map_err(failed)
-        })?;
+        folder.work.begin(card)?;
         Ok(folder)
     }
 
@@ -67,120 +73,100 @@ impl Folder {
 
     /// A name for unfinished work.
     pub fn work(&self, name: &str) -> PathBuf {
-        self.root.join(WORK).join(name)
+        self.work.path(name)
     }
 
-    /// Removes a result or work, if it is there.
+    /// Removes work, if it is there.
     pub fn remove(&self, path: &Path) -> Result<(), Error> {
-        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-        match removed {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::Io { path: path.to_owned(), source })
-            }
-            _ => Ok(()),
-        }
+        crate::work::remove(path)
     }
 
     /// Removes results and work of an earlier run; the lock and other people's files stay.
     fn clear(&self) -> Result<(), Error> {
         for name in super::RESULTS {
-            self.remove(&self.path(name))?;
+            remove_output(&self.path(name))?;
         }
         self.tidy(&[])
     }
 
     /// Removes unfinished work except `keep`, the job's card and the lock.
     pub fn tidy(&self, keep: &[&str]) -> Result<(), Error> {
-        let work = self.root.join(WORK);
-        let io = |source| Error::Io { path: work.clone(), source };
-        for entry in fs::read_dir(&work).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            let name = entry.file_name();
-            let kept = entry.path() == self.lock || name == CARD || keep.iter().any(|k| name == *k);
-            if !kept {
-                self.remove(&entry.path())?;
-            }
-        }
-        Ok(())
+        self.work.tidy(keep)
     }
-}
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.lock);
+    /// Keeps the folder, whose job is done.
+    pub fn finish(&mut self) {
+        self.work.stay();
     }
-}
-
-fn read_card(path: &Path) -> Result<Option<JobCard>, Error> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
-    }
-}
-
-/// A folder without our card may hold nothing under the names that we would write.
-fn refuse_foreign(root: &Path) -> Result<(), Error> {
-    if root.is_file() {
-        return Err(Error::NotOurs { path: root.to_owned(), found: "a file".to_owned() });
-    }
-    match super::RESULTS.iter().find(|name| root.join(name).exists()) {
-        Some(found) => Err(Error::NotOurs { path: root.to_owned(), found: (*found).to_owned() }),
-        None => Ok(()),
-    }
-}
-
-/// Writes this process's number into the lock file, which must not be a live process's.
-fn lock(root: &Path, work: &Path) -> Result<PathBuf, Error> {
-    let path = work.join("lock");
-    if let Ok(text) = fs::read_to_string(&path)
-        && let Ok(process) = text.trim().parse::<u32>()
-        && process != std::process::id()
-        && is_alive(process)
-    {
-        return Err(Error::Busy { path: root.to_owned(), process });
-    }
-    fs::write(&path, std::process::id().to_string()).map_err(|source| Error::Io { path: path.clone(), source })?;
-    Ok(path)
-}
-
-/// Whether a process runs, where the platform tells; a lock is never held by a process that cannot be seen.
-fn is_alive(process: u32) -> bool {
-    Path::new("/proc").join(process.to_string()).join("exe").read_link().is_ok_and(|exe| {
-        let name = |p: &Path| p.file_name().map(std::ffi::OsStr::to_owned);
-        std::env::current_exe().is_ok_and(|own| name(&own) == name(&exe))
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn card(model: &str, key: &str) -> JobCard {
         JobCard { model: model.to_owned(), model_digest: format!("digest of {model}"), key: key.to_owned() }
     }
 
+    fn claim(root: &Path, card: &JobCard, earlier: Earlier) -> Result<Folder, Error> {
+        Folder::claim(root, &OutputGate::new(false), card, earlier)
+    }
+
     #[test]
     fn work_goes_on_for_the_same_job_only() {
         let dir = tempfile::tempdir().expect("a folder");
         let root = dir.path().join("out");
-        drop(Folder::claim(&root, &card("a", "1"), false).expect("new"));
-        drop(Folder::claim(&root, &card("a", "1"), false).expect("again"));
+        let folder = claim(&root, &card("a", "1"), Earlier::Resumed).expect("new");
+        fs::write(folder.work("base.bin"), "x").expect("written");
+        drop(folder);
+        drop(claim(&root, &card("a", "1"), Earlier::Resumed).expect("again"));
         let code = |r: Result<Folder, Error>| r.expect_err("refused").code();
-        assert_eq!(code(Folder::claim(&root, &card("b", "1"), true)), "folder-of-another-model");
-        assert_eq!(code(Folder::claim(&root, &card("a", "2"), false)), "folder-of-other-options");
-        drop(Folder::claim(&root, &card("a", "2"), true).expect("restarted"));
+        assert_eq!(code(claim(&root, &card("b", "1"), Earlier::Restarted)), "folder-of-another-model");
+        assert_eq!(code(claim(&root, &card("a", "2"), Earlier::Resumed)), "folder-of-other-options");
+        assert!(root.join(".work/base.bin").exists());
+        let folder = claim(&root, &card("a", "2"), Earlier::Restarted).expect("restarted");
+        assert!(!folder.work("base.bin").exists());
+        drop(folder);
+        drop(claim(&root, &card("b", "1"), Earlier::Replaced).expect("replaced"));
+    }
+
+    #[test]
+    fn a_job_that_fails_before_it_keeps_anything_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let claimed = |root: &str| claim(&dir.path().join(root), &card("a", "1"), Earlier::Resumed).expect("new");
+        let folder = claimed("new/out");
+        fs::create_dir(folder.work("journal")).expect("a folder");
+        drop(folder);
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0);
+        // A job that is done leaves its mark.
+        let mut folder = claimed("new/out");
+        folder.finish();
+        drop(folder);
+        drop(claimed("new/out"));
+        assert!(dir.path().join("new/out/.work/job.json").exists());
+    }
+
+    #[test]
+    fn one_run_at_a_time_works_in_a_folder() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = claim(dir.path(), &card("a", "1"), Earlier::Resumed).expect("new");
+        let refused = claim(dir.path(), &card("a", "1"), Earlier::Replaced).expect_err("refused");
+        assert_eq!(refused.code(), "folder-busy");
+        drop(folder);
+        drop(claim(dir.path(), &card("a", "1"), Earlier::Resumed).expect("free again"));
     }
 
     #[test]
     fn restart_clears_results_and_work_but_nothing_else() {
         let dir = tempfile::tempdir().expect("a folder");
-        let folder = Folder::claim(dir.path(), &card("a", "1"), false).expect("new");
+        let folder = claim(dir.path(), &card("a", "1"), Earlier::Resumed).expect("new");
         for path in [folder.path("model.gguf"), folder.path("notes.txt"), folder.work("base.bin")] {
             fs::write(path, "x").expect("written");
         }
         drop(folder);
-        let folder = Folder::claim(dir.path(), &card("a", "1"), true).expect("restarted");
+        let folder = claim(dir.path(), &card("a", "1"), Earlier::Restarted).expect("restarted");
         assert!(!folder.path("model.gguf").exists() && !folder.work("base.bin").exists());
         assert!(folder.path("notes.txt").exists());
     }
@@ -189,7 +175,7 @@ mod tests {
     fn folders_of_other_people_are_left_alone() {
         let dir = tempfile::tempdir().expect("a folder");
         fs::write(dir.path().join("model.gguf"), "theirs").expect("written");
-        let refused = Folder::claim(dir.path(), &card("a", "1"), true).expect_err("refused");
+        let refused = claim(dir.path(), &card("a", "1"), Earlier::Replaced).expect_err("refused");
         assert_eq!(refused.code(), "folder-not-ours");
     }
 }

@@ -6,23 +6,30 @@ use honelm_engine::{FinishReason, Generation};
 use honelm_eval::{
     Baseline, EvalError, Figures, MAX_OVERLAP, MIN_CHUNKS, Scores, Verdict, figures, judge, overlap, perplexity,
 };
-use honelm_formats::write_atomic;
+use honelm_formats::{FormatError, publish, write_atomic};
 use honelm_model::{Checkpoint, Runner};
 use honelm_store::{Digest, Journal};
 use honelm_text::{Message, Tokenizer};
 use serde::{Deserialize, Serialize};
 
-use super::folder::{Folder, JobCard};
+use super::folder::{self, Earlier, Folder, WORK};
 use super::report::{Quality, Report, Row, Sample, TextCard};
 use super::{Container, Measure, OptimizeOptions, Outcome, Rung, ladder};
-use crate::evaluate::{Original, Windows, context_of};
-use crate::open::{digest_of, load, tokenizer_digest, tokenizer_of, weight_bytes};
-use crate::quantize::{calibration_of, make, write};
+use crate::evaluate::{Original, States, Windows, context_of};
+use crate::fallback;
+use crate::open::{digest_of, digest_of_all, load, open, open_quietly, tokenizer_digest, tokenizer_of, weight_bytes};
+use crate::quantize::{calibration_of, gguf_vocab, make, write};
 use crate::texts::Text;
-use crate::{Error, Event, Events, Model};
+use crate::work::{JobCard, gate_of};
+use crate::{Error, Event, Events, Model, RunOptions};
 
 /// What both models are asked to write.
 const PROMPT: &str = "Tell me a story.";
+/// The report for programs, and for people.
+const REPORT: &str = "report.json";
+const REPORT_TEXT: &str = "report.md";
+/// The folder of their sealed copies in the work folder.
+const SEALED: &str = "report";
 /// Tokens they write.
 const SAMPLE_TOKENS: usize = 64;
 
@@ -34,30 +41,53 @@ const SAMPLE_TOKENS: usize = 64;
 pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<'_>) -> Result<Outcome, Error> {
     let options = &OptimizeOptions { run: options.run.steady(), ..options.clone() };
     let rungs = ladder(options.container, options.bits, options.group_size)?;
-    let checkpoint = Checkpoint::open(&options.model)?;
+    let checkpoint = open(&options.model, &options.run, &mut *events)?;
+    let gate = gate_of(&checkpoint, [&options.calibration, &options.text], options.force);
+    folder::check(&options.out, &gate)?;
     let plan = Plan::new(options, &checkpoint)?;
-    if !options.restart
+    let loss = match options.container {
+        Container::Gguf => gguf_vocab(&checkpoint, &plan.tokenizer, options.force)?.1,
+        Container::Gptq => None,
+    };
+    let earlier = match (options.force, options.restart) {
+        (true, _) => Earlier::Replaced,
+        (false, true) => Earlier::Restarted,
+        (false, false) => Earlier::Resumed,
+    };
+    if earlier == Earlier::Resumed
         && let Some(report) = finished(options, &plan.card.key)?
     {
         return Ok(Outcome { report, was_done: true });
     }
-    let folder = Folder::claim(&options.out, &plan.card, options.restart)?;
+    let mut folder = Folder::claim(&options.out, &gate, &plan.card, earlier)?;
     let journal = Journal::new(&folder.work("journal"), &plan.card.key);
-    let mut job = Job { options, checkpoint: &checkpoint, plan: &plan, folder: &folder, journal, warnings: Vec::new() };
+    let mut warnings = checkpoint.warnings().to_vec();
+    warnings.extend(loss);
+    let mut job = Job { options, checkpoint: &checkpoint, plan: &plan, folder: &folder, journal, warnings };
+    job.check_result(&rungs)?;
     let report = job.run(&rungs, events, measure)?;
+    folder.finish();
     Ok(Outcome { report, was_done: false })
 }
 
-/// The report of an earlier run of the same job, if what it published is still there.
+/// The report of an earlier run of the same job, if all that it published is still there and intact. The report's files
+/// are copies of sealed entries.
 fn finished(options: &OptimizeOptions, key: &str) -> Result<Option<Report>, Error> {
-    let path = options.out.join("report.json");
-    let Ok(bytes) = std::fs::read(&path) else { return Ok(None) };
-    let Ok(report) = serde_json::from_slice::<Report>(&bytes) else { return Ok(None) };
-    let intact = match &report.published_sha256 {
-        None => true,
-        Some(wanted) => published_digest(&options.out.join(result_name(options.container)))?.as_ref() == Some(wanted),
-    };
-    Ok((report.key == key && intact).then_some(report))
+    let sealed = Journal::new(&options.out.join(WORK).join(SEALED), key);
+    let mut report = None;
+    for name in [REPORT_TEXT, REPORT] {
+        let Some(entry) = sealed.get(name)? else { return Ok(None) };
+        if std::fs::read(options.out.join(name)).ok().as_ref() != Some(&entry) {
+            return Ok(None);
+        }
+        report = serde_json::from_slice::<Report>(&entry).ok();
+    }
+    if let Some(wanted) = report.as_ref().and_then(|report| report.published_sha256.as_ref())
+        && published_digest(&options.out.join(result_name(options.container)), &options.run)?.as_ref() != Some(wanted)
+    {
+        return Ok(None);
+    }
+    Ok(report)
 }
 
 fn result_name(container: Container) -> &'static str {
@@ -67,12 +97,12 @@ fn result_name(container: Container) -> &'static str {
     }
 }
 
-/// Digest of a published model's files; `None` where there is none.
-fn published_digest(path: &Path) -> Result<Option<String>, Error> {
-    if !path.exists() {
-        return Ok(None);
+/// Digest of a written model's files; `None` where there is none, or what is there is no model.
+fn published_digest(path: &Path, run: &RunOptions) -> Result<Option<String>, Error> {
+    match open_quietly(path, run) {
+        Ok(written) => Ok(Some(digest_of_all(&written)?)),
+        Err(_) => Ok(None),
     }
-    Ok(Some(digest_of(&Checkpoint::open(path)?)?))
 }
 
 /// Everything that is fixed before the work begins.
@@ -162,8 +192,8 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn run(&mut self, rungs: &[Rung], events: Events<'_>, measure: Measure<'_>) -> Result<Report, Error> {
-        let scores = self.baseline(events)?;
-        let mut rows = vec![self.original_row(&scores, measure)?];
+        let baseline = self.baseline(events)?;
+        let mut rows = vec![self.original_row(&baseline.scores, measure)?];
         let enough = self.plan.windows.windows.len() >= MIN_CHUNKS;
         if !enough {
             self.warn(
@@ -173,7 +203,7 @@ impl Job<'_> {
         }
         let mut published = None;
         for rung in rungs.iter().take(if enough { rungs.len() } else { 0 }) {
-            let judged = self.candidate(rung, &scores, events, measure)?;
+            let judged = self.candidate(rung, &baseline, events, measure)?;
             let accepted = judged.verdict == Verdict::Accepted;
             rows.push(self.row(rung, &judged, accepted, &rows[0]));
             if accepted {
@@ -215,6 +245,8 @@ impl Job<'_> {
             published_sha256: published.map(|(_, digest)| digest),
             warnings: self.warnings.clone(),
         };
+        // Nothing is reported of a model that is not the one any more that the work began with.
+        self.checkpoint.check_files()?;
         self.finish(&report)?;
         Ok(report)
     }
@@ -224,19 +256,11 @@ impl Job<'_> {
         self.warnings.push(text);
     }
 
-    /// The original's likelihoods; its states are in the work folder afterwards.
-    fn baseline(&self, events: Events<'_>) -> Result<Scores, Error> {
-        let states = self.folder.work("states.bin");
-        if let Some(nll) = self.kept::<Vec<Vec<f32>>>("baseline")? {
-            let scores = Scores { nll };
-            if Baseline::open(&states, scores.clone(), self.checkpoint.facts().width).is_ok() {
-                return Ok(scores);
-            }
-        }
-        let windows = &self.plan.windows.windows;
-        let baseline = Original::score(self.checkpoint, windows, &states, &self.options.run, events)?;
-        self.keep("baseline", &baseline.scores.nll)?;
-        Ok(baseline.scores)
+    /// The original's likelihoods and states, the latter in the work folder.
+    fn baseline(&self, events: Events<'_>) -> Result<Baseline, Error> {
+        let journal = Journal::new(&self.folder.work("states"), &self.plan.card.key);
+        let states = States::new(journal, self.checkpoint);
+        Original::score(self.checkpoint, &self.plan.windows.windows, states, &self.options.run, events)
     }
 
     fn original_row(&self, scores: &Scores, measure: Measure<'_>) -> Result<Row, Error> {
@@ -244,8 +268,7 @@ impl Job<'_> {
             Some(speed) => speed,
             None => {
                 let speed = measure(&self.options.model)?;
-                self.keep("speed-original", &speed)?;
-                speed
+                self.keep("speed-original", &speed)?
             }
         };
         let size_bytes = weight_bytes(&self.options.model)?;
@@ -258,6 +281,8 @@ impl Job<'_> {
             size_bytes,
             size_ratio: 1.0,
             bits_per_weight: self.bits_per_weight(size_bytes),
+            wanted_bits_per_weight: None,
+            fallbacks: Vec::new(),
             quality: Quality {
                 chunks: scores.nll.len(),
                 perplexity: found.value,
@@ -272,6 +297,7 @@ impl Job<'_> {
     }
 
     fn row(&self, rung: &Rung, judged: &Judged, chosen: bool, original: &Row) -> Row {
+        let above = fallback::bits_above(self.checkpoint, &rung.scheme) / self.checkpoint.facts().parameters as f64;
         Row {
             name: rung.name.clone(),
             chosen,
@@ -280,6 +306,8 @@ impl Job<'_> {
             size_bytes: judged.size_bytes,
             size_ratio: judged.size_bytes as f64 / original.size_bytes as f64,
             bits_per_weight: self.bits_per_weight(judged.size_bytes),
+            wanted_bits_per_weight: Some(self.bits_per_weight(judged.size_bytes) - above),
+            fallbacks: fallback::of(self.checkpoint, &rung.scheme),
             quality: judged.quality,
             speed: judged.speed,
         }
@@ -293,17 +321,18 @@ impl Job<'_> {
     fn candidate(
         &mut self,
         rung: &Rung,
-        scores: &Scores,
+        baseline: &Baseline,
         events: Events<'_>,
         measure: Measure<'_>,
     ) -> Result<Judged, Error> {
         let entry = format!("judged-{}", slug(&rung.name));
         let file = self.candidate_path(rung);
-        if let Some(judged) = self.kept::<Judged>(&entry)? {
-            let there = file.exists() || self.is_published(&judged)?;
-            if judged.verdict != Verdict::Accepted || there {
-                return Ok(judged);
-            }
+        if let Some(judged) = self.kept::<Judged>(&entry)?
+            && (judged.verdict != Verdict::Accepted
+                || self.is_candidate(rung, &judged)?
+                || self.is_published(&judged)?)
+        {
+            return Ok(judged);
         }
         let work = Journal::new(&self.folder.work(&format!("blocks-{}", slug(&rung.name))), &self.plan.card.key);
         let made = {
@@ -324,17 +353,22 @@ impl Job<'_> {
             )?
         };
         self.folder.remove(&file)?;
-        write(self.checkpoint, &self.plan.tokenizer, &made, &rung.scheme, &file, None)?;
-        let (found, rejected_early) = self.judge_file(rung, &file, scores, events)?;
+        write(self.checkpoint, &self.plan.tokenizer, &made, &rung.scheme, &file, (None, self.options.force))?;
+        let reloaded = Checkpoint::open(&file)?;
+        let digest = digest_of_all(&reloaded)?;
+        let (found, rejected_early) = self.judge(rung, &reloaded, baseline, events)?;
         let judged = Judged {
             quality: Quality::from(&found),
             verdict: judge(&found, self.options.budget),
             rejected_early,
             size_bytes: weight_bytes(&file)?,
-            digest: digest_of(&Checkpoint::open(&file)?)?,
+            digest,
             speed: Some(measure(&file)?),
         };
-        self.keep(&entry, &judged)?;
+        // The verdict is on the file that was hashed, and against the original that the work began with.
+        reloaded.check_files()?;
+        self.checkpoint.check_unchanged()?;
+        let judged = self.keep(&entry, &judged)?;
         if judged.verdict != Verdict::Accepted {
             self.folder.remove(&file)?;
         }
@@ -342,23 +376,20 @@ impl Job<'_> {
         Ok(judged)
     }
 
-    /// Reloads a candidate's file and compares it with the original; the second value is whether it was given up early.
-    fn judge_file(
+    /// Compares a candidate, reloaded from its file, with the original; the second value is whether it was given up early.
+    fn judge(
         &self,
         rung: &Rung,
-        file: &Path,
-        scores: &Scores,
+        reloaded: &Checkpoint,
+        baseline: &Baseline,
         events: Events<'_>,
     ) -> Result<(Figures, bool), Error> {
-        let width = self.checkpoint.facts().width;
-        let baseline = Baseline::open(&self.folder.work("states.bin"), scores.clone(), width)?;
-        let mut original = Original::with(self.checkpoint, baseline, &self.options.run)?;
-        let reloaded = Checkpoint::open(file)?;
-        let mut runner = load(&reloaded, &self.options.run, &mut *events)?;
+        let mut original = Original::new(self.checkpoint, &self.options.run)?;
+        let mut runner = load(reloaded, &self.options.run, &mut *events)?;
         let windows = &self.plan.windows.windows;
         let stage = format!("{}: scoring", rung.name);
         let runner: &mut dyn Runner = &mut runner;
-        let compared = original.compare(runner, windows, &stage, Some(self.options.budget), events)?;
+        let compared = original.compare(baseline, runner, windows, &stage, Some(self.options.budget), events)?;
         let early = compared.scores.nll.len() < windows.len();
         Ok((figures(&compared), early))
     }
@@ -370,20 +401,42 @@ impl Job<'_> {
         }
     }
 
-    fn is_published(&self, judged: &Judged) -> Result<bool, Error> {
-        let path = self.folder.path(result_name(self.options.container));
-        Ok(published_digest(&path)?.as_ref() == Some(&judged.digest))
+    /// Whether the candidate's file is the one that was judged.
+    fn is_candidate(&self, rung: &Rung, judged: &Judged) -> Result<bool, Error> {
+        Ok(published_digest(&self.candidate_path(rung), &self.options.run)?.as_ref() == Some(&judged.digest))
     }
 
-    /// Moves the accepted candidate to its final name.
+    fn is_published(&self, judged: &Judged) -> Result<bool, Error> {
+        let path = self.folder.path(result_name(self.options.container));
+        Ok(published_digest(&path, &self.options.run)?.as_ref() == Some(&judged.digest))
+    }
+
+    /// Refuses to replace a model under the final name that this job did not publish.
+    fn check_result(&self, rungs: &[Rung]) -> Result<(), Error> {
+        let path = self.folder.path(result_name(self.options.container));
+        let Some(found) = published_digest(&path, &self.options.run)? else { return Ok(()) };
+        for rung in rungs {
+            let judged = self.kept::<Judged>(&format!("judged-{}", slug(&rung.name)))?;
+            if judged.is_some_and(|judged| judged.digest == found) {
+                return Ok(());
+            }
+        }
+        Err(FormatError::OutputExists { path: path.display().to_string() }.into())
+    }
+
+    /// Moves the accepted candidate to its final name, if it still is what was judged.
     fn publish(&self, rung: &Rung, judged: &Judged) -> Result<(), Error> {
         let from = self.candidate_path(rung);
         let to = self.folder.path(result_name(self.options.container));
-        if !from.exists() && self.is_published(judged)? {
-            return Ok(());
+        if self.is_published(judged)? {
+            return self.folder.remove(&from);
         }
-        self.folder.remove(&to)?;
-        std::fs::rename(&from, &to).map_err(|source| Error::Io { path: to, source })
+        if !self.is_candidate(rung, judged)? {
+            let (file, problem) = (from.display().to_string(), "it is not what was judged".to_owned());
+            return Err(FormatError::Changed { file, problem }.into());
+        }
+        self.checkpoint.check_files()?;
+        Ok(publish(&from, &to, false)?)
     }
 
     /// What the original and the published model write.
@@ -394,9 +447,11 @@ impl Job<'_> {
             let mut model = Model::open(path, &self.options.run, &mut |_| true)?;
             let settings = Generation { max_tokens: SAMPLE_TOKENS, temperature: 0.0, ..model.generation() };
             let mut goes_on = |_: &str| events(&Event::Stage { name: "writing a sample", detail: "", done, total: 2 });
-            let answer = match model.chat_template() {
-                Some(_) => model.chat(&[Message::new("user", PROMPT)], &settings, &mut goes_on)?,
-                None => model.complete(PROMPT, &settings, &mut goes_on)?,
+            // The text itself is continued where the chat template is broken or refuses the question.
+            let prompt = model.chat_template().map(|_| model.prompt(&[Message::new("user", PROMPT)]));
+            let answer = match prompt {
+                Some(Ok(prompt)) => model.generate(&prompt, &settings, &mut goes_on)?,
+                _ => model.complete(PROMPT, &settings, &mut goes_on)?,
             };
             if answer.finish_reason == FinishReason::Cancelled {
                 return Err(Error::Interrupted);
@@ -410,25 +465,28 @@ impl Job<'_> {
 
     /// Writes the report and removes the work.
     fn finish(&self, report: &Report) -> Result<(), Error> {
-        let put = |name: &str, contents: &[u8]| {
-            write_atomic(self.folder.path(name), |file| {
-                let io = |e| honelm_formats::FormatError::io("write", name, e);
-                std::io::Write::write_all(file, contents).map_err(io)
-            })
-        };
-        put("report.md", report.markdown().as_bytes())?;
         let json = serde_json::to_vec_pretty(report).map_err(|e| Error::Usage(e.to_string()))?;
-        put("report.json", &json)?;
-        self.folder.tidy(&[])
+        let sealed = Journal::new(&self.folder.work(SEALED), &self.plan.card.key);
+        for (name, contents) in [(REPORT_TEXT, report.markdown().as_bytes()), (REPORT, &json)] {
+            sealed.put(name, contents)?;
+            write_atomic(self.folder.path(name), |file| {
+                let io = |e| FormatError::io("write", name, e);
+                std::io::Write::write_all(file, contents).map_err(io)
+            })?;
+        }
+        self.folder.tidy(&[SEALED])
     }
 
     fn kept<T: serde::de::DeserializeOwned>(&self, entry: &str) -> Result<Option<T>, Error> {
         Ok(self.journal.get(entry)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    fn keep<T: Serialize>(&self, entry: &str, value: &T) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(value).map_err(|e| Error::Usage(e.to_string()))?;
-        Ok(self.journal.put(entry, &bytes)?)
+    /// Keeps a value. Gives it back as a resumed run reads it, so that both report the same bits of every number.
+    fn keep<T: Serialize + serde::de::DeserializeOwned>(&self, entry: &str, value: &T) -> Result<T, Error> {
+        let unreadable = |e: serde_json::Error| Error::Usage(e.to_string());
+        let bytes = serde_json::to_vec(value).map_err(unreadable)?;
+        self.journal.put(entry, &bytes)?;
+        serde_json::from_slice(&bytes).map_err(unreadable)
     }
 }
 

@@ -53,8 +53,10 @@ pub struct OptimizeOptions {
     pub text: TextSource,
     /// How it is scored.
     pub protocol: Protocol,
-    /// Begin afresh.
+    /// Begin afresh, even where work on the same model could be resumed or is done.
     pub restart: bool,
+    /// Begin afresh, whatever earlier runs left in the folder.
+    pub force: bool,
     /// How the models are run: on the processor where no device is named.
     pub run: RunOptions,
 }

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use honelm_bench::Speed;
 use honelm_eval::{Figures, Verdict};
+use honelm_formats::printable;
 use serde::{Deserialize, Serialize};
+
+use crate::{Fallback, fallback_lines};
 
 /// One row of the table: the original or a candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +26,12 @@ pub struct Row {
     pub size_ratio: f64,
     /// File bits over all parameters.
     pub bits_per_weight: f64,
+    /// What that would be without fallbacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_bits_per_weight: Option<f64>,
+    /// Every matrix that has another encoding than the candidate's name says.
+    #[serde(default)]
+    pub fallbacks: Vec<Fallback>,
     /// Quality; the original's has no differences.
     #[serde(flatten)]
     pub quality: Quality,
@@ -213,6 +222,18 @@ impl Report {
         ]
     }
 
+    /// The fallbacks of all candidates, a line for each kind.
+    #[must_use]
+    pub fn fallback_lines(&self) -> Vec<String> {
+        let of = |row: &Row| {
+            let kinds = fallback_lines(&row.fallbacks);
+            let wanted = row.wanted_bits_per_weight.unwrap_or(row.bits_per_weight);
+            let name = format!("{} ({:.2} bits per weight, wanted {wanted:.2})", row.name, row.bits_per_weight);
+            kinds.into_iter().map(move |kind| format!("{name}: {kind}")).collect::<Vec<_>>()
+        };
+        self.rows.iter().flat_map(of).collect()
+    }
+
     /// What the run came to, in one sentence.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -264,6 +285,9 @@ impl Report {
         if let Some(sha) = &self.published_sha256 {
             let _ = writeln!(out, "- published weights: SHA-256 {sha}");
         }
+        for line in self.fallback_lines() {
+            let _ = writeln!(out, "- {line}");
+        }
         for warning in &self.warnings {
             let _ = writeln!(out, "- warning: {warning}");
         }
@@ -278,6 +302,7 @@ impl Report {
                 quote(&s.chosen)
             );
         }
-        out
+        // Names and answers are the model's: whoever shows the report on a terminal must not obey them.
+        printable(&out).into_owned()
     }
 }

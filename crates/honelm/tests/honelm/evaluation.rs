@@ -1,12 +1,17 @@
 //! Two ways to compare a model with its original find the same.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use honelm_backend::{CacheType, block_on};
+use honelm_blocks::Encoding;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions};
-use honelm_eval::{Comparison, EvalError, Protocol, Window, compare_beside, figures, score};
-use honelm_model::{Checkpoint, LoadOptions, Loader, Model};
+use honelm_eval::{
+    Baseline, Comparison, EvalError, PieceError, Pieces, Protocol, Window, compare, compare_beside, figures, score,
+};
+use honelm_model::{Checkpoint, LoadOptions, Loader, Model, Runner};
+use serde_json::json;
 
 fn model(cache_type: CacheType) -> Model {
     let checkpoint = Checkpoint::open(honelm::locate(None, None).expect("the shipped model")).expect("opened");
@@ -74,4 +79,93 @@ fn the_plan_of_a_comparison_and_a_calibration() {
     let calibration = honelm_plan::plan_calibration(&model, &how).expect("a plan");
     let figures = serde_json::json!({"eval_bytes": eval.peak_bytes, "calibration_bytes": calibration.peak_bytes});
     println!("proof: {figures}");
+}
+
+/// Pieces in memory.
+#[derive(Debug, Clone, Default)]
+struct Memory(Rc<RefCell<BTreeMap<usize, Vec<u8>>>>);
+
+impl Pieces for Memory {
+    fn get(&self, piece: usize) -> Result<Option<Vec<u8>>, PieceError> {
+        Ok(self.0.borrow().get(&piece).cloned())
+    }
+
+    fn put(&self, piece: usize, contents: &[u8]) -> Result<(), PieceError> {
+        self.0.borrow_mut().insert(piece, contents.to_vec());
+        Ok(())
+    }
+}
+
+/// A model of one block whose states are wide, so that few of them are a piece.
+fn wide_model() -> Model {
+    let config = json!({
+        "model_type": "llama", "vocab_size": 32, "hidden_size": 4096, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 128,
+        "rms_norm_eps": 1e-5, "tie_word_embeddings": true
+    });
+    let made = Checkpoint::made_up("wide", &config, Encoding::F16, 3).expect("a model");
+    let options = CpuOptions { threads: Some(1), compute: Compute::F32, ..CpuOptions::default() };
+    let device = Rc::new(RefCell::new(CpuBackend::new(options)));
+    Model::load(made.blueprint(), &made, device, &LoadOptions::default()).expect("loaded")
+}
+
+#[test]
+fn scoring_that_is_killed_loses_only_the_piece_at_hand() {
+    let mut model = wide_model();
+    let width = model.facts().width;
+    let tokens: Vec<u32> = (0..7 * 96).map(|i| i * i % 31).collect();
+    let windows = Protocol::Gptq(96).windows(&tokens, None, 128).expect("windows");
+    assert_eq!(windows.len(), 7);
+    let measured = |memory: &Memory, model: &mut Model, most: usize| {
+        let mut baseline = Baseline::resume(&windows, width, Box::new(memory.clone())).expect("readable");
+        let mut heard = Vec::new();
+        let done = baseline.complete(model, &windows, &mut |done| {
+            heard.push(done);
+            done < most
+        });
+        (baseline, done, heard)
+    };
+    let (whole, killed) = (Memory::default(), Memory::default());
+    let (baseline, done, heard) = measured(&whole, &mut model, usize::MAX);
+    done.expect("scored");
+    assert!(baseline.is_complete());
+    assert_eq!(heard.first().zip(heard.last()), Some((&0, &7)));
+    let pieces = whole.0.borrow().len();
+    assert!(pieces >= 2, "{pieces}");
+    let (half, done, _) = measured(&killed, &mut model, 4);
+    assert!(matches!(done, Err(EvalError::Interrupted)) && !half.is_complete());
+    assert_eq!(killed.0.borrow().len(), 1);
+    // What is there is not scored again, whatever is damaged is.
+    let (resumed, done, heard) = measured(&killed, &mut model, usize::MAX);
+    done.expect("scored");
+    assert!(heard[0] > 0, "{heard:?}");
+    assert_eq!((&resumed.scores, &*killed.0.borrow()), (&baseline.scores, &*whole.0.borrow()));
+    killed.0.borrow_mut().insert(0, vec![0; 10]);
+    let (again, done, heard) = measured(&killed, &mut model, usize::MAX);
+    done.expect("scored");
+    assert!(heard[0] == 0 && !heard.contains(&7), "{heard:?}");
+    assert_eq!((&again.scores, &*killed.0.borrow()), (&baseline.scores, &*whole.0.borrow()));
+}
+
+#[test]
+fn states_that_are_lost_while_they_are_used_are_an_error() {
+    let (mut model, memory) = (wide_model(), Memory::default());
+    let width = model.facts().width;
+    let tokens: Vec<u32> = (0..5 * 96).map(|i| i * i % 31).collect();
+    let windows = Protocol::Gptq(96).windows(&tokens, None, 128).expect("windows");
+    let mut baseline = Baseline::resume(&windows, width, Box::new(memory.clone())).expect("readable");
+    baseline.complete(&mut model, &windows, &mut |_| true).expect("scored");
+    let mut logits = wide_model();
+    let mut compared = |model: &mut Model| {
+        let mut base = |hidden: &honelm_tensor::Matrix| Ok(logits.logits(hidden)?);
+        compare(model, &windows, &baseline, &mut base, &mut |_| Ok(true))
+    };
+    let found = compared(&mut model).expect("compared");
+    assert_eq!((found.scores.nll.len(), found.same_top), (5, 5 * 95));
+    assert!(found.kl.iter().flatten().all(|&kl| kl < 1e-6));
+    let last = *memory.0.borrow().keys().next_back().expect("pieces");
+    memory.0.borrow_mut().remove(&last);
+    let error = compared(&mut model).expect_err("lost");
+    assert!(matches!(error, EvalError::StatesLost { piece, .. } if piece == last), "{error}");
+    assert_eq!(error.code(), "states-lost");
 }

@@ -94,3 +94,10 @@ fn an_empty_text_starts_from_bos_alone() {
     let text = model.complete("Once upon a time", &settings, &mut |_| true).expect("continued");
     assert!(text.prompt_tokens > 2);
 }
+
+#[test]
+fn the_shipped_models_own_stop_texts_are_among_its_settings() {
+    let path = honelm::locate(None, None).expect("the shipped model");
+    let model = Model::open(&path, &RunOptions { threads: Some(1), ..RunOptions::default() }, &mut |_| true);
+    assert_eq!(model.expect("it opens").generation().stop, ["<|endoftext|>"]);
+}

@@ -1,5 +1,6 @@
 //! Opening models: everything about a checkpoint is checked here, before any weight is used.
 
+mod reading;
 mod source;
 mod synthetic;
 
@@ -10,11 +11,16 @@ use honelm_backend::{CacheSpec, CacheType};
 use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_formats::gguf::Gguf;
 use honelm_formats::hub_cache::snapshot_name;
-use honelm_formats::layouts;
+use honelm_formats::layouts::{self, Settings};
 use honelm_formats::safetensors::Safetensors;
+use honelm_formats::{FileStamp, FileWatch};
 use serde_json::Value as Json;
 
-use crate::{Blueprint, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, gguf_config, gguf_sampling};
+use crate::{
+    Blueprint, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, disputed, gguf_config, gguf_sampling,
+};
+pub use reading::OpenOptions;
+pub(crate) use reading::Reading;
 use source::Source;
 use synthetic::Synthetic;
 
@@ -98,6 +104,9 @@ pub struct Checkpoint {
     config: Json,
     generation_config: Option<Json>,
     files: Vec<PathBuf>,
+    warnings: Vec<String>,
+    /// The files among them that were read whole, as they were then.
+    read: Vec<FileStamp>,
 }
 
 /// Files that hold quantisation settings alone.
@@ -117,6 +126,15 @@ impl Checkpoint {
     /// What is wrong with the file, the configuration or a tensor, each by name.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        Self::open_with(path, &OpenOptions::default())
+    }
+
+    /// As [`Checkpoint::open`], with other than the usual options.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, ModelError> {
         use honelm_formats::{FileKind, FormatError, identify, map_file, read_json};
 
         let path = path.as_ref();
@@ -131,12 +149,16 @@ impl Checkpoint {
                 let bytes = data.bytes().cloned().unwrap_or_default();
                 let file = path.display().to_string();
                 return match identify(&file, &bytes[..bytes.len().min(512)]) {
-                    Ok(FileKind::Gguf) => Self::from_gguf(Gguf::open(path)?, path),
+                    Ok(FileKind::Gguf) => Self::from_gguf(Gguf::open(path)?, path, options),
                     Ok(FileKind::Safetensors) | Err(FormatError::UnknownFormat { .. }) => Err(not_a_model()),
                     Err(other) => Err(other.into()),
                 };
             }
         };
+        let present = |name: &str| dir.join(name).is_file();
+        let settings = ["config.json", QUANTIZE_CONFIG, QUANT_CONFIG].into_iter().filter(|name| present(name));
+        // Noted before the files are read, so that no later change is taken for what was read.
+        let read = settings.map(|name| FileStamp::of(&dir.join(name))).collect::<Result<_, _>>()?;
         let files = FolderFiles {
             config: read_json(dir.join("config.json"))?.ok_or_else(not_a_model)?,
             generation_config: read_json(dir.join("generation_config.json"))?,
@@ -146,11 +168,12 @@ impl Checkpoint {
         let own = [(QUANTIZE_CONFIG, files.quantize_config.is_some()), (QUANT_CONFIG, files.quant_config.is_some())];
         let tensors = Safetensors::open(dir)?;
         let shards: Vec<PathBuf> = tensors.files().map(PathBuf::from).collect();
-        let mut checkpoint = Self::from_folder(dir, files, tensors)?;
+        let mut checkpoint = Self::from_folder(dir, files, tensors, options)?;
         checkpoint.files = std::iter::once(dir.join("config.json"))
             .chain(own.into_iter().filter(|(_, there)| *there).map(|(name, _)| dir.join(name)))
             .chain(shards)
             .collect();
+        checkpoint.read = read;
         Ok(checkpoint)
     }
 
@@ -158,7 +181,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
-    pub fn from_folder(dir: &Path, files: FolderFiles, tensors: Safetensors) -> Result<Self, ModelError> {
+    pub fn from_folder(
+        dir: &Path,
+        files: FolderFiles,
+        tensors: Safetensors,
+        options: &OpenOptions,
+    ) -> Result<Self, ModelError> {
         let FolderFiles { config, generation_config, quantize_config, quant_config } = files;
         let file = dir.join("config.json").display().to_string();
         let own = [(QUANTIZE_CONFIG, &quantize_config), (QUANT_CONFIG, &quant_config)];
@@ -166,20 +194,38 @@ impl Checkpoint {
             own.into_iter().filter_map(|(name, json)| Some((dir.join(name).display().to_string(), json.as_ref()?)));
         let own: Vec<(String, &Json)> = own.collect();
         let own: Vec<(&str, &Json)> = own.iter().map(|(file, json)| (file.as_str(), *json)).collect();
-        let layout = layouts::detect(Some((&file, &config)), &own)?;
-        let blueprint = arch::blueprint(&file, stem(dir, Path::file_name), &config)?;
+        let mut reading = Reading::new(options);
+        let settings = Settings::find(Some((&file, &config)), &own);
+        let settings_file = settings.as_ref().map_or(file.as_str(), |settings| settings.file).to_owned();
+        settings.iter().flat_map(Settings::contradictions).for_each(|warning| reading.warn(warning));
+        let layout = match settings {
+            Some(settings) => Some(reading.parse(settings, Settings::remove, |settings| Ok(settings.layout()?))?),
+            None => None,
+        };
+        let name = stem(dir, Path::file_name);
+        let blueprint = reading.parse_json(&config, |config| arch::blueprint(&file, name.clone(), config))?;
+        disputed::warnings(&file, &config).into_iter().for_each(|warning| reading.warn(warning));
+        passed_over(&tensors).into_iter().for_each(|warning| reading.warn(warning));
         let source = Source::folder(tensors, layout, &blueprint.tree)?;
+        for warning in source.contradictions(&blueprint.tree)? {
+            reading.warn(format!("{settings_file}: {warning}"));
+        }
+        let embedding = Slot { block: None, module: blueprint.tree.embedding().name };
+        let stored = blueprint.module(embedding).ok().and_then(|m| source.encoding(&blueprint.tree, embedding, m));
+        number_type(&file, &config, stored).into_iter().for_each(|warning| reading.warn(warning));
+        let (store, warnings) = (Store::Files(Box::new(source)), reading.into_warnings());
         let container = Container::HuggingFace { dir: dir.to_owned() };
-        let files = Vec::new();
-        Ok(Self { blueprint, container, store: Store::Files(Box::new(source)), config, generation_config, files })
+        let (files, read) = (Vec::new(), Vec::new());
+        Ok(Self { blueprint, container, store, config, generation_config, files, warnings, read })
     }
 
     /// A model of a parsed GGUF file; `path` names it.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
-    pub fn from_gguf(gguf: Gguf, path: &Path) -> Result<Self, ModelError> {
-        let config = gguf_config::read(&gguf)?;
+    pub fn from_gguf(gguf: Gguf, path: &Path, options: &OpenOptions) -> Result<Self, ModelError> {
+        let mut reading = Reading::new(options);
+        let config = gguf_config::read(&gguf, &mut reading)?;
         let generation_config = gguf_sampling::read(&gguf)?;
         let own_name = gguf.get_str("general.name")?.map(str::trim).filter(|name| !name.is_empty());
         let name = own_name.map_or_else(|| stem(path, Path::file_stem), str::to_owned);
@@ -191,7 +237,8 @@ impl Checkpoint {
         };
         let source = Source::gguf(gguf, &blueprint.tree)?;
         let container = Container::Gguf { path: path.to_owned() };
-        Ok(Self { blueprint, container, store: Store::Files(Box::new(source)), config, generation_config, files })
+        let (store, warnings) = (Store::Files(Box::new(source)), reading.into_warnings());
+        Ok(Self { blueprint, container, store, config, generation_config, files, warnings, read: Vec::new() })
     }
 
     /// Random weights of a published model's shapes, made when asked for: the same for the same `seed`.
@@ -211,8 +258,8 @@ impl Checkpoint {
     pub fn made_up(name: &str, config: &Json, encoding: Encoding, seed: u64) -> Result<Self, ModelError> {
         let (blueprint, config) = (arch::blueprint(name, name.to_owned(), config)?, config.clone());
         let store = Store::Synthetic(Synthetic { encoding, seed });
-        let (container, files) = (Container::Synthetic, Vec::new());
-        Ok(Self { blueprint, container, store, config, generation_config: None, files })
+        let (container, files, read) = (Container::Synthetic, Vec::new(), Vec::new());
+        Ok(Self { blueprint, container, store, config, generation_config: None, files, warnings: Vec::new(), read })
     }
 
     /// The shapes that [`Checkpoint::synthetic`] knows.
@@ -275,10 +322,44 @@ impl Checkpoint {
         self.generation_config.as_ref()
     }
 
+    /// What the files leave open or contradict, and which reading was taken; a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Every file that the weights and the configuration came from: what a digest of the model covers.
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// Notices when the mapped files among them are written to; outlives the checkpoint.
+    #[must_use]
+    pub fn watch(&self) -> FileWatch {
+        match &self.store {
+            Store::Files(source) => source.tensors().watch(),
+            Store::Synthetic(_) => FileWatch::default(),
+        }
+    }
+
+    /// Checks that the weights are those that the files had when they were opened: to be called before anything that was
+    /// computed from them is given away or kept.
+    ///
+    /// # Errors
+    /// [`honelm_formats::FormatError::Changed`].
+    pub fn check_unchanged(&self) -> Result<(), ModelError> {
+        Ok(self.watch().check()?)
+    }
+
+    /// [`Checkpoint::check_unchanged`], and that every path of [`Checkpoint::files`] still leads to the file that was
+    /// opened: to be called after the files were read by their paths.
+    ///
+    /// # Errors
+    /// [`honelm_formats::FormatError::Changed`].
+    pub fn check_files(&self) -> Result<(), ModelError> {
+        self.read.iter().try_for_each(FileStamp::check)?;
+        Ok(self.watch().check_names()?)
     }
 
     /// Bytes of these files.
@@ -365,6 +446,36 @@ impl Parameters for Checkpoint {
 
     fn encoding(&self, slot: Slot) -> Result<StoredEncoding, ModelError> {
         Self::encoding(self, slot)
+    }
+}
+
+/// Tensors that are in two shards: the index counts.
+fn passed_over(tensors: &Safetensors) -> Option<String> {
+    let (tensor, file) = tensors.passed_over().next()?;
+    let count = tensors.passed_over().count();
+    let tensor = tensor.escape_debug();
+    Some(format!("{}: {count} tensors are in other shards too ({tensor} in {file}): the index counts", tensors.name()))
+}
+
+/// A number type of the configuration that is not that of the embedding: the file counts.
+fn number_type(file: &str, config: &Json, stored: Option<StoredEncoding>) -> Option<String> {
+    let text = config.get("text_config").unwrap_or(&Json::Null);
+    let names = ["dtype", "torch_dtype"];
+    let (field, said) = names
+        .iter()
+        .flat_map(|&name| [(name, config), (name, text)])
+        .find_map(|(n, c)| Some((n, c.get(n)?.as_str()?)))?;
+    let expected = match said.trim_start_matches("torch.") {
+        "float16" => Encoding::F16,
+        "bfloat16" => Encoding::BF16,
+        "float32" => Encoding::F32,
+        _ => return None,
+    };
+    match stored {
+        Some(StoredEncoding::Blocks(found)) if found.is_float() && found != expected => Some(format!(
+            "{file}: {field} is {expected}, the embedding is stored as {found}: weights count as they are stored"
+        )),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use honelm_blocks::{BlockError, BlockMatrix, WeightData};
 use honelm_formats::gguf::Gguf;
 use honelm_formats::layouts::{Layout, ModuleClass, ModuleShape, Packed};
 use honelm_formats::safetensors::Safetensors;
-use honelm_formats::{ElementType, TensorSource};
+use honelm_formats::{ElementType, FormatError, TensorSource};
 
 use super::StoredEncoding;
 use crate::forms::Form;
@@ -146,6 +146,30 @@ impl Source {
         self.ignored = extra;
         self.ignored.retain(|name| !gguf_config::is_configuration(name));
         Ok(self)
+    }
+
+    /// Settings that the tensors of packed modules contradict, a sentence for each kind. Where files are fetched in parts, one
+    /// module stands for all.
+    pub(super) fn contradictions(&self, tree: &Tree) -> Result<Vec<String>, ModelError> {
+        let Some(layout) = self.layout() else { return Ok(Vec::new()) };
+        let mut found: Vec<(String, usize, String)> = Vec::new();
+        let mut looked = false;
+        for slot in tree.slots() {
+            let (Some(module), Some(name)) = (tree.module(slot), self.name(tree, slot)) else { continue };
+            let Some(shape) = shape_of(&name, module) else { continue };
+            let told = match layout.contradictions(self.tensors(), &shape) {
+                Err(FormatError::NotFetched { .. }) if looked => continue,
+                told => told?,
+            };
+            looked |= layout.packed(self.tensors(), &shape)?.is_some();
+            for text in told {
+                match found.iter_mut().find(|(known, ..)| *known == text) {
+                    Some((_, count, _)) => *count += 1,
+                    None => found.push((text, 1, name.clone())),
+                }
+            }
+        }
+        Ok(found.into_iter().map(|(text, count, first)| format!("{text} (modules: {count}, first {first})")).collect())
     }
 
     fn check(&self, tensor: String, shape: &[usize], used: &mut HashSet<String>) -> Result<(), ModelError> {

@@ -2,10 +2,14 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use honelm_blocks::{BlockMatrix, Encoding, WeightData};
+#[cfg(not(target_arch = "wasm32"))]
+use honelm_formats::gguf::Gguf;
 use honelm_formats::gguf::{Value, Writer};
 use honelm_formats::{TensorInfo, TensorSink};
 
 use super::refused;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::Checkpoint;
 use crate::forms::{Form, with_rows};
 use crate::{Blueprint, Kind, ModelError, Parameters, Slot, StoredEncoding, gguf_config, gguf_sampling};
 
@@ -35,19 +39,43 @@ pub fn gguf(
 }
 
 /// As [`gguf`], in parts of at most `limit` bytes: `NAME-00001-of-00003.gguf` and so on beside `path`, or `path` alone
-/// where that is enough. No part appears before all are complete. Gives the files, the first part first.
+/// where that is enough. No part appears before all are complete and `accept`, which sees the model as it was written,
+/// agrees. Gives the files, the first part first.
 ///
 /// # Errors
-/// As [`gguf`], and [`honelm_formats::FormatError::TooManyShards`].
+/// As [`gguf`], [`honelm_formats::FormatError::TooManyShards`], and those of `accept`.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn gguf_parts(
+pub fn gguf_parts<E: From<ModelError>>(
     path: &std::path::Path,
     limit: u64,
     blueprint: &Blueprint,
     params: &dyn Parameters,
     metadata: Vec<(String, Value)>,
     choose: &Choose<'_>,
-) -> Result<Vec<std::path::PathBuf>, ModelError> {
+    accept: impl FnOnce(&Checkpoint) -> Result<(), E>,
+) -> Result<Vec<std::path::PathBuf>, E> {
+    let (mut files, paths) = write_parts(path, limit, blueprint, params, metadata, choose)?;
+    accept(&reopened(&mut files, &paths)?)?;
+    for file in files {
+        file.commit().map_err(ModelError::from)?;
+    }
+    Ok(paths)
+}
+
+/// Parts that have not got their names yet, and these names.
+#[cfg(not(target_arch = "wasm32"))]
+type Parts = (Vec<honelm_formats::AtomicFile>, Vec<std::path::PathBuf>);
+
+/// The parts of [`gguf_parts`], complete.
+#[cfg(not(target_arch = "wasm32"))]
+fn write_parts(
+    path: &std::path::Path,
+    limit: u64,
+    blueprint: &Blueprint,
+    params: &dyn Parameters,
+    metadata: Vec<(String, Value)>,
+    choose: &Choose<'_>,
+) -> Result<Parts, ModelError> {
     let (writer, plan) = declare(blueprint, params, metadata, choose)?;
     let parts = writer.split(limit)?;
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -63,10 +91,25 @@ pub fn gguf_parts(
         files.push(file);
         paths.push(path);
     }
-    for file in files {
-        file.commit()?;
+    Ok((files, paths))
+}
+
+/// The model that the parts are, read back.
+#[cfg(not(target_arch = "wasm32"))]
+fn reopened(files: &mut [honelm_formats::AtomicFile], paths: &[std::path::PathBuf]) -> Result<Checkpoint, ModelError> {
+    let mut written = Vec::with_capacity(files.len());
+    for (file, path) in files.iter_mut().zip(paths) {
+        written.push((honelm_formats::map_file(file.written()?)?, path.display().to_string()));
     }
-    Ok(paths)
+    let gguf = match (written.len(), written.pop()) {
+        (1, Some((data, name))) => Gguf::parse(data, name)?,
+        (_, last) => {
+            written.extend(last);
+            Gguf::join(written)?
+        }
+    };
+    let path = paths.first().map_or(std::path::Path::new(""), std::path::PathBuf::as_path);
+    Checkpoint::from_gguf(gguf, path, &crate::OpenOptions::default())
 }
 
 /// Writes a GGUF file to `out`, which messages call `file`: `general.*` and `ARCH.*` metadata of the model, then

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use honelm_blocks::{Encoding, WeightData};
 use honelm_formats::gptq::{self, QuantizeConfig};
 use honelm_formats::safetensors::{self, Writer};
-use honelm_formats::{ElementType, FormatError, RawTensor, TensorInfo, TensorSink, shard_name, write_atomic};
+use honelm_formats::{
+    ElementType, FormatError, RawTensor, TensorInfo, TensorSink, read_file, shard_name, write_atomic,
+};
 use serde_json::{Value as Json, json};
 
 use super::refused;
@@ -14,6 +16,8 @@ use crate::forms::Form;
 use crate::{Blueprint, Checkpoint, Container, ModelError, Parameters, Slot, StoredEncoding};
 
 const CONTAINER: &str = "a Hugging Face folder";
+/// Most bytes of a file that is copied beside the weights.
+const MOST_COPIED: u64 = 256 << 20;
 
 /// What a Hugging Face folder is written with.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +55,7 @@ pub fn huggingface(
     }
     for from in options.copy {
         let name = from.file_name().ok_or_else(|| refused(from.display().to_string(), CONTAINER, "it is no file"))?;
-        let bytes = std::fs::read(from).map_err(|error| FormatError::io("read", from.display(), error))?;
+        let bytes = read_file(from, MOST_COPIED)?;
         write_bytes(&dir.join(name), &bytes)?;
     }
     Ok(())

@@ -8,6 +8,7 @@ use honelm_formats::{FormatError, TensorSource};
 use serde_json::{Map, Value as Json, json};
 
 use crate::arch::{self, FAMILIES, Family, limits};
+use crate::checkpoint::Reading;
 use crate::windows::Windows;
 use crate::{Blueprint, ModelError};
 use keys::{COMMON, HARMLESS, TOKENS};
@@ -18,12 +19,12 @@ pub(crate) use rope::{is_configuration, tensors};
 const VALUE_WIDTH: &str = "attention.value_length";
 
 /// The configuration that the metadata and tensors of a file describe.
-pub(crate) fn read(gguf: &Gguf) -> Result<Json, ModelError> {
+pub(crate) fn read(gguf: &Gguf, reading: &mut Reading<'_>) -> Result<Json, ModelError> {
     let found: &str = gguf.require("general.architecture")?;
     let family = FAMILIES.iter().find(|family| family.gguf == found);
     let family = family.ok_or_else(|| arch::unknown(gguf.file(), found))?;
     let reader = Reader { gguf, family };
-    reader.refuse_unknown()?;
+    reader.refuse_unknown(reading)?;
     let mut config = Map::new();
     config.insert("model_type".to_owned(), json!(family.model_type));
     for key in rows(family) {
@@ -180,16 +181,16 @@ impl Reader<'_> {
         ModelError::InvalidField { file, field, found: found.describe(), expected: expected.into() }
     }
 
-    fn refuse_unknown(&self) -> Result<(), ModelError> {
+    fn refuse_unknown(&self, reading: &mut Reading<'_>) -> Result<(), ModelError> {
         let named = |name: &str| rows(self.family).any(|key| key.gguf == name && !matches!(key.form, Form::Tensor));
         for (key, value) in self.gguf.metadata.iter() {
             let Some(name) = key.strip_prefix(self.family.gguf).and_then(|rest| rest.strip_prefix('.')) else {
                 continue;
             };
             let known = named(name) || name == VALUE_WIDTH || rope::KEYS.contains(&name) || HARMLESS.contains(&name);
-            if !known {
-                let (file, field) = (self.gguf.file().to_owned(), key.escape_debug().to_string());
-                return Err(ModelError::UnknownField { file, field, found: value.describe() });
+            let (file, field, found) = (self.gguf.file(), key.escape_debug().to_string(), value.describe());
+            if !known && !reading.allows(file, &field, &found) {
+                return Err(ModelError::UnknownField { file: file.to_owned(), field, found });
             }
         }
         Ok(())

@@ -10,6 +10,9 @@ use crate::fields::Fields;
 /// `rope_theta` of most architectures where a configuration has none.
 pub(crate) const THETA: f64 = 10_000.0;
 
+/// Fields that are read by nobody, by yarn alone, or by some (see `disputed`).
+const UNUSED: &[&str] = &["attn_factor", "finetuned", "truncate"];
+
 /// What a rotary embedding's meaning depends on besides its own fields.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RopeShape {
@@ -76,7 +79,7 @@ impl RopeConfig {
                 "settings that give finite frequencies",
             ));
         }
-        inner.finish(&[])?;
+        inner.finish(UNUSED)?;
         Ok(config)
     }
 

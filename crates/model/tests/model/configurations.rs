@@ -6,7 +6,7 @@ use honelm_backend::CacheType;
 use honelm_blocks::Encoding;
 use honelm_formats::gguf::{Array, Gguf, Value, Writer};
 use honelm_formats::{ElementType, FormatError, TensorSource, read_json};
-use honelm_model::{Checkpoint, ModelError, export};
+use honelm_model::{Checkpoint, ModelError, OpenOptions, export};
 use serde_json::{Value as Json, json};
 
 use crate::tiny::{MODELS, tiny};
@@ -129,7 +129,7 @@ fn with_value(file: &Gguf, key: &str, value: Option<&Value>) -> Result<Checkpoin
     let copy = writer
         .write_to::<_, FormatError>(&mut bytes, "test", |tensor, sink| sink.write(&file.get(&tensor.name)?.bytes));
     copy.unwrap();
-    Checkpoint::from_gguf(Gguf::parse(bytes, "model.gguf").unwrap(), Path::new("model.gguf"))
+    Checkpoint::from_gguf(Gguf::parse(bytes, "model.gguf").unwrap(), Path::new("model.gguf"), &OpenOptions::default())
 }
 
 #[test]

@@ -7,7 +7,7 @@ use honelm_formats::gguf::Gguf;
 use honelm_formats::gptq::QuantizeConfig;
 use honelm_formats::{ElementType, IntegerType, RawTensor, TensorSource, read_json};
 use honelm_model::export::{HuggingFace, gguf, gguf_parts, huggingface, sampling_metadata};
-use honelm_model::{Checkpoint, Kind, Parameters, Slot, StoredEncoding};
+use honelm_model::{Checkpoint, Kind, ModelError, Parameters, Slot, StoredEncoding};
 use serde_json::{Value as Json, json};
 
 use crate::common::{changed, deviation, distance, golden, load, load_with, logits};
@@ -124,6 +124,50 @@ fn modules_with_settings_of_their_own_are_read_with_them() {
     assert!(error.to_string().contains("v_proj.weight"), "{error}");
 }
 
+fn accept(_: &Checkpoint) -> Result<(), ModelError> {
+    Ok(())
+}
+
+#[test]
+fn parts_that_are_refused_never_appear() {
+    let dir = tempfile::tempdir().unwrap();
+    let original = Checkpoint::open(tiny("llama-grouped")).unwrap();
+    for limit in [100_000, 1 << 30] {
+        let refuse = |written: &Checkpoint| {
+            assert_eq!(written.facts().parameters, original.facts().parameters);
+            assert_eq!(written.tree().slots().count(), original.tree().slots().count());
+            Err(ModelError::NotAModel { path: "refused".to_owned() })
+        };
+        let path = dir.path().join("m.gguf");
+        let error = gguf_parts(&path, limit, original.blueprint(), &original, Vec::new(), &|_| None, refuse);
+        assert_eq!(error.unwrap_err().code(), "not-a-model");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn files_that_change_after_opening_are_noticed() {
+    let (dir, original) = (tempfile::tempdir().unwrap(), Checkpoint::open(tiny("llama-grouped")).unwrap());
+    let path = dir.path().join("m.gguf");
+    gguf(&path, original.blueprint(), &original, Vec::new(), &|_| None).unwrap();
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    huggingface(&folder, &original, &original, &HuggingFace::default()).unwrap();
+    for (opened, file) in [(&path, path.clone()), (&folder, folder.join("model.safetensors"))] {
+        let checkpoint = Checkpoint::open(opened).unwrap();
+        checkpoint.check_files().unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &bytes).unwrap();
+        std::fs::File::options().write(true).open(&file).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(checkpoint.check_unchanged().unwrap_err().code(), "file-changed");
+        assert_eq!(checkpoint.check_files().unwrap_err().code(), "file-changed");
+    }
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    std::fs::write(folder.join("config.json"), "{}").unwrap();
+    checkpoint.check_unchanged().unwrap();
+    assert!(checkpoint.check_files().unwrap_err().to_string().contains("config.json"));
+}
+
 #[test]
 fn a_model_in_parts_gives_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
@@ -131,14 +175,14 @@ fn a_model_in_parts_gives_the_same_bits() {
     let (tokens, _) = golden(&tiny("llama-grouped"));
     let expected = logits(&mut load_with(&original, &original), &tokens, 16);
     let path = dir.path().join("m.gguf");
-    let parts = gguf_parts(&path, 100_000, original.blueprint(), &original, Vec::new(), &|_| None).unwrap();
+    let parts = gguf_parts(&path, 100_000, original.blueprint(), &original, Vec::new(), &|_| None, accept).unwrap();
     assert!(parts.len() > 2 && !path.exists(), "{parts:?}");
     assert!(parts.iter().all(|part| std::fs::metadata(part).unwrap().len() <= 100_000));
     for part in [&parts[0], &parts[parts.len() - 1]] {
         assert_eq!(logits(&mut load(part), &tokens, 16), expected);
         assert_eq!(Checkpoint::open(part).unwrap().files(), parts);
     }
-    let whole = gguf_parts(&path, 1 << 30, original.blueprint(), &original, Vec::new(), &|_| None).unwrap();
+    let whole = gguf_parts(&path, 1 << 30, original.blueprint(), &original, Vec::new(), &|_| None, accept).unwrap();
     assert_eq!(whole, std::slice::from_ref(&path));
     assert_eq!(logits(&mut load(&path), &tokens, 16), expected);
 
@@ -168,6 +212,16 @@ fn sampling_settings_survive_a_gguf_file() {
     assert!(!file.contains("general.sampling.eos_token_id"));
     let expected = json!({"temperature": 0.6, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.1, "top_k": 20});
     assert_eq!(Checkpoint::open(&path).unwrap().generation_config(), Some(&expected));
+    let through = |generation: Json| {
+        gguf(&path, original.blueprint(), &original, sampling_metadata(Some(&generation)), &|_| None).unwrap();
+        Checkpoint::open(&path).unwrap().generation_config().cloned()
+    };
+    // What GGUF has no key for: texts that end an answer, and whether tokens are drawn at all.
+    assert_eq!(through(json!({"stop_strings": ["a", "b c"]})), Some(json!({"stop_strings": ["a", "b c"]})));
+    assert_eq!(through(json!({"stop_strings": "a"})), Some(json!({"stop_strings": ["a"]})));
+    assert_eq!(through(json!({"do_sample": false, "temperature": 0.6})), Some(json!({"temperature": 0.0})));
+    assert_eq!(through(json!({"do_sample": true})), Some(json!({"temperature": 1.0})));
+    assert_eq!(through(json!({"stop_strings": [1]})), None);
     assert_eq!(sampling_metadata(None), Vec::new());
     assert_eq!(sampling_metadata(Some(&json!({"temperature": "hot", "top_k": 1.5, "mirostat": null}))), Vec::new());
 }

@@ -7,6 +7,7 @@ mod configurations;
 mod containers;
 mod hostile;
 mod invariance;
+mod labels;
 mod layouts;
 mod made_up;
 mod parts;

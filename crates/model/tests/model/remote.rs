@@ -7,7 +7,7 @@ use std::rc::Rc;
 use honelm_formats::gguf::Gguf;
 use honelm_formats::{Bytes, FileData, FormatError};
 use honelm_model::export::gguf;
-use honelm_model::{Checkpoint, Device, LoadOptions, Loader, Model, ModelError};
+use honelm_model::{Checkpoint, Device, LoadOptions, Loader, Model, ModelError, OpenOptions};
 use honelm_testing::Naive;
 
 use crate::common::logits;
@@ -45,7 +45,9 @@ fn a_remote_model_loads_slab_by_slab() {
         gguf(&path, original.blueprint(), &original, Vec::new(), &|_| None).unwrap();
         let file = std::fs::read(&path).unwrap();
         let data = FileData::remote(file.len() as u64);
-        let open = || Checkpoint::from_gguf(Gguf::parse(data.clone(), "model.gguf")?, Path::new("model.gguf"));
+        let options = OpenOptions::default();
+        let parse = || Gguf::parse(data.clone(), "model.gguf");
+        let open = || Checkpoint::from_gguf(parse()?, Path::new("model.gguf"), &options);
         let (remote, _) = drive(&file, &data, open).unwrap();
         data.forget();
         let device = naive(Some(1000));

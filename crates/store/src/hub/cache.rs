@@ -3,6 +3,7 @@
 //! ```text
 //! models--ORG--REPO/blobs/HASH               the bytes, HASH.incomplete while they come
 //! models--ORG--REPO/snapshots/COMMIT/PATH    links to them, by the names in the repository
+//! models--ORG--REPO/honelm-checked.json      ours: the blobs whose hash was found right
 //! models--ORG--REPO/refs/REVISION            the commit that a branch or tag was
 //! .locks/models--ORG--REPO/HASH.lock         held by whoever fetches the blob
 //! ```
@@ -12,11 +13,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use honelm_formats::hub_cache::{SNAPSHOTS, repository_folder};
-use honelm_formats::{FormatError, write_atomic};
+use honelm_formats::hub_cache::{BLOBS, SNAPSHOTS, repository_folder};
+use honelm_formats::{FormatError, open_file, open_no_follow, read_file, write_atomic};
 
 use super::listing::{BlobId, is_commit};
-use super::{ModelSpec, PullEvent, PullEvents, WantedFile};
+use super::{ModelSpec, PullEvent, PullEvents, WantedFile, intact};
 use crate::StoreError;
 
 /// One repository in the cache.
@@ -41,7 +42,7 @@ impl RepositoryCache {
     }
 
     pub fn blobs(&self) -> PathBuf {
-        self.folder.join("blobs")
+        self.folder.join(BLOBS)
     }
 
     pub fn blob(&self, id: &BlobId) -> PathBuf {
@@ -62,21 +63,36 @@ impl RepositoryCache {
         self.folder.join(SNAPSHOTS).join(commit)
     }
 
-    /// Whether the bytes of a file are here.
+    /// Whether the bytes of a file are here and intact.
     pub fn has_blob(&self, file: &WantedFile) -> bool {
-        has_length(&self.blob(&file.blob), file.size)
+        self.is_intact(&self.blob(&file.blob), file)
     }
 
-    /// Whether a file is here under its name.
+    /// Whether the cache has bytes of the right length for a file which are not its bytes.
+    pub fn has_damaged_blob(&self, file: &WantedFile) -> bool {
+        has_length(&self.blob(&file.blob), file.size) && !self.has_blob(file)
+    }
+
+    /// Whether a file is here under its name and intact.
     pub fn has_file(&self, commit: &str, file: &WantedFile) -> bool {
-        has_length(&self.snapshot(commit).join(&file.path), file.size)
+        self.is_intact(&self.snapshot(commit).join(&file.path), file)
+    }
+
+    fn is_intact(&self, path: &Path, file: &WantedFile) -> bool {
+        // A file that cannot be read is fetched anew.
+        has_length(path, file.size) && matches!(intact::damage(&self.folder, path, &file.blob), Ok(None))
+    }
+
+    /// Remembers that a blob has just been hashed.
+    pub fn remember_intact(&self, id: &BlobId) {
+        intact::remember(&self.folder, &self.blob(id));
     }
 
     /// Waits until nobody else fetches the blob; others wait until the result is dropped.
     pub fn lock(&self, id: &BlobId, events: PullEvents<'_>) -> Result<File, StoreError> {
         fs::create_dir_all(&self.locks).map_err(io_at(&self.locks))?;
         let path = self.locks.join(format!("{}.lock", id.as_str()));
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(io_at(&path))?;
+        let file = open_no_follow(&path, OpenOptions::new().write(true).create(true).truncate(false))?;
         let mut told = false;
         loop {
             match file.try_lock() {
@@ -109,12 +125,12 @@ impl RepositoryCache {
         }
         let blob = self.blob(&file.blob);
         let up = "../".repeat(2 + file.path.matches('/').count());
-        let relative = format!("{up}blobs/{}", file.blob.as_str());
+        let relative = format!("{up}{BLOBS}/{}", file.blob.as_str());
         if symlink(Path::new(&relative), &name).is_ok() || fs::hard_link(&blob, &name).is_ok() {
             return Ok(());
         }
         write_atomic(&name, |to| {
-            let mut from = File::open(&blob).map_err(io_at(&blob))?;
+            let mut from = open_file(&blob)?;
             io::copy(&mut from, to).map_err(io_at(&name))?;
             Ok(())
         })
@@ -126,8 +142,7 @@ impl RepositoryCache {
             return Some(revision.to_owned());
         }
         let path = self.folder.join("refs").join(revision);
-        let short = fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= 256);
-        let text = short.then(|| fs::read_to_string(&path).ok()).flatten()?;
+        let text = String::from_utf8(read_file(&path, 256).ok()?).ok()?;
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
@@ -162,7 +177,7 @@ fn has_length(path: &Path, size: u64) -> bool {
 /// Folders inside folders that are looked into.
 const DEEPEST: usize = 8;
 
-fn collect(folder: &Path, prefix: &str, depth: usize, into: &mut Vec<(String, u64)>) {
+pub(super) fn collect(folder: &Path, prefix: &str, depth: usize, into: &mut Vec<(String, u64)>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };

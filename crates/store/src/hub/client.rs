@@ -3,25 +3,43 @@
 use std::io::Read;
 use std::time::Duration;
 
+use super::pace::Paced;
 use super::transport::{Header, Method, Response, Transport};
-use super::url::{Origin, Url};
+use super::url::{Origin, Url, without_secrets};
 use super::{HubSettings, ModelSpec, PullEvent, PullEvents, Token};
 use crate::StoreError;
 
-/// How often and how long to try.
+/// How often and how long to try, and how slow a connection may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Failures in a row, without a byte in between, until it is given up.
+    /// Failures in a row, without progress in between, until it is given up.
     pub failures: u32,
     /// The wait after the first one; it doubles with each.
     pub first_wait: Duration,
     /// The longest wait, also where the server asks for one.
     pub longest_wait: Duration,
+    /// Bytes a second that a connection has to bring; 0 puts up with any rate.
+    pub slowest: u64,
+    /// Time over which the rate is measured.
+    pub window: Duration,
+}
+
+impl Patience {
+    /// Bytes that the slowest connection brings in a window. Fewer are no progress.
+    pub(crate) fn least_progress(&self) -> u64 {
+        (self.slowest as f64 * self.window.as_secs_f64()) as u64
+    }
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { failures: 6, first_wait: Duration::from_millis(500), longest_wait: Duration::from_secs(120) }
+        Self {
+            failures: 6,
+            first_wait: Duration::from_millis(500),
+            longest_wait: Duration::from_secs(120),
+            slowest: 1000,
+            window: Duration::from_secs(30),
+        }
     }
 }
 
@@ -76,11 +94,12 @@ impl<'a> Client<'a> {
             let own = url.origin == self.endpoint.origin;
             let mut headers = extra.to_vec();
             headers.extend(self.token.filter(|_| own).map(|token| ("Authorization", token.bearer())));
-            let response = self.transport.send(method, &url, &headers).map_err(|e| StoreError::Connection {
+            let mut response = self.transport.send(method, &url, &headers).map_err(|e| StoreError::Connection {
                 host: url.origin.to_string(),
                 problem: e.problem,
                 passing: e.passing,
             })?;
+            response.body = Box::new(Paced::new(response.body, self.patience));
             if own {
                 linked_etag = linked_etag.or_else(|| response.header("x-linked-etag").map(str::to_owned));
                 linked_size = linked_size.or_else(|| response.header("x-linked-size")?.parse().ok());
@@ -134,6 +153,11 @@ impl<'a> Client<'a> {
         })
     }
 
+    /// How often and how long to try.
+    pub fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
     /// The whole of a small document.
     pub fn read(&self, what: &str, url: &Url, limit: u64, events: PullEvents<'_>) -> Result<Vec<u8>, StoreError> {
         self.retrying(events, &mut || {
@@ -175,7 +199,7 @@ impl<'a> Client<'a> {
             StoreError::TooManyRequests { after, .. } => *after,
             _ => None,
         };
-        let Patience { failures: most, first_wait, longest_wait } = self.patience;
+        let Patience { failures: most, first_wait, longest_wait, .. } = self.patience;
         *failures += 1;
         if !error.is_passing() || *failures >= most || asked.is_some_and(|asked| asked > longest_wait) {
             return Err(error);
@@ -198,7 +222,7 @@ impl<'a> Client<'a> {
 }
 
 fn refused(what: &str, from: &Url, to: &str, problem: &'static str) -> StoreError {
-    let to = to.chars().take(200).flat_map(char::escape_debug).collect();
+    let to = without_secrets(to).chars().take(200).flat_map(char::escape_debug).collect();
     StoreError::Redirect { what: what.to_owned(), host: from.origin.to_string(), to, problem }
 }
 

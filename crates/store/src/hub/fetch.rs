@@ -20,6 +20,15 @@ use crate::digest::hex;
 /// this is ever fetched twice.
 const CHUNK: usize = 256 << 10;
 
+/// Which part of a file an answer holds.
+enum Extent {
+    Whole,
+    /// What follows the partial file.
+    Rest,
+    /// Something else, by the header that says so.
+    Other(String),
+}
+
 /// One file on its way into the cache.
 pub(crate) struct Fetch<'a> {
     pub client: &'a Client<'a>,
@@ -40,6 +49,10 @@ impl Fetch<'_> {
         let _lock = self.cache.lock(&self.file.blob, events)?;
         if self.cache.has_blob(self.file) {
             return Ok(0);
+        }
+        if self.cache.has_damaged_blob(self.file) {
+            let text = format!("{}: the copy in the cache is damaged; fetching it anew", self.file.path);
+            events(&PullEvent::Warning(&text));
         }
         let mut partial = Partial::open(self.cache.partial(&self.file.blob), self.file)?;
         let mut inherited = partial.length > 0;
@@ -62,6 +75,7 @@ impl Fetch<'_> {
         }
         let received = partial.received;
         partial.commit(self.cache.blob(&self.file.blob))?;
+        self.cache.remember_intact(&self.file.blob);
         Ok(received)
     }
 
@@ -70,27 +84,19 @@ impl Fetch<'_> {
         let mut failures = 0;
         let mut furthest = partial.length;
         let mut etag = None;
-        let mut began_anew = false;
         while partial.length < self.file.size {
             let Err(error) = self.receive(partial, &mut etag, events) else { continue };
-            match error {
-                // The server has less than we hold of it: something is wrong with one of both.
-                StoreError::Status { status: 416, .. } if partial.length > 0 && !began_anew => {
-                    began_anew = true;
-                    partial.restart()?;
-                }
-                error => {
-                    if partial.length > furthest {
-                        (failures, furthest) = (0, partial.length);
-                    }
-                    self.client.wait_after(error, &mut failures, events)?;
-                }
+            // A connection that brings less than the slowest one that is put up with has brought nothing.
+            if partial.length > furthest.saturating_add(self.client.patience().least_progress()) {
+                (failures, furthest) = (0, partial.length);
             }
+            self.client.wait_after(error, &mut failures, events)?;
         }
         Ok(())
     }
 
-    /// Receives as much as one connection gives.
+    /// Receives as much as one connection gives. A server that cannot go on where the partial file ends is asked for the
+    /// whole of it the next time.
     fn receive(
         &self,
         partial: &mut Partial,
@@ -103,44 +109,56 @@ impl Fetch<'_> {
             // A server whose file is another one by now then sends it whole.
             headers.extend(etag.clone().map(|etag| ("If-Range", etag)));
         }
-        let mut answer = self.client.send(&self.file.path, Method::Get, &self.url, &headers)?;
+        let asked_for_a_part = partial.length > 0;
+        let mut answer = match self.client.send(&self.file.path, Method::Get, &self.url, &headers) {
+            // The server has less than we hold of it: something is wrong with one of both.
+            Err(StoreError::Status { status: 416, host, .. }) if asked_for_a_part => {
+                return self.begin_anew(partial, &host, events);
+            }
+            answer => answer?,
+        };
         partial.host = answer.host.to_string();
-        self.check_extent(partial.length, &answer)?;
-        if answer.response.status == 200 && partial.length > 0 {
-            let text = format!("{}: {} begins from the start again", self.file.path, partial.host);
-            events(&PullEvent::Warning(&text));
-            partial.restart()?;
+        match self.check_extent(partial.length, &answer)? {
+            Extent::Rest => {}
+            Extent::Whole if asked_for_a_part => self.begin_anew(partial, &answer.host.to_string(), events)?,
+            Extent::Whole => {}
+            Extent::Other(_) if asked_for_a_part => {
+                return self.begin_anew(partial, &answer.host.to_string(), events);
+            }
+            Extent::Other(found) => {
+                let problem = format!("it holds another part than was asked for ({found})");
+                return Err(self.client.invalid(&self.file.path, &self.url, problem));
+            }
         }
         *etag = answer.response.header("etag").filter(|tag| tag.starts_with('"')).map(str::to_owned);
         self.copy(&mut answer, partial, events)
     }
 
-    /// Checks that the answer is the part that was asked for, of a file of the right length.
-    fn check_extent(&self, from: u64, answer: &Answer) -> Result<(), StoreError> {
-        let (response, size) = (&answer.response, self.file.size);
-        let wrong = |found| {
-            Err(StoreError::WrongLength {
-                file: self.file.path.clone(),
-                host: answer.host.to_string(),
-                expected: size,
-                found,
-            })
-        };
-        if response.status == 200 {
-            return response.length().filter(|&found| found != size).map_or(Ok(()), wrong);
-        }
-        let text = response.header("content-range").unwrap_or_default();
-        let (start, total) = content_range(text).ok_or_else(|| self.bad_range(text))?;
-        match total {
-            Some(total) if total != size => wrong(total),
-            _ if start == from => Ok(()),
-            _ => Err(self.bad_range(text)),
-        }
+    fn begin_anew(&self, partial: &mut Partial, host: &str, events: PullEvents<'_>) -> Result<(), StoreError> {
+        let text = format!("{}: {host} begins from the start again", self.file.path);
+        events(&PullEvent::Warning(&text));
+        partial.restart()
     }
 
-    fn bad_range(&self, text: &str) -> StoreError {
-        let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
-        self.client.invalid(&self.file.path, &self.url, format!("it holds another part than was asked for ('{shown}')"))
+    /// Which part of the file an answer holds; a whole of the wrong length is an error.
+    fn check_extent(&self, from: u64, answer: &Answer) -> Result<Extent, StoreError> {
+        let (response, size) = (&answer.response, self.file.size);
+        if response.status == 200 {
+            return match response.length() {
+                Some(found) if found != size => Err(StoreError::WrongLength {
+                    file: self.file.path.clone(),
+                    host: answer.host.to_string(),
+                    expected: size,
+                    found,
+                }),
+                _ => Ok(Extent::Whole),
+            };
+        }
+        let text = response.header("content-range").unwrap_or_default();
+        Ok(match content_range(text) {
+            Some((start, total)) if start == from && total.is_none_or(|total| total == size) => Extent::Rest,
+            _ => Extent::Other(format!("'{}'", text.chars().take(80).flat_map(char::escape_debug).collect::<String>())),
+        })
     }
 
     fn copy(&self, answer: &mut Answer, partial: &mut Partial, events: PullEvents<'_>) -> Result<(), StoreError> {
@@ -192,27 +210,27 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
 }
 
 /// The hash that a blob is known by.
-enum BlobHash {
+pub(crate) enum BlobHash {
     Sha256(Sha256),
     GitSha1(Sha1),
 }
 
 impl BlobHash {
-    fn new(file: &WantedFile) -> Self {
+    pub fn new(file: &WantedFile) -> Self {
         match &file.blob {
             BlobId::Sha256(_) => Self::Sha256(Sha256::new()),
             BlobId::GitSha1(_) => Self::GitSha1(Sha1::new_with_prefix(format!("blob {}\0", file.size))),
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hash) => hash.update(bytes),
             Self::GitSha1(hash) => hash.update(bytes),
         }
     }
 
-    fn hex(&self) -> String {
+    pub fn hex(&self) -> String {
         match self {
             Self::Sha256(hash) => hex(&hash.clone().finalize()),
             Self::GitSha1(hash) => hex(&hash.clone().finalize()),
@@ -236,8 +254,8 @@ impl Partial {
     fn open(path: PathBuf, wanted: &WantedFile) -> Result<Self, StoreError> {
         let folder = path.parent().unwrap_or(&path);
         fs::create_dir_all(folder).map_err(io_at(folder))?;
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = options.map_err(io_at(&path))?;
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+        let file = honelm_formats::open_no_follow(&path, &options)?;
         let mut partial = Self {
             file,
             length: 0,

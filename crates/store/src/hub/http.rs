@@ -9,9 +9,27 @@ use super::transport::{Header, Method, Response, Transport, TransportError};
 use super::url::Url;
 use crate::StoreError;
 
-const CONNECT: Duration = Duration::from_secs(20);
-/// A server that sends nothing for as long is taken for gone.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long each part of a request may take. The body of an answer may take as long as it comes at a bearable rate, see
+/// [`super::Patience`].
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Finding the host's address, and the same again for connecting to it.
+    pub connect: Duration,
+    /// Receiving all headers of an answer.
+    pub headers: Duration,
+    /// A server that sends or takes nothing for as long is taken for gone.
+    pub silence: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(20), headers: seconds(60), silence: seconds(30) }
+    }
+}
+
+/// Most bytes of a file of certificates; all that a system trusts are some 200 kB.
+const MOST_CERTIFICATES: u64 = 16 << 20;
 
 /// HTTP/1.1 over TCP and TLS. Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; certificates
 /// are checked against Mozilla's roots, or against those in `SSL_CERT_FILE`.
@@ -25,15 +43,22 @@ pub struct HttpTransport {
 impl HttpTransport {
     /// A transport as the environment describes it.
     pub fn new() -> Result<Self, StoreError> {
+        Self::with_timeouts(Timeouts::default())
+    }
+
+    /// The same with other timeouts.
+    pub fn with_timeouts(timeouts: Timeouts) -> Result<Self, StoreError> {
         let config = || {
             Agent::config_builder()
                 .max_redirects(0)
                 .http_status_as_error(false)
                 .user_agent(concat!("honelm/", env!("CARGO_PKG_VERSION")))
                 .accept_encoding("identity")
-                .timeout_connect(Some(CONNECT))
-                .timeout_per_read(Some(SILENCE))
-                .timeout_per_write(Some(SILENCE))
+                .timeout_resolve(Some(timeouts.connect))
+                .timeout_connect(Some(timeouts.connect))
+                .timeout_recv_response(Some(timeouts.headers))
+                .timeout_per_read(Some(timeouts.silence))
+                .timeout_per_write(Some(timeouts.silence))
         };
         let tls = TlsConfig::builder().root_certs(root_certificates()?).build();
         Ok(Self {
@@ -46,7 +71,7 @@ impl HttpTransport {
 fn root_certificates() -> Result<RootCerts, StoreError> {
     let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|p| !p.is_empty()) else { return Ok(RootCerts::WebPki) };
     let path = std::path::PathBuf::from(path);
-    let pem = std::fs::read(&path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
+    let pem = honelm_formats::read_file(&path, MOST_CERTIFICATES)?;
     let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -1,5 +1,6 @@
 //! The files of a repository, as the Hub lists them. Nothing in the answer is trusted.
 
+use honelm_formats::is_device_name;
 use serde::Deserialize;
 
 use super::transport::Method;
@@ -126,6 +127,7 @@ pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
         match part {
             "" => return Err("which has an empty part"),
             "." | ".." => return Err("which leads out of its folder"),
+            _ if is_device_name(part) => return Err("which names a device on Windows"),
             _ if part.len() > 255 => return Err("which has a part longer than 255 bytes"),
             // Windows drops these, so that two names would be one.
             _ if part.ends_with(['.', ' ']) => return Err("which ends in '.' or a space"),
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_names_that_leave_their_folder() {
+    fn refuses_names_that_leave_their_folder_or_name_devices() {
         for path in [
             "",
             "/etc/passwd",
@@ -243,6 +245,10 @@ mod tests {
             "a/..",
             "a.",
             "a /b",
+            "NUL.json",
+            "sub/con.json/x",
+            "AUX",
+            "com1.txt",
             "x:stream",
         ] {
             check_path(path).expect_err(path);

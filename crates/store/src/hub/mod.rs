@@ -12,7 +12,9 @@ mod find;
 mod glob;
 #[cfg(feature = "http")]
 mod http;
+mod intact;
 mod listing;
+mod pace;
 mod parts;
 mod pull;
 mod select;
@@ -24,7 +26,8 @@ mod url;
 pub use client::Patience;
 pub use find::find;
 #[cfg(feature = "http")]
-pub use http::HttpTransport;
+pub use http::{HttpTransport, Timeouts};
+pub use intact::check_model;
 pub use listing::{BlobId, Listing, RemoteFile};
 pub use pull::{PullOptions, Pulled, PulledFile, pull};
 pub use settings::{HubSettings, Token, cache_dir};

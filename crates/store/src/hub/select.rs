@@ -173,7 +173,7 @@ pub(crate) fn missing_weights(weights: &[&str]) -> Option<(String, usize, usize)
 }
 
 /// Whether a file belongs to a folder of safetensors: configuration, tokenizer, chat template.
-fn is_companion(path: &str) -> bool {
+pub(crate) fn is_companion(path: &str) -> bool {
     let name = file_name(path);
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     match ending {

@@ -2,7 +2,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::url::Url;
+use honelm_formats::read_file;
+
+use super::url::{Url, without_secrets};
 use crate::StoreError;
 
 /// Where models come from and where they are kept, as the environment says it to all tools of the Hub.
@@ -48,6 +50,9 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Most bytes of a file with a token.
+const MOST_TOKEN: u64 = 64 << 10;
+
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl HubSettings {
@@ -60,7 +65,8 @@ impl HubSettings {
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, StoreError> {
         let endpoint = text(lookup, "HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
         let expected = "an address such as https://huggingface.co";
-        let refused = || StoreError::InvalidSetting { name: "HF_ENDPOINT", found: endpoint.clone(), expected };
+        let refused =
+            || StoreError::InvalidSetting { name: "HF_ENDPOINT", found: without_secrets(&endpoint), expected };
         let parsed = Url::parse(&endpoint).ok().filter(|url| !url.target.contains('?')).ok_or_else(refused)?;
         Ok(Self {
             endpoint: parsed,
@@ -127,11 +133,9 @@ fn token(lookup: Lookup<'_>) -> Result<Option<Token>, StoreError> {
 }
 
 fn read_token(file: &Path) -> Result<Option<Token>, StoreError> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Token::new(&text),
-        // Who cannot read the file is not logged in.
-        Err(_) => Ok(None),
-    }
+    // Who cannot read the file is not logged in.
+    let read = read_file(file, MOST_TOKEN).ok();
+    read.and_then(|bytes| String::from_utf8(bytes).ok()).map_or(Ok(None), |text| Token::new(&text))
 }
 
 #[cfg(test)]
@@ -163,6 +167,16 @@ mod tests {
         assert_eq!(mirror.at("/api/x").to_string(), "http://127.0.0.1:9/hub/api/x");
         for bad in ["huggingface.co", "ftp://x", "https://user@host", "https://host/?a"] {
             assert_eq!(of(&[("HF_ENDPOINT", bad)]).expect_err(bad).code(), "invalid-setting");
+        }
+    }
+
+    #[test]
+    fn the_password_of_the_endpoint_is_never_shown() {
+        for endpoint in ["https://user:pa55word@host", "user:pa55word@host", "https://host/?token=pa55word"] {
+            let error = of(&[("HF_ENDPOINT", endpoint)]).expect_err("refused");
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(!text.contains("pa55word") && text.contains("***"), "{text}");
+            }
         }
     }
 

@@ -130,6 +130,25 @@ pub fn escape(text: &str, path: bool) -> String {
     })
 }
 
+/// An address for a message, whether or not it is one: without a user's name and password, and without a query, which
+/// may hold a token.
+pub(crate) fn without_secrets(text: &str) -> String {
+    // A password may hold any character, so it is the last '@' that ends it.
+    let shown = match text.rfind('@') {
+        None => text.to_owned(),
+        Some(at) => {
+            let (secret, rest) = text.split_at(at);
+            let scheme = secret.find("//").map_or("", |end| &secret[..end + 2]);
+            // After a '?' it may as well be a part of a query.
+            format!("{scheme}***{}", if secret.contains('?') { "" } else { rest })
+        }
+    };
+    match shown.split_once('?') {
+        Some((address, _)) => format!("{address}?***"),
+        None => shown,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +210,23 @@ mod tests {
             .chain([("http://10.0.0.1/", false), ("https://localhost.evil.co/", false)])
         {
             assert_eq!(Url::parse(text).expect(text).origin.is_loopback(), own, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_secret_of_an_address_is_shown() {
+        for (text, shown) in [
+            ("https://hub.co/x", "https://hub.co/x"),
+            ("https://user:secret@hub.co/x", "https://***@hub.co/x"),
+            ("https://user:se/cr@et@hub.co", "https://***@hub.co"),
+            ("user:secret@hub.co", "***@hub.co"),
+            ("https:/user:secret@hub.co", "***@hub.co"),
+            ("https://hub.co/x?token=secret", "https://hub.co/x?***"),
+            ("https://user:sec?ret@hub.co/", "https://***"),
+            ("https://hub.co/?token=a@secret", "https://***"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(text), shown);
         }
     }
 

@@ -2,7 +2,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use honelm_store::StoreError;
-use honelm_store::hub::{HttpTransport, HubSettings, Patience, PullEvent, PullOptions, Pulled, Token, Url, pull};
+use honelm_store::hub::{
+    HttpTransport, HubSettings, Patience, PullEvent, PullOptions, Pulled, Timeouts, Token, Url, pull,
+};
 use honelm_testing::hub::HubServer;
 
 pub const REPO: &str = "org/tiny";
@@ -36,6 +38,7 @@ pub struct Bench {
     pub server: HubServer,
     pub dir: tempfile::TempDir,
     pub options: PullOptions,
+    pub timeouts: Timeouts,
     pub warnings: Vec<String>,
     pub retries: usize,
     /// The pull is stopped once as many bytes are here.
@@ -52,10 +55,15 @@ impl Bench {
             token: None,
             offline: false,
         };
-        let patience =
-            Patience { failures: 4, first_wait: Duration::from_millis(1), longest_wait: Duration::from_millis(1500) };
+        let patience = Patience {
+            failures: 4,
+            first_wait: Duration::from_millis(1),
+            longest_wait: Duration::from_millis(1500),
+            ..Patience::default()
+        };
         let options = PullOptions { spec: REPO.parse().expect("a spec"), include: Vec::new(), settings, patience };
-        Self { server, dir, options, warnings: Vec::new(), retries: 0, stop_at: None }
+        let timeouts = Timeouts::default();
+        Self { server, dir, options, timeouts, warnings: Vec::new(), retries: 0, stop_at: None }
     }
 
     pub fn with_token(mut self, token: &str) -> Self {
@@ -65,7 +73,7 @@ impl Bench {
 
     pub fn pull(&mut self) -> Result<Pulled, StoreError> {
         let (warnings, retries, stop_at) = (&mut self.warnings, &mut self.retries, self.stop_at);
-        let transport = HttpTransport::new().expect("a transport");
+        let transport = HttpTransport::with_timeouts(self.timeouts).expect("a transport");
         pull(&self.options, &transport, &mut |event| {
             match event {
                 PullEvent::Warning(text) => warnings.push((*text).to_owned()),

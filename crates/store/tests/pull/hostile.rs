@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use honelm_testing::hub::{COMMIT, HubAnswer};
 
@@ -160,4 +161,31 @@ fn nobody_there_is_said_at_once() {
     let error = bench.pull().expect_err("nobody there");
     assert_eq!(error.code(), "connection-failed");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[test]
+fn a_server_that_drips_is_given_up() {
+    const PAUSE: Duration = Duration::from_millis(4);
+    // The listing, the file, and the headers of the file.
+    for (target, bytes, headers) in [("/api", 1, false), ("/cdn/", 2, false), ("/cdn/", 1, true)] {
+        let mut bench = Bench::new(&folder(SIZE));
+        bench.options.patience.failures = 2;
+        bench.options.patience.slowest = 10_000;
+        bench.options.patience.window = Duration::from_millis(40);
+        bench.timeouts.headers = Duration::from_millis(if headers { 60 } else { 10_000 });
+        bench.server.misbehave(move |request, mut answer| {
+            if request.target.starts_with(target) {
+                let slow = Some((bytes, PAUSE));
+                *(if headers { &mut answer.slow_head } else { &mut answer.slow_body }) = slow;
+            }
+            answer
+        });
+        let begun = Instant::now();
+        let error = bench.pull().expect_err("too slow");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert_eq!(bench.retries, 1, "{target}: what drips is no progress");
+        if !headers {
+            assert!(error.to_string().contains("less than 10000 bytes a second"), "{error}");
+        }
+    }
 }

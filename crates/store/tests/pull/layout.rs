@@ -3,7 +3,7 @@
 use std::fs;
 
 use honelm_store::StoreError;
-use honelm_store::hub::{ModelSpec, find};
+use honelm_store::hub::{ModelSpec, check_model, find};
 use honelm_testing::hub::{COMMIT, HubAnswer};
 
 use crate::common::{Bench, folder, names, noise};
@@ -55,6 +55,77 @@ fn what_is_here_is_not_fetched_again() {
     // A damaged blob is fetched anew.
     fs::write(bench.blob("config.json"), "x").expect("damaged");
     assert_eq!(bench.pull().expect("mended").received_bytes, 23);
+}
+
+/// Flips a bit without changing the length.
+fn damage(path: &std::path::Path) {
+    let mut bytes = fs::read(path).expect("a file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).expect("damaged");
+}
+
+/// Sets a file's time of last change, as if it had been written long ago.
+fn age(path: &std::path::Path) {
+    let file = fs::File::options().write(true).open(path).expect("a file");
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000)).expect("a time");
+}
+
+#[test]
+fn a_damaged_blob_of_the_right_length_is_found_and_fetched_again() {
+    let mut bench = Bench::new(&folder(10_000));
+    let pulled = bench.pull().expect("pulled");
+    check_model(&pulled.path).expect("intact");
+    for name in ["model.safetensors", "config.json", "templates/own.jinja"] {
+        let blob = bench.blob(name);
+        let size = fs::metadata(&blob).expect("there").len();
+        age(&blob);
+        check_model(&pulled.path).expect("intact");
+        damage(&blob);
+        let damaged = [check_model(&pulled.path), check_model(&pulled.path.join("config.json"))];
+        for error in damaged.map(|checked| checked.expect_err("damaged")) {
+            assert_eq!(error.code(), "damaged-blob");
+            let said = error.to_string();
+            assert!(said.contains(name) && said.contains("`honelm pull org/tiny`"), "{said}");
+        }
+        assert_eq!(bench.pull().expect("mended").received_bytes, size, "{name}");
+        assert!(bench.warnings.pop().is_some_and(|w| w.contains(name) && w.contains("damaged")));
+        check_model(&pulled.path).expect("mended");
+    }
+    assert_eq!(fs::read(bench.blob("model.safetensors")).expect("a blob"), noise(10_000, 1));
+}
+
+#[test]
+fn a_blob_is_hashed_on_first_use_and_when_its_size_or_time_differ() {
+    let mut bench = Bench::new(&[("m-00001-of-00002.gguf", noise(900, 1)), ("m-00002-of-00002.gguf", noise(700, 2))]);
+    let model = bench.pull().expect("pulled").model.expect("a model");
+    let memory = bench.repository().join("honelm-checked.json");
+    let remembered = fs::read_to_string(&memory).expect("kept beside");
+    assert_eq!(remembered.matches("\"blobs/").count(), 2, "{remembered}");
+    // Damage that keeps the time is not looked for twice; that is what remembering means.
+    let second = bench.blob("m-00002-of-00002.gguf");
+    age(&second);
+    check_model(&model).expect("hashed and right");
+    damage(&second);
+    age(&second);
+    check_model(&model).expect("remembered");
+    // Without memory, of whatever kind, it is hashed.
+    for contents in [None, Some(""), Some("{}"), Some("{\"blobs/x\": 1}"), Some(&remembered)] {
+        match contents {
+            None => fs::remove_file(&memory).expect("removed"),
+            Some(text) => fs::write(&memory, text).expect("written"),
+        }
+        assert_eq!(check_model(&model).expect_err("damaged").code(), "damaged-blob", "{contents:?}");
+    }
+}
+
+#[test]
+fn a_model_outside_of_the_cache_has_no_hashes_to_check() {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("config.json"), "{}").expect("written");
+    for path in [dir.path().to_owned(), dir.path().join("config.json"), dir.path().join("absent.gguf")] {
+        check_model(&path).expect("nothing to check");
+    }
 }
 
 #[test]

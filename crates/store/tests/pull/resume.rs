@@ -144,21 +144,68 @@ fn a_range_that_cannot_be_served_starts_over_once() {
     assert_eq!(bench.starts(), [1000, 0]);
 }
 
-#[test]
-fn another_part_than_was_asked_for_is_refused() {
-    let mut bench = Bench::new(&folder(SIZE));
+/// Leaves the beginning of the weights as a pull that was cut does.
+fn left_from_a_cut_pull(bench: &Bench) {
     fs::create_dir_all(bench.repository().join("blobs")).expect("a folder");
     fs::write(bench.partial("model.safetensors"), &noise(SIZE, 1)[..1000]).expect("written");
+}
+
+#[test]
+fn a_part_that_was_not_asked_for_starts_the_file_over() {
+    let last = SIZE - 1;
+    for (body, range) in [
+        (1000, None),
+        (500, Some(format!("bytes 500-{last}/{SIZE}"))),
+        (1000, Some(format!("bytes 1000-{last}/{}", SIZE + 1))),
+        (1000, Some("bytes */*".to_owned())),
+        (0, Some("items 0-9/10".to_owned())),
+    ] {
+        let mut bench = Bench::new(&folder(SIZE));
+        left_from_a_cut_pull(&bench);
+        let told = range.clone();
+        bench.server.misbehave(move |request, mut answer| {
+            if is_weights(request) && answer.status == 206 {
+                answer.headers.retain(|(name, _)| name != "Content-Range");
+                answer.headers.extend(told.clone().map(|range| ("Content-Range".to_owned(), range)));
+                answer.body = body..answer.contents.len();
+            }
+            answer
+        });
+        bench.pull().expect("pulled");
+        assert_eq!(bench.starts(), [1000, 0], "{range:?}");
+        assert_eq!(bench.retries, 0, "{range:?}");
+        assert_eq!(fs::read(bench.blob("model.safetensors")).expect("a blob"), noise(SIZE, 1));
+        assert!(bench.warnings.iter().any(|w| w.contains("begins from the start")), "{:?}", bench.warnings);
+    }
+}
+
+#[test]
+fn a_server_that_cuts_and_then_sends_unknown_parts_is_given_up_with_nothing_left_in_the_way() {
+    let mut bench = Bench::new(&folder(SIZE));
+    left_from_a_cut_pull(&bench);
     bench.server.misbehave(|request, mut answer| {
-        if is_weights(request) && answer.status == 206 {
-            answer.body = 500..answer.contents.len();
-            return answer.with("Content-Range", &format!("bytes 500-{}/{SIZE}", SIZE - 1));
+        if is_weights(request) {
+            answer.headers.retain(|(name, _)| name != "Content-Range");
+            answer.cut = Some(500_000);
         }
         answer
     });
-    let error = bench.pull().expect_err("another part");
+    assert_eq!(bench.pull().expect_err("no progress").code(), "connection-cut");
+    bench.server.misbehave(|_, answer| answer);
+    bench.pull().expect("the next pull goes on");
+    assert_eq!(fs::read(bench.blob("model.safetensors")).expect("a blob"), noise(SIZE, 1));
+}
+
+#[test]
+fn a_part_where_the_whole_was_asked_for_is_refused() {
+    let mut bench = Bench::new(&folder(SIZE));
+    bench.server.misbehave(|request, mut answer| {
+        answer.status = if is_weights(request) { 206 } else { answer.status };
+        answer
+    });
+    let error = bench.pull().expect_err("a part");
     assert_eq!(error.code(), "invalid-answer");
-    assert_eq!(fs::metadata(bench.partial("model.safetensors")).expect("kept").len(), 1000);
+    assert_eq!(bench.starts(), [0], "asking again would bring the same");
 }
 
 #[test]

@@ -53,11 +53,13 @@ impl Charsmap {
         &self.blob
     }
 
-    /// The longest beginning of `text` that the map knows: its length, and what it becomes.
-    pub(crate) fn longest(&self, text: &[u8]) -> Option<(usize, &str)> {
-        let mut at = offset(*self.units.first()?);
-        let mut found = None;
+    /// The longest beginning of `text` that the map knows: its length, and what it becomes. Beside it, the number of
+    /// bytes that were looked at.
+    pub(crate) fn longest(&self, text: &[u8]) -> (Option<(usize, &str)>, usize) {
+        let mut at = self.units.first().map_or(0, |unit| offset(*unit));
+        let (mut found, mut scanned) = (None, 0);
         for (length, &byte) in text.iter().take(MAX_BYTES).enumerate() {
+            scanned = length + 1;
             at ^= usize::from(byte);
             let Some(&unit) = self.units.get(at) else { break };
             // A leaf has the top bit, which no byte has.
@@ -71,9 +73,8 @@ impl Charsmap {
                 found = Some((length + 1, leaf & !(1 << 31)));
             }
         }
-        let (length, start) = found?;
-        let replacement = self.replacements.get(start as usize..)?;
-        Some((length, replacement.split('\0').next()?))
+        let replacement = |start: u32| self.replacements.get(start as usize..)?.split('\0').next();
+        (found.and_then(|(length, start)| Some((length, replacement(start)?))), scanned)
     }
 }
 
@@ -102,9 +103,9 @@ mod tests {
     #[test]
     fn finds_the_replacement() {
         let map = Charsmap::parse(&one()).unwrap().unwrap();
-        assert_eq!(map.longest(b"ab"), Some((1, "xy")));
-        assert_eq!(map.longest(b"b"), None);
-        assert_eq!(map.longest(b""), None);
+        assert_eq!(map.longest(b"ab").0, Some((1, "xy")));
+        assert_eq!(map.longest(b"b").0, None);
+        assert_eq!(map.longest(b"").0, None);
     }
 
     #[test]
@@ -128,7 +129,7 @@ mod tests {
                 let mut blob = whole.clone();
                 blob[at] = byte;
                 if let Ok(Some(map)) = Charsmap::parse(&blob) {
-                    assert!(map.longest(b"aaaa").is_none_or(|(length, _)| length <= 4));
+                    assert!(map.longest(b"aaaa").0.is_none_or(|(length, _)| length <= 4));
                 }
             }
         }

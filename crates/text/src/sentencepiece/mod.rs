@@ -8,19 +8,21 @@ mod charsmap;
 mod normalizer;
 pub(crate) mod proto;
 mod search;
-mod wholes;
 
 pub(crate) use charsmap::Charsmap;
 pub(crate) use normalizer::Normalizer;
 
 use std::collections::HashSet;
 
-use wholes::{Found, Wholes};
-
 use crate::added::Added;
+use crate::budget::Budget;
 use crate::error::{Result, TextError};
 use crate::trie::Trie;
 use crate::vocabulary::{MAX_TOKEN_BYTES, Token, TokenKind, Vocabulary, byte_token};
+use crate::wholes::{Found, Specials, Wholes};
+
+/// Bytes that finding pieces touches for each byte of text.
+const SEARCH_BYTES: u64 = 128;
 
 /// How pieces are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,27 +135,36 @@ impl SentencePiece {
     }
 
     /// The ids of a text.
-    pub(crate) fn encode(&self, text: &str, parse_special: bool) -> Vec<u32> {
+    ///
+    /// # Errors
+    /// [`TextError::WorkLimit`].
+    pub(crate) fn encode(&self, text: &str, specials: &Specials<'_>, budget: &Budget) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         let mut start = 0;
-        while let Some(Found { before, token, after }) = self.wholes.next(text, start, parse_special) {
-            self.encode_stretch(&text[before], &mut ids);
+        while let Some(Found { before, token, after }) = self.wholes.next(text, start, specials, budget)? {
+            self.encode_stretch(&text[before], budget, &mut ids)?;
             ids.push(token);
             start = after;
         }
-        self.encode_stretch(&text[start..], &mut ids);
-        ids
+        self.encode_stretch(&text[start..], budget, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// The added tokens, and the special ones.
+    pub(crate) fn wholes(&self) -> &[Added] {
+        self.wholes.tokens()
     }
 
     /// Appends the ids of a stretch without tokens that are found as wholes.
-    fn encode_stretch(&self, text: &str, ids: &mut Vec<u32>) {
+    fn encode_stretch(&self, text: &str, budget: &Budget, ids: &mut Vec<u32>) -> Result<()> {
         if text.is_empty() {
-            return;
+            return Ok(());
         }
-        let normalized = self.normalizer.normalize(text, &self.user_defined);
+        let normalized = self.normalizer.normalize(text, &self.user_defined, budget)?;
+        budget.charge_each(normalized.len(), SEARCH_BYTES)?;
         let pieces = match self.algorithm {
-            Algorithm::Bpe => search::Merging::pieces(self, &normalized),
-            Algorithm::Unigram => search::best_path(self, &normalized),
+            Algorithm::Bpe => search::Merging::pieces(self, &normalized, budget)?,
+            Algorithm::Unigram => search::best_path(self, &normalized, budget)?,
         };
         let mut after_unknown = false;
         for (range, id) in pieces {
@@ -167,6 +178,7 @@ impl SentencePiece {
             }
             after_unknown = id.is_none();
         }
+        Ok(())
     }
 
     /// Appends the byte tokens of a character; `false`, and nothing appended, where one is missing.
@@ -193,6 +205,9 @@ impl SentencePiece {
 
     /// A piece that text may be.
     fn mergeable(&self, text: &str) -> Option<u32> {
+        if text.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
         let merges = |kind| matches!(kind, TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unused);
         self.vocabulary.id_of(text).filter(|&id| self.vocabulary.get(id).is_some_and(|token| merges(token.kind)))
     }

@@ -1,6 +1,8 @@
 //! What SentencePiece does to a text before it looks for pieces. Source: `normalizer.cc` of SentencePiece.
 
 use super::charsmap::Charsmap;
+use crate::budget::Budget;
+use crate::error::Result;
 use crate::trie::Trie;
 use crate::vocabulary::SPACE;
 
@@ -19,22 +21,25 @@ pub(crate) struct Normalizer {
 
 impl Normalizer {
     /// The normalised text; what `verbatim` knows (user-defined pieces) stays as it is.
-    pub(crate) fn normalize(&self, text: &str, verbatim: &Trie) -> String {
+    ///
+    /// # Errors
+    /// [`TextError::WorkLimit`](crate::TextError::WorkLimit).
+    pub(crate) fn normalize(&self, text: &str, verbatim: &Trie, budget: &Budget) -> Result<String> {
         let mut rest = text;
         if self.remove_extra_whitespaces {
-            while let Some((" ", length)) = self.next(rest, verbatim) {
+            while let Some((" ", length)) = self.next(rest, verbatim, budget)? {
                 rest = rest.get(length..).unwrap_or_default();
             }
         }
         let mut out = String::with_capacity(rest.len() + rest.len() / 2);
         if rest.is_empty() {
-            return out;
+            return Ok(out);
         }
         if self.add_dummy_prefix {
             out.push(self.space());
         }
         let mut after_space = self.remove_extra_whitespaces;
-        while let Some((mut part, length)) = self.next(rest, verbatim) {
+        while let Some((mut part, length)) = self.next(rest, verbatim, budget)? {
             if after_space {
                 part = part.trim_start_matches(' ');
             }
@@ -47,7 +52,7 @@ impl Normalizer {
         if self.remove_extra_whitespaces {
             out.truncate(out.trim_end_matches(self.space()).len());
         }
-        out
+        Ok(out)
     }
 
     /// What stands for a space.
@@ -56,16 +61,23 @@ impl Normalizer {
     }
 
     /// What the beginning of a text becomes, and how many of its bytes that is; `None` at the end.
-    fn next<'a>(&'a self, text: &'a str, verbatim: &Trie) -> Option<(&'a str, usize)> {
-        let first = text.chars().next()?.len_utf8();
-        if let Some((length, _)) = verbatim.longest(text.as_bytes()) {
-            return Some((text.get(..length)?, length));
+    fn next<'a>(&'a self, text: &'a str, verbatim: &Trie, budget: &Budget) -> Result<Option<(&'a str, usize)>> {
+        let Some(first) = text.chars().next().map(char::len_utf8) else { return Ok(None) };
+        let mut piece = None;
+        let scanned = verbatim.walk(text.as_bytes(), |length, _| piece = Some(length));
+        budget.charge(scanned as u64)?;
+        if let Some(length) = piece {
+            return Ok(text.get(..length).map(|piece| (piece, length)));
         }
-        match self.charsmap.as_ref().and_then(|map| map.longest(text.as_bytes())) {
+        let Some(map) = &self.charsmap else { return Ok(text.get(..first).map(|c| (c, first))) };
+        let (found, scanned) = map.longest(text.as_bytes());
+        let found = match found {
             // A map that cut a character in two would be broken.
             Some((length, replacement)) if text.is_char_boundary(length) => Some((replacement, length)),
-            _ => Some((text.get(..first)?, first)),
-        }
+            _ => text.get(..first).map(|c| (c, first)),
+        };
+        budget.charge_each(scanned + found.map_or(0, |(replacement, _)| replacement.len()), 4)?;
+        Ok(found)
     }
 }
 
@@ -77,20 +89,25 @@ mod tests {
         Normalizer { charsmap: None, add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces: true }
     }
 
+    fn normalized(normalizer: &Normalizer, text: &str, verbatim: &Trie) -> String {
+        normalizer.normalize(text, verbatim, &Budget::new(1000)).expect("short")
+    }
+
     #[test]
     fn spaces_are_made_visible_and_spare_ones_removed() {
         let none = Trie::new([]);
-        assert_eq!(normalizer(true, false).normalize(" a  b ", &none), "▁▁a▁▁b▁");
-        assert_eq!(normalizer(true, true).normalize("  a  b  ", &none), "▁a▁b");
-        assert_eq!(normalizer(false, true).normalize("  a  b  ", &none), "a▁b");
-        assert_eq!(normalizer(true, true).normalize("   ", &none), "");
-        assert_eq!(normalizer(true, false).normalize("", &none), "");
-        assert_eq!(Normalizer::default().normalize("a b", &none), "a b");
+        let with = |prefix, remove, text: &str| normalized(&normalizer(prefix, remove), text, &none);
+        assert_eq!(with(true, false, " a  b "), "▁▁a▁▁b▁");
+        assert_eq!(with(true, true, "  a  b  "), "▁a▁b");
+        assert_eq!(with(false, true, "  a  b  "), "a▁b");
+        assert_eq!(with(true, true, "   "), "");
+        assert_eq!(with(true, false, ""), "");
+        assert_eq!(normalized(&Normalizer::default(), "a b", &none), "a b");
     }
 
     #[test]
     fn user_defined_pieces_stay_as_they_are() {
         let verbatim = Trie::new([(&b"  <x> "[..], 0)]);
-        assert_eq!(normalizer(false, true).normalize("a  <x>  b", &verbatim), "a▁▁<x>▁b");
+        assert_eq!(normalized(&normalizer(false, true), "a  <x>  b", &verbatim), "a▁▁<x>▁b");
     }
 }

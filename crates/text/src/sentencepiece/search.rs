@@ -5,6 +5,8 @@ use std::collections::{BinaryHeap, HashMap};
 use std::ops::Range;
 
 use super::SentencePiece;
+use crate::budget::Budget;
+use crate::error::Result;
 use crate::vocabulary::TokenKind;
 
 /// A piece of the text: its bytes, and its id where it is one.
@@ -54,6 +56,7 @@ struct Symbol {
 pub(super) struct Merging<'a> {
     pieces: &'a SentencePiece,
     text: &'a str,
+    budget: &'a Budget,
     symbols: Vec<Symbol>,
     agenda: BinaryHeap<Pair>,
     /// How unused pieces came about, so that they can be taken apart again.
@@ -62,41 +65,49 @@ pub(super) struct Merging<'a> {
 
 impl<'a> Merging<'a> {
     /// The pieces of a normalised text.
-    pub(super) fn pieces(pieces: &'a SentencePiece, text: &'a str) -> Vec<Piece> {
-        let mut this = Self { pieces, text, symbols: Vec::new(), agenda: BinaryHeap::new(), unused: HashMap::new() };
+    ///
+    /// # Errors
+    /// [`TextError::WorkLimit`](crate::TextError::WorkLimit).
+    pub(super) fn pieces(pieces: &'a SentencePiece, text: &'a str, budget: &'a Budget) -> Result<Vec<Piece>> {
+        let (agenda, unused) = (BinaryHeap::new(), HashMap::new());
+        let mut this = Self { pieces, text, budget, symbols: Vec::new(), agenda, unused };
         let mut out = Vec::new();
         let mut start = 0;
         while start < text.len() {
             let end = start + pieces.stretch(&text[start..]);
-            this.merge_stretch(start..end, &mut out);
+            this.merge_stretch(start..end, &mut out)?;
             start = end;
         }
-        out
+        Ok(out)
     }
 
     /// Appends the pieces of a stretch that nothing merges with from outside.
-    fn merge_stretch(&mut self, range: Range<usize>, out: &mut Vec<Piece>) {
+    fn merge_stretch(&mut self, range: Range<usize>, out: &mut Vec<Piece>) -> Result<()> {
         self.symbols.clear();
-        self.cut(range);
+        self.cut(range)?;
         for right in 1..self.symbols.len() {
-            self.offer(right - 1, right);
+            self.offer(right - 1, right)?;
         }
         while let Some(pair) = self.agenda.pop() {
-            self.merge(&pair);
+            self.merge(&pair)?;
         }
         let mut at = (!self.symbols.is_empty()).then_some(0);
         while let Some(symbol) = at {
             self.resegment(self.symbols[symbol].range.clone(), out);
             at = self.symbols[symbol].next;
         }
+        Ok(())
     }
 
     /// Characters, and user-defined pieces as wholes.
-    fn cut(&mut self, range: Range<usize>) {
+    fn cut(&mut self, range: Range<usize>) -> Result<()> {
         let mut start = range.start;
         while let Some(c) = self.text[start..range.end].chars().next() {
-            let whole = self.pieces.user_defined.longest(&self.text.as_bytes()[start..]);
-            let length = whole.map_or(c.len_utf8(), |(length, _)| length);
+            let mut whole = None;
+            let scanned =
+                self.pieces.user_defined.walk(&self.text.as_bytes()[start..], |length, _| whole = Some(length));
+            self.budget.charge(scanned as u64)?;
+            let length = whole.unwrap_or(c.len_utf8());
             let at = self.symbols.len();
             if let Some(last) = self.symbols.last_mut() {
                 last.next = Some(at);
@@ -109,30 +120,33 @@ impl<'a> Merging<'a> {
             });
             start += length;
         }
+        Ok(())
     }
 
     /// Puts two neighbours on the agenda where their union is a piece.
-    fn offer(&mut self, left: usize, right: usize) {
+    fn offer(&mut self, left: usize, right: usize) -> Result<()> {
         let (a, b) = (&self.symbols[left], &self.symbols[right]);
         if a.frozen || b.frozen {
-            return;
+            return Ok(());
         }
         let text: &'a str = self.text;
         let (range, middle) = (a.range.start..b.range.end, a.range.end);
-        let Some(id) = self.pieces.mergeable(&text[range.clone()]) else { return };
+        self.budget.charge(range.len() as u64)?;
+        let Some(id) = self.pieces.mergeable(&text[range.clone()]) else { return Ok(()) };
         if self.pieces.vocabulary.get(id).is_some_and(|token| token.kind == TokenKind::Unused) {
             self.unused.insert(&text[range.clone()], middle - range.start);
         }
         // Zero has two signs, which compare as different.
         let score = self.pieces.score(id) + 0.0;
         self.agenda.push(Pair { score, left, right, length: range.len() });
+        Ok(())
     }
 
     /// Makes one of two, unless either has merged with another meanwhile.
-    fn merge(&mut self, pair: &Pair) {
+    fn merge(&mut self, pair: &Pair) -> Result<()> {
         let (left, right) = (self.symbols[pair.left].range.clone(), self.symbols[pair.right].range.clone());
         if left.is_empty() || right.is_empty() || left.len() + right.len() != pair.length {
-            return;
+            return Ok(());
         }
         let after = self.symbols[pair.right].next;
         self.symbols[pair.left].range.end = right.end;
@@ -140,11 +154,12 @@ impl<'a> Merging<'a> {
         self.symbols[pair.right].range.end = right.start;
         if let Some(after) = after {
             self.symbols[after].previous = Some(pair.left);
-            self.offer(pair.left, after);
+            self.offer(pair.left, after)?;
         }
         if let Some(before) = self.symbols[pair.left].previous {
-            self.offer(before, pair.left);
+            self.offer(before, pair.left)?;
         }
+        Ok(())
     }
 
     /// Appends a piece; one that is unused as the parts it was made of.
@@ -178,7 +193,10 @@ struct Best {
 
 /// The pieces of a normalised text whose scores add up to the most. Source: `unigram_model.cc` of SentencePiece
 /// (`EncodeOptimized`), its single and double precision included.
-pub(super) fn best_path(pieces: &SentencePiece, text: &str) -> Vec<Piece> {
+///
+/// # Errors
+/// [`TextError::WorkLimit`](crate::TextError::WorkLimit).
+pub(super) fn best_path(pieces: &SentencePiece, text: &str, budget: &Budget) -> Result<Vec<Piece>> {
     let unknown_score = pieces.lowest - UNKNOWN_PENALTY;
     let mut best = vec![Best { start: None, id: None, score: 0.0 }; text.len() + 1];
     for (start, c) in text.char_indices() {
@@ -190,16 +208,17 @@ pub(super) fn best_path(pieces: &SentencePiece, text: &str) -> Vec<Piece> {
             }
         };
         let mut alone = false;
-        for (length, id) in pieces.trie.prefixes(&text.as_bytes()[start..]) {
+        let scanned = pieces.trie.walk(&text.as_bytes()[start..], |length, id| {
             let score = match pieces.vocabulary.get(id).map(|token| token.kind) {
-                Some(TokenKind::Unused) | None => continue,
+                Some(TokenKind::Unused) | None => return,
                 // Better than any pieces that spell it.
                 Some(TokenKind::UserDefined) => f64::from(length as f32 * pieces.highest) - 0.1,
                 Some(_) => f64::from(pieces.score(id)),
             };
             offer(start + length, Some(id), score + f64::from(so_far));
             alone |= length == c.len_utf8();
-        }
+        });
+        budget.charge(scanned as u64)?;
         if !alone {
             offer(start + c.len_utf8(), None, f64::from(unknown_score + so_far));
         }
@@ -211,7 +230,7 @@ pub(super) fn best_path(pieces: &SentencePiece, text: &str) -> Vec<Piece> {
         end = start;
     }
     out.reverse();
-    out
+    Ok(out)
 }
 
 /// As the reference keeps it.

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::error::{Result, TextError};
 use crate::scores;
-use table::{GPT2, PRE_TOKENIZERS};
+pub(crate) use table::GPT2;
+use table::PRE_TOKENIZERS;
 
 /// One step of cutting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,16 @@ pub(crate) fn by_json(pre_tokenizer: &Value, normalizer: &Value) -> Result<Vec<&
     let rows: Vec<_> =
         PRE_TOKENIZERS.iter().filter(|row| !row.visible_spaces && row.nfc == nfc && same(row.steps, &steps)).collect();
     if rows.is_empty() { Err(unknown()) } else { Ok(rows) }
+}
+
+/// All expressions of the table.
+#[cfg(test)]
+pub(crate) fn expressions() -> impl Iterator<Item = &'static str> {
+    let steps = PRE_TOKENIZERS.iter().flat_map(|row| row.steps);
+    steps.filter_map(|step| match step {
+        Step::Expression(expression) => Some(*expression),
+        Step::Digits | Step::Gpt2 => None,
+    })
 }
 
 impl PreTokenizer {

@@ -33,6 +33,8 @@ mod native {
     use std::io::ErrorKind;
     use std::path::Path;
 
+    use crate::files::required;
+
     use super::{NamedTemplate, Result, TextError, Tokenizer};
 
     /// Folder of the templates beside the default one.
@@ -55,7 +57,10 @@ mod native {
             paths.sort();
             for path in paths {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                let source = std::fs::read_to_string(&path).map_err(|source| TextError::Io { path, source })?;
+                let source = String::from_utf8(required(path.clone())?).map_err(|_| {
+                    let source = std::io::Error::new(ErrorKind::InvalidData, "it is not UTF-8");
+                    TextError::Io { path, source }
+                })?;
                 self.templates.retain(|template| template.name != name);
                 self.templates.push(NamedTemplate { name, source });
             }

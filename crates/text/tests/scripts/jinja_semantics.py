@@ -560,6 +560,96 @@ True and none is none
 '{:05}|{:+}|{:.3}|{:10.2e}'.format(7, 3, 'abcdef', 1234.5)
 '{:,.2f} {:_}'.format(1234567.891, 1234567)
 '{}'.format(none) ~ '{}'.format(true) ~ '{:>6}'.format(true)
+0 | filesizeformat
+1 | filesizeformat
+999.9 | filesizeformat
+1000 | filesizeformat
+'13000' | filesizeformat
+4.1e9 | filesizeformat
+1e30 | filesizeformat
+123456789 | filesizeformat(true)
+1023 | filesizeformat(binary=true)
+'x' | filesizeformat
+none | filesizeformat
+'a b/c?d=é&f' | urlencode
+{'a b': 'c/d', 'n': 1} | urlencode
+[('a', 1), ('b', none)] | urlencode
+5 | urlencode
+none | urlencode
+[1] | urlencode
+'' | urlencode
+text | striptags
+'<p>Hello  <b>World</b></p>\n&lt;tag&gt; &amp;amp; &#39;x&#x27;' | striptags
+'a <!-- <b> --> c < d' | striptags
+'<!-- open <b>x</b>' | striptags
+'<<a>b>c' | striptags
+('<i>x</i>' | safe) | striptags
+5 | striptags
+{'class': 'a b', 'id': 'x<y', 'none': none} | xmlattr
+{'class': 'a'} | xmlattr(false)
+{'bad key': 1} | xmlattr
+{} | xmlattr
+'é'.encode()
+'é'.encode('utf-8') | length
+'aé€😀'.encode('ascii', 'ignore').decode()
+'aé€😀'.encode('ascii', 'replace')
+'aé€😀'.encode('ascii', 'xmlcharrefreplace')
+'aé€😀'.encode('ascii', 'backslashreplace')
+'é'.encode('ascii')
+'é'.encode('latin-1')
+'é'.encode('nope')
+'é'.encode('utf-8').decode('latin-1')
+'é\n"\''.encode().hex()
+"it's".encode()
+'ab'.encode() | list
+'ab'.encode()[0]
+'ab'.encode() == 'ab'.encode()
+'ab'.encode() == 'ab'
+('' | string).encode() is sameas none
+'x' if ''.encode() else 'empty'
+'a\tb\n\tc'.expandtabs()
+'a\tb\n\tc'.expandtabs(4)
+'a\tb'.expandtabs(0)
+'{a} {b[0]}'.format_map({'a': 1, 'b': [2]})
+'{x}'.format_map({})
+'abc'.isidentifier()
+'1abc'.isidentifier()
+'_a1'.isidentifier()
+''.isidentifier()
+dict.fromkeys(['a', 'b'], 1)
+dict.fromkeys('ab')
+{}.fromkeys(['x'])
+dict.nope is defined
+'urlencode' is filter
+'striptags' is filter
+[3, 1.5, true, 2] | sort
+[[2, 1], [1, 2], [1]] | sort
+[1, 'a'] | sort
+['a', none] | sort
+[{}, {}] | sort
+[1, 'a'] | max
+[none, 1] | min
+{'a': 1, 2: 3} | dictsort
+{'a': 1, 2: 3} | tojson(sort_keys=true)
+rows | groupby('v') | map('last') | map('length') | list
+[1, [2]] | groupby(0) | list
+'nan' | float | string
+['b', 'B', 'a'] | sort(reverse=true)
+[(1, 'b'), (1, 'a')] | sort(reverse=true) | first
+'ΑΣ ΑΣ'.lower() ~ 'ΑΣ'.capitalize()
+'ǆ'.title() ~ 'ß'.title() ~ 'ŉ'.upper()
+'abc'[-4] is defined
+'abc'[-3]
+'abc'[1:-1]
+'abc'[-2:10]
+'abc'[2:1]
+'äöü'[1:2]
+'' | first is defined
+'äö' | last
+[none, none] | sort
+[none, none] | min
+'ǆ'.capitalize() ~ 'ßa'.capitalize() ~ 'ǉ x'.title()
+'ß' | title
 """
 
 TEMPLATES = [

@@ -218,6 +218,79 @@ fn rejects_unigram_vocabularies_that_contradict_themselves() {
     assert_eq!(with(&|v| v.unk = Some(4)), "token-id-out-of-range");
 }
 
+/// Encodes and decodes a text that a tokenizer.json makes the most of; the code of the error.
+fn encode_code(tokenizer: &Tokenizer, text: &str) -> &'static str {
+    let parsed = honelm_text::EncodeOptions { parse_special: true, ..PLAIN };
+    tokenizer.encode(text, parsed).err().map_or("none", |error| error.code())
+}
+
+#[test]
+fn steps_that_grow_the_text_end_in_an_error() {
+    let double = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+    let prepend = json!({"type": "Prepend", "prepend": "a".repeat(200)});
+    let insert = json!({"type": "Replace", "pattern": {"Regex": "(?=a)"}, "content": "ab"});
+    for steps in [vec![double.clone(); 40], vec![prepend, double.clone(), double], vec![insert; 60]] {
+        let mut file = tiny();
+        file["normalizer"] = json!({"type": "Sequence", "normalizers": steps});
+        let mut tokenizer = Tokenizer::from_json(file.to_string().as_bytes(), None, None).expect("reads");
+        tokenizer.set_work_limit(1 << 22);
+        let text = format!("a{}", "<s>a".repeat(20_000));
+        assert_eq!(encode_code(&tokenizer, &text), "text-work-limit");
+    }
+}
+
+#[test]
+fn expressions_that_search_again_and_again_end_in_an_error() {
+    for expression in ["(?=a*$)", "a*b|a", "(?:(?=a*)a)*b|a", "(a|a)*(?!b)c", r"(a+)+(?=\s*$)x"] {
+        let mut file = tiny();
+        file["pre_tokenizer"] =
+            json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
+        let mut tokenizer = Tokenizer::from_json(file.to_string().as_bytes(), None, None).expect("reads");
+        tokenizer.set_work_limit(1 << 22);
+        assert_eq!(encode_code(&tokenizer, &"a".repeat(100_000)), "text-work-limit", "{expression}");
+        assert_eq!(encode_code(&tokenizer, "ab ab a"), "none", "{expression}");
+    }
+}
+
+#[test]
+fn expressions_that_are_too_large_are_refused() {
+    let split = |expression: &str| json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
+    let with =
+        |steps: Vec<Value>| code(|file| file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": steps}));
+    assert_eq!(with(vec![split("((((a{999}){999}){999}){999}){999}")]), "tokenizer-json");
+    assert_eq!(with(vec![split(r"\w{500}"); 200]), "tokenizer-json");
+    assert_eq!(with(vec![split("(?<=a)b"); 2000]), "tokenizer-json");
+    assert_eq!(with(vec![split(r"\p{L}+|\s+(?!\S)"); 20]), "none");
+}
+
+#[test]
+fn a_charsmap_that_grows_the_text_ends_in_an_error() {
+    // `a` becomes 256 bytes: a root with its children from 1 on, so that `a` (0x61) is at 0x60.
+    let mut units = vec![0_u32; 0x62];
+    (units[0], units[0x60], units[0x61]) = (1 << 10, u32::from(b'a') | 1 << 8 | 1 << 10, 1 << 31);
+    let mut map = 0x188_u32.to_le_bytes().to_vec();
+    map.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+    map.extend([b'x'; 256]);
+    map.push(0);
+    let mut vocab = tiny_vocab();
+    (vocab.model, vocab.scores, vocab.precompiled_charsmap) = ("t5".to_owned(), Some(vec![-1.0; 4]), Some(map));
+    let mut tokenizer = Tokenizer::from_vocab(&vocab).expect("reads");
+    tokenizer.set_work_limit(1 << 22);
+    assert_eq!(encode_code(&tokenizer, &"a".repeat(100)), "none");
+    assert_eq!(encode_code(&tokenizer, &"a".repeat(100_000)), "text-work-limit");
+}
+
+#[test]
+fn an_added_token_as_long_as_the_text_ends_in_an_error() {
+    let mut file = tiny();
+    file["added_tokens"][0]["content"] = json!("a".repeat(16_000));
+    let mut tokenizer = Tokenizer::from_json(file.to_string().as_bytes(), None, None).expect("reads");
+    tokenizer.set_work_limit(1 << 20);
+    assert_eq!(encode_code(&tokenizer, &"a".repeat(15_999)), "text-work-limit");
+    file["added_tokens"][0]["content"] = json!("a".repeat(20_000));
+    assert_eq!(read(file.to_string().as_bytes()), "token-too-long");
+}
+
 #[test]
 fn refuses_to_pad_to_fewer_rows_than_tokens() {
     assert_eq!(pocket().to_gguf_vocab(8191).expect_err("too few").code(), "vocabulary-too-long");

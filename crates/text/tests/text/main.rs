@@ -1,5 +1,6 @@
 //! Tokenizers and chat templates against other implementations.
 
+mod authority;
 mod common;
 mod hostile;
 mod pocket;
@@ -7,7 +8,11 @@ mod pre_tokenizers;
 mod properties;
 mod sentencepiece;
 mod sentencepiece_models;
+mod template_budget;
+mod template_marks;
 mod template_sandbox;
 mod templates;
+mod tokenizer_fidelity;
+mod tokenizer_marks;
 mod vectors;
 mod vocab_merges;

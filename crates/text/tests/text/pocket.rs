@@ -172,7 +172,7 @@ fn the_template_renders_a_conversation() {
         Message::new("user", "Bye"),
     ];
     let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-    let text = template.render(&messages, &options).expect("renders");
+    let text = template.render(&messages, &options).expect("renders").text;
     assert_eq!(text, "<|bos|><|system|>Be brief.<|user|>Hi <|end|><|assistant|>Hello.<|end|><|user|>Bye<|assistant|>");
 }
 

@@ -4,9 +4,9 @@ use honelm_text::{ChatTemplate, Limits, Message, RenderOptions, SpecialTokens, T
 
 /// Renders one user message with small bounds.
 fn render(source: &str) -> Result<String, TextError> {
-    let limits = Limits { steps: 50_000, output_bytes: 10_000, ..Limits::default() };
+    let limits = Limits { touched_bytes: 50_000 * 64, output_bytes: 10_000, ..Limits::default() };
     let template = ChatTemplate::with_limits(source, SpecialTokens::default(), limits)?;
-    template.render(&[Message::new("user", "hi")], &RenderOptions::default())
+    Ok(template.render(&[Message::new("user", "hi")], &RenderOptions::default())?.text)
 }
 
 fn template_code(source: &str) -> &'static str {
@@ -14,9 +14,9 @@ fn template_code(source: &str) -> &'static str {
 }
 
 #[test]
-fn endless_templates_run_out_of_steps() {
+fn endless_templates_are_stopped() {
     let nested = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
-    assert!(matches!(render(nested), Err(TextError::TemplateLimit { resource: "steps", .. })));
+    assert!(matches!(render(nested), Err(TextError::TemplateLimit { resource: "bytes touched", .. })));
     let recursive = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
     assert_eq!(template_code(recursive), "template-limit");
 }
@@ -108,7 +108,7 @@ fn fields_and_fractions_are_as_long_as_can_be_written_or_refused() {
     };
     for kind in ["e", "f", "g", "F", "E", "G"] {
         let written = render(&format!("{{{{ '%#.10000{kind}' | format(0.00015) }}}}")).expect("written");
-        assert!(written.len() > 10_000, "{kind}: {}", written.len());
+        assert!(written.text.len() > 10_000, "{kind}: {}", written.text.len());
         for source in [
             format!("{{{{ '%.66666{kind}' | format(1.5) }}}}"),
             format!("{{{{ '%.*{kind}' % (66666, 1.5) }}}}"),
@@ -146,8 +146,11 @@ fn values_that_double_run_out_of_bytes() {
         "{% set x = 'ab' * 10000000000000 %}".to_owned(),
         "{{ '' | indent(9999999999) }}".to_owned(),
     ] {
-        let limits = Limits { memory_bytes: 8 << 20, ..Limits::default() };
-        assert!(["bytes made", "weight", "steps"].contains(&exhausted_within(&source, limits)), "{source}");
+        let limits = Limits { touched_bytes: 8 << 20, ..Limits::default() };
+        assert!(
+            ["bytes touched", "bytes in one value", "weight"].contains(&exhausted_within(&source, limits)),
+            "{source}"
+        );
     }
     for source in [
         doubled("{% set x = [1] %}", "{% set x = [x, x] %}"),
@@ -180,8 +183,8 @@ fn long_work_inside_one_operation_is_counted() {
             "{{% set x = 'a' * 1000000 %}}{{% set y = 'a' * 1000000 + 'b' %}}{{% set z = range(9999) | list + [5] %}}\
              {{% for i in range(99999) %}}{{% for j in range(99999) %}}{work}{{% endfor %}}{{% endfor %}}"
         );
-        let limits = Limits { steps: 50_000, ..Limits::default() };
-        assert!(["steps", "bytes made"].contains(&exhausted_within(&source, limits)), "{work}");
+        let limits = Limits { touched_bytes: 50_000 * 64, ..Limits::default() };
+        assert_eq!(exhausted_within(&source, limits), "bytes touched", "{work}");
     }
 }
 
@@ -204,7 +207,7 @@ fn recursion_ends_at_its_limit() {
 fn values_that_hold_themselves_or_long_chains_are_freed() {
     let render = |source: &str| {
         let template = ChatTemplate::new(source, SpecialTokens::default()).expect("parses");
-        template.render(&[], &RenderOptions::default())
+        template.render(&[], &RenderOptions::default()).map(|rendered| rendered.text)
     };
     let own =
         "{% set ns = namespace() %}{% set ns.x = ns %}{% macro m() %}{% endmacro %}{% set ns.m = m %}{{ ns.x == ns }}";
@@ -217,6 +220,76 @@ fn values_that_hold_themselves_or_long_chains_are_freed() {
     let macros = "{% set ns = namespace(m=none) %}{% for i in range(60000) %}{% set before = ns.m %}\
                   {% macro m() %}{{ before }}{% endmacro %}{% set ns.m = m %}{% endfor %}ok";
     assert_eq!(render(macros).expect("renders"), "ok");
+}
+
+#[test]
+fn long_chains_of_loops_and_joiners_are_freed() {
+    let render = |source: &str| {
+        let template = ChatTemplate::new(source, SpecialTokens::default()).expect("parses");
+        template.render(&[], &RenderOptions::default()).map(|rendered| rendered.text)
+    };
+    for link in [
+        "{% set ns.last = joiner(ns.last) %}",
+        "{% for j in [1] %}{% set _ = loop.changed(ns.last) %}{% set ns.last = loop %}{% endfor %}",
+        "{% set before = ns.last %}{% for j in [1] recursive %}{% set ns.last = loop %}{% endfor %}",
+        "{% for j in [1] %}{% set _ = loop.changed(ns.last) %}{% set ns.last = joiner(loop) %}{% endfor %}",
+        "{% for j in [1] %}{% set _ = loop.changed(loop) %}{% endfor %}",
+    ] {
+        let source = format!(
+            "{{% set ns = namespace(last='') %}}{{% for i in range(40000) %}}{link}{{% endfor %}}ok{{% set ns.last = 1 %}}"
+        );
+        assert_eq!(render(&source).expect(link), "ok", "{link}");
+    }
+    // These nest as lists do.
+    for link in
+        ["cycler(ns.last)", "cycler(ns.last).next", "[ns.last]", "{'a': ns.last}", "(ns.last,)", "{(ns.last,): 1}"]
+    {
+        let source = format!(
+            "{{% set ns = namespace(last='') %}}{{% for i in range(40000) %}}{{% set ns.last = {link} %}}{{% endfor %}}ok"
+        );
+        let refused = render(&source);
+        assert!(refused.is_err() || link.ends_with(".next"), "{link}: {refused:?}");
+    }
+}
+
+#[test]
+fn sorting_without_an_order_is_no_panic() {
+    let mut state = 7_u64;
+    let mut random = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    for _ in 0..50 {
+        let number = |n: u64| if n.is_multiple_of(3) { "nan".to_owned() } else { n.to_string() };
+        let numbers: Vec<String> = (0..50).map(|_| number(random(999))).collect();
+        let sorted = format!("{{{{ '{}'.split() | map('float') | sort | length }}}}", numbers.join(" "));
+        assert_eq!(render(&sorted).expect("sorted"), "50");
+        let mixed = |n: u64| if n.is_multiple_of(3) { "'a'".to_owned() } else { n.to_string() };
+        let values: Vec<String> = (0..50).map(|_| mixed(random(999))).collect();
+        assert_eq!(template_code(&format!("{{{{ [{}] | sort }}}}", values.join(", "))), "template-render");
+    }
+    let mixed =
+        "{% set nan = 'nan' | float %}{% set many = ([3, nan, 1, 9007199254740993, 9007199254740992.0] * 99) %}";
+    for (work, expected) in [
+        ("{{ many | sort | length }}", "495"),
+        ("{{ many | sort(reverse=true) | length }}", "495"),
+        ("{{ many | unique | list | length > 3 }}", "True"),
+        ("{{ many | groupby(attribute='x', default=nan) | length }}", "495"),
+        ("{{ many | max is number }}{{ many | min is number }}", "TrueTrue"),
+        ("{{ {nan: 1, 1.5: 2, 2: 3} | dictsort | length }}{{ {nan: 1} | tojson(sort_keys=true) }}", "3{\"NaN\": 1}"),
+    ] {
+        assert_eq!(render(&format!("{mixed}{work}")).expect(work), expected, "{work}");
+    }
+    for work in
+        ["([1, 'a', none] * 50) | sort", "([[1], [none]] * 50) | sort", "{1: 1, 'a': 2} | dictsort", "[{}, 1] | max"]
+    {
+        match render(&format!("{{{{ {work} }}}}")) {
+            Err(TextError::TemplateRender { message, .. }) => {
+                assert!(message.contains("not supported between"), "{message}")
+            }
+            other => panic!("{work}: {other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub const HELP: &str = "\
 /thinking HOW      what is shown of the model's thinking: show, fold or hide
 /think on|off      ask the model to think or not, where its template has a switch
 /set NAME VALUE    temperature, top_k, top_p, min_p, repeat_penalty, seed, max_tokens
-/save FILE         write the conversation as JSON
+/save FILE         write the conversation as JSON; /save --force FILE replaces another one
 /load FILE         go on with a saved one
 /stats             tokens, speed, settings, memory
 /quit              end, as Ctrl-D does
@@ -31,7 +31,7 @@ pub enum Command {
     Thinking(Shown),
     Think(Think),
     Set(String, String),
-    Save(PathBuf),
+    Save { path: PathBuf, force: bool },
     Load(PathBuf),
     Stats,
     Quit,
@@ -60,7 +60,13 @@ impl Command {
                 Some((name, value)) => Ok(Self::Set(name.replace('-', "_"), value.trim().to_owned())),
                 None => Err("/set needs a name and a value, for example /set temperature 0.7".to_owned()),
             },
-            "save" => file(Self::Save),
+            "save" => match argument.strip_prefix("--force") {
+                Some(path) if path.trim().is_empty() => Err("/save needs a file".to_owned()),
+                Some(path) if path.starts_with(char::is_whitespace) => {
+                    Ok(Self::Save { path: path.trim().into(), force: true })
+                }
+                _ => file(|path| Self::Save { path, force: false }),
+            },
             "load" => file(Self::Load),
             "stats" => Ok(Self::Stats),
             "quit" | "exit" | "bye" => Ok(Self::Quit),
@@ -103,7 +109,11 @@ mod tests {
         assert_eq!(Command::parse("/set top-k 40"), Some(Ok(Command::Set("top_k".to_owned(), "40".to_owned()))));
         assert_eq!(Command::parse("/thinking hide"), Some(Ok(Command::Thinking(Shown::Hide))));
         assert_eq!(Command::parse("/think off"), Some(Ok(Command::Think(Think::Off))));
-        for wrong in ["/save", "/thinking", "/think maybe", "/set temperature", "/nonsense"] {
+        let save = |path: &str, force| Some(Ok(Command::Save { path: path.into(), force }));
+        assert_eq!(Command::parse("/save a b.json"), save("a b.json", false));
+        assert_eq!(Command::parse("/save --force a b.json"), save("a b.json", true));
+        assert_eq!(Command::parse("/save --forced"), save("--forced", false));
+        for wrong in ["/save", "/save --force", "/thinking", "/think maybe", "/set temperature", "/nonsense"] {
             assert!(matches!(Command::parse(wrong), Some(Err(_))), "{wrong}");
         }
     }

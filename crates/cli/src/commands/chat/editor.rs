@@ -1,7 +1,7 @@
 //! Where turns come from: a line editor on a terminal, else the lines of stdin.
 
 use std::env;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::PathBuf;
 
 use rustyline::config::Config;
@@ -9,6 +9,7 @@ use rustyline::error::ReadlineError;
 use rustyline::{DefaultEditor, Result as EditResult};
 
 use crate::failure::Failure;
+use crate::input::MOST_PROMPT;
 use crate::output;
 
 const PROMPT: &str = "> ";
@@ -63,7 +64,7 @@ impl Editor {
         }
         match terminal() {
             Ok(mut lines) => {
-                if let Some(path) = history.as_ref().filter(|path| path.exists())
+                if let Some(path) = history.as_ref().filter(|path| path.is_file())
                     && let Err(error) = lines.load_history(path)
                 {
                     output::note(&format!("warning: {}: {error}", path.display()));
@@ -114,8 +115,12 @@ impl Editor {
             },
             Self::Pipe => {
                 let mut line = String::new();
-                if io::stdin().lock().read_line(&mut line).map_err(stdin)? == 0 {
+                if io::stdin().lock().take(MOST_PROMPT + 1).read_line(&mut line).map_err(stdin)? == 0 {
                     return Ok(Input::End);
+                }
+                if line.len() as u64 > MOST_PROMPT {
+                    let problem = format!("a line is longer than {MOST_PROMPT} bytes");
+                    return Err(honelm::Error::Text { path: "stdin".to_owned(), problem }.into());
                 }
                 let end = line.trim_end_matches(['\n', '\r']).len();
                 line.truncate(end);
@@ -127,6 +132,9 @@ impl Editor {
     /// Keeps the history for the next time.
     pub fn save(&mut self) {
         let Self::Terminal { lines, history: Some(path) } = self else { return };
+        if path.exists() && !path.is_file() {
+            return output::note(&format!("warning: {}: no regular file; no history is kept", path.display()));
+        }
         if let Some(folder) = path.parent() {
             // Where this fails, so does the next call, which says so.
             let _ = std::fs::create_dir_all(folder);

@@ -5,13 +5,13 @@ mod editor;
 mod saved;
 mod thoughts;
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use honelm::{Answer, Conversation, Generation, Piece};
 use serde_json::json;
 
-use crate::arguments::Global;
+use crate::arguments::{Global, SpecialTokens};
 use crate::commands::generation::{self, Sampling, Streamer};
 use crate::commands::optimize::at_least_one;
 use crate::failure::Failure;
@@ -65,6 +65,9 @@ pub struct Chat {
     no_history: bool,
 
     #[command(flatten)]
+    special: SpecialTokens,
+
+    #[command(flatten)]
     sampling: Sampling,
 }
 
@@ -80,7 +83,7 @@ const THINK_VARIABLES: [&str; 2] = ["enable_thinking", "thinking"];
 
 impl Chat {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
-        let mut model = generation::open(self.model.as_deref(), global)?;
+        let mut model = generation::open(self.model.as_deref(), global, self.special)?;
         if let Some(wanted) = &self.template {
             model.set_template(wanted)?;
         }
@@ -96,7 +99,8 @@ impl Chat {
         let mut editor = Editor::new(if self.no_history { None } else { editor::history_file() });
         let mut conversation = model.conversation()?;
         conversation.set_system(self.system.as_deref().unwrap_or_default());
-        let mut talk = Talk { conversation, generation, shown: self.thinking, about, global, answers: Vec::new() };
+        let shown = self.thinking;
+        let mut talk = Talk { conversation, generation, shown, about, global, answers: Vec::new(), file: None };
         if let Some(think) = self.think {
             talk.think(think);
         }
@@ -120,6 +124,8 @@ struct Talk<'a> {
     about: String,
     global: &'a Global,
     answers: Vec<Answer>,
+    /// Where the conversation was saved last, or loaded from.
+    file: Option<PathBuf>,
 }
 
 /// Whether a conversation goes on.
@@ -215,10 +221,15 @@ impl Talk<'_> {
                 Ok(()) => output::note(&format!("({name} is {value})")),
                 Err(problem) => output::note(&format!("error: {problem}")),
             },
-            Command::Save(path) => told(saved::save(self.conversation.messages(), &path), &path, "saved"),
+            Command::Save { path, force } => {
+                // The file that this conversation came from or went to is its own.
+                let own = self.file.as_ref() == Some(&path);
+                let saved = saved::save(self.conversation.messages(), &path, force || own);
+                self.done_with(saved, path, "saved");
+            }
             Command::Load(path) => {
                 let loaded = saved::load(&path).map(|messages| self.conversation.restore(&messages));
-                told(loaded, &path, "loaded");
+                self.done_with(loaded, path, "loaded");
             }
             Command::Thinking(shown) => self.shown = shown,
             Command::Think(think) => {
@@ -228,6 +239,17 @@ impl Talk<'_> {
             Command::Stats => output::note(self.stats().trim_end()),
         }
         Ok(Next::On)
+    }
+
+    /// Says whether something was done with a file, which is then the conversation's own.
+    fn done_with(&mut self, result: Result<(), String>, path: PathBuf, done: &str) {
+        match result {
+            Ok(()) => {
+                output::note(&format!("({} {done})", path.display()));
+                self.file = Some(path);
+            }
+            Err(problem) => output::note(&format!("error: {problem}")),
+        }
     }
 
     fn stats(&self) -> String {
@@ -255,13 +277,5 @@ impl Talk<'_> {
             ),
             ("peak memory", memory),
         ])
-    }
-}
-
-/// Says whether something was done with a file.
-fn told(result: Result<(), String>, path: &Path, done: &str) {
-    match result {
-        Ok(()) => output::note(&format!("({} {done})", path.display())),
-        Err(problem) => output::note(&format!("error: {}: {problem}", path.display())),
     }
 }

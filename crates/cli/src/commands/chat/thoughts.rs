@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use comfy_table::Table;
+use honelm::printable;
 
 use crate::failure::Failure;
 use crate::{interrupt, output};
@@ -69,7 +70,7 @@ impl Thoughts {
         self.begun.get_or_insert_with(Instant::now);
         if self.shown != Shown::Hide {
             let laid_out = match self.width {
-                Some(width) => self.wrapped(text, width),
+                Some(width) => self.wrapped(&printable(text), width),
                 None => text.to_owned(),
             };
             self.write(&if self.colour { format!("{DIM}{laid_out}{PLAIN}") } else { laid_out });
@@ -102,7 +103,7 @@ impl Thoughts {
 
     fn write(&mut self, text: &str) {
         if self.failure.is_none()
-            && let Err(failure) = output::write(text)
+            && let Err(failure) = output::raw(text.as_bytes())
         {
             self.failure = Some(failure);
         }
@@ -120,7 +121,7 @@ impl Thoughts {
             }
             match c {
                 '\n' | '\r' => {}
-                // Tabs and control characters move the cursor by who knows what.
+                // Tabs move the cursor by who knows what.
                 c if c.is_control() => {
                     output.push(' ');
                     self.column += 1;

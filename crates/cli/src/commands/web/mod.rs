@@ -1,5 +1,6 @@
 //! `honelm web`: the page in the browser, served from here.
 
+mod files;
 mod server;
 
 use std::io::{Error as IoError, ErrorKind};
@@ -51,6 +52,10 @@ impl Web {
             names => names.iter().map(|name| Some(name.as_str())).collect(),
         };
         let models = named.into_iter().map(|name| Served::new(&global.model(name)?)).collect::<Result<Vec<_>, _>>()?;
+        for left_out in models.iter().flat_map(Served::links_out) {
+            global
+                .note(&format!("warning: {left_out} is a link that leads out of the model's folder; it is not served"));
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).map_err(|error| {
             let hint = "another program may have it; --port 0 takes a free one";
             Failure::Io(format!("port {}", self.port), IoError::new(error.kind(), format!("{error} ({hint})")))

@@ -1,9 +1,12 @@
 //! The server: a page and some models, for this machine alone.
 //!
-//! axum and tower-http's file service, which answer ranges, conditional requests and HEAD as HTTP has them.
+//! axum and tower-http's file service, which answer ranges, conditional requests and HEAD as HTTP has them; hyper itself
+//! for connections, whose headers have to come in time.
 
+use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -13,14 +16,24 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
-use tower_http::services::{ServeDir, ServeFile};
 
+use super::files::Files;
 use crate::failure::Failure;
 use crate::interrupt;
 
 /// How often the server looks whether Ctrl-C was pressed.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a browser may take to send the headers of a request.
+const HEADERS: Duration = Duration::from_secs(30);
+
+/// How long answers that are under way may take to end after Ctrl-C.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// The page runs its own scripts and the wasm module, and may fetch models from anywhere.
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; \
@@ -31,6 +44,7 @@ pub struct Served {
     name: String,
     /// The folder, or the GGUF file.
     path: PathBuf,
+    files: Files,
 }
 
 impl Served {
@@ -41,7 +55,18 @@ impl Served {
         if path.is_dir() && !path.join("config.json").is_file() {
             return Err(Failure::Usage(format!("{}: no model folder: it has no config.json", path.display())));
         }
-        Ok(Self { name: honelm::model_name(path), path: path.to_owned() })
+        let files = if path.is_dir() {
+            Files::below(path).map_err(|error| Failure::Io(path.display().to_string(), error))?
+        } else {
+            drop(honelm::open_file(path).map_err(honelm::Error::from)?);
+            Files::file(path)
+        };
+        Ok(Self { name: honelm::model_name(path), path: path.to_owned(), files })
+    }
+
+    /// Files of the model that are not served, since they are links that lead out of its folder.
+    pub fn links_out(&self) -> Vec<String> {
+        self.files.links_out()
     }
 
     /// Where it is served, below the page's address.
@@ -63,12 +88,39 @@ impl Served {
 pub fn serve(listener: TcpListener, page: &Path, models: Vec<Served>) -> Result<(), Failure> {
     let failed = |error| Failure::Io("the server".to_owned(), error);
     listener.set_nonblocking(true).map_err(failed)?;
+    let page = Files::below(page).map_err(|error| Failure::Io(page.display().to_string(), error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-        let server = axum::serve(listener, router(page, &models)).with_graceful_shutdown(interrupted());
-        server.await.map_err(failed)
-    })
+    let served = runtime.block_on(accept(listener, router(page, &models)));
+    // A read from a disk that does not answer is not waited for.
+    runtime.shutdown_background();
+    served.map_err(failed)
+}
+
+/// Answers requests until Ctrl-C, and those under way for a short while longer.
+async fn accept(listener: TcpListener, router: Router) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let connections = GracefulShutdown::new();
+    let mut stopped = pin!(interrupted());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stopped => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // One that went away again, or too many at once.
+            tokio::time::sleep(LOOK).await;
+            continue;
+        };
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEADERS);
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        tokio::spawn(connections.watch(connection));
+    }
+    tokio::select! {
+        () = connections.shutdown() => {}
+        () = tokio::time::sleep(GRACE) => {}
+    }
+    Ok(())
 }
 
 async fn interrupted() {
@@ -77,7 +129,7 @@ async fn interrupted() {
     }
 }
 
-fn router(page: &Path, models: &[Served]) -> Router {
+fn router(page: Files, models: &[Served]) -> Router {
     let list = json!({"models": models.iter().map(Served::json).collect::<Vec<_>>()});
     let mut router = Router::new().route("/models.json", get(move || async move { Json(list) }));
     for model in models {
@@ -87,11 +139,11 @@ fn router(page: &Path, models: &[Served]) -> Router {
             models.iter().take_while(|other| !std::ptr::eq(*other, model)).any(|other| other.url() == model.url());
         router = match model.path.is_dir() {
             _ if taken => router,
-            true => router.nest_service(url.trim_end_matches('/'), ServeDir::new(&model.path)),
-            false => router.route_service(&url, ServeFile::new(&model.path)),
+            true => router.nest_service(url.trim_end_matches('/'), model.files.clone().service()),
+            false => router.route_service(&url, model.files.clone().service()),
         };
     }
-    router.fallback_service(ServeDir::new(page)).layer(middleware::from_fn(guarded))
+    router.fallback_service(page.service()).layer(middleware::from_fn(guarded))
 }
 
 /// Refuses requests that were meant for another host, by which a site could read models through a name that leads here,
@@ -139,7 +191,8 @@ mod tests {
         std::fs::write(folder.join("config.json"), "{}").expect("written");
         assert_eq!(Served::new(&folder).expect("a model").url(), "models/my-model/");
         assert_eq!(Served::new(&folder.join("config.json")).expect("a model").url(), "models/my-model/");
-        let file = dir.path().join("tiny/../x?.gguf");
-        assert_eq!(Served { name: "x?".to_owned(), path: file }.url(), "models/x-.gguf");
+        let file = dir.path().join("x?.gguf");
+        let files = Files::file(&file);
+        assert_eq!(Served { name: "x?".to_owned(), path: file, files }.url(), "models/x-.gguf");
     }
 }

@@ -5,7 +5,7 @@ use crate::FormatError;
 use crate::layouts::ModuleShape;
 use crate::layouts::fields::Fields;
 use crate::layouts::fp8::{Grid, block};
-use crate::layouts::pattern::Pattern;
+use crate::layouts::pattern::{Pattern, Patterns};
 
 /// Formats of integer groups, of FP8, and of a checkpoint whose groups name their own.
 const PACKED: &str = "pack-quantized";
@@ -68,8 +68,9 @@ impl CompressedTensors {
         let Some(groups) = fields.child("config_groups")? else {
             return Err(fields.invalid("config_groups", "an object of groups"));
         };
+        let mut patterns = Patterns::new();
         let parse_group = |(name, _): (&str, &Value)| match groups.child(name)? {
-            Some(group) => parse_group(&group, fields.text("format")?),
+            Some(group) => parse_group(&group, fields.text("format")?, &mut patterns),
             None => Err(groups.invalid(name, "an object")),
         };
         let version = fields.text("version")?.and_then(|text| {
@@ -78,7 +79,7 @@ impl CompressedTensors {
         });
         Ok(Self {
             groups: groups.iter().map(parse_group).collect::<Result<_, _>>()?,
-            ignore: targets(&fields, "ignore")?,
+            ignore: targets(&fields, "ignore", &mut patterns)?,
             version,
         })
     }
@@ -126,16 +127,20 @@ fn matches(targets: &[Target], module: &ModuleShape<'_>) -> Result<bool, FormatE
     Ok(false)
 }
 
-fn targets(fields: &Fields<'_>, field: &str) -> Result<Vec<Target>, FormatError> {
-    let target = |text: &str| match text.strip_prefix("re:") {
-        Some(expression) => Pattern::new(fields.file, &fields.path(field), expression).map(Target::Expression),
+fn targets(fields: &Fields<'_>, field: &str, patterns: &mut Patterns) -> Result<Vec<Target>, FormatError> {
+    let mut target = |text: &str| match text.strip_prefix("re:") {
+        Some(expression) => patterns.compile(fields.file, &fields.path(field), expression).map(Target::Expression),
         None => Ok(Target::Name(text.to_owned())),
     };
-    fields.texts(field)?.into_iter().map(target).collect()
+    fields.texts(field)?.into_iter().map(&mut target).collect()
 }
 
 /// A group of `config_groups`.
-fn parse_group(fields: &Fields<'_>, format: Option<&str>) -> Result<(Vec<Target>, Scheme), FormatError> {
+fn parse_group(
+    fields: &Fields<'_>,
+    format: Option<&str>,
+    patterns: &mut Patterns,
+) -> Result<(Vec<Target>, Scheme), FormatError> {
     fields.require("format", &FORMATS, FORMAT_NAMES)?;
     let format = fields.text("format")?.or(format).unwrap_or(PACKED);
     fields.only(&["targets", "weights", "format", "input_activations", "output_activations"], &[])?;
@@ -159,7 +164,7 @@ fn parse_group(fields: &Fields<'_>, format: Option<&str>) -> Result<(Vec<Target>
         input.bits("num_bits", &[8], "8")?;
     }
     let scheme = if float { Scheme::Float(parse_float(&weights)?) } else { Scheme::Groups(parse_weights(&weights)?) };
-    Ok((targets(fields, "targets")?, scheme))
+    Ok((targets(fields, "targets", patterns)?, scheme))
 }
 
 /// Settings of FP8 weights.

@@ -2,7 +2,7 @@ use serde_json::{Map, Value};
 
 use crate::FormatError;
 use crate::layouts::fields::Fields;
-use crate::layouts::pattern::Pattern;
+use crate::layouts::pattern::{Pattern, Patterns};
 
 /// Settings of one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +52,14 @@ impl Dynamic {
         }
         let Some(fields) = settings.child("dynamic")? else { return Ok(Self::default()) };
         let mut rules = Vec::new();
+        let mut patterns = Patterns::new();
         for (key, value) in fields.iter() {
             let (leave_out, text) = match (key.strip_prefix("-:"), key.strip_prefix("+:")) {
                 (Some(text), _) => (true, text),
                 (None, Some(text)) => (false, text),
                 (None, None) => (false, key),
             };
-            let pattern = Pattern::new(fields.file, "dynamic", text)?;
+            let pattern = patterns.compile(fields.file, "dynamic", text)?;
             let overrides = match fields.child(key)? {
                 Some(own) if !leave_out => Some(Overrides::parse(&own)?),
                 _ => None,

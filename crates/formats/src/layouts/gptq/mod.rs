@@ -7,6 +7,9 @@
 //! 2, 3, 4 and 8 bit are one stream, least significant bits first. 5, 6 and 7 bit, and 3 bit under
 //! `gptq_p`, are planes (see `words.rs`) and need rows and columns in multiples of 32.
 //!
+//! Where `sym` is claimed, zero points tell v1 (all 2^(bits-1) - 1) and v2 (all 2^(bits-1)) apart, and count where the settings
+//! say otherwise. `g_idx` counts whatever `desc_act` says.
+//!
 //! `modules_in_block_to_quantize` and the like need no reading: a module is packed where it has a `qweight`.
 //!
 //! Source: AutoGPTQ and GPTQModel (`qlinear` packing, `planar_packing.py`, `convert_gptq_v1_to_v2_format`,
@@ -70,6 +73,16 @@ impl Layout for QuantizeConfig {
                 pack::decode(source, module.name, (module.rows, module.cols), self).map(WeightData::Groups)
             }
             None => source.matrix(&module.tensor("weight")).map(WeightData::Blocks),
+        }
+    }
+
+    fn contradictions(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<Vec<String>, FormatError> {
+        match self.packed(source, module)? {
+            Some(packed) => {
+                packed.check(source)?;
+                pack::contradictions(source, module.name, (module.rows, module.cols), self)
+            }
+            None => Ok(Vec::new()),
         }
     }
 }

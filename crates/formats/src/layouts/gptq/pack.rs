@@ -76,16 +76,9 @@ pub(super) fn decode(
     let mut codes = AlignedVec::zeroed(rows * cols);
     packing.unpack_columns(bits, &words(source, &name("qweight"))?, rows, cols, &mut codes);
     let groups = cols.div_ceil(group_size);
-    let mut stored = words(source, &name("qzeros"))?;
-    let v1 = config.checkpoint_format == CheckpointFormat::V1;
-    if v1 && let Some(ones) = ones(bits) {
-        stored.iter_mut().for_each(|word| *word = word.wrapping_add(ones));
-    }
-    let mut zeros = vec![0; groups * rows];
-    packing.unpack_rows(bits, &stored, rows, &mut zeros);
-    if v1 && ones(bits).is_none() {
-        zeros.iter_mut().for_each(|z| *z = (*z + 1) & highest(bits));
-    }
+    let stored = StoredZeros::read(source, prefix, rows, groups, config)?;
+    let (less_one, _) = stored.format();
+    let zeros = stored.values(less_one);
     Ok(GroupMatrix {
         rows,
         cols,
@@ -97,6 +90,92 @@ pub(super) fn decode(
         zeros: zeros_of(transposed(&zeros, rows)),
         order: column_groups(source, &name("g_idx"), group_size, groups)?,
     })
+}
+
+/// What the tensors of the layer `prefix` say other than the settings do.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn contradictions(
+    source: &dyn TensorSource,
+    prefix: &str,
+    (rows, cols): (usize, usize),
+    config: &QuantizeConfig,
+) -> Result<Vec<String>, FormatError> {
+    let ModuleSettings { group_size, .. } = settings(config, prefix)?;
+    let group_size = group_size.unwrap_or(cols);
+    let groups = cols.div_ceil(group_size);
+    let stored = StoredZeros::read(source, prefix, rows, groups, config)?;
+    let mut found: Vec<String> = stored.format().1.into_iter().collect();
+    let order = column_groups(source, &format!("{prefix}.g_idx"), group_size, groups)?;
+    if order.is_some() && !config.desc_act {
+        found.push(
+            "desc_act is false, but g_idx does not put neighbouring columns into groups: g_idx counts".to_owned(),
+        );
+    }
+    Ok(found)
+}
+
+/// The zero points of a layer as they are stored.
+struct StoredZeros {
+    bits: u8,
+    rows: usize,
+    packing: Packing,
+    format: CheckpointFormat,
+    /// Whether the settings claim that every zero point is the middle code.
+    sym: bool,
+    words: Vec<u32>,
+    /// What is in the words. // [groups, rows]
+    codes: Vec<u8>,
+}
+
+impl StoredZeros {
+    fn read(
+        source: &dyn TensorSource,
+        prefix: &str,
+        rows: usize,
+        groups: usize,
+        config: &QuantizeConfig,
+    ) -> Result<Self, FormatError> {
+        let ModuleSettings { bits, sym, .. } = settings(config, prefix)?;
+        let format = config.checkpoint_format;
+        let packing = format.packing(bits);
+        let words = words(source, &format!("{prefix}.qzeros"))?;
+        let mut codes = vec![0; groups * rows];
+        packing.unpack_rows(bits, &words, rows, &mut codes);
+        Ok(Self { bits, rows, packing, format, sym, words, codes })
+    }
+
+    /// Whether the zero points are stored less 1, as v1 has them, and what the settings say otherwise.
+    fn format(&self) -> (bool, Option<String>) {
+        let v1 = self.format == CheckpointFormat::V1;
+        let middle = middle(self.bits);
+        let all = |zero: u8| self.codes.iter().all(|&code| code == zero);
+        let label = format!("sym is true and checkpoint_format {}", self.format.name());
+        if !self.sym || all(middle - u8::from(v1)) {
+            return (v1, None);
+        }
+        // Of a symmetric layer only the other format stores these.
+        let (stored, other) = if v1 { (middle, CheckpointFormat::V2) } else { (middle - 1, CheckpointFormat::V1) };
+        if all(stored) {
+            let found = format!("all stored zero points are {stored}: they are read as {} has them", other.name());
+            return (!v1, Some(format!("{label}, but {found}")));
+        }
+        (v1, Some(format!("{label}, but zero points are not all {middle}: they count as they are stored")))
+    }
+
+    /// The zero points, which are stored less 1 or as they are. // [groups, rows]
+    fn values(mut self, less_one: bool) -> Vec<u8> {
+        match ones(self.bits) {
+            _ if !less_one => {}
+            Some(ones) => {
+                self.words.iter_mut().for_each(|word| *word = word.wrapping_add(ones));
+                self.packing.unpack_rows(self.bits, &self.words, self.rows, &mut self.codes);
+            }
+            None => self.codes.iter_mut().for_each(|z| *z = (*z + 1) & highest(self.bits)),
+        }
+        self.codes
+    }
 }
 
 /// The four tensors of the layer `prefix`: `qweight`, `qzeros`, `scales`, `g_idx`.
@@ -138,6 +217,11 @@ pub fn encode(matrix: &GroupMatrix, prefix: &str, config: &QuantizeConfig) -> Re
     ])
 }
 
+/// The zero point of symmetric layers.
+fn middle(bits: u8) -> u8 {
+    highest(bits) / 2 + 1
+}
+
 /// Largest code.
 fn highest(bits: u8) -> u8 {
     u8::MAX >> (8 - bits)
@@ -166,7 +250,7 @@ fn zeros(matrix: &GroupMatrix, format: CheckpointFormat, sym: bool) -> Result<Ve
     if v1 && zeros.contains(&0) {
         return Err("checkpoint_format gptq cannot hold the zero point 0, gptq_v2 can".to_owned());
     }
-    let middle = limit / 2 + 1;
+    let middle = middle(matrix.bits);
     if sym && zeros.iter().any(|&z| z != middle) {
         return Err(format!("sym is set, but a zero point is not {middle}"));
     }

@@ -1,14 +1,15 @@
 //! Arguments of a call that are values already.
 
-use super::ast::Text;
-use super::fault::{Fault, Result};
+use super::budget::Budget;
+use super::fault::{Fault, Result, short};
+use super::marked::Str;
 use super::value::Value;
 
 /// Arguments in their order, and those with a name.
 #[derive(Default, Clone)]
 pub(super) struct Args {
     pub positional: Vec<Value>,
-    pub keyword: Vec<(Text, Value)>,
+    pub keyword: Vec<(Str, Value)>,
 }
 
 impl Args {
@@ -26,14 +27,20 @@ impl Args {
             let slot = names.iter().position(|known| **known == *name).and_then(|at| bound.get_mut(at));
             match slot {
                 Some(slot @ None) => *slot = Some(value),
-                Some(_) => return Err(Fault::failed(format!("{what} got two values for '{name}'"))),
-                None => return Err(Fault::failed(format!("{what} has no argument '{name}'"))),
+                Some(_) => return Err(Fault::failed(format!("{what} got two values for '{}'", short(&name)))),
+                None => return Err(Fault::failed(format!("{what} has no argument '{}'", short(&name)))),
             }
         }
         match bound.iter().zip(names).take(required).find(|(value, _)| value.is_none()) {
             Some((_, name)) => Err(Fault::failed(format!("{what} needs the argument '{name}'"))),
             None => Ok(bound),
         }
+    }
+
+    /// The same arguments once more.
+    pub fn again(&self, budget: &mut Budget) -> Result<Self> {
+        budget.make_items(self.positional.len() + 2 * self.keyword.len())?;
+        Ok(self.clone())
     }
 
     /// Refuses arguments.
@@ -43,11 +50,11 @@ impl Args {
 }
 
 /// An argument that must be a string.
-pub(super) fn text<'v>(what: &str, value: &'v Value) -> Result<&'v str> {
+pub(super) fn text<'v>(what: &str, value: &'v Value) -> Result<&'v Str> {
     match value {
         Value::Undefined(missing) => Err(missing.fault()),
         other => other
-            .as_str()
+            .as_text()
             .ok_or_else(|| Fault::failed(format!("{what} needs a string, not a value of type {}", other.type_name()))),
     }
 }

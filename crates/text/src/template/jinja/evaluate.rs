@@ -6,6 +6,7 @@ use super::arguments::Args;
 use super::ast::{Arguments, Expression, ExpressionKind, Literal};
 use super::budget::Budget;
 use super::fault::{Fault, Result};
+use super::marked::{Builder, Str};
 use super::scope::Scope;
 use super::value::{Loop, Missing, Object, Value};
 use super::{filters, functions, methods, operators, predicates, text};
@@ -18,24 +19,25 @@ pub(super) struct Machine {
     pub clock: Option<Clock>,
     /// Bytes that the output may have.
     pub output_limit: usize,
-    /// Whether what is written goes into a value rather than to the output.
+    /// Whether text is written into a value rather than to the output.
     pub capturing: bool,
-    /// Scopes that macros hold; they may hold each other.
+    /// Scopes that macros and recursive loops hold; they may hold each other.
     pub kept: Vec<Rc<Scope>>,
-    /// Namespaces; they may hold each other.
-    pub namespaces: Vec<Rc<Object>>,
+    /// Namespaces, and loops that remember values; they may hold each other.
+    pub changing: Vec<Rc<Object>>,
 }
 
 impl Drop for Machine {
-    /// Empties what may hold itself, or a long chain of others, so that it is freed without recursion.
+    /// Empties values that may hold themselves: nothing else would free them.
     fn drop(&mut self) {
         for scope in &self.kept {
             scope.clear();
         }
-        for object in &self.namespaces {
-            if let Object::Namespace(entries) = &**object {
-                let entries = entries.take();
-                drop(entries);
+        for object in &self.changing {
+            match &**object {
+                Object::Namespace(entries) => drop(entries.take()),
+                Object::Loop(state) => drop(state.seen.take()),
+                _ => {}
             }
         }
     }
@@ -57,14 +59,15 @@ impl Machine {
                 Literal::Bool(value) => Value::Bool(*value),
                 Literal::Int(value) => Value::Int(*value),
                 Literal::Float(value) => Value::Float(*value),
-                Literal::Str(text) => Value::Str(text.clone()),
+                Literal::Str(text) => Value::Str(Str::own(text.clone())),
             }),
             ExpressionKind::Name(name) => {
-                Ok(scope.get(name).unwrap_or_else(|| Value::Undefined(Missing::Name(name.clone()))))
+                let found = scope.get(name, &mut self.budget)?;
+                Ok(found.unwrap_or_else(|| Value::Undefined(Missing::Name(name.clone()))))
             }
             ExpressionKind::Attribute(value, name) => {
                 let value = self.evaluate(value, scope)?;
-                operators::attribute(&value, name)
+                operators::attribute(&value, name, &mut self.budget)
             }
             ExpressionKind::And(left, right) => {
                 let left = self.evaluate(left, scope)?;
@@ -106,7 +109,7 @@ impl Machine {
         }
     }
 
-    /// Operators and what builds lists.
+    /// Operators, and expressions that build lists.
     fn operation(&mut self, kind: &ExpressionKind, scope: &Rc<Scope>) -> Result<Value> {
         match kind {
             ExpressionKind::List(items) => {
@@ -142,13 +145,12 @@ impl Machine {
                 Ok(Value::Bool(true))
             }
             ExpressionKind::Concat(parts) => {
-                let mut joined = String::new();
+                let mut joined = Builder::default();
                 for part in parts {
                     let value = self.evaluate(part, scope)?;
-                    self.budget.make(value.weight())?;
-                    text::write_string(&value, &mut joined)?;
+                    text::write_string(&value, &mut joined, &mut self.budget)?;
                 }
-                self.budget.str(joined)
+                Ok(Value::Str(joined.finish(&mut self.budget)?))
             }
             ExpressionKind::Item(value, key) => {
                 let (value, key) = (self.evaluate(value, scope)?, self.evaluate(key, scope)?);
@@ -175,7 +177,7 @@ impl Machine {
     pub fn arguments(&mut self, arguments: &Arguments, scope: &Rc<Scope>) -> Result<Args> {
         let mut args = Args { positional: self.all(&arguments.positional, scope)?, keyword: Vec::new() };
         for (name, value) in &arguments.keyword {
-            args.keyword.push((name.clone(), self.evaluate(value, scope)?));
+            args.keyword.push((Str::own(name.clone()), self.evaluate(value, scope)?));
         }
         if let Some(rest) = &arguments.rest {
             let rest = self.evaluate(rest, scope)?;
@@ -184,10 +186,11 @@ impl Machine {
             args.positional.extend(items.iter().cloned());
         }
         if let Some(rest) = &arguments.keyword_rest {
-            let Value::Dict(dict) = self.evaluate(rest, scope)? else {
+            let rest = self.evaluate(rest, scope)?;
+            let Some(dict) = rest.as_dict() else {
                 return Err(Fault::failed("what follows ** must be a dictionary"));
             };
-            self.budget.make_items(dict.len())?;
+            self.budget.make_items(2 * dict.len())?;
             for (key, value) in dict.iter() {
                 let name = key.as_text().ok_or_else(|| Fault::failed("keywords must be strings"))?;
                 args.keyword.push((name.clone(), value.clone()));
@@ -203,7 +206,16 @@ impl Machine {
             Value::Undefined(missing) => Err(missing.fault()),
             Value::Object(object) => match &**object {
                 Object::Function(function) => functions::call(self, *function, args),
-                Object::Method(owner, name) => methods::call(owner, name, args, &mut self.budget),
+                Object::Method(owner, name) => {
+                    if let Value::Object(object) = owner
+                        && matches!(&**object, Object::Loop(_))
+                        && !self.changing.last().is_some_and(|last| Rc::ptr_eq(last, object))
+                    {
+                        self.budget.make(0)?;
+                        self.changing.push(Rc::clone(object));
+                    }
+                    methods::call(owner, name, args, &mut self.budget)
+                }
                 Object::Macro { definition, scope } => self.call_macro(definition, scope, args),
                 Object::Loop(state) => self.recurse(state, args),
                 Object::Joiner { separator, used } => {
@@ -227,13 +239,13 @@ impl Machine {
         self.captured(|machine, out| machine.run_loop(&statement, &values, &scope, depth, out).map(drop))
     }
 
-    /// What `write` writes, as a value.
-    pub fn captured(&mut self, write: impl FnOnce(&mut Self, &mut String) -> Result<()>) -> Result<Value> {
-        let mut out = String::new();
+    /// The text that `write` writes, as a value.
+    pub fn captured(&mut self, write: impl FnOnce(&mut Self, &mut Builder) -> Result<()>) -> Result<Value> {
+        let mut out = Builder::default();
         let outer = std::mem::replace(&mut self.capturing, true);
         let written = write(self, &mut out);
         self.capturing = outer;
-        // It was counted when it was written.
-        written.map(|()| Value::str(out))
+        written?;
+        Ok(Value::Str(out.finish(&mut self.budget)?))
     }
 }

@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use super::arguments::Args;
 use super::ast::{Expression, ExpressionKind, FilterCall, For, Macro, Statement, StatementKind, Target, Text};
+use super::budget::Budget;
+use super::collections::Items;
 use super::evaluate::Machine;
-use super::fault::{Fault, FaultKind, Result};
+use super::fault::{Fault, Result, short};
+use super::marked::{Builder, Str};
 use super::scope::Scope;
-use super::value::{Items, Loop, Missing, Object, Value};
+use super::value::{Loop, Missing, Object, Value};
 use super::{filters, operators, text};
 
-/// Bytes that a scope and a macro take.
-const SCOPE_BYTES: usize = 256;
+/// Bytes that a macro takes.
+const MACRO_BYTES: usize = 256;
 
 /// Where a body goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub(super) enum Flow {
 
 impl Machine {
     /// Runs statements in a scope.
-    pub fn run(&mut self, body: &[Statement], scope: &Rc<Scope>, out: &mut String) -> Result<Flow> {
+    pub fn run(&mut self, body: &[Statement], scope: &Rc<Scope>, out: &mut Builder) -> Result<Flow> {
         self.budget.enter()?;
         for statement in body {
             match self.statement(statement, scope, out).map_err(|fault| fault.at(statement.line))? {
@@ -41,33 +44,35 @@ impl Machine {
     }
 
     /// Runs statements in a scope of their own.
-    fn run_inside(&mut self, body: &[Statement], scope: &Rc<Scope>, out: &mut String) -> Result<Flow> {
-        self.run(body, &Scope::inside(scope), out)
+    fn run_inside(&mut self, body: &[Statement], scope: &Rc<Scope>, out: &mut Builder) -> Result<Flow> {
+        let inside = Scope::inside(scope, &mut self.budget)?;
+        self.run(body, &inside, out)
     }
 
-    /// Writes text, within the bounds.
-    fn write(&mut self, text: &str, out: &mut String) -> Result<()> {
-        self.budget.make(text.len())?;
-        if !self.capturing && out.len() + text.len() > self.output_limit {
-            let limit = self.output_limit as u64;
-            return Err(Fault { kind: FaultKind::Limit { resource: "bytes", limit }, line: 0 });
+    /// Checks that the output has room.
+    fn room(&self, bytes: usize, out: &Builder) -> Result<()> {
+        if !self.capturing && out.len() + bytes > self.output_limit {
+            return Err(Fault::limit("bytes", self.output_limit as u64));
         }
-        out.push_str(text);
         Ok(())
     }
 
-    fn emit(&mut self, value: &Value, out: &mut String) -> Result<()> {
-        if let Some(text) = value.as_str() {
-            return self.write(text, out);
+    fn emit(&mut self, value: &Value, out: &mut Builder) -> Result<()> {
+        if let Some(text) = value.as_text() {
+            self.room(text.len(), out)?;
+            return out.push(text, &mut self.budget);
         }
-        self.budget.make(value.weight())?;
-        let text = text::string(value)?;
-        self.write(&text, out)
+        let text = text::string(value, &mut self.budget)?;
+        self.room(text.len(), out)?;
+        out.push(&text, &mut self.budget)
     }
 
-    fn statement(&mut self, statement: &Statement, scope: &Rc<Scope>, out: &mut String) -> Result<Flow> {
+    fn statement(&mut self, statement: &Statement, scope: &Rc<Scope>, out: &mut Builder) -> Result<Flow> {
         match &statement.kind {
-            StatementKind::Text(text) => self.write(text, out)?,
+            StatementKind::Text(text) => {
+                self.room(text.len(), out)?;
+                out.own(text, &mut self.budget)?;
+            }
             StatementKind::Emit(value) => {
                 let value = self.evaluate(value, scope)?;
                 self.emit(&value, out)?;
@@ -94,7 +99,7 @@ impl Machine {
             }
             StatementKind::Macro(definition) => {
                 let made = self.macro_in(definition, scope)?;
-                scope.set(definition.name.clone(), made);
+                scope.set(definition.name.clone(), made, &mut self.budget)?;
             }
             StatementKind::Call(call, caller) => self.call_block(call, caller, scope, out)?,
             StatementKind::Filter(filters, body) => {
@@ -102,7 +107,7 @@ impl Machine {
                 self.emit(&value, out)?;
             }
             StatementKind::With(pairs, body) => {
-                let inside = Scope::inside(scope);
+                let inside = Scope::inside(scope, &mut self.budget)?;
                 for (target, value) in pairs {
                     let value = self.evaluate(value, scope)?;
                     self.assign(target, value, &inside, scope)?;
@@ -119,9 +124,9 @@ impl Machine {
         Ok(Flow::Next)
     }
 
-    /// What a body writes, through filters.
+    /// The text of a body, through filters.
     fn filtered(&mut self, filters: &[FilterCall], body: &[Statement], scope: &Rc<Scope>) -> Result<Value> {
-        let inside = Scope::inside(scope);
+        let inside = Scope::inside(scope, &mut self.budget)?;
         let mut value = self.captured(|machine, out| machine.run(body, &inside, out).map(drop))?;
         for filter in filters {
             let args = self.arguments(&filter.arguments, scope)?;
@@ -132,12 +137,11 @@ impl Machine {
 
     /// Gives a value to its target in `scope`; a namespace is looked up in `around`.
     fn assign(&mut self, target: &Target, value: Value, scope: &Rc<Scope>, around: &Rc<Scope>) -> Result<()> {
-        self.budget.make(SCOPE_BYTES / 4)?;
         match target {
-            Target::Name(name) => scope.set(name.clone(), value),
-            Target::Attribute(name, attribute) => match around.get(name) {
+            Target::Name(name) => scope.set(name.clone(), value, &mut self.budget)?,
+            Target::Attribute(name, attribute) => match around.get(name, &mut self.budget)? {
                 Some(Value::Object(object)) if matches!(*object, Object::Namespace(_)) => {
-                    set_attribute(&object, attribute, value)?;
+                    set_attribute(&object, attribute, value, &mut self.budget)?;
                 }
                 None => return Err(Missing::Name(name.clone()).fault()),
                 Some(_) => return Err(Fault::failed("cannot assign attribute on non-namespace object")),
@@ -163,23 +167,26 @@ impl Machine {
         over: &Value,
         scope: &Rc<Scope>,
         depth: usize,
-        out: &mut String,
+        out: &mut Builder,
     ) -> Result<()> {
         let mut items = operators::items(over, &mut self.budget)?;
         if let Some(filter) = &statement.filter {
             let mut kept = Vec::new();
             for item in items.iter() {
-                let inside = Scope::inside(scope);
+                let inside = Scope::inside(scope, &mut self.budget)?;
                 self.assign(&statement.target, item.clone(), &inside, scope)?;
                 if self.evaluate(filter, &inside)?.truth() {
+                    self.budget.make(0)?;
                     kept.push(item.clone());
                 }
             }
-            self.budget.make_items(kept.len())?;
             items = Items::new(kept)?;
         }
         if items.is_empty() {
             return self.run_inside(&statement.otherwise, scope, out).map(drop);
+        }
+        if statement.recursive {
+            self.keep(scope);
         }
         let recursion = statement.recursive.then(|| (Arc::clone(statement), Rc::clone(scope)));
         let state = Loop { items: Rc::clone(&items), at: Cell::new(0), depth, seen: RefCell::default(), recursion };
@@ -190,8 +197,8 @@ impl Machine {
             state.at.set(at);
             self.budget.step()?;
             // Each turn has variables of its own.
-            let inside = Scope::inside(scope);
-            inside.set(name.clone(), Value::Object(Rc::clone(&object)));
+            let inside = Scope::inside(scope, &mut self.budget)?;
+            inside.set(name.clone(), Value::Object(Rc::clone(&object)), &mut self.budget)?;
             self.assign(&statement.target, item.clone(), &inside, scope)?;
             if self.run(&statement.body, &inside, out)? == Flow::Break {
                 break;
@@ -202,11 +209,16 @@ impl Machine {
 
     /// A macro that sees the variables of a scope.
     fn macro_in(&mut self, definition: &Arc<Macro>, scope: &Rc<Scope>) -> Result<Value> {
-        self.budget.make(SCOPE_BYTES)?;
+        self.budget.make(MACRO_BYTES)?;
+        self.keep(scope);
+        Ok(Value::object(Object::Macro { definition: Arc::clone(definition), scope: Rc::clone(scope) }))
+    }
+
+    /// Remembers a scope that a value holds.
+    fn keep(&mut self, scope: &Rc<Scope>) {
         if !self.kept.last().is_some_and(|last| Rc::ptr_eq(last, scope)) {
             self.kept.push(Rc::clone(scope));
         }
-        Ok(Value::object(Object::Macro { definition: Arc::clone(definition), scope: Rc::clone(scope) }))
     }
 
     fn call_block(
@@ -214,27 +226,31 @@ impl Machine {
         call: &Expression,
         caller: &Arc<Macro>,
         scope: &Rc<Scope>,
-        out: &mut String,
+        out: &mut Builder,
     ) -> Result<()> {
         let ExpressionKind::Call(callee, arguments) = &*call.kind else {
             return Err(Fault::failed("a call block needs a call"));
         };
         let callee = self.evaluate(callee, scope)?;
         let mut args = self.arguments(arguments, scope)?;
-        args.keyword.push(("caller".into(), self.macro_in(caller, scope)?));
+        args.keyword.push((Str::own("caller"), self.macro_in(caller, scope)?));
         let value = self.call(&callee, args)?;
         self.emit(&value, out)
     }
 
     /// Calls a macro.
     pub fn call_macro(&mut self, definition: &Arc<Macro>, scope: &Rc<Scope>, args: Args) -> Result<Value> {
-        self.budget.make(SCOPE_BYTES)?;
-        let inside = Scope::inside(scope);
+        let inside = Scope::inside(scope, &mut self.budget)?;
+        // Each parameter is looked for among the named arguments, and these and the others are moved.
+        let names = args.keyword.len() + 1;
+        self.budget.make_items((definition.parameters.len() + 3).saturating_mul(names) + args.positional.len())?;
+        let compared: usize = definition.parameters.iter().map(|(name, _)| name.len()).sum();
+        self.budget.touch(compared.saturating_mul(names))?;
         let name = &definition.name;
         let mut positional = args.positional.into_iter();
         let mut keyword = args.keyword;
         let mut take =
-            |wanted: &Text| keyword.iter().position(|(given, _)| given == wanted).map(|at| keyword.remove(at).1);
+            |wanted: &Text| keyword.iter().position(|(given, _)| **given == **wanted).map(|at| keyword.remove(at).1);
         for (parameter, default) in &definition.parameters {
             let given = match (positional.next(), take(parameter)) {
                 (Some(_), Some(_)) => {
@@ -250,35 +266,36 @@ impl Machine {
                     Value::Undefined(Missing::Other(format!("parameter '{parameter}' was not provided").into()))
                 }
             };
-            inside.set(parameter.clone(), value);
+            inside.set(parameter.clone(), value, &mut self.budget)?;
         }
         let is_parameter = |wanted: &str| definition.parameters.iter().any(|(name, _)| **name == *wanted);
         if definition.uses.caller && !is_parameter("caller") {
             let caller = take(&"caller".into());
-            inside.set(
-                "caller".into(),
-                caller.unwrap_or_else(|| Value::Undefined(Missing::Other("No caller defined".into()))),
-            );
+            let caller = caller.unwrap_or_else(|| Value::Undefined(Missing::Other("No caller defined".into())));
+            inside.set("caller".into(), caller, &mut self.budget)?;
         }
         let rest: Vec<Value> = positional.collect();
         if definition.uses.varargs && !is_parameter("varargs") {
-            inside.set("varargs".into(), self.budget.tuple(rest)?);
+            let rest = self.budget.tuple(rest)?;
+            inside.set("varargs".into(), rest, &mut self.budget)?;
         } else if !rest.is_empty() {
             let most = definition.parameters.len();
             return Err(Fault::failed(format!("macro '{name}' takes not more than {most} argument(s)")));
         }
         if definition.uses.kwargs && !is_parameter("kwargs") {
             let pairs = keyword.into_iter().map(|(name, value)| (Value::Str(name), value));
-            inside.set("kwargs".into(), self.budget.dict(pairs)?);
+            let rest = self.budget.dict(pairs)?;
+            inside.set("kwargs".into(), rest, &mut self.budget)?;
         } else if let Some((given, _)) = keyword.first() {
-            return Err(Fault::failed(format!("macro '{name}' takes no keyword argument '{given}'")));
+            return Err(Fault::failed(format!("macro '{name}' takes no keyword argument '{}'", short(given))));
         }
         self.captured(|machine, out| machine.run(&definition.body, &inside, out).map(drop))
     }
 }
 
 /// Sets an attribute of a namespace.
-pub(super) fn set_attribute(namespace: &Object, name: &Text, value: Value) -> Result<()> {
+pub(super) fn set_attribute(namespace: &Object, name: &Text, value: Value, budget: &mut Budget) -> Result<()> {
+    budget.make(name.len())?;
     if name.starts_with('_') {
         let message = format!("a namespace cannot have an attribute with an underscore in front, but got '{name}'");
         return Err(Fault::failed(message));

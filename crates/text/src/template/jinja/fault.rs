@@ -24,6 +24,11 @@ pub(crate) enum FaultKind {
 /// This engine's result.
 pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
 
+/// The beginning of a name that a template made, for a message.
+pub(super) fn short(name: &str) -> &str {
+    name.char_indices().nth(80).map_or(name, |(at, _)| &name[..at])
+}
+
 impl Fault {
     /// Something that Python or the sandbox refuses.
     pub fn failed(message: impl Into<String>) -> Self {

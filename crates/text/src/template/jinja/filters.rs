@@ -1,18 +1,18 @@
 //! Jinja2's filters (`jinja2/filters.py`).
 
-use std::cmp::Ordering;
-
 use super::arguments::{Args, int, size, text as text_of};
 use super::ast::Text;
 use super::budget::Budget;
+use super::collections::Items;
 use super::evaluate::Machine;
-use super::fault::{Fault, Result};
+use super::fault::{Fault, Result, short};
+use super::marked::{Builder, Str};
 use super::operators::{self, alike};
-use super::selection;
-use super::value::{Items, Missing, Value};
-use super::{format, json, methods, strings, text};
+use super::strings::Case;
+use super::value::{Missing, Value};
+use super::{format, html, json, methods, selection, strings, text};
 
-const NAMES: [&str; 45] = [
+const NAMES: [&str; 50] = [
     "abs",
     "attr",
     "batch",
@@ -24,6 +24,7 @@ const NAMES: [&str; 45] = [
     "dictsort",
     "e",
     "escape",
+    "filesizeformat",
     "first",
     "float",
     "format",
@@ -51,6 +52,7 @@ const NAMES: [&str; 45] = [
     "slice",
     "sort",
     "string",
+    "striptags",
     "sum",
     "title",
     "tojson",
@@ -58,11 +60,14 @@ const NAMES: [&str; 45] = [
     "truncate",
     "unique",
     "upper",
+    "urlencode",
+    "wordcount",
+    "xmlattr",
 ];
 
 /// Whether there is a filter of this name.
 pub(super) fn exists(name: &str) -> bool {
-    NAMES.contains(&name) || name == "wordcount"
+    NAMES.contains(&name)
 }
 
 /// Applies a filter.
@@ -75,20 +80,20 @@ pub(super) fn apply(machine: &mut Machine, name: &str, value: Value, args: Args)
         "default" | "d" => default(value, args),
         "attr" => {
             let [name] = args.bind("attr", ["name"], 1)?;
-            let name: Text = text_of("attr", &name.unwrap_or(Value::None))?.into();
-            let missing = || Value::Undefined(Missing::Other(format!("there is no attribute '{name}'").into()));
-            Ok(methods::attribute(&value, &name)?.unwrap_or_else(missing))
+            let name: Text = text_of("attr", &name.unwrap_or(Value::None))?.text().clone();
+            let found = methods::attribute(&value, &name, budget)?;
+            Ok(found.unwrap_or_else(|| Value::Undefined(Missing::Attribute(value.type_name(), name))))
         }
         "length" | "count" => {
             args.none(name)?;
-            budget.read(value.weight())?;
-            let len = value.len().map(|len| Value::Int(len as i128));
+            let len = value.len(budget)?.map(|len| Value::Int(len as i128));
             len.ok_or_else(|| Fault::failed(format!("object of type '{}' has no len()", value.type_name())))
         }
         "list" | "first" | "last" | "reverse" | "batch" | "slice" | "join" | "items" => {
             sequence(name, &value, args, budget)
         }
-        "abs" | "int" | "float" | "round" => number(name, &value, args),
+        "abs" | "int" | "float" | "round" => number(name, &value, args, budget),
+        "filesizeformat" | "striptags" | "urlencode" | "xmlattr" => html::apply(name, &value, args, budget),
         _ => string(name, &value, args, budget),
     }
 }
@@ -104,9 +109,9 @@ fn sequence(name: &str, value: &Value, args: Args, budget: &mut Budget) -> Resul
     match name {
         "items" => {
             args.none(name)?;
-            return match value {
-                Value::Undefined(_) => budget.generator(Vec::new()),
-                Value::Dict(dict) => {
+            return match (value, value.as_dict()) {
+                (Value::Undefined(_), _) => budget.generator(Vec::new()),
+                (_, Some(dict)) => {
                     let pairs = methods::view_items(super::value::View::Items, dict, budget)?;
                     budget.generator(pairs)
                 }
@@ -117,11 +122,14 @@ fn sequence(name: &str, value: &Value, args: Args, budget: &mut Budget) -> Resul
         "batch" | "slice" => return chunks(name, value, args, budget),
         _ => args.none(name)?,
     }
-    if name == "reverse"
-        && let Some(text) = value.as_str()
+    if name == "reverse" && value.as_str().is_some() {
+        return operators::slice(value, [None, None, Some(Value::Int(-1))], budget);
+    }
+    if matches!(name, "first" | "last")
+        && value.as_str().is_some_and(|text| !text.is_empty())
+        && value.as_dict().is_none()
     {
-        budget.make(text.len())?;
-        return Ok(alike(value, text.chars().rev().collect::<String>()));
+        return operators::item(value, &Value::Int(if name == "first" { 0 } else { -1 }), budget);
     }
     let items = operators::items(value, budget)?;
     let empty = || Value::Undefined(Missing::Other(format!("there is no {name} item, the sequence is empty").into()));
@@ -144,22 +152,22 @@ fn sequence(name: &str, value: &Value, args: Args, budget: &mut Budget) -> Resul
 
 fn join(value: &Value, args: Args, budget: &mut Budget) -> Result<Value> {
     let [separator, attribute] = args.bind("join", ["d", "attribute"], 0)?;
-    let separator = separator.map_or(Ok(String::new()), |separator| text::string(&separator))?;
+    let separator = separator.map_or_else(|| Ok(Str::own("")), |separator| text::string(&separator, budget))?;
     let attribute = attribute.filter(|attribute| !matches!(attribute, Value::None));
+    let attribute = attribute.map(|path| selection::Path::new(&path, budget)).transpose()?;
     let items = operators::items(value, budget)?;
-    let mut output = String::new();
+    let mut output = Builder::default();
     for (index, item) in items.iter().enumerate() {
-        let item = match &attribute {
-            Some(path) => selection::attribute(item, path, None, budget)?,
-            None => item.clone(),
-        };
-        budget.make(item.weight().saturating_add(separator.len()))?;
+        budget.step()?;
         if index > 0 {
-            output.push_str(&separator);
+            output.push(&separator, budget)?;
         }
-        text::write_string(&item, &mut output)?;
+        match &attribute {
+            Some(path) => text::write_string(&path.of(item, None, budget)?, &mut output, budget)?,
+            None => text::write_string(item, &mut output, budget)?,
+        }
     }
-    Ok(Value::str(output))
+    Ok(Value::Str(output.finish(budget)?))
 }
 
 /// `batch` gives lists of a length, `slice` a number of lists.
@@ -195,7 +203,9 @@ fn chunks(name: &str, value: &Value, args: Args, budget: &mut Budget) -> Result<
     budget.generator(lists)
 }
 
-fn number(name: &str, value: &Value, args: Args) -> Result<Value> {
+fn number(name: &str, value: &Value, args: Args, budget: &mut Budget) -> Result<Value> {
+    // The longest text of a float.
+    budget.touch(1024)?;
     if let Value::Undefined(missing) = value {
         return Err(missing.fault());
     }
@@ -212,7 +222,10 @@ fn number(name: &str, value: &Value, args: Args) -> Result<Value> {
             let [default, base] = args.bind(name, ["default", "base"], 0)?;
             let base = base.map_or(Ok(10), |base| int(name, &base))?;
             let parsed = match (value.as_str(), value) {
-                (Some(text), _) => parse_int(text, base).or_else(|| parse_float(text).and_then(truncated)),
+                (Some(text), _) => match parse_int(text, base, budget)? {
+                    Some(parsed) => Some(parsed),
+                    None => parse_float(text, budget)?.and_then(truncated),
+                },
                 (None, Value::Float(value)) => truncated(*value),
                 _ => value.as_int(),
             };
@@ -220,7 +233,10 @@ fn number(name: &str, value: &Value, args: Args) -> Result<Value> {
         }
         "float" => {
             let [default] = args.bind(name, ["default"], 0)?;
-            let parsed = value.as_str().map_or_else(|| value.as_float(), parse_float);
+            let parsed = match value.as_str() {
+                Some(text) => parse_float(text, budget)?,
+                None => value.as_float(),
+            };
             Ok(parsed.map(Value::Float).or(default).unwrap_or(Value::Float(0.0)))
         }
         _ => round(value, args),
@@ -232,7 +248,8 @@ fn truncated(value: f64) -> Option<i128> {
 }
 
 /// Python's `int(text, base)`.
-fn parse_int(text: &str, base: i128) -> Option<i128> {
+fn parse_int(text: &str, base: i128, budget: &mut Budget) -> Result<Option<i128>> {
+    budget.touch(text.len().saturating_mul(4))?;
     let text = text.trim().replace('_', "").to_lowercase();
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1, digits),
@@ -242,17 +259,22 @@ fn parse_int(text: &str, base: i128) -> Option<i128> {
         16 => ("0x", 16),
         8 => ("0o", 8),
         2 => ("0b", 2),
-        other => ("", u32::try_from(other).ok().filter(|radix| (2..=36).contains(radix))?),
+        other => match u32::try_from(other) {
+            Ok(radix @ 2..=36) => ("", radix),
+            _ => return Ok(None),
+        },
     };
     let digits = digits.strip_prefix(prefix).unwrap_or(digits);
     if digits.starts_with(['+', '-']) {
-        return None;
+        return Ok(None);
     }
-    i128::from_str_radix(digits, radix).ok().map(|value| sign * value)
+    Ok(i128::from_str_radix(digits, radix).ok().map(|value| sign * value))
 }
 
-fn parse_float(text: &str) -> Option<f64> {
-    text.trim().replace('_', "").parse().ok()
+/// Python's `float(text)`.
+pub(super) fn parse_float(text: &str, budget: &mut Budget) -> Result<Option<f64>> {
+    budget.touch(text.len().saturating_mul(3))?;
+    Ok(text.trim().replace('_', "").parse().ok())
 }
 
 fn round(value: &Value, args: Args) -> Result<Value> {
@@ -276,11 +298,10 @@ fn round(value: &Value, args: Args) -> Result<Value> {
     }
 }
 
-/// Filters of text. What is no string is made one first.
+/// Filters of text. A value that is no string is made one first.
 fn string(name: &str, value: &Value, args: Args, budget: &mut Budget) -> Result<Value> {
-    budget.make(value.weight())?;
-    let own: Value = if value.as_str().is_some() { value.clone() } else { Value::str(text::string(value)?) };
-    let Some(own_text) = own.as_text() else { return Ok(own) };
+    let own_text = &text::string(value, budget)?;
+    let own = alike(value, own_text.clone());
     match name {
         "lower" | "upper" | "capitalize" => strings::call(&own, own_text, name, args, budget),
         "center" => {
@@ -290,36 +311,38 @@ fn string(name: &str, value: &Value, args: Args, budget: &mut Budget) -> Result<
         }
         "trim" => {
             let [chars] = args.bind(name, ["chars"], 0)?;
-            Ok(alike(&own, strings::stripped(own_text, chars.as_ref(), true, true)?))
+            Ok(alike(&own, strings::stripped(own_text, chars.as_ref(), true, true, budget)?))
         }
         "string" => args.none(name).map(|()| own.clone()),
         "safe" => args.none(name).map(|()| Value::Markup(own_text.clone())),
         "escape" | "e" => {
             args.none(name)?;
-            Ok(Value::Markup(operators::escaped(&own, budget)?.into()))
+            Ok(Value::Markup(operators::escaped(&own, budget)?))
         }
         "forceescape" => {
             args.none(name)?;
-            Ok(Value::Markup(operators::escaped(&Value::Str(own_text.clone()), budget)?.into()))
+            Ok(Value::Markup(operators::escaped(&Value::Str(own_text.clone()), budget)?))
         }
         "title" => {
             args.none(name)?;
-            Ok(Value::str(titled(own_text)))
+            Ok(Value::Str(titled(own_text, budget)?))
         }
         "wordcount" => {
             args.none(name)?;
+            budget.touch(own_text.len())?;
             let is_word = |c: char| c.is_alphanumeric() || c == '_';
             let words = own_text.split(|c| !is_word(c)).filter(|word| !word.is_empty()).count();
             Ok(Value::Int(words as i128))
         }
         "replace" => {
             let [old, new, count] = args.bind(name, ["old", "new", "count"], 2)?;
-            let part = |value: Option<Value>| text::string(&value.unwrap_or(Value::None));
             let count = match count {
                 None | Some(Value::None) => -1,
                 Some(count) => int(name, &count)?,
             };
-            Ok(Value::str(strings::replaced(own_text, &part(old)?, &part(new)?, count, budget)?))
+            let old = text::string(&old.unwrap_or(Value::None), budget)?;
+            let new = text::string(&new.unwrap_or(Value::None), budget)?;
+            Ok(Value::Str(strings::replaced(own_text, &old, &new, count, budget)?))
         }
         "format" => {
             if !args.keyword.is_empty() && !args.positional.is_empty() {
@@ -333,24 +356,21 @@ fn string(name: &str, value: &Value, args: Args, budget: &mut Budget) -> Result<
             format::percent(&own, &values, budget)
         }
         "indent" => indent(value, args, budget),
-        "truncate" => truncate(&own, own_text, args),
-        _ => Err(Fault::failed(format!("No filter named '{name}'."))),
+        "truncate" => truncate(&own, own_text, args, budget),
+        _ => Err(Fault::failed(format!("No filter named '{}'.", short(name)))),
     }
 }
 
 /// A capital behind white space, hyphens and opening brackets.
-fn titled(text: &str) -> String {
-    let mut output = String::with_capacity(text.len());
+fn titled(own: &Str, budget: &mut Budget) -> Result<Str> {
+    budget.touch(own.len().saturating_mul(16))?;
     let mut inside = false;
-    for c in text.chars() {
-        if inside {
-            output.extend(c.to_lowercase())
-        } else {
-            output.extend(c.to_uppercase())
-        }
+    let case = |c: char| {
+        let case = if inside { Case::Lower } else { Case::Upper };
         inside = !(c.is_whitespace() || "-({[<".contains(c));
-    }
-    output
+        case
+    };
+    strings::with_cases(own, case, budget)
 }
 
 fn indent(value: &Value, args: Args, budget: &mut Budget) -> Result<Value> {
@@ -359,75 +379,74 @@ fn indent(value: &Value, args: Args, budget: &mut Budget) -> Result<Value> {
     let (first, blank) = (truth(first), truth(blank));
     let own = text_of("indent", value)?;
     let space = match width {
-        None => "    ".to_owned(),
-        Some(width) => match width.as_str() {
-            Some(text) => text.to_owned(),
+        None => Str::own("    "),
+        Some(width) => match width.as_text() {
+            Some(text) => text.clone(),
             None => {
-                let width = size("indent", &width)?;
-                budget.make(width)?;
-                " ".repeat(width)
+                let mut space = Builder::default();
+                space.repeat(&Str::own(" "), size("indent", &width)?, budget)?;
+                space.finish(budget)?
             }
         },
     };
-    let lines = own.matches('\n').count().saturating_add(2);
-    budget.make(own.len().saturating_add(lines.saturating_mul(space.len().saturating_add(1))))?;
-    let args = Args::default();
-    let lines = strings::call(value, &format!("{own}\n").into(), "splitlines", args, budget)?;
-    let mut output = if first { space.clone() } else { String::new() };
-    for (index, line) in operators::items(&lines, budget)?.iter().enumerate() {
-        let line = line.as_str().unwrap_or_default();
-        if index > 0 {
-            output.push('\n');
+    budget.touch(own.len().saturating_mul(2))?;
+    // A text that ends with a newline has an empty line behind it.
+    let ended = format!("{}\n", &**own);
+    let mut output = Builder::default();
+    if first {
+        output.push(&space, budget)?;
+    }
+    let mut at = 0;
+    strings::lines(&ended, |line, whole| {
+        budget.step()?;
+        if at > 0 {
+            output.own("\n", budget)?;
             if blank || !line.is_empty() {
-                output.push_str(&space);
+                output.push(&space, budget)?;
             }
         }
-        output.push_str(line);
-    }
-    Ok(alike(value, output))
+        output.part(own, at..at + line.len(), budget)?;
+        at += whole.len();
+        Ok(())
+    })?;
+    Ok(alike(value, output.finish(budget)?))
 }
 
-fn truncate(own: &Value, text: &str, args: Args) -> Result<Value> {
+fn truncate(own: &Value, text: &Str, args: Args, budget: &mut Budget) -> Result<Value> {
     let [length, kill_words, end, leeway] = args.bind("truncate", ["length", "killwords", "end", "leeway"], 0)?;
     let number = |value: Option<Value>, other: usize| match value {
         None | Some(Value::None) => Ok(other),
         Some(value) => size("truncate", &value),
     };
     let (length, leeway) = (number(length, 255)?, number(leeway, 5)?);
-    let end = end.map_or(Ok("...".to_owned()), |end| text_of("truncate", &end).map(str::to_owned))?;
-    let Some(room) = length.checked_sub(end.chars().count()) else {
-        return Err(Fault::failed(format!("expected length >= {}, got {length}", end.chars().count())));
+    let end = end.map_or_else(|| Ok(Str::own("...")), |end| text_of("truncate", &end).cloned())?;
+    budget.touch(text.len().saturating_mul(3).saturating_add(end.len()))?;
+    let dots = end.chars().count();
+    let Some(room) = length.checked_sub(dots) else {
+        return Err(Fault::failed(format!("expected length >= {dots}, got {length}")));
     };
     if text.chars().count() <= length.saturating_add(leeway) {
         return Ok(own.clone());
     }
-    let cut: String = text.chars().take(room).collect();
+    let cut = text.char_indices().nth(room).map_or(&**text, |(at, _)| &text[..at]);
     let kept = if kill_words.is_some_and(|kill| kill.truth()) {
-        cut.as_str()
+        cut
     } else {
-        cut.rsplit_once(' ').map_or(cut.as_str(), |(words, _)| words)
+        cut.rsplit_once(' ').map_or(cut, |(words, _)| words)
     };
-    Ok(alike(own, format!("{kept}{end}")))
+    let mut output = Builder::default();
+    output.cut(text, kept, budget)?;
+    output.push(&end, budget)?;
+    Ok(alike(own, output.finish(budget)?))
 }
 
-/// What sorting and comparing look at: strings without case unless it counts.
-pub(super) fn key_of(value: Value, case_sensitive: bool) -> Value {
-    match (&value, value.as_str()) {
-        (_, Some(text)) if !case_sensitive => Value::str(text.to_lowercase()),
-        _ => value,
+/// The key that sorting and comparing look at: strings without case unless it counts.
+pub(super) fn key_of(value: Value, case_sensitive: bool, budget: &mut Budget) -> Result<Value> {
+    match value.as_str() {
+        Some(text) if !case_sensitive => {
+            budget.make(text.len().saturating_mul(4))?;
+            Ok(Value::str(text.to_lowercase()))
+        }
+        _ => Ok(value),
     }
-}
-
-/// Sorts by keys; refuses what has no order.
-pub(super) fn sort<T>(pairs: &mut [(Value, T)], reverse: bool) -> Result<()> {
-    let mut fault = None;
-    pairs.sort_by(|(a, _), (b, _)| {
-        let order = operators::order(a, b, "<").unwrap_or_else(|error| {
-            fault = Some(error);
-            None
-        });
-        let order = order.unwrap_or(Ordering::Equal);
-        if reverse { order.reverse() } else { order }
-    });
-    fault.map_or(Ok(()), Err)
 }

@@ -1,9 +1,9 @@
 //! `"..." % values` and `"...".format(values)`.
 
 use super::arguments::Args;
-use super::ast::Text;
 use super::budget::Budget;
 use super::fault::{Fault, Result};
+use super::marked::{Builder, Str};
 use super::operators::{self, alike};
 use super::text;
 use super::value::Value;
@@ -25,6 +25,8 @@ struct Spec {
     grouping: Option<char>,
     precision: Option<usize>,
     kind: Option<char>,
+    /// Whether it comes from outside the template, and what is made by it therefore too.
+    outside: bool,
 }
 
 fn wrong(what: impl Into<String>) -> Fault {
@@ -45,31 +47,35 @@ fn number(rest: &str) -> Result<(Option<usize>, &str)> {
 
 /// `left % right`
 pub(super) fn percent(left: &Value, right: &Value, budget: &mut Budget) -> Result<Value> {
-    let pattern = left.as_str().unwrap_or_default();
+    let empty = Str::own("");
+    let pattern = left.as_text().unwrap_or(&empty);
+    budget.touch(pattern.len())?;
     let single = [right.clone()];
     let values: &[Value] = if let Value::Tuple(items) = right { items } else { &single };
     let mut positional = values.iter();
-    let mut output = String::new();
-    let mut rest = pattern;
+    let mut output = Builder::default();
+    let mut rest = &**pattern;
     let mut named = false;
     while let Some(at) = rest.find('%') {
-        output.push_str(&rest[..at]);
+        budget.step()?;
+        output.cut(pattern, &rest[..at], budget)?;
         rest = &rest[at + 1..];
         let mut value = None;
         if let Some(inner) = rest.strip_prefix('(') {
             let (name, after) = inner.split_once(')').ok_or_else(|| wrong("incomplete format key"))?;
             let Value::Dict(dict) = right else { return Err(wrong("format requires a mapping")) };
-            let found = dict.get_str(&name.into()).ok_or_else(|| wrong(format!("no value for the key '{name}'")))?;
-            value = Some(found.clone());
+            let found = dict.get_str(&name.into(), budget)?;
+            value = Some(found.cloned().ok_or_else(|| no_value(name))?);
             named = true;
             rest = after;
         }
         let (mut spec, after) = percent_spec(rest, &mut positional)?;
         rest = after;
         let Some(kind) = rest.chars().next() else { return Err(wrong("incomplete format")) };
+        let sign = rest;
         rest = &rest[kind.len_utf8()..];
         if kind == '%' {
-            output.push('%');
+            output.cut(pattern, &sign[..1], budget)?;
             continue;
         }
         let value = match value.or_else(|| positional.next().cloned()) {
@@ -77,16 +83,20 @@ pub(super) fn percent(left: &Value, right: &Value, budget: &mut Budget) -> Resul
             None => return Err(wrong("not enough arguments for format string")),
         };
         spec.kind = Some(kind);
+        spec.outside = pattern.is_outside();
         let field = percent_field(&value, &spec, matches!(left, Value::Markup(_)), budget)?;
-        budget.make(field.len())?;
-        output.push_str(&field);
+        output.push(&field, budget)?;
     }
-    output.push_str(rest);
+    output.cut(pattern, rest, budget)?;
     if !named && positional.next().is_some() && !matches!(right, Value::Dict(_)) {
         return Err(wrong("not all arguments converted during string formatting"));
     }
-    budget.make(output.len())?;
-    Ok(alike(left, output))
+    Ok(alike(left, output.finish(budget)?))
+}
+
+/// A field that nothing was given for.
+fn no_value(name: &str) -> Fault {
+    wrong(format!("no value for the field {}", text::shown(&Value::str(name))))
 }
 
 /// Flags, width and precision behind a `%`.
@@ -126,38 +136,34 @@ fn percent_spec<'r>(rest: &'r str, values: &mut std::slice::Iter<'_, Value>) -> 
     Ok((spec, rest.trim_start_matches(['h', 'l', 'L'])))
 }
 
-fn percent_field(value: &Value, spec: &Spec, escapes: bool, budget: &mut Budget) -> Result<String> {
+fn percent_field(value: &Value, spec: &Spec, escapes: bool, budget: &mut Budget) -> Result<Str> {
     let kind = spec.kind.unwrap_or('s');
     let default = spec.align.unwrap_or('>');
     match kind {
         's' | 'r' | 'a' => {
-            budget.read(value.weight())?;
             let written = match kind {
                 's' if escapes => operators::escaped(value, budget)?,
-                's' => text::string(value)?,
-                _ => text::repr(value)?,
+                's' => text::string(value, budget)?,
+                _ => text::repr(value, budget)?,
             };
-            let cut = spec.precision.map_or(written.clone(), |most| written.chars().take(most).collect());
             let align = if default == '=' { '>' } else { default };
-            Ok(padded(&cut, "", &Spec { fill: None, ..spec.clone() }, align))
+            padded_text(&written, &Spec { fill: None, ..spec.clone() }, align, budget)
         }
         'c' => {
-            let character = match value.as_int().and_then(|code| u32::try_from(code).ok()).and_then(char::from_u32) {
-                Some(character) => character.to_string(),
-                None => value.as_str().unwrap_or_default().to_owned(),
+            let code = value.as_int().and_then(|code| u32::try_from(code).ok()).and_then(char::from_u32);
+            let character = match (code, value.as_text()) {
+                (Some(character), _) => Str::own(character.to_string()),
+                (None, Some(text)) if !text.is_empty() && text.chars().nth(1).is_none() => text.clone(),
+                _ => return Err(wrong("%c requires int or char")),
             };
-            if character.chars().count() == 1 {
-                Ok(padded(&character, "", spec, default))
-            } else {
-                Err(wrong("%c requires int or char"))
-            }
+            padded_text(&character, &Spec { precision: None, ..spec.clone() }, default, budget)
         }
         'd' | 'i' | 'u' => match value {
             Value::Float(value) if value.is_finite() => {
-                integer(*value as i128, &Spec { kind: Some('d'), ..spec.clone() }, default)
+                integer(*value as i128, &Spec { kind: Some('d'), ..spec.clone() }, default, budget)
             }
             other => match other.as_int() {
-                Some(value) => integer(value, &Spec { kind: Some('d'), ..spec.clone() }, default),
+                Some(value) => integer(value, &Spec { kind: Some('d'), ..spec.clone() }, default, budget),
                 None => {
                     let name = other.type_name();
                     Err(wrong(format!("%{kind} format: a real number is required, not {name}")))
@@ -165,11 +171,11 @@ fn percent_field(value: &Value, spec: &Spec, escapes: bool, budget: &mut Budget)
             },
         },
         'x' | 'X' | 'o' => match value.as_int() {
-            Some(value) => integer(value, spec, default),
+            Some(value) => integer(value, spec, default, budget),
             None => Err(wrong(format!("%{kind} format: an integer is required, not {}", value.type_name()))),
         },
         'e' | 'E' | 'f' | 'F' | 'g' | 'G' => match value.as_float() {
-            Some(value) => Ok(real(value, spec, default)),
+            Some(value) => real(value, spec, default, budget),
             None => Err(wrong(format!("must be real number, not {}", value.type_name()))),
         },
         other => Err(wrong(format!("unsupported format character '{other}'"))),
@@ -177,11 +183,11 @@ fn percent_field(value: &Value, spec: &Spec, escapes: bool, budget: &mut Budget)
 }
 
 /// `"...".format(...)`
-pub(super) fn braces(owner: &Value, pattern: &Text, args: &Args, budget: &mut Budget) -> Result<Value> {
-    let mut fields = Fields { args, next: 0, escapes: matches!(owner, Value::Markup(_)) };
-    let output = fields.format(pattern, 0, budget)?;
-    budget.make(output.len())?;
-    Ok(alike(owner, output))
+pub(super) fn braces(owner: &Value, pattern: &Str, args: &Args, budget: &mut Budget) -> Result<Value> {
+    let mut fields = Fields { args, next: 0, escapes: matches!(owner, Value::Markup(_)), pattern };
+    let mut output = Builder::default();
+    fields.format(pattern, 0, &mut output, budget)?;
+    Ok(alike(owner, output.finish(budget)?))
 }
 
 /// The arguments, and which is next.
@@ -189,21 +195,25 @@ struct Fields<'a> {
     args: &'a Args,
     next: usize,
     escapes: bool,
+    /// The whole pattern.
+    pattern: &'a Str,
 }
 
 impl Fields<'_> {
-    fn format(&mut self, pattern: &str, depth: usize, budget: &mut Budget) -> Result<String> {
+    /// Writes a part of the pattern.
+    fn format(&mut self, part: &str, depth: usize, output: &mut Builder, budget: &mut Budget) -> Result<()> {
         if depth > 2 {
             return Err(wrong("Max string recursion exceeded"));
         }
-        let mut output = String::new();
-        let mut rest = pattern;
+        budget.touch(part.len())?;
+        let mut rest = part;
         while let Some(at) = rest.find(['{', '}']) {
-            output.push_str(&rest[..at]);
+            budget.step()?;
             let bracket = &rest[at..=at];
+            output.cut(self.pattern, &rest[..at], budget)?;
             rest = &rest[at + 1..];
             if let Some(after) = rest.strip_prefix(bracket) {
-                output.push_str(bracket);
+                output.cut(self.pattern, bracket, budget)?;
                 rest = after;
                 continue;
             }
@@ -217,46 +227,52 @@ impl Fields<'_> {
             });
             let Some((end, _)) = end else { return Err(wrong("expected '}' before end of string")) };
             let field = self.field(&rest[..end], depth, budget)?;
-            budget.make(field.len())?;
-            output.push_str(&field);
+            output.push(&field, budget)?;
             rest = &rest[end + 1..];
         }
-        output.push_str(rest);
-        Ok(output)
+        output.cut(self.pattern, rest, budget)
     }
 
-    fn field(&mut self, field: &str, depth: usize, budget: &mut Budget) -> Result<String> {
+    fn field(&mut self, field: &str, depth: usize, budget: &mut Budget) -> Result<Str> {
+        budget.touch(field.len().saturating_mul(4))?;
         let (head, spec) = field.split_once(':').unwrap_or((field, ""));
         let (path, conversion) = match head.split_once('!') {
             Some((path, conversion)) => (path, Some(conversion)),
             None => (head, None),
         };
         let value = self.value(path, budget)?;
-        let spec = if spec.contains('{') { self.format(spec, depth + 1, budget)? } else { spec.to_owned() };
-        budget.read(value.weight())?;
+        let mut written = Builder::default();
+        if spec.contains('{') {
+            self.format(spec, depth + 1, &mut written, budget)?;
+        } else {
+            written.cut(self.pattern, spec, budget)?;
+        }
+        written.mark_whole(self.pattern.is_outside());
+        let spec = written.finish(budget)?;
         let value = match conversion {
             None => value,
-            Some("s") => Value::str(text::string(&value)?),
-            Some("r" | "a") => Value::str(text::repr(&value)?),
-            Some(other) => return Err(wrong(format!("Unknown conversion specifier {other}"))),
+            Some("s") => Value::Str(text::string(&value, budget)?),
+            Some("r" | "a") => Value::Str(text::repr(&value, budget)?),
+            Some(_) => return Err(wrong("Unknown conversion specifier")),
         };
         if self.escapes && spec.is_empty() {
             return operators::escaped(&value, budget);
         }
-        formatted(&value, &spec)
+        formatted(&value, &spec, budget)
     }
 
     /// `name`, `0`, nothing, with `.attribute` and `[item]` behind.
     fn value(&mut self, path: &str, budget: &mut Budget) -> Result<Value> {
         let end = path.find(['.', '[']).unwrap_or(path.len());
         let (first, mut rest) = path.split_at(end);
+        budget.touch(self.args.keyword.len().saturating_mul(16))?;
         let position = if first.is_empty() { Some(self.next) } else { first.parse::<usize>().ok() };
         self.next += usize::from(first.is_empty());
         let found = match position {
             Some(at) => self.args.positional.get(at),
             None => self.args.keyword.iter().find(|(name, _)| **name == *first).map(|(_, value)| value),
         };
-        let mut value = found.cloned().ok_or_else(|| wrong(format!("no value for the field '{first}'")))?;
+        let mut value = found.cloned().ok_or_else(|| no_value(first))?;
         while !rest.is_empty() {
             if let Some(inner) = rest.strip_prefix('[') {
                 let (key, after) = inner.split_once(']').ok_or_else(|| wrong("Missing ']' in format string"))?;
@@ -266,7 +282,7 @@ impl Fields<'_> {
             } else {
                 let inner = rest.strip_prefix('.').ok_or_else(|| wrong("a broken field in a format string"))?;
                 let end = inner.find(['.', '[']).unwrap_or(inner.len());
-                value = operators::attribute(&value, &inner[..end].into())?;
+                value = operators::attribute(&value, &inner[..end].into(), budget)?;
                 rest = &inner[end..];
             }
         }
@@ -275,23 +291,21 @@ impl Fields<'_> {
 }
 
 /// Python's `format(value, spec)`.
-fn formatted(value: &Value, spec: &str) -> Result<String> {
+fn formatted(value: &Value, spec: &Str, budget: &mut Budget) -> Result<Str> {
     if spec.is_empty() {
-        return text::string(value);
+        return text::string(value, budget);
     }
-    let spec = parsed(spec)?;
+    let spec = Spec { outside: spec.is_outside(), ..parsed(spec)? };
     match value {
         Value::Undefined(_) | Value::Str(_) | Value::Markup(_) if matches!(spec.kind, None | Some('s')) => {
-            let written = text::string(value)?;
-            let cut = spec.precision.map_or(written.clone(), |most| written.chars().take(most).collect());
-            Ok(padded(&cut, "", &spec, spec.align.unwrap_or('<')))
+            padded_text(&text::string(value, budget)?, &spec, spec.align.unwrap_or('<'), budget)
         }
         Value::Int(_) | Value::Bool(_) if !matches!(spec.kind, Some('e' | 'E' | 'f' | 'F' | 'g' | 'G' | '%')) => {
-            integer(value.as_int().unwrap_or(0), &spec, spec.align.unwrap_or('>'))
+            integer(value.as_int().unwrap_or(0), &spec, spec.align.unwrap_or('>'), budget)
         }
         Value::Int(_) | Value::Bool(_) | Value::Float(_) => match spec.kind {
             None | Some('e' | 'E' | 'f' | 'F' | 'g' | 'G' | '%') => {
-                Ok(real(value.as_float().unwrap_or(0.0), &spec, spec.align.unwrap_or('>')))
+                real(value.as_float().unwrap_or(0.0), &spec, spec.align.unwrap_or('>'), budget)
             }
             Some(kind) => Err(wrong(format!("Unknown format code '{kind}' for object of type 'float'"))),
         },
@@ -346,16 +360,39 @@ fn parsed(text: &str) -> Result<Spec> {
     if kind.next().is_some() { Err(wrong("Invalid format specifier")) } else { Ok(spec) }
 }
 
+/// A text cut to the precision and filled up to the width.
+fn padded_text(own: &Str, spec: &Spec, align: char, budget: &mut Budget) -> Result<Str> {
+    budget.touch(own.len().saturating_mul(2))?;
+    let end = spec.precision.and_then(|most| own.char_indices().nth(most)).map_or(own.len(), |(at, _)| at);
+    padded(&own.part(0..end, budget)?, "", spec, align, budget)
+}
+
 /// A sign or other head and a body, filled up to the width.
-fn padded(body: &str, head: &str, spec: &Spec, align: char) -> String {
+fn padded(body: &Str, head: &str, spec: &Spec, align: char, budget: &mut Budget) -> Result<Str> {
+    budget.touch(body.len())?;
     let missing = spec.width.saturating_sub(head.chars().count() + body.chars().count());
-    let fill = |count: usize| spec.fill.unwrap_or(' ').to_string().repeat(count);
-    match align {
-        '<' => [head, body, &fill(missing)].concat(),
-        '^' => [&fill(missing / 2), head, body, &fill(missing - missing / 2)].concat(),
-        '=' => [head, &fill(missing), body].concat(),
-        _ => [&fill(missing), head, body].concat(),
+    let fill = Str::own(spec.fill.unwrap_or(' ').to_string());
+    let (before, between) = match align {
+        '<' => (0, 0),
+        '^' => (missing / 2, 0),
+        '=' => (0, missing),
+        _ => (missing, 0),
+    };
+    let mut output = Builder::default();
+    output.repeat(&fill, before, budget)?;
+    output.own(head, budget)?;
+    output.repeat(&fill, between, budget)?;
+    output.push(body, budget)?;
+    output.repeat(&fill, missing - before - between, budget)?;
+    if spec.outside {
+        output.mark_whole(true);
     }
+    output.finish(budget)
+}
+
+/// The bytes of digits that a number may need, whatever its value.
+fn room_for_number(spec: &Spec) -> usize {
+    spec.precision.unwrap_or(0).saturating_mul(8).saturating_add(1024)
 }
 
 fn sign(negative: bool, spec: &Spec) -> &'static str {
@@ -379,7 +416,8 @@ fn grouped(digits: &str, separator: Option<char>) -> String {
     output
 }
 
-fn integer(value: i128, spec: &Spec, align: char) -> Result<String> {
+fn integer(value: i128, spec: &Spec, align: char, budget: &mut Budget) -> Result<Str> {
+    budget.touch(room_for_number(spec))?;
     let magnitude = value.unsigned_abs();
     let (prefix, digits) = match spec.kind {
         None | Some('d' | 'n') => ("", grouped(&magnitude.to_string(), spec.grouping)),
@@ -390,17 +428,19 @@ fn integer(value: i128, spec: &Spec, align: char) -> Result<String> {
         Some('c') => {
             let character = u32::try_from(value).ok().and_then(char::from_u32);
             let character = character.ok_or_else(|| wrong("%c arg not in range"))?;
-            return Ok(padded(&character.to_string(), "", spec, if align == '>' { '<' } else { align }));
+            let align = if align == '>' { '<' } else { align };
+            return padded(&Str::own(character.to_string()), "", spec, align, budget);
         }
         Some(kind) => return Err(wrong(format!("Unknown format code '{kind}' for object of type 'int'"))),
     };
     let head = [sign(value < 0, spec), if spec.alternate { prefix } else { "" }].concat();
     // In `%` a precision is the least number of digits.
     let zeros = spec.precision.unwrap_or(0).saturating_sub(digits.len());
-    Ok(padded(&["0".repeat(zeros).as_str(), &digits].concat(), &head, spec, align))
+    padded(&Str::own(["0".repeat(zeros).as_str(), &digits].concat()), &head, spec, align, budget)
 }
 
-fn real(value: f64, spec: &Spec, align: char) -> String {
+fn real(value: f64, spec: &Spec, align: char, budget: &mut Budget) -> Result<Str> {
+    budget.touch(room_for_number(spec))?;
     let kind = spec.kind;
     let magnitude = value.abs();
     let upper = kind.is_some_and(|kind| kind.is_ascii_uppercase());
@@ -424,7 +464,8 @@ fn real(value: f64, spec: &Spec, align: char) -> String {
     let body = if upper { body.to_uppercase() } else { body };
     let digits = body.bytes().take_while(u8::is_ascii_digit).count();
     let body = grouped(&body[..digits], spec.grouping) + &body[digits..];
-    padded(&body, sign(value.is_sign_negative() && !value.is_nan(), spec), spec, align)
+    let sign = sign(value.is_sign_negative() && !value.is_nan(), spec);
+    padded(&Str::own(body), sign, spec, align, budget)
 }
 
 /// C's `%e`.

@@ -4,11 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::arguments::{Args, int, text};
+use super::collections::Items;
 use super::evaluate::Machine;
 use super::execute::set_attribute;
 use super::fault::{Fault, FaultKind, Result};
+use super::marked::Str;
 use super::operators;
-use super::value::{Function, Items, Object, Value};
+use super::value::{Function, Object, Value};
 
 /// Longest range, as in Jinja2's sandbox.
 const MAX_RANGE: i128 = 100_000;
@@ -31,38 +33,50 @@ pub(super) fn call(machine: &mut Machine, function: Function, args: Args) -> Res
             let pairs = pairs(machine, "dict", args)?;
             machine.budget.dict(pairs)
         }
+        Function::FromKeys => {
+            let [keys, value] = args.bind("fromkeys", ["iterable", "value"], 1)?;
+            let keys = operators::items(&keys.unwrap_or(Value::None), &mut machine.budget)?;
+            let value = value.unwrap_or(Value::None);
+            machine.budget.dict(keys.iter().map(|key| (key.clone(), value.clone())))
+        }
         Function::Namespace => {
             let pairs = pairs(machine, "namespace", args)?;
             let object = Rc::new(Object::Namespace(RefCell::default()));
+            machine.budget.make(256)?;
             for (key, value) in pairs {
                 let name = key.as_text().ok_or_else(|| Fault::failed("attributes need names"))?;
-                set_attribute(&object, name, value)?;
+                set_attribute(&object, name.text(), value, &mut machine.budget)?;
             }
-            machine.budget.make(256)?;
-            machine.namespaces.push(Rc::clone(&object));
+            machine.changing.push(Rc::clone(&object));
             Ok(Value::Object(object))
         }
         Function::Cycler => {
             if args.positional.is_empty() || !args.keyword.is_empty() {
                 return Err(Fault::failed("cycler needs items"));
             }
+            machine.budget.make_items(args.positional.len())?;
             Ok(Value::object(Object::Cycler { items: Items::new(args.positional)?, at: Cell::new(0) }))
         }
         Function::Joiner => {
             let [separator] = args.bind("joiner", ["sep"], 0)?;
             let separator = separator.unwrap_or_else(|| Value::str(", "));
+            machine.budget.make(64)?;
             Ok(Value::object(Object::Joiner { separator, used: Cell::new(false) }))
         }
         Function::RaiseException => {
             let [message] = args.bind("raise_exception", ["message"], 1)?;
-            let message = super::text::string(&message.unwrap_or(Value::None))?;
-            Err(Fault { kind: FaultKind::Raised(message), line: 0 })
+            let message = super::text::string(&message.unwrap_or(Value::None), &mut machine.budget)?;
+            machine.budget.touch(message.len())?;
+            Err(Fault { kind: FaultKind::Raised(message.to_string()), line: 0 })
         }
         Function::StrftimeNow => {
             let [format] = args.bind("strftime_now", ["format"], 1)?;
             let format = format.unwrap_or(Value::None);
             let clock = machine.clock.ok_or_else(|| Fault::failed("there is no time"))?;
-            machine.budget.str(clock.strftime(text("strftime_now", &format)?))
+            let format = text("strftime_now", &format)?;
+            // The two bytes of `%A` become at most nine.
+            machine.budget.make(format.len().saturating_mul(16))?;
+            Ok(Value::Str(Str::marked(clock.strftime(format), format.is_outside())))
         }
     }
 }
@@ -101,18 +115,18 @@ fn pairs(machine: &mut Machine, what: &str, args: Args) -> Result<Vec<(Value, Va
     match args.positional.first() {
         None => {}
         Some(Value::Dict(dict)) => {
-            machine.budget.make_items(dict.len())?;
+            machine.budget.make_items(2 * dict.len())?;
             pairs.extend(dict.iter().cloned());
         }
         Some(Value::Undefined(missing)) => return Err(missing.fault()),
         Some(list) => {
             for item in operators::items(list, &mut machine.budget)?.iter() {
+                machine.budget.make_items(2)?;
                 match &operators::items(item, &mut machine.budget)?[..] {
                     [key, value] => pairs.push((key.clone(), value.clone())),
                     _ => return Err(Fault::failed(format!("{what} needs pairs"))),
                 }
             }
-            machine.budget.make_items(pairs.len())?;
         }
     }
     pairs.extend(args.keyword.into_iter().map(|(name, value)| (Value::Str(name), value)));

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use super::arguments::Args;
 use super::ast::Text;
 use super::budget::Budget;
+use super::bytes;
+use super::collections::{Dict, Items};
 use super::fault::{Fault, Result};
 use super::strings;
-use super::value::{Dict, Items, Loop, Missing, Object, Value, View};
+use super::value::{Function, Loop, Missing, Object, Value, View};
 
 const DICT: [&str; 5] = ["copy", "get", "items", "keys", "values"];
 /// What would change a dictionary; the sandbox has none of it.
@@ -17,7 +19,8 @@ const LIST: [&str; 3] = ["copy", "count", "index"];
 const LIST_CHANGES: [&str; 8] = ["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"];
 
 /// An attribute of a value: a method, or what objects have; nothing where there is none.
-pub(super) fn attribute(value: &Value, name: &Text) -> Result<Option<Value>> {
+pub(super) fn attribute(value: &Value, name: &Text, budget: &mut Budget) -> Result<Option<Value>> {
+    budget.touch(name.len())?;
     let method =
         |known: &[&str]| known.contains(&&**name).then(|| Value::object(Object::Method(value.clone(), name.clone())));
     let refused = |changes: &[&str]| {
@@ -25,7 +28,10 @@ pub(super) fn attribute(value: &Value, name: &Text) -> Result<Option<Value>> {
         changes.contains(&&**name).then(|| Value::Undefined(Missing::Other(words().into())))
     };
     Ok(match value {
-        Value::Str(_) | Value::Markup(_) => method(&strings::METHODS),
+        Value::Str(text) | Value::Markup(text) => {
+            method(&strings::METHODS).or_else(|| text.as_arguments().and_then(|_| method(&DICT)))
+        }
+        Value::Dict(_) if **name == *"fromkeys" => Some(Value::object(Object::Function(Function::FromKeys))),
         Value::Dict(_) => method(&DICT).or_else(|| refused(&DICT_CHANGES)),
         Value::List(_) => method(&LIST).or_else(|| refused(&LIST_CHANGES)),
         Value::Tuple(_) => method(&LIST[1..]),
@@ -37,9 +43,10 @@ pub(super) fn attribute(value: &Value, name: &Text) -> Result<Option<Value>> {
                 _ => method(&["next", "reset"]),
             },
             Object::Macro { definition, .. } => match &**name {
-                "name" => Some(Value::Str(definition.name.clone())),
+                "name" => Some(Value::str(definition.name.clone())),
                 "arguments" => {
-                    let names = definition.parameters.iter().map(|(name, _)| Value::Str(name.clone()));
+                    budget.make_items(2 * definition.parameters.len())?;
+                    let names = definition.parameters.iter().map(|(name, _)| Value::str(name.clone()));
                     Some(Value::Tuple(Items::new(names.collect())?))
                 }
                 "catch_kwargs" => Some(Value::Bool(definition.uses.kwargs)),
@@ -47,6 +54,10 @@ pub(super) fn attribute(value: &Value, name: &Text) -> Result<Option<Value>> {
                 "caller" => Some(Value::Bool(definition.uses.caller)),
                 _ => None,
             },
+            Object::Function(Function::Dict) if **name == *"fromkeys" => {
+                Some(Value::object(Object::Function(Function::FromKeys)))
+            }
+            Object::Bytes(_) => method(&bytes::METHODS),
             _ => None,
         },
         _ => None,
@@ -79,8 +90,11 @@ fn loop_attribute(state: &Loop, name: &str) -> Result<Option<Value>> {
 /// Calls a method.
 pub(super) fn call(owner: &Value, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
     match owner {
-        Value::Str(text) | Value::Markup(text) => strings::call(owner, text, name, args, budget),
-        Value::Dict(dict) => dict_method(dict, name, args),
+        Value::Str(text) | Value::Markup(text) => match text.as_arguments() {
+            Some(object) if !strings::METHODS.contains(&name) => dict_method(owner, object, name, args, budget),
+            _ => strings::call(owner, text, name, args, budget),
+        },
+        Value::Dict(dict) => dict_method(owner, dict, name, args, budget),
         Value::List(items) | Value::Tuple(items) => list_method(owner, items, name, args, budget),
         Value::Object(object) => match &**object {
             Object::Loop(state) => loop_method(state, name, args, budget),
@@ -90,6 +104,7 @@ pub(super) fn call(owner: &Value, name: &str, args: Args, budget: &mut Budget) -
                 at.set(if name == "reset" { 0 } else { (at.get() + 1) % items.len().max(1) });
                 Ok(if name == "reset" { Value::None } else { current.unwrap_or(Value::None) })
             }
+            Object::Bytes(own) => bytes::call(own, name, args, budget),
             _ => Err(unknown(owner, name)),
         },
         _ => Err(unknown(owner, name)),
@@ -100,19 +115,19 @@ fn unknown(owner: &Value, name: &str) -> Fault {
     Fault::failed(format!("'{}' object has no method '{name}'", owner.type_name()))
 }
 
-fn dict_method(dict: &Rc<Dict>, name: &str, args: Args) -> Result<Value> {
+fn dict_method(owner: &Value, dict: &Rc<Dict>, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
     let view = match name {
         "get" => {
             if !args.keyword.is_empty() {
                 return Err(Fault::failed("get takes no keyword arguments"));
             }
             let [key, default] = args.bind("get", ["key", "default"], 1)?;
-            let found = key.as_ref().and_then(|key| dict.get(key)).cloned();
+            let found = dict.get(&key.unwrap_or(Value::None), budget)?.cloned();
             return Ok(found.or(default).unwrap_or(Value::None));
         }
         "copy" => {
             args.none(name)?;
-            return Ok(Value::Dict(Rc::clone(dict)));
+            return Ok(if matches!(owner, Value::Dict(_)) { owner.clone() } else { Value::Dict(Rc::clone(dict)) });
         }
         "keys" => View::Keys,
         "values" => View::Values,
@@ -122,7 +137,7 @@ fn dict_method(dict: &Rc<Dict>, name: &str, args: Args) -> Result<Value> {
     Ok(Value::object(Object::View(view, Rc::clone(dict))))
 }
 
-/// What a view of a dictionary shows.
+/// The items of a view of a dictionary.
 pub(super) fn view_items(view: View, dict: &Dict, budget: &mut Budget) -> Result<Vec<Value>> {
     budget.make_items(dict.len())?;
     dict.iter()
@@ -135,21 +150,23 @@ pub(super) fn view_items(view: View, dict: &Dict, budget: &mut Budget) -> Result
 }
 
 fn list_method(owner: &Value, items: &Rc<Items>, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
-    budget.read(owner.weight())?;
     if name == "copy" {
         args.none(name)?;
         return Ok(owner.clone());
     }
     let [wanted] = args.bind(name, ["value"], 1)?;
     let wanted = wanted.unwrap_or(Value::None);
-    let mut found = items.iter().enumerate().filter(|(_, item)| item.equals(&wanted));
-    if name == "count" {
-        return Ok(Value::Int(found.count() as i128));
+    let mut count = 0;
+    for (at, item) in items.iter().enumerate() {
+        budget.step()?;
+        if item.equals(&wanted, budget)? {
+            if name == "index" {
+                return Ok(Value::Int(at as i128));
+            }
+            count += 1;
+        }
     }
-    match found.next() {
-        Some((at, _)) => Ok(Value::Int(at as i128)),
-        None => Err(Fault::failed("the value is not in the list")),
-    }
+    if name == "index" { Err(Fault::failed("the value is not in the list")) } else { Ok(Value::Int(count)) }
 }
 
 fn loop_method(state: &Loop, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
@@ -159,11 +176,12 @@ fn loop_method(state: &Loop, name: &str, args: Args, budget: &mut Budget) -> Res
         let chosen = values.into_iter().nth(state.at.get() % len.max(1));
         return chosen.ok_or_else(|| Fault::failed("no items for cycling given"));
     }
+    budget.make_items(args.positional.len())?;
     let given = Items::new(args.positional)?;
-    let mut seen = state.seen.borrow_mut();
-    let same = |old: &Rc<Items>| old.len() == given.len() && old.iter().zip(given.iter()).all(|(a, b)| a.equals(b));
-    budget.read(Value::Tuple(Rc::clone(&given)).weight())?;
-    let changed = !seen.as_ref().is_some_and(same);
-    *seen = Some(given);
-    Ok(Value::Bool(changed))
+    let before = state.seen.replace(Some(Rc::clone(&given)));
+    let same = match before {
+        Some(before) => Value::Tuple(before).equals(&Value::Tuple(given), budget)?,
+        None => false,
+    };
+    Ok(Value::Bool(!same))
 }

@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use super::ast::{Comparison, Operator, Text};
 use super::budget::Budget;
-use super::fault::{Fault, Result};
-use super::format;
-use super::methods;
-use super::text;
-use super::value::{Items, Missing, Object, Value};
+use super::collections::Items;
+use super::fault::{Fault, Result, short};
+use super::marked::{Builder, Str};
+use super::value::{Missing, Object, Value};
+use super::{format, methods, text};
 
 /// Largest exponent of an integer power.
 const MAX_EXPONENT: i128 = 128;
@@ -40,18 +40,20 @@ fn unsupported(symbol: &str, left: &Value, right: &Value) -> Fault {
 }
 
 fn add(left: &Value, right: &Value, budget: &mut Budget) -> Result<Value> {
+    let joined = |a: &Str, b: &Str, budget: &mut Budget| {
+        let mut output = Builder::default();
+        output.push(a, budget)?;
+        output.push(b, budget)?;
+        output.finish(budget)
+    };
     match (left, right) {
-        (Value::Str(a), Value::Str(b)) => {
-            budget.make(a.len() + b.len())?;
-            Ok(Value::str([&**a, b].concat()))
-        }
+        (Value::Str(a), Value::Str(b)) => Ok(Value::Str(joined(a, b, budget)?)),
         // What is escaped already escapes what it meets.
         (Value::Markup(_), Value::Str(_))
         | (Value::Str(_), Value::Markup(_))
         | (Value::Markup(_), Value::Markup(_)) => {
-            let joined = [escaped(left, budget)?, escaped(right, budget)?].concat();
-            budget.make(joined.len())?;
-            Ok(Value::Markup(joined.into()))
+            let (a, b) = (escaped(left, budget)?, escaped(right, budget)?);
+            Ok(Value::Markup(joined(&a, &b, budget)?))
         }
         (Value::List(a), Value::List(b)) => {
             budget.make_items(a.len() + b.len())?;
@@ -70,24 +72,30 @@ fn add(left: &Value, right: &Value, budget: &mut Budget) -> Result<Value> {
 }
 
 /// The text of a value with HTML's characters escaped, unless it is already.
-pub(super) fn escaped(value: &Value, budget: &mut Budget) -> Result<String> {
-    if let Value::Markup(text) = value {
-        return Ok(text.to_string());
+pub(super) fn escaped(value: &Value, budget: &mut Budget) -> Result<Str> {
+    let text = text::string(value, budget)?;
+    if matches!(value, Value::Markup(_)) {
+        return Ok(text);
     }
-    let text = text::string(value)?;
-    budget.make(text.len().saturating_mul(5))?;
-    let mut output = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => output.push_str("&amp;"),
-            '<' => output.push_str("&lt;"),
-            '>' => output.push_str("&gt;"),
-            '\'' => output.push_str("&#39;"),
-            '"' => output.push_str("&#34;"),
-            c => output.push(c),
-        }
+    let mut output = Builder::default();
+    let mut copied = 0;
+    for (at, c) in text.char_indices() {
+        let escape = match c {
+            '&' => "&amp;",
+            '<' => "&lt;",
+            '>' => "&gt;",
+            '\'' => "&#39;",
+            '"' => "&#34;",
+            _ => continue,
+        };
+        output.part(&text, copied..at, budget)?;
+        budget.touch(escape.len())?;
+        let outside = text.is_outside_at(at);
+        escape.chars().for_each(|c| output.char(c, outside));
+        copied = at + c.len_utf8();
     }
-    Ok(output)
+    output.part(&text, copied..text.len(), budget)?;
+    output.finish(budget)
 }
 
 fn multiply(left: &Value, right: &Value, budget: &mut Budget) -> Result<Value> {
@@ -103,8 +111,10 @@ fn multiply(left: &Value, right: &Value, budget: &mut Budget) -> Result<Value> {
     };
     match sequence {
         Value::Str(text) | Value::Markup(text) => {
-            budget.make(text.len().saturating_mul(times))?;
-            Ok(alike(sequence, text.repeat(times)))
+            let mut output = Builder::default();
+            // Nothing is repeated at no cost.
+            output.repeat(text, if text.is_empty() { 0 } else { times }, budget)?;
+            Ok(alike(sequence, output.finish(budget)?))
         }
         Value::List(items) => Ok(Value::List(repeated(items, budget)?)),
         Value::Tuple(items) => Ok(Value::Tuple(repeated(items, budget)?)),
@@ -113,8 +123,8 @@ fn multiply(left: &Value, right: &Value, budget: &mut Budget) -> Result<Value> {
 }
 
 /// A string that is as escaped as another.
-pub(super) fn alike(model: &Value, text: impl Into<Text>) -> Value {
-    if matches!(model, Value::Markup(_)) { Value::Markup(text.into()) } else { Value::Str(text.into()) }
+pub(super) fn alike(model: &Value, text: Str) -> Value {
+    if matches!(model, Value::Markup(_)) { Value::Markup(text) } else { Value::Str(text) }
 }
 
 fn arithmetic(operator: Operator, left: &Value, right: &Value) -> Result<Value> {
@@ -188,32 +198,36 @@ pub(super) fn signed(value: &Value, negative: bool) -> Result<Value> {
 
 /// `left comparison right`
 pub(super) fn compare(comparison: Comparison, left: &Value, right: &Value, budget: &mut Budget) -> Result<bool> {
-    if !matches!(comparison, Comparison::In | Comparison::NotIn) {
-        budget.read(left.weight().min(right.weight()))?;
-    }
-    let ordered = |symbol, accepts: fn(Ordering) -> bool| Ok(order(left, right, symbol)?.is_some_and(accepts));
+    let mut ordered =
+        |symbol, accepts: fn(Ordering) -> bool| Ok(order(left, right, symbol, budget)?.is_some_and(accepts));
     match comparison {
-        Comparison::Equal => Ok(left.equals(right)),
-        Comparison::NotEqual => Ok(!left.equals(right)),
         Comparison::Less => ordered("<", Ordering::is_lt),
         Comparison::LessOrEqual => ordered("<=", Ordering::is_le),
         Comparison::Greater => ordered(">", Ordering::is_gt),
         Comparison::GreaterOrEqual => ordered(">=", Ordering::is_ge),
+        Comparison::Equal => left.equals(right, budget),
+        Comparison::NotEqual => Ok(!left.equals(right, budget)?),
         Comparison::In => contains(right, left, budget),
         Comparison::NotIn => Ok(!contains(right, left, budget)?),
     }
 }
 
 /// How two values are ordered; nothing where one is not a number.
-pub(super) fn order(left: &Value, right: &Value, symbol: &str) -> Result<Option<Ordering>> {
+pub(super) fn order(left: &Value, right: &Value, symbol: &str, budget: &mut Budget) -> Result<Option<Ordering>> {
     match (left, right) {
         (Value::Undefined(missing), _) | (_, Value::Undefined(missing)) => Err(missing.fault()),
-        (Value::Str(a) | Value::Markup(a), Value::Str(b) | Value::Markup(b)) => Ok(Some(a.cmp(b))),
+        (Value::Str(a) | Value::Markup(a), Value::Str(b) | Value::Markup(b)) => {
+            budget.touch(a.len().min(b.len()).saturating_mul(2))?;
+            Ok(Some(a.text().cmp(b.text())))
+        }
         (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => {
-            match a.iter().zip(b.iter()).find(|(a, b)| !a.equals(b)) {
-                Some((a, b)) => order(a, b, symbol),
-                None => Ok(Some(a.len().cmp(&b.len()))),
+            for (a, b) in a.iter().zip(b.iter()) {
+                budget.step()?;
+                if !a.equals(b, budget)? {
+                    return order(a, b, symbol, budget);
+                }
             }
+            Ok(Some(a.len().cmp(&b.len())))
         }
         _ => match (left.as_int(), right.as_int()) {
             (Some(a), Some(b)) => Ok(Some(a.cmp(&b))),
@@ -231,33 +245,45 @@ pub(super) fn order(left: &Value, right: &Value, symbol: &str) -> Result<Option<
 
 /// `item in container`
 pub(super) fn contains(container: &Value, item: &Value, budget: &mut Budget) -> Result<bool> {
-    budget.read(container.weight())?;
     match container {
         Value::Str(text) | Value::Markup(text) => match item {
-            Value::Str(part) | Value::Markup(part) => Ok(text.contains(&**part)),
+            Value::Str(part) | Value::Markup(part) => {
+                budget.touch(text.len().saturating_add(part.len()))?;
+                Ok(text.contains(&**part))
+            }
             Value::Undefined(missing) => Err(missing.fault()),
             other => {
                 let name = other.type_name();
                 Err(Fault::failed(format!("'in <string>' requires string as left operand, not {name}")))
             }
         },
-        Value::Dict(dict) => Ok(dict.get(item).is_some()),
-        _ => Ok(items(container, budget)?.iter().any(|other| other.equals(item))),
+        Value::Dict(dict) => Ok(dict.get(item, budget)?.is_some()),
+        _ => {
+            for other in items(container, budget)?.iter() {
+                budget.step()?;
+                if other.equals(item, budget)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
     }
 }
 
 /// The items that iterating over a value gives.
 pub(super) fn items(value: &Value, budget: &mut Budget) -> Result<Rc<Items>> {
+    if let Some(dict) = value.as_dict() {
+        budget.make_items(dict.len())?;
+        return Items::new(dict.iter().map(|(key, _)| key.clone()).collect());
+    }
     let values = match value {
         Value::List(items) | Value::Tuple(items) => return Ok(Rc::clone(items)),
         Value::Undefined(_) => Vec::new(),
         Value::Str(text) | Value::Markup(text) => {
             budget.make_items(text.len().saturating_mul(2))?;
-            text.chars().map(|c| alike(value, c.encode_utf8(&mut [0; 4]) as &str)).collect()
-        }
-        Value::Dict(dict) => {
-            budget.make_items(dict.len())?;
-            dict.iter().map(|(key, _)| key.clone()).collect()
+            text.marked_chars()
+                .map(|(c, outside)| alike(value, Str::marked(c.encode_utf8(&mut [0; 4]) as &str, outside)))
+                .collect()
         }
         Value::Object(object) => match &**object {
             Object::View(view, dict) => methods::view_items(*view, dict, budget)?,
@@ -268,6 +294,10 @@ pub(super) fn items(value: &Value, budget: &mut Budget) -> Result<Rc<Items>> {
             Object::Generator { rest, .. } => {
                 budget.make_items(rest.borrow().len())?;
                 rest.take().into()
+            }
+            Object::Bytes(bytes) => {
+                budget.make_items(bytes.len())?;
+                bytes.iter().map(|byte| Value::Int((*byte).into())).collect()
             }
             Object::Loop(state) => return Ok(Rc::clone(&state.items)),
             _ => return Err(not_iterable(value)),
@@ -304,20 +334,24 @@ fn owner(value: &Value) -> &'static str {
 }
 
 /// `value.name`: a method or attribute, else an item.
-pub(super) fn attribute(value: &Value, name: &Text) -> Result<Value> {
+pub(super) fn attribute(value: &Value, name: &Text, budget: &mut Budget) -> Result<Value> {
     if let Value::Undefined(missing) = value {
         return Err(missing.fault());
     }
-    if let Some(found) = methods::attribute(value, name)? {
+    if let Some(found) = methods::attribute(value, name, budget)? {
         return Ok(found);
     }
-    if let Value::Dict(dict) = value
-        && let Some(found) = dict.get_str(name)
+    if let Some(dict) = value.as_dict()
+        && let Some(found) = dict.get_str(name, budget)?
     {
         return Ok(found.clone());
     }
     if name.starts_with("__") {
-        return Err(Fault::failed(format!("access to attribute '{name}' of '{}' is refused", value.type_name())));
+        return Err(Fault::failed(format!(
+            "access to attribute '{}' of '{}' is refused",
+            short(name),
+            value.type_name()
+        )));
     }
     Ok(Value::Undefined(Missing::Attribute(owner(value), name.clone())))
 }
@@ -326,18 +360,22 @@ pub(super) fn attribute(value: &Value, name: &Text) -> Result<Value> {
 pub(super) fn item(value: &Value, key: &Value, budget: &mut Budget) -> Result<Value> {
     let found = match value {
         Value::Undefined(missing) => return Err(missing.fault()),
-        Value::Dict(dict) => dict.get(key).cloned(),
+        Value::Dict(dict) => dict.get(key, budget)?.cloned(),
         Value::List(items) | Value::Tuple(items) => {
             key.as_int().and_then(|at| index(items.len(), at)).and_then(|at| items.get(at)).cloned()
         }
-        Value::Str(text) | Value::Markup(text) => {
-            budget.read(text.len())?;
-            let at = key.as_int().and_then(|at| index(text.chars().count(), at));
-            at.and_then(|at| text.chars().nth(at)).map(|c| alike(value, c.encode_utf8(&mut [0; 4]) as &str))
-        }
+        Value::Str(text) | Value::Markup(text) => match (key.as_int(), text.as_arguments()) {
+            (Some(at), _) => character(text, at, budget)?.map(|c| alike(value, c)),
+            (None, Some(object)) => object.get(key, budget)?.cloned(),
+            (None, None) => None,
+        },
         Value::Object(object) => match &**object {
             Object::Range { start, step, len } => {
                 key.as_int().and_then(|at| index(*len, at)).map(|at| Value::Int(start + step * at as i128))
+            }
+            Object::Bytes(bytes) => {
+                let byte = key.as_int().and_then(|at| index(bytes.len(), at)).and_then(|at| bytes.get(at));
+                byte.map(|byte| Value::Int((*byte).into()))
             }
             _ => None,
         },
@@ -345,10 +383,19 @@ pub(super) fn item(value: &Value, key: &Value, budget: &mut Budget) -> Result<Va
     };
     match (found, key) {
         (Some(found), _) => Ok(found),
-        (None, Value::Str(name) | Value::Markup(name)) => attribute(value, name),
+        (None, Value::Str(name) | Value::Markup(name)) => attribute(value, name.text(), budget),
         (None, Value::Undefined(missing)) => Ok(Value::Undefined(missing.clone())),
-        (None, _) => Ok(Value::Undefined(Missing::Item(owner(value), text::repr(key)?.into()))),
+        (None, _) => Ok(Value::Undefined(Missing::Item(owner(value), text::shown(key).into()))),
     }
+}
+
+/// The character at an index, from the end where it is negative.
+fn character(text: &Str, at: i128, budget: &mut Budget) -> Result<Option<Str>> {
+    let steps = if at < 0 { -(at + 1) } else { at };
+    let Some(steps) = usize::try_from(steps).ok().filter(|steps| *steps < text.len()) else { return Ok(None) };
+    budget.touch(steps.saturating_mul(4).min(text.len()))?;
+    let found = if at < 0 { text.char_indices().rev().nth(steps) } else { text.char_indices().nth(steps) };
+    found.map(|(at, c)| text.part(at..at + c.len_utf8(), budget)).transpose()
 }
 
 /// `value[start:stop:step]`
@@ -370,14 +417,15 @@ pub(super) fn slice(value: &Value, bounds: [Option<Value>; 3], budget: &mut Budg
     }
     match value {
         Value::Undefined(missing) => Err(missing.fault()),
-        Value::Str(text) | Value::Markup(text) => {
-            budget.make(text.len())?;
-            let chars: Vec<char> = text.chars().collect();
-            let part: String = indices(chars.len(), start, stop, step).filter_map(|at| chars.get(at)).collect();
-            Ok(alike(value, part))
+        Value::Str(text) | Value::Markup(text) => Ok(alike(value, part_of(text, start, stop, step, budget)?)),
+        Value::List(items) => {
+            budget.make_items(items.len())?;
+            budget.list(part(items, start, stop, step))
         }
-        Value::List(items) => budget.list(part(items, start, stop, step)),
-        Value::Tuple(items) => budget.tuple(part(items, start, stop, step)),
+        Value::Tuple(items) => {
+            budget.make_items(items.len())?;
+            budget.tuple(part(items, start, stop, step))
+        }
         Value::Object(object) if matches!(**object, Object::Range { .. }) => {
             let items = items(value, budget)?;
             budget.list(part(&items, start, stop, step))
@@ -385,6 +433,28 @@ pub(super) fn slice(value: &Value, bounds: [Option<Value>; 3], budget: &mut Budg
         // Jinja2 takes a subscript that fails for an item that is not there.
         other => Ok(Value::Undefined(Missing::Item(owner(other), "of a slice".into()))),
     }
+}
+
+/// A slice of a string, by characters.
+fn part_of(text: &Str, start: Option<i128>, stop: Option<i128>, step: i128, budget: &mut Budget) -> Result<Str> {
+    if step == 1 {
+        budget.touch(text.len().saturating_mul(2))?;
+        let len = text.chars().count();
+        let mut within = indices(len, start, stop, 1);
+        let Some(first) = within.next() else { return text.part(0..0, budget) };
+        let count = within.count() + 1;
+        let byte = |text: &str, at: usize| text.char_indices().nth(at).map_or(text.len(), |(at, _)| at);
+        let from = byte(text, first);
+        let to = from + byte(text.get(from..).unwrap_or_default(), count);
+        return text.part(from..to, budget);
+    }
+    budget.touch(text.len().saturating_mul(16))?;
+    let chars: Vec<(char, bool)> = text.marked_chars().collect();
+    let mut output = Builder::default();
+    for (c, outside) in indices(chars.len(), start, stop, step).filter_map(|at| chars.get(at)) {
+        output.char(*c, *outside);
+    }
+    output.finish(budget)
 }
 
 fn part(items: &[Value], start: Option<i128>, stop: Option<i128>, step: i128) -> Vec<Value> {

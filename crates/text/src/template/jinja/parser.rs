@@ -1,5 +1,6 @@
 //! Tokens to statements (`jinja2/parser.py`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::ast::{Expression, ExpressionKind, Extras, For, Macro, Statement, StatementKind, Target, Text};
@@ -273,6 +274,7 @@ impl Parser {
     fn parameters(&mut self) -> Result<Vec<(Text, Option<Expression>)>> {
         self.expect_symbol("(")?;
         let mut parameters: Vec<(Text, Option<Expression>)> = Vec::new();
+        let mut names = HashSet::new();
         while !self.is_symbol(")") {
             if !parameters.is_empty() {
                 self.expect_symbol(",")?;
@@ -283,7 +285,7 @@ impl Parser {
             if default.is_none() && parameters.last().is_some_and(|(_, default)| default.is_some()) {
                 return Err(Fault::syntax(format!("parameter {name} without a default follows one with"), line));
             }
-            if parameters.iter().any(|(other, _)| *other == name) {
+            if !names.insert(name.clone()) {
                 return Err(Fault::syntax(format!("parameter {name} is named twice"), line));
             }
             parameters.push((name, default));

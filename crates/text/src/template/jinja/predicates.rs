@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use super::arguments::{Args, int};
 use super::ast::Comparison;
+use super::budget::Budget;
 use super::evaluate::Machine;
-use super::fault::{Fault, Result};
+use super::fault::{Fault, Result, short};
 use super::value::{Object, Value};
 use super::{filters, operators, strings, text};
 
@@ -72,7 +73,7 @@ pub(super) fn holds(machine: &mut Machine, name: &str, value: &Value, args: Args
         }
         "sameas" => {
             let [other] = args.bind(name, ["other"], 1)?;
-            return Ok(is_same(value, &other.unwrap_or(Value::None)));
+            return is_same(value, &other.unwrap_or(Value::None), &mut machine.budget);
         }
         _ => args.none(name)?,
     }
@@ -94,26 +95,24 @@ pub(super) fn holds(machine: &mut Machine, name: &str, value: &Value, args: Args
         "escaped" => matches!(value, Value::Markup(_)),
         "even" | "odd" => int(name, value)?.rem_euclid(2) == i128::from(name == "odd"),
         "lower" | "upper" => {
-            let written = text::string(value)?;
-            machine.budget.make(written.len())?;
+            let written = text::string(value, &mut machine.budget)?;
             let method = if name == "lower" { "islower" } else { "isupper" };
-            let owner = Value::str(written.as_str());
-            strings::call(&owner, &written.into(), method, Args::default(), &mut machine.budget)?.truth()
+            strings::call(value, &written, method, Args::default(), &mut machine.budget)?.truth()
         }
         "filter" => value.as_str().is_some_and(filters::exists),
         "test" => value.as_str().is_some_and(exists),
-        _ => return Err(Fault::failed(format!("No test named '{name}'."))),
+        _ => return Err(Fault::failed(format!("No test named '{}'.", short(name)))),
     })
 }
 
 /// Python's `is`, for what templates compare with it.
-fn is_same(value: &Value, other: &Value) -> bool {
-    match (value, other) {
+fn is_same(value: &Value, other: &Value, budget: &mut Budget) -> Result<bool> {
+    Ok(match (value, other) {
         (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => Rc::ptr_eq(a, b),
         (Value::Dict(a), Value::Dict(b)) => Rc::ptr_eq(a, b),
         (Value::Object(a), Value::Object(b)) => Rc::ptr_eq(a, b),
-        _ => value.type_name() == other.type_name() && value.equals(other),
-    }
+        _ => value.type_name() == other.type_name() && value.equals(other, budget)?,
+    })
 }
 
 /// What has a length and items by key.
@@ -122,7 +121,7 @@ fn is_sequence(value: &Value) -> bool {
         Value::Undefined(_) | Value::Str(_) | Value::Markup(_) | Value::List(_) | Value::Tuple(_) | Value::Dict(_) => {
             true
         }
-        Value::Object(object) => matches!(**object, Object::Range { .. }),
+        Value::Object(object) => matches!(**object, Object::Range { .. } | Object::Bytes(_)),
         _ => false,
     }
 }

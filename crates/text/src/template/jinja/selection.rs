@@ -7,7 +7,8 @@ use super::ast::{Operator, Text};
 use super::budget::Budget;
 use super::evaluate::Machine;
 use super::fault::{Fault, Result};
-use super::filters::{self, key_of, sort};
+use super::filters::{self, key_of};
+use super::sorting::sorted_by_key;
 use super::value::{Missing, Value};
 use super::{operators, predicates};
 
@@ -25,26 +26,37 @@ pub(super) fn apply(machine: &mut Machine, name: &str, value: &Value, args: Args
     }
 }
 
-/// The value of `a.b.0` in an item; where it is not there, the default.
-pub(super) fn attribute(item: &Value, path: &Value, default: Option<&Value>, budget: &mut Budget) -> Result<Value> {
-    let mut value = item.clone();
-    let parts: Vec<Value> = match path.as_str() {
-        None => vec![path.clone()],
-        Some(path) => path
-            .split('.')
-            .map(|part| match part.parse::<u32>() {
+/// `a.b.0`: how to find something in an item.
+pub(super) struct Path(Vec<Value>);
+
+impl Path {
+    /// Reads a path; anything but a string is a key.
+    pub fn new(path: &Value, budget: &mut Budget) -> Result<Self> {
+        let Some(text) = path.as_text() else { return Ok(Self(vec![path.clone()])) };
+        let mut parts = Vec::new();
+        budget.touch(text.len())?;
+        for part in text.split('.') {
+            budget.make(part.len())?;
+            parts.push(match part.parse::<u32>() {
                 Ok(index) => Value::Int(index.into()),
                 Err(_) => Value::str(part),
-            })
-            .collect(),
-    };
-    for part in &parts {
-        value = operators::item(&value, part, budget)?;
-        if let (Value::Undefined(_), Some(default)) = (&value, default) {
-            value = default.clone();
+            });
         }
+        Ok(Self(parts))
     }
-    Ok(value)
+
+    /// The value in an item; where it is not there, the default.
+    pub fn of(&self, item: &Value, default: Option<&Value>, budget: &mut Budget) -> Result<Value> {
+        let mut value = item.clone();
+        for part in &self.0 {
+            budget.step()?;
+            value = operators::item(&value, part, budget)?;
+            if let (Value::Undefined(_), Some(default)) = (&value, default) {
+                value = default.clone();
+            }
+        }
+        Ok(value)
+    }
 }
 
 /// The items of a value; none where it is empty, undefined or none.
@@ -62,10 +74,10 @@ fn map(machine: &mut Machine, value: &Value, mut args: Args) -> Result<Value> {
     let mut mapped = Vec::with_capacity(items.len());
     if args.positional.is_empty() && args.keyword.iter().any(|(name, _)| **name == *"attribute") {
         let [path, default] = args.bind("map", ["attribute", "default"], 1)?;
-        let path = path.unwrap_or(Value::None);
+        let path = Path::new(&path.unwrap_or(Value::None), &mut machine.budget)?;
         for item in &items {
             machine.budget.step()?;
-            mapped.push(attribute(item, &path, default.as_ref(), &mut machine.budget)?);
+            mapped.push(path.of(item, default.as_ref(), &mut machine.budget)?);
         }
         return machine.budget.generator(mapped);
     }
@@ -73,9 +85,11 @@ fn map(machine: &mut Machine, value: &Value, mut args: Args) -> Result<Value> {
         return Err(Fault::failed("map requires a filter argument"));
     }
     let name = args.positional.remove(0);
-    let name: Text = super::arguments::text("map", &name)?.into();
+    let name: Text = super::arguments::text("map", &name)?.text().clone();
     for item in items {
-        mapped.push(filters::apply(machine, &name, item, args.clone())?);
+        machine.budget.step()?;
+        let args = args.again(&mut machine.budget)?;
+        mapped.push(filters::apply(machine, &name, item, args)?);
     }
     machine.budget.generator(mapped)
 }
@@ -85,25 +99,28 @@ fn select(machine: &mut Machine, name: &str, value: &Value, mut args: Args) -> R
         if args.positional.is_empty() {
             return Err(Fault::failed(format!("{name} needs the name of an attribute")));
         }
-        Some(args.positional.remove(0))
+        Some(Path::new(&args.positional.remove(0), &mut machine.budget)?)
     } else {
         None
     };
     let test: Option<Text> = if args.positional.is_empty() {
         None
     } else {
-        Some(super::arguments::text(name, &args.positional.remove(0))?.into())
+        Some(super::arguments::text(name, &args.positional.remove(0))?.text().clone())
     };
     let wanted = name.starts_with("select");
     let mut kept = Vec::new();
     for item in items(machine, value)? {
         machine.budget.step()?;
         let looked_at = match &path {
-            Some(path) => attribute(&item, path, None, &mut machine.budget)?,
+            Some(path) => path.of(&item, None, &mut machine.budget)?,
             None => item.clone(),
         };
         let holds = match &test {
-            Some(test) => predicates::holds(machine, test, &looked_at, args.clone())?,
+            Some(test) => {
+                let args = args.again(&mut machine.budget)?;
+                predicates::holds(machine, test, &looked_at, args)?
+            }
             None => looked_at.truth(),
         };
         if holds == wanted {
@@ -113,36 +130,45 @@ fn select(machine: &mut Machine, name: &str, value: &Value, mut args: Args) -> R
     machine.budget.generator(kept)
 }
 
-/// Items with what they are sorted or compared by.
+/// Items, each behind the key that it is sorted or compared by.
 fn keyed(
     machine: &mut Machine,
     value: &Value,
     path: Option<&Value>,
     case_sensitive: bool,
 ) -> Result<Vec<(Value, Value)>> {
-    let items = operators::items(value, &mut machine.budget)?;
-    machine.budget.make(value.weight())?;
-    machine.budget.make_items(items.len().saturating_mul(2))?;
+    let budget = &mut machine.budget;
+    let items = operators::items(value, budget)?;
+    // The pairs, and two lists of them while they are sorted.
+    budget.make_items(items.len().saturating_mul(6))?;
+    // Several attributes may be given with commas between them.
+    let several = matches!(path, Some(Value::Str(path)) if path.contains(','));
+    let paths: Vec<Path> = match path {
+        Some(Value::Str(text)) if several => {
+            budget.touch(text.len())?;
+            text.split(',').map(|path| Path::new(&Value::str(path), budget)).collect::<Result<_>>()?
+        }
+        Some(path) => vec![Path::new(path, budget)?],
+        None => Vec::new(),
+    };
     let mut pairs = Vec::with_capacity(items.len());
     for item in items.iter() {
-        let key = match path {
-            // Several attributes with commas between them.
-            Some(Value::Str(path)) if path.contains(',') => {
-                let mut keys = Vec::new();
-                for path in path.split(',') {
-                    let key = attribute(item, &Value::str(path), None, &mut machine.budget)?;
-                    keys.push(key_of(key, case_sensitive));
-                }
-                machine.budget.tuple(keys)?
+        budget.step()?;
+        let mut keys = Vec::new();
+        for path in &paths {
+            budget.make(0)?;
+            keys.push(key_of(path.of(item, None, budget)?, case_sensitive, budget)?);
+        }
+        let key = match keys.pop() {
+            Some(only) if !several => only,
+            Some(last) => {
+                keys.push(last);
+                budget.tuple(keys)?
             }
-            Some(path) => key_of(attribute(item, path, None, &mut machine.budget)?, case_sensitive),
-            None => key_of(item.clone(), case_sensitive),
+            None => key_of(item.clone(), case_sensitive, budget)?,
         };
         pairs.push((key, item.clone()));
     }
-    // Sorting compares each about this often.
-    let comparisons = items.len().checked_ilog2().unwrap_or(0) as usize + 1;
-    machine.budget.read(value.weight().saturating_mul(comparisons))?;
     Ok(pairs)
 }
 
@@ -157,16 +183,21 @@ fn truth(value: Option<Value>) -> bool {
 fn sorted(machine: &mut Machine, value: &Value, args: Args) -> Result<Value> {
     let [reverse, case_sensitive, path] = args.bind("sort", ["reverse", "case_sensitive", "attribute"], 0)?;
     let mut pairs = keyed(machine, value, given(path).as_ref(), truth(case_sensitive))?;
-    sort(&mut pairs, truth(reverse))?;
+    // As in Jinja2, keys are compared as the items of lists are: equal ones need no order.
+    for (key, _) in &mut pairs {
+        *key = machine.budget.tuple(vec![key.clone()])?;
+    }
+    let pairs = sorted_by_key(pairs, truth(reverse), &mut machine.budget)?;
     machine.budget.list(pairs.into_iter().map(|(_, item)| item).collect())
 }
 
 fn unique(machine: &mut Machine, value: &Value, args: Args) -> Result<Value> {
     let [case_sensitive, path] = args.bind("unique", ["case_sensitive", "attribute"], 0)?;
-    let mut seen = super::value::Dict::default();
+    let mut seen = super::collections::Dict::default();
     let mut kept = Vec::new();
     for (key, item) in keyed(machine, value, given(path).as_ref(), truth(case_sensitive))? {
-        if seen.get(&key).is_none() {
+        if seen.get(&key, &mut machine.budget)?.is_none() {
+            machine.budget.entry(&key)?;
             seen.insert(key, Value::None)?;
             kept.push(item);
         }
@@ -176,20 +207,30 @@ fn unique(machine: &mut Machine, value: &Value, args: Args) -> Result<Value> {
 
 fn group(machine: &mut Machine, value: &Value, args: Args) -> Result<Value> {
     let [path, default, case_sensitive] = args.bind("groupby", ["attribute", "default", "case_sensitive"], 1)?;
-    let (path, case_sensitive) = (path.unwrap_or(Value::None), truth(case_sensitive));
+    let path = Path::new(&path.unwrap_or(Value::None), &mut machine.budget)?;
+    let case_sensitive = truth(case_sensitive);
     let mut pairs = keyed(machine, value, None, true)?;
+    let budget = &mut machine.budget;
     for (key, item) in &mut pairs {
-        *key = key_of(attribute(item, &path, default.as_ref(), &mut machine.budget)?, case_sensitive);
+        *key = key_of(path.of(item, default.as_ref(), budget)?, case_sensitive, budget)?;
     }
-    sort(&mut pairs, false)?;
-    let mut groups = Vec::new();
-    for chunk in pairs.chunk_by(|(a, _), (b, _)| a.equals(b)) {
-        let Some((_, first)) = chunk.first() else { continue };
-        let name = attribute(first, &path, default.as_ref(), &mut machine.budget)?;
-        let items = machine.budget.list(chunk.iter().map(|(_, item)| item.clone()).collect())?;
-        groups.push(machine.budget.tuple(vec![name, items])?);
+    let pairs = sorted_by_key(pairs, false, budget)?;
+    let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
+    for (key, item) in pairs {
+        budget.make_items(2)?;
+        match groups.last_mut() {
+            Some((last, items)) if last.equals(&key, budget)? => items.push(item),
+            _ => groups.push((key, vec![item])),
+        }
     }
-    machine.budget.list(groups)
+    let mut named = Vec::with_capacity(groups.len());
+    for (_, items) in groups {
+        let Some(first) = items.first() else { continue };
+        let name = path.of(first, default.as_ref(), budget)?;
+        let items = budget.list(items)?;
+        named.push(budget.tuple(vec![name, items])?);
+    }
+    budget.list(named)
 }
 
 fn extreme(machine: &mut Machine, largest: bool, value: &Value, args: Args) -> Result<Value> {
@@ -198,7 +239,10 @@ fn extreme(machine: &mut Machine, largest: bool, value: &Value, args: Args) -> R
     for (key, item) in keyed(machine, value, given(path).as_ref(), truth(case_sensitive))? {
         let wanted = if largest { Ordering::Greater } else { Ordering::Less };
         let better = match &best {
-            Some((other, _)) => operators::order(&key, other, if largest { ">" } else { "<" })? == Some(wanted),
+            Some((other, _)) => {
+                let symbol = if largest { ">" } else { "<" };
+                operators::order(&key, other, symbol, &mut machine.budget)? == Some(wanted)
+            }
             None => true,
         };
         if better {
@@ -211,12 +255,12 @@ fn extreme(machine: &mut Machine, largest: bool, value: &Value, args: Args) -> R
 
 fn sum(machine: &mut Machine, value: &Value, args: Args) -> Result<Value> {
     let [path, start] = args.bind("sum", ["attribute", "start"], 0)?;
-    let path = given(path);
+    let path = given(path).map(|path| Path::new(&path, &mut machine.budget)).transpose()?;
     let mut total = start.unwrap_or(Value::Int(0));
     for item in operators::items(value, &mut machine.budget)?.iter() {
         machine.budget.step()?;
         let item = match &path {
-            Some(path) => attribute(item, path, None, &mut machine.budget)?,
+            Some(path) => path.of(item, None, &mut machine.budget)?,
             None => item.clone(),
         };
         total = operators::binary(Operator::Add, &total, &item, &mut machine.budget)?;
@@ -231,16 +275,17 @@ fn sorted_dict(machine: &mut Machine, value: &Value, args: Args) -> Result<Value
         Some(Some("value")) => 1,
         _ => return Err(Fault::failed("You can only sort by either \"key\" or \"value\"")),
     };
-    let Value::Dict(dict) = value else {
+    let Some(dict) = value.as_dict() else {
         return Err(Fault::failed(format!("'{}' object has no attribute 'items'", value.type_name())));
     };
-    machine.budget.make(value.weight())?;
+    machine.budget.make_items(2 * dict.len())?;
     let case_sensitive = truth(case_sensitive);
     let mut pairs = Vec::with_capacity(dict.len());
     for (name, item) in dict.iter() {
-        let key = key_of(if at == 0 { name.clone() } else { item.clone() }, case_sensitive);
+        let key = if at == 0 { name.clone() } else { item.clone() };
+        let key = key_of(key, case_sensitive, &mut machine.budget)?;
         pairs.push((key, machine.budget.tuple(vec![name.clone(), item.clone()])?));
     }
-    sort(&mut pairs, truth(reverse))?;
+    let pairs = sorted_by_key(pairs, truth(reverse), &mut machine.budget)?;
     machine.budget.list(pairs.into_iter().map(|(_, pair)| pair).collect())
 }

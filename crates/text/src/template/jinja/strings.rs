@@ -1,29 +1,37 @@
 //! Methods of strings.
 
+use std::collections::HashSet;
+
 use super::arguments::{Args, int, size, text};
-use super::ast::Text;
 use super::budget::Budget;
+use super::bytes;
+use super::characters::{is_decimal, is_small_digit, titlecase};
 use super::fault::{Fault, Result};
 use super::format;
 use super::lexer::is_space;
+use super::marked::{Builder, Str};
 use super::operators::{self, alike};
 use super::value::Value;
 
 /// Their names.
-pub(super) const METHODS: [&str; 41] = [
+pub(super) const METHODS: [&str; 45] = [
     "capitalize",
     "casefold",
     "center",
     "count",
+    "encode",
     "endswith",
+    "expandtabs",
     "find",
     "format",
+    "format_map",
     "index",
     "isalnum",
     "isalpha",
     "isascii",
     "isdecimal",
     "isdigit",
+    "isidentifier",
     "islower",
     "isnumeric",
     "isprintable",
@@ -55,240 +63,300 @@ pub(super) const METHODS: [&str; 41] = [
 ];
 
 /// Calls a method of `owner`, whose text is `own`.
-pub(super) fn call(owner: &Value, own: &Text, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
-    // What most of them make is not longer than three times what there was.
-    budget.make(own.len())?;
-    let made = |text: String| Ok(alike(owner, text));
+pub(super) fn call(owner: &Value, own: &Str, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
+    let made = |text: Str| Ok(alike(owner, text));
     match name {
         "format" => return format::braces(owner, own, &args, budget),
+        "format_map" => {
+            let [values] = args.bind(name, ["mapping"], 1)?;
+            return format::braces(owner, own, &named(&values.unwrap_or(Value::None), budget)?, budget);
+        }
+        "encode" => return bytes::encode(own, args, budget),
         "join" => return join(owner, own, args, budget),
         "replace" => return replace(owner, own, args, budget),
         "center" | "ljust" | "rjust" | "zfill" => return padded(owner, own, name, args, budget),
         "split" | "rsplit" => return split(owner, own, name == "rsplit", args, budget),
         "splitlines" => return split_lines(owner, own, args, budget),
         "partition" | "rpartition" => return partition(owner, own, name == "rpartition", args, budget),
-        "count" | "find" | "index" | "rfind" | "rindex" => return search(own, name, args),
-        "startswith" | "endswith" => return affix(own, name, args),
+        "count" | "find" | "index" | "rfind" | "rindex" => return search(own, name, args, budget),
+        "startswith" | "endswith" => return affix(own, name, args, budget),
+        "expandtabs" => return expand_tabs(owner, own, args, budget),
         "strip" | "lstrip" | "rstrip" => {
             let [chars] = args.bind(name, ["chars"], 0)?;
             let (start, end) = (name != "rstrip", name != "lstrip");
-            return made(stripped(own, chars.as_ref(), start, end)?.to_owned());
+            return made(stripped(own, chars.as_ref(), start, end, budget)?);
         }
         "removeprefix" | "removesuffix" => {
             let [part] = args.bind(name, ["affix"], 1)?;
-            let part = text(name, part.as_ref().unwrap_or(&Value::None))?.to_owned();
-            let rest = if name == "removeprefix" { own.strip_prefix(&*part) } else { own.strip_suffix(&*part) };
-            return made(rest.unwrap_or(own).to_owned());
+            let part = part.unwrap_or(Value::None);
+            let part = text(name, &part)?;
+            budget.touch(part.len().min(own.len()))?;
+            let rest = if name == "removeprefix" { own.strip_prefix(&**part) } else { own.strip_suffix(&**part) };
+            return made(own.cut(rest.unwrap_or(own), budget)?);
         }
         _ => args.none(name)?,
     }
+    // No character becomes longer than three times its bytes.
+    budget.touch(own.len().saturating_mul(16))?;
     match name {
-        "upper" => made(own.to_uppercase()),
-        "lower" | "casefold" => made(own.to_lowercase()),
-        "capitalize" => made(capitalized(own)),
-        "title" => made(title(own)),
-        "swapcase" => made(
-            own.chars()
-                .flat_map(|c| -> Vec<char> {
-                    if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect() }
-                })
-                .collect(),
-        ),
-        _ => Ok(Value::Bool(is(own, name))),
+        "upper" => made(own.recased(own.to_uppercase(), |c| c.to_uppercase().count(), budget)?),
+        "lower" | "casefold" => made(own.recased(own.to_lowercase(), |c| c.to_lowercase().count(), budget)?),
+        "capitalize" => {
+            let first = own.chars().next().map_or(0, char::len_utf8);
+            let lower = own.recased(own.to_lowercase(), |c| c.to_lowercase().count(), budget)?;
+            let skipped: usize = own.chars().take(1).flat_map(char::to_lowercase).map(char::len_utf8).sum();
+            let mut output = Builder::default();
+            output.push(&with_cases(&own.part(0..first, budget)?, |_| Case::Title, budget)?, budget)?;
+            output.part(&lower, skipped..lower.len(), budget)?;
+            made(output.finish(budget)?)
+        }
+        "title" => made(title(own, budget)?),
+        "swapcase" => made(with_cases(own, |c| if c.is_uppercase() { Case::Lower } else { Case::Upper }, budget)?),
+        _ => Ok(Value::Bool(is(own, name, budget)?)),
     }
 }
 
+/// The values of a mapping as keyword arguments.
+fn named(values: &Value, budget: &mut Budget) -> Result<Args> {
+    let Some(dict) = values.as_dict() else { return Err(Fault::failed("format_map needs a mapping")) };
+    budget.make_items(3 * dict.len())?;
+    let pairs = dict.iter().filter_map(|(key, value)| Some((key.as_text()?.clone(), value.clone())));
+    Ok(Args { positional: Vec::new(), keyword: pairs.collect() })
+}
+
+/// The case of a character.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Case {
+    Upper,
+    /// Upper for the first of the letters that it is written with.
+    Title,
+    Lower,
+}
+
+/// The text with each character in the case that a function chooses for it. The caller has counted its bytes.
+pub(super) fn with_cases(own: &Str, mut case: impl FnMut(char) -> Case, budget: &mut Budget) -> Result<Str> {
+    let mut output = Builder::default();
+    for (c, outside) in own.marked_chars() {
+        match case(c) {
+            Case::Upper => c.to_uppercase().for_each(|c| output.char(c, outside)),
+            Case::Title => titlecase(c).for_each(|c| output.char(c, outside)),
+            Case::Lower => c.to_lowercase().for_each(|c| output.char(c, outside)),
+        }
+    }
+    output.finish(budget)
+}
+
 /// The questions about characters.
-fn is(own: &str, name: &str) -> bool {
+fn is(own: &Str, name: &str, budget: &mut Budget) -> Result<bool> {
     let all = |test: fn(char) -> bool| !own.is_empty() && own.chars().all(test);
     let cased = |c: char| c.is_uppercase() || c.is_lowercase();
-    match name {
+    Ok(match name {
         "isascii" => own.is_ascii(),
         "isalnum" => all(char::is_alphanumeric),
         "isalpha" => all(char::is_alphabetic),
         "isdecimal" => all(is_decimal),
         "isdigit" => all(|c| is_decimal(c) || is_small_digit(c)),
+        "isidentifier" => all(|c| c == '_' || c.is_alphanumeric()) && !own.starts_with(char::is_numeric),
         "isnumeric" => all(char::is_numeric),
         "isspace" => all(is_space),
         "isprintable" => own.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace())),
         "islower" => own.chars().any(cased) && !own.chars().any(char::is_uppercase),
         "isupper" => own.chars().any(cased) && !own.chars().any(char::is_lowercase),
-        _ => own.chars().any(cased) && title(own) == own,
-    }
-}
-
-/// The zeros of Unicode's decimal digits in its basic plane; nine others follow each.
-const ZEROS: [char; 37] = [
-    '\u{30}', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}',
-    '\u{c66}', '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{1090}', '\u{17e0}',
-    '\u{1810}', '\u{1946}', '\u{19d0}', '\u{1a80}', '\u{1a90}', '\u{1b50}', '\u{1bb0}', '\u{1c40}', '\u{1c50}',
-    '\u{a620}', '\u{a8d0}', '\u{a900}', '\u{a9d0}', '\u{a9f0}', '\u{aa50}', '\u{abf0}', '\u{ff10}',
-];
-
-fn is_decimal(c: char) -> bool {
-    ZEROS.iter().any(|zero| u32::from(c).checked_sub(u32::from(*zero)).is_some_and(|above| above < 10))
-}
-
-/// Superscripts, subscripts and circled ones.
-fn is_small_digit(c: char) -> bool {
-    matches!(c, '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '₀'..='₉' | '①'..='⑨')
+        _ => own.chars().any(cased) && *title(own, budget)? == **own,
+    })
 }
 
 /// Python's `strip`: white space, or the characters of a string.
-pub(super) fn stripped<'t>(own: &'t str, chars: Option<&Value>, start: bool, end: bool) -> Result<&'t str> {
-    let set: Option<Vec<char>> = match chars {
+pub(super) fn stripped(own: &Str, chars: Option<&Value>, start: bool, end: bool, budget: &mut Budget) -> Result<Str> {
+    let set: Option<HashSet<char>> = match chars {
         None | Some(Value::None) => None,
-        Some(chars) => Some(text("strip", chars)?.chars().collect()),
+        Some(chars) => {
+            let chars = text("strip", chars)?;
+            budget.touch(chars.len().saturating_add(own.len()).saturating_mul(16))?;
+            Some(chars.chars().collect())
+        }
     };
+    budget.touch(own.len())?;
     let matches = |c: char| set.as_ref().map_or_else(|| is_space(c), |set| set.contains(&c));
-    let own = if start { own.trim_start_matches(matches) } else { own };
-    Ok(if end { own.trim_end_matches(matches) } else { own })
-}
-
-/// Python's `capitalize`.
-pub(super) fn capitalized(own: &str) -> String {
-    let mut chars = own.chars();
-    let first = chars.next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default();
-    first + &chars.as_str().to_lowercase()
+    let rest = if start { own.trim_start_matches(matches) } else { own };
+    own.cut(if end { rest.trim_end_matches(matches) } else { rest }, budget)
 }
 
 /// Python's `title`: a letter behind none is a capital.
-fn title(own: &str) -> String {
-    let mut output = String::with_capacity(own.len());
+fn title(own: &Str, budget: &mut Budget) -> Result<Str> {
     let mut inside = false;
-    for c in own.chars() {
-        if inside {
-            output.extend(c.to_lowercase())
-        } else {
-            output.extend(c.to_uppercase())
-        }
+    let case = |c: char| {
+        let case = if inside { Case::Lower } else { Case::Title };
         inside = c.is_uppercase() || c.is_lowercase();
-    }
-    output
+        case
+    };
+    with_cases(own, case, budget)
 }
 
-fn join(owner: &Value, own: &str, args: Args, budget: &mut Budget) -> Result<Value> {
+fn join(owner: &Value, own: &Str, args: Args, budget: &mut Budget) -> Result<Value> {
     let [values] = args.bind("join", ["iterable"], 1)?;
     let items = operators::items(&values.unwrap_or(Value::None), budget)?;
-    let mut output = String::new();
+    let mut output = Builder::default();
     for (index, item) in items.iter().enumerate() {
-        let part = match (owner, item) {
-            (Value::Markup(_), item) => operators::escaped(item, budget)?,
-            (_, item) => text("join", item)?.to_owned(),
-        };
-        budget.make(part.len() + own.len())?;
+        budget.step()?;
         if index > 0 {
-            output.push_str(own);
+            output.push(own, budget)?;
         }
-        output.push_str(&part);
+        match owner {
+            Value::Markup(_) => output.push(&operators::escaped(item, budget)?, budget)?,
+            _ => output.push(text("join", item)?, budget)?,
+        }
     }
-    Ok(alike(owner, output))
+    Ok(alike(owner, output.finish(budget)?))
 }
 
-fn replace(owner: &Value, own: &str, args: Args, budget: &mut Budget) -> Result<Value> {
+fn replace(owner: &Value, own: &Str, args: Args, budget: &mut Budget) -> Result<Value> {
     let [old, new, count] = args.bind("replace", ["old", "new", "count"], 2)?;
-    let old = text("replace", old.as_ref().unwrap_or(&Value::None))?.to_owned();
-    let new = text("replace", new.as_ref().unwrap_or(&Value::None))?.to_owned();
+    let (old, new) = (old.unwrap_or(Value::None), new.unwrap_or(Value::None));
     let count = count.map_or(Ok(-1), |count| int("replace", &count))?;
-    Ok(alike(owner, replaced(own, &old, &new, count, budget)?))
+    Ok(alike(owner, replaced(own, text("replace", &old)?, text("replace", &new)?, count, budget)?))
 }
 
 /// Python's `replace`; a negative count is all.
-pub(super) fn replaced(own: &str, old: &str, new: &str, count: i128, budget: &mut Budget) -> Result<String> {
+pub(super) fn replaced(own: &Str, old: &Str, new: &Str, count: i128, budget: &mut Budget) -> Result<Str> {
     let count = if count < 0 { usize::MAX } else { usize::try_from(count).unwrap_or(usize::MAX) };
-    let found = own.matches(old).count().min(count);
-    budget.make(own.len().saturating_add(found.saturating_mul(new.len())))?;
-    Ok(own.replacen(old, new, found))
+    budget.touch(own.len().saturating_add(old.len()))?;
+    let mut output = Builder::default();
+    let mut copied = 0;
+    for (at, found) in own.match_indices(&**old).take(count) {
+        budget.step()?;
+        output.part(own, copied..at, budget)?;
+        output.push(new, budget)?;
+        copied = at + found.len();
+    }
+    if copied == 0 && output.len() == 0 {
+        return Ok(own.clone());
+    }
+    output.part(own, copied..own.len(), budget)?;
+    output.finish(budget)
 }
 
 /// A string filled up to a width.
-fn padded(owner: &Value, own: &str, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
+fn padded(owner: &Value, own: &Str, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
     let [width, fill] = args.bind(name, ["width", "fillchar"], 1)?;
     let width = size(name, &width.unwrap_or(Value::None))?;
-    let fill = fill.map_or(Ok(" ".to_owned()), |fill| text(name, &fill).map(str::to_owned))?;
-    if fill.chars().count() != 1 {
+    let fill = fill.map_or_else(|| Ok(Str::own(" ")), |fill| text(name, &fill).cloned())?;
+    budget.touch(own.len())?;
+    if fill.chars().nth(1).is_some() || fill.is_empty() {
         return Err(Fault::failed("the fill character must be exactly one character long"));
     }
-    let len = own.chars().count();
-    let missing = width.saturating_sub(len);
-    budget.make(missing.saturating_mul(fill.len()))?;
-    let filled = match name {
-        "ljust" => own.to_owned() + &fill.repeat(missing),
-        "rjust" => fill.repeat(missing) + own,
+    let missing = width.saturating_sub(own.chars().count());
+    let mut output = Builder::default();
+    match name {
+        "ljust" => {
+            output.push(own, budget)?;
+            output.repeat(&fill, missing, budget)?;
+        }
+        "rjust" => {
+            output.repeat(&fill, missing, budget)?;
+            output.push(own, budget)?;
+        }
         "center" => {
             // Python puts the odd one on the left where the width is odd.
             let left = missing / 2 + (missing & width & 1);
-            fill.repeat(left) + own + &fill.repeat(missing - left)
+            output.repeat(&fill, left, budget)?;
+            output.push(own, budget)?;
+            output.repeat(&fill, missing - left, budget)?;
         }
         _ => {
             let signed = usize::from(own.starts_with(['+', '-']));
-            [&own[..signed], &"0".repeat(missing), &own[signed..]].concat()
+            output.part(own, 0..signed, budget)?;
+            output.repeat(&Str::own("0"), missing, budget)?;
+            output.part(own, signed..own.len(), budget)?;
         }
-    };
-    Ok(alike(owner, filled))
+    }
+    Ok(alike(owner, output.finish(budget)?))
 }
 
-fn split(owner: &Value, own: &str, from_end: bool, args: Args, budget: &mut Budget) -> Result<Value> {
+/// Spaces up to the next multiple of a width in place of tabs.
+fn expand_tabs(owner: &Value, own: &Str, args: Args, budget: &mut Budget) -> Result<Value> {
+    let [width] = args.bind("expandtabs", ["tabsize"], 0)?;
+    let width = width.map_or(Ok(8), |width| size("expandtabs", &width))?;
+    let mut output = Builder::default();
+    let mut column = 0;
+    budget.touch(own.len().saturating_mul(16))?;
+    for (at, c) in own.char_indices() {
+        match c {
+            '\t' => {
+                let spaces = if width == 0 { 0 } else { width - column % width };
+                let space = Str::marked(" ", own.is_outside_at(at));
+                output.repeat(&space, spaces, budget)?;
+                column += spaces;
+            }
+            _ => {
+                output.part(own, at..at + c.len_utf8(), budget)?;
+                column = if matches!(c, '\n' | '\r') { 0 } else { column + 1 };
+            }
+        }
+    }
+    Ok(alike(owner, output.finish(budget)?))
+}
+
+fn split(owner: &Value, own: &Str, from_end: bool, args: Args, budget: &mut Budget) -> Result<Value> {
     let [separator, most] = args.bind("split", ["sep", "maxsplit"], 0)?;
     let most = most.map_or(Ok(-1), |most| int("split", &most))?;
     let most = if most < 0 { usize::MAX } else { usize::try_from(most).unwrap_or(usize::MAX) };
-    let mut parts: Vec<&str> = match separator {
-        None | Some(Value::None) => words(own, most, from_end),
+    let mut parts = Vec::new();
+    let mut add = |part: &str, budget: &mut Budget| -> Result<()> {
+        budget.make(0)?;
+        parts.push(alike(owner, own.cut(part, budget)?));
+        Ok(())
+    };
+    budget.touch(own.len())?;
+    match separator {
+        None | Some(Value::None) => words(own, most, from_end, |word| add(word, budget))?,
         Some(separator) => {
             let separator = text("split", &separator)?;
+            budget.touch(separator.len())?;
+            let most = most.saturating_add(1);
             match (separator.is_empty(), from_end) {
                 (true, _) => return Err(Fault::failed("empty separator")),
-                (false, false) => own.splitn(most.saturating_add(1), separator).collect(),
-                (false, true) => own.rsplitn(most.saturating_add(1), separator).collect(),
+                (false, false) => own.splitn(most, &**separator).try_for_each(|part| add(part, budget))?,
+                (false, true) => own.rsplitn(most, &**separator).try_for_each(|part| add(part, budget))?,
             }
         }
-    };
+    }
     if from_end {
         parts.reverse();
     }
-    budget.make_items(parts.len())?;
-    budget.list(parts.into_iter().map(|part| alike(owner, part)).collect())
+    budget.list(parts)
 }
 
-/// Words between white space, at most `most` splits; from the end in reverse order.
-fn words(own: &str, most: usize, from_end: bool) -> Vec<&str> {
-    let trim = |rest: &'_ str| -> (usize, usize) {
-        let trimmed = if from_end { rest.trim_end_matches(is_space) } else { rest.trim_start_matches(is_space) };
-        if from_end { (0, trimmed.len()) } else { (rest.len() - trimmed.len(), rest.len()) }
-    };
-    let mut parts = Vec::new();
+/// Gives the words between white space, at most `most` splits; from the end in reverse order.
+fn words<'t>(own: &'t str, most: usize, from_end: bool, mut give: impl FnMut(&'t str) -> Result<()>) -> Result<()> {
     let mut rest = own;
+    let mut splits = 0;
     loop {
-        let (start, end) = trim(rest);
-        rest = &rest[start..end];
+        rest = if from_end { rest.trim_end_matches(is_space) } else { rest.trim_start_matches(is_space) };
         if rest.is_empty() {
-            return parts;
+            return Ok(());
         }
         let at = if from_end { rest.rfind(is_space) } else { rest.find(is_space) };
         match at {
-            Some(at) if parts.len() < most => {
+            Some(at) if splits < most => {
                 let width = rest[at..].chars().next().map_or(1, char::len_utf8);
                 let (word, after) =
                     if from_end { (&rest[at + width..], &rest[..at]) } else { (&rest[..at], &rest[at..]) };
-                parts.push(word);
+                give(word)?;
+                splits += 1;
                 rest = after;
             }
-            // What is left keeps the white space at its other end.
-            _ => {
-                parts.push(rest);
-                return parts;
-            }
+            // The rest keeps the white space at its other end.
+            _ => return give(rest),
         }
     }
 }
 
-fn split_lines(owner: &Value, own: &str, args: Args, budget: &mut Budget) -> Result<Value> {
-    let [keep] = args.bind("splitlines", ["keepends"], 0)?;
-    let keep = keep.is_some_and(|keep| keep.truth());
+/// Gives the lines of a text, each without and with its end.
+pub(super) fn lines<'t>(own: &'t str, mut give: impl FnMut(&'t str, &'t str) -> Result<()>) -> Result<()> {
     let ends = |c: char| {
         matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
     };
-    let mut lines = Vec::new();
     let mut rest = own;
     while !rest.is_empty() {
         let (end, after) = match rest.char_indices().find(|(_, c)| ends(*c)) {
@@ -296,30 +364,55 @@ fn split_lines(owner: &Value, own: &str, args: Args, budget: &mut Budget) -> Res
             Some((at, c)) => (at, at + c.len_utf8()),
             None => (rest.len(), rest.len()),
         };
-        lines.push(alike(owner, &rest[..if keep { after } else { end }]));
+        give(&rest[..end], &rest[..after])?;
         rest = &rest[after..];
     }
-    budget.list(lines)
+    Ok(())
 }
 
-fn partition(owner: &Value, own: &str, from_end: bool, args: Args, budget: &mut Budget) -> Result<Value> {
+fn split_lines(owner: &Value, own: &Str, args: Args, budget: &mut Budget) -> Result<Value> {
+    let [keep] = args.bind("splitlines", ["keepends"], 0)?;
+    let keep = keep.is_some_and(|keep| keep.truth());
+    budget.touch(own.len())?;
+    let mut found = Vec::new();
+    lines(own, |line, whole| {
+        budget.make(0)?;
+        found.push(alike(owner, own.cut(if keep { whole } else { line }, budget)?));
+        Ok(())
+    })?;
+    budget.list(found)
+}
+
+fn partition(owner: &Value, own: &Str, from_end: bool, args: Args, budget: &mut Budget) -> Result<Value> {
     let [separator] = args.bind("partition", ["sep"], 1)?;
     let separator = separator.unwrap_or(Value::None);
     let separator = text("partition", &separator)?;
     if separator.is_empty() {
         return Err(Fault::failed("empty separator"));
     }
-    let found = if from_end { own.rsplit_once(separator) } else { own.split_once(separator) };
-    let parts = match found {
-        Some((before, after)) => [before, separator, after],
-        None if from_end => ["", "", own],
-        None => [own, "", ""],
+    budget.touch(own.len().saturating_add(separator.len()))?;
+    let at = if from_end { own.rfind(&**separator) } else { own.find(&**separator) };
+    let end = own.len();
+    let bounds = match at {
+        Some(at) => [0..at, at..at + separator.len(), at + separator.len()..end],
+        None if from_end => [0..0, 0..0, 0..end],
+        None => [0..end, end..end, end..end],
     };
-    budget.tuple(parts.map(|part| alike(owner, part)).to_vec())
+    let mut parts = Vec::new();
+    for range in bounds {
+        parts.push(alike(owner, own.part(range, budget)?));
+    }
+    budget.tuple(parts)
 }
 
 /// The part of a string between two indices of characters, and how many characters stand before it.
-fn window<'t>(own: &'t str, start: Option<Value>, end: Option<Value>, name: &str) -> Result<(&'t str, usize)> {
+fn window<'t>(
+    own: &'t str,
+    start: Option<Value>,
+    end: Option<Value>,
+    name: &str,
+    budget: &mut Budget,
+) -> Result<(&'t str, usize)> {
     let bound = |value: Option<Value>| match value {
         None | Some(Value::None) => Ok(None),
         Some(value) => int(name, &value).map(Some),
@@ -328,6 +421,7 @@ fn window<'t>(own: &'t str, start: Option<Value>, end: Option<Value>, name: &str
     if start.is_none() && end.is_none() {
         return Ok((own, 0));
     }
+    budget.touch(own.len().saturating_mul(3))?;
     let len = own.chars().count();
     let clamp = |at: i128| {
         let at = if at < 0 { at.saturating_add(len as i128) } else { at };
@@ -338,11 +432,12 @@ fn window<'t>(own: &'t str, start: Option<Value>, end: Option<Value>, name: &str
     Ok((own.get(byte(start)..byte(end)).unwrap_or(""), start))
 }
 
-fn search(own: &str, name: &str, args: Args) -> Result<Value> {
+fn search(own: &str, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
     let [part, start, end] = args.bind(name, ["sub", "start", "end"], 1)?;
     let part = part.unwrap_or(Value::None);
-    let part = text(name, &part)?;
-    let (own, before) = window(own, start, end, name)?;
+    let part = &**text(name, &part)?;
+    let (own, before) = window(own, start, end, name, budget)?;
+    budget.touch(own.len().saturating_mul(2).saturating_add(part.len()))?;
     if name == "count" {
         return Ok(Value::Int(own.matches(part).count() as i128));
     }
@@ -354,11 +449,12 @@ fn search(own: &str, name: &str, args: Args) -> Result<Value> {
     }
 }
 
-fn affix(own: &str, name: &str, args: Args) -> Result<Value> {
+fn affix(own: &str, name: &str, args: Args, budget: &mut Budget) -> Result<Value> {
     let [part, start, end] = args.bind(name, ["affix", "start", "end"], 1)?;
-    let (own, _) = window(own, start, end, name)?;
-    let has = |part: &Value| -> Result<bool> {
-        let part = text(name, part)?;
+    let (own, _) = window(own, start, end, name, budget)?;
+    let mut has = |part: &Value| -> Result<bool> {
+        let part = &**text(name, part)?;
+        budget.touch(part.len().min(own.len()).saturating_add(16))?;
         Ok(if name == "startswith" { own.starts_with(part) } else { own.ends_with(part) })
     };
     match part.unwrap_or(Value::None) {

@@ -1,167 +1,200 @@
 //! Values as text: Python's `str` and `repr`.
 
+use super::budget::Budget;
+use super::bytes;
+use super::collections::{Dict, MAX_VALUE_DEPTH};
 use super::fault::{Fault, Result};
-use super::value::{Dict, MAX_VALUE_DEPTH, Object, Value, View};
+use super::marked::{Builder, Str};
+use super::value::{Object, Value, View};
 
-/// Longest text of one value, in bytes.
-const MAX_BYTES: usize = 64 << 20;
+/// Longest form of a key in an error, in characters.
+const MAX_SHOWN: usize = 80;
 
-/// `str(value)`.
-pub(super) fn string(value: &Value) -> Result<String> {
-    let mut output = String::new();
-    write_string(value, &mut output)?;
-    Ok(output)
-}
-
-/// Appends `str(value)`; an undefined value is nothing.
-pub(super) fn write_string(value: &Value, output: &mut String) -> Result<()> {
+/// `str(value)`; an undefined value is nothing.
+pub(super) fn string(value: &Value, budget: &mut Budget) -> Result<Str> {
     match value {
-        Value::Str(text) | Value::Markup(text) => output.push_str(text),
-        Value::Undefined(_) => {}
-        other => write_repr(other, 0, output)?,
+        Value::Str(text) | Value::Markup(text) => Ok(text.clone()),
+        Value::Undefined(_) => Ok(Str::own("")),
+        other => repr(other, budget),
     }
-    Ok(())
 }
 
-/// `repr(value)`.
-pub(super) fn repr(value: &Value) -> Result<String> {
-    let mut output = String::new();
-    write_repr(value, 0, &mut output)?;
-    Ok(output)
-}
-
-fn write_repr(value: &Value, depth: u32, output: &mut String) -> Result<()> {
-    // Namespaces can hold each other.
-    if depth > MAX_VALUE_DEPTH || output.len() > MAX_BYTES {
-        return Err(Fault::failed("a value is too large to be written"));
-    }
+/// Appends `str(value)`.
+pub(super) fn write_string(value: &Value, output: &mut Builder, budget: &mut Budget) -> Result<()> {
     match value {
-        Value::Undefined(_) => output.push_str("Undefined"),
-        Value::None => output.push_str("None"),
-        Value::Bool(value) => output.push_str(if *value { "True" } else { "False" }),
-        Value::Int(value) => output.push_str(&value.to_string()),
-        Value::Float(value) => output.push_str(&float(*value)),
-        Value::Str(text) => quote(text, output),
-        Value::Markup(text) => {
-            output.push_str("Markup(");
-            quote(text, output);
-            output.push(')');
-        }
-        Value::List(items) => write_items("[", items, "]", depth, output)?,
-        Value::Tuple(items) if items.len() == 1 => write_items("(", items, ",)", depth, output)?,
-        Value::Tuple(items) => write_items("(", items, ")", depth, output)?,
-        Value::Dict(dict) => write_dict(dict, depth, output)?,
-        Value::Object(object) => write_object(object, depth, output)?,
+        Value::Str(text) | Value::Markup(text) => output.push(text, budget),
+        other => output.push(&string(other, budget)?, budget),
     }
-    Ok(())
 }
 
-fn write_items(open: &str, items: &[Value], close: &str, depth: u32, output: &mut String) -> Result<()> {
-    output.push_str(open);
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            output.push_str(", ");
-        }
-        write_repr(item, depth + 1, output)?;
-    }
-    output.push_str(close);
-    Ok(())
+/// `repr(value)`. All of it comes from outside where any string in it does.
+pub(super) fn repr(value: &Value, budget: &mut Budget) -> Result<Str> {
+    let mut output = Builder::default();
+    Repr { output: &mut output, budget }.value(value, 0)?;
+    output.mark_whole(false);
+    output.finish(budget)
 }
 
-fn write_dict(dict: &Dict, depth: u32, output: &mut String) -> Result<()> {
-    output.push('{');
-    for (index, (key, value)) in dict.iter().enumerate() {
-        if index > 0 {
-            output.push_str(", ");
-        }
-        write_repr(key, depth + 1, output)?;
-        output.push_str(": ");
-        write_repr(value, depth + 1, output)?;
+/// A key as an error shows it.
+pub(super) fn shown(key: &Value) -> String {
+    match key {
+        Value::Str(text) | Value::Markup(text) => format!("{:?}", text.chars().take(MAX_SHOWN).collect::<String>()),
+        Value::None => "None".to_owned(),
+        Value::Bool(_) | Value::Int(_) => key.as_int().unwrap_or_default().to_string(),
+        Value::Float(value) => float(*value),
+        other => format!("of type {}", other.type_name()),
     }
-    output.push('}');
-    Ok(())
 }
 
-fn write_object(object: &Object, depth: u32, output: &mut String) -> Result<()> {
-    match object {
-        Object::Namespace(entries) => {
-            output.push_str("<Namespace {");
-            for (index, (name, value)) in entries.borrow().iter().enumerate() {
-                output.push_str(if index > 0 { ", " } else { "" });
-                quote(name, output);
-                output.push_str(": ");
-                write_repr(value, depth + 1, output)?;
+/// Writes values as Python's `repr` does.
+struct Repr<'r> {
+    output: &'r mut Builder,
+    budget: &'r mut Budget,
+}
+
+impl Repr<'_> {
+    fn own(&mut self, text: &str) -> Result<()> {
+        self.output.own(text, self.budget)
+    }
+
+    fn value(&mut self, value: &Value, depth: u32) -> Result<()> {
+        // Namespaces can hold each other.
+        if depth > MAX_VALUE_DEPTH {
+            return Err(Fault::failed("a value nests too deep to be written"));
+        }
+        self.budget.step()?;
+        match value {
+            Value::Undefined(_) => self.own("Undefined"),
+            Value::None => self.own("None"),
+            Value::Bool(value) => self.own(if *value { "True" } else { "False" }),
+            Value::Int(value) => self.own(&value.to_string()),
+            Value::Float(value) => self.own(&float(*value)),
+            Value::Str(text) => self.quoted(text),
+            Value::Markup(text) => {
+                self.own("Markup(")?;
+                self.quoted(text)?;
+                self.own(")")
             }
-            output.push_str("}>");
+            Value::List(items) => self.items("[", items.iter(), "]", depth),
+            Value::Tuple(items) if items.len() == 1 => self.items("(", items.iter(), ",)", depth),
+            Value::Tuple(items) => self.items("(", items.iter(), ")", depth),
+            Value::Dict(dict) => self.dict(dict, depth),
+            Value::Object(object) => self.object(object, depth),
         }
-        Object::View(View::Items, dict) => {
-            output.push_str("dict_items([");
-            for (index, (key, value)) in dict.iter().enumerate() {
-                output.push_str(if index > 0 { ", (" } else { "(" });
-                write_repr(key, depth + 1, output)?;
-                output.push_str(", ");
-                write_repr(value, depth + 1, output)?;
-                output.push(')');
+    }
+
+    fn items<'v>(
+        &mut self,
+        open: &str,
+        items: impl IntoIterator<Item = &'v Value>,
+        close: &str,
+        depth: u32,
+    ) -> Result<()> {
+        self.own(open)?;
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                self.own(", ")?;
             }
-            output.push_str("])");
+            self.value(item, depth + 1)?;
         }
-        Object::View(view, dict) => {
-            let keys = *view == View::Keys;
-            output.push_str(if keys { "dict_keys([" } else { "dict_values([" });
-            for (index, (key, value)) in dict.iter().enumerate() {
-                if index > 0 {
-                    output.push_str(", ");
+        self.own(close)
+    }
+
+    fn dict(&mut self, dict: &Dict, depth: u32) -> Result<()> {
+        self.own("{")?;
+        for (index, (key, value)) in dict.iter().enumerate() {
+            if index > 0 {
+                self.own(", ")?;
+            }
+            self.value(key, depth + 1)?;
+            self.own(": ")?;
+            self.value(value, depth + 1)?;
+        }
+        self.own("}")
+    }
+
+    fn object(&mut self, object: &Object, depth: u32) -> Result<()> {
+        match object {
+            Object::Namespace(entries) => {
+                let entries = entries.borrow();
+                self.budget.make_items(entries.len().saturating_mul(2))?;
+                let mut entries: Vec<_> = entries.iter().collect();
+                entries.sort_by_key(|(name, _)| *name);
+                self.own("<Namespace {")?;
+                for (index, (name, value)) in entries.into_iter().enumerate() {
+                    self.own(if index > 0 { ", " } else { "" })?;
+                    // The origin of the name is not known.
+                    self.quoted(&Str::outside(name.clone()))?;
+                    self.own(": ")?;
+                    self.value(value, depth + 1)?;
                 }
-                write_repr(if keys { key } else { value }, depth + 1, output)?;
+                self.own("}>")
             }
-            output.push_str("])");
+            Object::View(View::Items, dict) => {
+                self.own("dict_items([")?;
+                for (index, (key, value)) in dict.iter().enumerate() {
+                    self.own(if index > 0 { ", (" } else { "(" })?;
+                    self.value(key, depth + 1)?;
+                    self.own(", ")?;
+                    self.value(value, depth + 1)?;
+                    self.own(")")?;
+                }
+                self.own("])")
+            }
+            Object::View(View::Keys, dict) => self.items("dict_keys([", dict.iter().map(|(key, _)| key), "])", depth),
+            Object::View(View::Values, dict) => {
+                self.items("dict_values([", dict.iter().map(|(_, value)| value), "])", depth)
+            }
+            Object::Range { start, step, len } => {
+                let end = start + step * i128::try_from(*len).unwrap_or(i128::MAX);
+                let step = if *step == 1 { String::new() } else { format!(", {step}") };
+                self.own(&format!("range({start}, {end}{step})"))
+            }
+            Object::Macro { definition, .. } => self.own(&format!("<Macro '{}'>", definition.name)),
+            Object::Loop(state) => self.own(&format!("<LoopContext {}/{}>", state.at.get() + 1, state.items.len())),
+            Object::Generator { .. } => self.own("<generator object>"),
+            Object::Method(owner, name) => {
+                self.own(&format!("<built-in method {name} of {} object>", owner.type_name()))
+            }
+            Object::Function(_) => self.own("<function>"),
+            Object::Cycler { .. } => self.own("<Cycler>"),
+            Object::Joiner { .. } => self.own("<Joiner>"),
+            Object::Bytes(own) => bytes::write_repr(own, self.output, self.budget),
         }
-        Object::Range { start, step, len } => {
-            let end = start + step * i128::try_from(*len).unwrap_or(i128::MAX);
-            let step = if *step == 1 { String::new() } else { format!(", {step}") };
-            output.push_str(&format!("range({start}, {end}{step})"));
-        }
-        Object::Macro { definition, .. } => output.push_str(&format!("<Macro '{}'>", definition.name)),
-        Object::Loop(state) => {
-            output.push_str(&format!("<LoopContext {}/{}>", state.at.get() + 1, state.items.len()));
-        }
-        Object::Generator { .. } => output.push_str("<generator object>"),
-        Object::Method(owner, name) => {
-            output.push_str(&format!("<built-in method {name} of {} object>", owner.type_name()));
-        }
-        Object::Function(_) => output.push_str("<function>"),
-        Object::Cycler { .. } => output.push_str("<Cycler>"),
-        Object::Joiner { .. } => output.push_str("<Joiner>"),
     }
-    Ok(())
-}
 
-/// Python's `repr` of a string.
-fn quote(text: &str, output: &mut String) {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    output.push(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => output.push_str("\\\\"),
-            '\n' => output.push_str("\\n"),
-            '\r' => output.push_str("\\r"),
-            '\t' => output.push_str("\\t"),
-            c if c == quote => {
-                output.push('\\');
-                output.push(c);
-            }
-            c if is_printable(c) => output.push(c),
-            c => {
+    /// Python's `repr` of a string.
+    fn quoted(&mut self, text: &Str) -> Result<()> {
+        // No character becomes longer than four times its bytes.
+        self.budget.touch(text.len().saturating_mul(8).saturating_add(2))?;
+        let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+        self.output.char(quote, false);
+        for (c, outside) in text.marked_chars() {
+            let simple = match c {
+                '\n' => Some('n'),
+                '\r' => Some('r'),
+                '\t' => Some('t'),
+                c if c == quote || c == '\\' => Some(c),
+                _ => None,
+            };
+            if let Some(escape) = simple {
+                self.output.char('\\', outside);
+                self.output.char(escape, outside);
+            } else if is_printable(c) {
+                self.output.char(c, outside);
+            } else {
                 let code = u32::from(c);
-                output.push_str(&match code {
+                let escape = match code {
                     0..=0xFF => format!("\\x{code:02x}"),
                     0x100..=0xFFFF => format!("\\u{code:04x}"),
                     _ => format!("\\U{code:08x}"),
-                });
+                };
+                escape.chars().for_each(|c| self.output.char(c, outside));
             }
         }
+        self.output.char(quote, false);
+        Ok(())
     }
-    output.push(quote);
 }
 
 /// Whether Python prints a character as it is: no control, format, private, unassigned or separator character but the

@@ -1,21 +1,18 @@
-//! Values, as Python has them. Lists and dictionaries never change once they are built: the sandbox forbids it.
+//! Values, as Python has them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ops::Deref;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::ast::{For, Macro, Text};
-use super::fault::{Fault, Result};
+use super::budget::Budget;
+use super::bytes::Bytes;
+use super::collections::{Dict, Items, Shape};
+use super::fault::{Fault, Result, short};
+use super::marked::Str;
+use super::release::release;
 use super::scope::Scope;
-
-/// Deepest nesting of lists and dictionaries.
-pub(super) const MAX_VALUE_DEPTH: u32 = 200;
-/// Most bytes that a list or dictionary holds, counted as often as it is written out.
-const MAX_WEIGHT: usize = 64 << 20;
-/// Bytes that any value counts as, beside those of its text.
-const LEAF_WEIGHT: usize = 16;
 
 /// A value.
 #[derive(Clone)]
@@ -26,9 +23,9 @@ pub(crate) enum Value {
     Bool(bool),
     Int(i128),
     Float(f64),
-    Str(Text),
+    Str(Str),
     /// A string that counts as escaped already (`|safe`).
-    Markup(Text),
+    Markup(Str),
     List(Rc<Items>),
     Tuple(Rc<Items>),
     Dict(Rc<Dict>),
@@ -52,8 +49,8 @@ impl Missing {
     /// What is missing, in Jinja2's words.
     pub fn describe(&self) -> String {
         match self {
-            Self::Name(name) => format!("'{name}' is undefined"),
-            Self::Attribute(owner, name) => format!("'{owner}' has no attribute '{name}'"),
+            Self::Name(name) => format!("'{}' is undefined", short(name)),
+            Self::Attribute(owner, name) => format!("'{owner}' has no attribute '{}'", short(name)),
             Self::Item(owner, key) => format!("{owner} has no element {key}"),
             Self::Other(words) => words.to_string(),
         }
@@ -62,126 +59,6 @@ impl Missing {
     /// The error of using it.
     pub fn fault(&self) -> Fault {
         Fault::failed(self.describe())
-    }
-}
-
-/// How deep a value nests, and how many bytes going through all of it reads.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Shape {
-    depth: u32,
-    weight: usize,
-}
-
-impl Shape {
-    const LEAF: Self = Self { depth: 0, weight: LEAF_WEIGHT };
-
-    /// The shape of what also holds another value.
-    ///
-    /// Lists that hold the same list several times grow without making much, and comparing them would not end.
-    fn with(self, inner: Self) -> Result<Self> {
-        let shape = Self { depth: self.depth.max(inner.depth + 1), weight: self.weight.saturating_add(inner.weight) };
-        if shape.depth > MAX_VALUE_DEPTH {
-            return Err(Fault::failed(format!("a value is nested deeper than {MAX_VALUE_DEPTH}")));
-        }
-        if shape.weight > MAX_WEIGHT {
-            return Err(Fault::failed(format!("a value holds more than {MAX_WEIGHT} bytes")));
-        }
-        Ok(shape)
-    }
-
-    fn of(values: &[Value]) -> Result<Self> {
-        values.iter().try_fold(Self::LEAF, |shape, value| shape.with(value.shape()))
-    }
-}
-
-/// The items of a list or tuple.
-pub(crate) struct Items {
-    values: Vec<Value>,
-    shape: Shape,
-}
-
-impl Items {
-    /// Items that are not nested too deep.
-    pub fn new(values: Vec<Value>) -> Result<Rc<Self>> {
-        Ok(Rc::new(Self { shape: Shape::of(&values)?, values }))
-    }
-}
-
-impl Deref for Items {
-    type Target = [Value];
-
-    fn deref(&self) -> &[Value] {
-        &self.values
-    }
-}
-
-/// A dictionary in the order of its keys' first mention.
-#[derive(Default)]
-pub(crate) struct Dict {
-    entries: Vec<(Value, Value)>,
-    index: HashMap<Key, usize>,
-    shape: Shape,
-}
-
-/// What a dictionary is looked up by: equal numbers are one key.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Key {
-    None,
-    Int(i128),
-    /// The bits of a float that is no integer.
-    Float(u64),
-    Str(Text),
-    Tuple(Vec<Key>),
-}
-
-impl Key {
-    fn of(value: &Value) -> Result<Self> {
-        Ok(match value {
-            Value::None => Self::None,
-            Value::Bool(value) => Self::Int((*value).into()),
-            Value::Int(value) => Self::Int(*value),
-            Value::Float(value) if value.fract() == 0.0 && value.abs() < 1e30 => Self::Int(*value as i128),
-            Value::Float(value) => Self::Float(value.to_bits()),
-            Value::Str(text) | Value::Markup(text) => Self::Str(text.clone()),
-            Value::Tuple(items) => Self::Tuple(items.iter().map(Self::of).collect::<Result<_>>()?),
-            Value::Undefined(missing) => return Err(missing.fault()),
-            other => return Err(Fault::failed(format!("unhashable type: '{}'", other.type_name()))),
-        })
-    }
-}
-
-impl Dict {
-    /// Adds an entry, or replaces the value of one; only while it is built.
-    pub fn insert(&mut self, key: Value, value: Value) -> Result<()> {
-        self.shape = self.shape.with(key.shape())?.with(value.shape())?;
-        match self.index.entry(Key::of(&key)?) {
-            std::collections::hash_map::Entry::Occupied(at) => self.entries[*at.get()].1 = value,
-            std::collections::hash_map::Entry::Vacant(slot) => {
-                slot.insert(self.entries.len());
-                self.entries.push((key, value));
-            }
-        }
-        Ok(())
-    }
-
-    /// The value of a key; nothing also where the value cannot be a key.
-    pub fn get(&self, key: &Value) -> Option<&Value> {
-        let at = *self.index.get(&Key::of(key).ok()?)?;
-        self.entries.get(at).map(|(_, value)| value)
-    }
-
-    /// The value of a string.
-    pub fn get_str(&self, key: &Text) -> Option<&Value> {
-        let at = *self.index.get(&Key::Str(key.clone()))?;
-        self.entries.get(at).map(|(_, value)| value)
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &(Value, Value)> {
-        self.entries.iter()
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
     }
 }
 
@@ -201,13 +78,15 @@ pub(crate) enum Function {
     Namespace,
     Cycler,
     Joiner,
+    /// `dict.fromkeys`
+    FromKeys,
     RaiseException,
     StrftimeNow,
 }
 
 /// What is neither a number, a string nor a plain collection.
 pub(crate) enum Object {
-    Namespace(RefCell<BTreeMap<Text, Value>>),
+    Namespace(RefCell<HashMap<Text, Value>>),
     View(View, Rc<Dict>),
     Range {
         start: i128,
@@ -234,6 +113,21 @@ pub(crate) enum Object {
         separator: Value,
         used: Cell<bool>,
     },
+    Bytes(Bytes),
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        match self {
+            Self::Namespace(entries) => release(std::mem::take(entries.get_mut()).into_values()),
+            Self::Generator { rest, .. } => release(std::mem::take(rest.get_mut())),
+            Self::Method(value, _) | Self::Joiner { separator: value, .. } => {
+                release([std::mem::replace(value, Value::None)]);
+            }
+            // Lists, dictionaries and scopes see to their values themselves.
+            _ => {}
+        }
+    }
 }
 
 /// What `loop` is.
@@ -250,12 +144,12 @@ pub(crate) struct Loop {
 }
 
 impl Value {
-    /// A string.
+    /// A string of the template.
     pub fn str(text: impl Into<Text>) -> Self {
-        Self::Str(text.into())
+        Self::Str(Str::own(text))
     }
 
-    /// What is iterated over once.
+    /// Values that are iterated over once.
     pub fn generator(values: Vec<Value>) -> Result<Self> {
         let shape = Shape::of(&values)?;
         Ok(Self::object(Object::Generator { rest: RefCell::new(values.into()), shape }))
@@ -270,11 +164,28 @@ impl Value {
         self.as_text().map(|text| &**text)
     }
 
-    /// The text of a string.
-    pub fn as_text(&self) -> Option<&Text> {
+    /// A string with its origin.
+    pub fn as_text(&self) -> Option<&Str> {
         match self {
             Self::Str(text) | Self::Markup(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// A dictionary: also the arguments of a tool call that are given as JSON text.
+    pub fn as_dict(&self) -> Option<&Rc<Dict>> {
+        match self {
+            Self::Dict(dict) => Some(dict),
+            other => other.as_text().and_then(Str::as_arguments),
+        }
+    }
+
+    /// Whether other values may be freed with it.
+    pub fn frees_others(&self) -> bool {
+        match self {
+            Self::List(items) | Self::Tuple(items) => Rc::strong_count(items) == 1,
+            Self::Object(object) => Rc::strong_count(object) == 1,
+            other => other.as_dict().is_some_and(|dict| Rc::strong_count(dict) == 1),
         }
     }
 
@@ -296,21 +207,22 @@ impl Value {
     }
 
     /// How deep it nests and how much it holds.
-    fn shape(&self) -> Shape {
+    pub fn shape(&self) -> Shape {
         match self {
-            Self::Str(text) | Self::Markup(text) => Shape { depth: 0, weight: text.len() + LEAF_WEIGHT },
+            Self::Str(text) | Self::Markup(text) => Shape::leaf(text.len()),
             Self::List(items) | Self::Tuple(items) => items.shape,
             Self::Dict(dict) => dict.shape,
             Self::Object(object) => match &**object {
-                // A namespace can be changed later; it is emptied before it is dropped, and shown to a bounded depth.
+                // A namespace can be changed later. It is shown to a bounded depth.
                 Object::Namespace(_) | Object::Macro { .. } | Object::Function(_) => Shape::LEAF,
-                Object::Range { len, .. } => Shape { depth: 0, weight: len * LEAF_WEIGHT },
+                Object::Range { len, .. } => Shape::leaf(len.saturating_mul(Shape::LEAF.weight)),
                 Object::View(_, dict) => dict.shape,
                 Object::Generator { shape, .. } => *shape,
                 Object::Loop(state) => state.items.shape,
                 Object::Cycler { items, .. } => items.shape,
-                Object::Method(owner, _) => owner.shape(),
-                Object::Joiner { separator, .. } => separator.shape(),
+                // It is shown without them.
+                Object::Method(..) | Object::Joiner { .. } => Shape::LEAF,
+                Object::Bytes(bytes) => Shape::leaf(bytes.len()),
             },
             _ => Shape::LEAF,
         }
@@ -334,6 +246,7 @@ impl Value {
             Self::Object(object) => match &**object {
                 Object::View(_, dict) => dict.len() > 0,
                 Object::Range { len, .. } => *len > 0,
+                Object::Bytes(bytes) => !bytes.is_empty(),
                 _ => true,
             },
         }
@@ -365,53 +278,83 @@ impl Value {
                 Object::Loop(_) => "LoopContext",
                 Object::Cycler { .. } => "Cycler",
                 Object::Joiner { .. } => "Joiner",
+                Object::Bytes(_) => "bytes",
             },
         }
     }
 
     /// Number of items or characters, where Python's `len` gives one.
-    pub fn len(&self) -> Option<usize> {
-        match self {
+    pub fn len(&self, budget: &mut Budget) -> Result<Option<usize>> {
+        Ok(match self {
             Self::Undefined(_) => Some(0),
-            Self::Str(text) | Self::Markup(text) => Some(text.chars().count()),
+            Self::Str(text) | Self::Markup(text) => {
+                budget.touch(text.len())?;
+                Some(text.chars().count())
+            }
             Self::List(items) | Self::Tuple(items) => Some(items.len()),
             Self::Dict(dict) => Some(dict.len()),
             Self::Object(object) => match &**object {
                 Object::View(_, dict) => Some(dict.len()),
                 Object::Range { len, .. } => Some(*len),
                 Object::Loop(state) => Some(state.items.len()),
+                Object::Bytes(bytes) => Some(bytes.len()),
                 _ => None,
             },
             _ => None,
-        }
+        })
     }
 
     /// Python's `==`.
-    pub fn equals(&self, other: &Self) -> bool {
+    pub fn equals(&self, other: &Self, budget: &mut Budget) -> Result<bool> {
         match (self, other) {
-            (Self::Undefined(_), Self::Undefined(_)) | (Self::None, Self::None) => true,
-            (Self::Str(a) | Self::Markup(a), Self::Str(b) | Self::Markup(b)) => Arc::ptr_eq(a, b) || a == b,
+            (Self::Undefined(_), Self::Undefined(_)) | (Self::None, Self::None) => Ok(true),
+            (Self::Str(a) | Self::Markup(a), Self::Str(b) | Self::Markup(b)) => {
+                if a.len() != b.len() || Arc::ptr_eq(a.text(), b.text()) {
+                    return Ok(a.len() == b.len());
+                }
+                budget.touch(a.len().saturating_mul(2))?;
+                Ok(**a == **b)
+            }
             (Self::List(a), Self::List(b)) | (Self::Tuple(a), Self::Tuple(b)) => {
-                Rc::ptr_eq(a, b) || (a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.equals(b)))
+                if a.len() != b.len() || Rc::ptr_eq(a, b) {
+                    return Ok(a.len() == b.len());
+                }
+                for (a, b) in a.iter().zip(b.iter()) {
+                    budget.step()?;
+                    if !a.equals(b, budget)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
             }
             (Self::Dict(a), Self::Dict(b)) => {
-                let same = |(key, value): &(Self, Self)| b.get(key).is_some_and(|other| value.equals(other));
-                Rc::ptr_eq(a, b) || (a.len() == b.len() && a.iter().all(same))
-            }
-            (Self::Object(a), Self::Object(b)) => {
-                Rc::ptr_eq(a, b)
-                    || match (&**a, &**b) {
-                        (
-                            Object::Range { start, step, len },
-                            Object::Range { start: other, step: other_step, len: other_len },
-                        ) => (start, step, len) == (other, other_step, other_len),
-                        _ => false,
+                if a.len() != b.len() || Rc::ptr_eq(a, b) {
+                    return Ok(a.len() == b.len());
+                }
+                for (key, value) in a.iter() {
+                    budget.step()?;
+                    let Some(other) = b.get(key, budget)? else { return Ok(false) };
+                    if !value.equals(other, budget)? {
+                        return Ok(false);
                     }
+                }
+                Ok(true)
             }
-            _ => match (self.as_int(), other.as_int()) {
+            (Self::Object(a), Self::Object(b)) => match (&**a, &**b) {
+                (
+                    Object::Range { start, step, len },
+                    Object::Range { start: other, step: other_step, len: other_len },
+                ) => Ok((start, step, len) == (other, other_step, other_len)),
+                (Object::Bytes(a), Object::Bytes(b)) => {
+                    budget.touch(a.len())?;
+                    Ok(**a == **b)
+                }
+                _ => Ok(Rc::ptr_eq(a, b)),
+            },
+            _ => Ok(match (self.as_int(), other.as_int()) {
                 (Some(a), Some(b)) => a == b,
                 _ => matches!((self.as_float(), other.as_float()), (Some(a), Some(b)) if a == b),
-            },
+            }),
         }
     }
 }

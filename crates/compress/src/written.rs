@@ -1,0 +1,58 @@
+//! The last look at a model before it gets its name.
+
+use honelm_blocks::Encoding;
+use honelm_model::{Checkpoint, Container, Kind, Slot, StoredEncoding};
+
+use crate::CompressError;
+use crate::scheme::{Scheme, Target};
+
+/// Checks that `written`, read back from its files, is `original` compressed by `scheme`: every matrix has the encoding that
+/// the scheme gives it, so that none is the original's where it should have been quantised, what stays as it is has
+/// a float encoding or the original's, and nothing was added. So the bits per weight are those of the plan.
+///
+/// # Errors
+/// [`CompressError::NotAsPlanned`] for the first tensor that differs.
+pub fn check_written(written: &Checkpoint, original: &Checkpoint, scheme: &Scheme) -> Result<(), CompressError> {
+    let file = || written.files().first().map_or_else(String::new, |path| path.display().to_string());
+    let differs = |tensor: String, found: String, expected: String| {
+        Err(CompressError::NotAsPlanned { file: file(), tensor, found, expected })
+    };
+    let tree = original.tree();
+    let is_gguf = matches!(written.container(), Container::Gguf { .. });
+    for slot in tree.slots() {
+        let Some(module) = tree.module(slot) else { continue };
+        let (target, found) = (scheme.target(tree, slot, module), written.encoding(slot)?);
+        let is_met = match target {
+            // GGUF has vectors in full.
+            Target::Keep if is_gguf && matches!(module.kind, Kind::Norm | Kind::Positions) => {
+                found == StoredEncoding::Blocks(Encoding::F32)
+            }
+            Target::Keep => is_float(found) || found == original.encoding(slot)?,
+            _ => target.is_met_by(found, module.shape[1]),
+        };
+        if !is_met {
+            return differs(written.name_of(slot), shown(found), target.to_string());
+        }
+    }
+    let slots = |model: &Checkpoint| model.tree().slots().collect::<Vec<Slot>>();
+    if let Some(extra) = slots(written).into_iter().find(|&slot| tree.module(slot).is_none()) {
+        return differs(written.name_of(extra), "there".to_owned(), "absent".to_owned());
+    }
+    match written.ignored_tensors().first() {
+        Some(extra) => differs(extra.clone(), "there".to_owned(), "absent".to_owned()),
+        None => Ok(()),
+    }
+}
+
+fn is_float(stored: StoredEncoding) -> bool {
+    matches!(stored, StoredEncoding::Blocks(encoding) if encoding.is_float())
+}
+
+fn shown(stored: StoredEncoding) -> String {
+    match stored {
+        StoredEncoding::Blocks(encoding) => Target::Block(encoding).to_string(),
+        StoredEncoding::Groups { bits, group_size, symmetric, .. } => {
+            Target::Groups { bits, group_size, symmetric }.to_string()
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Reading files that others wrote: regular files, or pipes where a user may name one, and no more than a limit.
+//!
+//! Everything that opens a path for reading goes through here, so that a named pipe, a device or an endless file in a
+//! model's folder is an error that names it, and nothing waits or fills the memory.
+
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::FormatError;
+
+/// Opens a regular file to read it, through links.
+///
+/// # Errors
+/// I/O errors, and [`FormatError::NotAFile`] for folders, pipes, devices and sockets.
+pub fn open_file(path: impl AsRef<Path>) -> Result<File, FormatError> {
+    open(path.as_ref(), FileType::is_file)
+}
+
+/// Reads a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`open_file`], and [`FormatError::FileTooLarge`].
+pub fn read_file(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>, FormatError> {
+    let path = path.as_ref();
+    read_open(open_file(path)?, path, limit)
+}
+
+/// Reads a path that a user names, which may be a pipe, such as `<(command)` in a shell: at most `limit` bytes. A pipe
+/// that nobody writes to is empty.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_input(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>, FormatError> {
+    let path = path.as_ref();
+    let file = open(path, |kind| kind.is_file() || is_pipe(*kind))?;
+    wait_for_writers(&file).map_err(|error| FormatError::io("open", path.display(), error))?;
+    read_open(file, path, limit)
+}
+
+/// Reads `source`, for example stdin, to its end: at most `limit` bytes. `name` is what messages call it.
+///
+/// # Errors
+/// I/O errors, and [`FormatError::FileTooLarge`].
+pub fn read_limited(source: impl Read, name: &str, limit: u64) -> Result<Vec<u8>, FormatError> {
+    let mut bytes = Vec::new();
+    read_into(source, &mut bytes, name, limit)?;
+    Ok(bytes)
+}
+
+fn read_open(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FormatError> {
+    let name = path.display().to_string();
+    let length = file.metadata().map_err(|error| FormatError::io("read", &name, error))?.len();
+    if length > limit {
+        return Err(FormatError::FileTooLarge { path: name, limit });
+    }
+    // The length of a pipe is 0, and a file may grow meanwhile: what is read is counted in any case.
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    read_into(file, &mut bytes, &name, limit)?;
+    Ok(bytes)
+}
+
+fn read_into(source: impl Read, bytes: &mut Vec<u8>, name: &str, limit: u64) -> Result<(), FormatError> {
+    let read = source.take(limit.saturating_add(1)).read_to_end(bytes);
+    read.map_err(|error| FormatError::io("read", name, error))?;
+    if bytes.len() as u64 > limit {
+        return Err(FormatError::FileTooLarge { path: name.to_owned(), limit });
+    }
+    Ok(())
+}
+
+/// Opens a path of a kind that is `accepted`. The kind is asked for before opening, since opening some devices has an
+/// effect, and again after it, since the path may have become another one meanwhile.
+fn open(path: &Path, accepted: impl Fn(&FileType) -> bool) -> Result<File, FormatError> {
+    let failed = |error| FormatError::io("open", path.display(), error);
+    let check = |kind: FileType| match accepted(&kind) {
+        true => Ok(()),
+        false => Err(FormatError::NotAFile { path: path.display().to_string(), found: name_of(kind) }),
+    };
+    check(std::fs::metadata(path).map_err(failed)?.file_type())?;
+    let mut options = OpenOptions::new();
+    options.read(true);
+    without_waiting(&mut options);
+    let file = options.open(path).map_err(failed)?;
+    check(file.metadata().map_err(failed)?.file_type())?;
+    Ok(file)
+}
+
+/// Lets a named pipe be opened although nobody writes to it.
+#[cfg(unix)]
+fn without_waiting(options: &mut OpenOptions) {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt;
+    options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+}
+
+#[cfg(not(unix))]
+fn without_waiting(_: &mut OpenOptions) {}
+
+/// Lets reads wait for those who have opened the other end of a pipe.
+#[cfg(unix)]
+fn wait_for_writers(file: &File) -> io::Result<()> {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    Ok(fcntl_setfl(file, fcntl_getfl(file)? - OFlags::NONBLOCK)?)
+}
+
+#[cfg(not(unix))]
+fn wait_for_writers(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn is_pipe(kind: FileType) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&kind)
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: FileType) -> bool {
+    false
+}
+
+/// A kind of file in a message.
+fn name_of(kind: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return "a named pipe";
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+    }
+    if kind.is_dir() { "a folder" } else { "a special file" }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        std::fs::write(&path, "seven b").unwrap();
+        assert_eq!(read_file(&path, 7).unwrap(), b"seven b");
+        assert_eq!(read_input(&path, 7).unwrap(), b"seven b");
+        for result in [read_file(&path, 6), read_input(&path, 6), read_limited(&b"seven b"[..], "stdin", 6)] {
+            assert_eq!(result.unwrap_err().code(), "file-too-large");
+        }
+        assert_eq!(read_file(dir.path().join("none"), 1).unwrap_err().code(), "file-not-found");
+        let folder = read_file(dir.path(), 1).unwrap_err();
+        assert_eq!(folder.code(), "not-a-file");
+        assert!(folder.to_string().contains("a folder"), "{folder}");
+    }
+
+    #[test]
+    fn an_endless_source_is_refused_at_its_limit() {
+        let error = read_limited(io::repeat(b'x'), "stdin", 1 << 16).unwrap_err();
+        assert_eq!(error.to_string(), "stdin is larger than 65536 bytes, the most that is read of it");
+    }
+
+    #[cfg(unix)]
+    fn fifo(path: &Path) {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_or_device_in_the_place_of_a_file_is_refused_by_name_and_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, link) = (dir.path().join("tokenizer.json"), dir.path().join("link"));
+        fifo(&pipe);
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        for (path, found) in [(&*pipe, "a named pipe"), (&link, "a named pipe"), (Path::new("/dev/zero"), "a device")] {
+            for error in [read_file(path, 1 << 20).unwrap_err(), open_file(path).unwrap_err()] {
+                assert_eq!(error.code(), "not-a-file");
+                let text = error.to_string();
+                assert!(text.contains(found) && text.contains(path.to_str().unwrap()), "{text}");
+            }
+        }
+        assert_eq!(read_input("/dev/zero", 1 << 20).unwrap_err().code(), "not-a-file");
+        let error = crate::map_file(&pipe).err().unwrap();
+        assert_eq!(error.code(), "not-a-file");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_that_a_user_names_is_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        fifo(&pipe);
+        assert_eq!(read_input(&pipe, 10).unwrap(), b"", "nobody writes to it");
+        // Opened for both, so that opening waits for nobody.
+        let mut writer = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        io::Write::write_all(&mut writer, b"a few words").unwrap();
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || read_input(pipe, 100))
+        };
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(!reader.is_finished(), "the writer has not ended");
+        drop(writer);
+        assert_eq!(reader.join().unwrap().unwrap(), b"a few words");
+    }
+}

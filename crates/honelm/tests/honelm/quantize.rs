@@ -1,0 +1,105 @@
+//! What a written model is beside what was asked for, and what it keeps of the original.
+
+use std::path::{Path, PathBuf};
+
+use honelm::{Encoding, Error, QuantizeOptions, QuantizeTarget, Quantized, RunOptions, quantize};
+use honelm_model::Checkpoint;
+use honelm_testing::write_small_model;
+use honelm_text::Tokenizer;
+use serde_json::json;
+
+fn small(more: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write_small_model(dir.path(), more).unwrap();
+    dir
+}
+
+fn write(model: &Path, target: QuantizeTarget, out: &Path, strict: bool) -> Result<Quantized, Error> {
+    let options = QuantizeOptions {
+        force: false,
+        model: model.to_owned(),
+        out: out.to_owned(),
+        target,
+        max_shard_size: None,
+        calibration: None,
+        calibration_blocks: 1,
+        calibration_length: 8,
+        strict,
+        run: RunOptions { threads: Some(1), ..RunOptions::default() },
+    };
+    quantize(&options, &mut |_| true)
+}
+
+#[test]
+fn every_fallback_is_listed_with_its_reason_and_its_bits() {
+    let model = small(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.gguf");
+    let done = write(model.path(), QuantizeTarget::Encoding(Encoding::Q2K), &out, false).unwrap();
+    // Of the eight matrices one has whole blocks of 256 values a row.
+    let stored = Checkpoint::open(&out).unwrap();
+    let named: Vec<(&str, &str, &str)> =
+        done.fallbacks.iter().map(|f| (f.tensor.as_str(), f.wanted.as_str(), f.written.as_str())).collect();
+    assert_eq!(named.len(), 7, "{named:?}");
+    assert_eq!(named[0], ("model.embed_tokens.weight", "Q6_K", "Q8_0"));
+    assert!(named[1..].iter().all(|(_, wanted, written)| (*wanted, *written) == ("Q2_K", "Q4_0")), "{named:?}");
+    assert!(!named.iter().any(|(tensor, ..)| tensor.contains("down_proj")));
+    assert!(done.fallbacks.iter().all(|f| f.reason.starts_with("rows of 96 values are no multiple of 256")));
+    let lines = honelm::fallback_lines(&done.fallbacks);
+    assert_eq!(lines.len(), 2);
+    assert!(lines[1].starts_with("Q4_0 instead of Q2_K in 6 matrices, first model.layers.0."), "{}", lines[1]);
+    // 16 x 96 values at 8.5 instead of 6.5625 bits, and 288 + 512 rows at 4.5 instead of 2.625.
+    let above = (16.0 * (8.5 - 6.5625) + 800.0 * (4.5 - 2.625)) * 96.0 / stored.facts().parameters as f64;
+    assert!((done.bits_per_weight - done.wanted_bits_per_weight - above).abs() < 1e-9, "{done:?}");
+}
+
+#[test]
+fn strict_refuses_what_would_fall_back_before_any_work_and_nothing_else() {
+    let model = small(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.gguf");
+    let error = write(model.path(), QuantizeTarget::Encoding(Encoding::Q2K), &out, true).unwrap_err();
+    assert_eq!(error.code(), "encoding-fallback");
+    assert!(error.to_string().contains("Q8_0 instead of Q6_K in model.embed_tokens.weight: rows of 96"), "{error}");
+    assert!(!out.exists() && !dir.path().join(".out.gguf.work").exists());
+    let done = write(model.path(), QuantizeTarget::Encoding(Encoding::Q8_0), &out, true).unwrap();
+    assert!(done.fallbacks.is_empty() && done.bits_per_weight == done.wanted_bits_per_weight);
+}
+
+#[test]
+fn end_tokens_and_stop_texts_survive_every_container() {
+    let generation = r#"{"eos_token_id": [6, 5, 8], "stop_strings": ["ab", "n"]}"#;
+    let model = small(&[("generation_config.json", generation)]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| -> PathBuf { dir.path().join(name) };
+    let gptq = QuantizeTarget::Gptq { bits: 8, group_size: 32 };
+    write(model.path(), QuantizeTarget::Encoding(Encoding::F32), &path("out.gguf"), true).unwrap();
+    write(model.path(), gptq, &path("gptq"), true).unwrap();
+    write(&path("out.gguf"), gptq, &path("through-gguf"), true).unwrap();
+    for name in ["out.gguf", "gptq", "through-gguf"] {
+        let checkpoint = Checkpoint::open(path(name)).unwrap();
+        assert_eq!(checkpoint.generation_config().unwrap()["stop_strings"], json!(["ab", "n"]), "{name}");
+        let tokenizer = match checkpoint.gguf() {
+            Some(gguf) => Tokenizer::from_gguf(gguf).unwrap(),
+            None => Tokenizer::from_dir(&path(name)).unwrap(),
+        };
+        let mut ends = tokenizer.eos_ids().to_vec();
+        ends.sort_unstable();
+        assert_eq!(ends, [5, 6, 8], "{name}");
+    }
+}
+
+#[test]
+fn an_unknown_field_is_ignored_where_the_options_allow_it() {
+    let model = small(&[("quantize_config.json", r#"{"bits": 4, "group_size": 32, "odd": 1}"#)]);
+    let mut run = RunOptions { threads: Some(1), ..RunOptions::default() };
+    let refusal = honelm::inspect(model.path(), &run).unwrap_err();
+    assert_eq!(refusal.code(), "unknown-quantization-setting");
+    run.allow_unknown = vec!["odd".to_owned()];
+    let found = honelm::inspect(model.path(), &run).unwrap();
+    assert!(
+        matches!(&found.warnings[..], [one] if one.contains("the field odd ('1') is not known")),
+        "{:?}",
+        found.warnings
+    );
+}

@@ -1,0 +1,92 @@
+//! Fields that implementations read differently: they pass, and whose reading is taken is told.
+
+use serde_json::{Map, Value as Json};
+
+/// A field of config.json.
+struct Disputed {
+    field: &'static str,
+    /// The objects that hold it; empty for the configuration itself.
+    inside: &'static [&'static str],
+    /// Whether implementations differ in an object that has the field.
+    differ: fn(&Map<String, Json>) -> bool,
+    /// The readings, and which is taken.
+    readings: &'static str,
+}
+
+const ROPE: &[&str] = &["rope_scaling", "rope_parameters"];
+
+const DISPUTED: &[Disputed] = &[
+    Disputed {
+        field: "attn_factor",
+        inside: ROPE,
+        differ: |rope| rope["attn_factor"].as_f64() != Some(1.0),
+        readings: "transformers ignores it, llama.cpp multiplies rotations by it; it is ignored",
+    },
+    Disputed { field: "rope_type", inside: ROPE, differ: |rope| rope["rope_type"] == "dynamic", readings: DYNAMIC },
+    Disputed {
+        field: "type",
+        inside: ROPE,
+        differ: |rope| rope["type"] == "dynamic" && !rope.contains_key("rope_type"),
+        readings: DYNAMIC,
+    },
+    Disputed {
+        field: "sliding_window",
+        inside: &[],
+        differ: |config| config.get("model_type").is_some_and(|kind| kind == "llama"),
+        readings: "transformers ignores it in llama models; it is applied, as in mistral models",
+    },
+];
+
+const DYNAMIC: &str = "transformers changes the frequencies while a sequence grows, llama.cpp has no such scaling; they \
+                       are those of the whole context from the start";
+
+/// Those that `config` has, a sentence for each; `file` is its name.
+pub(crate) fn warnings(file: &str, config: &Json) -> Vec<String> {
+    let mut found = Vec::new();
+    let of = |name: &'static str| {
+        config.get(name).and_then(Json::as_object).map(|object| (format!("{name}."), name, object))
+    };
+    let own = config.as_object().map(|object| (String::new(), "", object));
+    for (path, name, object) in own.into_iter().chain(ROPE.iter().filter_map(|name| of(name))) {
+        for disputed in DISPUTED.iter().filter(|disputed| match disputed.inside {
+            [] => name.is_empty(),
+            inside => inside.contains(&name),
+        }) {
+            let value = object.get(disputed.field).filter(|value| !value.is_null());
+            if let Some(value) = value.filter(|_| (disputed.differ)(object)) {
+                let (field, value) = (disputed.field, crate::fields::shortened(value));
+                found.push(format!("{file}: {path}{field} is {value}: {}", disputed.readings));
+            }
+        }
+    }
+    // The language model of one with more parts.
+    match config.get("text_config") {
+        Some(text) => found.into_iter().chain(warnings(file, text)).collect(),
+        None => found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_that_implementations_read_differently_are_told_with_the_reading_taken() {
+        let rope = json!({"rope_type": "yarn", "factor": 4.0, "attn_factor": 0.878});
+        let told = warnings("config.json", &json!({"model_type": "qwen3", "rope_scaling": rope, "sliding_window": 9}));
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].starts_with("config.json: rope_scaling.attn_factor is 0.878: transformers ignores it"),
+            "{told:?}"
+        );
+        let text = json!({"rope_parameters": {"type": "dynamic"}, "model_type": "llama", "sliding_window": 9});
+        assert_eq!(warnings("config.json", &json!({"text_config": text})).len(), 2);
+        for plain in
+            [json!({"rope_scaling": {"attn_factor": 1.0, "type": "linear"}}), json!({"sliding_window": 9}), json!(3)]
+        {
+            assert!(warnings("config.json", &plain).is_empty(), "{plain}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! tokenizer.json's `decoder`: how tokens become text.
+
+use serde_json::Value;
+
+use crate::error::{Result, TextError};
+use crate::vocabulary::{Family, SPACE, TokenKind, Vocabulary};
+
+/// Longest text that is replaced, in bytes.
+const MAX_PATTERN: usize = 256;
+/// How many times longer all replacements together may make a text.
+const MAX_GROWTH: usize = 16;
+
+/// The steps that make text of tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decoder {
+    pub family: Family,
+    /// Whether the visible spaces of the first token go.
+    drops_first_spaces: bool,
+    /// Replacements inside every token.
+    each: Vec<Replacement>,
+    /// Steps on the whole text.
+    whole: Vec<Step>,
+}
+
+/// A text that becomes another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Replacement {
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
+/// A step on the whole text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    /// Drops a byte at the start, up to a number of times.
+    Strip(u8, usize),
+    Replace(Replacement),
+}
+
+impl Decoder {
+    /// What SentencePiece does, and GGUF's readers for its models.
+    pub(crate) fn of_pieces(drops_leading_space: bool) -> Self {
+        let whole = drops_leading_space.then_some(Step::Strip(b' ', 1)).into_iter().collect();
+        Self { family: Family::SentencePiece, drops_first_spaces: false, each: Vec::new(), whole }
+    }
+
+    /// Reads a `decoder`.
+    ///
+    /// # Errors
+    /// [`TextError::Unsupported`] naming the step that is not known, or not in this place.
+    pub(crate) fn read(value: &Value) -> Result<Self> {
+        let mut steps = Vec::new();
+        flatten(value, &mut steps);
+        let bytes = steps.iter().any(|step| step["type"] == "ByteLevel");
+        let family = if bytes { Family::ByteLevel } else { Family::SentencePiece };
+        let mut reader = Reader {
+            decoder: Self { family, drops_first_spaces: false, each: Vec::new(), whole: Vec::new() },
+            spelled: false,
+            fused: false,
+            growth: 1,
+        };
+        steps.into_iter().try_for_each(|step| reader.step(step))?;
+        if reader.spelled { Ok(reader.decoder) } else { Err(unsupported(value)) }
+    }
+
+    /// Whether a space at the start of a text is dropped.
+    pub(crate) fn drops_leading_space(&self) -> bool {
+        self.drops_first_spaces || self.whole.iter().any(|step| matches!(step, Step::Strip(b' ', _)))
+    }
+
+    /// Appends the bytes of a token by itself.
+    pub(crate) fn push_token(&self, vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) {
+        let start = out.len();
+        vocabulary.push_bytes(id, self.family, out);
+        for replacement in &self.each {
+            let mut text = out.split_off(start);
+            replacement.drain(&mut text, true, out);
+        }
+    }
+
+    /// A text that begins, or goes on.
+    pub(crate) fn flow(&self, begins: bool) -> Flow<'_> {
+        let left = self.whole.iter().map(|step| match step {
+            Step::Strip(_, count) if begins => *count,
+            _ => 0,
+        });
+        Flow { decoder: self, first: begins, state: left.map(|left| (left, Vec::new())).collect() }
+    }
+}
+
+/// The steps of a sequence, whatever it is nested in.
+fn flatten<'a>(value: &'a Value, out: &mut Vec<&'a Value>) {
+    match value["decoders"].as_array() {
+        Some(steps) => steps.iter().for_each(|step| flatten(step, out)),
+        None => out.push(value),
+    }
+}
+
+fn unsupported(found: &Value) -> TextError {
+    TextError::Unsupported {
+        part: "decoder",
+        found: found.to_string(),
+        expected: "ByteLevel, Metaspace, or the replacement of ▁; then Fuse, Strip at the start, Replace of a text",
+    }
+}
+
+/// Reads one step after the other.
+struct Reader {
+    decoder: Decoder,
+    /// Whether spaces, or bytes, are spelled as they are.
+    spelled: bool,
+    /// Whether tokens are one text by now.
+    fused: bool,
+    growth: usize,
+}
+
+impl Reader {
+    fn step(&mut self, step: &Value) -> Result<()> {
+        let number = |field: &str| step[field].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        match step["type"].as_str() {
+            Some("ByteLevel") if !self.spelled => (self.spelled, self.fused) = (true, true),
+            Some("ByteFallback") => {}
+            Some("Fuse") => self.fused = true,
+            Some("Metaspace") if !self.spelled && step["replacement"].as_str() == Some("▁") => {
+                self.spelled = true;
+                let never = step["prepend_scheme"].as_str() == Some("never");
+                self.decoder.drops_first_spaces = !never && step["add_prefix_space"].as_bool() != Some(false);
+            }
+            Some("Replace") => return self.replace(step),
+            Some("Strip") if self.fused && number("stop") == 0 => match step["content"].as_str().map(str::as_bytes) {
+                Some([byte]) if byte.is_ascii() => self.decoder.whole.push(Step::Strip(*byte, number("start"))),
+                _ => return Err(unsupported(step)),
+            },
+            // Strips nothing.
+            Some("Strip") if number("start") == 0 && number("stop") == 0 => {}
+            _ => return Err(unsupported(step)),
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, step: &Value) -> Result<()> {
+        let (Some(from), Some(to)) = (step["pattern"]["String"].as_str(), step["content"].as_str()) else {
+            return Err(unsupported(step));
+        };
+        let spells = from == "▁" && to == " " && self.decoder.family == Family::SentencePiece;
+        if spells && !self.spelled {
+            self.spelled = true;
+            return Ok(());
+        }
+        self.growth = self.growth.saturating_mul(to.len().div_ceil(from.len().max(1)).max(1));
+        if !self.spelled || from.is_empty() || from.len() > MAX_PATTERN || self.growth > MAX_GROWTH {
+            return Err(unsupported(step));
+        }
+        let replacement = Replacement { from: from.into(), to: to.into() };
+        match self.fused {
+            true => self.decoder.whole.push(Step::Replace(replacement)),
+            false => self.decoder.each.push(replacement),
+        }
+        Ok(())
+    }
+}
+
+impl Replacement {
+    /// Moves what is known of a text to `out`: all of it at its `end`; before, not the beginning of another match.
+    fn drain(&self, text: &mut Vec<u8>, end: bool, out: &mut Vec<u8>) {
+        let mut start = 0;
+        let mut at = 0;
+        while at + self.from.len() <= text.len() {
+            if text[at..].starts_with(&self.from) {
+                out.extend_from_slice(&text[start..at]);
+                out.extend_from_slice(&self.to);
+                at += self.from.len();
+                start = at;
+            } else {
+                at += 1;
+            }
+        }
+        let kept = if end { 0 } else { self.beginning(&text[start..]) };
+        let known = text.len() - kept;
+        out.extend_from_slice(&text[start..known]);
+        text.drain(..known);
+    }
+
+    /// Length of the end of a text that a match may begin with.
+    fn beginning(&self, text: &[u8]) -> usize {
+        let longest = text.len().min(self.from.len() - 1);
+        (1..=longest).rev().find(|&length| self.from.starts_with(&text[text.len() - length..])).unwrap_or(0)
+    }
+}
+
+/// Tokens on their way to text.
+pub(crate) struct Flow<'a> {
+    decoder: &'a Decoder,
+    /// Whether no token came yet.
+    first: bool,
+    /// By step: how often it may still strip, and text that waits for what follows.
+    state: Vec<(usize, Vec<u8>)>,
+}
+
+impl Flow<'_> {
+    /// Appends the text that is known after one more token.
+    pub(crate) fn push(&mut self, vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) {
+        let Some(token) = vocabulary.get(id) else { return };
+        let plain = matches!(token.kind, TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unknown);
+        if std::mem::take(&mut self.first) && self.decoder.drops_first_spaces && plain {
+            let text: String = token.text.chars().filter(|&c| c != SPACE).collect();
+            return self.pass(text.into_bytes(), false, out);
+        }
+        if self.state.is_empty() {
+            return self.decoder.push_token(vocabulary, id, out);
+        }
+        let mut bytes = Vec::new();
+        self.decoder.push_token(vocabulary, id, &mut bytes);
+        self.pass(bytes, false, out);
+    }
+
+    /// Appends the text that waited.
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
+        self.pass(Vec::new(), true, out);
+    }
+
+    /// Takes text through all steps.
+    fn pass(&mut self, mut text: Vec<u8>, end: bool, out: &mut Vec<u8>) {
+        for (step, (left, waiting)) in self.decoder.whole.iter().zip(&mut self.state) {
+            match step {
+                Step::Strip(byte, _) => {
+                    let leading = text.iter().take_while(|found| *found == byte).count();
+                    let dropped = leading.min(*left);
+                    *left = if dropped == text.len() { *left - dropped } else { 0 };
+                    text.drain(..dropped);
+                }
+                Step::Replace(replacement) => {
+                    waiting.append(&mut text);
+                    replacement.drain(waiting, end, &mut text);
+                }
+            }
+        }
+        out.append(&mut text);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test may panic")]
+mod tests {
+    use serde_json::json;
+    use tokenizers::{Decoder as _, DecoderWrapper};
+
+    use super::*;
+
+    const TOKENS: [&str; 8] = ["▁▁", "▁a", "\n", "b", "▁", "▁\n", "aa", "é"];
+
+    /// The text of tokens, one at a time and all at once, here and in the library.
+    fn texts(decoder: &Value, ids: &[u32]) -> [String; 2] {
+        let claims = (0u32..).zip(TOKENS).map(|(id, text)| (text.to_owned(), id, TokenKind::Normal));
+        let vocabulary = Vocabulary::from_claims(claims.collect()).unwrap();
+        let read = Decoder::read(decoder).unwrap();
+        let mut flow = read.flow(true);
+        let mut bytes = Vec::new();
+        ids.iter().for_each(|&id| flow.push(&vocabulary, id, &mut bytes));
+        flow.finish(&mut bytes);
+        let library: DecoderWrapper = serde_json::from_value(decoder.clone()).unwrap();
+        let tokens = ids.iter().map(|&id| TOKENS[id as usize].to_owned()).collect();
+        [String::from_utf8(bytes).unwrap(), library.decode(tokens).unwrap()]
+    }
+
+    #[test]
+    fn every_step_does_what_the_library_does() {
+        let spaces = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
+        let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+        let strip = |start: u32| json!({"type": "Strip", "content": " ", "start": start, "stop": 0});
+        let fuse = json!({"type": "Fuse"});
+        let metaspace =
+            |scheme: &str| json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true});
+        for steps in [
+            vec![spaces.clone(), json!({"type": "ByteFallback"}), fuse.clone(), strip(1)],
+            vec![spaces.clone(), fuse.clone(), strip(1), replace("\n ", "\n")],
+            vec![spaces.clone(), fuse.clone(), replace("\n ", "\n"), strip(2)],
+            vec![spaces.clone(), fuse.clone(), replace("aa", "b"), replace("bb", "<>")],
+            vec![spaces.clone(), replace(" a", "x"), fuse.clone(), strip(1)],
+            vec![metaspace("always")],
+            vec![metaspace("first"), fuse.clone(), replace("ab", "")],
+            vec![metaspace("never")],
+        ] {
+            let decoder = json!({"type": "Sequence", "decoders": steps});
+            for seed in 0..400_u32 {
+                let ids: Vec<u32> = (0..seed % 7).map(|at| (seed * 31 + at * at * 17 + at * seed) % 8).collect();
+                let [found, expected] = texts(&decoder, &ids);
+                assert_eq!(found, expected, "{decoder} {ids:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn steps_that_cannot_be_followed_are_refused_by_name() {
+        let spaces = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
+        let double = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+        for steps in [
+            vec![json!({"type": "CTC"})],
+            vec![spaces.clone(), json!({"type": "Replace", "pattern": {"Regex": "a+"}, "content": ""})],
+            vec![spaces.clone(), json!({"type": "Strip", "content": " ", "start": 1, "stop": 0})],
+            vec![
+                spaces.clone(),
+                json!({"type": "Fuse"}),
+                json!({"type": "Strip", "content": " ", "start": 0, "stop": 1}),
+            ],
+            vec![double.clone(), spaces.clone()],
+            [vec![spaces], vec![double; 40]].concat(),
+        ] {
+            let error = Decoder::read(&json!({"type": "Sequence", "decoders": steps})).unwrap_err();
+            assert_eq!(error.code(), "tokenizer-unsupported");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! BPE with merge rules, as a tokenizer.json describes it: normalising, cutting, merging.
+
+mod cut;
+mod normalize;
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokenizers::Model as _;
+use tokenizers::models::bpe::BPE;
+
+use crate::budget::Budget;
+use crate::error::{Result, TextError};
+use crate::model::Parts;
+use crate::pattern::compile_budget;
+use crate::stop::id_list;
+use crate::vocabulary::Vocabulary;
+use crate::wholes::{Refused, Specials, Wholes, inside};
+use cut::Cutter;
+use normalize::{Normalizer, Stretch};
+
+/// What a tokenizer.json says beside its vocabulary, as a GGUF key of our own holds it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PipelineKey {
+    normalizer: Value,
+    pre_tokenizer: Value,
+    decoder: Value,
+    ignore_merges: bool,
+    byte_fallback: bool,
+    fuse_unk: bool,
+    /// Whether there is a token for what no other spells.
+    unk: bool,
+}
+
+impl PipelineKey {
+    /// What makes the steps of `parts`.
+    pub(crate) fn of(parts: &Parts) -> Self {
+        Self {
+            normalizer: parts.normalizer.clone(),
+            pre_tokenizer: parts.pre_tokenizer.clone(),
+            decoder: parts.decoder.clone(),
+            ignore_merges: parts.ignore_merges,
+            byte_fallback: parts.byte_fallback,
+            fuse_unk: parts.fuse_unk,
+            unk: parts.unk.is_some(),
+        }
+    }
+
+    /// Reads the key's value.
+    ///
+    /// # Errors
+    /// [`TextError::Malformed`].
+    pub(crate) fn read(key: &str, text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| TextError::malformed("GGUF metadata", key, error))
+    }
+
+    /// The parts with these steps.
+    pub(crate) fn apply(self, parts: Parts) -> Parts {
+        let Self { normalizer, pre_tokenizer, decoder, ignore_merges, byte_fallback, fuse_unk, unk } = self;
+        let unk = parts.unk.filter(|_| unk);
+        Parts { normalizer, pre_tokenizer, decoder, ignore_merges, byte_fallback, fuse_unk, unk, ..parts }
+    }
+}
+
+/// Bytes that merging touches for each byte of text.
+const MERGE_BYTES: u64 = 64;
+
+/// The parts, and what encodes, made of them.
+pub(crate) struct Pipeline {
+    pub parts: Parts,
+    model: BPE,
+    normalizer: Normalizer,
+    cutter: Cutter,
+    /// Tokens that are found in the text as it stands.
+    raw: Wholes,
+    /// Tokens that are found in the normalised text.
+    normalized: Wholes,
+}
+
+impl Pipeline {
+    /// Prepares the steps and the merge rules.
+    ///
+    /// # Errors
+    /// An invalid expression, an unknown kind of normalizer, ...
+    pub(crate) fn new(parts: Parts) -> Result<Self> {
+        let budget = compile_budget();
+        let normalizer = Normalizer::read(&parts.normalizer, &budget)?;
+        let cutter = Cutter::read(&parts.pre_tokenizer, &budget)?;
+        let (late, early): (Vec<_>, Vec<_>) = parts.added.iter().cloned().partition(|token| token.normalized);
+        let early = early.into_iter().map(|token| (token.content.clone(), token)).collect();
+        let late: Result<Vec<_>> = late
+            .into_iter()
+            .map(|token| {
+                let mut text = Stretch { text: token.content.clone(), outside: Vec::new(), first: true };
+                normalizer.apply(&mut text, &budget)?;
+                Ok((text.text, token))
+            })
+            .collect();
+        Ok(Self {
+            model: parts.bpe(parts.ignore_merges)?,
+            raw: Wholes::found_as(early, Refused::IsText),
+            normalized: Wholes::found_as(late?, Refused::IsText),
+            normalizer,
+            cutter,
+            parts,
+        })
+    }
+
+    /// The ids of a text.
+    ///
+    /// # Errors
+    /// [`TextError::Encode`] where a step fails, [`TextError::WorkLimit`].
+    pub(crate) fn encode(&self, text: &str, specials: &Specials<'_>, budget: &Budget) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        let mut start = 0;
+        while let Some(found) = self.raw.next(text, start, specials, budget)? {
+            self.encode_stretch(text, found.before, specials, budget, &mut ids)?;
+            ids.push(found.token);
+            start = found.after;
+        }
+        self.encode_stretch(text, start..text.len(), specials, budget, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// Appends the ids of a stretch without tokens that are found as they stand.
+    fn encode_stretch(
+        &self,
+        text: &str,
+        range: Range<usize>,
+        specials: &Specials<'_>,
+        budget: &Budget,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        budget.charge_each(range.len(), 2)?;
+        let outside = inside(specials.outside, &range);
+        let mut stretch = Stretch { first: range.start == 0, text: text[range].to_owned(), outside };
+        self.normalizer.apply(&mut stretch, budget)?;
+        let Stretch { text, outside, first } = stretch;
+        let specials = specials.with_outside(&outside);
+        let mut start = 0;
+        while let Some(found) = self.normalized.next(&text, start, &specials, budget)? {
+            self.encode_words(text[found.before.clone()].to_owned(), first && found.before.start == 0, budget, ids)?;
+            ids.push(found.token);
+            start = found.after;
+        }
+        let rest = if start == 0 { text } else { text[start..].to_owned() };
+        self.encode_words(rest, first && start == 0, budget, ids)
+    }
+
+    /// Appends the ids of normalised text.
+    fn encode_words(&self, text: String, first: bool, budget: &Budget, ids: &mut Vec<u32>) -> Result<()> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let pieces = self.cutter.cut(text, first, budget)?;
+        for range in pieces.ranges {
+            budget.charge_each(range.len(), MERGE_BYTES)?;
+            let tokens = self.model.tokenize(&pieces.text[range]);
+            let tokens = tokens.map_err(|error| TextError::Encode { reason: error.to_string() })?;
+            ids.extend(tokens.iter().map(|token| token.id));
+        }
+        Ok(())
+    }
+}
+
+/// Ids that a `post_processor` puts before and after a text.
+pub(crate) fn affixes(processor: &Value, vocabulary: &Vocabulary) -> Result<(Vec<u32>, Vec<u32>)> {
+    let wrong = |what: &str| TextError::json("tokenizer.json", format!("post_processor: {what}"));
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    match processor["type"].as_str() {
+        None | Some("ByteLevel") => {}
+        Some("Sequence") => {
+            for part in processor["processors"].as_array().ok_or_else(|| wrong("processors is missing"))? {
+                let (first, last) = affixes(part, vocabulary)?;
+                before.splice(0..0, first);
+                after.extend(last);
+            }
+        }
+        Some("BertProcessing" | "RobertaProcessing") => {
+            before.extend(id_list("tokenizer.json", &processor["cls"][1])?);
+            after.extend(id_list("tokenizer.json", &processor["sep"][1])?);
+        }
+        Some("TemplateProcessing") => {
+            let mut seen = false;
+            for item in processor["single"].as_array().ok_or_else(|| wrong("single is not a list"))? {
+                if item["Sequence"].is_object() {
+                    seen = true;
+                } else {
+                    let name = item["SpecialToken"]["id"].as_str().ok_or_else(|| wrong("an item without a token"))?;
+                    let ids = id_list("tokenizer.json", &processor["special_tokens"][name]["ids"])?;
+                    if seen { &mut after } else { &mut before }.extend(ids);
+                }
+            }
+        }
+        Some(other) => {
+            return Err(TextError::Unsupported {
+                part: "post_processor",
+                found: other.to_owned(),
+                expected: "TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing, Sequence",
+            });
+        }
+    }
+    let len = vocabulary.len();
+    match before.iter().chain(&after).find(|&&id| id as usize >= len) {
+        Some(&id) => Err(TextError::IdOutOfRange { field: "post_processor".to_owned(), id: id.into(), len }),
+        None => Ok((before, after)),
+    }
+}
