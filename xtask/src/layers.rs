@@ -20,7 +20,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("honelm-bench", 6),
     ("honelm", 7),
     ("honelm-web", 8),
-    ("honelm-cli", 8),
+    ("honelm-cli", 9),
 ];
 const OUTSIDE: &[&str] = &["honelm-fuzz", "honelm-testing", "xtask"];
 

@@ -5,8 +5,8 @@ const D: usize = 8;
 const F: usize = 24;
 const V: usize = 50;
 
-/// A decoder block's weights and the operations on them, as an architecture writes them.
-struct Block {
+/// A decoder layer's weights and the operations on them, as an architecture writes them.
+struct Layer {
     gain: Weight,
     q: Weight,
     k: Weight,
@@ -18,7 +18,7 @@ struct Block {
     rope: Rope,
 }
 
-impl Block {
+impl Layer {
     fn new(b: &mut Recorder) -> Self {
         let mut w = |rows, cols| b.declare(rows, cols, rows * cols);
         Self {
@@ -65,17 +65,17 @@ fn step(rows: u32) -> Step {
 struct Bench {
     b: Recorder,
     table: Weight,
-    block: Block,
+    layer: Layer,
     cache: Cache,
 }
 
 fn bench(rows: u32) -> Bench {
     let mut b = Recorder::new(|_| 0);
     let table = b.declare(V, D, V * D);
-    let block = Block::new(&mut b);
+    let layer = Layer::new(&mut b);
     let cache = b.create_cache(cache_spec()).expect("no device to refuse");
     b.begin(step(rows), &cache).expect("a valid step");
-    Bench { b, table, block, cache }
+    Bench { b, table, layer, cache }
 }
 
 fn operations(b: &mut Recorder) -> Vec<(&'static str, u64)> {
@@ -84,9 +84,9 @@ fn operations(b: &mut Recorder) -> Vec<(&'static str, u64)> {
 
 #[test]
 fn counts_bytes_and_operations_of_a_step() {
-    let Bench { mut b, table, block, cache } = bench(20);
+    let Bench { mut b, table, layer, cache } = bench(20);
     let x = b.embed(&table);
-    let x = block.run(x, &mut b, &cache);
+    let x = layer.run(x, &mut b, &cache);
     let logits = b.linear(&x, &table);
     b.output(7, &logits);
     drop((x, logits));
@@ -96,7 +96,7 @@ fn counts_bytes_and_operations_of_a_step() {
     assert_eq!(recorded.cache_bytes, 2 * 16 * 2 * 4 * 2);
     assert_eq!(recorded.weight_bytes, V * D + D + 2 * D * D + 2 * 4 * D + 3 * F * D + 2);
     assert_eq!(recorded.activation_bytes, n * V, "the pinned logits alone");
-    // At its widest: v and the attention's result, which live to the end of the block, x, its norm, gate and up.
+    // At its widest: v and the attention's result, which live to the end of the layer, x, its norm, gate and up.
     assert_eq!(recorded.activation_bytes_peak, n * (4 + D + D + D + 2 * F));
     let expected =
         [("add", 2), ("attention", 1), ("embed", 1), ("gate", 1), ("linear", 8), ("rms_norm", 2), ("rope", 2)];
@@ -111,7 +111,7 @@ fn counts_bytes_and_operations_of_a_step() {
 
 #[test]
 fn counts_plain_operations_and_makes_them_void_once_observed() {
-    let Bench { mut b, table, block, .. } = bench(3);
+    let Bench { mut b, table, layer, .. } = bench(3);
     let norm = b.upload_norm(&[1.0; D], Some(&[0.0; D])).expect("no device to refuse");
     let wide = b.declare(3 * D, D, 0);
     b.reset();
@@ -124,7 +124,7 @@ fn counts_plain_operations_and_makes_them_void_once_observed() {
         let part = b.columns(&h, D, D);
         let part = b.activate(part, Activation::Relu);
         let part = b.scale(part, 0.5);
-        b.linear(&part, &block.up)
+        b.linear(&part, &layer.up)
     };
     assert_eq!(run(&mut b).cols(), F);
     let first = [("activate", 1), ("add", 1), ("columns", 1), ("embed", 1), ("layer_norm", 1), ("linear", 2)];
@@ -140,9 +140,9 @@ fn counts_plain_operations_and_makes_them_void_once_observed() {
 
 #[test]
 fn reset_measures_one_step_alone() {
-    let Bench { mut b, table, block, cache } = bench(20);
+    let Bench { mut b, table, layer, cache } = bench(20);
     let x = b.embed(&table);
-    drop(block.run(x, &mut b, &cache));
+    drop(layer.run(x, &mut b, &cache));
     b.reset();
     assert_eq!(b.recorded().activation_bytes_peak, 0);
     b.begin(step(1), &cache).expect("a valid step");
@@ -169,10 +169,10 @@ fn keys(b: &mut dyn Backend) -> Vec<(u32, usize)> {
 
 #[test]
 fn observes_every_input_and_still_runs_the_block() {
-    let Bench { mut b, table, block, cache } = bench(3);
+    let Bench { mut b, table, layer, cache } = bench(3);
     let x = b.embed(&table);
-    let mut o = Observe::new(&mut b, &[&block.q, &block.o, &block.down], false);
-    let x = block.run(x, &mut o, &cache);
+    let mut o = Observe::new(&mut b, &[&layer.q, &layer.o, &layer.down], false);
+    let x = layer.run(x, &mut o, &cache);
     assert!(o.complete());
     o.output(1, &x);
     let k = Observe::KEY;
@@ -182,10 +182,10 @@ fn observes_every_input_and_still_runs_the_block() {
 
 #[test]
 fn stops_after_the_norm_when_query_key_and_value_are_watched() {
-    let Bench { mut b, table, block, cache } = bench(3);
+    let Bench { mut b, table, layer, cache } = bench(3);
     let x = b.embed(&table);
-    let mut o = Observe::new(&mut b, &[&block.q, &block.k, &block.v], true);
-    let x = block.run(x, &mut o, &cache);
+    let mut o = Observe::new(&mut b, &[&layer.q, &layer.k, &layer.v], true);
+    let x = layer.run(x, &mut o, &cache);
     assert_eq!((x.rows(), x.cols()), (3, D));
     o.output(1, &x);
     let logits = o.linear(&x, &table);
@@ -198,10 +198,10 @@ fn stops_after_the_norm_when_query_key_and_value_are_watched() {
 
 #[test]
 fn computes_a_watched_layer_that_a_later_watched_one_needs() {
-    let Bench { mut b, table, block, cache } = bench(3);
+    let Bench { mut b, table, layer, cache } = bench(3);
     let x = b.embed(&table);
-    let mut o = Observe::new(&mut b, &[&block.v, &block.o], true);
-    let x = block.run(x, &mut o, &cache);
+    let mut o = Observe::new(&mut b, &[&layer.v, &layer.o], true);
+    let x = layer.run(x, &mut o, &cache);
     drop(x);
     assert_eq!(keys(&mut o), [(Observe::KEY, D), (Observe::KEY | 1, D)]);
     let expected = [("attention", 1), ("embed", 1), ("linear", 3), ("rms_norm", 1), ("rope", 2)];
@@ -210,10 +210,10 @@ fn computes_a_watched_layer_that_a_later_watched_one_needs() {
 
 #[test]
 fn watched_gate_and_up_cost_attention_and_no_more() {
-    let Bench { mut b, table, block, cache } = bench(3);
+    let Bench { mut b, table, layer, cache } = bench(3);
     let x = b.embed(&table);
-    let mut o = Observe::new(&mut b, &[&block.gate, &block.up], true);
-    drop(block.run(x, &mut o, &cache));
+    let mut o = Observe::new(&mut b, &[&layer.gate, &layer.up], true);
+    drop(layer.run(x, &mut o, &cache));
     assert_eq!(keys(&mut o), [(Observe::KEY, D), (Observe::KEY | 1, D)]);
     let expected = [("add", 1), ("attention", 1), ("embed", 1), ("linear", 4), ("rms_norm", 2), ("rope", 2)];
     assert_eq!(operations(&mut b), expected);
@@ -221,13 +221,13 @@ fn watched_gate_and_up_cost_attention_and_no_more() {
 
 #[test]
 fn a_new_step_observes_anew() {
-    let Bench { mut b, table, block, cache } = bench(3);
-    let mut o = Observe::new(&mut b, &[&block.q], true);
+    let Bench { mut b, table, layer, cache } = bench(3);
+    let mut o = Observe::new(&mut b, &[&layer.q], true);
     for rows in [3, 5] {
         o.begin(step(rows), &cache).expect("a valid step");
         assert!(!o.complete());
         let x = o.embed(&table);
-        let x = block.run(x, &mut o, &cache);
+        let x = layer.run(x, &mut o, &cache);
         assert!(o.complete());
         assert_eq!(x.rows(), rows as usize);
         // Once complete, nothing runs: not even another embedding.
@@ -239,10 +239,10 @@ fn a_new_step_observes_anew() {
 
 #[test]
 fn a_deferred_result_given_away_is_changed_in_place() {
-    let Bench { mut b, table, block, .. } = bench(3);
+    let Bench { mut b, table, layer, .. } = bench(3);
     let x = b.embed(&table);
-    let mut o = Observe::new(&mut b, &[&block.q, &block.o], true);
-    let q = o.linear(&x, &block.q);
+    let mut o = Observe::new(&mut b, &[&layer.q, &layer.o], true);
+    let q = o.linear(&x, &layer.q);
     let q = o.softcap(q, 3.0);
     drop((x, q));
     drop(o);

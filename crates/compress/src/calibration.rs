@@ -1,14 +1,14 @@
 use crate::CompressError;
 
-/// Token blocks that a quantiser looks at.
+/// Token sequences that a quantiser looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calibration {
-    /// Blocks of equal length.
-    pub blocks: Vec<Vec<u32>>,
+    /// Samples of equal length.
+    pub samples: Vec<Vec<u32>>,
 }
 
 impl Calibration {
-    /// Joins tokenised documents as BOS, text, EOS and cuts the stream into `count` blocks of `length` tokens; fewer
+    /// Joins tokenised documents as BOS, text, EOS and cuts the stream into `count` samples of `length` tokens; fewer
     /// where the text ends before.
     pub fn new(
         documents: impl IntoIterator<Item = Vec<u32>>,
@@ -17,30 +17,30 @@ impl Calibration {
         count: usize,
         length: usize,
     ) -> Result<Self, CompressError> {
-        let mut blocks = Vec::new();
+        let mut samples = Vec::new();
         let mut stream = Vec::new();
         for document in documents {
             stream.extend(bos);
             stream.extend(document);
             stream.extend(eos);
-            while stream.len() >= length && blocks.len() < count {
+            while stream.len() >= length && samples.len() < count {
                 let rest = stream.split_off(length);
-                blocks.push(std::mem::replace(&mut stream, rest));
+                samples.push(std::mem::replace(&mut stream, rest));
             }
-            if blocks.len() == count {
+            if samples.len() == count {
                 break;
             }
         }
-        if blocks.is_empty() {
+        if samples.is_empty() {
             return Err(CompressError::CalibrationTooShort { found: stream.len(), wanted: length });
         }
-        Ok(Self { blocks })
+        Ok(Self { samples })
     }
 
-    /// Tokens in all blocks.
+    /// Tokens in all samples.
     #[must_use]
     pub fn tokens(&self) -> usize {
-        self.blocks.iter().map(Vec::len).sum()
+        self.samples.iter().map(Vec::len).sum()
     }
 }
 
@@ -65,17 +65,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_are_joined_with_their_marks_and_cut_into_blocks() {
+    fn documents_are_joined_with_their_marks_and_cut_into_samples() {
         let documents = vec![vec![10, 11, 12], vec![20], vec![30, 31, 32, 33]];
         let c = Calibration::new(documents, Some(0), Some(1), 10, 4).expect("enough text");
-        assert_eq!(c.blocks, [[0, 10, 11, 12], [1, 0, 20, 1], [0, 30, 31, 32]]);
+        assert_eq!(c.samples, [[0, 10, 11, 12], [1, 0, 20, 1], [0, 30, 31, 32]]);
         assert_eq!(c.tokens(), 12);
     }
 
     #[test]
-    fn takes_no_more_than_asked_and_refuses_less_than_one_block() {
+    fn takes_no_more_than_asked_and_refuses_less_than_one_sample() {
         let long = vec![vec![7; 100]];
-        assert_eq!(Calibration::new(long, None, None, 3, 10).expect("enough text").blocks.len(), 3);
+        assert_eq!(Calibration::new(long, None, None, 3, 10).expect("enough text").samples.len(), 3);
         let short = Calibration::new(vec![vec![7; 5]], Some(0), Some(1), 3, 10);
         assert!(matches!(short, Err(CompressError::CalibrationTooShort { found: 7, wanted: 10 })));
     }

@@ -7,11 +7,11 @@ use honelm_store::StoreError;
 #[non_exhaustive]
 pub enum CompressError {
     /// A calibration text with too few tokens.
-    #[error("the calibration text has {found} tokens, one block needs {wanted}")]
+    #[error("the calibration text has {found} tokens, one sample needs {wanted}")]
     CalibrationTooShort {
         /// Tokens found.
         found: usize,
-        /// Tokens of one block.
+        /// Tokens of one sample.
         wanted: usize,
     },
     /// A line of a calibration file that is not what it should be.

@@ -1,4 +1,4 @@
-//! Making models small: round-to-nearest and GPTQ onto any grid, block by block, with resume.
+//! Making models small: round-to-nearest and GPTQ onto any grid, layer by layer, with resume.
 //!
 //! Matrices are upper-case as in the papers: W `[M, K]` a weight, X `[n, K]` inputs, H = X^T X `[K, K]`.
 #![forbid(unsafe_code)]

@@ -10,7 +10,7 @@ use crate::parallel::for_each;
 use crate::scheme::{Method, Scheme, Target, grid};
 use crate::{Calibration, CompressError, Factor, Hessian, rtn, saved, sweep};
 
-/// Rows that run through a block together.
+/// Rows that run through a layer together.
 pub const STEP_ROWS: usize = 4096;
 
 /// Where a compression stands.
@@ -18,7 +18,7 @@ pub const STEP_ROWS: usize = 4096;
 pub struct Progress {
     /// Finished shares of the work.
     pub done: usize,
-    /// All of them: one for each block, one for the tables outside of blocks.
+    /// All of them: one for each layer, one for the tables outside of layers.
     pub total: usize,
     /// What is being worked on.
     pub stage: String,
@@ -41,7 +41,7 @@ pub struct Compressed<'a> {
     base: &'a Checkpoint,
     scheme: Scheme,
     journal: Journal,
-    /// The entry that was read last: parameters are asked for block by block.
+    /// The entry that was read last: parameters are asked for layer by layer.
     cached: RefCell<Option<(String, Named)>>,
 }
 
@@ -59,11 +59,11 @@ impl<'a> Compressed<'a> {
     }
 
     /// Whether the journal has an entry that is intact and holds what the scheme says.
-    fn has(&self, block: Option<usize>) -> Result<bool, CompressError> {
-        let entry = entry_name(block);
+    fn has(&self, layer: Option<usize>) -> Result<bool, CompressError> {
+        let entry = entry_name(layer);
         let Some(bytes) = self.journal.get(&entry)? else { return Ok(false) };
         let Ok(weights) = saved::unpack(&entry, bytes) else { return Ok(false) };
-        let slots = self.base.tree().slots().filter(|slot| slot.block == block);
+        let slots = self.base.tree().slots().filter(|slot| slot.layer == layer);
         Ok(slots.map(|slot| self.planned(slot, &entry, &weights)).all(|found| found.is_ok()))
     }
 
@@ -97,7 +97,7 @@ impl<'a> Compressed<'a> {
         if self.target(slot).0 == Target::Keep {
             return Ok(None);
         }
-        let entry = entry_name(slot.block);
+        let entry = entry_name(slot.layer);
         let mut cached = self.cached.borrow_mut();
         if cached.as_ref().is_none_or(|(name, _)| *name != entry) {
             let weights = saved::unpack(&entry, self.journal.require(&entry)?)?;
@@ -114,7 +114,7 @@ impl Parameters for Compressed<'_> {
         match self.replacement(slot) {
             Ok(Some(weight)) => Ok(Parameter { weight, bias: original.bias }),
             Ok(None) => Ok(original),
-            Err(e) => Err(ModelError::Replaced { module: slot.module, block: slot.block, reason: e.to_string() }),
+            Err(e) => Err(ModelError::Replaced { module: slot.module, layer: slot.layer, reason: e.to_string() }),
         }
     }
 
@@ -122,7 +122,7 @@ impl Parameters for Compressed<'_> {
         match self.replacement(slot) {
             Ok(Some(weight)) => Ok((&weight).into()),
             Ok(None) => self.base.encoding(slot),
-            Err(e) => Err(ModelError::Replaced { module: slot.module, block: slot.block, reason: e.to_string() }),
+            Err(e) => Err(ModelError::Replaced { module: slot.module, layer: slot.layer, reason: e.to_string() }),
         }
     }
 
@@ -131,14 +131,14 @@ impl Parameters for Compressed<'_> {
     }
 }
 
-fn entry_name(block: Option<usize>) -> String {
-    block.map_or_else(|| "tables".to_owned(), |i| format!("block-{i:04}"))
+fn entry_name(layer: Option<usize>) -> String {
+    layer.map_or_else(|| "tables".to_owned(), |i| format!("layer-{i:04}"))
 }
 
-/// Compresses `checkpoint` by `scheme` into `journal`, one block in memory at a time.
+/// Compresses `checkpoint` by `scheme` into `journal`, one layer in memory at a time.
 ///
-/// Blocks that the journal has already are not done again. Within a block the stages of the module tree are quantised in
-/// order, each from inputs that the stages and blocks before it produce in their compressed form (true-sequential).
+/// Layers that the journal has already are not done again. Within a layer the stages of the module tree are quantised in
+/// order, each from inputs that the stages and layers before it produce in their compressed form (true-sequential).
 /// `backend` computes in f32.
 pub fn compress<'a>(
     checkpoint: &'a Checkpoint,
@@ -156,27 +156,27 @@ pub fn compress<'a>(
     };
     let compressed = Compressed::new(checkpoint, scheme, journal.clone());
     // What was computed from a file that changed meanwhile is not kept.
-    let keep = |block, weights: &[(String, WeightData)]| -> Result<(), CompressError> {
+    let keep = |layer, weights: &[(String, WeightData)]| -> Result<(), CompressError> {
         checkpoint.check_unchanged()?;
-        Ok(journal.put(&entry_name(block), &saved::pack(weights))?)
+        Ok(journal.put(&entry_name(layer), &saved::pack(weights))?)
     };
-    let blocks = checkpoint.tree().blocks.len();
-    let mut job = Job { checkpoint, scheme, threads, report, done: 0, total: blocks + 1 };
+    let layers = checkpoint.tree().layers.len();
+    let mut job = Job { checkpoint, scheme, threads, report, done: 0, total: layers + 1 };
     let mut stream = match calibration {
         Some(c) => Some(Activations::new(checkpoint, c, backend)?),
         None => None,
     };
-    for i in 0..blocks {
+    for i in 0..layers {
         if !compressed.has(Some(i))? {
             let weights = match &mut stream {
-                Some(stream) => job.calibrated_block(i, stream, backend)?,
-                None => job.rounded_block(i)?,
+                Some(stream) => job.calibrated_layer(i, stream, backend)?,
+                None => job.rounded_layer(i)?,
             };
             keep(Some(i), &weights)?;
         } else if let Some(stream) = &mut stream
-            && i + 1 < blocks
+            && i + 1 < layers
         {
-            job.tell(format!("block {} of {blocks}: resumed", i + 1), None)?;
+            job.tell(format!("layer {} of {layers}: resumed", i + 1), None)?;
             stream.advance(&compressed, i, backend)?;
         }
         job.done += 1;
@@ -190,7 +190,7 @@ pub fn compress<'a>(
     Ok(compressed)
 }
 
-/// The calibration text's activations at the entrance of a block, through compressed blocks before it.
+/// The calibration text's activations at the entrance of a layer, through compressed layers before it.
 struct Activations {
     /// One matrix a step of whole sequences. // each `[rows, D]`
     steps: Vec<Matrix>,
@@ -201,17 +201,17 @@ struct Activations {
 
 impl Activations {
     fn new(checkpoint: &Checkpoint, c: &Calibration, backend: &mut dyn Backend) -> Result<Self, CompressError> {
-        let longest = c.blocks.iter().map(Vec::len).max().unwrap_or(1);
+        let longest = c.samples.iter().map(Vec::len).max().unwrap_or(1);
         let mut stream = Stream::new(checkpoint, longest, backend)?;
         let (mut steps, mut lengths) = (Vec::new(), Vec::new());
-        for group in c.blocks.chunks((STEP_ROWS / longest).max(1)) {
+        for group in c.samples.chunks((STEP_ROWS / longest).max(1)) {
             steps.push(stream.embed(checkpoint, group, backend)?);
             lengths.push(group.iter().map(Vec::len).collect());
         }
         Ok(Self { steps, lengths, stream })
     }
 
-    /// Moves on behind block `i` of `params`.
+    /// Moves on behind layer `i` of `params`.
     fn advance(&mut self, params: &dyn Parameters, i: usize, backend: &mut dyn Backend) -> Result<(), CompressError> {
         let bound = self.stream.bind(params, i, backend)?;
         for (x, lengths) in self.steps.iter_mut().zip(&self.lengths) {
@@ -220,7 +220,7 @@ impl Activations {
         Ok(())
     }
 
-    /// H of the inputs of a linear module of bound block `i`; nothing behind it is computed.
+    /// H of the inputs of a linear module of bound layer `i`; nothing behind it is computed.
     fn hessian(
         &self,
         bound: &Bound,
@@ -255,13 +255,13 @@ impl Job<'_, '_> {
         if (self.report)(&progress) { Ok(()) } else { Err(CompressError::Interrupted) }
     }
 
-    /// The compressed matrices of a block, each on its own.
-    fn rounded_block(&mut self, i: usize) -> Result<Named, CompressError> {
+    /// The compressed matrices of a layer, each on its own.
+    fn rounded_layer(&mut self, i: usize) -> Result<Named, CompressError> {
         let checkpoint = self.checkpoint;
-        self.tell(format!("block {} of {}", i + 1, self.total - 1), None)?;
-        let linear = checkpoint.tree().blocks[i].iter().filter(|m| m.is_linear());
+        self.tell(format!("layer {} of {}", i + 1, self.total - 1), None)?;
+        let linear = checkpoint.tree().layers[i].iter().filter(|m| m.is_linear());
         let rounded: Result<Vec<_>, _> =
-            linear.map(|m| self.rounded(Slot { block: Some(i), module: m.name }, m, None)).collect();
+            linear.map(|m| self.rounded(Slot { layer: Some(i), module: m.name }, m, None)).collect();
         Ok(rounded?.into_iter().flatten().collect())
     }
 
@@ -271,42 +271,42 @@ impl Job<'_, '_> {
         let tree = self.checkpoint.tree();
         let mut out = Vec::new();
         for m in tree.outer() {
-            out.extend(self.rounded(Slot { block: None, module: m.name }, m, None)?);
+            out.extend(self.rounded(Slot { layer: None, module: m.name }, m, None)?);
         }
         Ok(out)
     }
 
-    /// The compressed matrices of a block by the scheme's calibrated method, stage after stage.
-    fn calibrated_block(
+    /// The compressed matrices of a layer by the scheme's calibrated method, stage after stage.
+    fn calibrated_layer(
         &mut self,
         i: usize,
         stream: &mut Activations,
         backend: &mut dyn Backend,
     ) -> Result<Named, CompressError> {
         let checkpoint = self.checkpoint;
-        let Method::Gptq { damping, act_order, .. } = self.scheme.method else { return self.rounded_block(i) };
-        let mut done = Overlay { base: checkpoint, block: i, weights: Vec::new() };
+        let Method::Gptq { damping, act_order, .. } = self.scheme.method else { return self.rounded_layer(i) };
+        let mut done = Overlay { base: checkpoint, layer: i, weights: Vec::new() };
         let mut named = Vec::new();
         for stage in checkpoint.tree().stages(i) {
             let names = stage.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
-            self.tell(format!("block {} of {}: {names}", i + 1, self.total - 1), None)?;
+            self.tell(format!("layer {} of {}: {names}", i + 1, self.total - 1), None)?;
             let bound = stream.stream.bind(&done, i, backend)?;
             let hessian = stream.hessian(&bound, i, stage[0], self.threads, backend)?;
             drop(bound);
             let factor = Factor::new(&hessian, damping, act_order);
             if factor.damping.is_none() {
-                let warning = format!("block {i}: no factor of H for {names}; their weights are rounded plainly");
+                let warning = format!("layer {i}: no factor of H for {names}; their weights are rounded plainly");
                 self.tell(names, Some(warning))?;
             }
             for module in stage {
-                let slot = Slot { block: Some(i), module: module.name };
+                let slot = Slot { layer: Some(i), module: module.name };
                 if let Some((name, weight)) = self.rounded(slot, module, Some(&factor))? {
                     done.weights.push((module.name, weight.clone()));
                     named.push((name, weight));
                 }
             }
         }
-        if i + 1 < checkpoint.tree().blocks.len() {
+        if i + 1 < checkpoint.tree().layers.len() {
             stream.advance(&done, i, backend)?;
         }
         Ok(named)
@@ -360,17 +360,17 @@ fn searched(
     }
 }
 
-/// A checkpoint with the stages of one block that are compressed already.
+/// A checkpoint with the stages of one layer that are compressed already.
 struct Overlay<'a> {
     base: &'a Checkpoint,
-    block: usize,
+    layer: usize,
     weights: Vec<(&'static str, WeightData)>,
 }
 
 impl Parameters for Overlay<'_> {
     fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError> {
         let mut parameter = self.base.parameter(slot)?;
-        if slot.block == Some(self.block)
+        if slot.layer == Some(self.layer)
             && let Some((_, weight)) = self.weights.iter().find(|(name, _)| *name == slot.module)
         {
             parameter.weight = weight.clone();

@@ -82,7 +82,7 @@ pub enum Method {
 /// What every matrix of a model becomes, and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scheme {
-    /// Linear layers of the blocks.
+    /// Linear modules of the layers.
     pub linear: Target,
     /// Token embedding.
     pub embedding: Target,
@@ -128,7 +128,7 @@ impl Scheme {
         match module.kind {
             Kind::Norm | Kind::Positions => Target::Keep,
             Kind::Embedding => self.embedding,
-            Kind::Linear if slot.block.is_some() => self.linear,
+            Kind::Linear if slot.layer.is_some() => self.linear,
             Kind::Linear => self.output,
         }
     }

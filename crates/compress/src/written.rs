@@ -1,7 +1,7 @@
 //! The last look at a model before it gets its name.
 
 use honelm_blocks::Encoding;
-use honelm_model::{Checkpoint, Container, Kind, Slot, StoredEncoding};
+use honelm_model::{Checkpoint, Kind, Origin, Slot, StoredEncoding};
 
 use crate::CompressError;
 use crate::scheme::{Scheme, Target};
@@ -18,7 +18,7 @@ pub fn check_written(written: &Checkpoint, original: &Checkpoint, scheme: &Schem
         Err(CompressError::NotAsPlanned { file: file(), tensor, found, expected })
     };
     let tree = original.tree();
-    let is_gguf = matches!(written.container(), Container::Gguf { .. });
+    let is_gguf = matches!(written.origin(), Origin::Gguf { .. });
     for slot in tree.slots() {
         let Some(module) = tree.module(slot) else { continue };
         let (target, found) = (scheme.target(tree, slot, module), written.encoding(slot)?);

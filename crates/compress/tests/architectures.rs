@@ -87,7 +87,7 @@ fn a_matrix_that_the_journal_lacks_is_never_the_originals() {
     // Finished work that is not what another plan says is an error for that plan.
     let whole = compressed(&checkpoint, &scheme, work.path());
     for slot in checkpoint.tree().slots() {
-        let linear = slot.block.is_some() && checkpoint.tree().module(slot).unwrap().is_linear();
+        let linear = slot.layer.is_some() && checkpoint.tree().module(slot).unwrap().is_linear();
         whole.parameter(slot).unwrap();
         assert!(!linear || other.parameter(slot).unwrap_err().to_string().contains("expected Q4_0"), "{slot:?}");
     }
@@ -99,7 +99,7 @@ fn gptq_folders_hold_every_architecture() {
         let work = tempfile::tempdir().unwrap();
         let params = compressed(&checkpoint, &Scheme::gptq(4, 32, false, Method::gptq()), work.path());
         for slot in checkpoint.tree().slots() {
-            let linear = slot.block.is_some() && checkpoint.tree().module(slot).unwrap().is_linear();
+            let linear = slot.layer.is_some() && checkpoint.tree().module(slot).unwrap().is_linear();
             let grouped = matches!(params.parameter(slot).unwrap().weight, WeightData::Groups(_));
             assert_eq!(grouped, linear, "{name} {slot:?}");
         }

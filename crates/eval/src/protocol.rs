@@ -9,8 +9,8 @@ use crate::EvalError;
 pub enum Protocol {
     /// llama.cpp's `llama-perplexity`: chunks of N tokens, the first replaced by BOS, the second half scored.
     LlamaCpp(usize),
-    /// GPTQ's (Frantar et al. 2022): blocks of N tokens, all N - 1 targets scored, the tail dropped, BOS at the very
-    /// start only. A block is at most the model's context.
+    /// GPTQ's (Frantar et al. 2022): chunks of N tokens, all N - 1 targets scored, the tail dropped, BOS at the very
+    /// start only. A chunk is at most the model's context.
     Gptq(usize),
     /// Hugging Face's sliding window: the model's whole context, moved on by N tokens, the last N targets scored; the
     /// first window scores all of its targets.

@@ -1,4 +1,4 @@
-//! Model files: GGUF, safetensors and the layouts of quantised modules inside them, read into raw named tensors and
+//! Model files: GGUF, safetensors and the quantised checkpoint formats inside them, read into raw named tensors and
 //! metadata; nothing about architectures.
 //!
 //! Readers take [`FileData`], usually a memory map ([`map_file`]), so that tensors are views into the
@@ -29,9 +29,9 @@ mod file;
 pub mod gguf;
 pub mod hub_cache;
 mod json;
-pub mod layouts;
 mod names;
 mod printable;
+pub mod quantized;
 pub mod safetensors;
 mod shards;
 mod sink;
@@ -48,9 +48,9 @@ pub use file::{
     read_input, read_json, read_limited, refuse_special, remove_output, report_lost_pages, write_atomic,
 };
 pub use json::{parse_json, remove_field};
-pub use layouts::gptq;
 pub use names::is_device_name;
 pub use printable::{acts_on_terminals, printable};
+pub use quantized::gptq;
 pub use shards::{parse_shard_name, shard_name};
 pub use sink::TensorSink;
 pub use sniff::{FileKind, identify};

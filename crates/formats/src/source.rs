@@ -58,7 +58,7 @@ pub enum ElementType {
     Weights(Encoding),
     /// Plain integers.
     Integer(IntegerType),
-    /// FP8 numbers, a byte each, that mean nothing without a scale in another tensor ([`crate::layouts::fp8`]).
+    /// FP8 numbers, a byte each, that mean nothing without a scale in another tensor ([`crate::quantized::fp8`]).
     F8E4M3,
     /// A type that is known by name (`F8_E5M2`, `IQ2_XS`) or not at all (`type 77`). Listed, but
     /// [`TensorSource::get`] refuses it.

@@ -20,7 +20,7 @@ pub fn shrink(out: &Path, chunks: usize) -> Result<(Quantized, Evaluation), Erro
             max_shard_size: None,
             force: false,
             calibration: None, // plain rounding; a text here brings GPTQ's error feedback
-            calibration_blocks: 256,
+            calibration_samples: 256,
             calibration_length: 512,
             strict: false,
             run: run.clone(),

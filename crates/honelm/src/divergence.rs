@@ -39,7 +39,7 @@ pub struct Divergence {
     pub tokens: usize,
     /// A layer parts where its own difference is larger than this.
     pub tolerance: f64,
-    /// Embedding, blocks, last norm, logits.
+    /// Embedding, layers, last norm, logits.
     pub layers: Vec<LayerDifference>,
     /// The first layer that parts, as an index into `layers`.
     pub first: Option<usize>,
@@ -54,13 +54,13 @@ pub struct Divergence {
 /// How far apart two checkpoints are after a layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerDifference {
-    /// `embedding`, `block 3`, `norm`, `logits`.
+    /// `embedding`, `layer 3`, `norm`, `logits`.
     pub layer: String,
     /// Root mean square of the first one's output.
     pub rms: f64,
     /// RMS of the difference over `rms`, each checkpoint having run by itself from the tokens on.
     pub difference: f64,
-    /// The same with the first one's input given to both: what this layer alone adds. Of a block, over the RMS of what it
+    /// The same with the first one's input given to both: what this layer alone adds. Of a layer, over the RMS of what it
     /// adds to its input.
     pub own_difference: f64,
     /// Token position with the largest difference.
@@ -78,7 +78,7 @@ pub struct WeightDifference {
     pub largest: f64,
 }
 
-/// Compares two checkpoints of a model layer by layer. Two blocks are in memory at a time, never two models.
+/// Compares two checkpoints of a model layer by layer. Two layers are in memory at a time, never two models.
 ///
 /// # Errors
 /// Checkpoints whose shapes do not fit each other, what is wrong with a file, [`Error::Interrupted`].
@@ -93,21 +93,21 @@ pub fn diverge(options: &DivergeOptions, events: Events<'_>) -> Result<Divergenc
         return Err(Error::Text { path: text.name, problem: "no tokens to compare on".to_owned() });
     }
     let mut pair = Pair::new([&a, &b], tokens, &options.run)?;
-    let blocks = a.facts().layers;
+    let count = a.facts().layers;
     let mut step = |done: usize| {
-        let stage = Event::Stage { name: "comparing", detail: "", done, total: blocks + 2 };
+        let stage = Event::Stage { name: "comparing", detail: "", done, total: count + 2 };
         if events(&stage) { Ok(()) } else { Err(Error::Interrupted) }
     };
     let mut layers = vec![pair.embed()?];
-    for i in 0..blocks {
+    for i in 0..count {
         step(i + 1)?;
-        layers.push(pair.block(i)?);
+        layers.push(pair.layer(i)?);
     }
-    step(blocks + 1)?;
+    step(count + 1)?;
     let (kl_divergence, same_top_percent) = pair.head(&mut layers)?;
-    step(blocks + 2)?;
+    step(count + 2)?;
     let first = layers.iter().position(|l| parts(l.own_difference, options.tolerance));
-    let weights = first.map(|i| weights(&a, &b, i.checked_sub(1).filter(|&i| i < blocks)));
+    let weights = first.map(|i| weights(&a, &b, i.checked_sub(1).filter(|&i| i < count)));
     a.check_unchanged()?;
     b.check_unchanged()?;
     Ok(Divergence {
@@ -131,7 +131,7 @@ fn parts(difference: f64, tolerance: f64) -> bool {
 fn check_alike(a: &Checkpoint, b: &Checkpoint, other: &Path) -> Result<(), Error> {
     let (fa, fb) = (a.facts(), b.facts());
     for (what, found, expected) in [
-        ("blocks", fb.layers, fa.layers),
+        ("layers", fb.layers, fa.layers),
         ("model width", fb.width, fa.width),
         ("vocabulary", fb.vocabulary, fa.vocabulary),
     ] {
@@ -173,7 +173,7 @@ impl<'a> Pair<'a> {
         Ok(LayerDifference { layer, rms, difference: relative, own_difference: relative, worst_position: found.row })
     }
 
-    fn block(&mut self, i: usize) -> Result<LayerDifference, Error> {
+    fn layer(&mut self, i: usize) -> Result<LayerDifference, Error> {
         let lengths = [self.tokens.len()];
         let ([first, second], [x, other_x]) = (&mut self.streams, &self.states);
         let bound = first.bind(self.checkpoints[0], i, &mut self.backend)?;
@@ -185,7 +185,7 @@ impl<'a> Pair<'a> {
         drop(bound);
         let (rms, apart) = (rms(&a.data), distance(&a, &b));
         let difference = LayerDifference {
-            layer: format!("block {i}"),
+            layer: format!("layer {i}"),
             rms,
             difference: ratio(apart.rms, rms),
             own_difference: ratio(distance(&a, &alone).rms, distance(&a, x).rms),
@@ -231,10 +231,10 @@ fn layer(name: &str, [a, alone, b]: &[Matrix; 3]) -> LayerDifference {
     }
 }
 
-/// Differences of the weights of a block, or of those outside of the blocks, as far as both have them.
-fn weights(a: &Checkpoint, b: &Checkpoint, block: Option<usize>) -> Vec<WeightDifference> {
+/// Differences of the weights of a layer, or of those outside of the layers, as far as both have them.
+fn weights(a: &Checkpoint, b: &Checkpoint, layer: Option<usize>) -> Vec<WeightDifference> {
     let mut out = Vec::new();
-    for slot in a.blueprint().tree.slots().filter(|slot| slot.block == block) {
+    for slot in a.blueprint().tree.slots().filter(|slot| slot.layer == layer) {
         let (Ok(x), Ok(y)) = (a.parameter(slot), b.parameter(slot)) else { continue };
         if (x.weight.rows(), x.weight.cols()) != (y.weight.rows(), y.weight.cols()) {
             continue;

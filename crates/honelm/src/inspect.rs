@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use honelm_compress::STEP_ROWS;
-use honelm_model::{Checkpoint, Container, DEFAULT_CONTEXT};
-use honelm_plan::{Calibration, Evaluation, Peak, Plan, PlannedTensor, Workload, plan, plan_calibration, plan_eval};
+use honelm_model::{Checkpoint, DEFAULT_CONTEXT, Origin};
+use honelm_plan::{Compression, Evaluation, Peak, Plan, PlannedTensor, Workload, plan, plan_compression, plan_eval};
 use honelm_text::{Family, Tokenizer};
 use serde::Serialize;
 use serde_json::Value;
@@ -16,7 +16,7 @@ use crate::{Error, RunOptions};
 const CONTEXTS: [usize; 3] = [2048, DEFAULT_CONTEXT, 32_768];
 /// Tokens of a text that is read at once, and texts, where a user asks for no others.
 const USUAL_LENGTH: usize = 512;
-const USUAL_BLOCKS: usize = 256;
+const USUAL_SAMPLES: usize = 256;
 
 /// Everything that is known of a model before it runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,7 +35,7 @@ pub struct Inspection {
     pub size_bytes: u64,
     /// File bits over all parameters.
     pub bits_per_weight: f64,
-    /// Blocks.
+    /// Layers.
     pub layers: usize,
     /// Model width (D).
     pub width: usize,
@@ -86,8 +86,8 @@ pub struct EncodingSummary {
 pub struct TensorEntry {
     /// Name in the file.
     pub name: String,
-    /// Block number; `None` for the embedding, the last norm and the output.
-    pub block: Option<usize>,
+    /// Layer number; `None` for the embedding, the last norm and the output.
+    pub layer: Option<usize>,
     /// Canonical name in its part of the model: `q`, `down`.
     pub module: String,
     /// Encoding in the file.
@@ -226,8 +226,8 @@ fn jobs(checkpoint: &Checkpoint, run: &RunOptions) -> Result<Vec<JobNeed>, Error
     let length = checkpoint.facts().context.min(USUAL_LENGTH);
     let how = Evaluation { window: length, cache_type: run.cache_type, compute: run.compute };
     let eval = plan_eval(checkpoint, Some(checkpoint), &how)?;
-    let how = Calibration { blocks: USUAL_BLOCKS, length, step_rows: STEP_ROWS };
-    let calibration = plan_calibration(checkpoint, &how)?;
+    let how = Compression { samples: USUAL_SAMPLES, length, step_rows: STEP_ROWS };
+    let calibration = plan_compression(checkpoint, &how)?;
     Ok(vec![JobNeed::new("eval --against itself", &eval), JobNeed::new("quantize --calibration", &calibration)])
 }
 
@@ -241,18 +241,18 @@ fn contexts(limit: usize, wanted: Option<usize>) -> Vec<usize> {
 }
 
 fn container(checkpoint: &Checkpoint) -> &'static str {
-    match checkpoint.container() {
-        Container::Gguf { .. } => "gguf",
-        Container::HuggingFace { .. } => checkpoint.layout().unwrap_or("safetensors"),
-        Container::Synthetic => "synthetic",
+    match checkpoint.origin() {
+        Origin::Gguf { .. } => "gguf",
+        Origin::HuggingFace { .. } => checkpoint.quantized_format().unwrap_or("safetensors"),
+        Origin::Synthetic => "synthetic",
     }
 }
 
 /// The folder, where `path` names a file in it.
 fn weights_path(checkpoint: &Checkpoint, path: &Path) -> PathBuf {
-    match checkpoint.container() {
-        Container::HuggingFace { dir } => dir.clone(),
-        Container::Gguf { .. } | Container::Synthetic => path.to_owned(),
+    match checkpoint.origin() {
+        Origin::HuggingFace { dir } => dir.clone(),
+        Origin::Gguf { .. } | Origin::Synthetic => path.to_owned(),
     }
 }
 
@@ -260,7 +260,7 @@ fn entries(checkpoint: &Checkpoint, tensors: &[PlannedTensor]) -> Vec<TensorEntr
     let slots = checkpoint.tree().slots();
     let entry = |(slot, tensor): (honelm_model::Slot, &PlannedTensor)| TensorEntry {
         name: tensor.name.clone(),
-        block: slot.block,
+        layer: slot.layer,
         module: slot.module.to_owned(),
         encoding: tensor.encoding.clone(),
         shape: tensor.shape.to_vec(),

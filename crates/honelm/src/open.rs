@@ -6,7 +6,7 @@ use std::path::Path;
 use honelm_formats::TensorSource;
 use honelm_formats::gguf::Gguf;
 use honelm_formats::open_file;
-use honelm_model::{Checkpoint, Container, Device, LoadOptions, Loader, Model, OpenOptions, Parameters};
+use honelm_model::{Checkpoint, Device, LoadOptions, Loader, Model, OpenOptions, Origin, Parameters};
 use honelm_store::{Digest, digest_file};
 use honelm_text::{Tokenizer, TokenizerFiles};
 
@@ -28,8 +28,8 @@ pub fn open_quietly(path: &Path, run: &RunOptions) -> Result<Checkpoint, Error> 
 
 /// The tokenizer that came with a checkpoint.
 pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer, Error> {
-    match (checkpoint.container(), checkpoint.gguf()) {
-        (Container::HuggingFace { dir }, _) => Ok(Tokenizer::from_dir(dir)?),
+    match (checkpoint.origin(), checkpoint.gguf()) {
+        (Origin::HuggingFace { dir }, _) => Ok(Tokenizer::from_dir(dir)?),
         (_, Some(gguf)) => Ok(Tokenizer::from_gguf(gguf)?),
         _ => Err(Error::Usage(format!("{} has no tokenizer", checkpoint.facts().name))),
     }
@@ -126,7 +126,7 @@ pub fn digest_of(checkpoint: &Checkpoint) -> Result<String, Error> {
 /// sampling settings.
 pub fn digest_of_all(checkpoint: &Checkpoint) -> Result<String, Error> {
     let weights = digest_of(checkpoint)?;
-    let Container::HuggingFace { dir } = checkpoint.container() else { return Ok(weights) };
+    let Origin::HuggingFace { dir } = checkpoint.origin() else { return Ok(weights) };
     let mut files = TokenizerFiles::paths(dir)?;
     files.extend(Some(dir.join("generation_config.json")).filter(|path| path.is_file()));
     let mut digest = Digest::default().with(weights);
@@ -138,7 +138,7 @@ pub fn digest_of_all(checkpoint: &Checkpoint) -> Result<String, Error> {
 
 /// A digest of what decides how text becomes tokens.
 pub fn tokenizer_digest(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<String, Error> {
-    if let Container::HuggingFace { dir } = checkpoint.container() {
+    if let Origin::HuggingFace { dir } = checkpoint.origin() {
         let json = dir.join("tokenizer.json");
         if json.is_file() {
             return Ok(digest_file(&json)?);

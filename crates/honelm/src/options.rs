@@ -75,7 +75,7 @@ pub enum Event<'a> {
     Stage {
         /// What is being done: `Q4_0: quantising`, `original: scoring`.
         name: &'a str,
-        /// A detail of the step at hand, e.g. `block 3 of 8: gate, up`; may be empty.
+        /// A detail of the step at hand, e.g. `layer 3 of 8: gate, up`; may be empty.
         detail: &'a str,
         /// Finished steps.
         done: usize,

@@ -7,7 +7,7 @@ use honelm_compress::{Calibration, Method, Scheme, check_written, compress};
 use honelm_cpu::Compute;
 use honelm_formats::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
 use honelm_formats::{AtomicDir, OutputGate, gguf, publish, remove_output};
-use honelm_model::{Checkpoint, Container, Module, Parameters, export};
+use honelm_model::{Checkpoint, Module, Origin, Parameters, export};
 use honelm_store::{Digest, Journal};
 use honelm_text::{EncodeOptions, GgufVocab, Tokenizer, TokenizerFiles};
 use serde_json::Value;
@@ -23,7 +23,7 @@ use crate::{Error, Event, Events, Fallback, RunOptions, TextSource};
 pub enum QuantizeTarget {
     /// A GGUF file whose linear layers have this encoding.
     Encoding(Encoding),
-    /// A Hugging Face folder in GPTQ's layout.
+    /// A Hugging Face folder in GPTQ's format.
     Gptq {
         /// Bits a code: 4 or 8.
         bits: u8,
@@ -47,9 +47,9 @@ pub struct QuantizeOptions {
     pub force: bool,
     /// Text for GPTQ's error feedback; plain rounding without.
     pub calibration: Option<TextSource>,
-    /// Most blocks of it.
-    pub calibration_blocks: usize,
-    /// Tokens a block.
+    /// Most samples of it.
+    pub calibration_samples: usize,
+    /// Tokens a sample.
     pub calibration_length: usize,
     /// Whether every matrix has to get the encoding asked for, and the way of rounding.
     pub strict: bool,
@@ -100,7 +100,7 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
     };
     let text = options.calibration.as_ref().map(TextSource::calibration).transpose()?;
     let calibration = match &text {
-        Some(text) => Some(calibration_of(&tokenizer, text, options.calibration_blocks, options.calibration_length)?),
+        Some(text) => Some(calibration_of(&tokenizer, text, options.calibration_samples, options.calibration_length)?),
         None => None,
     };
     let model_digest = digest_of(&checkpoint)?;
@@ -110,9 +110,9 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
         .with(tokenizer_digest(&checkpoint, &tokenizer)?)
         .with(scheme.describe())
         .with(text.map(|t| t.digest).unwrap_or_default())
-        .with(format!("{} {} {}", options.calibration_blocks, options.calibration_length, options.strict))
+        .with(format!("{} {} {}", options.calibration_samples, options.calibration_length, options.strict))
         .hex();
-    let journal = Journal::new(&work.path("blocks"), &key);
+    let journal = Journal::new(&work.path("layers"), &key);
     work.take_up(&JobCard { model: checkpoint.facts().name.clone(), model_digest, key })?;
     let (mut warnings, mut problems) = (checkpoint.warnings().to_vec(), Vec::new());
     let made = make(&checkpoint, &scheme, calibration.as_ref(), &journal, "quantising", &options.run, &mut |event| {
@@ -182,15 +182,15 @@ fn beside(out: &Path) -> PathBuf {
     out.with_file_name(format!(".{name}.work"))
 }
 
-/// Calibration blocks of a text.
+/// Calibration samples of a text.
 pub(crate) fn calibration_of(
     tokenizer: &Tokenizer,
     text: &Text,
-    blocks: usize,
+    samples: usize,
     length: usize,
 ) -> Result<Calibration, Error> {
     let plain = EncodeOptions { add_special: false, parse_special: false };
-    let wanted = blocks.saturating_mul(length);
+    let wanted = samples.saturating_mul(length);
     let (mut documents, mut tokens) = (Vec::new(), 0);
     for document in &text.documents {
         if tokens >= wanted {
@@ -201,7 +201,7 @@ pub(crate) fn calibration_of(
         documents.push(ids);
     }
     let eos = tokenizer.eos_ids().first().copied();
-    Ok(Calibration::new(documents, tokenizer.leading_bos(), eos, blocks, length)?)
+    Ok(Calibration::new(documents, tokenizer.leading_bos(), eos, samples, length)?)
 }
 
 /// Compresses into `journal`, telling `events` under the name of `stage`.
@@ -347,8 +347,8 @@ fn format_of(checkpoint: &Checkpoint, params: &dyn Parameters) -> Result<Checkpo
 
 /// The tokenizer's own files in a Hugging Face folder.
 fn tokenizer_files(checkpoint: &Checkpoint) -> Result<Vec<PathBuf>, Error> {
-    match checkpoint.container() {
-        Container::HuggingFace { dir } => Ok(TokenizerFiles::paths(dir)?),
+    match checkpoint.origin() {
+        Origin::HuggingFace { dir } => Ok(TokenizerFiles::paths(dir)?),
         _ => Ok(Vec::new()),
     }
 }

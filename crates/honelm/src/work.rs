@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use honelm_formats::{FormatError, LockFile, OutputGate, refuse_special, write_atomic};
-use honelm_model::{Checkpoint, Container};
+use honelm_model::{Checkpoint, Origin};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, TextSource};
@@ -34,7 +34,7 @@ pub(crate) fn gate_of<'a>(
     replace: bool,
 ) -> OutputGate {
     let mut gate = OutputGate::new(replace);
-    if let Container::HuggingFace { dir } = checkpoint.container() {
+    if let Origin::HuggingFace { dir } = checkpoint.origin() {
         gate = gate.with_input(dir);
     }
     let texts = texts.into_iter().filter_map(|text| match text {

@@ -40,24 +40,24 @@ impl Facts {
     }
 }
 
-/// A model whose weights (all, or those of some blocks) are bound to a back end.
+/// A model whose weights (all, or those of some layers) are bound to a back end.
 ///
-/// The forward pass is `embed`, every `block(i)`, `finish`, `logits`, composed once for all architectures, so
-/// that compression can stream one block at a time. A part that was not bound must not be called.
+/// The forward pass is `embed`, every `layer(i)`, `finish`, `logits`, composed once for all architectures, so
+/// that compression can stream one layer at a time. A part that was not bound must not be called.
 pub trait Architecture {
     /// Embeddings of the step's tokens, and of their positions where those are learned. // -> [N, D]
     fn embed(&self, b: &mut dyn Backend) -> Tensor;
-    /// Decoder block `i`. // [N, D] -> [N, D]
-    fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor;
-    /// What follows the last block, the norm: what is kept as the hidden state. // [N, D] -> [N, D]
+    /// Decoder layer `i`. // [N, D] -> [N, D]
+    fn layer(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor;
+    /// What follows the last layer, the norm: what is kept as the hidden state. // [N, D] -> [N, D]
     fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
     /// The output layer on finished states. // [N, D] -> [N, V]
     fn logits(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
 }
 
-/// What a block keeps of past tokens.
+/// What a layer keeps of past tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockCache {
+pub struct CacheShape {
     /// Which positions it sees.
     pub kind: CacheKind,
     /// Key-value heads (G).
@@ -72,8 +72,8 @@ pub trait Definition: std::fmt::Debug {
     fn tree(&self) -> Tree;
     /// The model's own context limit in tokens.
     fn context(&self) -> usize;
-    /// What block `i` keeps of past tokens.
-    fn cache(&self, i: usize) -> BlockCache;
+    /// What layer `i` keeps of past tokens.
+    fn cache(&self, i: usize) -> CacheShape;
     /// The configuration in Hugging Face's form, every default written out.
     fn config(&self) -> Map<String, Json>;
     /// Composes the forward pass of uploaded weights for sequences of up to `context` tokens.
@@ -106,7 +106,7 @@ impl Blueprint {
         let facts = Facts {
             architecture,
             name,
-            layers: tree.blocks.len(),
+            layers: tree.layers.len(),
             width: tree.width(),
             vocabulary: tree.embedding().shape[0],
             context: definition.context(),
@@ -117,7 +117,7 @@ impl Blueprint {
 
     /// The module of a slot.
     pub fn module(&self, slot: Slot) -> Result<&Module, ModelError> {
-        let unknown = || ModelError::UnknownSlot { block: slot.block, module: slot.module.to_owned() };
+        let unknown = || ModelError::UnknownSlot { layer: slot.layer, module: slot.module.to_owned() };
         self.tree.module(slot).ok_or_else(unknown)
     }
 
@@ -125,23 +125,23 @@ impl Blueprint {
     /// layers. Layers of up to 32,768 values leave 512 rows.
     #[must_use]
     pub fn step_rows(&self) -> usize {
-        let modules = self.tree.blocks.iter().flatten().chain(&self.tree.embed);
+        let modules = self.tree.layers.iter().flatten().chain(&self.tree.embed);
         let widest = modules.flat_map(|module| module.shape).max().unwrap_or(1);
         (STEP_VALUES / widest.max(1)).max(LEAST_ROWS)
     }
 
-    /// The shape of the cache of all blocks.
+    /// The shape of the cache of all layers.
     #[must_use]
     pub fn cache_spec(&self, element: CacheType) -> CacheSpec {
         self.cache_spec_of(&(0..self.facts.layers).collect::<Vec<_>>(), element)
     }
 
-    /// The shape of a cache of some blocks; blocks of the same kind share a group.
+    /// The shape of a cache of some layers; layers of the same kind share a group.
     #[must_use]
-    pub fn cache_spec_of(&self, blocks: &[usize], element: CacheType) -> CacheSpec {
+    pub fn cache_spec_of(&self, layers: &[usize], element: CacheType) -> CacheSpec {
         let mut spec = CacheSpec { groups: Vec::new(), layers: Vec::new(), page_len: PAGE_LEN, element };
-        for &i in blocks {
-            let BlockCache { kind, kv_heads, head_width } = self.definition.cache(i);
+        for &i in layers {
+            let CacheShape { kind, kv_heads, head_width } = self.definition.cache(i);
             let group = spec.groups.iter().position(|&other| other == kind).unwrap_or(spec.groups.len());
             if group == spec.groups.len() {
                 spec.groups.push(kind);

@@ -1,14 +1,14 @@
-//! What most decoders have in common: their settings, their modules, and the forward pass around their blocks.
+//! What most decoders have in common: their settings, their modules, and the forward pass around their layers.
 
 use honelm_backend::{Activation, Attention, Backend, Cache, CacheKind, Rope, Tensor, Weight};
 use serde_json::{Map, Value as Json, json};
 
 use crate::arch::limits;
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::fields::Fields;
 use crate::layers::{GatedMlp, SelfAttention};
 use crate::rope::RopeShape;
-use crate::weights::{BlockWeights, bound};
+use crate::weights::{LayerWeights, bound};
 use crate::{Architecture, ModelError, Module, Tree, Weights};
 
 /// What a configuration means where it leaves a setting out.
@@ -53,7 +53,7 @@ pub(crate) struct Sizes {
     pub tied: bool,
 }
 
-/// Which linear layers of a block have biases.
+/// Which linear layers of a layer have biases.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Biases {
     pub qkv: bool,
@@ -130,8 +130,8 @@ impl Sizes {
         [self.heads * self.head_width, self.kv_heads * self.head_width]
     }
 
-    /// The modules of Llama's block.
-    pub(crate) fn block(&self, biases: Biases) -> Vec<Module> {
+    /// The modules of Llama's layer.
+    pub(crate) fn layer(&self, biases: Biases) -> Vec<Module> {
         let (d, f, [q, kv]) = (self.width, self.ffn, self.projections());
         // With grouped heads several query heads read one value head: its channels cannot take over their scales.
         let o_by = (q == kv).then_some("v");
@@ -148,24 +148,24 @@ impl Sizes {
         ]
     }
 
-    /// As [`Sizes::block`], with q and k in GGUF's llama order.
+    /// As [`Sizes::layer`], with q and k in GGUF's llama order.
     pub(crate) fn interleaved_block(&self, biases: Biases) -> Vec<Module> {
         let ordered = |module: Module| match module.name {
             "q" => module.interleaved(self.heads),
             "k" => module.interleaved(self.kv_heads),
             _ => module,
         };
-        self.block(biases).into_iter().map(ordered).collect()
+        self.layer(biases).into_iter().map(ordered).collect()
     }
 
-    /// All blocks alike, between embedding and output layer.
-    pub(crate) fn tree(&self, block: Vec<Module>) -> Tree {
-        Tree::decoder([self.vocabulary, self.width], vec![block; self.layers], self.tied)
+    /// All layers alike, between embedding and output layer.
+    pub(crate) fn tree(&self, layer: Vec<Module>) -> Tree {
+        Tree::decoder([self.vocabulary, self.width], vec![layer; self.layers], self.tied)
     }
 
-    /// What a block keeps that sees the positions of `kind`.
-    pub(crate) fn cache(&self, kind: CacheKind) -> BlockCache {
-        BlockCache { kind, kv_heads: self.kv_heads, head_width: self.head_width }
+    /// What a layer keeps that sees the positions of `kind`.
+    pub(crate) fn cache(&self, kind: CacheKind) -> CacheShape {
+        CacheShape { kind, kv_heads: self.kv_heads, head_width: self.head_width }
     }
 
     /// Attention with scores divided by sqrt(E).
@@ -174,7 +174,7 @@ impl Sizes {
     }
 
     /// The attention of the modules `attn_norm`, `q`, `k`, `v` and `o`, without norms of heads.
-    pub(crate) fn attention(&self, w: &BlockWeights<'_>, rope: Option<Rope>, how: Attention) -> SelfAttention {
+    pub(crate) fn attention(&self, w: &LayerWeights<'_>, rope: Option<Rope>, how: Attention) -> SelfAttention {
         SelfAttention {
             norm: w.take("attn_norm"),
             q: w.take("q"),
@@ -190,7 +190,7 @@ impl Sizes {
     }
 
     /// The layer of the modules `mlp_norm`, `gate`, `up` and `down`.
-    pub(crate) fn mlp(&self, w: &BlockWeights<'_>, f: Activation) -> GatedMlp {
+    pub(crate) fn mlp(&self, w: &LayerWeights<'_>, f: Activation) -> GatedMlp {
         let (gate, up, down) = (w.take("gate"), w.take("up"), w.take("down"));
         GatedMlp { norm: w.take("mlp_norm"), gate, up, down, eps: self.eps as f32, f }
     }
@@ -205,7 +205,7 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// The modules that [`Tree::decoder`] has outside of the blocks.
+    /// The modules that [`Tree::decoder`] has outside of the layers.
     pub(crate) fn bind(w: &Weights, sizes: &Sizes) -> Self {
         let output = w.outer(if sizes.tied { "embed" } else { "output" });
         Self { embed: w.outer("embed"), norm: w.outer("norm"), output, eps: sizes.eps as f32 }
@@ -227,21 +227,21 @@ impl Ends {
     }
 }
 
-/// Llama's forward pass: x += attention(norm(x)), x += mlp(norm(x)) in every block.
+/// Llama's forward pass: x += attention(norm(x)), x += mlp(norm(x)) in every layer.
 pub(crate) struct PreNorm {
     ends: Ends,
-    blocks: Vec<Option<(SelfAttention, GatedMlp)>>,
+    layers: Vec<Option<(SelfAttention, GatedMlp)>>,
 }
 
 impl PreNorm {
-    /// `block` binds the weights of a block, whose number it is given.
+    /// `layer` binds the weights of a layer, whose number it is given.
     pub(crate) fn bind(
         w: &Weights,
         sizes: &Sizes,
-        block: impl Fn(usize, &BlockWeights<'_>) -> (SelfAttention, GatedMlp),
+        layer: impl Fn(usize, &LayerWeights<'_>) -> (SelfAttention, GatedMlp),
     ) -> Box<dyn Architecture> {
-        let blocks = (0..sizes.layers).map(|i| w.block(i).map(|weights| block(i, &weights))).collect();
-        Box::new(Self { ends: Ends::bind(w, sizes), blocks })
+        let layers = (0..sizes.layers).map(|i| w.layer(i).map(|weights| layer(i, &weights))).collect();
+        Box::new(Self { ends: Ends::bind(w, sizes), layers })
     }
 }
 
@@ -250,8 +250,8 @@ impl Architecture for PreNorm {
         self.ends.embed(b)
     }
 
-    fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
-        let (attention, mlp) = bound(&self.blocks[i]);
+    fn layer(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
+        let (attention, mlp) = bound(&self.layers[i]);
         let x = attention.forward(x, b, cache);
         mlp.forward(x, b)
     }

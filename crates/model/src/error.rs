@@ -40,11 +40,11 @@ pub enum ModelError {
     UnexpectedTensor { file: String, tensor: String, problem: &'static str },
     #[error("{file}: {tensor} differs from the embedding although the configuration ties the two")]
     TiedOutputDiffers { file: String, tensor: String },
-    #[error("the model has no weight {module} in {}", place(*block))]
-    UnknownSlot { block: Option<usize>, module: String },
+    #[error("the model has no weight {module} in {}", place(*layer))]
+    UnknownSlot { layer: Option<usize>, module: String },
 
-    #[error("the replaced weight {module} in {}: {reason}", place(*block))]
-    Replaced { block: Option<usize>, module: &'static str, reason: String },
+    #[error("the replaced weight {module} in {}: {reason}", place(*layer))]
+    Replaced { layer: Option<usize>, module: &'static str, reason: String },
 
     // Running
     #[error("a context of {wanted} tokens was asked for; the model's own limit is {limit}")]
@@ -63,8 +63,8 @@ pub enum ModelError {
     NotExportable { what: String, container: &'static str, problem: String },
 }
 
-fn place(block: Option<usize>) -> String {
-    block.map_or_else(|| "its outer layers".to_owned(), |i| format!("block {i}"))
+fn place(layer: Option<usize>) -> String {
+    layer.map_or_else(|| "its outer layers".to_owned(), |i| format!("layer {i}"))
 }
 
 impl ModelError {

@@ -32,8 +32,8 @@ mod weights;
 mod windows;
 
 pub use arch::architectures;
-pub use architecture::{Architecture, BlockCache, Blueprint, Definition, Facts};
-pub use checkpoint::{Checkpoint, Container, FolderFiles, OpenOptions, StoredEncoding};
+pub use architecture::{Architecture, Blueprint, CacheShape, Definition, Facts};
+pub use checkpoint::{Checkpoint, FolderFiles, OpenOptions, Origin, StoredEncoding};
 pub use error::ModelError;
 pub use loader::Loader;
 pub use model::{DEFAULT_CONTEXT, Device, LoadOptions, Model};

@@ -1,8 +1,8 @@
-/// Where a weight stands: a module of the tree, in a block or outside of them.
+/// Where a weight stands: a module of the tree, in a layer or outside of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot {
-    /// Block number; `None` for the embedding, the last norm and the output.
-    pub block: Option<usize>,
+    /// Layer number; `None` for the embedding, the last norm and the output.
+    pub layer: Option<usize>,
     /// The module's canonical name.
     pub module: &'static str,
 }
@@ -86,7 +86,7 @@ pub struct Channels {
 pub struct Module {
     /// Canonical name, unique in its part of the tree: `q`, `down`, `attn_norm`, `embed`, `output`.
     pub name: &'static str,
-    /// Hugging Face name below the block's prefix, without `.weight`: `self_attn.q_proj`.
+    /// Hugging Face name below the layer's prefix, without `.weight`: `self_attn.q_proj`.
     pub hf: &'static str,
     /// GGUF name below `blk.N.`, without `.weight`: `attn_q`.
     pub gguf: &'static str,
@@ -96,7 +96,7 @@ pub struct Module {
     pub shape: [usize; 2],
     /// Whether the checkpoint has a bias for it: of `out` values, of a norm `n`.
     pub bias: bool,
-    /// Order of quantisation inside the block: modules of one stage share their input and are quantised together,
+    /// Order of quantisation inside the layer: modules of one stage share their input and are quantised together,
     /// stages in ascending order (true-sequential). Meaningless for norms.
     pub stage: u8,
     /// The channels that can take over scales of this one's input (AWQ), where the architecture allows it.
@@ -158,7 +158,7 @@ impl Module {
         self
     }
 
-    /// The same, quantised in stage `stage` of its block.
+    /// The same, quantised in stage `stage` of its layer.
     #[must_use]
     pub fn stage(mut self, stage: u8) -> Self {
         self.stage = stage;
@@ -219,14 +219,14 @@ impl Module {
 pub struct Tree {
     /// What token embeddings are made with: the table first, then positions and projections where there are any.
     pub embed: Vec<Module>,
-    /// Modules of each block, in the order that the architecture binds them.
-    pub blocks: Vec<Vec<Module>>,
-    /// What stands between the last block and the output layer: the last norm.
+    /// Modules of each layer, in the order that the architecture binds them.
+    pub layers: Vec<Vec<Module>>,
+    /// What stands between the last layer and the output layer: the last norm.
     pub finish: Vec<Module>,
     /// Output layer; `None` where it is tied to the embedding.
     pub output: Option<Module>,
-    /// Hugging Face's prefix of block `i` is `{hf_blocks}.{i}.`: `model.layers`.
-    pub hf_blocks: &'static str,
+    /// Hugging Face's prefix of layer `i` is `{hf_layers}.{i}.`: `model.layers`.
+    pub hf_layers: &'static str,
     /// Other beginnings that names in a folder may have: (ours, theirs). The first pair under which the embedding is found
     /// holds for all.
     pub hf_aliases: &'static [(&'static str, &'static str)],
@@ -238,14 +238,14 @@ impl Tree {
     /// The tree of most decoders: `model.embed_tokens`, `model.layers`, `model.norm` and `lm_head`, which is tied to the
     /// embedding or not. The embedding is `[vocabulary, width]`.
     #[must_use]
-    pub fn decoder([vocabulary, width]: [usize; 2], blocks: Vec<Vec<Module>>, tied: bool) -> Self {
+    pub fn decoder([vocabulary, width]: [usize; 2], layers: Vec<Vec<Module>>, tied: bool) -> Self {
         let output = || Module::linear("output", "lm_head", "output", [vocabulary, width], false);
         Self {
             embed: vec![Module::embedding("embed", "model.embed_tokens", "token_embd", [vocabulary, width])],
-            blocks,
+            layers,
             finish: vec![Module::norm("norm", "model.norm", "output_norm", width)],
             output: (!tied).then(output),
-            hf_blocks: "model.layers",
+            hf_layers: "model.layers",
             hf_aliases: &[("model.", "")],
             hf_buffers: &["rotary_emb.inv_freq"],
         }
@@ -273,7 +273,7 @@ impl Tree {
         projection.map_or(self.embedding().shape[1], |m| m.shape[0])
     }
 
-    /// The modules outside of the blocks.
+    /// The modules outside of the layers.
     pub fn outer(&self) -> impl Iterator<Item = &Module> {
         self.embed.iter().chain(&self.finish).chain(&self.output)
     }
@@ -281,21 +281,21 @@ impl Tree {
     /// The module of a slot.
     #[must_use]
     pub fn module(&self, slot: Slot) -> Option<&Module> {
-        match slot.block {
-            Some(i) => self.blocks.get(i)?.iter().find(|m| m.name == slot.module),
+        match slot.layer {
+            Some(i) => self.layers.get(i)?.iter().find(|m| m.name == slot.module),
             None => self.outer().find(|m| m.name == slot.module),
         }
     }
 
-    /// Every slot: embedding, blocks in order, last norm, output.
+    /// Every slot: embedding, layers in order, last norm, output.
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        let slots = |block: Option<usize>, modules: &[Module]| -> Vec<Slot> {
-            modules.iter().map(|m| Slot { block, module: m.name }).collect()
+        let slots = |layer: Option<usize>, modules: &[Module]| -> Vec<Slot> {
+            modules.iter().map(|m| Slot { layer, module: m.name }).collect()
         };
-        let blocks = self.blocks.iter().enumerate();
+        let layers = self.layers.iter().enumerate();
         slots(None, &self.embed)
             .into_iter()
-            .chain(blocks.flat_map(move |(i, block)| slots(Some(i), block)))
+            .chain(layers.flat_map(move |(i, layer)| slots(Some(i), layer)))
             .chain(slots(None, &self.finish))
             .chain(slots(None, self.output.as_slice()))
     }
@@ -304,20 +304,20 @@ impl Tree {
     #[must_use]
     pub fn hf_name(&self, slot: Slot) -> Option<String> {
         let module = self.module(slot)?;
-        Some(slot.block.map_or_else(|| module.hf.to_owned(), |i| format!("{}.{i}.{}", self.hf_blocks, module.hf)))
+        Some(slot.layer.map_or_else(|| module.hf.to_owned(), |i| format!("{}.{i}.{}", self.hf_layers, module.hf)))
     }
 
     /// GGUF's name of a slot's module, without `.weight`: `blk.0.attn_q`.
     #[must_use]
     pub fn gguf_name(&self, slot: Slot) -> Option<String> {
         let module = self.module(slot)?;
-        Some(slot.block.map_or_else(|| module.gguf.to_owned(), |i| format!("blk.{i}.{}", module.gguf)))
+        Some(slot.layer.map_or_else(|| module.gguf.to_owned(), |i| format!("blk.{i}.{}", module.gguf)))
     }
 
-    /// The linear modules of block `i`, grouped by stage in ascending order.
+    /// The linear modules of layer `i`, grouped by stage in ascending order.
     #[must_use]
     pub fn stages(&self, i: usize) -> Vec<Vec<&Module>> {
-        let mut linear: Vec<_> = self.blocks[i].iter().filter(|m| m.is_linear()).collect();
+        let mut linear: Vec<_> = self.layers[i].iter().filter(|m| m.is_linear()).collect();
         linear.sort_by_key(|m| m.stage);
         linear.chunk_by(|a, b| a.stage == b.stage).map(<[_]>::to_vec).collect()
     }

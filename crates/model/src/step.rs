@@ -1,4 +1,4 @@
-//! The parts of a step that are the same for a loaded model, a streamed block and an output layer alone.
+//! The parts of a step that are the same for a loaded model, a streamed layer and an output layer alone.
 
 use honelm_backend::{Backend, BackendError, Batch, Cache, Outputs, Read, Sampling, Step, StepGroup, Tensor, Value};
 use honelm_tensor::Matrix;
@@ -12,7 +12,7 @@ const HIDDEN: u32 = 0;
 pub(crate) fn forward(model: &dyn Architecture, facts: &Facts, batch: &Batch, cache: &Cache, b: &mut dyn Backend) {
     let mut x = model.embed(b);
     for i in 0..facts.layers {
-        x = model.block(i, x, b, cache);
+        x = model.layer(i, x, b, cache);
     }
     let wanted = |want: &honelm_backend::Want| want.logits || want.hidden || want.sample.is_some();
     let rows: Vec<u32> = rows_where(batch, wanted);

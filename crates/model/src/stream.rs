@@ -1,5 +1,5 @@
-//! A model in parts: one block at a time with hidden states in and out, so that compression and evaluation need the
-//! memory of one block and never that of a model.
+//! A model in parts: one layer at a time with hidden states in and out, so that compression and evaluation need the
+//! memory of one layer and never that of a model.
 
 use honelm_backend::{Backend, Batch, Cache, CacheType, Observe, Outputs, Sequences, Step, Value, Want, Weight};
 use honelm_tensor::Matrix;
@@ -10,32 +10,32 @@ use crate::{Blueprint, Checkpoint, Facts, LoadOptions, ModelError, Module, Param
 /// Key of a streamed part's result.
 const RESULT: u32 = 0;
 
-/// The way of hidden states through a model, one block loaded at a time.
+/// The way of hidden states through a model, one layer loaded at a time.
 ///
 /// Keys and values are cached in f32; rotary frequencies are fixed for sequences of up to the stream's context.
 #[derive(Debug)]
 pub struct Stream {
     blueprint: Blueprint,
     context: usize,
-    /// Stays loaded until the first block is bound.
+    /// Stays loaded until the first layer is bound.
     embedding: Option<Network>,
 }
 
-/// One block on a back end.
+/// One layer on a back end.
 #[derive(Debug)]
 pub struct Bound {
     network: Network,
-    block: usize,
+    layer: usize,
 }
 
 impl Bound {
-    /// The weight of a module of the block.
+    /// The weight of a module of the layer.
     ///
     /// # Panics
-    /// When the block has no such module: a name that is not from its tree.
+    /// When the layer has no such module: a name that is not from its tree.
     #[must_use]
     pub fn weight(&self, module: &'static str) -> &Weight {
-        self.network.weight(Slot { block: Some(self.block), module }).expect("a module of the block's tree")
+        self.network.weight(Slot { layer: Some(self.layer), module }).expect("a module of the layer's tree")
     }
 }
 
@@ -82,20 +82,20 @@ impl Stream {
         Ok(step::take_floats(step::finished(backend.read(ticket))?, RESULT).unwrap_or_default())
     }
 
-    /// Loads block `i` of `params`.
+    /// Loads layer `i` of `params`.
     ///
     /// # Errors
-    /// [`ModelError::UnknownSlot`] where there is no such block, what is wrong with a weight, why the device
+    /// [`ModelError::UnknownSlot`] where there is no such layer, what is wrong with a weight, why the device
     /// refuses.
     pub fn bind(&mut self, params: &dyn Parameters, i: usize, backend: &mut dyn Backend) -> Result<Bound, ModelError> {
         self.embedding = None;
-        let unknown = || ModelError::UnknownSlot { block: Some(i), module: "(any)".to_owned() };
-        let modules = self.blueprint.tree.blocks.get(i).ok_or_else(unknown)?;
-        let slots: Vec<Slot> = modules.iter().map(|m| Slot { block: Some(i), module: m.name }).collect();
-        Ok(Bound { network: bind(&self.blueprint, params, &slots, self.context, backend)?, block: i })
+        let unknown = || ModelError::UnknownSlot { layer: Some(i), module: "(any)".to_owned() };
+        let modules = self.blueprint.tree.layers.get(i).ok_or_else(unknown)?;
+        let slots: Vec<Slot> = modules.iter().map(|m| Slot { layer: Some(i), module: m.name }).collect();
+        Ok(Bound { network: bind(&self.blueprint, params, &slots, self.context, backend)?, layer: i })
     }
 
-    /// Runs a bound block `i` on sequences that stand one after the other in `hidden`, each from position 0.
+    /// Runs a bound layer `i` on sequences that stand one after the other in `hidden`, each from position 0.
     /// // [sum of lengths, D] -> [sum of lengths, D]
     ///
     /// # Errors
@@ -112,8 +112,8 @@ impl Stream {
         Ok(step::take_floats(outputs, RESULT).unwrap_or_else(|| Matrix::zeros(0, hidden.cols)))
     }
 
-    /// The inputs of the linear layers that `observe` watches, in the order in which the block reaches them: a run of the
-    /// block as [`Stream::run`] does it, through `observe`. // -> each [sum of lengths, K]
+    /// The inputs of the linear layers that `observe` watches, in the order in which the layer reaches them: a run of the
+    /// layer as [`Stream::run`] does it, through `observe`. // -> each [sum of lengths, K]
     ///
     /// # Errors
     /// As [`Stream::run`].
@@ -154,22 +154,22 @@ impl Stream {
         let (described, cache) = self.fresh(&[i], lengths, None, backend)?;
         backend.begin(described, &cache)?;
         let x = backend.input(hidden);
-        let y = bound.network.architecture().block(i, x, backend, &cache);
+        let y = bound.network.architecture().layer(i, x, backend, &cache);
         backend.output(RESULT, &y);
         drop(y);
         let ticket = backend.submit();
         step::finished(backend.read(ticket))
     }
 
-    /// One step of fresh sequences of these lengths, and a cache of some blocks for it.
+    /// One step of fresh sequences of these lengths, and a cache of some layers for it.
     fn fresh(
         &self,
-        blocks: &[usize],
+        layers: &[usize],
         lengths: &[usize],
         tokens: Option<&[u32]>,
         backend: &mut dyn Backend,
     ) -> Result<(Step, Cache), ModelError> {
-        let spec = self.blueprint.cache_spec_of(blocks, CacheType::F32);
+        let spec = self.blueprint.cache_spec_of(layers, CacheType::F32);
         let mut sequences = Sequences::new(&spec.groups, spec.page_len, self.context, 0);
         let mut batch = Batch::default();
         let mut start = 0;
@@ -185,7 +185,7 @@ impl Stream {
     }
 }
 
-/// The last norm and the output layer, without the blocks.
+/// The last norm and the output layer, without the layers.
 #[derive(Debug)]
 pub struct OutputLayer {
     facts: Facts,
@@ -226,7 +226,7 @@ impl OutputLayer {
 }
 
 fn outer<'a>(modules: impl IntoIterator<Item = &'a Module>) -> Vec<Slot> {
-    modules.into_iter().map(|module| Slot { block: None, module: module.name }).collect()
+    modules.into_iter().map(|module| Slot { layer: None, module: module.name }).collect()
 }
 
 fn bind(

@@ -41,44 +41,44 @@ impl Weights {
         self.slots.get(&slot)
     }
 
-    /// The weights of a block, where they were uploaded.
-    pub(crate) fn block(&self, i: usize) -> Option<BlockWeights<'_>> {
-        self.slots.keys().any(|slot| slot.block == Some(i)).then_some(BlockWeights { weights: self, block: i })
+    /// The weights of a layer, where they were uploaded.
+    pub(crate) fn layer(&self, i: usize) -> Option<LayerWeights<'_>> {
+        self.slots.keys().any(|slot| slot.layer == Some(i)).then_some(LayerWeights { weights: self, layer: i })
     }
 
-    /// A weight outside of the blocks, where it was uploaded.
+    /// A weight outside of the layers, where it was uploaded.
     pub(crate) fn outer(&self, module: &'static str) -> Option<Weight> {
-        self.get(Slot { block: None, module }).cloned()
+        self.get(Slot { layer: None, module }).cloned()
     }
 
-    /// The numbers of the blocks whose weights were uploaded, in order: block `blocks()[l]` uses layer `l` of the cache.
+    /// The numbers of the layers whose weights were uploaded, in order: layer `layers()[l]` uses layer `l` of the cache.
     #[must_use]
-    pub fn blocks(&self) -> Vec<usize> {
-        let mut blocks: Vec<usize> = self.slots.keys().filter_map(|slot| slot.block).collect();
-        blocks.dedup();
-        blocks
+    pub fn layers(&self) -> Vec<usize> {
+        let mut layers: Vec<usize> = self.slots.keys().filter_map(|slot| slot.layer).collect();
+        layers.dedup();
+        layers
     }
 }
 
-/// The weights of one block, as an architecture binds them.
-pub(crate) struct BlockWeights<'a> {
+/// The weights of one layer, as an architecture binds them.
+pub(crate) struct LayerWeights<'a> {
     weights: &'a Weights,
-    block: usize,
+    layer: usize,
 }
 
-impl BlockWeights<'_> {
+impl LayerWeights<'_> {
     /// The weight of a module of the tree.
     ///
     /// # Panics
-    /// When the block was uploaded in part only: a bug of the caller.
+    /// When the layer was uploaded in part only: a bug of the caller.
     pub(crate) fn take(&self, module: &'static str) -> Weight {
-        let slot = Slot { block: Some(self.block), module };
-        self.weights.get(slot).cloned().expect("a block is uploaded whole, as its tree lists it")
+        let slot = Slot { layer: Some(self.layer), module };
+        self.weights.get(slot).cloned().expect("a layer is uploaded whole, as its tree lists it")
     }
 
-    /// The layer of the cache that the block uses.
+    /// The layer of the cache that the layer uses.
     pub(crate) fn cache_layer(&self) -> usize {
-        self.weights.blocks().iter().take_while(|&&i| i < self.block).count()
+        self.weights.layers().iter().take_while(|&&i| i < self.layer).count()
     }
 }
 

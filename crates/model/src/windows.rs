@@ -1,4 +1,4 @@
-//! Which blocks of a model see only the last positions.
+//! Which layers of a model see only the last positions.
 
 use honelm_backend::CacheKind;
 use serde_json::Value as Json;
@@ -9,17 +9,17 @@ use crate::fields::Fields;
 const SLIDING: &str = "sliding_attention";
 const FULL: &str = "full_attention";
 
-/// The windows of a model's blocks.
+/// The windows of a model's layers.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Windows {
-    /// Positions that a row sees in a block with a window, its own included (`sliding_window`); `None` where no block has one.
+    /// Positions that a row sees in a layer with a window, its own included (`sliding_window`); `None` where no layer has one.
     pub width: Option<usize>,
-    /// For each block, whether it has one.
+    /// For each layer, whether it has one.
     pub sliding: Vec<bool>,
 }
 
 impl Windows {
-    /// The windows of `layers` blocks: those that `layer_types` names; without it those that `sliding` says.
+    /// The windows of `layers` layers: those that `layer_types` names; without it those that `sliding` says.
     pub(crate) fn parse(
         f: &mut Fields<'_>,
         width: Option<usize>,
@@ -45,13 +45,13 @@ impl Windows {
         }
     }
 
-    /// The positions that block `i` sees.
+    /// The positions that layer `i` sees.
     pub(crate) fn kind(&self, i: usize) -> CacheKind {
         let width = self.width.filter(|_| self.sliding.get(i) == Some(&true));
         width.map_or(CacheKind::Full, CacheKind::Window)
     }
 
-    /// `layer_types` of these blocks.
+    /// `layer_types` of these layers.
     pub(crate) fn types(sliding: &[bool]) -> Json {
         sliding.iter().map(|&sliding| if sliding { SLIDING } else { FULL }).collect()
     }

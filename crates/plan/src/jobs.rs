@@ -69,7 +69,7 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
         let original = plan(base, &work)?;
         phases.push(("the original", measured(base, &original)));
         let tree = base.tree();
-        let output = base.name_of(honelm_model::Slot { block: None, module: tree.output_matrix().name });
+        let output = base.name_of(honelm_model::Slot { layer: None, module: tree.output_matrix().name });
         let layer = original.tensors.iter().find(|t| t.name == output).map_or(0, |t| t.memory_bytes);
         let facts = base.facts();
         beside = layer + F32 * (how.window * facts.width + 2 * facts.output_rows() * facts.vocabulary) as u64;
@@ -81,27 +81,27 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
 
 /// How a model is calibrated.
 #[derive(Debug, Clone)]
-pub struct Calibration {
+pub struct Compression {
     /// Sequences.
-    pub blocks: usize,
+    pub samples: usize,
     /// Tokens of each.
     pub length: usize,
-    /// Rows that run through a block together.
+    /// Rows that run through a layer together.
     pub step_rows: usize,
 }
 
-/// The peak of compressing `checkpoint` by GPTQ, block by block in f32: activations of the whole calibration text, one
-/// block, a step through it, the second-order statistic with its factor, and the matrix in work.
+/// The peak of compressing `checkpoint` by GPTQ, layer by layer in f32: activations of the whole calibration text, one
+/// layer, a step through it, the second-order statistic with its factor, and the matrix in work.
 ///
 /// # Errors
-/// Sequences beyond the model's context, what is wrong with the first block's weights.
-pub fn plan_calibration(checkpoint: &Checkpoint, how: &Calibration) -> Result<Peak, PlanError> {
+/// Sequences beyond the model's context, what is wrong with the first layer's weights.
+pub fn plan_compression(checkpoint: &Checkpoint, how: &Compression) -> Result<Peak, PlanError> {
     let facts = checkpoint.facts();
     let bytes = |w: &honelm_blocks::WeightData| weight_bytes(Int8Kind::of(w), w.rows(), w.cols(), Compute::F32);
     let mut recorder = Recorder::new(bytes);
     let mut stream = Stream::new(checkpoint, how.length, &mut recorder)?;
-    let stream_bytes = F32 * (how.blocks * how.length * facts.width) as u64;
-    let sequences = (how.step_rows / how.length.max(1)).clamp(1, how.blocks.max(1));
+    let stream_bytes = F32 * (how.samples * how.length * facts.width) as u64;
+    let sequences = (how.step_rows / how.length.max(1)).clamp(1, how.samples.max(1));
     let lengths = vec![how.length; sequences];
 
     let embedding = stream.embed(checkpoint, &[vec![0; how.length]], &mut recorder)?;
@@ -119,7 +119,7 @@ pub fn plan_calibration(checkpoint: &Checkpoint, how: &Calibration) -> Result<Pe
     let run_bytes = step(&mut recorder) + F32 * 2 * (x.rows * x.cols) as u64;
 
     let linear = |m: &&honelm_model::Module| m.is_linear();
-    let modules = &checkpoint.tree().blocks[0];
+    let modules = &checkpoint.tree().layers[0];
     let (mut observed, mut solved) = (0, 0);
     for module in modules.iter().filter(linear) {
         let [rows, cols] = module.shape.map(|n| n as u64);
@@ -134,11 +134,11 @@ pub fn plan_calibration(checkpoint: &Checkpoint, how: &Calibration) -> Result<Pe
         let factor = 2 * F64 * cols * cols + F32 * cols * cols;
         solved = solved.max(hessian + factor + (3 * F32 + 1) * rows * cols);
     }
-    let block: u64 = modules.iter().map(|m| F32 * (m.shape[0] * m.shape[1]) as u64).sum();
+    let layer: u64 = modules.iter().map(|m| F32 * (m.shape[0] * m.shape[1]) as u64).sum();
     let mut phases = phases;
-    phases.push(("a step through a block", stream_bytes + run_bytes));
+    phases.push(("a step through a layer", stream_bytes + run_bytes));
     phases.push(("statistics of a layer", stream_bytes + observed));
-    phases.push(("rounding a layer", stream_bytes + solved + block / 4));
+    phases.push(("rounding a layer", stream_bytes + solved + layer / 4));
     let mapped = checkpoint.tree().slots().filter_map(|slot| checkpoint.encoding(slot).ok().map(|e| (slot, e)));
     let mapped = mapped.filter_map(|(slot, encoding)| {
         let [rows, cols] = checkpoint.tree().module(slot)?.shape;

@@ -9,7 +9,7 @@ use honelm_backend::{Batch, CacheType, Want, block_on};
 use honelm_blocks::Encoding;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions};
 use honelm_model::{Checkpoint, Device, LoadOptions, Model, Runner};
-use honelm_plan::{Calibration, Evaluation, Place, Workload, plan, plan_calibration, plan_eval};
+use honelm_plan::{Compression, Evaluation, Place, Workload, plan, plan_compression, plan_eval};
 
 /// A tiny model's shapes; its weights do not matter here.
 fn tiny(name: &str) -> Checkpoint {
@@ -140,10 +140,10 @@ fn jobs_name_their_largest_phase() {
     let alone = plan_eval(&checkpoint, None, &how).unwrap();
     let beside = plan_eval(&checkpoint, Some(&checkpoint), &how).unwrap();
     assert!(beside.peak_bytes > alone.peak_bytes && beside.phases.len() == 2);
-    let small = Calibration { blocks: 4, length: 64, step_rows: 128 };
-    let large = Calibration { blocks: 400, ..small.clone() };
+    let small = Compression { samples: 4, length: 64, step_rows: 128 };
+    let large = Compression { samples: 400, ..small.clone() };
     let (small, large) =
-        (plan_calibration(&checkpoint, &small).unwrap(), plan_calibration(&checkpoint, &large).unwrap());
+        (plan_compression(&checkpoint, &small).unwrap(), plan_compression(&checkpoint, &large).unwrap());
     // Every further sequence costs its activations, once.
     assert_eq!(large.peak_bytes - small.peak_bytes, 396 * 64 * 64 * 4);
     assert!(large.phases.iter().any(|&(_, bytes)| bytes == large.peak_bytes));

@@ -79,7 +79,7 @@ impl Bench {
         let out = self.scratch.join(name);
         let mut arguments = vec!["quantize".to_owned(), shown(&self.model)];
         arguments.extend(["--to", encoding, "--calibration", &shown(&self.calibration)].map(str::to_owned));
-        arguments.extend(["--calibration-blocks", "16", "--calibration-length", "64"].map(str::to_owned));
+        arguments.extend(["--samples", "16", "--length", "64"].map(str::to_owned));
         arguments.extend(["-o".to_owned(), shown(&out)]);
         let work = self.scratch.join(format!(".{name}.work"));
         Job { name: "quantize", arguments, results: vec![out.clone()], output: out, work }
@@ -89,7 +89,7 @@ impl Bench {
         let out = self.scratch.join(name);
         let mut arguments = vec!["optimize".to_owned(), shown(&self.model)];
         arguments.extend(["--calibration", &shown(&self.calibration), "--text", &shown(&self.text)].map(str::to_owned));
-        arguments.extend(["--calibration-blocks", "8", "--calibration-length", "64"].map(str::to_owned));
+        arguments.extend(["--samples", "8", "--length", "64"].map(str::to_owned));
         arguments.extend(["--protocol", "llama.cpp-64", "--bits", "4", "--budget", "1000000"].map(str::to_owned));
         arguments.extend(["-o".to_owned(), shown(&out)]);
         let results = ["model.gguf", "report.json"].map(|name| out.join(name)).to_vec();

@@ -35,7 +35,7 @@ fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
     }
     make(context, SHAPE, "f16", layers, &original)?;
     measuring(context, report, &small, &original)?;
-    // The whole model takes half an hour, and every block takes the same memory.
+    // The whole model takes half an hour, and every layer takes the same memory.
     make(context, SHAPE, "f16", Some(context.or_quick(4, 1)), &original)?;
     compressing(context, report, &original, &folder.join("out.gguf"))
 }
@@ -63,7 +63,7 @@ fn compressing(context: &Context, report: &mut Report<'_>, model: &Path, out: &P
     let text = context.root.join("crates/honelm/data/calibration.jsonl");
     let [model_path, out, text] = [model, out, &text].map(Path::to_string_lossy);
     let quantize = ["quantize", &*model_path, "--to", "q4_0", "-o", &*out, "--quiet"];
-    let calibration = ["--calibration", &*text, "--calibration-blocks", blocks, "--calibration-length", LENGTH];
+    let calibration = ["--calibration", &*text, "--samples", blocks, "--length", LENGTH];
     let (_, peak) = context.measured(&[&quantize[..], &calibration].concat())?;
     let planned = plan(context, model, model, blocks)?;
     let what = format!("quantize --calibration, {blocks} texts");
@@ -93,7 +93,7 @@ fn plan(context: &Context, model: &Path, base: &Path, blocks: &str) -> Result<Va
     let variables = [
         ("HONELM_PROOF_MODEL", model.as_os_str()),
         ("HONELM_PROOF_BASE", base.as_os_str()),
-        ("HONELM_PROOF_BLOCKS", blocks.as_ref()),
+        ("HONELM_PROOF_SAMPLES", blocks.as_ref()),
     ];
     context.test("honelm", "evaluation", "the_plan_of_a_comparison_and_a_calibration", &variables)
 }

@@ -24,7 +24,7 @@ fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
     let (blocks, kills) = context.or_quick(("32", KILLS), ("4", 2));
     let text = context.root.join("crates/honelm/data/calibration.jsonl");
     let text = text.to_string_lossy();
-    let calibration = ["--calibration", &*text, "--calibration-blocks", blocks, "--quiet"];
+    let calibration = ["--calibration", &*text, "--samples", blocks, "--quiet"];
     let folder = context.scratch("resume")?;
     let judged = folder.join("text.txt");
     begin_of_heldout(context, &judged)?;

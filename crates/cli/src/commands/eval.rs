@@ -21,7 +21,7 @@ Examples:
   honelm eval small.gguf --device gpu --against small.gguf --against-compute f32   and what a GPU costs
 
 Protocols: llama.cpp-N (chunks of N tokens, the second half scored, as llama-perplexity does),
-gptq-N (blocks of N, all scored), hf-stride-N (the whole context, moved on by N).";
+gptq-N (chunks of N, all scored), hf-stride-N (the whole context, moved on by N).";
 
 /// Measure a model's perplexity on a text, and its distance from the original
 #[derive(Debug, Args)]

@@ -91,7 +91,7 @@ pub fn open(name: Option<&str>, global: &Global, special: SpecialTokens) -> Resu
     let model = model?;
     if global.verbose > 0 {
         let facts = model.facts();
-        let size = format!("{} parameters, {} blocks, context {}", facts.parameters, facts.layers, model.context());
+        let size = format!("{} parameters, {} layers, context {}", facts.parameters, facts.layers, model.context());
         global.note(&format!("{}: {size}; {}", path.display(), model.describe()));
     }
     Ok(model)

@@ -16,7 +16,7 @@ Examples:
   honelm inspect pocket --compare model.gguf   the first layer at which the two part
 
 --compare runs both in f32 on the same tokens. `difference` is how far apart they are after a layer; `own` is what this
-layer adds when both are given the same input (of a block: relative to what it adds to its input).";
+layer adds when both are given the same input (of a layer: relative to what it adds to its input).";
 
 /// Show a model's configuration, tensors, encodings, tokenizer, chat template and memory needs
 #[derive(Debug, Args)]
@@ -78,7 +78,7 @@ fn model(found: &Inspection) -> Vec<(&'static str, String)> {
             "size",
             format!("{}, {:.2} bits per weight", honelm::optimize::bytes(found.size_bytes), found.bits_per_weight),
         ),
-        ("blocks", found.layers.to_string()),
+        ("layers", found.layers.to_string()),
         ("width", found.width.to_string()),
         ("vocabulary", found.vocabulary.to_string()),
         ("context", format!("{} tokens", found.context)),
@@ -98,24 +98,24 @@ fn encodings(found: &Inspection) -> String {
     output::fitted(output::table(&["encoding", "tensors", "values", "size", "bits/value"], &rows))
 }
 
-/// The tensors; blocks that are like the first one in one line, unless `all` are wanted.
+/// The tensors; layers that are like the first one in one line, unless `all` are wanted.
 fn tensors(found: &Inspection, all: bool) -> String {
     let shape = |t: &TensorEntry| t.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
     let row = |t: &TensorEntry| vec![t.name.clone(), t.encoding.clone(), shape(t), honelm::optimize::bytes(t.bytes)];
-    let block = |i: usize| found.tensors.iter().filter(move |t| t.block == Some(i));
+    let layer = |i: usize| found.tensors.iter().filter(move |t| t.layer == Some(i));
     let alike = |i: usize| {
         let facts = |t: &TensorEntry| (t.module.clone(), t.encoding.clone(), t.shape.clone());
-        block(i).map(facts).eq(block(0).map(facts))
+        layer(i).map(facts).eq(layer(0).map(facts))
     };
     let repeated = !all && found.layers > 1 && (1..found.layers).all(alike);
     let mut rows: Vec<Vec<String>> = Vec::new();
     for tensor in &found.tensors {
-        match tensor.block {
+        match tensor.layer {
             Some(0) | None => rows.push(row(tensor)),
             Some(_) if !repeated => rows.push(row(tensor)),
-            Some(1) if block(1).next().is_some_and(|first| first.name == tensor.name) => {
-                let bytes = found.tensors.iter().filter(|t| t.block.is_some_and(|b| b > 0)).map(|t| t.bytes).sum();
-                let what = format!("blocks 1 to {} are like block 0", found.layers - 1);
+            Some(1) if layer(1).next().is_some_and(|first| first.name == tensor.name) => {
+                let bytes = found.tensors.iter().filter(|t| t.layer.is_some_and(|b| b > 0)).map(|t| t.bytes).sum();
+                let what = format!("layers 1 to {} are like layer 0", found.layers - 1);
                 rows.push(vec![what, String::new(), String::new(), honelm::optimize::bytes(bytes)]);
             }
             Some(_) => {}

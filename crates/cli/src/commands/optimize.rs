@@ -18,7 +18,7 @@ Examples:
   honelm optimize                                   the shipped model, into honelm-out/pocket
   honelm optimize path/to/model --budget 0.2        a stricter budget, in perplexity
   honelm optimize path/to/model --bits 4            4 bits or nothing
-  honelm optimize path/to/model --container gptq    a folder in GPTQ's layout
+  honelm optimize path/to/model --container gptq    a folder in GPTQ's format
   honelm optimize path/to/model --calibration mine.jsonl --text held-out.txt
 
 DIR is new, empty, or an earlier run's; it is not the model, in it or around it. A second run on
@@ -59,12 +59,12 @@ pub struct Optimize {
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
-    /// Most blocks of calibration text
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
-    calibration_blocks: usize,
+    /// Calibration samples to use, at most
+    #[arg(long = "samples", alias = "calibration-blocks", value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    calibration_samples: usize,
 
-    /// Tokens a block
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    /// Tokens in each calibration sample
+    #[arg(long = "length", alias = "calibration-length", value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     calibration_length: usize,
 
     /// Text to be judged on; by default the shipped one
@@ -134,7 +134,7 @@ impl Optimize {
             group_size: self.group_size,
             budget: self.budget,
             calibration: text_source(self.calibration.as_deref()),
-            calibration_blocks: self.calibration_blocks,
+            calibration_samples: self.calibration_samples,
             calibration_length: self.calibration_length,
             text: text_source(self.text.as_deref()),
             protocol: self.protocol,

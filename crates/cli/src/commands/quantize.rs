@@ -61,12 +61,12 @@ pub struct Quantize {
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
-    /// Most blocks of calibration text
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
-    calibration_blocks: usize,
+    /// Calibration samples to use, at most
+    #[arg(long = "samples", alias = "calibration-blocks", value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    calibration_samples: usize,
 
-    /// Tokens a block
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    /// Tokens in each calibration sample
+    #[arg(long = "length", alias = "calibration-length", value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     calibration_length: usize,
 }
 
@@ -108,7 +108,7 @@ impl Quantize {
             max_shard_size: self.max_shard_size,
             force: self.force,
             calibration: self.calibration.map(TextSource::File),
-            calibration_blocks: self.calibration_blocks,
+            calibration_samples: self.calibration_samples,
             calibration_length: self.calibration_length,
             strict: self.strict,
             run: global.run_options(),

@@ -68,11 +68,11 @@ fn inspect_tells_what_the_model_is() {
     let output = run(&["inspect"]);
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let text = stdout(&output);
-    for part in ["Encodings", "Tensors", "Tokenizer", "Chat template", "Memory", "F16", "<|end|>", "like block 0"] {
+    for part in ["Encodings", "Tensors", "Tokenizer", "Chat template", "Memory", "F16", "<|end|>", "like layer 0"] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     let all = stdout(&run(&["inspect", "-v"]));
-    assert!(all.contains("model.layers.7.") && all.contains("Configuration") && !all.contains("like block 0"));
+    assert!(all.contains("model.layers.7.") && all.contains("Configuration") && !all.contains("like layer 0"));
 }
 
 #[test]
@@ -277,14 +277,14 @@ fn compare_names_the_layer_and_the_weight_that_differ() {
     assert!(same["first"].is_null() && same["kl_divergence"] == 0.0, "{same}");
     let found = document(&run(&["inspect", "--compare", changed, "--tokens", "32", "--json"]));
     let first = found["first"].as_u64().expect("a layer") as usize;
-    assert_eq!(found["layers"][first]["layer"], "block 3");
+    assert_eq!(found["layers"][first]["layer"], "layer 3");
     assert_eq!(found["weights"][0]["weight"], "down");
     assert_eq!(found["weights"][1]["difference"], 0.0);
     // What comes after is only handed on.
     assert_eq!(found["layers"][first + 1]["own_difference"], 0.0);
     assert!(found["layers"][first + 1]["difference"].as_f64().expect("a number") > 0.0);
     let output = run(&["inspect", "--compare", changed, "--tokens", "32"]);
-    assert!(stdout(&output).contains("They part at block 3"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("They part at layer 3"), "{}", stdout(&output));
     assert_fails(&run(&["inspect", "--text", "x.txt"]), 2, &["--compare"]);
 }
 

@@ -29,7 +29,7 @@ impl Job {
         }
         let arguments = [
             &["optimize", "-o", text(&self.out), "--calibration", text(&self.calibration), "--text", text(&self.text)],
-            &["--calibration-blocks", "2", "--calibration-length", "64", "--protocol", "llama.cpp-64"][..],
+            &["--samples", "2", "--length", "64", "--protocol", "llama.cpp-64"][..],
             more,
         ];
         run(&arguments.concat())

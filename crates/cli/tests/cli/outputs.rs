@@ -60,8 +60,8 @@ impl Job {
         let text = model().with_file_name(SHORT);
         let text = text.to_str().expect("UTF-8");
         match self {
-            Self::Gguf | Self::Gptq => self.run(here, x, &["--calibration", text, "--calibration-length", "512"]),
-            Self::Optimize => self.run(here, x, &["--text", text, "--calibration-blocks", "1"]),
+            Self::Gguf | Self::Gptq => self.run(here, x, &["--calibration", text, "--length", "512"]),
+            Self::Optimize => self.run(here, x, &["--text", text, "--samples", "1"]),
         }
     }
 }

@@ -8,8 +8,8 @@ use super::{
     activations::BLOCK,
     simd::Simd,
     tile::{
-        Block, CHUNK, Chunk, Layout, RowZero, Section, TileFormat, nibbles, put_bits, put_bytes, put_lane, put_nibbles,
-        put_pairs, to_nibbles, whole_bytes,
+        Block, CHUNK, Chunk, RowZero, Section, TileFormat, TileLayout, nibbles, put_bits, put_bytes, put_lane,
+        put_nibbles, put_pairs, to_nibbles, whole_bytes,
     },
 };
 
@@ -95,7 +95,7 @@ impl<'a> GroupSource<'a> {
     }
 
     /// Packs row `row` as row `lane` of `tile`; `bits` is 2, 3, 4 or 8.
-    pub fn pack(&self, layout: &Layout, bits: u32, row: usize, lane: usize, tile: &mut [u8]) {
+    pub fn pack(&self, layout: &TileLayout, bits: u32, row: usize, lane: usize, tile: &mut [u8]) {
         let m = self.matrix;
         let codes = m.row_codes(row);
         for (b, in_order) in codes.as_chunks::<BLOCK>().0.iter().enumerate() {

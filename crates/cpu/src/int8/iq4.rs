@@ -4,7 +4,7 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibbles, put_lane, put_nibbles},
 };
 
 /// The entries of IQ4_NL and IQ4_XS, + 128.
@@ -70,7 +70,7 @@ impl TileFormat for Iq4 {
 }
 
 /// Packs a `row` of IQ4_NL (18 bytes a block: d, nibbles) as row `lane` of `tile`.
-pub(super) fn pack_iq4_nl(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack_iq4_nl(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<18>().0.iter().enumerate() {
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 2));
         put_lane::<2>(tile, layout.at(b, 1), lane, bytes_at(block, 0));
@@ -78,7 +78,7 @@ pub(super) fn pack_iq4_nl(layout: &Layout, row: &[u8], lane: usize, tile: &mut [
 }
 
 /// Packs a `row` of MXFP4 (17 bytes a block: exponent, nibbles) as row `lane` of `tile`.
-pub(super) fn pack_mxfp4(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack_mxfp4(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<17>().0.iter().enumerate() {
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 1));
         // 2^(e - 128), for the table holds numbers twice as large.
@@ -89,7 +89,7 @@ pub(super) fn pack_mxfp4(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u
 }
 
 /// Packs a `row` of IQ4_XS (136 bytes every 256 columns: d, upper and lower bits of scales, nibbles) as row `lane` of `tile`.
-pub(super) fn pack_iq4_xs(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack_iq4_xs(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<136>().0.iter().enumerate() {
         put_lane::<2>(tile, layout.at(8 * i, 2), lane, bytes_at(block, 0));
         let high = u16::from_le_bytes(*bytes_at(block, 2));

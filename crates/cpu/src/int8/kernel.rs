@@ -16,7 +16,7 @@ use std::ops::Range;
 use super::{
     activations::{BLOCK, PANEL, QuantizedRows},
     simd::{Kernel, Simd},
-    tile::{Block, CHUNK, Chunk, Layout, Rule, Shape, TileFormat},
+    tile::{Block, CHUNK, Chunk, Rule, Shape, TileFormat, TileLayout},
 };
 use crate::{OutputTile, TILE};
 
@@ -36,7 +36,7 @@ const ONE_BY_ONE: usize = 3;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packed<'a, F> {
     pub format: F,
-    pub layout: Layout,
+    pub layout: TileLayout,
     /// All tiles. // [tiles, layout.tile_bytes]
     pub bytes: &'a [u8],
 }

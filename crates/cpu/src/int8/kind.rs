@@ -17,7 +17,7 @@ use super::{
     q5_k::{self, Q5K},
     q6_k::{self, Q6K},
     q8_0::{self, Q8_0},
-    tile::{Layout, TileFormat, tile_count},
+    tile::{TileFormat, TileLayout, tile_count},
 };
 
 /// Zero points of integer groups.
@@ -112,7 +112,7 @@ macro_rules! with_format {
 pub(super) use with_format;
 
 /// Writes a row of blocks as one lane of a tile.
-pub(super) type BlockPacker = fn(&Layout, &[u8], usize, &mut [u8]);
+pub(super) type BlockPacker = fn(&TileLayout, &[u8], usize, &mut [u8]);
 
 /// The format of an encoding and what packs it; `None` where there is no kernel.
 pub(super) fn blocks(encoding: Encoding) -> Option<(Format, BlockPacker)> {
@@ -164,8 +164,8 @@ impl Format {
     }
 
     /// Where the parts of a tile of `cols` columns are.
-    pub fn layout(self, cols: usize) -> Option<Layout> {
-        with_format!(self, f => Layout::new(f.sections(), cols))
+    pub fn layout(self, cols: usize) -> Option<TileLayout> {
+        with_format!(self, f => TileLayout::new(f.sections(), cols))
     }
 }
 

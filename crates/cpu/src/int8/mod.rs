@@ -46,7 +46,7 @@ use groups::GroupSource;
 use kernel::Packed;
 use kind::{Format, with_format};
 use portable::Portable;
-use tile::{CHUNK, Layout, Rule, Shape, TileFormat, tile_count};
+use tile::{CHUNK, Rule, Shape, TileFormat, TileLayout, tile_count};
 
 pub use activations::{QuantizedRows, quantize, quantize_ordered};
 pub use kind::{Int8Kind, ZeroKind, packed_bytes};
@@ -58,7 +58,7 @@ pub struct Int8Weight {
     cols: usize,
     isa: Isa,
     format: Format,
-    layout: Layout,
+    layout: TileLayout,
     bytes: Storage,
     order: Option<Vec<u32>>,
 }
@@ -171,7 +171,7 @@ impl Int8Weight {
 fn fill_tiles(
     pool: &Pool,
     bytes: &mut [u8],
-    layout: &Layout,
+    layout: &TileLayout,
     rows: usize,
     pack: &(dyn Fn(usize, usize, &mut [u8]) + Sync),
 ) {
@@ -187,7 +187,7 @@ fn fill_tiles(
 }
 
 /// Block `b` of one lane.
-fn decode_row<F: TileFormat>(format: &F, layout: &Layout, tile: &[u8], b: usize, lane: usize) -> [f32; 32] {
+fn decode_row<F: TileFormat>(format: &F, layout: &TileLayout, tile: &[u8], b: usize, lane: usize) -> [f32; 32] {
     let block = format.block(Portable, &layout.chunk(tile, b / CHUNK), b % CHUNK);
     std::array::from_fn(|k| {
         let q = i32::from(block.codes[k / 4][4 * lane + k % 4]);

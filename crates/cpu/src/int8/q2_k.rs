@@ -3,7 +3,7 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Layout, OffsetHalves, Section, TileFormat, bytes_at, pairs, put_lane, put_pairs},
+    tile::{Block, Chunk, OffsetHalves, Section, TileFormat, TileLayout, bytes_at, pairs, put_lane, put_pairs},
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ impl TileFormat for Q2K {
 }
 
 /// Packs `row` (84 bytes every 256 columns: scales and minima, bit pairs, d, dmin) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<84>().0.iter().enumerate() {
         let whole = layout.at(8 * i, 2);
         put_lane::<2>(tile, whole, lane, bytes_at(block, 80));

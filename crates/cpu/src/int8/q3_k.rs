@@ -5,7 +5,8 @@ use super::{
     q2_k::bit_pairs,
     simd::Simd,
     tile::{
-        Block, Chunk, Halves, Layout, Section, TileFormat, bytes_at, pairs, put_bits, put_lane, put_pairs, with_bits,
+        Block, Chunk, Halves, Section, TileFormat, TileLayout, bytes_at, pairs, put_bits, put_lane, put_pairs,
+        with_bits,
     },
 };
 
@@ -38,7 +39,7 @@ impl TileFormat for Q3K {
 }
 
 /// Packs `row` (110 bytes every 256 columns: third bits, bit pairs, 12 bytes of scales, d) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<110>().0.iter().enumerate() {
         put_lane::<2>(tile, layout.at(8 * i, 3), lane, bytes_at(block, 108));
         let third: &[u8; 32] = bytes_at(block, 0);

@@ -2,7 +2,7 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibbles, put_lane, put_nibbles},
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ impl TileFormat for Q4_0 {
 }
 
 /// Packs `row` (18 bytes a block: d, nibbles) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<18>().0.iter().enumerate() {
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 2));
         put_lane::<2>(tile, layout.at(b, 1), lane, bytes_at(block, 0));

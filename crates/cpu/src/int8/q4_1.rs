@@ -2,7 +2,7 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Layout, Offset, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibbles, put_lane, put_nibbles},
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ impl TileFormat for Q4_1 {
 }
 
 /// Packs `row` (20 bytes a block: d, m, nibbles) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<20>().0.iter().enumerate() {
         let at = layout.at(b, 1);
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 4));

@@ -3,7 +3,7 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Layout, Offset, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibbles, put_lane, put_nibbles},
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ pub(super) fn scale_and_min(s: &[u8; 12], j: usize) -> [u8; 2] {
 }
 
 /// Packs `row` (144 bytes every 256 columns: d, dmin, 12 bytes of scales, nibbles) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<144>().0.iter().enumerate() {
         let whole = layout.at(8 * i, 2);
         put_lane::<2>(tile, whole, lane, bytes_at(block, 0));

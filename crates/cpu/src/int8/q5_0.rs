@@ -3,7 +3,8 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, nibbles, put_bits, put_lane, put_nibbles, with_bits,
+        Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibbles, put_bits, put_lane, put_nibbles,
+        with_bits,
     },
 };
 
@@ -32,7 +33,7 @@ impl TileFormat for Q5_0 {
 }
 
 /// Packs `row` (22 bytes a block: d, fifth bits, nibbles) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<22>().0.iter().enumerate() {
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 6));
         put_bits(tile, layout.at(b, 1), lane, u32::from_le_bytes(*bytes_at(block, 2)));

@@ -3,7 +3,7 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Chunk, Layout, Offset, Section, TileFormat, bytes_at, nibbles, put_bits, put_lane, put_nibbles,
+        Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibbles, put_bits, put_lane, put_nibbles,
         with_bits,
     },
 };
@@ -30,7 +30,7 @@ impl TileFormat for Q5_1 {
 }
 
 /// Packs `row` (24 bytes a block: d, m, fifth bits, nibbles) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<24>().0.iter().enumerate() {
         let at = layout.at(b, 2);
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 8));

@@ -4,7 +4,7 @@ use super::{
     q4_k::{scale_and_min, sub_nibbles},
     simd::Simd,
     tile::{
-        Block, Chunk, Layout, Offset, Section, TileFormat, bytes_at, nibbles, put_bits, put_lane, put_nibbles,
+        Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibbles, put_bits, put_lane, put_nibbles,
         with_bits,
     },
 };
@@ -33,7 +33,7 @@ impl TileFormat for Q5K {
 }
 
 /// Packs `row` (176 bytes every 256 columns: d, dmin, 12 bytes of scales, fifth bits, nibbles) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<176>().0.iter().enumerate() {
         let whole = layout.at(8 * i, 2);
         put_lane::<2>(tile, whole, lane, bytes_at(block, 0));

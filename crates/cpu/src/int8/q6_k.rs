@@ -4,7 +4,7 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Chunk, Halves, Layout, Section, TileFormat, bytes_at, nibbles, put_lane, put_nibbles, put_pairs,
+        Block, Chunk, Halves, Section, TileFormat, TileLayout, bytes_at, nibbles, put_lane, put_nibbles, put_pairs,
         to_nibbles,
     },
 };
@@ -42,7 +42,7 @@ impl TileFormat for Q6K {
 }
 
 /// Packs `row` (210 bytes every 256 columns: low nibbles, upper pairs, 16 scales, d) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<210>().0.iter().enumerate() {
         put_lane::<2>(tile, layout.at(8 * i, 3), lane, bytes_at(block, 208));
         for j in 0..8 {

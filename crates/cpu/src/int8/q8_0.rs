@@ -2,7 +2,7 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Layout, Section, TileFormat, Zero, bytes_at, put_bytes, put_lane, whole_bytes},
+    tile::{Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, put_bytes, put_lane, whole_bytes},
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ impl TileFormat for Q8_0 {
 }
 
 /// Packs `row` (34 bytes a block: d, signed codes) as row `lane` of `tile`.
-pub(super) fn pack(layout: &Layout, row: &[u8], lane: usize, tile: &mut [u8]) {
+pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<34>().0.iter().enumerate() {
         let signed: &[u8; 32] = bytes_at(block, 2);
         put_bytes(tile, layout.at(b, 0), lane, &signed.map(|q| q ^ 0x80));

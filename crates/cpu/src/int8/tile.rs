@@ -154,7 +154,7 @@ impl Chunk<'_> {
 
 /// Where things are in a tile: chunks of 8 blocks, so that a kernel reads one stream, and perhaps a shorter one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Layout {
+pub(super) struct TileLayout {
     /// Blocks of 32 columns.
     pub blocks: usize,
     sections: [Section; 4],
@@ -166,7 +166,7 @@ pub(super) struct Layout {
     pub tile_bytes: usize,
 }
 
-impl Layout {
+impl TileLayout {
     /// `None` where a tile would not fit in memory.
     pub fn new(sections: [Section; 4], cols: usize) -> Option<Self> {
         let blocks = cols / BLOCK;

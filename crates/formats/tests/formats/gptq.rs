@@ -3,7 +3,7 @@
 use crate::common::golden;
 use honelm_blocks::{Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_formats::gptq::{self, CheckpointFormat, Dynamic, QuantizeConfig};
-use honelm_formats::layouts::{Layout, ModuleClass, ModuleShape};
+use honelm_formats::quantized::{ModuleClass, ModuleShape, QuantizedFormat};
 use honelm_formats::safetensors::{Safetensors, Writer};
 use honelm_formats::{ElementType, FormatError, IntegerType, RawTensor, TensorSource};
 use honelm_tensor::AlignedVec;
@@ -85,7 +85,7 @@ fn encodes_the_very_bytes_it_decoded() {
             continue;
         }
         let tensors = gptq::encode(&matrix, name, &config).unwrap();
-        let declared = gptq::layout(name, (rows, cols), &config, ScaleType::F16).unwrap();
+        let declared = gptq::tensor_infos(name, (rows, cols), &config, ScaleType::F16).unwrap();
         for (tensor, info) in tensors.iter().zip(declared) {
             assert_eq!(tensor, &file.get(&tensor.name).unwrap());
             assert_eq!((&info.name, info.size), (&tensor.name, tensor.bytes.len() as u64));

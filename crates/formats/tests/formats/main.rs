@@ -1,4 +1,4 @@
-//! Files: round trips, hostile input, layouts of quantised modules.
+//! Files: round trips, hostile input, formats of quantised modules.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod changed;
@@ -6,8 +6,8 @@ mod common;
 mod files;
 mod gguf_hostile;
 mod gptq;
-mod layouts;
 mod outputs;
+mod quantized;
 mod real_files;
 mod remote;
 mod round_trip;

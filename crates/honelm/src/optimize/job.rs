@@ -123,19 +123,17 @@ impl Plan {
         let length = options.calibration_length;
         let limit = checkpoint.facts().context;
         if length == 0 || length > limit {
-            return Err(Error::Usage(format!(
-                "--calibration-length {length}: expected 1 to {limit}, the model's context"
-            )));
+            return Err(Error::Usage(format!("--length {length}: expected 1 to {limit}, the model's context")));
         }
         if !options.budget.is_finite() {
             return Err(Error::Usage(format!("--budget {}: expected a number", options.budget)));
         }
         let text = options.calibration.calibration()?;
-        let calibration = calibration_of(&tokenizer, &text, options.calibration_blocks, length)?;
+        let calibration = calibration_of(&tokenizer, &text, options.calibration_samples, length)?;
         let heldout = options.text.heldout()?;
         let context = context_of(checkpoint, &options.run);
         let windows = Windows::new(checkpoint, &heldout.documents[0], options.protocol, None, context)?;
-        let share = overlap(calibration.blocks.iter().map(Vec::as_slice), &windows.tokens);
+        let share = overlap(calibration.samples.iter().map(Vec::as_slice), &windows.tokens);
         if share > MAX_OVERLAP {
             return Err(EvalError::Overlap { share }.into());
         }
@@ -150,7 +148,7 @@ impl Plan {
             options.bits,
             options.group_size,
             options.budget,
-            options.calibration_blocks,
+            options.calibration_samples,
             length,
             windows.protocol,
             context,
@@ -334,7 +332,7 @@ impl Job<'_> {
         {
             return Ok(judged);
         }
-        let work = Journal::new(&self.folder.work(&format!("blocks-{}", slug(&rung.name))), &self.plan.card.key);
+        let work = Journal::new(&self.folder.work(&format!("layers-{}", slug(&rung.name))), &self.plan.card.key);
         let made = {
             let warnings = &mut self.warnings;
             make(

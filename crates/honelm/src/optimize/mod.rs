@@ -24,7 +24,7 @@ const RESULTS: [&str; 4] = ["model.gguf", "gptq", "report.json", "report.md"];
 pub enum Container {
     /// One GGUF file, `model.gguf`.
     Gguf,
-    /// A Hugging Face folder in GPTQ's layout, `gptq/`.
+    /// A Hugging Face folder in GPTQ's format, `gptq/`.
     Gptq,
 }
 
@@ -45,9 +45,9 @@ pub struct OptimizeOptions {
     pub budget: f64,
     /// Calibration text.
     pub calibration: TextSource,
-    /// Most blocks of it.
-    pub calibration_blocks: usize,
-    /// Tokens a block.
+    /// Most samples of it.
+    pub calibration_samples: usize,
+    /// Tokens a sample.
     pub calibration_length: usize,
     /// Text that decides.
     pub text: TextSource,

@@ -56,7 +56,7 @@ fn nothing_is_published_of_a_model_that_changed_while_it_was_quantised() {
             target: QuantizeTarget::Encoding(Encoding::Q4_0),
             max_shard_size: None,
             calibration: calibration.map(|words| TextSource::File(write_text(&dir.path().join("text"), words, 1))),
-            calibration_blocks: 2,
+            calibration_samples: 2,
             calibration_length: 16,
             run: run_options(),
         };
@@ -64,7 +64,7 @@ fn nothing_is_published_of_a_model_that_changed_while_it_was_quantised() {
         assert_changed(quantize(&options, &mut overwriting("quantising", &file)), "model.safetensors");
         assert!(!options.out.exists());
         let kept = fs::read_dir(dir.path().join(".out.gguf.work")).map_or(0, Iterator::count);
-        assert_eq!(kept, 0, "no block that was made of it is kept");
+        assert_eq!(kept, 0, "no layer that was made of it is kept");
         // When only what remains to be written is left, it is too late to keep nothing, but not too late to refuse.
         let done = quantize(&options, &mut |event| {
             if matches!(event, Event::Stage { detail: "finished", .. }) {
@@ -128,7 +128,7 @@ fn answers_end_once_weights_change_that_are_read_from_the_file() {
         target: QuantizeTarget::Encoding(Encoding::Q4_0),
         max_shard_size: None,
         calibration: None,
-        calibration_blocks: 1,
+        calibration_samples: 1,
         calibration_length: 1,
         run: run_options(),
     };

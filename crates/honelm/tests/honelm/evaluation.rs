@@ -72,11 +72,11 @@ fn the_plan_of_a_comparison_and_a_calibration() {
         Checkpoint::open(path).expect("opened")
     };
     let (model, base) = (open("HONELM_PROOF_MODEL"), open("HONELM_PROOF_BASE"));
-    let blocks = std::env::var("HONELM_PROOF_BLOCKS").map_or(256, |blocks| blocks.parse().expect("a number"));
+    let blocks = std::env::var("HONELM_PROOF_SAMPLES").map_or(256, |blocks| blocks.parse().expect("a number"));
     let how = honelm_plan::Evaluation { window: 512, cache_type: CacheType::F16, compute: Compute::Fast };
     let eval = honelm_plan::plan_eval(&model, Some(&base), &how).expect("a plan");
-    let how = honelm_plan::Calibration { blocks, length: 512, step_rows: honelm_compress::STEP_ROWS };
-    let calibration = honelm_plan::plan_calibration(&model, &how).expect("a plan");
+    let how = honelm_plan::Compression { samples: blocks, length: 512, step_rows: honelm_compress::STEP_ROWS };
+    let calibration = honelm_plan::plan_compression(&model, &how).expect("a plan");
     let figures = serde_json::json!({"eval_bytes": eval.peak_bytes, "calibration_bytes": calibration.peak_bytes});
     println!("proof: {figures}");
 }
@@ -96,7 +96,7 @@ impl Pieces for Memory {
     }
 }
 
-/// A model of one block whose states are wide, so that few of them are a piece.
+/// A model of one layer whose states are wide, so that few of them are a piece.
 fn wide_model() -> Model {
     let config = json!({
         "model_type": "llama", "vocab_size": 32, "hidden_size": 4096, "intermediate_size": 32, "num_hidden_layers": 1,

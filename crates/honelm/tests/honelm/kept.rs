@@ -19,7 +19,7 @@ fn quantize_options(dir: &Path, target: QuantizeTarget) -> QuantizeOptions {
         target,
         max_shard_size: None,
         calibration: Some(TextSource::File(write_text(&dir.join("calibration.txt"), 100, 1))),
-        calibration_blocks: 2,
+        calibration_samples: 2,
         calibration_length: 16,
         run: run_options(),
     }
@@ -86,7 +86,7 @@ fn a_flipped_bit_in_interrupted_quantisation_never_reaches_the_result() {
         let whole = bytes(&options.out);
         remove(&options.out);
         let mut damaged = 0;
-        // The last event is told when all blocks are kept and nothing is written yet.
+        // The last event is told when all layers are kept and nothing is written yet.
         for stop in [events / 2, events - 1] {
             remove(&work);
             assert!(matches!(quantize_until(&options, stop).0, Err(Error::Interrupted)));
@@ -173,7 +173,7 @@ fn optimize_options(dir: &Path) -> OptimizeOptions {
         group_size: None,
         budget: 1e9,
         calibration: TextSource::File(write_text(&dir.join("calibration.txt"), 100, 1)),
-        calibration_blocks: 2,
+        calibration_samples: 2,
         calibration_length: 16,
         text: TextSource::File(write_text(&dir.join("text.txt"), 800, 2)),
         protocol: Protocol::LlamaCpp(16),

@@ -22,7 +22,7 @@ fn write(model: &Path, target: QuantizeTarget, out: &Path, strict: bool) -> Resu
         target,
         max_shard_size: None,
         calibration: None,
-        calibration_blocks: 1,
+        calibration_samples: 1,
         calibration_length: 8,
         strict,
         run: RunOptions { threads: Some(1), ..RunOptions::default() },

@@ -23,7 +23,7 @@ fn byte_characters() -> Vec<char> {
     (0..256).filter_map(|b| if shown(&b) { Some(b) } else { hidden.next() }).filter_map(char::from_u32).collect()
 }
 
-/// A folder with two blocks of random weights and a tokenizer that makes a token of every byte.
+/// A folder with two layers of random weights and a tokenizer that makes a token of every byte.
 pub fn small_model(dir: &Path) -> PathBuf {
     let folder = dir.join("model");
     if folder.exists() {

@@ -43,7 +43,7 @@ fn tables() -> String {
     out.push_str("| integer groups | by group size | see below | | yes | 2, 3, 4, 8 bit: 8-bit activations |\n");
 
     out.push_str("\n## Quantised modules in safetensors\n\n| layout | read | written |\n|---|---|---|\n");
-    for (layout, reads) in honelm_formats::layouts::known() {
+    for (layout, reads) in honelm_formats::quantized::known() {
         let written = if layout == "gptq" { "4 and 8 bit" } else { "" };
         let _ = writeln!(out, "| {layout} | {reads} | {written} |");
     }

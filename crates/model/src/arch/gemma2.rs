@@ -2,7 +2,7 @@
 //!
 //! Unlike Llama: every sublayer has a second norm behind it, gains are stored less 1, embeddings are scaled by sqrt(D), scores by
 //! 1 / sqrt(`query_pre_attn_scalar`), scores and logits are capped, the feed-forward layer is gated by a tanh GELU, and every
-//! other block has a window. The output layer is tied to the embedding.
+//! other layer has a window. The output layer is tied to the embedding.
 
 use std::rc::Rc;
 
@@ -10,13 +10,13 @@ use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, Tensor
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS, limits};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::decoder::{Biases, Defaults, Ends, Sizes};
 use crate::fields::Fields;
 use crate::gguf_config::{DECODER, Form, Key, layer_types, tensor};
 use crate::layers::{GatedMlp, SelfAttention};
 use crate::rope::{RopeConfig, THETA};
-use crate::weights::{BlockWeights, bound};
+use crate::weights::{LayerWeights, bound};
 use crate::windows::Windows;
 use crate::{Architecture, Definition, ModelError, Module, Tree, Weights};
 
@@ -93,7 +93,7 @@ pub(super) const FAMILY: Family = Family {
             layer_types(2),
             Key { field: "attn_logit_softcapping", gguf: "attn_logit_softcapping", form: Form::NumberOr(SCORE_CAP) },
             Key { field: "final_logit_softcapping", gguf: "final_logit_softcapping", form: Form::NumberOr(LOGIT_CAP) },
-            // The one with 46 blocks has 27 billion parameters.
+            // The one with 46 layers has 27 billion parameters.
             Key { field: "query_pre_attn_scalar", gguf: "attention.scale", form: Form::QueryScalar { wide: 46 } },
             tensor("attention_bias", "blk.0.attn_q.bias"),
         ],
@@ -102,20 +102,20 @@ pub(super) const FAMILY: Family = Family {
     define: |fields| Ok(Rc::new(Config::parse(fields)?)),
 };
 
-/// The modules of Gemma 2 and 3; `more` are norms of a block besides.
+/// The modules of Gemma 2 and 3; `more` are norms of a layer besides.
 pub(super) fn tree(sizes: &Sizes, attention_bias: bool, more: Vec<Module>) -> Tree {
-    let mut block = sizes.block(Biases { qkv: attention_bias, o: attention_bias, mlp: false });
-    block.extend([
+    let mut layer = sizes.layer(Biases { qkv: attention_bias, o: attention_bias, mlp: false });
+    layer.extend([
         Module::norm("attn_post_norm", "post_attention_layernorm", "post_attention_norm", sizes.width),
         Module::norm("mlp_post_norm", "post_feedforward_layernorm", "post_ffw_norm", sizes.width),
     ]);
-    block.extend(more);
+    layer.extend(more);
     let own = |module: Module| match module.name {
         "mlp_norm" => Module { hf: "pre_feedforward_layernorm", ..module }.minus_one(),
         name if name.ends_with("norm") => module.minus_one(),
         _ => module,
     };
-    let mut tree = sizes.tree(block.into_iter().map(own).collect());
+    let mut tree = sizes.tree(layer.into_iter().map(own).collect());
     tree.finish = tree.finish.into_iter().map(own).collect();
     tree
 }
@@ -129,8 +129,8 @@ impl Definition for Config {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, block: usize) -> BlockCache {
-        self.sizes.cache(self.windows.kind(block))
+    fn cache(&self, layer: usize) -> CacheShape {
+        self.sizes.cache(self.windows.kind(layer))
     }
 
     fn config(&self) -> Map<String, Json> {
@@ -151,12 +151,12 @@ impl Definition for Config {
         let (sizes, rope) = (&self.sizes, self.rope.bind(self.sizes.head_width, context, b)?);
         let softcap = self.score_cap.map(|cap| cap as f32);
         let how = Attention { scale: self.query_scalar.powf(-0.5) as f32, softcap, ..sizes.how() };
-        let attention = |_, w: &BlockWeights<'_>| sizes.attention(w, Some(rope.clone()), how);
+        let attention = |_, w: &LayerWeights<'_>| sizes.attention(w, Some(rope.clone()), how);
         Ok(Box::new(Gemma::bind(w, sizes, self.logit_cap, attention)))
     }
 }
 
-struct Block {
+struct Layer {
     attention: SelfAttention,
     attention_post_norm: Weight,
     mlp: GatedMlp,
@@ -169,29 +169,29 @@ pub(super) struct Gemma {
     embed_scale: f32,
     logit_cap: Option<f32>,
     eps: f32,
-    blocks: Vec<Option<Block>>,
+    layers: Vec<Option<Layer>>,
 }
 
 impl Gemma {
-    /// `attention` binds the attention of a block, whose number it is given.
+    /// `attention` binds the attention of a layer, whose number it is given.
     pub(super) fn bind(
         w: &Weights,
         sizes: &Sizes,
         logit_cap: Option<f64>,
-        attention: impl Fn(usize, &BlockWeights<'_>) -> SelfAttention,
+        attention: impl Fn(usize, &LayerWeights<'_>) -> SelfAttention,
     ) -> Self {
-        let block = |i: usize| {
-            let w = w.block(i)?;
+        let layer = |i: usize| {
+            let w = w.layer(i)?;
             let (attention_post_norm, mlp_post_norm) = (w.take("attn_post_norm"), w.take("mlp_post_norm"));
             let mlp = sizes.mlp(&w, Activation::GeluTanh);
-            Some(Block { attention: attention(i, &w), attention_post_norm, mlp, mlp_post_norm })
+            Some(Layer { attention: attention(i, &w), attention_post_norm, mlp, mlp_post_norm })
         };
         Self {
             ends: Ends::bind(w, sizes),
             embed_scale: (sizes.width as f32).sqrt(),
             logit_cap: logit_cap.map(|cap| cap as f32),
             eps: sizes.eps as f32,
-            blocks: (0..sizes.layers).map(block).collect(),
+            layers: (0..sizes.layers).map(layer).collect(),
         }
     }
 }
@@ -202,15 +202,15 @@ impl Architecture for Gemma {
         b.scale(x, self.embed_scale)
     }
 
-    fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
-        let block = bound(&self.blocks[i]);
-        let a = block.attention.attend(&x, b, cache);
-        let y = b.linear(&a, &block.attention.o);
-        let y = b.rms_norm(&y, &block.attention_post_norm, self.eps);
+    fn layer(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
+        let layer = bound(&self.layers[i]);
+        let a = layer.attention.attend(&x, b, cache);
+        let y = b.linear(&a, &layer.attention.o);
+        let y = b.rms_norm(&y, &layer.attention_post_norm, self.eps);
         let x = b.add(x, &y);
-        let h = block.mlp.hidden(&x, b);
-        let y = b.linear(&h, &block.mlp.down);
-        let y = b.rms_norm(&y, &block.mlp_post_norm, self.eps);
+        let h = layer.mlp.hidden(&x, b);
+        let y = b.linear(&h, &layer.mlp.down);
+        let y = b.rms_norm(&y, &layer.mlp_post_norm, self.eps);
         b.add(x, &y)
     }
 

@@ -1,7 +1,7 @@
 //! Gemma 3, text (Kamath et al. 2025; transformers' `modeling_gemma3.py`).
 //!
-//! Unlike Gemma 2: an RMS norm on every head of q and of k in the place of capped scores, five blocks with a window to one
-//! without, and two rotary embeddings: blocks with a window have a base of their own, and no scaling.
+//! Unlike Gemma 2: an RMS norm on every head of q and of k in the place of capped scores, five layers with a window to one
+//! without, and two rotary embeddings: layers with a window have a base of their own, and no scaling.
 //!
 //! `gemma3`, the model with an image tower, is read as its text part: the tower's tensors are not used, and what is written
 //! of it is a `gemma3_text`.
@@ -13,12 +13,12 @@ use serde_json::{Map, Value as Json, json};
 
 use super::gemma2::{self, Gemma};
 use super::{Family, HARMLESS, limits};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::decoder::{Defaults, Sizes};
 use crate::fields::Fields;
 use crate::gguf_config::{DECODER, Form, Key, WINDOW, layer_types, number, tensor};
 use crate::rope::{RopeConfig, RopeScaling, THETA};
-use crate::weights::BlockWeights;
+use crate::weights::LayerWeights;
 use crate::windows::Windows;
 use crate::{Architecture, Definition, ModelError, Module, Tree, Weights};
 
@@ -26,9 +26,9 @@ use crate::{Architecture, Definition, ModelError, Module, Tree, Weights};
 #[derive(Debug, Clone, PartialEq)]
 struct Config {
     sizes: Sizes,
-    /// Of blocks without a window.
+    /// Of layers without a window.
     rope: RopeConfig,
-    /// Of blocks with one.
+    /// Of layers with one.
     local_rope: RopeConfig,
     windows: Windows,
     attention_bias: bool,
@@ -81,7 +81,7 @@ impl Config {
     }
 }
 
-/// The rotary embeddings of blocks without and with a window.
+/// The rotary embeddings of layers without and with a window.
 fn ropes(f: &mut Fields<'_>, sizes: &Sizes) -> Result<(RopeConfig, RopeConfig), ModelError> {
     let (global, local) = (sizes.rope(GLOBAL_THETA), sizes.rope(THETA));
     let (scaling, local_scaling) = match f.object("rope_parameters")? {
@@ -112,7 +112,7 @@ pub(super) const FAMILY: Family = Family {
             layer_types(PATTERN),
             number("rope_local_base_freq", "rope.freq_base_swa"),
             number("final_logit_softcapping", "final_logit_softcapping"),
-            // The one with 62 blocks has 27 billion parameters.
+            // The one with 62 layers has 27 billion parameters.
             Key { field: "query_pre_attn_scalar", gguf: "attention.scale", form: Form::QueryScalar { wide: 62 } },
             tensor("attention_bias", "blk.0.attn_q.bias"),
         ],
@@ -139,8 +139,8 @@ impl Definition for Config {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, block: usize) -> BlockCache {
-        self.sizes.cache(self.windows.kind(block))
+    fn cache(&self, layer: usize) -> CacheShape {
+        self.sizes.cache(self.windows.kind(layer))
     }
 
     fn config(&self) -> Map<String, Json> {
@@ -164,7 +164,7 @@ impl Definition for Config {
         let global = self.rope.bind(sizes.head_width, context, b)?;
         let local = self.local_rope.bind(sizes.head_width, context, b)?;
         let how = Attention { scale: self.query_scalar.powf(-0.5) as f32, ..sizes.how() };
-        let attention = |i: usize, w: &BlockWeights<'_>| {
+        let attention = |i: usize, w: &LayerWeights<'_>| {
             let rope = if self.windows.sliding[i] { &local } else { &global };
             let mut attention = sizes.attention(w, Some(rope.clone()), how);
             attention.head_norms = Some([w.take("q_norm"), w.take("k_norm")]);

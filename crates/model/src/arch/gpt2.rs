@@ -10,7 +10,7 @@ use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, CacheK
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS, limits};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::fields::Fields;
 use crate::gguf_config::{count, number};
 use crate::layers::split;
@@ -94,7 +94,7 @@ impl Definition for Config {
         let (d, f, v) = (self.width, self.ffn, self.vocabulary);
         let norm = |name, hf, gguf| Module::norm(name, hf, gguf, d).with_bias();
         let linear = |name, hf, gguf, shape| Module::linear(name, hf, gguf, shape, true).transposed();
-        let block = vec![
+        let layer = vec![
             norm("attn_norm", "ln_1", "attn_norm"),
             linear("qkv", "attn.c_attn", "attn_qkv", [3 * d, d]).scaled_by("attn_norm"),
             linear("o", "attn.c_proj", "attn_output", [d, d]).stage(1).scaled_by_rows("qkv", 2 * d),
@@ -108,10 +108,10 @@ impl Definition for Config {
                 Module::positions("positions", "transformer.wpe", "position_embd", [self.context, d]),
             ],
             finish: vec![norm("norm", "transformer.ln_f", "output_norm")],
-            hf_blocks: "transformer.h",
+            hf_layers: "transformer.h",
             hf_aliases: &[("transformer.", "")],
             hf_buffers: &[".attn.bias", ".attn.masked_bias"],
-            ..Tree::decoder([v, d], vec![block; self.layers], self.tied)
+            ..Tree::decoder([v, d], vec![layer; self.layers], self.tied)
         }
     }
 
@@ -119,8 +119,8 @@ impl Definition for Config {
         self.context
     }
 
-    fn cache(&self, _block: usize) -> BlockCache {
-        BlockCache { kind: CacheKind::Full, kv_heads: self.heads, head_width: self.width / self.heads }
+    fn cache(&self, _block: usize) -> CacheShape {
+        CacheShape { kind: CacheKind::Full, kv_heads: self.heads, head_width: self.width / self.heads }
     }
 
     fn config(&self) -> Map<String, Json> {
@@ -143,11 +143,11 @@ impl Definition for Config {
 
     fn bind(&self, w: &Weights, _context: usize, _b: &mut dyn Backend) -> Result<Box<dyn Architecture>, BackendError> {
         let scale = 1.0 / ((self.width / self.heads) as f32).sqrt();
-        let block = |i: usize| {
-            let w = w.block(i)?;
+        let layer = |i: usize| {
+            let w = w.layer(i)?;
             let [attn_norm, qkv, o] = ["attn_norm", "qkv", "o"].map(|name| w.take(name));
             let [mlp_norm, up, down] = ["mlp_norm", "up", "down"].map(|name| w.take(name));
-            Some(Block { attn_norm, qkv, o, mlp_norm, up, down, layer: w.cache_layer() })
+            Some(Layer { attn_norm, qkv, o, mlp_norm, up, down, cache: w.cache_layer() })
         };
         Ok(Box::new(Gpt2 {
             width: self.width,
@@ -155,21 +155,21 @@ impl Definition for Config {
             how: Attention { heads: self.heads, scale, softcap: None },
             embed: w.outer("embed"),
             positions: w.outer("positions"),
-            blocks: (0..self.layers).map(block).collect(),
+            layers: (0..self.layers).map(layer).collect(),
             norm: w.outer("norm"),
             output: w.outer(if self.tied { "embed" } else { "output" }),
         }))
     }
 }
 
-struct Block {
+struct Layer {
     attn_norm: Weight,
     qkv: Weight,
     o: Weight,
     mlp_norm: Weight,
     up: Weight,
     down: Weight,
-    layer: usize,
+    cache: usize,
 }
 
 struct Gpt2 {
@@ -178,7 +178,7 @@ struct Gpt2 {
     how: Attention,
     embed: Option<Weight>,
     positions: Option<Weight>,
-    blocks: Vec<Option<Block>>,
+    layers: Vec<Option<Layer>>,
     norm: Option<Weight>,
     output: Option<Weight>,
 }
@@ -190,19 +190,19 @@ impl Architecture for Gpt2 {
         b.add(x, &p)
     }
 
-    fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
-        let block = bound(&self.blocks[i]);
+    fn layer(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
+        let layer = bound(&self.layers[i]);
         let a = {
-            let h = b.layer_norm(&x, &block.attn_norm, self.eps);
-            let qkv = b.linear(&h, &block.qkv);
+            let h = b.layer_norm(&x, &layer.attn_norm, self.eps);
+            let qkv = b.linear(&h, &layer.qkv);
             let [q, k, v] = split(qkv, [self.width; 3], b);
-            b.attention(&q, &k, &v, cache, block.layer, &self.how)
+            b.attention(&q, &k, &v, cache, layer.cache, &self.how)
         };
-        let x = b.linear_add(&a, &block.o, x);
-        let h = b.layer_norm(&x, &block.mlp_norm, self.eps);
-        let h = b.linear(&h, &block.up);
+        let x = b.linear_add(&a, &layer.o, x);
+        let h = b.layer_norm(&x, &layer.mlp_norm, self.eps);
+        let h = b.linear(&h, &layer.up);
         let h = b.activate(h, Activation::GeluTanh);
-        b.linear_add(&h, &block.down, x)
+        b.linear_add(&h, &layer.down, x)
     }
 
     fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {
@@ -224,10 +224,10 @@ mod tests {
         let parse = |json: &Json| Config::parse(Fields::new("config.json", json).expect("an object"));
         let config = parse(&json).expect("valid");
         let tree = config.tree();
-        let module = |name: &str| tree.blocks[1].iter().find(|m| m.name == name).expect("in the tree");
+        let module = |name: &str| tree.layers[1].iter().find(|m| m.name == name).expect("in the tree");
         assert_eq!((module("qkv").shape, module("up").shape, tree.output.is_none()), ([24, 8], [32, 8], true));
         assert_eq!(module("up").hf_form().shape(module("up")), [8, 32]);
-        assert!(tree.blocks[1].iter().chain(&tree.finish).all(|m| m.bias));
+        assert!(tree.layers[1].iter().chain(&tree.finish).all(|m| m.bias));
         assert_eq!((tree.embed[1].shape, tree.width()), ([32, 8], 8));
         assert_eq!(parse(&Json::Object(config.config())).expect("own form"), config);
         let mut other = json;

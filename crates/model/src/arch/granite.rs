@@ -1,6 +1,6 @@
 //! Granite 3 and 4, dense (Granite Team 2024; transformers' `modeling_granite.py`).
 //!
-//! Llama with four factors: on embeddings, on attention scores in the place of 1 / sqrt(E), on what each half of a block
+//! Llama with four factors: on embeddings, on attention scores in the place of 1 / sqrt(E), on what each half of a layer
 //! adds to the residual, and under the logits.
 
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, CacheK
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::decoder::{Biases, Ends, Sizes};
 use crate::fields::Fields;
 use crate::gguf_config::{DECODER, number, tensor};
@@ -84,7 +84,7 @@ impl Definition for Config {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, _block: usize) -> BlockCache {
+    fn cache(&self, _block: usize) -> CacheShape {
         self.sizes.cache(CacheKind::Full)
     }
 
@@ -105,8 +105,8 @@ impl Definition for Config {
     fn bind(&self, w: &Weights, context: usize, b: &mut dyn Backend) -> Result<Box<dyn Architecture>, BackendError> {
         let (sizes, rope) = (&self.sizes, self.rope.bind(self.sizes.head_width, context, b)?);
         let how = Attention { scale: self.attention as f32, ..sizes.how() };
-        let block = |i: usize| {
-            let w = w.block(i)?;
+        let layer = |i: usize| {
+            let w = w.layer(i)?;
             Some((sizes.attention(&w, Some(rope.clone()), how), sizes.mlp(&w, Activation::Silu)))
         };
         Ok(Box::new(Granite {
@@ -114,7 +114,7 @@ impl Definition for Config {
             residual: self.residual as f32,
             logits: (1.0 / self.logits) as f32,
             ends: Ends::bind(w, sizes),
-            blocks: (0..sizes.layers).map(block).collect(),
+            layers: (0..sizes.layers).map(layer).collect(),
         }))
     }
 }
@@ -124,7 +124,7 @@ struct Granite {
     residual: f32,
     logits: f32,
     ends: Ends,
-    blocks: Vec<Option<(SelfAttention, GatedMlp)>>,
+    layers: Vec<Option<(SelfAttention, GatedMlp)>>,
 }
 
 impl Granite {
@@ -142,8 +142,8 @@ impl Architecture for Granite {
         b.scale(x, self.embedding)
     }
 
-    fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
-        let (attention, mlp) = bound(&self.blocks[i]);
+    fn layer(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
+        let (attention, mlp) = bound(&self.layers[i]);
         let a = attention.attend(&x, b, cache);
         let x = self.add(&a, &attention.o, x, b);
         let h = mlp.hidden(&x, b);

@@ -10,7 +10,7 @@ use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS, limits, mistral};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::decoder::{Biases, PreNorm, Sizes};
 use crate::fields::Fields;
 use crate::gguf_config::{DECODER, WINDOW, layer_types, tensor};
@@ -66,8 +66,8 @@ impl Definition for Config {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, block: usize) -> BlockCache {
-        self.sizes.cache(self.windows.kind(block))
+    fn cache(&self, layer: usize) -> CacheShape {
+        self.sizes.cache(self.windows.kind(layer))
     }
 
     fn config(&self) -> Map<String, Json> {
@@ -107,9 +107,9 @@ mod tests {
             "attention_bias": true, "sliding_window": 4});
         let config = Config::parse(Fields::new("config.json", &json).expect("an object")).expect("valid");
         let tree = config.tree();
-        let shape = |name: &str| tree.blocks[1].iter().find(|m| m.name == name).map(|m| m.shape);
+        let shape = |name: &str| tree.layers[1].iter().find(|m| m.name == name).map(|m| m.shape);
         assert_eq!((shape("q"), shape("k"), shape("o")), (Some([24, 8]), Some([12, 8]), Some([8, 24])));
-        assert!(tree.output.is_some() && tree.blocks[0].iter().any(|m| m.name == "v" && m.bias));
+        assert!(tree.output.is_some() && tree.layers[0].iter().any(|m| m.name == "v" && m.bias));
         let stages: Vec<Vec<&str>> = tree.stages(0).iter().map(|s| s.iter().map(|m| m.name).collect()).collect();
         assert_eq!(stages, [vec!["q", "k", "v"], vec!["o"], vec!["gate", "up"], vec!["down"]]);
         // The configuration it writes means the same, every default spelt out.

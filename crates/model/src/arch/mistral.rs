@@ -1,6 +1,6 @@
 //! Mistral 7B, Nemo, Small and Ministral (Jiang et al. 2023; transformers' `modeling_mistral.py`, `modeling_ministral.py`).
 //!
-//! Llama with a sliding window: in every block (`mistral`) or in those that `layer_types` names (`ministral`). Nemo and the
+//! Llama with a sliding window: in every layer (`mistral`) or in those that `layer_types` names (`ministral`). Nemo and the
 //! later ones have none, and heads of a width of their own. GGUF knows it as `llama`, and llama.cpp takes no notice of the
 //! window.
 
@@ -10,7 +10,7 @@ use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS, limits};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::decoder::{Biases, Defaults, PreNorm, Sizes};
 use crate::fields::Fields;
 use crate::gguf_config::{DECODER, WINDOW, layer_types};
@@ -84,7 +84,7 @@ pub(super) const FAMILY: Family = Family {
     define: |fields| Ok(Rc::new(Config::parse(MISTRAL_TYPE, fields)?)),
 };
 
-/// The registry's line of the variant whose blocks differ.
+/// The registry's line of the variant whose layers differ.
 pub(super) const MINISTRAL: Family = Family {
     model_type: MINISTRAL_TYPE,
     define: |fields| Ok(Rc::new(Config::parse(MINISTRAL_TYPE, fields)?)),
@@ -100,8 +100,8 @@ impl Definition for Config {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, block: usize) -> BlockCache {
-        self.sizes.cache(self.windows.kind(block))
+    fn cache(&self, layer: usize) -> CacheShape {
+        self.sizes.cache(self.windows.kind(layer))
     }
 
     fn config(&self) -> Map<String, Json> {

@@ -11,7 +11,7 @@ use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, CacheK
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS, limits};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::fields::Fields;
 use crate::gguf_config::{count, flag};
 use crate::weights::bound;
@@ -100,7 +100,7 @@ impl Definition for Config {
         let linear = |name, hf, gguf, shape| Module::linear(name, hf, gguf, shape, self.bias);
         // A norm behind a sum also feeds the residual: it cannot take over scales.
         let (attn_by, mlp_by) = (self.pre_norm.then_some("attn_norm"), self.pre_norm.then_some("mlp_norm"));
-        let block = vec![
+        let layer = vec![
             norm("attn_norm", "self_attn_layer_norm", "attn_norm"),
             linear("q", "self_attn.q_proj", "attn_q", [d, d]).scaled_by(attn_by),
             linear("k", "self_attn.k_proj", "attn_k", [d, d]).scaled_by(attn_by),
@@ -121,9 +121,9 @@ impl Definition for Config {
         Tree {
             embed,
             finish: last.into_iter().chain(projection("project_out", "model.decoder.project_out", [e, d])).collect(),
-            hf_blocks: "model.decoder.layers",
+            hf_layers: "model.decoder.layers",
             hf_aliases: &[("model.", "")],
-            ..Tree::decoder([v, e], vec![block; self.layers], self.tied)
+            ..Tree::decoder([v, e], vec![layer; self.layers], self.tied)
         }
     }
 
@@ -131,8 +131,8 @@ impl Definition for Config {
         self.context
     }
 
-    fn cache(&self, _block: usize) -> BlockCache {
-        BlockCache { kind: CacheKind::Full, kv_heads: self.heads, head_width: self.width / self.heads }
+    fn cache(&self, _block: usize) -> CacheShape {
+        CacheShape { kind: CacheKind::Full, kv_heads: self.heads, head_width: self.width / self.heads }
     }
 
     fn config(&self) -> Map<String, Json> {
@@ -157,23 +157,23 @@ impl Definition for Config {
 
     fn bind(&self, w: &Weights, _context: usize, _b: &mut dyn Backend) -> Result<Box<dyn Architecture>, BackendError> {
         let scale = 1.0 / ((self.width / self.heads) as f32).sqrt();
-        let block = |i: usize| {
-            let w = w.block(i)?;
+        let layer = |i: usize| {
+            let w = w.layer(i)?;
             let [attn_norm, q, k, v, o] = ["attn_norm", "q", "k", "v", "o"].map(|name| w.take(name));
             let [mlp_norm, up, down] = ["mlp_norm", "up", "down"].map(|name| w.take(name));
-            Some(Block { attn_norm, q, k, v, o, mlp_norm, up, down, layer: w.cache_layer() })
+            Some(Layer { attn_norm, q, k, v, o, mlp_norm, up, down, cache: w.cache_layer() })
         };
         Ok(Box::new(Opt {
             config: self.clone(),
             how: Attention { heads: self.heads, scale, softcap: None },
             outer: ["embed", "positions", "project_in", "norm", "project_out"].map(|name| w.outer(name)),
-            blocks: (0..self.layers).map(block).collect(),
+            layers: (0..self.layers).map(layer).collect(),
             output: w.outer(if self.tied { "embed" } else { "output" }),
         }))
     }
 }
 
-struct Block {
+struct Layer {
     attn_norm: Weight,
     q: Weight,
     k: Weight,
@@ -182,7 +182,7 @@ struct Block {
     mlp_norm: Weight,
     up: Weight,
     down: Weight,
-    layer: usize,
+    cache: usize,
 }
 
 struct Opt {
@@ -190,7 +190,7 @@ struct Opt {
     how: Attention,
     /// embed, positions, project_in, norm, project_out
     outer: [Option<Weight>; 5],
-    blocks: Vec<Option<Block>>,
+    layers: Vec<Option<Layer>>,
     output: Option<Weight>,
 }
 
@@ -203,20 +203,20 @@ impl Architecture for Opt {
         b.add(x, &p)
     }
 
-    fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
-        let (block, pre) = (bound(&self.blocks[i]), self.config.pre_norm);
+    fn layer(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
+        let (layer, pre) = (bound(&self.layers[i]), self.config.pre_norm);
         let a = {
-            let h = if pre { b.layer_norm(&x, &block.attn_norm, EPS) } else { x.clone() };
-            let [q, k, v] = [&block.q, &block.k, &block.v].map(|w| b.linear(&h, w));
-            b.attention(&q, &k, &v, cache, block.layer, &self.how)
+            let h = if pre { b.layer_norm(&x, &layer.attn_norm, EPS) } else { x.clone() };
+            let [q, k, v] = [&layer.q, &layer.k, &layer.v].map(|w| b.linear(&h, w));
+            b.attention(&q, &k, &v, cache, layer.cache, &self.how)
         };
-        let x = b.linear_add(&a, &block.o, x);
-        let x = if pre { x } else { b.layer_norm(&x, &block.attn_norm, EPS) };
-        let h = if pre { b.layer_norm(&x, &block.mlp_norm, EPS) } else { x.clone() };
-        let h = b.linear(&h, &block.up);
+        let x = b.linear_add(&a, &layer.o, x);
+        let x = if pre { x } else { b.layer_norm(&x, &layer.attn_norm, EPS) };
+        let h = if pre { b.layer_norm(&x, &layer.mlp_norm, EPS) } else { x.clone() };
+        let h = b.linear(&h, &layer.up);
         let h = b.activate(h, Activation::Relu);
-        let x = b.linear_add(&h, &block.down, x);
-        if pre { x } else { b.layer_norm(&x, &block.mlp_norm, EPS) }
+        let x = b.linear_add(&h, &layer.down, x);
+        if pre { x } else { b.layer_norm(&x, &layer.mlp_norm, EPS) }
     }
 
     fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {

@@ -1,6 +1,6 @@
 //! Phi-3, Phi-3.5 and Phi-4 mini (Abdin et al. 2024; transformers' `modeling_phi3.py`).
 //!
-//! Llama with q, k and v in one projection and gate and up in another, a sliding window in every block where it is set,
+//! Llama with q, k and v in one projection and gate and up in another, a sliding window in every layer where it is set,
 //! and rotary embedding of a part of each head in Phi-4 mini. llama.cpp takes no notice of the window.
 
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, CacheK
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS, limits};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::decoder::{Ends, Sizes};
 use crate::fields::Fields;
 use crate::gguf_config::{DECODER, Form, Key, WINDOW};
@@ -67,7 +67,7 @@ impl Definition for Config {
         let (d, f, [q, kv]) = (self.sizes.width, self.sizes.ffn, self.sizes.projections());
         let linear = |name, hf, gguf, shape| Module::linear(name, hf, gguf, shape, false);
         let o = linear("o", "self_attn.o_proj", "attn_output", [d, q]).stage(1);
-        let block = vec![
+        let layer = vec![
             Module::norm("attn_norm", "input_layernorm", "attn_norm", d),
             linear("qkv", "self_attn.qkv_proj", "attn_qkv", [q + 2 * kv, d]).scaled_by("attn_norm"),
             // With grouped heads several query heads read one value head: its channels cannot take over their scales.
@@ -76,14 +76,14 @@ impl Definition for Config {
             linear("gate_up", "mlp.gate_up_proj", "ffn_up", [2 * f, d]).stage(2).scaled_by("mlp_norm"),
             linear("down", "mlp.down_proj", "ffn_down", [d, f]).stage(3).scaled_by_rows("gate_up", f),
         ];
-        self.sizes.tree(block)
+        self.sizes.tree(layer)
     }
 
     fn context(&self) -> usize {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, _block: usize) -> BlockCache {
+    fn cache(&self, _block: usize) -> CacheShape {
         self.sizes.cache(self.window.map_or(CacheKind::Full, CacheKind::Window))
     }
 
@@ -97,30 +97,30 @@ impl Definition for Config {
 
     fn bind(&self, w: &Weights, context: usize, b: &mut dyn Backend) -> Result<Box<dyn Architecture>, BackendError> {
         let sizes = &self.sizes;
-        let block = |i: usize| {
-            let w = w.block(i)?;
+        let layer = |i: usize| {
+            let w = w.layer(i)?;
             let [attn_norm, qkv, o] = ["attn_norm", "qkv", "o"].map(|name| w.take(name));
             let [mlp_norm, gate_up, down] = ["mlp_norm", "gate_up", "down"].map(|name| w.take(name));
-            Some(Block { attn_norm, qkv, o, mlp_norm, gate_up, down, layer: w.cache_layer() })
+            Some(Layer { attn_norm, qkv, o, mlp_norm, gate_up, down, cache: w.cache_layer() })
         };
         Ok(Box::new(Phi3 {
             rope: self.rope.bind(sizes.head_width, context, b)?,
             sizes: sizes.clone(),
             how: sizes.how(),
             ends: Ends::bind(w, sizes),
-            blocks: (0..sizes.layers).map(block).collect(),
+            layers: (0..sizes.layers).map(layer).collect(),
         }))
     }
 }
 
-struct Block {
+struct Layer {
     attn_norm: Weight,
     qkv: Weight,
     o: Weight,
     mlp_norm: Weight,
     gate_up: Weight,
     down: Weight,
-    layer: usize,
+    cache: usize,
 }
 
 struct Phi3 {
@@ -128,7 +128,7 @@ struct Phi3 {
     rope: Rope,
     how: Attention,
     ends: Ends,
-    blocks: Vec<Option<Block>>,
+    layers: Vec<Option<Layer>>,
 }
 
 impl Architecture for Phi3 {
@@ -136,20 +136,20 @@ impl Architecture for Phi3 {
         self.ends.embed(b)
     }
 
-    fn block(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
-        let (block, eps, [wide, narrow]) = (bound(&self.blocks[i]), self.sizes.eps as f32, self.sizes.projections());
+    fn layer(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor {
+        let (layer, eps, [wide, narrow]) = (bound(&self.layers[i]), self.sizes.eps as f32, self.sizes.projections());
         let a = {
-            let h = b.rms_norm(&x, &block.attn_norm, eps);
-            let qkv = b.linear(&h, &block.qkv);
+            let h = b.rms_norm(&x, &layer.attn_norm, eps);
+            let qkv = b.linear(&h, &layer.qkv);
             let [q, k, v] = split(qkv, [wide, narrow, narrow], b);
-            b.rope_attention(q, k, &v, &self.rope, cache, block.layer, &self.how)
+            b.rope_attention(q, k, &v, &self.rope, cache, layer.cache, &self.how)
         };
-        let x = b.linear_add(&a, &block.o, x);
-        let h = b.rms_norm(&x, &block.mlp_norm, eps);
-        let gate_up = b.linear(&h, &block.gate_up);
+        let x = b.linear_add(&a, &layer.o, x);
+        let h = b.rms_norm(&x, &layer.mlp_norm, eps);
+        let gate_up = b.linear(&h, &layer.gate_up);
         let [gate, up] = split(gate_up, [self.sizes.ffn; 2], b);
         let h = b.gate(gate, &up, Activation::Silu);
-        b.linear_add(&h, &block.down, x)
+        b.linear_add(&h, &layer.down, x)
     }
 
     fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {
@@ -174,7 +174,7 @@ mod tests {
         let parse = |json: &Json| Config::parse(Fields::new("config.json", json).expect("an object"));
         let config = parse(&json).expect("valid");
         let tree = config.tree();
-        let module = |name: &str| tree.blocks[1].iter().find(|m| m.name == name).expect("in the tree");
+        let module = |name: &str| tree.layers[1].iter().find(|m| m.name == name).expect("in the tree");
         assert_eq!((module("qkv").shape, module("gate_up").shape), ([64, 32], [24, 32]));
         assert_eq!((module("o").scaled_by, module("down").scaled_by.map(|c| c.first)), (None, Some(12)));
         assert_eq!((config.rope.rotated, config.sizes.eps, config.window), (6, 1e-5, Some(4)));

@@ -1,6 +1,6 @@
 //! Qwen 2 and 2.5 (Yang et al. 2024; transformers' `modeling_qwen2.py`).
 //!
-//! Llama with biases on q, k and v alone. Where `use_sliding_window` is set, the blocks from `max_window_layers` on (or
+//! Llama with biases on q, k and v alone. Where `use_sliding_window` is set, the layers from `max_window_layers` on (or
 //! those that `layer_types` names) have a window; no published model sets it, and llama.cpp does not know it.
 
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS, limits};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::decoder::{Biases, PreNorm, Sizes};
 use crate::fields::Fields;
 use crate::gguf_config::{DECODER, Form, Key, WINDOW, layer_types};
@@ -70,15 +70,15 @@ pub(super) const FAMILY: Family = Family {
 
 impl Definition for Config {
     fn tree(&self) -> Tree {
-        self.sizes.tree(self.sizes.block(Biases { qkv: true, ..Biases::default() }))
+        self.sizes.tree(self.sizes.layer(Biases { qkv: true, ..Biases::default() }))
     }
 
     fn context(&self) -> usize {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, block: usize) -> BlockCache {
-        self.sizes.cache(self.windows.kind(block))
+    fn cache(&self, layer: usize) -> CacheShape {
+        self.sizes.cache(self.windows.kind(layer))
     }
 
     fn config(&self) -> Map<String, Json> {
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn biases_are_those_of_q_k_and_v() {
         let tree = parse(&json!({})).expect("valid").tree();
-        let biased: Vec<&str> = tree.blocks[2].iter().filter(|m| m.bias).map(|m| m.name).collect();
+        let biased: Vec<&str> = tree.layers[2].iter().filter(|m| m.bias).map(|m| m.name).collect();
         assert_eq!(biased, ["q", "k", "v"]);
     }
 

@@ -9,7 +9,7 @@ use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS, qwen2};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::decoder::{Biases, Defaults, PreNorm, Sizes};
 use crate::fields::Fields;
 use crate::gguf_config::{DECODER, tensor};
@@ -50,18 +50,18 @@ pub(super) const FAMILY: Family = Family {
 impl Definition for Config {
     fn tree(&self) -> Tree {
         let bias = self.attention_bias;
-        let mut block = self.sizes.block(Biases { qkv: bias, o: bias, mlp: false });
-        block.push(Module::norm("q_norm", "self_attn.q_norm", "attn_q_norm", self.sizes.head_width));
-        block.push(Module::norm("k_norm", "self_attn.k_norm", "attn_k_norm", self.sizes.head_width));
-        self.sizes.tree(block)
+        let mut layer = self.sizes.layer(Biases { qkv: bias, o: bias, mlp: false });
+        layer.push(Module::norm("q_norm", "self_attn.q_norm", "attn_q_norm", self.sizes.head_width));
+        layer.push(Module::norm("k_norm", "self_attn.k_norm", "attn_k_norm", self.sizes.head_width));
+        self.sizes.tree(layer)
     }
 
     fn context(&self) -> usize {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, block: usize) -> BlockCache {
-        self.sizes.cache(self.windows.kind(block))
+    fn cache(&self, layer: usize) -> CacheShape {
+        self.sizes.cache(self.windows.kind(layer))
     }
 
     fn config(&self) -> Map<String, Json> {
@@ -96,7 +96,7 @@ mod tests {
         json["head_dim"] = json!(6);
         let config = parse(&json);
         let tree = config.tree();
-        let shape = |name: &str| tree.blocks[0].iter().find(|m| m.name == name).map(|m| m.shape);
+        let shape = |name: &str| tree.layers[0].iter().find(|m| m.name == name).map(|m| m.shape);
         assert_eq!((shape("q"), shape("q_norm"), shape("k_norm")), (Some([24, 8]), Some([1, 6]), Some([1, 6])));
         assert_eq!(parse(&Json::Object(config.config())), config);
     }

@@ -1,7 +1,7 @@
 //! SmolLM3 (Bakouch et al. 2025; transformers' `modeling_smollm3.py`).
 //!
-//! Llama in which some blocks, every fourth unless `no_rope_layers` says otherwise, see no positions. With
-//! `use_sliding_window` those blocks have a window. No published model sets that or another pattern; llama.cpp knows
+//! Llama in which some layers, every fourth unless `no_rope_layers` says otherwise, see no positions. With
+//! `use_sliding_window` those layers have a window. No published model sets that or another pattern; llama.cpp knows
 //! neither.
 
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Family, HARMLESS, limits, qwen2};
-use crate::architecture::BlockCache;
+use crate::architecture::CacheShape;
 use crate::decoder::{Biases, PreNorm, Sizes};
 use crate::fields::Fields;
 use crate::gguf_config::{DECODER, Form, Key, tensor};
@@ -28,7 +28,7 @@ const INTERVAL: usize = 4;
 struct Config {
     sizes: Sizes,
     rope: RopeConfig,
-    /// For each block, whether it rotates q and k.
+    /// For each layer, whether it rotates q and k.
     rotating: Vec<bool>,
     attention_bias: bool,
     mlp_bias: bool,
@@ -53,7 +53,7 @@ impl Config {
     }
 }
 
-/// Which blocks rotate: those that have a 1 in `no_rope_layers`; without it all but each `no_rope_layer_interval`-th.
+/// Which layers rotate: those that have a 1 in `no_rope_layers`; without it all but each `no_rope_layer_interval`-th.
 fn rotating(f: &mut Fields<'_>, layers: usize) -> Result<Vec<bool>, ModelError> {
     let interval = f.optional_count("no_rope_layer_interval", limits::LAYERS)?.unwrap_or(INTERVAL);
     let Some(value) = f.value("no_rope_layers") else {
@@ -89,8 +89,8 @@ impl Definition for Config {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, block: usize) -> BlockCache {
-        self.sizes.cache(self.windows.kind(block))
+    fn cache(&self, layer: usize) -> CacheShape {
+        self.sizes.cache(self.windows.kind(layer))
     }
 
     fn config(&self) -> Map<String, Json> {

@@ -11,7 +11,7 @@ use honelm_backend::{CacheSpec, CacheType};
 use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_formats::gguf::Gguf;
 use honelm_formats::hub_cache::snapshot_name;
-use honelm_formats::layouts::{self, Settings};
+use honelm_formats::quantized::{self, Settings};
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{FileStamp, FileWatch};
 use serde_json::Value as Json;
@@ -24,10 +24,10 @@ pub(crate) use reading::Reading;
 use source::Source;
 use synthetic::Synthetic;
 
-/// What a model came in.
+/// Where a model was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Container {
-    /// A folder as Hugging Face lays it out.
+pub enum Origin {
+    /// A Hugging Face folder.
     HuggingFace {
         /// The folder.
         dir: PathBuf,
@@ -37,7 +37,7 @@ pub enum Container {
         /// The file.
         path: PathBuf,
     },
-    /// Nothing: the weights are made up.
+    /// No file: the weights are generated.
     Synthetic,
 }
 
@@ -59,11 +59,11 @@ pub enum StoredEncoding {
     },
 }
 
-impl From<layouts::Form> for StoredEncoding {
-    fn from(form: layouts::Form) -> Self {
+impl From<quantized::Form> for StoredEncoding {
+    fn from(form: quantized::Form) -> Self {
         match form {
-            layouts::Form::Blocks(encoding) => Self::Blocks(encoding),
-            layouts::Form::Groups { bits, group_size, symmetric, scale_type } => {
+            quantized::Form::Blocks(encoding) => Self::Blocks(encoding),
+            quantized::Form::Groups { bits, group_size, symmetric, scale_type } => {
                 Self::Groups { bits, group_size, symmetric, scale_type }
             }
         }
@@ -99,7 +99,7 @@ pub struct FolderFiles {
 #[derive(Debug)]
 pub struct Checkpoint {
     blueprint: Blueprint,
-    container: Container,
+    origin: Origin,
     store: Store,
     config: Json,
     generation_config: Option<Json>,
@@ -198,25 +198,25 @@ impl Checkpoint {
         let settings = Settings::find(Some((&file, &config)), &own);
         let settings_file = settings.as_ref().map_or(file.as_str(), |settings| settings.file).to_owned();
         settings.iter().flat_map(Settings::contradictions).for_each(|warning| reading.warn(warning));
-        let layout = match settings {
-            Some(settings) => Some(reading.parse(settings, Settings::remove, |settings| Ok(settings.layout()?))?),
+        let format = match settings {
+            Some(settings) => Some(reading.parse(settings, Settings::remove, |settings| Ok(settings.format()?))?),
             None => None,
         };
         let name = stem(dir, Path::file_name);
         let blueprint = reading.parse_json(&config, |config| arch::blueprint(&file, name.clone(), config))?;
         disputed::warnings(&file, &config).into_iter().for_each(|warning| reading.warn(warning));
         passed_over(&tensors).into_iter().for_each(|warning| reading.warn(warning));
-        let source = Source::folder(tensors, layout, &blueprint.tree)?;
+        let source = Source::folder(tensors, format, &blueprint.tree)?;
         for warning in source.contradictions(&blueprint.tree)? {
             reading.warn(format!("{settings_file}: {warning}"));
         }
-        let embedding = Slot { block: None, module: blueprint.tree.embedding().name };
+        let embedding = Slot { layer: None, module: blueprint.tree.embedding().name };
         let stored = blueprint.module(embedding).ok().and_then(|m| source.encoding(&blueprint.tree, embedding, m));
         number_type(&file, &config, stored).into_iter().for_each(|warning| reading.warn(warning));
         let (store, warnings) = (Store::Files(Box::new(source)), reading.into_warnings());
-        let container = Container::HuggingFace { dir: dir.to_owned() };
+        let origin = Origin::HuggingFace { dir: dir.to_owned() };
         let (files, read) = (Vec::new(), Vec::new());
-        Ok(Self { blueprint, container, store, config, generation_config, files, warnings, read })
+        Ok(Self { blueprint, origin, store, config, generation_config, files, warnings, read })
     }
 
     /// A model of a parsed GGUF file; `path` names it.
@@ -236,9 +236,9 @@ impl Checkpoint {
             _ => gguf.files().map(PathBuf::from).collect(),
         };
         let source = Source::gguf(gguf, &blueprint.tree)?;
-        let container = Container::Gguf { path: path.to_owned() };
+        let origin = Origin::Gguf { path: path.to_owned() };
         let (store, warnings) = (Store::Files(Box::new(source)), reading.into_warnings());
-        Ok(Self { blueprint, container, store, config, generation_config, files, warnings, read: Vec::new() })
+        Ok(Self { blueprint, origin, store, config, generation_config, files, warnings, read: Vec::new() })
     }
 
     /// Random weights of a published model's shapes, made when asked for: the same for the same `seed`.
@@ -258,8 +258,8 @@ impl Checkpoint {
     pub fn made_up(name: &str, config: &Json, encoding: Encoding, seed: u64) -> Result<Self, ModelError> {
         let (blueprint, config) = (arch::blueprint(name, name.to_owned(), config)?, config.clone());
         let store = Store::Synthetic(Synthetic { encoding, seed });
-        let (container, files, read) = (Container::Synthetic, Vec::new(), Vec::new());
-        Ok(Self { blueprint, container, store, config, generation_config: None, files, warnings: Vec::new(), read })
+        let (origin, files, read) = (Origin::Synthetic, Vec::new(), Vec::new());
+        Ok(Self { blueprint, origin, store, config, generation_config: None, files, warnings: Vec::new(), read })
     }
 
     /// The shapes that [`Checkpoint::synthetic`] knows.
@@ -288,8 +288,8 @@ impl Checkpoint {
 
     /// What it came in; the tokenizer is found there.
     #[must_use]
-    pub fn container(&self) -> &Container {
-        &self.container
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The parsed GGUF file, where it came in one.
@@ -301,11 +301,11 @@ impl Checkpoint {
         }
     }
 
-    /// The layout of its quantised modules, where it is a folder that has any: `gptq`, `awq`, ...
+    /// The format of its quantised modules, where it is a folder that has any: `gptq`, `awq`, ...
     #[must_use]
-    pub fn layout(&self) -> Option<&'static str> {
+    pub fn quantized_format(&self) -> Option<&'static str> {
         match &self.store {
-            Store::Files(source) => source.layout().map(layouts::Layout::name),
+            Store::Files(source) => source.format().map(quantized::QuantizedFormat::name),
             Store::Synthetic(_) => None,
         }
     }
@@ -377,7 +377,7 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// The shape of the cache of all blocks.
+    /// The shape of the cache of all layers.
     #[must_use]
     pub fn cache_spec(&self, element: CacheType) -> CacheSpec {
         self.blueprint.cache_spec(element)
@@ -402,13 +402,13 @@ impl Checkpoint {
             Store::Files(source) => source.encoding(&self.blueprint.tree, slot, module),
             Store::Synthetic(synthetic) => Some(StoredEncoding::Blocks(synthetic.encoding_of(slot, module))),
         };
-        found.ok_or_else(|| ModelError::UnknownSlot { block: slot.block, module: slot.module.to_owned() })
+        found.ok_or_else(|| ModelError::UnknownSlot { layer: slot.layer, module: slot.module.to_owned() })
     }
 
     /// As [`Checkpoint::tensor_name`], the slot's own name where it has none: what messages call a weight.
     #[must_use]
     pub fn name_of(&self, slot: Slot) -> String {
-        let own = || slot.block.map_or_else(|| slot.module.to_owned(), |i| format!("{i}.{}", slot.module));
+        let own = || slot.layer.map_or_else(|| slot.module.to_owned(), |i| format!("{i}.{}", slot.module));
         self.tensor_name(slot).unwrap_or_else(own)
     }
 

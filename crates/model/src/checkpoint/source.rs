@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use honelm_blocks::{BlockError, BlockMatrix, WeightData};
 use honelm_formats::gguf::Gguf;
-use honelm_formats::layouts::{Layout, ModuleClass, ModuleShape, Packed};
+use honelm_formats::quantized::{ModuleClass, ModuleShape, Packed, QuantizedFormat};
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{ElementType, FormatError, TensorSource};
 
@@ -26,7 +26,7 @@ enum Files {
     /// The alias is that of [`Tree::hf_aliases`] which the names have.
     Folder {
         tensors: Box<Safetensors>,
-        layout: Option<Box<dyn Layout>>,
+        format: Option<Box<dyn QuantizedFormat>>,
         alias: Option<(&'static str, &'static str)>,
     },
     Gguf(Box<Gguf>),
@@ -36,11 +36,11 @@ impl Source {
     /// The tensors of a folder, checked against `tree`.
     pub(super) fn folder(
         tensors: Safetensors,
-        layout: Option<Box<dyn Layout>>,
+        format: Option<Box<dyn QuantizedFormat>>,
         tree: &Tree,
     ) -> Result<Self, ModelError> {
         let alias = alias(&tensors, tree);
-        Self::new(Files::Folder { tensors: Box::new(tensors), layout, alias }).checked(tree)
+        Self::new(Files::Folder { tensors: Box::new(tensors), format, alias }).checked(tree)
     }
 
     /// The tensors of a GGUF file, checked against `tree`.
@@ -60,9 +60,9 @@ impl Source {
     }
 
     /// How quantised modules are stored, where there are any.
-    pub(super) fn layout(&self) -> Option<&dyn Layout> {
+    pub(super) fn format(&self) -> Option<&dyn QuantizedFormat> {
         match &self.files {
-            Files::Folder { layout, .. } => layout.as_deref(),
+            Files::Folder { format, .. } => format.as_deref(),
             Files::Gguf(_) => None,
         }
     }
@@ -96,8 +96,8 @@ impl Source {
 
     /// How a module is packed; `None` where it is one tensor `NAME.weight`.
     fn packed(&self, name: &str, module: &Module) -> Result<Option<Packed>, ModelError> {
-        match (self.layout(), shape_of(name, module)) {
-            (Some(layout), Some(shape)) => Ok(layout.packed(self.tensors(), &shape)?),
+        match (self.format(), shape_of(name, module)) {
+            (Some(format), Some(shape)) => Ok(format.packed(self.tensors(), &shape)?),
             _ => Ok(None),
         }
     }
@@ -151,17 +151,17 @@ impl Source {
     /// Settings that the tensors of packed modules contradict, a sentence for each kind. Where files are fetched in parts, one
     /// module stands for all.
     pub(super) fn contradictions(&self, tree: &Tree) -> Result<Vec<String>, ModelError> {
-        let Some(layout) = self.layout() else { return Ok(Vec::new()) };
+        let Some(format) = self.format() else { return Ok(Vec::new()) };
         let mut found: Vec<(String, usize, String)> = Vec::new();
         let mut looked = false;
         for slot in tree.slots() {
             let (Some(module), Some(name)) = (tree.module(slot), self.name(tree, slot)) else { continue };
             let Some(shape) = shape_of(&name, module) else { continue };
-            let told = match layout.contradictions(self.tensors(), &shape) {
+            let told = match format.contradictions(self.tensors(), &shape) {
                 Err(FormatError::NotFetched { .. }) if looked => continue,
                 told => told?,
             };
-            looked |= layout.packed(self.tensors(), &shape)?.is_some();
+            looked |= format.packed(self.tensors(), &shape)?.is_some();
             for text in told {
                 match found.iter_mut().find(|(known, ..)| *known == text) {
                     Some((_, count, _)) => *count += 1,
@@ -213,14 +213,14 @@ impl Source {
             });
             return if zeros { Ok(()) } else { refuse("it has no bias there") };
         }
-        let (output, blocks) = match self.files {
+        let (output, layers) = match self.files {
             Files::Folder { alias, .. } => {
-                (renamed("lm_head.weight", alias), format!("{}.", renamed(tree.hf_blocks, alias)))
+                (renamed("lm_head.weight", alias), format!("{}.", renamed(tree.hf_layers, alias)))
             }
             Files::Gguf(_) => ("output.weight".to_owned(), String::new()),
         };
         if name == output && tree.output.is_none() {
-            let embedding = Slot { block: None, module: tree.embedding().name };
+            let embedding = Slot { layer: None, module: tree.embedding().name };
             let embedding = self.name(tree, embedding).map(|name| source.get(&format!("{name}.weight"))).transpose()?;
             let own = source.get(name)?;
             return match embedding {
@@ -233,7 +233,7 @@ impl Source {
         }
         match self.files {
             Files::Gguf(_) => refuse("no module has it"),
-            Files::Folder { .. } if name.starts_with(&blocks) => refuse("no module of a block has it"),
+            Files::Folder { .. } if name.starts_with(&layers) => refuse("no module of a layer has it"),
             // Heads for other tasks and the like: the language model does not read them.
             Files::Folder { .. } => Ok(()),
         }
@@ -270,14 +270,14 @@ impl Source {
     /// The weight and bias of a slot, finite and in canonical row order.
     pub(super) fn parameter(&self, tree: &Tree, slot: Slot, module: &Module) -> Result<Parameter, ModelError> {
         let source = self.tensors();
-        let unknown = || ModelError::UnknownSlot { block: slot.block, module: slot.module.to_owned() };
+        let unknown = || ModelError::UnknownSlot { layer: slot.layer, module: slot.module.to_owned() };
         let name = self.name(tree, slot).ok_or_else(unknown)?;
         let at = |tensor: String| {
             move |error| ModelError::Weight { file: source.file_of(&tensor).to_owned(), tensor, source: error }
         };
         let form = self.form(module);
-        let weight = match (self.packed(&name, module)?, self.layout(), shape_of(&name, module)) {
-            (Some(_), Some(layout), Some(shape)) => layout.decode(source, &shape)?,
+        let weight = match (self.packed(&name, module)?, self.format(), shape_of(&name, module)) {
+            (Some(_), Some(format), Some(shape)) => format.decode(source, &shape)?,
             _ => {
                 let tensor = format!("{name}.weight");
                 WeightData::Blocks(form.canonical(source.matrix(&tensor)?).map_err(at(tensor))?)
@@ -321,7 +321,7 @@ fn renamed(name: &str, alias: Option<(&'static str, &'static str)>) -> String {
     other.unwrap_or_else(|| name.to_owned())
 }
 
-/// A module that may be packed, as layouts see it.
+/// A module that may be packed, as formats see it.
 fn shape_of<'a>(name: &'a str, module: &Module) -> Option<ModuleShape<'a>> {
     let class = match module.kind {
         Kind::Linear => ModuleClass::Linear,

@@ -60,7 +60,7 @@ impl Synthetic {
     pub(super) fn encoding_of(&self, slot: Slot, module: &Module) -> Encoding {
         match module.kind {
             Kind::Norm | Kind::Positions => Encoding::F32,
-            _ if slot.block.is_none() && self.encoding.bits_per_weight() < 8.0 => Encoding::Q6K,
+            _ if slot.layer.is_none() && self.encoding.bits_per_weight() < 8.0 => Encoding::Q6K,
             _ => self.encoding,
         }
     }
@@ -94,8 +94,8 @@ impl Synthetic {
 
 /// FNV-1a of a slot's name, so that each weight has its own numbers.
 fn name_hash(slot: Slot) -> u64 {
-    let block = slot.block.map_or(u64::MAX, |i| i as u64).to_le_bytes();
-    let bytes = block.into_iter().chain(slot.module.bytes());
+    let layer = slot.layer.map_or(u64::MAX, |i| i as u64).to_le_bytes();
+    let bytes = layer.into_iter().chain(slot.module.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn weights_are_the_same_for_the_same_seed_and_finite() {
-        let slot = Slot { block: Some(3), module: "k" };
+        let slot = Slot { layer: Some(3), module: "k" };
         let make = |seed| {
             let checkpoint = Checkpoint::synthetic("llama-3.2-1b", Encoding::Q4_0, seed).expect("a known shape");
             checkpoint.parameter(slot).expect("in the tree").weight

@@ -155,7 +155,7 @@ fn declare(
             (_, Some(chosen)) => chosen,
             (_, None) => own_encoding(params.encoding(slot)?, &name)?,
         };
-        if slot.block.is_some() && module.is_linear() {
+        if slot.layer.is_some() && module.is_linear() {
             *values.entry(encoding).or_default() += (module.shape[0] * module.shape[1]) as u64;
         }
         let form = module.gguf_form();

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use super::refused;
 use crate::forms::Form;
-use crate::{Blueprint, Checkpoint, Container, ModelError, Parameters, Slot, StoredEncoding};
+use crate::{Blueprint, Checkpoint, ModelError, Origin, Parameters, Slot, StoredEncoding};
 
 const CONTAINER: &str = "a Hugging Face folder";
 /// Most bytes of a file that is copied beside the weights.
@@ -69,7 +69,7 @@ fn config(checkpoint: &Checkpoint, dtype: &str, settings: Option<&QuantizeConfig
     let mut full = checkpoint.blueprint().definition.config();
     // A part of the folder's model has a name of its own.
     let is_part = object.get("model_type") != full.get("model_type");
-    if is_part || !matches!(checkpoint.container(), Container::HuggingFace { .. }) {
+    if is_part || !matches!(checkpoint.origin(), Origin::HuggingFace { .. }) {
         // Every default spelt out, then the token ids.
         if full.get("rope_scaling").and_then(|scaling| scaling.get("rope_type")) == Some(&json!("divisors")) {
             let problem = "its rotary frequencies follow no scaling that config.json has a name for";
@@ -152,8 +152,8 @@ fn declare(
                 let Some(settings) = options.quantize_config else {
                     return Err(refused(&name, CONTAINER, "integer groups need GPTQ settings"));
                 };
-                let layout = gptq::layout(&name, (module.shape[0], module.shape[1]), settings, scale_type)?;
-                for (i, info) in layout.into_iter().enumerate() {
+                let infos = gptq::tensor_infos(&name, (module.shape[0], module.shape[1]), settings, scale_type)?;
+                for (i, info) in infos.into_iter().enumerate() {
                     writer.tensor(&info.name, &info.shape, info.element)?;
                     items.insert(info.name, Item::Gptq(slot, i));
                 }

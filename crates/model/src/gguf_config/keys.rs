@@ -34,13 +34,13 @@ pub(crate) enum Form {
     Flag,
     /// No field: the file's value has to be this one (true is 1), or missing.
     Only(i128),
-    /// `layer_types`: whether each block has a window. A number `n`, in a file or as the default that `every` is, says that
-    /// every block has one but each n-th.
+    /// `layer_types`: whether each layer has a window. A number `n`, in a file or as the default that `every` is, says that
+    /// every layer has one but each n-th.
     LayerTypes { every: usize },
-    /// `no_rope_layers`: 1 for each block that rotates. `every` as in [`Form::LayerTypes`].
+    /// `no_rope_layers`: 1 for each layer that rotates. `every` as in [`Form::LayerTypes`].
     RopeLayers { every: usize },
     /// `query_pre_attn_scalar`, in GGUF its inverse square root. Readers of GGUF know no key for it: they take the head width,
-    /// and the width divided by the heads in the size of the family that has `wide` blocks. The key is written where they
+    /// and the width divided by the heads in the size of the family that has `wide` layers. The key is written where they
     /// are wrong.
     QueryScalar { wide: usize },
 }
@@ -66,10 +66,10 @@ pub(crate) const fn only(gguf: &'static str, value: i128) -> Key {
     Key { field: "", gguf, form: Form::Only(value) }
 }
 
-/// Positions that rows of blocks with a window see.
+/// Positions that rows of layers with a window see.
 pub(crate) const WINDOW: Key = count("sliding_window", "attention.sliding_window");
 
-/// Which blocks have a window.
+/// Which layers have a window.
 pub(crate) const fn layer_types(every: usize) -> Key {
     Key { field: "layer_types", gguf: "attention.sliding_window_pattern", form: Form::LayerTypes { every } }
 }

@@ -129,9 +129,9 @@ fn put(key: &Key, config: &Map<String, Json>, out: &mut Metadata) -> Result<(), 
     Ok(())
 }
 
-/// All of `blocks` blocks but each `every`-th; all where that is 0.
-fn pattern(every: usize, blocks: usize) -> Vec<bool> {
-    (1..=blocks).map(|i| every == 0 || !i.is_multiple_of(every)).collect()
+/// All of `layers` layers but each `every`-th; all where that is 0.
+fn pattern(every: usize, layers: usize) -> Vec<bool> {
+    (1..=layers).map(|i| every == 0 || !i.is_multiple_of(every)).collect()
 }
 
 fn count_of(config: &Map<String, Json>, field: &str) -> Option<usize> {
@@ -250,21 +250,21 @@ impl Reader<'_> {
         }
     }
 
-    /// A yes or no for each block, from a list or from the number of blocks after which one is different.
+    /// A yes or no for each layer, from a list or from the number of layers after which one is different.
     fn pattern(&self, name: &str, every: usize, config: &Map<String, Json>) -> Result<Option<Vec<bool>>, ModelError> {
-        // A number of blocks that cannot be is refused with the configuration.
-        let Some(blocks) = count_of(config, "num_hidden_layers").filter(|&n| n <= limits::LAYERS) else {
+        // A number of layers that cannot be is refused with the configuration.
+        let Some(layers) = count_of(config, "num_hidden_layers").filter(|&n| n <= limits::LAYERS) else {
             return Ok(None);
         };
         let list = match self.value(name) {
-            None => Some(pattern(every, blocks)),
+            None => Some(pattern(every, layers)),
             Some(Value::Array(Array::Bool(list))) => Some(list.clone()),
             Some(Value::Array(list)) => list.integers().map(|list| list.into_iter().map(|n| n != 0).collect()),
-            Some(value) => value.integer().and_then(|n| usize::try_from(n).ok()).map(|n| pattern(n, blocks)),
+            Some(value) => value.integer().and_then(|n| usize::try_from(n).ok()).map(|n| pattern(n, layers)),
         };
         match (list, self.value(name)) {
-            (Some(list), _) if list.len() == blocks => Ok(Some(list)),
-            (_, Some(value)) => Err(self.invalid(name, value, format!("a yes or no for each of {blocks} blocks"))),
+            (Some(list), _) if list.len() == layers => Ok(Some(list)),
+            (_, Some(value)) => Err(self.invalid(name, value, format!("a yes or no for each of {layers} layers"))),
             (_, None) => Ok(None),
         }
     }

@@ -34,7 +34,7 @@ fn masks_that_old_folders_carry_are_no_weights() {
     let dir = changed("gpt2-tied", |_| {}, |tensors| tensors.push(mask("transformer.h.0.attn.bias")));
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
     assert_eq!(checkpoint.ignored_tensors(), ["transformer.h.0.attn.bias"]);
-    // A weight that no module has is still refused, under either name of a block.
+    // A weight that no module has is still refused, under either name of a layer.
     for name in ["transformer.h.0.attn.q.weight", "h.0.attn.q.weight"] {
         let strip = |tensor: &str| tensor.strip_prefix("transformer.").unwrap_or(tensor).to_owned();
         let change = |tensors: &mut Vec<RawTensor>| {
@@ -59,7 +59,7 @@ fn matrices_that_are_not_turned_are_refused() {
     assert!(error.to_string().contains("[96, 64]") && error.to_string().contains("[64, 96]"), "{error}");
 }
 
-/// All linear layers of a block at once, then stage by stage with nothing computed behind it.
+/// All linear layers of a layer at once, then stage by stage with nothing computed behind it.
 #[test]
 fn every_linear_layer_of_every_architecture_is_observed() {
     for &name in MODELS {
@@ -69,12 +69,12 @@ fn every_linear_layer_of_every_architecture_is_observed() {
         let mut stream = Stream::new(&checkpoint, 16, &mut backend).unwrap();
         let sequences = [tokens[..9].to_vec(), tokens[9..16].to_vec()];
         let x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
-        let block = stream.bind(&checkpoint, 0, &mut backend).unwrap();
-        let plain = stream.run(&block, 0, &x, &lengths, &mut backend).unwrap();
-        let linear: Vec<_> = checkpoint.tree().blocks[0].iter().filter(|m| m.is_linear()).collect();
-        let weights: Vec<_> = linear.iter().map(|m| block.weight(m.name)).collect();
+        let layer = stream.bind(&checkpoint, 0, &mut backend).unwrap();
+        let plain = stream.run(&layer, 0, &x, &lengths, &mut backend).unwrap();
+        let linear: Vec<_> = checkpoint.tree().layers[0].iter().filter(|m| m.is_linear()).collect();
+        let weights: Vec<_> = linear.iter().map(|m| layer.weight(m.name)).collect();
         let mut observe = Observe::new(&mut backend, &weights, false);
-        let all = stream.observe(&block, 0, &x, &lengths, &mut observe).unwrap();
+        let all = stream.observe(&layer, 0, &x, &lengths, &mut observe).unwrap();
         assert_eq!(all.len(), linear.len(), "{name}");
         let find = |module: &str| -> &Matrix {
             let width = linear.iter().find(|m| m.name == module).unwrap().shape[1];
@@ -83,13 +83,13 @@ fn every_linear_layer_of_every_architecture_is_observed() {
             found
         };
         for stage in checkpoint.tree().stages(0) {
-            let mut observe = Observe::new(&mut backend, &[block.weight(stage[0].name)], true);
-            let alone = stream.observe(&block, 0, &x, &lengths, &mut observe).unwrap();
+            let mut observe = Observe::new(&mut backend, &[layer.weight(stage[0].name)], true);
+            let alone = stream.observe(&layer, 0, &x, &lengths, &mut observe).unwrap();
             // One stage has one input.
             for module in &stage {
                 assert_eq!(&alone[0], find(module.name), "{name} {}", module.name);
             }
         }
-        assert_eq!(stream.run(&block, 0, &x, &lengths, &mut backend).unwrap(), plain, "{name}");
+        assert_eq!(stream.run(&layer, 0, &x, &lengths, &mut backend).unwrap(), plain, "{name}");
     }
 }

@@ -60,7 +60,7 @@ fn a_gguf_file_says_what_llama_cpp_reads() {
     let path = dir.path().join("model.gguf");
     let checkpoint = Checkpoint::open(tiny("llama-biases-tied")).unwrap();
     let tokenizer = vec![("tokenizer.ggml.model".to_owned(), "gpt2".into())];
-    let q8 = |slot: Slot| Some(if slot.block.is_some() { Encoding::Q8_0 } else { Encoding::F16 });
+    let q8 = |slot: Slot| Some(if slot.layer.is_some() { Encoding::Q8_0 } else { Encoding::F16 });
     gguf(&path, checkpoint.blueprint(), &checkpoint, tokenizer, &q8).unwrap();
     let file = Gguf::open(&path).unwrap();
     let number = |key: &str| file.get_u32(key).unwrap().unwrap();
@@ -87,8 +87,8 @@ fn a_gguf_file_says_what_llama_cpp_reads() {
     }
 }
 
-fn slot(block: usize, module: &'static str) -> Slot {
-    Slot { block: Some(block), module }
+fn slot(layer: usize, module: &'static str) -> Slot {
+    Slot { layer: Some(layer), module }
 }
 
 #[test]
@@ -118,14 +118,14 @@ fn rope_scaling_survives_gguf() {
     assert_eq!(error.code(), "not-exportable");
 }
 
-/// A checkpoint with every linear layer of its blocks in groups of 32 with 4 bits.
+/// A checkpoint with every linear layer of its layers in groups of 32 with 4 bits.
 pub struct Grouped<'a>(pub &'a Checkpoint);
 
 impl Parameters for Grouped<'_> {
     fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError> {
         let mut parameter = self.0.parameter(slot)?;
         let module = self.0.tree().module(slot).unwrap();
-        if slot.block.is_none() || module.kind != Kind::Linear {
+        if slot.layer.is_none() || module.kind != Kind::Linear {
             return Ok(parameter);
         }
         let w = parameter.weight.dequantize();

@@ -253,7 +253,7 @@ fn gguf_metadata_is_read_as_strictly() {
         assert_eq!(error.code(), code, "{key}: {error}");
         assert!(error.to_string().contains(key.trim_start_matches("llama.")), "{key}: {error}");
     };
-    // As it is, only the norm of block 0 is missing.
+    // As it is, only the norm of layer 0 is missing.
     assert_eq!(metadata_only(|_| {}).code(), "missing-tensor");
     refused("llama.expert_count", 8u32.into(), "invalid-field");
     refused("llama.attention.causal", false.into(), "invalid-field");

@@ -121,7 +121,7 @@ fn edit(dir: &Path, edit: impl Fn(&mut Json)) {
 }
 
 fn values(checkpoint: &Checkpoint) -> Vec<f32> {
-    let slot = Slot { block: Some(1), module: "down" };
+    let slot = Slot { layer: Some(1), module: "down" };
     checkpoint.parameter(slot).unwrap().weight.dequantize().data
 }
 

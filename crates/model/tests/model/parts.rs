@@ -1,4 +1,4 @@
-//! Models in parts: streamed blocks, observed inputs, output layers, made-up weights.
+//! Models in parts: streamed layers, observed inputs, output layers, made-up weights.
 
 use honelm_backend::{CacheType, Observe};
 use honelm_blocks::Encoding;
@@ -20,8 +20,8 @@ fn streamed_blocks_equal_the_loaded_model() {
         let mut stream = Stream::new(&checkpoint, model.context(), &mut backend).unwrap();
         let mut x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
         for i in 0..checkpoint.facts().layers {
-            let block = stream.bind(&checkpoint, i, &mut backend).unwrap();
-            x = stream.run(&block, i, &x, &lengths, &mut backend).unwrap();
+            let layer = stream.bind(&checkpoint, i, &mut backend).unwrap();
+            x = stream.run(&layer, i, &x, &lengths, &mut backend).unwrap();
         }
         let output = OutputLayer::load(checkpoint.blueprint(), &checkpoint, &mut backend).unwrap();
         let hidden = output.finish(&x, &mut backend).unwrap();
@@ -61,13 +61,13 @@ fn observed_inputs_are_those_of_the_linear_layers() {
     let sequences = vec![tokens[..10].to_vec(), tokens[10..].to_vec()];
     let lengths = [10, tokens.len() - 10];
     let x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
-    let block = stream.bind(&checkpoint, 0, &mut backend).unwrap();
-    let y = stream.run(&block, 0, &x, &lengths, &mut backend).unwrap();
-    let watched = [block.weight("o"), block.weight("down")];
+    let layer = stream.bind(&checkpoint, 0, &mut backend).unwrap();
+    let y = stream.run(&layer, 0, &x, &lengths, &mut backend).unwrap();
+    let watched = [layer.weight("o"), layer.weight("down")];
     let mut observe = Observe::new(&mut backend, &watched, true);
-    let inputs = stream.observe(&block, 0, &x, &lengths, &mut observe).unwrap();
-    // The block's result is its input and what these two layers add.
-    let slot = |module| Slot { block: Some(0), module };
+    let inputs = stream.observe(&layer, 0, &x, &lengths, &mut observe).unwrap();
+    // The layer's result is its input and what these two layers add.
+    let slot = |module| Slot { layer: Some(0), module };
     let (o, down) = (linear(&inputs[0], &checkpoint, slot("o")), linear(&inputs[1], &checkpoint, slot("down")));
     let sum = x.data.iter().zip(&o.data).zip(&down.data).map(|((x, o), d)| x + o + d).collect();
     let sum = Matrix::new(y.rows, y.cols, sum);
@@ -83,9 +83,9 @@ fn parts_refuse_shapes_that_do_not_fit() {
     let mut stream = Stream::new(&checkpoint, 4, &mut backend).unwrap();
     assert_eq!(stream.embed(&checkpoint, &[vec![96]], &mut backend).unwrap_err().code(), "unknown-token");
     assert_eq!(stream.bind(&checkpoint, 3, &mut backend).unwrap_err().code(), "unknown-slot");
-    let block = stream.bind(&checkpoint, 0, &mut backend).unwrap();
+    let layer = stream.bind(&checkpoint, 0, &mut backend).unwrap();
     let mut run = |rows: usize, cols: usize, lengths: &[usize]| {
-        stream.run(&block, 0, &Matrix::zeros(rows, cols), lengths, &mut backend).map_err(|error| error.code())
+        stream.run(&layer, 0, &Matrix::zeros(rows, cols), lengths, &mut backend).map_err(|error| error.code())
     };
     assert_eq!(run(3, 63, &[3]), Err("width-mismatch"));
     assert_eq!(run(3, 64, &[2]), Err("row-mismatch"));
@@ -118,7 +118,7 @@ fn a_q8_0_cache_needs_whole_blocks_in_a_head() {
 fn made_up_weights_know_their_sizes() {
     let checkpoint = Checkpoint::synthetic("llama-3.2-1b", Encoding::Q4_0, 1).unwrap();
     let name = |slot| checkpoint.parameter(slot).unwrap().weight.encoding_name();
-    assert_eq!(name(Slot { block: Some(15), module: "down" }), "Q4_0");
-    assert_eq!(name(Slot { block: Some(0), module: "attn_norm" }), "F32");
-    assert_eq!(checkpoint.parameter(Slot { block: None, module: "output" }).unwrap_err().code(), "unknown-slot");
+    assert_eq!(name(Slot { layer: Some(15), module: "down" }), "Q4_0");
+    assert_eq!(name(Slot { layer: Some(0), module: "attn_norm" }), "F32");
+    assert_eq!(checkpoint.parameter(Slot { layer: None, module: "output" }).unwrap_err().code(), "unknown-slot");
 }

@@ -39,7 +39,7 @@ fn every_architecture_has_two_tiny_models() {
         .map(|config| config["model_type"].as_str().unwrap().to_owned())
         .collect();
     for (architecture, _) in honelm_model::architectures() {
-        // Ministral is Mistral with windows in some blocks, and Gemma 3 with images is read as its text part.
+        // Ministral is Mistral with windows in some layers, and Gemma 3 with images is read as its text part.
         let needed = match architecture {
             "gemma3" => 0,
             "ministral" => 1,

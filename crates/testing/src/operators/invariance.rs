@@ -40,7 +40,7 @@ pub fn invariance_cases() -> Vec<OperatorCase> {
     for groups in GROUPS {
         linear(format!("{groups:?}"), Box::new(move || groups.weight(70, K, 3)));
     }
-    cases.push(OperatorCase::new("a block's fused operations are batch-invariant", |b, _| block(b)));
+    cases.push(OperatorCase::new("a layer's fused operations are batch-invariant", |b, _| layer(b)));
     cases.push(OperatorCase::new("plain row operations are batch-invariant", |b, _| plain(b)));
     for element in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
         for (heads, kv_heads, width) in [(4, 2, 32), (3, 1, 64), (2, 2, 96)] {
@@ -98,8 +98,8 @@ fn rows_alone_and_together(
     Ok(())
 }
 
-/// Norms, gate, sums and linear layers as a block fuses them.
-fn block(b: &mut dyn Backend) -> Result<(), Failure> {
+/// Norms, gate, sums and linear layers as a layer fuses them.
+fn layer(b: &mut dyn Backend) -> Result<(), Failure> {
     for encoding in [Encoding::F32, Encoding::Q4_0, Encoding::Q6K] {
         let gain = b.upload_vector(&matrix(1, 256, 1).data)?;
         let mut up = |m, k, seed| b.upload(weight(encoding, m, k, seed), None);

@@ -11,7 +11,7 @@ const VOCABULARY: usize = 3 + 256;
 /// The token that ends an answer.
 const END: usize = 2;
 
-/// A llama model of one block whose attention and feed-forward layers add nothing.
+/// A llama model of one layer whose attention and feed-forward layers add nothing.
 pub struct Tiny<'a> {
     /// `general.name`.
     pub name: &'a str,

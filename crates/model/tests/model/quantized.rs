@@ -38,7 +38,7 @@ fn mlx(tensor: &RawTensor) -> [RawTensor; 3] {
     [weight, floats("scales", SCALE), floats("biases", -128.0 * SCALE)]
 }
 
-/// A folder in MLX's layout, its embedding too, but for module `plain`.
+/// A folder in MLX's format, its embedding too, but for module `plain`.
 fn mlx_folder(plain: &str, edit: impl FnOnce(&mut Vec<RawTensor>)) -> tempfile::TempDir {
     let settings = json!({"group_size": 32, "bits": 8, plain: false});
     let config = |config: &mut Json| {
@@ -53,8 +53,8 @@ fn mlx_folder(plain: &str, edit: impl FnOnce(&mut Vec<RawTensor>)) -> tempfile::
     })
 }
 
-fn slot(block: Option<usize>, module: &'static str) -> Slot {
-    Slot { block, module }
+fn slot(layer: Option<usize>, module: &'static str) -> Slot {
+    Slot { layer, module }
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn an_mlx_folder_computes_what_its_weights_say() {
     let plain = "model.layers.1.mlp.up_proj";
     let dir = mlx_folder(plain, |_| {});
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
-    assert_eq!(checkpoint.layout(), Some("mlx"));
+    assert_eq!(checkpoint.quantized_format(), Some("mlx"));
     for slot in checkpoint.tree().slots() {
         let (module, name) = (checkpoint.tree().module(slot).unwrap(), checkpoint.tensor_name(slot).unwrap());
         let groups = module.kind != Kind::Norm && !name.starts_with(plain);

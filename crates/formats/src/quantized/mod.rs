@@ -1,14 +1,14 @@
-//! Quantised modules inside safetensors: one file per layout, one interface.
+//! Quantised modules inside safetensors: one file per format, one interface.
 //!
-//! A [`Layout`] is made of a checkpoint's settings ([`detect`]) and says of a module, by its name and shape,
-//! which tensors hold it ([`Layout::packed`]) and what they mean ([`Layout::decode`]). Modules that it does
+//! A [`QuantizedFormat`] is made of a checkpoint's settings ([`detect`]) and says of a module, by its name and shape,
+//! which tensors hold it ([`QuantizedFormat::packed`]) and what they mean ([`QuantizedFormat::decode`]). Modules that it does
 //! not find packed are plain tensors `NAME.weight`. Settings that are not known are refused by name:
 //! they might change the weights.
 //!
 //! A scale of 0 is legal: the weights of its group are 0, or the group's bias. A scale that is not finite
 //! is decoded as it is; [`honelm_blocks::WeightData::check_finite`] refuses it.
 //!
-//! Adding a layout: its file with a `Method`, and one line of `METHODS`.
+//! Adding a format: its file with a `Method`, and one line of `METHODS`.
 
 pub mod awq;
 pub mod compressed_tensors;
@@ -30,16 +30,16 @@ use crate::{FormatError, TensorSource};
 pub use settings::Settings;
 pub use tensors::{Packed, PackedTensor};
 
-/// Every layout. The first that recognises settings reads them.
+/// Every format. The first that recognises settings reads them.
 const METHODS: &[&Method] = &[&mlx::METHOD, &compressed_tensors::METHOD, &awq::METHOD, &fp8::METHOD, &gptq::METHOD];
 
-/// All layouts: the name, as `quant_method` has it, and what is read of it.
+/// All formats: the name, as `quant_method` has it, and what is read of it.
 #[must_use]
 pub fn known() -> Vec<(&'static str, &'static str)> {
     METHODS.iter().map(|method| (method.name, method.reads)).collect()
 }
 
-/// A layout's name and how its settings are read.
+/// A format's name and how its settings are read.
 struct Method {
     name: &'static str,
     /// What is read, for people.
@@ -50,7 +50,7 @@ struct Method {
 }
 
 /// Reads a settings object of the file that is named first.
-type Parse = fn(&str, &Value) -> Result<Box<dyn Layout>, FormatError>;
+type Parse = fn(&str, &Value) -> Result<Box<dyn QuantizedFormat>, FormatError>;
 
 /// What a module is, by the name of PyTorch's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl ModuleClass {
     }
 }
 
-/// A module with a matrix, as a layout sees it.
+/// A module with a matrix, as a format sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleShape<'a> {
     /// Its name in the file, without suffix: `model.layers.0.mlp.up_proj`.
@@ -115,8 +115,8 @@ pub enum Form {
 }
 
 /// How the quantised modules of a checkpoint are stored.
-pub trait Layout: fmt::Debug + Send + Sync {
-    /// The layout's name: `gptq`.
+pub trait QuantizedFormat: fmt::Debug + Send + Sync {
+    /// The format's name: `gptq`.
     fn name(&self) -> &'static str;
 
     /// The tensors of a module with the shapes that they must have; `None` where it is a plain `NAME.weight`.
@@ -125,18 +125,18 @@ pub trait Layout: fmt::Debug + Send + Sync {
     /// What keeps the module's settings from being known, or its shape from being packed.
     fn packed(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<Option<Packed>, FormatError>;
 
-    /// Reads a module that [`Layout::packed`] found, without loss.
+    /// Reads a module that [`QuantizedFormat::packed`] found, without loss.
     ///
     /// # Errors
-    /// As [`Layout::packed`] and [`Packed::check`], and contents that make no sense.
+    /// As [`QuantizedFormat::packed`] and [`Packed::check`], and contents that make no sense.
     fn decode(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<WeightData, FormatError>;
 
     /// Settings that the tensors of a packed module contradict without doubt, a sentence for each that says what was found and
-    /// which of the two counts in [`Layout::decode`]. Contradictions that leave doubt are errors of
-    /// [`Layout::packed`], [`Packed::check`] and [`Layout::decode`].
+    /// which of the two counts in [`QuantizedFormat::decode`]. Contradictions that leave doubt are errors of
+    /// [`QuantizedFormat::packed`], [`Packed::check`] and [`QuantizedFormat::decode`].
     ///
     /// # Errors
-    /// As [`Layout::packed`] and [`Packed::check`].
+    /// As [`QuantizedFormat::packed`] and [`Packed::check`].
     fn contradictions(
         &self,
         _source: &dyn TensorSource,
@@ -146,13 +146,16 @@ pub trait Layout: fmt::Debug + Send + Sync {
     }
 }
 
-/// The layout that a model folder's settings ask for; `None` where nothing is quantised. See [`Settings::find`].
+/// The format that a model folder's settings ask for; `None` where nothing is quantised. See [`Settings::find`].
 ///
 /// # Errors
 /// [`FormatError::InvalidQuantization`], [`FormatError::UnsupportedQuantization`],
 /// [`FormatError::UnknownQuantization`].
-pub fn detect(config: Option<(&str, &Value)>, own: &[(&str, &Value)]) -> Result<Option<Box<dyn Layout>>, FormatError> {
-    Settings::find(config, own).map(|settings| settings.layout()).transpose()
+pub fn detect(
+    config: Option<(&str, &Value)>,
+    own: &[(&str, &Value)],
+) -> Result<Option<Box<dyn QuantizedFormat>>, FormatError> {
+    Settings::find(config, own).map(|settings| settings.format()).transpose()
 }
 
 #[cfg(test)]
@@ -164,7 +167,7 @@ mod tests {
     fn name(config: Value, own: &[Value]) -> Result<Option<&'static str>, &'static str> {
         let own: Vec<_> = own.iter().map(|value| ("quantize_config.json", value)).collect();
         match detect(Some(("config.json", &config)), &own) {
-            Ok(layout) => Ok(layout.map(|layout| layout.name())),
+            Ok(format) => Ok(format.map(|format| format.name())),
             Err(error) => Err(error.code()),
         }
     }

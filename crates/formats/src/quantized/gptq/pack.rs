@@ -3,8 +3,8 @@ use honelm_blocks::{Encoding, GroupMatrix, ScaleType, Zeros};
 use honelm_tensor::AlignedVec;
 
 use super::{CheckpointFormat, FORMAT, ModuleSettings, QuantizeConfig};
-use crate::layouts::tensors::{column_groups, floats, word_tensor, words, zeros_of};
-use crate::layouts::words::{Packing, transposed};
+use crate::quantized::tensors::{column_groups, floats, word_tensor, words, zeros_of};
+use crate::quantized::words::{Packing, transposed};
 use crate::{ElementType, FormatError, IntegerType, RawTensor, TensorInfo, TensorSource};
 
 const I32: ElementType = ElementType::Integer(IntegerType::I32);
@@ -23,7 +23,7 @@ fn settings(config: &QuantizeConfig, module: &str) -> Result<ModuleSettings, For
 ///
 /// # Errors
 /// [`FormatError::NotRepresentable`] where the settings leave it out, or planes are not filled.
-pub fn layout(
+pub fn tensor_infos(
     prefix: &str,
     (rows, cols): (usize, usize),
     config: &QuantizeConfig,
@@ -61,7 +61,7 @@ pub fn layout(
 /// be there in the right shapes. A missing `g_idx` stands for groups of neighbouring columns.
 ///
 /// # Errors
-/// [`FormatError::UnexpectedElement`], [`FormatError::GroupIndexOutOfRange`], and as [`layout`].
+/// [`FormatError::UnexpectedElement`], [`FormatError::GroupIndexOutOfRange`], and as [`tensor_infos`].
 pub(super) fn decode(
     source: &dyn TensorSource,
     prefix: &str,
@@ -196,7 +196,7 @@ pub fn encode(matrix: &GroupMatrix, prefix: &str, config: &QuantizeConfig) -> Re
     }
     let matrix = matrix.clone().validated().map_err(|error| refuse(error.to_string()))?;
     let packing = config.checkpoint_format.packing(bits);
-    let [qweight, qzeros, scales, g_idx] = layout(prefix, (rows, cols), config, matrix.scale_type)?;
+    let [qweight, qzeros, scales, g_idx] = tensor_infos(prefix, (rows, cols), config, matrix.scale_type)?;
     let zeros = zeros(&matrix, config.checkpoint_format, sym).map_err(refuse)?;
     let mut stored = packing.pack_rows(bits, &zeros, rows);
     if config.checkpoint_format == CheckpointFormat::V1

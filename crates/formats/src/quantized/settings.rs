@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::{Layout, METHODS, Method, mlx};
+use super::{METHODS, Method, QuantizedFormat, mlx};
 use crate::FormatError;
 
 /// The settings object that counts.
@@ -42,12 +42,12 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// The layout that they ask for.
+    /// The format that they ask for.
     ///
     /// # Errors
     /// [`FormatError::InvalidQuantization`], [`FormatError::UnsupportedQuantization`],
     /// [`FormatError::UnknownQuantization`].
-    pub fn layout(&self) -> Result<Box<dyn Layout>, FormatError> {
+    pub fn format(&self) -> Result<Box<dyn QuantizedFormat>, FormatError> {
         // MLX repeats its object as `quantization_config`, without a name.
         if self.is_mlx {
             return (mlx::METHOD.parse)(self.file, &self.object);
@@ -144,9 +144,9 @@ mod tests {
         let config = json!({"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized",
             "config_groups": {"group.0": {"targets": ["Linear"], "weights": weights}}}});
         let mut settings = Settings::find(Some(("config.json", &config)), &[]).expect("settings");
-        let Err(FormatError::UnknownQuantization { field, .. }) = settings.layout() else { panic!("it is unknown") };
+        let Err(FormatError::UnknownQuantization { field, .. }) = settings.format() else { panic!("it is unknown") };
         assert_eq!(field, "config_groups.group.0.weights.odd");
         assert!(!settings.remove("config_groups.group.0.odd") && settings.remove(&field) && !settings.remove(&field));
-        assert_eq!(settings.layout().expect("read").name(), "compressed-tensors");
+        assert_eq!(settings.format().expect("read").name(), "compressed-tensors");
     }
 }

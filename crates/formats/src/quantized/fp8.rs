@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::tensors::{Packed, check_not_empty, floats, invalid};
-use super::{Form, Layout, Method, ModuleShape};
+use super::{Form, Method, ModuleShape, QuantizedFormat};
 use crate::{ElementType, FormatError, TensorSource};
 
 pub(super) const METHOD: Method = Method {
@@ -150,7 +150,7 @@ pub(super) fn decode(
 
 const NAMES: [&str; 2] = ["weight_scale_inv", "weight_scale"];
 
-impl Layout for Fp8 {
+impl QuantizedFormat for Fp8 {
     fn name(&self) -> &'static str {
         METHOD.name
     }

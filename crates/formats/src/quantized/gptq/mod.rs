@@ -23,12 +23,12 @@ use honelm_blocks::WeightData;
 use serde_json::Value;
 
 use super::tensors::{Packed, check_not_empty, scale_type};
-use super::{Form, Layout, Method, ModuleShape};
+use super::{Form, Method, ModuleShape, QuantizedFormat};
 use crate::{FormatError, TensorSource};
 
 pub use config::{CheckpointFormat, QuantizeConfig};
 pub use dynamic::{Dynamic, ModuleSettings};
-pub use pack::{encode, layout};
+pub use pack::{encode, tensor_infos};
 
 pub(super) const METHOD: Method = Method {
     name: "gptq",
@@ -39,7 +39,7 @@ pub(super) const METHOD: Method = Method {
 
 const FORMAT: &str = "GPTQ";
 
-impl Layout for QuantizeConfig {
+impl QuantizedFormat for QuantizeConfig {
     fn name(&self) -> &'static str {
         METHOD.name
     }
@@ -56,7 +56,7 @@ impl Layout for QuantizeConfig {
         let scale_type = scale_type(source, &module.tensor("scales"));
         let mut packed =
             Packed::new(Form::Groups { bits: settings.bits, group_size, symmetric: settings.sym, scale_type });
-        for info in layout(module.name, (rows, cols), self, scale_type)? {
+        for info in tensor_infos(module.name, (rows, cols), self, scale_type)? {
             packed = if info.name.ends_with(".g_idx") {
                 packed.with_optional(info.name, &info.shape)
             } else {

@@ -1,8 +1,8 @@
 use serde_json::{Map, Value};
 
 use crate::FormatError;
-use crate::layouts::fields::Fields;
-use crate::layouts::pattern::{Pattern, Patterns};
+use crate::quantized::fields::Fields;
+use crate::quantized::pattern::{Pattern, Patterns};
 
 /// Settings of one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::fields::Fields;
 use super::tensors::{Packed, check_not_empty, floats, invalid, scale_type, words};
 use super::words::Packing;
-use super::{Form, Layout, Method, ModuleShape};
+use super::{Form, Method, ModuleShape, QuantizedFormat};
 use crate::{FormatError, TensorSource};
 
 pub(super) const METHOD: Method = Method {
@@ -91,7 +91,7 @@ fn settings(fields: &Fields<'_>) -> Result<Settings, FormatError> {
     }
 }
 
-impl Layout for Mlx {
+impl QuantizedFormat for Mlx {
     fn name(&self) -> &'static str {
         METHOD.name
     }

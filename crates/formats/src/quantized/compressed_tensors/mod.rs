@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use super::tensors::{Packed, check_not_empty, column_groups, floats, invalid, scale_type, words, zeros_of};
 use super::words::{Packing, transposed};
-use super::{Form, Layout, Method, ModuleShape, fp8};
+use super::{Form, Method, ModuleShape, QuantizedFormat, fp8};
 use crate::{ElementType, FormatError, IntegerType, TensorSource};
 
 pub use config::CompressedTensors;
@@ -128,7 +128,7 @@ impl CompressedTensors {
     }
 }
 
-impl Layout for CompressedTensors {
+impl QuantizedFormat for CompressedTensors {
     fn name(&self) -> &'static str {
         METHOD.name
     }

@@ -2,7 +2,7 @@
 
 use crate::common::golden;
 use honelm_blocks::{ScaleType, WeightData};
-use honelm_formats::layouts::{self, Form, Layout, ModuleClass, ModuleShape};
+use honelm_formats::quantized::{self, Form, ModuleClass, ModuleShape, QuantizedFormat};
 use honelm_formats::safetensors::{Safetensors, Writer};
 use honelm_formats::{ElementType, FormatError, IntegerType, RawTensor, TensorSource};
 use serde_json::{Value, json};
@@ -21,14 +21,14 @@ impl Layer {
         ModuleShape { name: &self.name, class: self.class, rows: self.rows, cols: self.cols }
     }
 
-    fn layout(&self, file: &str) -> Box<dyn Layout> {
+    fn format(&self, file: &str) -> Box<dyn QuantizedFormat> {
         detect(file, &self.settings).unwrap()
     }
 }
 
-fn detect(file: &str, settings: &Value) -> Result<Box<dyn Layout>, FormatError> {
+fn detect(file: &str, settings: &Value) -> Result<Box<dyn QuantizedFormat>, FormatError> {
     let key = if file == "mlx" { "quantization" } else { "quantization_config" };
-    Ok(layouts::detect(Some(("config.json", &json!({ key: settings }))), &[])?.unwrap())
+    Ok(quantized::detect(Some(("config.json", &json!({ key: settings }))), &[])?.unwrap())
 }
 
 fn open(file: &str) -> (Safetensors, Vec<Layer>) {
@@ -52,10 +52,10 @@ fn decodes_bit_for_bit_what_the_packages_read_back() {
     for file in FILES {
         let (source, layers) = open(file);
         for layer in &layers {
-            let (name, layout) = (&layer.name, layer.layout(file));
-            let weight = layout.decode(&source, &layer.shape()).unwrap_or_else(|error| panic!("{file} {error}"));
+            let (name, format) = (&layer.name, layer.format(file));
+            let weight = format.decode(&source, &layer.shape()).unwrap_or_else(|error| panic!("{file} {error}"));
             weight.check_finite().unwrap();
-            let packed = layout.packed(&source, &layer.shape()).unwrap().unwrap();
+            let packed = format.packed(&source, &layer.shape()).unwrap().unwrap();
             match &weight {
                 WeightData::Blocks(matrix) => assert_eq!(packed.form, Form::Blocks(matrix.encoding), "{file} {name}"),
                 WeightData::Groups(matrix) => {
@@ -112,7 +112,7 @@ fn errors(file: &str, name: &str, edit: impl Fn(&mut RawTensor) -> bool) -> Vec<
         if !edit(&mut tensors[i]) {
             tensors.remove(i);
         }
-        match layer.layout(file).decode(&source_of(&tensors), &layer.shape()) {
+        match layer.format(file).decode(&source_of(&tensors), &layer.shape()) {
             Ok(_) => found.push((suffix, "fine")),
             Err(error) => {
                 assert!(error.to_string().contains(&format!("{name}.")), "{error}");
@@ -123,7 +123,7 @@ fn errors(file: &str, name: &str, edit: impl Fn(&mut RawTensor) -> bool) -> Vec<
     found
 }
 
-/// One layer of each layout with all its tensors.
+/// One layer of each format with all its tensors.
 const WHOLE: [(&str, &str); 4] = [
     ("gptqmodel", "w3_v2_act"),
     ("autoawq", "groups"),
@@ -203,7 +203,7 @@ fn widths_and_group_sizes_that_tensors_contradict_are_refused() {
                 let own = place.get(name).is_some();
                 *(if own { &mut place[name] } else { place }).pointer_mut(path).unwrap() = value.clone();
             }
-            let read = detect(file, &settings).and_then(|layout| layout.decode(&source, &layer.shape()));
+            let read = detect(file, &settings).and_then(|format| format.decode(&source, &layer.shape()));
             let code = read.expect_err(&format!("{file} {path}")).code();
             assert!(["shape-mismatch", "unsupported-quantization"].contains(&code), "{file} {path}: {code}");
         }
@@ -220,7 +220,7 @@ fn with_floats(file: &str, name: &str, value: u16) -> WeightData {
             tensor.bytes = value.to_le_bytes().repeat(tensor.bytes.len() / 2).into();
         }
     }
-    layer.layout(file).decode(&source_of(&tensors), &layer.shape()).unwrap()
+    layer.format(file).decode(&source_of(&tensors), &layer.shape()).unwrap()
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn a_weight_g_idx_that_was_never_set_means_neighbouring_columns() {
     for tensor in tensors.iter_mut().filter(|tensor| tensor.name.ends_with("g_idx")) {
         tensor.bytes = vec![0xff; tensor.bytes.len()].into();
     }
-    let weight = layer.layout("compressed-tensors").decode(&source_of(&tensors), &layer.shape()).unwrap();
+    let weight = layer.format("compressed-tensors").decode(&source_of(&tensors), &layer.shape()).unwrap();
     assert!(matches!(weight, WeightData::Groups(matrix) if matrix.order.is_none()));
 }
 
@@ -281,7 +281,7 @@ fn a_weight_shape_that_is_not_the_models_is_refused() {
     let layer = layers.iter().find(|layer| layer.name == "w3_odd").unwrap();
     // The same number of words, but not what the file says it holds.
     let shape = ModuleShape { cols: layer.cols - 1, ..layer.shape() };
-    let error = layer.layout("compressed-tensors").decode(&source, &shape).unwrap_err();
+    let error = layer.format("compressed-tensors").decode(&source, &shape).unwrap_err();
     assert_eq!(error.code(), "invalid-packing");
     assert!(error.to_string().contains("w3_odd.weight_shape") && error.to_string().contains("[11, 50]"), "{error}");
 }
@@ -318,7 +318,7 @@ fn plain_zero_points_of_older_writers_are_read_and_checked() {
             tensor.element = ElementType::Integer(IntegerType::I8);
             tensor.bytes = vec![z.cast_unsigned(); layer.rows * 2].into();
         }
-        layer.layout("compressed-tensors").decode(&source_of(&tensors), &layer.shape())
+        layer.format("compressed-tensors").decode(&source_of(&tensors), &layer.shape())
     };
     let WeightData::Groups(matrix) = decoded(-3).unwrap() else { panic!("groups") };
     assert_eq!(matrix.zero(0, 0), Some(5));
@@ -337,10 +337,10 @@ fn modules_that_are_left_out_or_not_packed_are_plain() {
     for file in FILES {
         let (source, layers) = open(file);
         let plain = ModuleShape { name: "no.such", ..layers[0].shape() };
-        assert_eq!(layers[0].layout(file).packed(&source, &plain).unwrap(), None);
+        assert_eq!(layers[0].format(file).packed(&source, &plain).unwrap(), None);
         if !["mlx", "fp8"].contains(&file) {
             let embedding = ModuleShape { class: ModuleClass::Embedding, ..layers[0].shape() };
-            assert_eq!(layers[0].layout(file).packed(&source, &embedding).unwrap(), None, "{file}");
+            assert_eq!(layers[0].format(file).packed(&source, &embedding).unwrap(), None, "{file}");
         }
     }
 }
@@ -352,7 +352,7 @@ fn shapes_that_no_layout_can_hold_are_refused() {
         let layer = layers.iter().find(|layer| layer.name == name).unwrap();
         for (rows, cols) in [(0, 64), (64, 0), (usize::MAX, usize::MAX), (33, 97), (1 << 40, 1 << 40)] {
             let shape = ModuleShape { rows, cols, ..layer.shape() };
-            let code = layer.layout(file).decode(&source, &shape).unwrap_err().code();
+            let code = layer.format(file).decode(&source, &shape).unwrap_err().code();
             assert!(["not-representable", "shape-mismatch"].contains(&code), "{file} {rows} x {cols}: {code}");
         }
     }
@@ -379,7 +379,7 @@ fn fp8_that_does_not_fit_together_is_refused() {
             bytes[..4].fill(0xff);
             tensor.bytes = bytes.into();
         }
-        let weight = layers[0].layout("fp8").decode(&source_of(&tensors), &layers[0].shape()).unwrap();
+        let weight = layers[0].format("fp8").decode(&source_of(&tensors), &layers[0].shape()).unwrap();
         assert_eq!(weight.check_finite().unwrap_err().code(), "weight-not-finite");
     }
 }

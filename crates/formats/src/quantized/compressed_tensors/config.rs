@@ -2,10 +2,10 @@ use serde_json::Value;
 
 use super::{FORMAT, METHOD};
 use crate::FormatError;
-use crate::layouts::ModuleShape;
-use crate::layouts::fields::Fields;
-use crate::layouts::fp8::{Grid, block};
-use crate::layouts::pattern::{Pattern, Patterns};
+use crate::quantized::ModuleShape;
+use crate::quantized::fields::Fields;
+use crate::quantized::fp8::{Grid, block};
+use crate::quantized::pattern::{Pattern, Patterns};
 
 /// Formats of integer groups, of FP8, and of a checkpoint whose groups name their own.
 const PACKED: &str = "pack-quantized";
@@ -231,7 +231,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::layouts::ModuleClass;
+    use crate::quantized::ModuleClass;
 
     fn parse(value: Value) -> Result<CompressedTensors, FormatError> {
         CompressedTensors::parse("config.json", &value)

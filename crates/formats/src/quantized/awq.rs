@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::fields::Fields;
 use super::tensors::{Packed, check_not_empty, floats, scale_type, words, zeros_of};
 use super::words::{Packing, transposed};
-use super::{Form, Layout, Method, ModuleShape};
+use super::{Form, Method, ModuleShape, QuantizedFormat};
 use crate::{FormatError, TensorSource};
 
 pub(super) const METHOD: Method = Method {
@@ -95,7 +95,7 @@ impl Awq {
     }
 }
 
-impl Layout for Awq {
+impl QuantizedFormat for Awq {
     fn name(&self) -> &'static str {
         METHOD.name
     }

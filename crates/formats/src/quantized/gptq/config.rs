@@ -4,8 +4,8 @@ use honelm_blocks::{GroupMatrix, Zeros};
 
 use super::dynamic::{Dynamic, ModuleSettings};
 use crate::FormatError;
-use crate::layouts::fields::Fields;
-use crate::layouts::words::Packing;
+use crate::quantized::fields::Fields;
+use crate::quantized::words::Packing;
 
 /// How codes and zero points are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
