@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# The browser package and its page in a real browser: bash web/test.sh
-# Needs node with npm, chromium and a wasm32 target; says SKIPPED where one is missing. Builds what it tests.
+# Tests the browser package and its page in a real browser: bash web/test.sh
+# Needs node with npm, chromium and a wasm32 target; prints SKIPPED if one is missing. Builds what it tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 skip() {
   echo "SKIPPED: browser tests ($1)" >&2
   exit 0
 }
-command -v node >/dev/null && command -v npm >/dev/null || skip "no node with npm"
+command -v node >/dev/null && command -v npm >/dev/null || skip "node or npm is missing"
 [ "$(node -p 'process.versions.node.split(".")[0] >= 20')" = true ] || skip "node is older than 20"
 chromium=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
-[ -n "$chromium" ] || skip "no chromium"
+[ -n "$chromium" ] || skip "chromium is missing"
 if [ ! -d "$(rustc --print target-libdir --target wasm32-unknown-unknown)" ] && ! command -v wasm-ld-19 >/dev/null; then
-  skip "no wasm32 target, neither rustup's nor Debian's"
+  skip "the wasm32 target is missing, both rustup's and Debian's"
 fi
-# Of the whole workspace, as its tests have built it.
+# The whole workspace, so that the features match the build of its tests.
 cargo build --quiet --workspace --bin honelm
 cargo xtask web
 target=$(cargo metadata --no-deps --format-version 1 | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')

@@ -1,13 +1,13 @@
 import { defineConfig } from "vite";
 
 export default defineConfig({
-  // Relative addresses: the built page works from any folder of any server.
+  // Relative addresses, so that the built page works in any folder of any server.
   base: "./",
   build: {
     outDir: "dist",
     emptyOutDir: true,
     target: "es2022",
-    // The wasm module stays a file of its own, which browsers compile while it arrives.
+    // The wasm module stays a separate file, which browsers compile while it downloads.
     assetsInlineLimit: 0,
   },
   worker: { format: "es" },

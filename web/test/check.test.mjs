@@ -1,5 +1,5 @@
-// A quantised model on WebGPU: how far it is from itself on the processor in single precision, token by token of a text, and its kernels.
-// `cargo xtask prove chunks` takes more of the text, other encodings and the processor.
+// A quantised model on WebGPU compared with itself on the CPU in single precision, by token of a text, and its kernels.
+// `cargo xtask prove chunks` uses more of the text, other encodings and the CPU.
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { PATIENCE, make } from "./harness.mjs";
 import { check } from "./jobs.mjs";
 
-test("a quantised model on WebGPU is what it is in single precision, and a race decides whether subgroups do the sums", { timeout: PATIENCE }, async () => {
+test("a quantised model on WebGPU agrees with itself in single precision, and the faster kind of sums is used", { timeout: PATIENCE }, async () => {
   const folder = mkdtempSync(join(tmpdir(), "honelm-check-"));
   try {
     const model = join(folder, "q4_0.gguf");

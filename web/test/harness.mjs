@@ -1,4 +1,4 @@
-// What the tests share: the server, a browser, and a look at the page's console.
+// Parts that the tests share: the server, a browser, and the page's console.
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -13,7 +13,7 @@ export const HONELM = process.env.HONELM_BINARY ?? fileURLToPath(new URL("target
 /** The shipped model. */
 export const POCKET = fileURLToPath(new URL("models/pocket", root));
 
-/** A chromium on this machine, or nothing. */
+/** The path of a Chromium on this machine, if there is one. */
 export function findChromium() {
   const named = process.env.CHROMIUM;
   if (named) return named;
@@ -21,19 +21,19 @@ export function findChromium() {
   return paths.find((path) => existsSync(path));
 }
 
-/** Runs the binary and gives the document that it writes. */
+/** Runs the binary and returns its JSON document. */
 export function honelm(...args) {
   return JSON.parse(execFileSync(HONELM, [...args, "--json"], { encoding: "utf8", maxBuffer: 1 << 26 }));
 }
 
-/** Runs the binary for what it writes to a file. */
+/** Runs the binary, which writes to a file. */
 export function make(...args) {
   execFileSync(HONELM, [...args, "--quiet"], { stdio: ["ignore", "ignore", "inherit"] });
 }
 
-/** Starts `honelm web`; gives its address and a function that ends it. */
+/** Starts `honelm web`; returns its address and a function that ends it. */
 export async function serve(...models) {
-  // A test that fails does not stop it.
+  // A failed test may not have stopped it.
   const kill = () => child.kill("SIGKILL");
   process.once("exit", kill);
   const child = spawn(HONELM, ["web", ...models, "--port", "0", "--no-open", "--json"], { stdio: ["ignore", "pipe", "inherit"] });
@@ -52,15 +52,15 @@ export async function serve(...models) {
   return { ...JSON.parse(first), stop };
 }
 
-/** WebGPU on the software adapter that comes with the browser. */
+/** The flags for WebGPU on the browser's own software adapter. */
 const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
-/** No WebGPU, and WebAssembly as everywhere. */
+/** The flags for no WebGPU. */
 const WITHOUT_WEBGPU = ["--disable-features=WebGPU,WebGPUService", "--disable-gpu"];
 
-/** The longest that a page may take: a GPU in software, on a machine that does other things too, is slow. */
+/** The longest time of a page: a GPU in software on a busy machine is slow. */
 export const PATIENCE = 300_000;
 
-/** A browser with WebGPU, or without. */
+/** Starts a browser with WebGPU, or without. */
 export function browser({ webgpu }) {
   return chromium.launch({
     executablePath: findChromium(),
@@ -69,7 +69,7 @@ export function browser({ webgpu }) {
   });
 }
 
-/** A page at `url` whose errors are collected. */
+/** Opens a page at `url` and collects its errors. */
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
@@ -82,13 +82,13 @@ export async function open(browser, url, options = {}) {
   return { page, problems, close: () => context.close() };
 }
 
-/** The address of the model that the page offers, once it has heard of it. */
+/** Returns the address of the model that the page offers, once it is listed. */
 export async function offered(page) {
   await page.waitForFunction(() => document.querySelector("#model-url").value !== "");
   return await page.evaluate(() => new URL(document.querySelector("#model-url").value, document.baseURI).href);
 }
 
-/** Loads the model that the page offers, or the one at `address`; gives what the card says of it. */
+/** Loads the model that the page offers, or the one at `address`; returns the facts on its card. */
 export async function load(page, address) {
   if (address !== undefined) await page.fill("#model-url", address);
   else await offered(page);
@@ -100,12 +100,12 @@ export async function load(page, address) {
   return { facts: await list(page, "#facts"), error: await text(page, "#load-error") };
 }
 
-/** What a place of the page says; nothing where it is hidden. */
+/** Returns the text of an element; empty if it is hidden. */
 export async function text(page, place) {
   return await page.$eval(place, (found) => (found.hidden ? undefined : found.textContent));
 }
 
-/** A list of names and values. */
+/** Returns a list of names and values as an object. */
 export async function list(page, place) {
   return await page.$eval(place, (found) => {
     const values = [...found.querySelectorAll("dd")].map((value) => value.textContent);
@@ -113,7 +113,7 @@ export async function list(page, place) {
   });
 }
 
-/** Asks a question, and waits for the end of the answer. */
+/** Sends a message, and waits for the end of the answer. */
 export async function ask(page, question) {
   await page.fill("#question", question);
   await page.press("#question", "Enter");

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { browser, offered, open, serve } from "./harness.mjs";
 
-/** Loads a model in a page; gives its facts and what `job`, which runs there, makes of `argument`. The page's console must stay empty of errors. */
+/** Loads a model in a page, and returns its facts and the result of `job(argument)`, which runs there. The page must log no errors. */
 async function inPage(model, { device, ...options }, job, argument) {
   const [server, chromium] = [await serve(model), await browser({ webgpu: device === "gpu" })];
   try {
@@ -19,7 +19,7 @@ async function inPage(model, { device, ...options }, job, argument) {
   }
 }
 
-/** What a model writes greedily after each prompt in single precision, with the smallest margin on the way. */
+/** Returns a model's greedy tokens after each prompt in single precision, with the smallest margin. */
 export async function tokens({ model, device, prompts, tokens }) {
   const write = async ({ prompts, tokens }) => {
     const answers = [];
@@ -34,8 +34,8 @@ export async function tokens({ model, device, prompts, tokens }) {
 }
 
 /**
- * How far a model is on the held-out text from itself on the processor in single precision, the progress that was told, whether the
- * adapter has subgroups, and what the test of its kernels found.
+ * Compares a model with itself on the CPU in single precision on the held-out text. Also returns the reported progress, true if the
+ * adapter has subgroups, and the result of the kernels' test.
  */
 export async function check({ model, device, settings }) {
   const text = readFileSync(new URL("../../crates/honelm/data/heldout.txt", import.meta.url), "utf8");
@@ -49,7 +49,7 @@ export async function check({ model, device, settings }) {
   return { ...found, tested: facts.tested };
 }
 
-/** Bytes that a model takes once it has written a token: on the device, and of the wasm heap. */
+/** Returns the bytes of a model after its first token: on the device, and in the wasm heap. */
 export async function memory({ model, device }) {
   const measure = async () => {
     await honelm.complete("Once upon a time", { max_tokens: 2, temperature: 0, ignore_eos: true });
@@ -59,7 +59,7 @@ export async function memory({ model, device }) {
   return (await inPage(model, { device }, measure)).found;
 }
 
-/** Writes so many tokens, and measures the memory at each. */
+/** Generates this number of tokens, and measures the memory at each. */
 export async function measure({ model, device, tokens }) {
   return (await inPage(model, { device }, async (tokens) => await honelm.measure({ tokens }), tokens)).found;
 }

@@ -1,4 +1,4 @@
-// The vector kernels of the browser's processor path, bit for bit the portable ones, encoding by encoding.
+// The vector kernels on the CPU in a browser, which must give the bits of the portable kernels, for each encoding.
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

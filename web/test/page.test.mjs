@@ -15,12 +15,12 @@ before(async () => {
   server = await serve(POCKET, gguf);
 });
 after(async () => {
-  assert.equal(await server?.stop(), 0, "Ctrl-C ends the server in order");
+  assert.equal(await server?.stop(), 0, "Ctrl-C ends the server cleanly");
 });
 
 for (const webgpu of [true, false]) {
   describe(webgpu ? "with WebGPU" : "without WebGPU", { timeout: 4 * PATIENCE }, () => {
-    // A GPU in software takes seconds a token.
+    // A GPU in software takes seconds per token.
     const tokens = webgpu ? 8 : 40;
     const device = webgpu ? "gpu" : "cpu";
     /** The page; a GPU in software is not taken unasked. */
@@ -34,7 +34,7 @@ for (const webgpu of [true, false]) {
     });
     after(() => chromium?.close());
 
-    test("says what the device can", async () => {
+    test("shows the device's properties", async () => {
       const { page, problems, close } = await open(chromium, server.url);
       const interactive = await page.evaluate(() => performance.getEntriesByType("navigation")[0].domInteractive);
       console.log(`# interactive after ${Math.round(interactive)} ms`);
@@ -60,7 +60,7 @@ for (const webgpu of [true, false]) {
         assert.equal(facts.Kernels, "tested on this device");
       } else {
         assert.match(facts["Runs on"], /^cpu \(simd128/);
-        assert.match(facts["Not on the GPU"], /this browser offers no GPU/);
+        assert.match(facts["Not on the GPU"], /this browser has no usable GPU/);
       }
       await settings(page, { max_tokens: tokens, seed: 1 });
       const said = await ask(page, "Tell me a story about the sea.");
@@ -69,30 +69,30 @@ for (const webgpu of [true, false]) {
       assert.match(await text(page, "#speed"), /answer \d+ tokens · [\d.]+ tok\/s/);
       const again = await ask(page, "And then?");
       assert.equal(again.length, 4);
-      assert.match(await text(page, "#speed"), /\(\d+ cached\)/, "a conversation is not read twice");
+      assert.match(await text(page, "#speed"), /\(\d+ cached\)/, "the conversation so far is cached");
       assert.deepEqual(problems, []);
       await close();
     });
 
     if (webgpu) {
-      test("takes the processor rather than a GPU in software", async () => {
+      test("chooses the CPU rather than a GPU in software", async () => {
         const { page, problems, close } = await open(chromium, server.url);
         const { facts } = await load(page);
         assert.match(facts["Runs on"], /^cpu \(simd128/);
-        assert.match(facts["Not on the GPU"], /a processor in disguise \(.*swiftshader/i);
+        assert.match(facts["Not on the GPU"], /a software implementation \(.*swiftshader/i);
         assert.deepEqual(problems, []);
         await close();
       });
     }
 
-    test("opens a GGUF file from disk, and stops when it is told to", async () => {
+    test("opens a GGUF file from disk, and can be stopped", async () => {
       const { page, problems, close } = await opened();
       await page.setInputFiles("#model-file", gguf);
       await page.waitForSelector("#facts:not([hidden])", { timeout: PATIENCE });
       await settings(page, { max_tokens: 400, temperature: 0 });
       await page.fill("#question", "Tell me a story.");
       await page.evaluate(() => {
-        // Never ends by itself, so that it is the stop that ends it.
+        // The answer must not end by itself before the stop.
         const chat = honelm.chat.bind(honelm);
         honelm.chat = (messages, settings, hear) => chat(messages, { ...settings, ignore_eos: true }, hear);
       });
@@ -107,11 +107,11 @@ for (const webgpu of [true, false]) {
       await close();
     });
 
-    // A GPU in software takes a minute for it, which check.test.mjs and `cargo xtask prove growth` spend.
+    // A GPU in software takes a minute, so check.test.mjs and `cargo xtask prove growth` do this.
     if (webgpu) return;
 
     test("measures tokens one by one, and exports them", async () => {
-      // More than a page of the cache has positions.
+      // More tokens than a page of the cache has positions.
       const wanted = 90;
       const { page, problems, close } = await opened({ tokens: wanted });
       await load(page, "models/pocket-Q4_0.gguf");
@@ -153,11 +153,11 @@ async function checks(page) {
   const facts = await list(page, "#check-facts");
   assert.equal(facts.Tokens, String(4 * 63));
   assert.ok(Number(facts["KL divergence"]) < 8e-4, facts["KL divergence"]);
-  const [changed, clear] = facts["Clear ones changed"].split(" of ").map(Number);
-  assert.ok(clear > 126 && changed <= 0.02 * clear, facts["Clear ones changed"]);
+  const [changed, clear] = facts["Confident tokens changed"].split(" of ").map(Number);
+  assert.ok(clear > 126 && changed <= 0.02 * clear, facts["Confident tokens changed"]);
 }
 
-test("an answer goes on when the tab was hidden and frozen in the middle", async () => {
+test("an answer continues after the tab was hidden and frozen", async () => {
   const chromium = await browser({ webgpu: false });
   const { page, problems, close } = await open(chromium, server.url);
   await load(page);
@@ -181,13 +181,13 @@ test("an answer goes on when the tab was hidden and frozen in the middle", async
   await chromium.close();
 });
 
-test("a prompt that does not fit is refused, and the page goes on", async () => {
+test("a prompt that does not fit is rejected, and the page remains usable", async () => {
   const chromium = await browser({ webgpu: false });
   const { page, problems, close } = await open(chromium, `${server.url}?context=64`);
   await load(page);
   await settings(page, { max_tokens: 8 });
   await ask(page, "word ".repeat(200));
-  assert.match(await text(page, "#chat-error"), /the prompt has \d+ tokens, the context holds 64/);
+  assert.match(await text(page, "#chat-error"), /the prompt is too long: found \d+ tokens, the context holds 64/);
   assert.equal((await ask(page, "Hello.")).length, 2);
   assert.equal(await text(page, "#chat-error"), undefined);
   assert.deepEqual(problems, []);

@@ -1,4 +1,4 @@
-// What `cargo xtask prove` asks a browser: node prove.mjs JOB ARGUMENTS. Arguments and answer are JSON.
+// The browser jobs of `cargo xtask prove`: node prove.mjs JOB ARGUMENTS. Arguments and result are JSON.
 import * as jobs from "./jobs.mjs";
 
 const [job, given] = process.argv.slice(2);

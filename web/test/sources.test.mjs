@@ -1,4 +1,4 @@
-// Servers and files that are not as they should be: each is told by name, and the page goes on.
+// Faulty servers and files: each error names the file, and the page remains usable.
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -76,18 +76,18 @@ after(async () => {
   odd?.close();
 });
 
-test("addresses that lead to no model say what to do", async () => {
+test("errors of addresses without a model say what to do", async () => {
   const { page, close } = await open(chromium, server.url);
   const origin = `http://127.0.0.1:${odd.address().port}`;
   for (const [path, expected] of [
-    ["/page.gguf", /answers with a web page, not with a model's file/],
-    ["/whole.gguf", /gives no byte ranges of .*; download the file and open it from disk/],
+    ["/page.gguf", /returned a web page instead of a model file/],
+    ["/whole.gguf", /does not support byte ranges; download the file and open it from disk/],
     ["/closed.gguf", /does not allow other sites to read it \(CORS/],
     ["/cut.gguf", /cut\.gguf: .*load it again/],
-    ["/forbidden.gguf", /the server answers 403/],
-    ["/missing.gguf", /missing\.gguf was not found/],
+    ["/forbidden.gguf", /the server answered 403/],
+    ["/missing.gguf", /missing\.gguf: file not found/],
     ["/changing.gguf", /changed while it was read/],
-    ["/empty-folder/", /config\.json was not found/],
+    ["/empty-folder/", /config\.json: file not found/],
   ]) {
     const { error } = await load(page, origin + path);
     assert.match(error ?? "(no error)", expected, path);
@@ -99,7 +99,7 @@ test("addresses that lead to no model say what to do", async () => {
   await close();
 });
 
-test("loading can be stopped, also that of the check", async () => {
+test("loading can be stopped, including that of the check", async () => {
   const { page, problems, close } = await open(chromium, server.url);
   const address = `http://127.0.0.1:${odd.address().port}/good.gguf`;
   /** Clicks `start`, then `stop` once the server was asked in vain; nothing is told as an error. */
@@ -118,19 +118,19 @@ test("loading can be stopped, also that of the check", async () => {
   await page.click("#tab-measure");
   await stopped("#check", "#stop-check", "#check-error");
   await page.click("#tab-chat");
-  assert.equal((await ask(page, "Hello.")).length, 2, "the model is still there");
+  assert.equal((await ask(page, "Hello.")).length, 2, "the model is still loaded");
   assert.deepEqual(problems, []);
   await close();
 });
 
-test("broken and foreign files are refused by name", async () => {
+test("errors of broken and foreign files name them", async () => {
   const { page, problems, close } = await open(chromium, server.url);
   const broken = (name, bytes) => {
     const path = join(folder, name);
     writeFileSync(path, bytes);
     return path;
   };
-  // The architecture's name stands twice: as a value, and in the keys.
+  // The architecture's name occurs twice: as a value, and in the keys.
   const foreign = Buffer.from(file.toString("latin1").replaceAll("llama", "lhama"), "latin1");
   for (const [path, expected] of [
     [broken("empty.gguf", Buffer.alloc(0)), /empty\.gguf/],

@@ -1,4 +1,4 @@
-// The same greedy tokens on WebAssembly as on the native processor. `cargo xtask prove tokens` compares many more, on WebGPU too.
+// The greedy tokens on WebAssembly must equal those on the native CPU. `cargo xtask prove tokens` compares many more, also on WebGPU.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -15,7 +15,7 @@ function natively(prompt, count) {
   return honelm("run", POCKET, "-p", prompt, "--device", "cpu", ...how).token_ids;
 }
 
-test("greedy tokens on the processor in a browser equal the native processor's", { timeout: PATIENCE }, async () => {
+test("greedy tokens on the CPU in a browser equal the native ones", { timeout: PATIENCE }, async () => {
   const [asked, count] = [prompts.slice(0, 4), 32];
   const found = await tokens({ model: POCKET, device: "cpu", prompts: asked, tokens: count });
   const clear = found.filter(({ margin }) => margin >= MARGIN);

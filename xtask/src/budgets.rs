@@ -1,8 +1,9 @@
-//! File budgets: a file above its number of lines wants splitting.
+//! The line limits of source files. A file above its limit should be split.
 
 use std::path::{Path, PathBuf};
 
-/// Lines a file may have: (part of the path, limit), the first that fits. Tests and generated tables do not count.
+/// The limits, as (part of the path, number of lines). The first matching entry applies. Tests and generated tables
+/// have no limit.
 const BUDGETS: &[(&str, usize)] = &[("/model/src/arch/", 250), ("/blocks/src/", 300), ("/src/", 500)];
 const EXEMPT: &[&str] = &["/tests/", "tests.rs", "/generated/"];
 
@@ -22,13 +23,13 @@ pub fn violations(root: &Path) -> Result<Vec<String>, String> {
             && lines > limit
             && !EXEMPT.iter().any(|part| name.contains(part))
         {
-            problems.push(format!("{} has {lines} lines, at most {limit}", &name[1..]));
+            problems.push(format!("{}: found {lines} lines, expected at most {limit}", &name[1..]));
         }
     }
     Ok(problems)
 }
 
-/// Lines before the file's own test module.
+/// Returns the number of lines before the file's own test module.
 fn code_lines(text: &str) -> usize {
     text.lines().take_while(|l| !l.starts_with("#[cfg(test)]")).count()
 }

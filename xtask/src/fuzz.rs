@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: libFuzzer on the targets of `honelm-fuzz`, by the compiler's own coverage pass, so that the
-//! stable toolchain is enough.
+//! `cargo xtask fuzz`: runs libFuzzer on the targets of `honelm-fuzz`. It uses the compiler's own coverage pass, so
+//! the stable toolchain suffices.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,30 +8,31 @@ use std::process::{Child, Command};
 use crate::cargo::cargo;
 use crate::layers;
 
-/// What libFuzzer needs to see: edges, comparisons, tables of program counters.
+/// The instrumentation that libFuzzer needs: edges, comparisons and tables of program counters.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
 
-/// One run of the fuzzer.
+/// A run of the fuzzer on one target.
 struct Job {
     target: String,
     child: Child,
     log: PathBuf,
 }
 
-/// What became of a target.
+/// The result of fuzzing a target.
 pub struct Outcome {
     pub target: String,
-    /// Inputs that were tried.
+    /// The number of inputs tried.
     pub executions: String,
     per_second: String,
     corpus: String,
-    /// Whether nothing was found.
+    /// `true` if the fuzzer found nothing.
     pub passed: bool,
 }
 
-/// As [`each`], with a table. What is found is kept in `target/fuzz/findings`, inputs that reach new code in `target/fuzz/corpus`.
+/// Fuzzes as [`each`] does and prints a table. Findings are kept in `target/fuzz/findings`, and inputs that reach
+/// new code in `target/fuzz/corpus`.
 pub fn run(targets: &[String], seconds: u32, jobs: usize, seed: u32) -> Result<(), String> {
     println!("{:<20} {:>12} {:>10} {:>10}  result", "target", "executions", "per second", "corpus");
     let mut failed = Vec::new();
@@ -54,8 +55,8 @@ pub fn run(targets: &[String], seconds: u32, jobs: usize, seed: u32) -> Result<(
     Err(format!("findings in {}: see target/fuzz/findings and target/fuzz/TARGET.log", failed.join(", ")))
 }
 
-/// Fuzzes `targets` (all, where none is named) for `seconds` each, `jobs` at a time, with chance from `seed` on (0: another each
-/// time); tells of each when it is done.
+/// Fuzzes `targets` (all if the list is empty) for `seconds` each, `jobs` at a time, with random numbers from
+/// `seed` (0 for a different seed each time). Calls `tell` with each result.
 pub fn each(
     targets: &[String],
     seconds: u32,
@@ -90,12 +91,12 @@ fn names(corpus: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Builds the fuzzer; gives its path.
+/// Builds the fuzzer and returns its path.
 fn build(root: &Path) -> Result<PathBuf, String> {
     let host = Command::new("rustc").args(["--print", "host-tuple"]).output().map_err(|e| format!("rustc: {e}"))?;
     let host = String::from_utf8_lossy(&host.stdout).trim().to_owned();
     let target_dir = root.join("target/fuzz");
-    // With a target that is named, the flags do not reach build scripts and macros.
+    // With an explicit target, the flags do not apply to build scripts and macros.
     let status = cargo()
         .args([
             "build",
@@ -115,7 +116,7 @@ fn build(root: &Path) -> Result<PathBuf, String> {
         .status()
         .map_err(|e| format!("cargo: {e}"))?;
     if !status.success() {
-        return Err(format!("the fuzzer does not build ({status})"));
+        return Err(format!("the fuzzer failed to build ({status})"));
     }
     Ok(target_dir.join(host).join("fuzz/fuzz"))
 }

@@ -1,13 +1,14 @@
-//! The layer rule: a crate depends only on crates of lower layers; dev-dependencies are exempt.
+//! The crate layers: a crate depends only on crates of lower crate layers. Dev-dependencies are exempt.
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
-/// Every library and binary crate with its layer; what only tests and chores use stands outside.
+/// The crate layer of every library and binary crate. Crates for tests and tasks only are outside the layers.
 const LAYERS: &[(&str, u8)] = &[
     ("honelm-tensor", 0),
     ("honelm-blocks", 1),
     ("honelm-formats", 2),
     ("honelm-backend", 2),
+    ("honelm-jinja", 2),
     ("honelm-cpu", 3),
     ("honelm-gpu", 3),
     ("honelm-text", 3),
@@ -32,14 +33,14 @@ fn layer(name: &str) -> Option<u8> {
     LAYERS.iter().find(|(n, _)| *n == name).map(|(_, layer)| *layer)
 }
 
-/// One line for each breach of the rule.
+/// Returns one line per violation of the rule.
 pub fn violations(metadata: &Metadata) -> Vec<String> {
     metadata.packages.iter().filter(|p| !OUTSIDE.contains(&p.name.as_str())).flat_map(of_package).collect()
 }
 
 fn of_package(package: &Package) -> Vec<String> {
     let name = package.name.as_str();
-    let Some(own) = layer(name) else { return vec![format!("{name} has no layer in xtask/src/layers.rs")] };
+    let Some(own) = layer(name) else { return vec![format!("{name}: found no crate layer in xtask/src/layers.rs")] };
     let inside = package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal);
     inside
         .filter_map(|d| {
@@ -47,7 +48,7 @@ fn of_package(package: &Package) -> Vec<String> {
                 return Some(format!("{name} depends on {}, which is for tests only", d.name));
             }
             let other = layer(&d.name)?;
-            (other >= own).then(|| format!("{name} (layer {own}) depends on {} (layer {other})", d.name))
+            (other >= own).then(|| format!("{name} (crate layer {own}) depends on {} (crate layer {other})", d.name))
         })
         .collect()
 }

@@ -1,7 +1,8 @@
-//! What a person repeats: `cargo xtask --help`.
+//! The tasks of this repository: `cargo xtask --help`.
 
 mod budgets;
 mod cargo;
+mod errors;
 mod fuzz;
 mod layers;
 mod prove;
@@ -11,84 +12,85 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Chores of this repository.
+/// The tasks of this repository.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
-    chore: Chore,
+    task: Task,
 }
 
 #[derive(Subcommand)]
-enum Chore {
-    /// Checks the layer rule and the file budgets.
+enum Task {
+    /// Check the crate layers and the line limits of files.
     Check,
-    /// Writes the generated documents: `docs/cli.md`, `docs/support.md`.
+    /// Write the generated documents `docs/cli.md`, `docs/support.md` and `docs/errors.md`.
     Generate,
-    /// Fuzzes parsers, beginning with the committed corpus. Needs a C++ compiler.
+    /// Fuzz the parsers, starting from the committed corpus. Needs a C++ compiler.
     Fuzz {
-        /// Targets; all of them by default.
+        /// Targets to fuzz [default: all].
         targets: Vec<String>,
-        /// Seconds for each.
+        /// Seconds per target.
         #[arg(long, default_value_t = 20)]
         seconds: u32,
-        /// How many at a time.
+        /// Number of targets to fuzz at the same time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
-        /// Where chance begins: the same number tries the same inputs; by default another one each time.
+        /// Seed of the random numbers; 0 uses a different seed each time.
         #[arg(long, default_value_t = 0)]
         seed: u32,
     },
-    /// Runs the long proofs, and prints each figure beside its bound. Parts that need what is not here are skipped, which is not passed.
+    /// Run the long proofs and print each figure beside its bound. A part that needs something this machine lacks is
+    /// skipped, which does not count as passed.
     Prove {
-        /// Parts; all of them by default.
+        /// Parts to run [default: all].
         parts: Vec<String>,
-        /// Only lists the parts, and what they need.
+        /// List the parts and what they need, without running them.
         #[arg(long)]
         list: bool,
-        /// JSON lines on stdout instead of a table.
+        /// Print JSON lines instead of a table.
         #[arg(long)]
         json: bool,
-        /// Reduced settings, which show that a part works and prove nothing.
+        /// Use reduced settings, which show that a part works but prove nothing.
         #[arg(long)]
         quick: bool,
-        /// The `honelm` that is tried; by default a release build.
+        /// The `honelm` program to test [default: a release build].
         #[arg(long, value_name = "PATH")]
         binary: Option<std::path::PathBuf>,
     },
-    /// Builds the browser package and its page into `web/dist`. Needs node with npm, and a wasm32 target: rustup's, else
-    /// Debian's packages rustc-web, cargo-web, rust-web-src and lld-19.
+    /// Build the browser package and its page in `web/dist`. Needs node with npm, and a wasm32 target from rustup or
+    /// from Debian's packages rustc-web, cargo-web, rust-web-src and lld-19.
     Web {
-        /// The wasm package alone (`web/pkg`), without the page.
+        /// Build only the wasm package (`web/pkg`), not the page.
         #[arg(long)]
         package_only: bool,
-        /// Only turns the module that was compiled into a package: what the chore calls itself with.
+        /// Turn a compiled module into a package. This task runs itself with this option.
         #[arg(long, hide = true, value_name = "WASM")]
         bind: Option<std::path::PathBuf>,
     },
-    /// Lists the crates by layer.
+    /// List the crates by crate layer.
     Layers {
-        /// Only layers below this one.
+        /// List only crate layers below this one.
         #[arg(long)]
         below: Option<u8>,
-        /// As `-p NAME` arguments for cargo.
+        /// Print `-p NAME` arguments for cargo.
         #[arg(long)]
         as_packages: bool,
     },
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().chore {
-        Chore::Check => check(),
-        Chore::Generate => generate(),
-        Chore::Fuzz { targets, seconds, jobs, seed } => fuzz::run(&targets, seconds, jobs, seed),
-        Chore::Prove { list: true, .. } => {
+    let result = match Arguments::parse().task {
+        Task::Check => check(),
+        Task::Generate => generate(),
+        Task::Fuzz { targets, seconds, jobs, seed } => fuzz::run(&targets, seconds, jobs, seed),
+        Task::Prove { list: true, .. } => {
             prove::list();
             Ok(())
         }
-        Chore::Prove { parts, json, quick, binary, .. } => prove::run(&parts, prove::Settings { json, quick, binary }),
-        Chore::Web { bind: Some(module), .. } => web::bind(&module),
-        Chore::Web { package_only, bind: None } => web::build(package_only),
-        Chore::Layers { below, as_packages } => layers::print(below, as_packages),
+        Task::Prove { parts, json, quick, binary, .. } => prove::run(&parts, prove::Settings { json, quick, binary }),
+        Task::Web { bind: Some(module), .. } => web::bind(&module),
+        Task::Web { package_only, bind: None } => web::build(package_only),
+        Task::Layers { below, as_packages } => layers::print(below, as_packages),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,20 +105,24 @@ fn check() -> Result<(), String> {
     let metadata = layers::metadata()?;
     let mut problems = layers::violations(&metadata);
     problems.extend(budgets::violations(metadata.workspace_root.as_std_path())?);
+    problems.extend(errors::violations(metadata.workspace_root.as_std_path())?);
     if problems.is_empty() {
-        println!("layer rule and file budgets hold");
+        println!("the layer rule, the line limits and the list of error codes hold");
         return Ok(());
     }
-    Err(format!("{} problems\n  {}", problems.len(), problems.join("\n  ")))
+    Err(format!("{} problems:\n  {}", problems.len(), problems.join("\n  ")))
 }
 
-/// The tests that hold the documents write them when asked to.
+/// Runs the tests that compare the documents, with the variable that makes them write the documents instead.
 fn generate() -> Result<(), String> {
-    // Of the whole workspace, whose features are those that everything else is built with.
+    let metadata = layers::metadata()?;
+    let root = metadata.workspace_root.as_std_path();
+    std::fs::write(root.join("docs/errors.md"), errors::document(root)?).map_err(|e| format!("docs/errors.md: {e}"))?;
+    // The whole workspace is tested, so that the features are those of all other builds.
     let arguments = ["test", "--workspace", "--test", "cli", "--test", "honelm", "--", "reference::", "support::"];
     let mut cargo = cargo::cargo();
     let status = cargo.args(arguments).env("HONELM_UPDATE_DOCS", "1").status().map_err(|e| e.to_string())?;
-    if status.success() { Ok(()) } else { Err("the documents could not be written".to_owned()) }
+    if status.success() { Ok(()) } else { Err("cannot write the documents; see the output of the tests".to_owned()) }
 }
 
 #[cfg(test)]
@@ -130,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn files_keep_their_budgets() {
+    fn files_keep_to_their_limits() {
         let metadata = layers::metadata().expect("cargo metadata");
         let root = metadata.workspace_root.as_std_path();
         assert_eq!(budgets::violations(root).expect("readable sources"), Vec::<String>::new());

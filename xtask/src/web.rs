@@ -1,7 +1,8 @@
-//! `cargo xtask web`: the browser package and its page.
+//! `cargo xtask web`: builds the browser package and its page.
 //!
-//! cargo -> wasm-bindgen (its library, of the version that the module was compiled with) -> wasm-opt (npm's binaryen: the
-//! same program as a build of its C++ sources, which takes many minutes, in one download) -> tsc and Vite -> `web/dist`.
+//! The steps are cargo, wasm-bindgen (its library, in the version that the module was compiled with), wasm-opt
+//! (from npm's binaryen package, because building its C++ sources takes many minutes), and tsc and Vite, which
+//! write `web/dist`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,7 @@ use crate::layers;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "web";
-/// What every browser with WebAssembly SIMD has beside it; wasm-opt must be told.
+/// The features that every browser with WebAssembly SIMD has. wasm-opt must be told of them.
 const FEATURES: [&str; 7] = [
     "--enable-simd",
     "--enable-bulk-memory",
@@ -21,12 +22,12 @@ const FEATURES: [&str; 7] = [
     "--enable-multivalue",
     "--enable-reference-types",
 ];
-/// Most bytes that the module may have, compressed by gzip.
+/// The largest size of the module in bytes, compressed by gzip.
 const GZIPPED_LIMIT: u64 = 2_500_000;
 
-/// Where things are.
+/// The folders of the build.
 struct Places {
-    /// The page's sources.
+    /// The sources of the page.
     web: PathBuf,
     /// Cargo's target folder.
     target: PathBuf,
@@ -40,12 +41,12 @@ impl Places {
     }
 }
 
-/// Builds everything, or the package only.
+/// Builds everything, or only the package.
 pub fn build(package_only: bool) -> Result<(), String> {
     let places = Places::find()?;
     let module = compile(&places)?;
     install(&places.web)?;
-    // With the feature that has wasm-bindgen's library, which nothing else needs.
+    // Runs with the feature that has wasm-bindgen's library, which nothing else needs.
     let again = ["run", "--quiet", "--bin", "xtask", "--features", "xtask/web", "--", "web", "--bind"];
     run(cargo().args(again).arg(&module))?;
     optimise(&places.web)?;
@@ -59,7 +60,8 @@ pub fn build(package_only: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Compiles the module, with rustup's target where there is one, else with Debian's compiler and library sources.
+/// Compiles the module with rustup's target if it is installed, otherwise with Debian's compiler and library
+/// sources.
 fn compile(places: &Places) -> Result<PathBuf, String> {
     let debian = !has_target();
     let folder = if debian { places.target.join("wasm-debian") } else { places.target.clone() };
@@ -70,7 +72,7 @@ fn compile(places: &Places) -> Result<PathBuf, String> {
     if debian {
         cargo.arg("-Zbuild-std=std,panic_abort").env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
         cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld-19");
-        // What rustup's cargo tells its children must not reach Debian's.
+        // The variables that rustup's cargo sets must not reach Debian's.
         for name in ["CARGO", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "RUSTDOC"] {
             cargo.env_remove(name);
         }
@@ -83,13 +85,13 @@ fn compile(places: &Places) -> Result<PathBuf, String> {
     Ok(folder.join(TARGET).join(PROFILE).join("honelm_web.wasm"))
 }
 
-/// Whether this compiler has the wasm target's library.
+/// Returns `true` if this compiler has the library of the wasm target.
 pub fn has_target() -> bool {
     let found = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
     found.is_ok_and(|out| out.status.success() && Path::new(String::from_utf8_lossy(&out.stdout).trim()).is_dir())
 }
 
-/// Makes the module a package that JavaScript imports: `web/pkg`.
+/// Turns the module into a package that JavaScript imports: `web/pkg`.
 #[cfg(feature = "web")]
 pub fn bind(module: &Path) -> Result<(), String> {
     let package = Places::find()?.web.join("pkg");
@@ -104,12 +106,13 @@ pub fn bind(_: &Path) -> Result<(), String> {
     Err("this needs `cargo run --bin xtask --features xtask/web`".to_owned())
 }
 
-/// The package's module.
+/// Returns the path of the package's module.
 fn module(web: &Path) -> PathBuf {
     web.join("pkg/honelm_web_bg.wasm")
 }
 
-/// Makes the package's module smaller. LLVM has optimised it already: higher levels take minutes and make it larger again.
+/// Makes the package's module smaller. LLVM has already optimised it: higher levels take minutes and make it larger
+/// again.
 fn optimise(web: &Path) -> Result<(), String> {
     let module = module(web);
     let mut node = Command::new("node");
@@ -117,7 +120,7 @@ fn optimise(web: &Path) -> Result<(), String> {
     run(node.args(FEATURES).arg(&module).arg("-o").arg(&module))
 }
 
-/// Holds the size of the package's module.
+/// Prints the size of the package's module and checks its limit.
 fn measure(web: &Path) -> Result<(), String> {
     let module = module(web);
     let script = "const z=require('zlib'),f=require('fs');\
@@ -127,12 +130,12 @@ fn measure(web: &Path) -> Result<(), String> {
     let plain = std::fs::metadata(&module).map_err(|e| format!("{}: {e}", module.display()))?.len();
     println!("wasm: {plain} bytes, {gzipped} gzipped");
     if gzipped > GZIPPED_LIMIT {
-        return Err(format!("the module has {gzipped} bytes gzipped, at most {GZIPPED_LIMIT}"));
+        return Err(format!("the module: found {gzipped} bytes gzipped, expected at most {GZIPPED_LIMIT}"));
     }
     Ok(())
 }
 
-/// Installs the page's tools where they are missing or older than their list.
+/// Installs the page's tools if they are missing or older than their lock file.
 fn install(web: &Path) -> Result<(), String> {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
     let (list, done) = (web.join("package-lock.json"), web.join("node_modules/.package-lock.json"));

@@ -1,12 +1,12 @@
-//! Whether a step fits a cache: checked before anything is changed.
+//! Checks that a step fits a cache, made before anything changes.
 
 use crate::{BackendError, CacheSpec, Edit, Step, StepGroup};
 
 impl Step {
-    /// Whether the step fits a cache: for a back end to ask before it changes anything.
+    /// Checks that the step fits a cache. A back end calls this before it changes anything.
     ///
     /// # Errors
-    /// [`BackendError::InvalidBatch`] where it would reach outside the cache or contradicts itself.
+    /// [`BackendError::InvalidBatch`] if the step would access cells outside the cache or contradicts itself.
     pub fn check(&self, spec: &CacheSpec) -> Result<(), BackendError> {
         check(self, spec)
     }
@@ -17,12 +17,12 @@ fn check(step: &Step, spec: &CacheSpec) -> Result<(), BackendError> {
     let refuse = |row: usize, problem: String| Err(BackendError::InvalidBatch { row, problem });
     if step.positions.len() != rows || step.cells.len() != rows {
         let found = (step.positions.len(), step.cells.len());
-        return refuse(rows, format!("{} positions and {} cells for {rows} rows", found.0, found.1));
+        return refuse(rows, format!("found {} positions and {} cells, expected {rows} of each", found.0, found.1));
     }
     let mut next = 0;
     for segment in &step.segments {
         if segment.rows.start != next || segment.rows.end < next {
-            return refuse(next, format!("rows {:?} of a sequence follow row {next}", segment.rows));
+            return refuse(next, format!("found rows {:?} of a sequence, expected rows from {next}", segment.rows));
         }
         next = segment.rows.end;
     }
@@ -30,7 +30,7 @@ fn check(step: &Step, spec: &CacheSpec) -> Result<(), BackendError> {
         return refuse(next, format!("the sequences cover {next} of {rows} rows"));
     }
     if step.groups.len() != spec.groups.len() && (rows > 0 || !step.groups.is_empty() || !step.edits.is_empty()) {
-        return refuse(0, format!("{} cache groups, the cache has {}", step.groups.len(), spec.groups.len()));
+        return refuse(0, format!("found {} cache groups, expected {}", step.groups.len(), spec.groups.len()));
     }
     step.groups.iter().try_for_each(|group| check_group(step, group, spec.page_len))?;
     step.edits.iter().try_for_each(|edit| check_edit(step, *edit, spec.page_len))
@@ -43,21 +43,21 @@ fn check_group(step: &Step, group: &StepGroup, page_len: usize) -> Result<(), Ba
     }
     for (segment, table) in step.segments.iter().zip(&group.tables) {
         let Some(pages) = group.pages.get(table.clone()) else {
-            return refuse(segment.rows.start, "a page table that lies outside the pages");
+            return refuse(segment.rows.start, "its page table lies outside the list of pages");
         };
         let exists = |cell: usize| pages.get(cell / page_len).is_some_and(|page| *page < group.page_count);
         for row in segment.rows.clone() {
             let seen = &group.seen[row];
             let (first, end) = (seen.first as usize, seen.end as usize);
             let Some(extra) = group.extra.get(seen.extra.start as usize..seen.extra.end as usize) else {
-                return refuse(row, "scattered cells that lie outside their list");
+                return refuse(row, "its extra cells lie outside their list");
             };
             if first > end || (first == end && extra.is_empty()) {
-                return refuse(row, "sees no cell");
+                return refuse(row, "no cell is visible to it");
             }
             let mut firsts = (first / page_len..end.div_ceil(page_len)).map(|page| page * page_len);
             if first < end && !firsts.all(exists) || !extra.iter().all(|cell| exists(*cell as usize)) {
-                return refuse(row, "sees a cell without a page");
+                return refuse(row, "a cell visible to it has no page");
             }
             if !exists(step.cells[row] as usize) {
                 return refuse(row, "its own cell has no page");
@@ -77,5 +77,5 @@ fn check_edit(step: &Step, edit: Edit, page_len: usize) -> Result<(), BackendErr
     if fits(from) && fits(to) {
         return Ok(());
     }
-    Err(BackendError::InvalidBatch { row: 0, problem: format!("{edit:?} reaches outside the cache") })
+    Err(BackendError::InvalidBatch { row: 0, problem: format!("{edit:?} lies outside the cache") })
 }

@@ -1,87 +1,87 @@
-/// Why a back end or the sequence state refuses.
+/// The errors of back ends and of the sequence state.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
     /// The device has no kernel for a weight.
-    #[error("{device} cannot run weights in {encoding}")]
+    #[error("{device} has no kernel for {encoding} weights")]
     UnsupportedEncoding {
         /// The device.
         device: String,
-        /// The encoding's name.
+        /// The name of the encoding.
         encoding: String,
     },
-    /// A batch that contradicts the sequences' state.
-    #[error("row {row} of the batch: {problem}")]
+    /// A batch contradicts the state of the sequences.
+    #[error("batch row {row}: {problem}")]
     InvalidBatch {
-        /// Row of the batch.
+        /// The row of the batch.
         row: usize,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
-    /// A path of accepted drafts that the pending drafts do not have.
-    #[error("entry {index} of the accepted path of sequence {sequence}: {problem}")]
+    /// A path of accepted drafts does not exist among the pending drafts.
+    #[error("sequence {sequence}, accepted path, entry {index}: {problem}")]
     InvalidPath {
         /// The sequence.
         sequence: u32,
-        /// Entry of the path.
+        /// The entry of the path.
         index: usize,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
-    /// A sequence would outgrow its context.
+    /// A sequence would exceed its context.
     #[error("sequence {sequence} would have {wanted} tokens, its context holds {limit}")]
     ContextFull {
         /// The sequence.
         sequence: u32,
-        /// Tokens after the step.
+        /// The number of tokens after the step.
         wanted: usize,
-        /// Most tokens that it may have.
+        /// The largest number of tokens.
         limit: usize,
     },
-    /// A token id that the embedding has no row for.
-    #[error("token {token} is outside the vocabulary of {vocabulary}")]
+    /// The embedding has no row for a token id.
+    #[error("found token {token}, expected one of {vocabulary} in the vocabulary")]
     UnknownToken {
         /// The token id.
         token: u32,
-        /// Rows of the embedding.
+        /// The number of rows of the embedding.
         vocabulary: usize,
     },
-    /// A sequence that is not open.
+    /// A sequence is not open.
     #[error("sequence {0} is not open")]
     UnknownSequence(u32),
-    /// A ticket that was never issued, or was read already.
-    #[error("step {0} has no results: it was not submitted, or was read before")]
+    /// A ticket was never issued or has already been read.
+    #[error("step {0} has no results: it was not submitted or has already been read")]
     UnknownTicket(u64),
-    /// The device cannot hold what is asked of it.
-    #[error("out of memory on {device}: {wanted} bytes for {what}")]
+    /// The device has too little memory.
+    #[error("{device} is out of memory: it cannot allocate {wanted} bytes for {what}")]
     OutOfMemory {
         /// The device.
         device: String,
-        /// Bytes asked for.
+        /// The number of bytes requested.
         wanted: usize,
-        /// What they are for.
+        /// The purpose of the memory.
         what: String,
     },
-    /// The device is gone: its driver was reset, or it was taken away.
+    /// The device is gone: its driver was reset, or it was removed.
     #[error("{device} was lost: {reason}; open it again, or use the CPU")]
     DeviceLost {
         /// The device.
         device: String,
-        /// What the driver says.
+        /// The reason that the driver gives.
         reason: String,
     },
-    /// The device refused a step.
+    /// The device rejected a step.
     #[error("{device} failed: {problem}")]
     DeviceFailed {
         /// The device.
         device: String,
-        /// What the driver says.
+        /// The problem that the driver reports.
         problem: String,
     },
 }
 
 impl BackendError {
-    /// A stable name for programs.
+    /// Returns a stable code in kebab case.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

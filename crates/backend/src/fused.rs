@@ -1,9 +1,9 @@
-//! The fused operations in terms of the plain ones: what they mean, and what a back end that does not
-//! override them runs.
+//! The fused operations in terms of the plain ones: their definitions, and the implementation in a back end that
+//! does not override them.
 
 use crate::{Activation, Attention, Backend, Cache, Rope, Tensor, Weight};
 
-/// Definition of [`Backend::norm_linears`].
+/// Defines [`Backend::norm_linears`].
 pub fn norm_linears<B: Backend + ?Sized>(
     b: &mut B,
     x: &Tensor,
@@ -15,13 +15,13 @@ pub fn norm_linears<B: Backend + ?Sized>(
     ws.iter().map(|w| b.linear(&h, w)).collect()
 }
 
-/// Definition of [`Backend::linear_add`].
+/// Defines [`Backend::linear_add`].
 pub fn linear_add<B: Backend + ?Sized>(b: &mut B, x: &Tensor, w: &Weight, residual: Tensor) -> Tensor {
     let y = b.linear(x, w);
     b.add(residual, &y)
 }
 
-/// Definition of [`Backend::norm_gated`].
+/// Defines [`Backend::norm_gated`].
 pub fn norm_gated<B: Backend + ?Sized>(
     b: &mut B,
     x: &Tensor,
@@ -37,7 +37,7 @@ pub fn norm_gated<B: Backend + ?Sized>(
     b.gate(g, &u, f)
 }
 
-/// Definition of [`Backend::rope_attention`].
+/// Defines [`Backend::rope_attention`].
 #[allow(clippy::too_many_arguments, reason = "the operands of one fused operation")]
 pub fn rope_attention<B: Backend + ?Sized>(
     b: &mut B,

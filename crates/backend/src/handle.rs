@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use crate::CacheSpec;
 
-/// Keeps a slot of a [`Slots`] alive; the slot is freed when the last clone is dropped.
+/// A guard that keeps a slot of a [`Slots`] alive. The slot is freed when the last clone is dropped.
 #[derive(Debug)]
 pub struct Guard {
     index: u32,
@@ -16,7 +16,7 @@ impl Drop for Guard {
     }
 }
 
-/// What a back end keeps behind its handles: values by small ids, freed by the handles' drop.
+/// The values behind a back end's handles, by small ids. A value is freed after its last handle is dropped.
 #[derive(Debug)]
 pub struct Slots<T> {
     items: Vec<Option<T>>,
@@ -47,7 +47,7 @@ impl<T> Slots<T> {
         Rc::new(Guard { index, dropped: Rc::clone(&self.dropped) })
     }
 
-    /// Takes out the values whose handles are gone, so that a back end can reuse their memory.
+    /// Removes and returns the values whose handles are gone, so that a back end can reuse their memory.
     pub fn collect(&mut self) -> Vec<T> {
         let dropped = std::mem::take(&mut *self.dropped.borrow_mut());
         let values = dropped.iter().filter_map(|&i| self.items[i as usize].take()).collect();
@@ -55,31 +55,31 @@ impl<T> Slots<T> {
         values
     }
 
-    /// The values of all slots.
+    /// Returns the values of all slots.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.items.iter().flatten()
     }
 
-    /// The value behind a guard.
+    /// Returns the value of a guard.
     ///
     /// # Panics
-    /// When the guard belongs to another table: a handle was given to a back end that did not make it.
+    /// Panics if the guard belongs to another table, that is, if a handle of another back end was passed.
     #[must_use]
     pub fn get(&self, guard: &Guard) -> &T {
         self.check(guard);
         self.items[guard.index as usize].as_ref().expect("a live guard keeps its slot")
     }
 
-    /// The value behind a guard, to be changed.
+    /// Returns the value of a guard for changes.
     ///
     /// # Panics
-    /// As [`Slots::get`].
+    /// Panics as [`Slots::get`] does.
     pub fn get_mut(&mut self, guard: &Guard) -> &mut T {
         self.check(guard);
         self.items[guard.index as usize].as_mut().expect("a live guard keeps its slot")
     }
 
-    /// Whether the guard belongs to this table.
+    /// Returns `true` if the guard belongs to this table.
     #[must_use]
     pub fn owns(&self, guard: &Guard) -> bool {
         Rc::ptr_eq(&self.dropped, &guard.dropped)
@@ -101,37 +101,37 @@ macro_rules! matrix_handle {
         }
 
         impl $name {
-            /// A handle to what `guard` keeps, of shape `[rows, cols]`.
+            /// Returns a handle of shape `[rows, cols]` to the value of `guard`.
             #[must_use]
             pub fn new(guard: Rc<Guard>, rows: usize, cols: usize) -> Self {
                 Self { guard, rows, cols }
             }
 
-            /// Number of rows.
+            /// Returns the number of rows.
             #[must_use]
             pub fn rows(&self) -> usize {
                 self.rows
             }
 
-            /// Number of columns.
+            /// Returns the number of columns.
             #[must_use]
             pub fn cols(&self) -> usize {
                 self.cols
             }
 
-            /// The slot's guard.
+            /// Returns the guard of the slot.
             #[must_use]
             pub fn guard(&self) -> &Guard {
                 &self.guard
             }
 
-            /// The slot's number: unique among the live handles of one back end.
+            /// Returns the number of the slot, which is unique among the live handles of a back end.
             #[must_use]
             pub fn index(&self) -> u32 {
                 self.guard.index
             }
 
-            /// Whether this is the only handle to its value, so that it may be changed in place.
+            /// Returns `true` if this is the only handle to its value, which may then be changed in place.
             #[must_use]
             pub fn is_unique(&self) -> bool {
                 Rc::strong_count(&self.guard) == 1
@@ -145,7 +145,7 @@ matrix_handle! {
     Tensor
 }
 matrix_handle! {
-    /// An uploaded weight `[rows = out, cols = in]`, its bias included; a vector is `[1, n]`.
+    /// An uploaded weight `[rows = out, cols = in]` with its bias. A vector is `[1, n]`.
     Weight
 }
 
@@ -157,19 +157,19 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// A handle to what `guard` keeps.
+    /// Returns a handle to the value of `guard`.
     #[must_use]
     pub fn new(guard: Rc<Guard>, spec: Rc<CacheSpec>) -> Self {
         Self { guard, spec }
     }
 
-    /// The slot's guard.
+    /// Returns the guard of the slot.
     #[must_use]
     pub fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    /// Its layers, groups and page length.
+    /// Returns the layers, groups and page length.
     #[must_use]
     pub fn spec(&self) -> &CacheSpec {
         &self.spec

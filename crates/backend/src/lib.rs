@@ -1,11 +1,12 @@
-//! The back-end contract: operations, ragged steps and sequence state.
+//! The interface of back ends: operations, ragged steps and sequence state.
 //!
-//! A model's forward pass only **records**: an operation takes handles and returns a handle at once, and
-//! never reads a value. [`Backend::read`] alone waits. The CPU executes while recording; a GPU
-//! records commands and encodes them at [`Backend::submit`].
+//! A model's forward pass only **records**: an operation takes handles, returns a handle at once, and never reads a
+//! value. Only [`Backend::read`] waits. The CPU executes while recording; a GPU records commands and encodes them
+//! in [`Backend::submit`].
 //!
-//! [`Sequences`] turns a [`Batch`] (tokens, their sequences and parents) into a [`Step`] (positions, cache
-//! cells, page tables) that a back end executes. All of that is integers and the same everywhere.
+//! [`Sequences`] turns a [`Batch`] (tokens with their sequences and parents) into a [`Step`] (positions, cache
+//! cells and page tables) that a back end executes. This state consists of integers and is the same on every
+//! device.
 #![forbid(unsafe_code)]
 
 mod backend;

@@ -6,26 +6,27 @@ use crate::{
     Weight,
 };
 
-/// What stands behind a handle that [`Observe`] made itself.
+/// The state behind a handle that [`Observe`] created itself.
 #[derive(Debug)]
 enum Deferred {
-    /// A watched linear layer whose result nobody needed yet.
+    /// A watched linear module whose result has not been needed yet.
     Linear { x: Tensor, w: Weight },
-    /// The same, computed after all.
+    /// A watched linear module that was computed because its result was needed.
     Done(Tensor),
-    /// An operation after the end of observation.
+    /// An operation after the end of the observation.
     Void,
 }
 
-/// A back end that keeps the inputs of chosen linear layers: the activations that calibration needs.
+/// A back end that records the inputs of chosen linear modules: the activations that calibration needs.
 ///
-/// It forwards every operation to the back end it wraps, unfused, and pins the input of each watched linear
-/// layer as an output under [`Observe::KEY`]` | index`. A weight that is used twice in a step is pinned twice.
+/// It forwards every operation, unfused, to the back end that it wraps, and pins the input of each watched linear
+/// module as an output under [`Observe::KEY`]` | index`. The input of a weight that is used twice in a step is
+/// pinned twice.
 ///
-/// With `stop`, a step costs only what precedes the watched layers: a watched layer is computed when another
-/// operation needs its result before observation is complete, and once each watched weight was seen, nothing
-/// is computed any more. Operations then return void handles of the right shape; outputs and samples
-/// of void tensors are ignored. So with q, k and v watched, only the norm in front of them runs.
+/// With `stop`, a step costs only what precedes the watched modules. A watched module is computed only if another
+/// operation needs its result before the observation is complete. Once each watched weight has been seen, nothing
+/// more is computed: operations return void handles of the right shape, and outputs and samples of void tensors are
+/// ignored. With q, k and v watched, for example, only the norm before them runs.
 pub struct Observe<'a> {
     inner: &'a mut (dyn Backend + 'a),
     watched: Vec<Weight>,
@@ -36,10 +37,10 @@ pub struct Observe<'a> {
 }
 
 impl<'a> Observe<'a> {
-    /// The bit that marks the keys of observed inputs among a step's outputs.
+    /// The bit that marks the keys of observed inputs among the outputs of a step.
     pub const KEY: u32 = 1 << 31;
 
-    /// Wraps `inner` and watches the linear layers with these weights.
+    /// Wraps `inner` and watches the linear modules with these weights.
     pub fn new(inner: &'a mut (dyn Backend + 'a), watched: &[&Weight], stop: bool) -> Self {
         Self {
             inner,
@@ -51,7 +52,7 @@ impl<'a> Observe<'a> {
         }
     }
 
-    /// Whether every watched weight was seen in this step.
+    /// Returns `true` if every watched weight was seen in this step.
     #[must_use]
     pub fn complete(&self) -> bool {
         self.seen.iter().all(|&seen| seen)
@@ -65,7 +66,7 @@ impl<'a> Observe<'a> {
         Tensor::new(self.deferred.insert(Deferred::Void), rows, cols)
     }
 
-    /// The wrapped back end's handle for `x`, computing what was put off; `None` for a void one.
+    /// Returns the wrapped back end's handle for `x`, computing a deferred result, or `None` for a void handle.
     fn resolve(&mut self, x: &Tensor) -> Option<Tensor> {
         if !self.deferred.owns(x.guard()) {
             return Some(x.clone());
@@ -80,7 +81,8 @@ impl<'a> Observe<'a> {
         Some(y)
     }
 
-    /// [`Observe::resolve`] of a handle given away, so that the result stays the only handle to its value where `x` was.
+    /// Resolves a handle passed by value as [`Observe::resolve`] does. If it was the only handle to its value, so is
+    /// the result.
     fn take(&mut self, x: Tensor) -> Option<Tensor> {
         if !self.deferred.owns(x.guard()) {
             return Some(x);
@@ -91,17 +93,17 @@ impl<'a> Observe<'a> {
         y
     }
 
-    /// `x` for the wrapped back end, while observation goes on.
+    /// Returns the wrapped back end's handle for `x` while the observation continues.
     fn wanted(&mut self, x: &Tensor) -> Option<Tensor> {
         if self.stopped() { None } else { self.resolve(x) }
     }
 
-    /// As [`Observe::wanted`], of a handle given away.
+    /// Returns the handle as [`Observe::wanted`] does, for one passed by value.
     fn wanted_owned(&mut self, x: Tensor) -> Option<Tensor> {
         if self.stopped() { None } else { self.take(x) }
     }
 
-    /// An operation of the wrapped back end on one tensor, which keeps its shape.
+    /// Runs an operation of the wrapped back end on one tensor, which keeps its shape.
     fn changed(&mut self, x: Tensor, f: impl FnOnce(&mut dyn Backend, Tensor) -> Tensor) -> Tensor {
         let (rows, cols) = (x.rows(), x.cols());
         match self.wanted_owned(x) {
@@ -266,7 +268,7 @@ impl Backend for Observe<'_> {
         }
     }
 
-    /// A tensor that was computed before observation was complete can be read after it, too.
+    /// Pins `x`. A tensor computed before the observation was complete can still be read after it.
     fn output(&mut self, key: u32, x: &Tensor) {
         if self.stopped() && self.deferred.owns(x.guard()) && !matches!(self.deferred.get(x.guard()), Deferred::Done(_))
         {

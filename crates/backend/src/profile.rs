@@ -9,43 +9,43 @@ use crate::{
     Activation, Attention, Backend, BackendError, Cache, CacheSpec, Read, Rope, Sampling, Step, Tensor, Ticket, Weight,
 };
 
-/// Seconds since any fixed moment.
+/// A function that returns the seconds since any fixed moment.
 pub type Clock = Box<dyn Fn() -> f64>;
 
-/// What one operation cost.
+/// The cost of one operation.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct OperationCost {
-    /// How often it ran.
+    /// The number of calls.
     pub calls: u64,
-    /// Seconds in the back end. On a device that only records, that of recording: what it computes is part of `submit` and
-    /// `read`.
+    /// The seconds spent in the back end. On a device that only records, this is the time of recording; the
+    /// computation is part of `submit` and `read`.
     pub seconds: f64,
-    /// Bytes of weights that it read, as they were given to the device.
+    /// The bytes of the weights that it read, as they were given to the device.
     pub weight_bytes: u64,
-    /// Bytes of activations in f32, operands and result.
+    /// The bytes of its operands and result in f32.
     pub activation_bytes: u64,
 }
 
-/// Which operations ran where, and what they cost.
+/// The operations that ran on a device, and their costs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Placement {
-    /// The device, as it describes itself.
+    /// The device's description.
     pub device: String,
-    /// By the operation's name in [`Backend`]; fused forms where the model asked for them.
+    /// The costs by the operation's name in [`Backend`]. Fused forms that the model requested are counted as such.
     pub operations: BTreeMap<&'static str, OperationCost>,
 }
 
-/// A back end that forwards every operation, fused ones too, and notes what each costs.
+/// A back end that forwards every operation, including fused ones, and records the cost of each.
 pub struct Profile {
     inner: Rc<RefCell<dyn Backend>>,
     clock: Clock,
     placement: Rc<RefCell<Placement>>,
-    /// Bytes of weights by the number of their handles.
+    /// The bytes of weights by the number of their handles.
     weights: HashMap<u32, u64>,
 }
 
 impl Profile {
-    /// Wraps `inner`; the placement that is returned with it fills up while the model runs.
+    /// Wraps `inner`. The placement returned with it is updated while the model runs.
     #[must_use]
     pub fn new(inner: Rc<RefCell<dyn Backend>>, clock: Clock) -> (Self, Rc<RefCell<Placement>>) {
         let placement = Placement { device: inner.borrow().describe(), operations: BTreeMap::new() };
@@ -74,11 +74,11 @@ impl Profile {
     }
 }
 
-/// What an operation touches.
+/// The data that an operation accesses.
 struct Bytes<'a> {
-    /// Weights that are read whole.
+    /// The weights that it reads completely.
     weights: &'a [&'a Weight],
-    /// Activations that are read or written.
+    /// The number of activations that it reads or writes.
     values: usize,
 }
 
@@ -143,7 +143,7 @@ impl Backend for Profile {
         self.note("begin", touches(&[], 0), |b| b.begin(step, cache))
     }
 
-    // Tables are read by the row: as much as is written.
+    // Only as many table values are read as are written.
     fn embed(&mut self, table: &Weight) -> Tensor {
         let x = self.note("embed", touches(&[], 0), |b| b.embed(table));
         self.add_values("embed", 2 * size(&x));

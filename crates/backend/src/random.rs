@@ -1,9 +1,11 @@
-/// A draw in `[0, 1)` on 24 bits, from integers only: the same on every device.
+/// Returns a pseudo-random number in `[0, 1)` with 24 bits. It is computed from integers only, so it is the same on
+/// every device.
 ///
-/// Counter-based: the draw is `MurmurHash3_x86_32` (Appleby 2011, seed 0) of the four numbers as 32 little-endian bytes, its upper 24
-/// bits over 2^24. It needs 32-bit multiplication, rotation and exclusive or alone, so a shader computes
-/// it, too. Keys are the user's seed, the user's number of the sequence, the position of the row, and the number of the draw
-/// there, so that a draw depends on nothing else that runs.
+/// The generator is counter-based: the result is `MurmurHash3_x86_32` (Appleby 2011, seed 0) of the four numbers as
+/// 32 little-endian bytes, its upper 24 bits divided by 2^24. This needs only 32-bit multiplication, rotation and
+/// exclusive or, which shaders have too. The keys are the user's seed, the user's number of the sequence, the
+/// position of the row, and the number of the draw at that position. A draw therefore does not depend on anything
+/// else that runs.
 #[must_use]
 pub fn uniform(seed: u64, stream: u64, position: u64, draw: u64) -> f32 {
     let mut h = 0u32;
@@ -22,7 +24,8 @@ pub fn uniform(seed: u64, stream: u64, position: u64, draw: u64) -> f32 {
 mod tests {
     use super::uniform;
 
-    /// Made by an independent implementation that reproduces the published `MurmurHash3_x86_32("test") = 0xba6bd213`.
+    /// The values come from an independent implementation that reproduces the published `MurmurHash3_x86_32("test") =
+    /// 0xba6bd213`.
     #[test]
     fn matches_an_independent_implementation() {
         let golden = [
@@ -56,7 +59,7 @@ mod tests {
             }
             let expected = DRAWS as f64 / 256.0;
             let chi2: f64 = bins.iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum();
-            // 255 degrees of freedom: mean 255, deviation 22.6.
+            // The distribution has 255 degrees of freedom: mean 255, standard deviation 22.6.
             assert!((160.0..350.0).contains(&chi2), "{name}: chi-square {chi2}");
             let correlation = products / DRAWS as f64 * 12.0;
             assert!(correlation.abs() < 0.015, "{name}: correlation {correlation}");

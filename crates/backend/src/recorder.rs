@@ -9,29 +9,29 @@ use crate::{
     Ticket, Value, Weight,
 };
 
-/// What a [`Recorder`] counted.
+/// The counts of a [`Recorder`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// Bytes of all weights, as the recorder's closure gives them, biases and vectors in f32 included.
+    /// The bytes of all weights, as the recorder's closure counts them, and of biases and vectors in f32.
     pub weight_bytes: usize,
-    /// Bytes of all cache pages that the steps so far need.
+    /// The bytes of all cache pages that the steps so far need.
     pub cache_bytes: usize,
-    /// Bytes of the activations that are alive now, in f32, pinned outputs included.
+    /// The bytes of the live activations in f32, including pinned outputs.
     pub activation_bytes: usize,
-    /// The most that this ever was.
+    /// The largest value of `activation_bytes` so far.
     pub activation_bytes_peak: usize,
-    /// Operations by their name in [`Backend`], the plain ones that fused forms mean.
+    /// The number of operations by their name in [`Backend`]. Fused forms count as their plain operations.
     pub operations: BTreeMap<&'static str, u64>,
 }
 
 struct Pages {
     spec: Rc<CacheSpec>,
-    /// Pages of each group.
+    /// The number of pages of each group.
     counts: Vec<u32>,
 }
 
-/// A back end without a device and without values: it knows shapes, counts operations and bytes, and answers reads with
-/// zeros. For the planning of memory and for tests of logic.
+/// A back end without a device and without values. It tracks shapes, counts operations and bytes, and answers reads
+/// with zeros. It serves the planning of memory and tests of logic.
 pub struct Recorder {
     weight_bytes: Box<dyn Fn(&WeightData) -> usize>,
     tensors: Slots<usize>,
@@ -50,7 +50,8 @@ enum Pinned {
 }
 
 impl Recorder {
-    /// Counts a weight as `weight_bytes` of it: what the planned device would hold.
+    /// Returns a recorder that counts `weight_bytes` for each weight: the bytes that the planned device would
+    /// allocate.
     #[must_use]
     pub fn new(weight_bytes: impl Fn(&WeightData) -> usize + 'static) -> Self {
         Self {
@@ -66,7 +67,7 @@ impl Recorder {
         }
     }
 
-    /// A weight `[rows, cols]` of which only the size is known.
+    /// Declares a weight `[rows, cols]` of which only the size is known.
     pub fn declare(&mut self, rows: usize, cols: usize, bytes: usize) -> Weight {
         for freed in self.weights.collect() {
             self.recorded.weight_bytes -= freed;
@@ -75,7 +76,7 @@ impl Recorder {
         Weight::new(self.weights.insert(bytes), rows, cols)
     }
 
-    /// The counts so far.
+    /// Returns the counts so far.
     pub fn recorded(&mut self) -> &Recorded {
         self.collect();
         for freed in self.weights.collect() {
@@ -84,7 +85,7 @@ impl Recorder {
         &self.recorded
     }
 
-    /// Sets the counts of operations and the peak of activations back, to measure one step.
+    /// Resets the counts of operations and the peak of activations, to measure one step.
     pub fn reset(&mut self) {
         self.collect();
         self.recorded.operations.clear();
@@ -109,7 +110,7 @@ impl Recorder {
         Tensor::new(self.tensors.insert(bytes), rows, cols)
     }
 
-    /// The result of an operation that works in place where it can.
+    /// Returns the result of an operation that works in place if possible.
     fn in_place(&mut self, x: Tensor) -> Tensor {
         self.check(&x);
         if x.is_unique() { x } else { self.tensor(x.rows(), x.cols()) }

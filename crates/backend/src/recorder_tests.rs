@@ -5,7 +5,7 @@ const D: usize = 8;
 const F: usize = 24;
 const V: usize = 50;
 
-/// A decoder layer's weights and the operations on them, as an architecture writes them.
+/// The weights of a decoder layer, and the operations on them in the order of an architecture.
 struct Layer {
     gain: Weight,
     q: Weight,
@@ -92,11 +92,11 @@ fn counts_bytes_and_operations_of_a_step() {
     drop((x, logits));
     let recorded = b.recorded().clone();
     let n = 20 * 4;
-    // Two pages of 16 cells, K and V of 4 halves each.
+    // Two pages of 16 cells, with K and V of 4 halves each.
     assert_eq!(recorded.cache_bytes, 2 * 16 * 2 * 4 * 2);
     assert_eq!(recorded.weight_bytes, V * D + D + 2 * D * D + 2 * 4 * D + 3 * F * D + 2);
     assert_eq!(recorded.activation_bytes, n * V, "the pinned logits alone");
-    // At its widest: v and the attention's result, which live to the end of the layer, x, its norm, gate and up.
+    // The peak is at v and the attention's result, which live to the end of the layer, x, its norm, gate and up.
     assert_eq!(recorded.activation_bytes_peak, n * (4 + D + D + D + 2 * F));
     let expected =
         [("add", 2), ("attention", 1), ("embed", 1), ("gate", 1), ("linear", 8), ("rms_norm", 2), ("rope", 2)];
@@ -129,7 +129,7 @@ fn counts_plain_operations_and_makes_them_void_once_observed() {
     assert_eq!(run(&mut b).cols(), F);
     let first = [("activate", 1), ("add", 1), ("columns", 1), ("embed", 1), ("layer_norm", 1), ("linear", 2)];
     assert_eq!(operations(&mut b), [&first[..], &[("positions", 1), ("scale", 1)]].concat());
-    // At its widest: x, the positions, the norm, the wide projection, a part of it, and the result.
+    // The peak is at x, the positions, the norm, the wide projection, a part of it, and the result.
     assert_eq!(b.recorded().activation_bytes_peak, 3 * 4 * (D + D + D + 3 * D + D + F));
     b.reset();
     let mut o = Observe::new(&mut b, &[&wide], true);
@@ -230,7 +230,7 @@ fn a_new_step_observes_anew() {
         let x = layer.run(x, &mut o, &cache);
         assert!(o.complete());
         assert_eq!(x.rows(), rows as usize);
-        // Once complete, nothing runs: not even another embedding.
+        // Once the observation is complete, nothing runs, not even another embedding.
         assert_eq!(o.embed(&table).rows(), rows as usize);
         assert_eq!(keys(&mut o), [(Observe::KEY, D)]);
     }

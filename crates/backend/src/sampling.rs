@@ -2,25 +2,25 @@ use std::cmp::Ordering;
 
 use crate::uniform;
 
-/// How a token is drawn from logits.
+/// The settings for sampling a token from logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// 0 is greedy: the most likely token, the lowest id among equals.
+    /// The temperature. 0 is greedy: the most likely token, or the lowest id among equals.
     pub temperature: f32,
-    /// Keep the `top_k` most likely tokens; 0 keeps all.
+    /// The number of most likely tokens to keep; 0 keeps all.
     pub top_k: u32,
-    /// Keep the smallest set of most likely tokens whose probabilities reach `top_p`; 1 keeps all.
+    /// The probability that the smallest set of most likely tokens to keep must reach; 1 keeps all.
     pub top_p: f32,
-    /// Keep tokens at least `min_p` times as likely as the most likely one; 0 keeps all.
+    /// The smallest probability to keep, relative to the most likely token; 0 keeps all.
     pub min_p: f32,
-    /// Seed of the draws.
+    /// The seed of the draws.
     pub seed: u64,
     /// The user's own number of the sequence, so that a draw does not depend on what else runs.
     pub stream: u64,
 }
 
 impl Sampling {
-    /// The most likely token.
+    /// Greedy settings, which choose the most likely token.
     pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0, stream: 0 };
 }
 
@@ -30,7 +30,7 @@ impl Default for Sampling {
     }
 }
 
-/// A token that may be drawn, and its weight: its probability times an unknown factor.
+/// A token that may be drawn. Its weight is proportional to its probability.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     id: u32,
@@ -38,19 +38,20 @@ struct Candidate {
     weight: f64,
 }
 
-/// Most likely first, the lower id among equals.
+/// Orders by likelihood, most likely first, and equals by id.
 fn by_likelihood(a: &Candidate, b: &Candidate) -> Ordering {
     b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
-/// Draws a token for the row at `position` of its sequence (the token becomes the one at `position + 1`).
+/// Draws a token for the row at `position` of its sequence. The token takes `position + 1`.
 ///
-/// In this order: temperature, top-k, top-p (on the probabilities among the kept k), min-p; each keeps the most likely
-/// tokens, the lower id first among equals. The first kept token, in the order of ids, whose cumulated
-/// probability exceeds `uniform(seed, stream, position, 0)` is drawn. The same arguments give the same token.
+/// The filters apply in this order: temperature, top-k, top-p (on the probabilities among the kept k), min-p. Each
+/// keeps the most likely tokens, with the lower id first among equals. The result is the first kept token, in the
+/// order of ids, whose cumulative probability exceeds `uniform(seed, stream, position, 0)`. The same arguments give
+/// the same token.
 ///
-/// A logit that is NaN is never chosen; where all are, the token is 0. Where the largest logit is infinite,
-/// and where the temperature is not above 0, the choice is greedy.
+/// A NaN logit is never chosen; if all are NaN, the token is 0. The choice is greedy if the largest logit is
+/// infinite or the temperature is not above 0.
 #[must_use]
 pub fn choose(logits: &[f32], how: &Sampling, position: u64) -> u32 {
     let (best, max) = most_likely(logits);
@@ -76,7 +77,7 @@ pub fn choose(logits: &[f32], how: &Sampling, position: u64) -> u32 {
     } else {
         let weights: Vec<f64> = logits.iter().map(|&logit| weight(logit)).collect();
         let total: f64 = weights.iter().filter(|w| **w > 0.0).sum();
-        // Tokens below this weight hold less than 1 - top_p together, so the nucleus does without them.
+        // Tokens below this weight hold less than 1 - top_p together, so the nucleus can omit them.
         let low = (1.0 - f64::from(how.top_p)).max(0.0) * total / logits.len() as f64 * 0.999;
         let all = logits.iter().zip(weights).enumerate();
         kept = all
@@ -91,7 +92,7 @@ pub fn choose(logits: &[f32], how: &Sampling, position: u64) -> u32 {
     first_above(kept.iter().map(|c| (c.id, c.weight)), target).unwrap_or(best)
 }
 
-/// The largest logit and the lowest id that has it; `(0, NaN)` where all are NaN.
+/// Returns the largest logit and the lowest id that has it, or `(0, NaN)` if all are NaN.
 fn most_likely(logits: &[f32]) -> (u32, f32) {
     let mut best = (0, f32::NAN);
     for (id, &logit) in logits.iter().enumerate() {
@@ -102,7 +103,7 @@ fn most_likely(logits: &[f32]) -> (u32, f32) {
     best
 }
 
-/// The `k` most likely tokens in any order, without weights yet.
+/// Returns the `k` most likely tokens in any order, without weights.
 fn most_likely_k(logits: &[f32], k: usize) -> Vec<Candidate> {
     let mut kept: Vec<Candidate> = Vec::with_capacity(logits.len().min(4 * k));
     let cut = |kept: &mut Vec<Candidate>| {
@@ -111,7 +112,7 @@ fn most_likely_k(logits: &[f32], k: usize) -> Vec<Candidate> {
             kept.truncate(k);
         }
     };
-    // Nothing at or below the k-th best so far can be among the best: equals with a higher id come later.
+    // A logit at or below the k-th best so far cannot be among the best, because equals with a higher id come later.
     let mut threshold = f32::NEG_INFINITY;
     for (id, &logit) in logits.iter().enumerate() {
         if logit > threshold {
@@ -126,16 +127,16 @@ fn most_likely_k(logits: &[f32], k: usize) -> Vec<Candidate> {
     kept
 }
 
-/// The weight, or 0 where it is below `min_p` times the largest one, which is 1.
+/// Returns the weight, or 0 if it is below `min_p` times the largest weight, which is 1.
 fn keep_min_p(weight: f64, min_p: f32) -> f64 {
     if weight < f64::from(min_p).min(1.0) { 0.0 } else { weight }
 }
 
-/// Keeps the most likely candidates until they hold `top_p` of `total`, one at least.
+/// Keeps the most likely candidates until they hold `top_p` of `total`, but at least one.
 fn keep_nucleus(kept: &mut Vec<Candidate>, top_p: f32, total: f64) {
     let wanted = f64::from(top_p) * total;
     let (mut sum, mut done, mut size) = (0.0, 0, 64);
-    // Sorts no more than is needed: the next 64, then 256, ... most likely ones.
+    // Sorts only as much as necessary: the next 64 most likely ones, then 256, and so on.
     while done < kept.len() {
         let rest = &mut kept[done..];
         let part = size.min(rest.len());
@@ -172,17 +173,17 @@ fn draw_by_id(logits: &[f32], draw: f64, weight: impl Fn(f32) -> f64) -> u32 {
         }
         target -= sum;
     }
-    // Rounding carried the target past the end: the last token that can be drawn.
+    // Rounding moved the target past the end, so the result is the last token that can be drawn.
     let part = logits.chunks(CHUNK).nth(last).unwrap_or_default();
     (last * CHUNK) as u32 + positive(part, &weight).last().map_or(0, |(id, _)| id)
 }
 
-/// Ids and weights of the tokens of `part` that can be drawn; a NaN is no positive weight.
+/// Returns the ids and weights of the tokens of `part` that can be drawn. A NaN is not a positive weight.
 fn positive<'a>(part: &'a [f32], weight: &'a impl Fn(f32) -> f64) -> impl Iterator<Item = (u32, f64)> + 'a {
     part.iter().enumerate().map(|(id, &logit)| (id as u32, weight(logit))).filter(|&(_, w)| w > 0.0)
 }
 
-/// The first token whose cumulated weight exceeds `target`; the last one where rounding hides it.
+/// Returns the first token whose cumulative weight exceeds `target`, or the last one if rounding leaves none.
 fn first_above(weights: impl Iterator<Item = (u32, f64)>, target: f64) -> Option<u32> {
     let (mut sum, mut last) = (0.0, None);
     for (id, weight) in weights {

@@ -4,12 +4,12 @@ fn how(temperature: f32, top_k: u32, top_p: f32, min_p: f32) -> Sampling {
     Sampling { temperature, top_k, top_p, min_p, seed: 9, stream: 3 }
 }
 
-/// `V` logits that look like a model's: most of them far below a few.
+/// Returns `V` logits that resemble a model's, most of them far below a few.
 fn logits(v: usize) -> Vec<f32> {
     (0..v).map(|i| 12.0 * uniform(1, 2, i as u64, 0).powi(6) - 2.0 * uniform(1, 2, i as u64, 1)).collect()
 }
 
-/// The definition, with a full sort.
+/// Implements the definition with a full sort.
 fn kept_by_definition(logits: &[f32], how: &Sampling) -> Vec<(u32, f64)> {
     let t = f64::from(how.temperature);
     let mut order: Vec<usize> = (0..logits.len()).filter(|&i| !logits[i].is_nan()).collect();
@@ -91,7 +91,7 @@ fn draws_follow_the_defined_distribution() {
         for position in 0..DRAWS {
             counts[choose(&logits, &how, position) as usize] += 1;
         }
-        // Tokens expected fewer than 10 times are pooled.
+        // Tokens with an expected count below 10 are pooled.
         let (mut chi2, mut bins, mut rare, mut rare_expected) = (0.0, 0usize, 0u64, 0.0);
         let mut inside = 0;
         for &(id, p) in &expected {
@@ -134,7 +134,7 @@ fn a_draw_is_the_inverse_of_the_cumulated_probabilities_by_id() {
                     })
                 })
                 .collect();
-            // The draw may fall on either side of an edge that rounding moves.
+            // Rounding can move an edge, so the draw may fall on either side of it.
             let near = |d: f64| edges.iter().find(|e| e.1 > u + d).map_or(edges[edges.len() - 1].0, |e| e.0);
             let token = choose(&logits, &how, position);
             assert!([near(-1e-5), near(0.0), near(1e-5)].contains(&token), "{how:?} at {position}: {token}");

@@ -12,11 +12,11 @@ use pool::{DROPPED, Pool};
 
 use crate::{BackendError, Batch, CacheKind, Edit, Segment, SequenceId, Step, StepGroup};
 
-/// What remains after a truncation.
+/// The result of a truncation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Truncated {
-    /// Tokens that are still cached; fewer than asked for where a window's pages were dropped already. The
-    /// caller prefills again from here.
+    /// The number of tokens that are still cached. It is smaller than requested if a window's pages had already been
+    /// dropped. The caller prefills again from here.
     pub len: usize,
 }
 
@@ -28,19 +28,19 @@ struct Group {
 
 #[derive(Debug, Clone, Default)]
 struct Sequence {
-    /// Accepted tokens; token `i` stands in cell `i`.
+    /// The number of accepted tokens. Token `i` is in cell `i`.
     len: usize,
-    /// Cells after the accepted ones.
+    /// The cells after the accepted ones.
     drafts: Vec<Draft>,
-    /// Pages of each group, by cell.
+    /// The pages of each group, by cell.
     tables: Vec<Vec<u32>>,
 }
 
-/// The integer state of all sequences of one model: lengths, drafts, page tables and page pools.
+/// The integer state of all sequences of a model: lengths, drafts, page tables and page pools.
 ///
-/// Everything that happens to cached cells is one log in the order of the calls: the edits at the head of a
-/// step, then its rows' writes. So a page that is freed here can be given away at once, as whatever
-/// still reads it comes earlier in that log.
+/// All changes of cached cells form one log in the order of the calls: the edits at the head of a step, then the
+/// writes of its rows. A freed page can therefore be reused at once, because every operation that still reads it
+/// comes earlier in the log.
 #[derive(Debug, Clone)]
 pub struct Sequences {
     groups: Vec<Group>,
@@ -49,16 +49,17 @@ pub struct Sequences {
     slack: usize,
     sequences: BTreeMap<u32, Sequence>,
     next: u32,
-    /// Edits for the head of the next step.
+    /// The edits for the head of the next step.
     edits: Vec<Edit>,
 }
 
 impl Sequences {
-    /// No sequences; each may hold `context` tokens, `slack` is the longest run of accepted tokens that [`Sequences::truncate`]
-    /// can always take back without a new prefill. (Pending drafts can be dropped at any length.)
+    /// Returns a state without sequences. Each sequence may hold `context` tokens. `slack` is the largest number of
+    /// accepted tokens that [`Sequences::truncate`] can always remove without a new prefill. (Any number of pending
+    /// drafts can be dropped.)
     ///
     /// # Panics
-    /// When `page_len` is 0.
+    /// Panics if `page_len` is 0.
     #[must_use]
     pub fn new(groups: &[CacheKind], page_len: usize, context: usize, slack: usize) -> Self {
         assert!(page_len > 0, "a page needs cells");
@@ -66,25 +67,25 @@ impl Sequences {
         Self { groups, page_len, context, slack, sequences: BTreeMap::new(), next: 0, edits: Vec::new() }
     }
 
-    /// Most tokens that a sequence may hold.
+    /// Returns the largest number of tokens that a sequence may hold.
     #[must_use]
     pub fn context(&self) -> usize {
         self.context
     }
 
-    /// Pages of a group that sequences hold now.
+    /// Returns the number of pages of a group that sequences hold now.
     #[must_use]
     pub fn pages_held(&self, group: usize) -> usize {
         self.groups[group].pool.held()
     }
 
-    /// Opens an empty sequence. Its name is never used again.
+    /// Opens an empty sequence. Its identifier is never used again.
     pub fn open(&mut self) -> SequenceId {
         let tables = vec![Vec::new(); self.groups.len()];
         self.insert(Sequence { tables, ..Sequence::default() })
     }
 
-    /// Ends a sequence and frees its pages.
+    /// Closes a sequence and frees its pages.
     pub fn close(&mut self, id: SequenceId) -> Result<(), BackendError> {
         let mut sequence = self.sequences.remove(&id.0).ok_or(BackendError::UnknownSequence(id.0))?;
         for (group, table) in self.groups.iter_mut().zip(&mut sequence.tables) {
@@ -93,20 +94,20 @@ impl Sequences {
         Ok(())
     }
 
-    /// Accepted tokens of a sequence.
+    /// Returns the number of accepted tokens of a sequence.
     pub fn len(&self, id: SequenceId) -> Result<usize, BackendError> {
         Ok(self.sequence(id)?.len)
     }
 
-    /// Cells of a sequence that wait for [`Sequences::accept`].
+    /// Returns the number of cells of a sequence that wait for [`Sequences::accept`].
     pub fn pending(&self, id: SequenceId) -> Result<usize, BackendError> {
         Ok(self.sequence(id)?.drafts.len())
     }
 
-    /// Validates `batch`, allocates its cells and describes it for a back end. Changes nothing when it refuses.
+    /// Validates `batch`, allocates its cells and describes it for a back end. On an error, nothing has changed.
     ///
-    /// The rows of a sequence become accepted tokens at once when no draft was pending and all of them follow
-    /// [`crate::Parent::Previous`]; otherwise they become pending drafts.
+    /// The rows of a sequence become accepted tokens at once if no draft was pending and all of them follow
+    /// [`crate::Parent::Previous`]. Otherwise they become pending drafts.
     pub fn step(&mut self, batch: &Batch) -> Result<Step, BackendError> {
         let parts = plan::plan(self, batch)?;
         let mut step = Step {
@@ -136,7 +137,8 @@ impl Sequences {
         Ok(step)
     }
 
-    /// [`Sequences::step`], given to `run` (which begins it on a back end). Changes nothing when either refuses.
+    /// Passes the step of [`Sequences::step`] to `run`, which begins it on a back end. On an error of either, nothing
+    /// has changed.
     pub fn step_with<T, E: From<BackendError>>(
         &mut self,
         batch: &Batch,
@@ -151,7 +153,7 @@ impl Sequences {
     }
 
     /// Keeps the pending draft cells `path` (indices as in [`crate::Parent::Draft`], each the child of the one before)
-    /// and drops the others. Cells are compacted at the head of the next step.
+    /// and drops the others. The cells are compacted at the head of the next step.
     pub fn accept(&mut self, id: SequenceId, path: &[u32]) -> Result<(), BackendError> {
         let sequence = self.sequences.get_mut(&id.0).ok_or(BackendError::UnknownSequence(id.0))?;
         let mut parent = None;
@@ -168,7 +170,7 @@ impl Sequences {
             };
             return Err(BackendError::InvalidPath { sequence: id.0, index, problem });
         }
-        // No copy on write: a fork that shares these pages sees none of the cells after `len`.
+        // No copy on write is needed: a fork that shares these pages sees none of the cells after `len`.
         let place = |table: &[u32], cell: usize| (table[cell / self.page_len], (cell % self.page_len) as u32);
         for (to, &draft) in (sequence.len..).zip(path) {
             let from = sequence.len + draft as usize;
@@ -191,8 +193,8 @@ impl Sequences {
         Ok(())
     }
 
-    /// Forgets all tokens from `len` on, and pending drafts. Where a window's pages that the next token would see were
-    /// dropped already, nothing remains: every row of a new prefill would need the rows before it.
+    /// Drops all tokens from `len` on, and all pending drafts. If pages of a window that the next token would see have
+    /// already been dropped, no tokens remain, because every row of a new prefill would need the rows before it.
     pub fn truncate(&mut self, id: SequenceId, len: usize) -> Result<Truncated, BackendError> {
         let sequence = self.sequences.get_mut(&id.0).ok_or(BackendError::UnknownSequence(id.0))?;
         let mut len = len.min(sequence.len);
@@ -210,7 +212,7 @@ impl Sequences {
         Ok(Truncated { len })
     }
 
-    /// A second sequence with the same accepted tokens; pages are shared until one of the two writes.
+    /// Opens a second sequence with the same accepted tokens. The two share pages until one of them writes.
     pub fn fork(&mut self, id: SequenceId) -> Result<SequenceId, BackendError> {
         let sequence = self.sequence(id)?;
         let pages = sequence.len.div_ceil(self.page_len);
@@ -235,7 +237,7 @@ impl Sequences {
         self.sequences.get(&id.0).ok_or(BackendError::UnknownSequence(id.0))
     }
 
-    /// Allocates the cells of one sequence's rows and describes them.
+    /// Allocates the cells of one sequence's rows and describes them in the step.
     fn record(&mut self, part: &Rows, step: &mut Step) {
         let Some(sequence) = self.sequences.get_mut(&part.sequence.0) else { return };
         let len = sequence.len;
@@ -269,7 +271,7 @@ impl Sequences {
     }
 }
 
-/// The first position that a token at `position` sees.
+/// Returns the first position that a token at `position` sees.
 fn first_seen(kind: CacheKind, position: usize) -> usize {
     match kind {
         CacheKind::Full => 0,
@@ -277,14 +279,14 @@ fn first_seen(kind: CacheKind, position: usize) -> usize {
     }
 }
 
-/// Gives back a table's pages from `pages` on.
+/// Releases the pages of a table from `pages` on.
 fn release_from(pool: &mut Pool, table: &mut Vec<u32>, pages: usize) {
     for page in table.drain(pages.min(table.len())..) {
         pool.release(page);
     }
 }
 
-/// Drops the pages that no later token can see, even when `slack` tokens are taken back.
+/// Drops the pages that no later token can see, even if `slack` tokens are removed.
 fn drop_outside_windows(groups: &mut [Group], sequence: &mut Sequence, page_len: usize, slack: usize) {
     for (group, table) in groups.iter_mut().zip(&mut sequence.tables) {
         let keep = first_seen(group.kind, sequence.len).saturating_sub(slack) / page_len;

@@ -2,53 +2,53 @@ use std::ops::Range;
 
 use crate::{SequenceId, Token};
 
-/// Number type of cached keys and values.
+/// The number type of cached keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CacheType {
-    /// Half precision, 2 bytes a value.
+    /// Half precision, 2 bytes per value.
     #[default]
     F16,
-    /// Single precision, 4 bytes a value.
+    /// Single precision, 4 bytes per value.
     F32,
-    /// Blocks of 32 values with one f16 scale along the head width, 34 bytes a block.
+    /// Blocks of 32 values along the head width with one f16 scale, 34 bytes per block.
     Q8_0,
 }
 
-/// Which positions the layers of a group can ever see again.
+/// The positions that later tokens can still see in the layers of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheKind {
     /// Every position.
     Full,
-    /// The last `n` positions, the row's own included.
+    /// The last `n` positions, including the row's own.
     Window(usize),
 }
 
-/// One layer's part of a cache.
+/// The part of a cache that belongs to one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerCache {
-    /// Key-value heads (G).
+    /// The number of key-value heads (G).
     pub kv_heads: usize,
-    /// Head width (E), of keys and of values.
+    /// The head width (E) of keys and of values.
     pub head_width: usize,
-    /// Index into [`CacheSpec::groups`].
+    /// The index into [`CacheSpec::groups`].
     pub group: usize,
 }
 
-/// The shape of a model's cache: groups of layers of the same kind share page tables.
+/// The shape of a model's cache. Layers of the same kind form a group and share page tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheSpec {
-    /// Kinds of the groups.
+    /// The kinds of the groups.
     pub groups: Vec<CacheKind>,
     /// The layers in order.
     pub layers: Vec<LayerCache>,
-    /// Cells a page, a divisor of 256.
+    /// The number of cells per page, a divisor of 256.
     pub page_len: usize,
-    /// Number type.
+    /// The number type.
     pub element: CacheType,
 }
 
 impl CacheSpec {
-    /// Bytes of one page of one group, all of its layers together.
+    /// Returns the bytes of one page of a group, in all of its layers.
     #[must_use]
     pub fn page_bytes(&self, group: usize) -> usize {
         let values: usize = self
@@ -65,28 +65,28 @@ impl CacheSpec {
     }
 }
 
-/// A change of cached cells that a back end makes in every layer of a group before a step's operations,
-/// in order.
+/// A change of cached cells. A back end makes it in every layer of a group before the operations of a step, in
+/// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edit {
-    /// Copies the first `cells` cells of a page to another one (copy on write).
+    /// Copies the first `cells` cells of a page to another page (copy on write).
     CopyPage {
-        /// Group whose layers are changed.
+        /// The group whose layers change.
         group: usize,
-        /// Source page.
+        /// The source page.
         from: u32,
-        /// Target page.
+        /// The target page.
         to: u32,
-        /// Cells from the start of the page.
+        /// The number of cells from the start of the page.
         cells: u32,
     },
-    /// Copies one cell to another (compaction of an accepted draft).
+    /// Copies one cell to another (compaction of accepted drafts).
     CopyCell {
-        /// Group whose layers are changed.
+        /// The group whose layers change.
         group: usize,
-        /// Source (page, slot).
+        /// The source (page, slot).
         from: (u32, u32),
-        /// Target (page, slot).
+        /// The target (page, slot).
         to: (u32, u32),
     },
 }
@@ -94,59 +94,60 @@ pub enum Edit {
 /// Consecutive rows of a step that belong to one sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// Rows of the step.
+    /// The rows of the step.
     pub rows: Range<usize>,
-    /// Whose rows they are.
+    /// The sequence of the rows.
     pub sequence: SequenceId,
 }
 
-/// The cells that one row attends to: `first..end`, then `extra`, in the order of their positions.
-/// The row's own cell is the last one of them.
+/// The cells visible to a row: `first..end`, then `extra`, in the order of their positions. The last one is the
+/// row's own cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// First cell of the contiguous part.
+    /// The first cell of the contiguous part.
     pub first: u32,
-    /// One past its last cell.
+    /// The end of the contiguous part, exclusive.
     pub end: u32,
-    /// Further cells (ancestors in a draft tree): a range of [`StepGroup::extra`].
+    /// Further cells (ancestors in a draft tree), as a range of [`StepGroup::extra`].
     pub extra: Range<u32>,
 }
 
-/// What a step does in one cache group.
+/// The part of a step that concerns one cache group.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StepGroup {
-    /// Page tables of the segments, one after the other: cell `c` of a sequence is slot `c % page_len` of page
-    /// `pages[table.start + c / page_len]`. A dropped page is `u32::MAX` and never seen.
+    /// The page tables of the segments, one after another. Cell `c` of a sequence is slot `c % page_len` of page
+    /// `pages[table.start + c / page_len]`. A dropped page is `u32::MAX` and never visible.
     pub pages: Vec<u32>,
-    /// Each segment's range of `pages`. // `[segments]`
+    /// The range of `pages` of each segment. // `[segments]`
     pub tables: Vec<Range<usize>>,
-    /// What each row attends to. // `[N]`
+    /// The cells visible to each row. // `[N]`
     pub seen: Vec<Seen>,
-    /// Cells that [`Seen::extra`] points into.
+    /// The cells in the ranges of [`Seen::extra`].
     pub extra: Vec<u32>,
-    /// Pages that must exist on the device: every page number is below.
+    /// The number of pages that must exist on the device. It exceeds every page number.
     pub page_count: u32,
 }
 
-/// A validated ragged step: prefill, decode, draft verification and evaluation are all this.
+/// A validated ragged step. Prefill, decoding, draft verification and evaluation all take this form.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Step {
-    /// Input tokens. // `[N]`
+    /// The input tokens. // `[N]`
     pub tokens: Vec<Token>,
-    /// Rotary positions. // `[N]`
+    /// The rotary positions. // `[N]`
     pub positions: Vec<u32>,
-    /// Cell of its own sequence that each row's key and value are written to, the same in every group. // `[N]`
+    /// The cell within its own sequence to which each row's key and value are written, the same in every group. //
+    /// `[N]`
     pub cells: Vec<u32>,
-    /// Rows by sequence, covering all of them in order.
+    /// The rows by sequence, which cover all rows in order.
     pub segments: Vec<Segment>,
-    /// One entry for each group of the cache.
+    /// One entry per group of the cache.
     pub groups: Vec<StepGroup>,
-    /// Changes of the cache to make first.
+    /// The changes of the cache to make first.
     pub edits: Vec<Edit>,
 }
 
 impl Step {
-    /// Number of rows (N).
+    /// Returns the number of rows (N).
     #[must_use]
     pub fn rows(&self) -> usize {
         self.tokens.len()

@@ -11,7 +11,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits for a future on this thread. Not for the browser, which must not block; there a future is awaited.
+/// Blocks this thread until a future is ready. In a browser, which must not block, await the future instead.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));

@@ -1,7 +1,7 @@
-//! Load, prefill, decode, first token and memory of a loaded model.
+//! Measurements of a loaded model: loading, prefill, decoding, first token and memory.
 //!
-//! Timed is the model alone: from handing over token ids to having logits. Tokenising and sampling are left out, as in
-//! llama-bench; the first token of [`Speed`] includes choosing it greedily.
+//! Only the model is timed, from token ids to logits. Tokenising and sampling are not included, as in llama-bench, except
+//! that the first token of [`Speed`] includes its greedy choice.
 #![forbid(unsafe_code)]
 
 mod memory;
@@ -12,33 +12,33 @@ pub use memory::peak_memory_bytes;
 pub use speed::Speed;
 pub use test::{Measurement, Test, run};
 
-/// Why a measurement cannot be taken.
+/// The error of a measurement.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchError {
-    /// A test that does not fit.
-    #[error("{test} needs {wanted} tokens of context, the model has {context} here; use --context or smaller tests")]
+    /// The test needs a longer context.
+    #[error("{test}: context too short: found {context} tokens, expected {wanted}; use --context or smaller tests")]
     ContextTooShort {
-        /// Name of the test.
+        /// The name of the test.
         test: String,
-        /// Tokens needed.
+        /// The number of tokens that the test needs.
         wanted: usize,
-        /// Tokens there are.
+        /// The number of tokens in the context.
         context: usize,
     },
-    /// A test without tokens or steps.
-    #[error("a test needs prompt or generated tokens, a batch and repeats of at least 1")]
+    /// The test has no tokens, no batch or no repeats.
+    #[error("empty test: expected prompt or generated tokens, and a batch and repeats of at least 1")]
     EmptyTest,
-    /// The model refused.
+    /// An error of the model.
     #[error(transparent)]
     Model(#[from] honelm_model::ModelError),
-    /// The caller stopped it.
+    /// The caller stopped the measurement.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl BenchError {
-    /// A stable name for programs.
+    /// Returns a stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -1,5 +1,4 @@
-/// The largest resident memory that this process ever had, in bytes, mapped files included; `None` where the
-/// platform does not say (anything but Linux for now): never 0 in place of a figure.
+/// Returns the peak resident memory of this process in bytes, including mapped files; `None` on platforms other than Linux.
 #[must_use]
 pub fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -11,11 +10,11 @@ pub fn peak_memory_bytes() -> Option<u64> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     #[test]
-    fn grows_with_what_is_touched() {
-        let before = super::peak_memory_bytes().expect("Linux says");
+    fn the_peak_grows_with_used_memory() {
+        let before = super::peak_memory_bytes().expect("known on Linux");
         let block = vec![1u8; 64 << 20];
         std::hint::black_box(&block);
-        let after = super::peak_memory_bytes().expect("Linux says");
+        let after = super::peak_memory_bytes().expect("known on Linux");
         assert!(after >= 64 << 20 && after >= before);
     }
 }

@@ -6,31 +6,34 @@ use serde::{Deserialize, Serialize};
 use crate::test::{prefill, tokens};
 use crate::{BenchError, Test, peak_memory_bytes, run};
 
-/// Tokens of the prompt whose first answer token is timed.
+/// The number of tokens in the prompt whose first answer token is timed.
 const FIRST_TOKEN_PROMPT: usize = 128;
-/// Tokens decoded.
+/// The number of decoded tokens.
 const DECODE: usize = 64;
-/// Rows of a prefill step.
+/// The number of rows in a prefill step.
 const BATCH: usize = 512;
 const REPEATS: usize = 3;
 
-/// How fast and large a loaded model is.
+/// The speed and memory of a loaded model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Speed {
-    /// Opening and loading, the file warm in the page cache.
+    /// The time of opening and loading, with the file in the page cache.
     pub load_seconds: f64,
-    /// Prefill of 512 tokens (of as many as fit in a short context).
+    /// The rate of prefilling 512 tokens, or as many as the context holds.
     pub prefill_tokens_per_second: f64,
-    /// Decoding of 64 tokens, one sequence.
+    /// The rate of decoding 64 tokens of one sequence.
     pub decode_tokens_per_second: f64,
-    /// From a 128-token prompt to the first answer token.
+    /// The time from a prompt of 128 tokens to the first answer token.
     pub first_token_seconds: f64,
-    /// Largest resident memory of the process; `None` where the platform does not say.
+    /// The peak resident memory of the process; `None` if the platform does not tell.
     pub peak_memory_bytes: Option<u64>,
 }
 
 impl Speed {
-    /// Measures `runner`, which took `load_seconds` to load, in a process that did nothing else.
+    /// Measures `runner`, which took `load_seconds` to load, in a process that has done nothing else.
+    ///
+    /// # Errors
+    /// An error of the model.
     pub fn measure(runner: &mut dyn Runner, load_seconds: f64) -> Result<Self, BenchError> {
         let context = runner.context();
         let prompt = 512.min(context);
@@ -50,7 +53,7 @@ impl Speed {
     }
 }
 
-/// Median over the repeats.
+/// Returns the median time to the first token in seconds.
 fn first_token(runner: &mut dyn Runner, prompt: usize) -> Result<f64, BenchError> {
     let ids = tokens(runner.facts().vocabulary, prompt, 4);
     let batch = BATCH.min(runner.step_rows());

@@ -7,16 +7,16 @@ use serde::Serialize;
 
 use crate::BenchError;
 
-/// What one test does.
+/// A test of a model's speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Test {
-    /// Prompt tokens to prefill, timed.
+    /// The number of prompt tokens to prefill, which is timed.
     pub prompt: usize,
-    /// Tokens to decode one by one, timed.
+    /// The number of tokens to decode one by one, which is timed.
     pub generate: usize,
-    /// Tokens that are cached before the timing begins.
+    /// The number of tokens that are cached before the timing begins.
     pub depth: usize,
-    /// Most rows of one step while prefilling.
+    /// The maximum number of rows in a prefill step.
     pub batch: usize,
 }
 
@@ -31,24 +31,27 @@ impl fmt::Display for Test {
     }
 }
 
-/// The repeats of a test.
+/// The results of a test.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measurement {
-    /// Name as llama-bench writes it: `pp512`, `tg64@d1024`.
+    /// The name in the style of llama-bench: `pp512`, `tg64@d1024`.
     pub test: String,
-    /// What was done.
+    /// The test.
     #[serde(flatten)]
     pub what: Test,
-    /// Seconds of each repeat.
+    /// The time of each repeat in seconds.
     pub seconds: Vec<f64>,
-    /// Mean of the repeats' rates.
+    /// The mean of the repeats' rates.
     pub tokens_per_second: f64,
-    /// Standard deviation of the repeats' rates.
+    /// The standard deviation of the repeats' rates.
     pub tokens_per_second_stddev: f64,
 }
 
-/// Runs a test `repeats` times after one warm-up that is not counted. `progress` is told of every finished repeat and stops
-/// the test by returning false.
+/// Runs a test `repeats` times after a warm-up, which is not counted. `progress` is called after every repeat, with its
+/// number, and stops the test by returning `false`.
+///
+/// # Errors
+/// An empty test, a context that is too short, an error of the model, [`BenchError::Interrupted`].
 pub fn run(
     runner: &mut dyn Runner,
     test: Test,
@@ -102,7 +105,7 @@ fn timed(runner: &mut dyn Runner, sequence: SequenceId, test: Test) -> Result<f6
     Ok(begin.elapsed().as_secs_f64())
 }
 
-/// Runs `tokens` at the end of a sequence, `batch` rows a step, and waits for the logits of the last one.
+/// Runs `tokens` at the end of a sequence with `batch` rows per step, and returns the logits of the last token.
 pub(crate) fn prefill(
     runner: &mut dyn Runner,
     sequence: SequenceId,
@@ -111,11 +114,11 @@ pub(crate) fn prefill(
 ) -> Result<Vec<f32>, BenchError> {
     let mut logits = Vec::new();
     let mut left = tokens.len();
-    for chunk in tokens.chunks(batch) {
-        left -= chunk.len();
+    for part in tokens.chunks(batch) {
+        left -= part.len();
         let mut step = Batch::default();
-        for (i, &token) in chunk.iter().enumerate() {
-            let last = left == 0 && i + 1 == chunk.len();
+        for (i, &token) in part.iter().enumerate() {
+            let last = left == 0 && i + 1 == part.len();
             step.push(sequence, Token::Id(token), Parent::Previous, if last { Want::LOGITS } else { Want::NOTHING });
         }
         let ticket = runner.step(&step)?;
@@ -124,7 +127,7 @@ pub(crate) fn prefill(
     Ok(logits)
 }
 
-/// Ids that are the same in every run; their values do not matter for speed.
+/// Returns token ids that are the same in every run. Their values do not affect the speed.
 pub(crate) fn tokens(vocabulary: usize, count: usize, seed: u64) -> Vec<u32> {
     let draw = |i: usize| honelm_backend::uniform(seed, 0, i as u64, 0) as f64;
     (0..count).map(|i| ((draw(i) * vocabulary as f64) as usize).min(vocabulary - 1) as u32).collect()

@@ -1,14 +1,15 @@
-"""Golden blocks by gguf-py, the reference of ggml's formats in Python, by ggml's own C code and by PyTorch.
+"""Writes known answers for encoded blocks, computed by gguf-py (the Python reference of ggml's formats), by ggml's C code
+and by PyTorch.
 
 Writes to ../tests/data:
   input.f32        rows of 1024 values: random, extreme, zeros, denormals, alternating, constant
   <name>.blocks    encoded input (where gguf-py encodes the format), then blocks of arbitrary and of extreme bytes
-  <name>.f32       what they decode to
+  <name>.f32       the decoded values of these blocks
   <name>.points    blocks in which every point of the lattice occurs
   points.txt       name and FNV-1a (64 bit) of the little-endian f32 that each <name>.points decodes to
 
-gguf-py decodes all types but Q1_0 and Q2_0, which ggml's C code does; PyTorch decodes E4M3. With ggml's C code at hand,
-everything that gguf-py decodes is compared with it bit for bit.
+gguf-py decodes all types except Q1_0 and Q2_0, which ggml's C code decodes. PyTorch decodes E4M3. Everything that gguf-py
+decodes is also compared bit for bit with ggml's C code.
 Run by hand: pip install gguf numpy torch; python make_golden.py LIBGGML_BASE.so
 """
 
@@ -26,21 +27,21 @@ OUT = Path(__file__).parent.parent / "tests" / "data"
 GGML = ctypes.CDLL(sys.argv[1])
 rng = np.random.default_rng(20261103)
 
-# Offsets of the half-precision fields of each format; IQ1_M has its own in nibbles, three formats have none.
+# The offsets of the half-precision fields of each format. IQ1_M stores its field in nibbles; three formats have none.
 HALVES = {
     T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q6_K: [208],
     T.Q2_K: [80, 82], T.Q3_K: [108], T.Q5_K: [0, 2], T.IQ4_NL: [0], T.IQ4_XS: [0], T.TQ1_0: [52], T.TQ2_0: [64],
     T.MXFP4: [], T.NVFP4: [], T.IQ1_S: [0], T.IQ1_M: [], T.IQ2_XXS: [0], T.IQ2_XS: [0], T.IQ2_S: [0],
     T.IQ3_XXS: [0], T.IQ3_S: [0],
 }  # fmt: skip
-# Types that gguf-py does not know: bytes and values a block.
+# Types that gguf-py does not know: bytes and values per block.
 BY_GGML = {"Q1_0": (18, 128), "Q2_0": (18, 64)}
 ENCODED = [T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q4_K, T.Q6_K]
 FIELDS = [0x2C3F, 0xACF1, 0x7BFF, 0xFBFF, 0x0001, 0x83FF, 0x0000, 0x8000]
 
 
 def blocks_of_input() -> np.ndarray:
-    """32 blocks of 32 values, all of which every encoding can hold."""
+    """Returns 32 blocks of 32 values that every encoding can hold."""
     b = (rng.standard_normal((32, 32)) * 0.05).astype(np.float32)
     b[8] = 0
     b[9] = np.where(np.arange(32) % 2 == 0, 1, -1) * 0.7
@@ -65,7 +66,7 @@ def blocks_of_input() -> np.ndarray:
 
 
 def put_fields(b: np.ndarray, halves: list[int], iq1_m: bool) -> np.ndarray:
-    """Half-precision fields that are finite: ordinary, huge, denormal, zero, of either sign."""
+    """Returns finite half-precision fields of both signs: ordinary, huge, denormal and zero."""
     for i in range(len(b)):
         for at in halves:
             h = np.uint16(FIELDS[(i * (1 + at)) % len(FIELDS)])
@@ -77,7 +78,7 @@ def put_fields(b: np.ndarray, halves: list[int], iq1_m: bool) -> np.ndarray:
 
 
 def arbitrary(block_bytes: int, halves: list[int], iq1_m: bool = False) -> np.ndarray:
-    """Blocks of random bytes, and of all bits set, none, every sign bit, every bit but those."""
+    """Returns blocks of random bytes, and blocks with all bits set, no bit set, only the sign bits, and all other bits."""
     b = rng.integers(0, 256, (8, block_bytes), dtype=np.uint8)
     fills = np.repeat(np.array([[0xFF], [0x00], [0x80], [0x7F]], np.uint8), block_bytes, axis=1)
     return np.concatenate([put_fields(b, halves, iq1_m), put_fields(fills, halves, iq1_m)])
@@ -101,7 +102,7 @@ def decode(t: T, blocks: np.ndarray) -> np.ndarray:
 
 
 def all_points(t: T) -> np.ndarray:
-    """Blocks in which every point of the type's lattice occurs; all else is random."""
+    """Returns blocks that contain every point of the type's lattice and are random otherwise."""
     cls = getattr(quants, t.name)
     count, width = cls.grid_shape
     groups = 256 // width
@@ -172,7 +173,7 @@ def main() -> None:
 
 
 def fp8() -> None:
-    """All codes that are numbers, under ordinary, huge and denormal scales."""
+    """Returns all codes that are numbers, with ordinary, huge and denormal scales."""
     codes = np.concatenate([np.arange(0, 127), np.arange(128, 255), [0, 128]]).astype(np.uint8).reshape(8, 32)
     scales = np.array([1, 0.0123, -3e35, 1e-38, 1e-42, 0, 448, 7e-4], np.float32)
     blocks = np.concatenate([scales.view(np.uint8).reshape(8, 4), codes], axis=1)

@@ -1,7 +1,7 @@
-"""The lattice tables of the IQ types, out of gguf-py (pip install gguf numpy).
+"""Extracts the lattice tables of the IQ types from gguf-py (pip install gguf numpy).
 
-Writes ../src/lattices/<name>.bin: a little-endian u16 a point, the level of coordinate i (an index into the
-type's levels) in bits 2i and 2i + 1 of 8 coordinates, or in bits 3i to 3i + 2 of 4.
+Writes ../src/lattices/<name>.bin: one little-endian u16 per point. The level of coordinate i (an index into the
+type's levels) is in bits 2i and 2i + 1 for 8 coordinates, or in bits 3i to 3i + 2 for 4.
 Run by hand: python make_lattices.py
 """
 

@@ -1,4 +1,4 @@
-//! BF16: the upper half of a little-endian f32, 2 bytes a value, rounded to nearest even.
+//! BF16: the upper half of a little-endian f32, 2 bytes per value, rounded to nearest even.
 
 use half::bf16;
 

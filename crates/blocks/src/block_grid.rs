@@ -1,14 +1,14 @@
 use crate::{
     BlockError, BlockMatrix, Encoding, Grid, GroupParams, ScaleType, WeightData,
-    codec::{bounds, extreme},
+    base::{Overflow, bounds, extreme},
     grid::check_pack,
     search,
 };
 
-/// Values a block of every encoding that is a grid.
+/// The number of values per block of every encoding that is a grid.
 const LEN: usize = 32;
 
-/// Where the values of a block start from.
+/// The origin of the codes of a block.
 pub(crate) enum Origin {
     /// This code stands for 0: w = d (q - code).
     Code(u8),
@@ -16,13 +16,13 @@ pub(crate) enum Origin {
     Minimum,
 }
 
-/// The grid of a block encoding of 32 values with parameters in half precision.
+/// The grid of an encoding with 32 values per block and parameters in half precision.
 pub(crate) struct BlockGrid {
     pub encoding: Encoding,
     pub low: u8,
     pub high: u8,
     pub origin: Origin,
-    /// Writes one block.
+    /// Packs one block.
     pub pack_block: fn(GroupParams, &[u8; LEN], &mut [u8]),
 }
 
@@ -75,6 +75,14 @@ impl Grid for BlockGrid {
         }
     }
 
+    fn with_scale(&self, p: GroupParams, scale: f32) -> GroupParams {
+        let scale = ScaleType::F16.round(scale);
+        match self.origin {
+            Origin::Code(zero) => Self::signed(scale, zero),
+            Origin::Minimum => GroupParams { scale, offset: p.offset },
+        }
+    }
+
     fn zero_code(&self) -> u8 {
         match self.origin {
             Origin::Code(zero) => zero,
@@ -99,4 +107,20 @@ impl Grid for BlockGrid {
         }
         BlockMatrix::new(self.encoding, rows, cols, bytes.into()).map(WeightData::Blocks)
     }
+}
+
+/// Encodes one block of 32 values onto `grid` with searched parameters.
+pub(crate) fn encode_searched<const B: usize>(
+    grid: &BlockGrid,
+    x: &[f32; 32],
+    importance: &[f32; 32],
+    out: &mut [u8; B],
+) -> Result<(), Overflow> {
+    let p = grid.fit(x, importance);
+    if !p.is_finite() {
+        return Err(Overflow(if p.scale.is_finite() { p.offset } else { p.scale }));
+    }
+    let codes = std::array::from_fn(|j| grid.round(p, x[j]));
+    (grid.pack_block)(p, &codes, out);
+    Ok(())
 }

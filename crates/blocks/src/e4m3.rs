@@ -1,16 +1,17 @@
-//! E4M3 numbers: a sign, 4 bits of exponent (bias 7) and 3 of mantissa, no infinities, NaN where all of those are set.
+//! E4M3 numbers: a sign bit, 4 exponent bits (bias 7) and 3 mantissa bits. There are no infinities; NaN has all
+//! exponent and mantissa bits set.
 
-/// What the 7 lower bits stand for, 480 for NaN's.
+/// Returns the magnitude of the 7 lower bits; 480 for NaN.
 pub(crate) const fn magnitude(code: u8) -> f32 {
     let (exponent, mantissa) = ((code >> 3 & 15) as u32, (code & 7) as u32);
     // Exponent 0 stands for mantissa / 8 * 2^-6.
     if exponent == 0 { mantissa as f32 / 512.0 } else { f32::from_bits((exponent + 120) << 23 | mantissa << 20) }
 }
 
-/// Largest number.
+/// The largest number.
 pub(crate) const LARGEST: f32 = 448.0;
 
-/// The number of a code.
+/// Returns the number of a code.
 pub(crate) const fn value(code: u8) -> f32 {
     let magnitude = if code & 0x7F == 0x7F { f32::NAN } else { magnitude(code) };
     if code & 0x80 == 0 { magnitude } else { -magnitude }
@@ -27,7 +28,7 @@ pub(crate) static VALUES: [f32; 256] = {
     values
 };
 
-/// The code nearest to `x`, ties to even, the largest number for what is beyond it.
+/// Returns the code nearest to `x`, ties to even. Numbers beyond the range become the largest one.
 pub(crate) fn code(x: f32) -> u8 {
     let (sign, x) = ((x.to_bits() >> 31 << 7) as u8, x.abs().min(LARGEST));
     if x < 1.0 / 64.0 {

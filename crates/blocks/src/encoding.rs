@@ -2,10 +2,10 @@ use std::fmt;
 
 use crate::{BlockError, Grid, codec::Codec};
 
-/// The table of encodings: one row each, naming the variant and the codec in its file.
+/// Defines [`Encoding`] from a table with one line per encoding: the variant, and the codec in its file.
 macro_rules! encodings {
     ($($variant:ident = $codec:path),+ $(,)?) => {
-        /// A row-wise weight encoding, named as in ggml; FP8 is the house's own.
+        /// A row-wise weight encoding, named as in ggml. FP8 is HoneLM's own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(missing_docs, reason = "the names are ggml's own")]
         pub enum Encoding {
@@ -58,31 +58,31 @@ encodings! {
 }
 
 impl Encoding {
-    /// The encoding called `name`, in any case (`q4_k`, `Q4_K`).
+    /// Returns the encoding with this name, in any case (`q4_k`, `Q4_K`).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|e| e.name().eq_ignore_ascii_case(name))
     }
 
-    /// The encoding with ggml's type number `id`.
+    /// Returns the encoding with this ggml type number.
     #[must_use]
     pub fn from_ggml_id(id: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|e| e.ggml_id() == Some(id))
     }
 
-    /// Lower-case name, as llama.cpp's command line has it: `q4_k`.
+    /// Returns the lower-case name, as on llama.cpp's command line: `q4_k`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.codec().name
     }
 
-    /// Name for people and reports: `Q4_K`.
+    /// Returns the name for display: `Q4_K`.
     #[must_use]
     pub const fn display_name(self) -> &'static str {
         self.codec().display_name
     }
 
-    /// Type number in GGUF files (`enum ggml_type`); `None` where ggml has no such type.
+    /// Returns the type number in GGUF files (`enum ggml_type`), or `None` if ggml has no such type.
     #[must_use]
     pub const fn ggml_id(self) -> Option<u32> {
         match &self.codec().ggml {
@@ -91,8 +91,8 @@ impl Encoding {
         }
     }
 
-    /// What `general.file_type` of a GGUF file says that has mostly this encoding (`enum llama_ftype`); `None` where
-    /// ggml has no such type.
+    /// Returns the `general.file_type` of a GGUF file that is mostly in this encoding (`enum llama_ftype`), or `None`
+    /// if ggml has no such type.
     #[must_use]
     pub const fn file_type(self) -> Option<u32> {
         match &self.codec().ggml {
@@ -101,8 +101,8 @@ impl Encoding {
         }
     }
 
-    /// The encoding that rows of `cols` values can have: this one, or where its blocks do not fill them the one that
-    /// llama.cpp takes instead, F16 at last.
+    /// Returns the encoding for rows of `cols` values: this one or, if the rows are not whole blocks, the one that
+    /// llama.cpp uses instead, in the end F16.
     #[must_use]
     pub fn for_columns(self, cols: usize) -> Self {
         if cols.is_multiple_of(self.block_len()) {
@@ -111,35 +111,35 @@ impl Encoding {
         self.codec().smaller_blocks.map_or(Self::F16, |smaller| smaller.for_columns(cols))
     }
 
-    /// Values a block.
+    /// Returns the number of values per block.
     #[must_use]
     pub const fn block_len(self) -> usize {
         self.codec().block_len
     }
 
-    /// Bytes a block.
+    /// Returns the number of bytes per block.
     #[must_use]
     pub const fn block_bytes(self) -> usize {
         self.codec().block_bytes
     }
 
-    /// Bits a weight, scales included.
+    /// Returns the number of bits per weight, scales included.
     #[must_use]
     pub fn bits_per_weight(self) -> f64 {
         (self.block_bytes() * 8) as f64 / self.block_len() as f64
     }
 
-    /// True for F32, F16 and BF16, which store every value by itself.
+    /// Returns `true` for F32, F16 and BF16, which store every value by itself.
     #[must_use]
     pub const fn is_float(self) -> bool {
         self.block_len() == 1
     }
 
-    /// Bytes of a row of `cols` values.
+    /// Returns the number of bytes of a row of `cols` values.
     ///
     /// # Errors
-    /// [`BlockError::PartialBlock`] when `cols` is not a multiple of the block length,
-    /// [`BlockError::TooLarge`] when the size overflows.
+    /// [`BlockError::PartialBlock`] if `cols` is not a multiple of the block length; [`BlockError::TooLarge`] if the
+    /// size overflows.
     pub fn row_bytes(self, cols: usize) -> Result<usize, BlockError> {
         let block_len = self.block_len();
         if !cols.is_multiple_of(block_len) {
@@ -148,17 +148,17 @@ impl Encoding {
         (cols / block_len).checked_mul(self.block_bytes()).ok_or(BlockError::TooLarge { rows: 1, cols })
     }
 
-    /// The grid that error-feeding quantisers round onto; `None` for floats, and where codes are not evenly spaced or the
-    /// parameters of neighbouring groups depend on each other.
+    /// Returns the grid for error-feeding quantisers, or `None` for floats, for codes that are not evenly spaced, and
+    /// for encodings in which the parameters of neighbouring groups depend on each other.
     #[must_use]
     pub const fn grid(self) -> Option<&'static dyn Grid> {
         self.codec().grid
     }
 
-    /// Decodes whole blocks; the reference for every faster path.
+    /// Decodes whole blocks. Faster implementations must agree with this one.
     ///
     /// # Panics
-    /// When the lengths of `bytes` and `out` do not agree.
+    /// Panics if the lengths of `bytes` and `out` do not agree.
     pub fn dequantize_row(self, bytes: &[u8], out: &mut [f32]) {
         let expected = self.row_bytes(out.len());
         assert_eq!(Ok(bytes.len()), expected, "bytes of a row of {} {self} values", out.len());
@@ -167,14 +167,14 @@ impl Encoding {
 
     /// Encodes whole blocks.
     ///
-    /// Without `importance` Q4_0 to Q8_0 are rounded as ggml's reference does, byte for byte; the others
-    /// are searched, most with the customary weights (larger values count more). With `importance`
-    /// (one weight a column, >= 0) scales and minima are searched so that the squared error weighted
-    /// by it is least; below three bits a weight nothing else is of much use. Floats ignore it.
+    /// Without `importance`, Q4_0 to Q8_0 round byte for byte as ggml's reference does. The parameters of the other
+    /// encodings are searched, for most with the customary weights (larger values count more). With `importance` (one
+    /// weight per column, >= 0), scales and minima are searched for the least squared error weighted by it; below
+    /// three bits per weight, little else is usable. Floats ignore it.
     ///
     /// # Errors
-    /// Lengths that do not agree, values or importances that are not finite, values whose scale is
-    /// beyond half precision. Then `out` holds nothing of use.
+    /// Returns an error if lengths do not agree, if values or importances are not finite, or if a block needs a scale
+    /// beyond half precision. The contents of `out` are then unspecified.
     pub fn quantize_row(self, x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), BlockError> {
         let expected = self.row_bytes(x.len())?;
         if out.len() != expected {
@@ -189,7 +189,7 @@ impl Encoding {
         (self.codec().encode)(x, importance, out)
     }
 
-    /// Column of the first value (or block) of an encoded row that does not decode to finite numbers.
+    /// Returns the column of the first value (or block) of an encoded row that does not decode to finite numbers.
     pub(crate) fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
         (self.codec().first_not_finite)(bytes)
     }

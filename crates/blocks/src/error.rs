@@ -1,137 +1,137 @@
-/// Every way in which weights cannot be encoded, packed or taken as a matrix.
+/// The errors of encoding, packing and checking weights.
 ///
-/// `row` is 0 where a row was encoded alone; [`BlockError::at_row`] sets it.
+/// `row` is 0 if a row was encoded by itself; [`BlockError::at_row`] sets it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum BlockError {
     /// A value to encode, or a stored scale, is NaN or infinite.
     #[error("row {row}, column {column}: found {value} where a finite number is expected")]
     NotFinite {
-        /// Row of the value.
+        /// The row of the value.
         row: usize,
-        /// Column of the value, the first of its block where a scale is not finite.
-        column: usize,
-        /// What was found.
-        value: f32,
-    },
-    /// A finite value is larger than the encoding can hold.
-    #[error("row {row}, column {column}: {value} is beyond the range of {encoding}")]
-    ValueOverflow {
-        /// Row of the value.
-        row: usize,
-        /// Column of the value.
+        /// The column of the value, or the first column of the block if the scale is not finite.
         column: usize,
         /// The value.
         value: f32,
-        /// Display name of the encoding.
+    },
+    /// A finite value is larger than the encoding can hold.
+    #[error("row {row}, column {column}: found {value}, which is beyond the range of {encoding}")]
+    ValueOverflow {
+        /// The row of the value.
+        row: usize,
+        /// The column of the value.
+        column: usize,
+        /// The value.
+        value: f32,
+        /// The display name of the encoding.
         encoding: &'static str,
     },
     /// The scale or minimum of a block does not fit the type that it is stored in.
-    #[error("row {row}, columns from {column}: {encoding} needs the scale {scale}, beyond the range of {stored_as}")]
+    #[error("row {row}, block at column {column}: {encoding} needs scale {scale}, beyond the range of {stored_as}")]
     ScaleOverflow {
-        /// Row of the block.
+        /// The row of the block.
         row: usize,
-        /// First column of the block.
+        /// The first column of the block.
         column: usize,
         /// The scale (or minimum) that the values need.
         scale: f32,
-        /// Display name of the encoding.
+        /// The display name of the encoding.
         encoding: &'static str,
-        /// Name of the type that the scale is stored in.
+        /// The name of the type that the scale is stored in.
         stored_as: &'static str,
     },
-    /// Rows do not consist of whole blocks.
-    #[error("{cols} columns are not a multiple of the {block_len} values of a {encoding} block")]
+    /// The rows are not whole blocks.
+    #[error("found {cols} columns, expected a multiple of {block_len}, the block length of {encoding}")]
     PartialBlock {
-        /// Display name of the encoding.
+        /// The display name of the encoding.
         encoding: &'static str,
-        /// Columns asked for.
+        /// The number of columns.
         cols: usize,
-        /// Values a block.
+        /// The number of values per block.
         block_len: usize,
     },
     /// A buffer has the wrong length.
     #[error("{what}: found {found}, expected {expected}")]
     Length {
-        /// What the buffer holds.
+        /// The contents of the buffer.
         what: &'static str,
-        /// Its length.
+        /// The length that was found.
         found: usize,
-        /// The length that the shape asks for.
+        /// The length that the shape requires.
         expected: usize,
     },
-    /// The size of a matrix does not fit the address space.
+    /// The size of a matrix exceeds the address space.
     #[error("a {rows} x {cols} matrix is too large to address")]
     TooLarge {
-        /// Rows.
+        /// The number of rows.
         rows: usize,
-        /// Columns.
+        /// The number of columns.
         cols: usize,
     },
     /// An importance is negative, NaN or infinite.
-    #[error("column {column}: importance {value} is not a finite number >= 0")]
+    #[error("column {column}: found importance {value}, expected a finite number >= 0")]
     Importance {
-        /// Column of the importance.
+        /// The column of the importance.
         column: usize,
-        /// What was found.
+        /// The importance.
         value: f32,
     },
-    /// The number of bits a code is not supported.
-    #[error("{found} bits a code: expected 2 to 8")]
+    /// The number of bits per code is not supported.
+    #[error("found {found} bits per code, expected 2 to 8")]
     Bits {
-        /// What was found.
+        /// The number of bits.
         found: u8,
     },
     /// A group has no columns.
-    #[error("group size 0: expected at least one column a group")]
+    #[error("found group size 0, expected at least one column per group")]
     GroupSize,
     /// A code does not fit its bits.
-    #[error("row {row}, column {column}: code {found} does not fit {bits} bits")]
+    #[error("row {row}, column {column}: found code {found}, expected at most {bits} bits")]
     Code {
-        /// Row of the code.
+        /// The row of the code.
         row: usize,
-        /// Column of the code.
+        /// The column of the code.
         column: usize,
         /// The code.
         found: u8,
-        /// Bits a code.
+        /// The number of bits per code.
         bits: u8,
     },
     /// A zero point is out of range.
     #[error("zero point {index}: found {found}, expected at most {limit}")]
     ZeroPoint {
-        /// Position in `[rows, groups]`, row-major; 0 for a constant.
+        /// The position in `[rows, groups]`, row-major; 0 for a constant.
         index: usize,
         /// The zero point.
         found: u32,
-        /// Largest zero point for these bits.
+        /// The largest zero point for this number of bits.
         limit: u32,
     },
     /// A column belongs to a group that does not exist.
-    #[error("column {column} is in group {found} of {groups}")]
+    #[error("column {column}: found group {found}, expected one of {groups} groups")]
     GroupIndex {
         /// The column.
         column: usize,
-        /// Its group.
+        /// The group.
         found: u32,
-        /// Number of groups.
+        /// The number of groups.
         groups: usize,
     },
-    /// A scale or bias is not representable in the stated type.
-    #[error("{what} {index}: {value} is not a {scale_type} number")]
+    /// The stated type cannot hold a scale or bias exactly.
+    #[error("{what} {index}: found {value}, which is not a {scale_type} number")]
     Inexact {
         /// `scale` or `bias`.
         what: &'static str,
-        /// Position in `[rows, groups]`, row-major.
+        /// The position in `[rows, groups]`, row-major.
         index: usize,
         /// The value.
         value: f32,
-        /// Name of the type.
+        /// The name of the type.
         scale_type: &'static str,
     },
 }
 
 impl BlockError {
-    /// Stable kebab-case code.
+    /// Returns a stable code in kebab case.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -151,7 +151,7 @@ impl BlockError {
         }
     }
 
-    /// The same error for a matrix that begins `first` rows above.
+    /// Adds `first` to the row, for a matrix that is a part of a larger one and begins at row `first`.
     #[must_use]
     pub fn below(mut self, first: usize) -> Self {
         if let Self::NotFinite { row, .. } | Self::ValueOverflow { row, .. } | Self::ScaleOverflow { row, .. } =
@@ -162,7 +162,7 @@ impl BlockError {
         self
     }
 
-    /// The same error for row `r` of a matrix.
+    /// Sets the row, for an error of a row that was encoded by itself.
     #[must_use]
     pub fn at_row(mut self, r: usize) -> Self {
         if let Self::NotFinite { row, .. } | Self::ValueOverflow { row, .. } | Self::ScaleOverflow { row, .. } =

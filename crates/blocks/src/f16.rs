@@ -1,4 +1,4 @@
-//! F16: little-endian IEEE half precision, 2 bytes a value, rounded to nearest even.
+//! F16: little-endian IEEE half precision, 2 bytes per value, rounded to nearest even.
 
 use half::{f16, slice::HalfFloatSliceExt};
 
@@ -20,7 +20,7 @@ pub(crate) const CODEC: Codec = Codec {
     grid: None,
 };
 
-/// Values converted at a time: the slice conversion uses the processor's instructions where it has them.
+/// The number of values converted at once. The slice conversion uses the CPU's instructions if it has them.
 const TILE: usize = 64;
 
 fn decode(bytes: &[u8], out: &mut [f32]) {

@@ -1,4 +1,4 @@
-//! F32: little-endian IEEE single precision, 4 bytes a value.
+//! F32: little-endian IEEE single precision, 4 bytes per value.
 
 use crate::{
     BlockError,

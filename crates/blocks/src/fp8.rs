@@ -1,11 +1,12 @@
-//! FP8: 32 values in 36 bytes, E4M3 numbers under a scale in single precision. A format of the house: it holds FP8
-//! checkpoints, whatever grid their scales are on, without loss; ggml has none like it.
+//! FP8: 32 values in 36 bytes, E4M3 numbers with a single-precision scale. This is HoneLM's own format. It holds
+//! FP8 checkpoints with any grid of scales without loss; ggml has no such type.
 //!
 //! `BlockFP8`: `scale` f32 at 0; `qs` u8\[32\] at 4. w = scale E4M3(q).
 
 use crate::{
     BlockError, BlockMatrix, Encoding,
-    codec::{Codec, Overflow, decode_blocks, encode_blocks, extreme, reciprocal},
+    base::{Overflow, extreme, reciprocal},
+    codec::{Codec, decode_blocks, encode_blocks},
     e4m3,
     group::check_length,
     k_quant::weights,
@@ -27,7 +28,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 36;
 const LEN: usize = 32;
 
-/// Offset of the codes.
+/// The offset of the codes.
 const QS: usize = 4;
 
 fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
@@ -46,7 +47,8 @@ fn first_not_finite(bytes: &[u8]) -> Option<usize> {
     bytes.as_chunks().0.iter().position(bad).map(|i| i * LEN)
 }
 
-/// The scale that takes the largest value to 448, or with `importance` the best of some smaller ones.
+/// Encodes a block with the scale that maps the largest value to 448, or with `importance` the best of several
+/// smaller scales.
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let plain = extreme(x).abs() / e4m3::LARGEST;
     let codes = |scale: f32| x.map(|v| e4m3::code(v * reciprocal(scale)));
@@ -54,7 +56,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
     if importance.is_some() && plain > 0.0 {
         let w = weights(x, importance, LEN, |_, _| 1.0);
         let mut least = f32::INFINITY;
-        // A power of two moves no code of a normal number, so factors of one octave are all there are.
+        // A power of two changes no code of a normal number, so the factors of one octave suffice.
         for scale in (0..16).map(|i| plain * (1.0 - i as f32 / 32.0)) {
             let codes = codes(scale);
             let term = |((x, w), q): ((&f32, &f32), &u8)| w * (x - e4m3::VALUES[usize::from(*q)] * scale).powi(2);
@@ -70,21 +72,22 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
 }
 
 impl BlockMatrix {
-    /// The encoding that [`BlockMatrix::from_fp8`] gives `cols` columns of which `wide` share a scale: FP8 where its
-    /// blocks fit both, else F32.
+    /// Returns the encoding that [`BlockMatrix::from_fp8`] uses for `cols` columns of which `wide` share a scale: FP8
+    /// if both are whole blocks, otherwise F32.
     #[must_use]
     pub const fn fp8_encoding(cols: usize, wide: usize) -> Encoding {
         let fits = cols.is_multiple_of(LEN) && (wide >= cols || wide.is_multiple_of(LEN));
         if fits { Encoding::FP8 } else { Encoding::F32 }
     }
 
-    /// A matrix of E4M3 `codes` `[rows, cols]` under a grid of `scales`, each for `block` = (rows, columns) of the
-    /// matrix, the last ones perhaps fewer: one scale in all is a block of (rows, cols), one a row (1, cols). Nothing is
-    /// lost: what FP8's blocks of 32 columns cannot hold becomes F32 ([`BlockMatrix::fp8_encoding`]).
+    /// Builds a matrix from E4M3 `codes` `[rows, cols]` and a grid of `scales`. Each scale applies to `block` = (rows,
+    /// columns) of the matrix; the last block may be smaller. One scale for the whole matrix is a block of (rows,
+    /// cols), one per row a block of (1, cols). Nothing is lost: a grid that does not fit FP8's blocks of 32 columns
+    /// becomes F32 ([`BlockMatrix::fp8_encoding`]).
     /// // scales [ceil(rows / block.0), ceil(cols / block.1)]
     ///
     /// # Errors
-    /// Lengths that do not agree.
+    /// Returns an error if the lengths do not agree.
     pub fn from_fp8(
         rows: usize,
         cols: usize,

@@ -1,72 +1,75 @@
 use crate::{BlockError, WeightData};
 
-/// Parameters of one group of one row: a code `q` stands for `scale * q + offset`.
+/// The parameters of one group of one row. A code `q` stands for `scale * q + offset`.
 ///
-/// Both are what the storage format can hold (already rounded to f16 and so on), so that a sweep
-/// sees exactly the values that a reader will compute.
+/// Both numbers are already rounded to the type that they are stored in, so that a sweep sees exactly the values
+/// that a reader computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupParams {
-    /// Step between neighbouring codes; may be negative, 0 for a group of zeros.
+    /// The step between neighbouring codes. It may be negative, and is 0 for a group of zeros.
     pub scale: f32,
-    /// Value of code 0.
+    /// The value of code 0.
     pub offset: f32,
 }
 
 impl GroupParams {
-    /// False where the values need a scale or minimum that the storage format cannot hold.
+    /// Returns `false` if the values need a scale or minimum that the storage type cannot hold.
     #[must_use]
     pub fn is_finite(self) -> bool {
         self.scale.is_finite() && self.offset.is_finite()
     }
 }
 
-/// A quantisation grid that an error-feeding sweep (GPTQ) can round onto, one value at a time.
+/// A quantisation grid for an error-feeding sweep (GPTQ), which rounds one value at a time.
 ///
-/// The sweep fixes the parameters of a group with [`Grid::fit`], rounds each value with
-/// [`Grid::round`], and hands all parameters and codes of a matrix to [`Grid::pack`].
+/// The sweep fixes the parameters of a group with [`Grid::fit`], rounds each value with [`Grid::round`], and passes
+/// all parameters and codes of a matrix to [`Grid::pack`].
 ///
-/// Values must be finite. A group whose values are too large for the scale's type gets parameters that
-/// are not finite; [`Grid::pack`] refuses them.
+/// Values must be finite. If the values of a group are too large for the scale's type, the parameters are not
+/// finite and [`Grid::pack`] returns an error.
 pub trait Grid: Sync {
-    /// Columns that share parameters; `0` means the whole row.
+    /// Returns the number of columns that share parameters; `0` means the whole row.
     fn group_size(&self) -> usize;
 
-    /// Smallest and largest usable code.
+    /// Returns the smallest and the largest usable code.
     fn codes(&self) -> (u8, u8);
 
-    /// Storable parameters for `values` `[g]`, minimising the squared error weighted by `importance`
-    /// `[g]` (all ones for plain rounding; diag(H) for GPTQ), by the method that the grid is set to.
+    /// Returns storable parameters for `values` `[g]` that minimise the squared error weighted by `importance` `[g]`
+    /// (all ones for plain rounding, diag(H) for GPTQ), by the method that the grid is set to.
     fn fit(&self, values: &[f32], importance: &[f32]) -> GroupParams;
 
-    /// Storable parameters from the smallest and largest of `values` `[g]` alone, as the reference
-    /// implementation of the format takes them.
+    /// Returns storable parameters from the smallest and the largest of `values` `[g]` alone, as the reference
+    /// implementation of the format does.
     fn fit_plain(&self, values: &[f32]) -> GroupParams;
 
-    /// The code nearest to `x`.
+    /// Returns storable parameters with another scale. The zero point or the minimum stays.
+    fn with_scale(&self, p: GroupParams, scale: f32) -> GroupParams;
+
+    /// Returns the code nearest to `x`.
     fn round(&self, p: GroupParams, x: f32) -> u8 {
         let (low, high) = self.codes();
         if p.scale == 0.0 {
-            // Every code decodes to `offset`; the one nearest to zero keeps packed zeros canonical.
+            // Every code decodes to `offset`. The code of zero keeps packed zeros canonical.
             return self.zero_code();
         }
-        // Codes are not negative, so truncating after adding a half rounds.
+        // Codes are not negative, so adding a half and truncating rounds to nearest.
         (((x - p.offset) / p.scale).clamp(f32::from(low), f32::from(high)) + 0.5) as u8
     }
 
-    /// The code a group of zeros is filled with.
+    /// Returns the code that fills a group of zeros.
     fn zero_code(&self) -> u8;
 
-    /// The value a reader computes for code `q`, bit for bit.
+    /// Returns the value that a reader computes for code `q`, bit for bit.
     fn value(&self, p: GroupParams, q: u8) -> f32 {
         p.scale * f32::from(q) + p.offset
     }
 
     /// Packs a whole matrix.
     ///
-    /// `params` `[rows, ceil(cols / g)]` and `codes` `[rows, cols]`, both row-major.
+    /// `params` is `[rows, ceil(cols / g)]` and `codes` is `[rows, cols]`, both row-major.
     ///
     /// # Errors
-    /// Lengths that do not agree, columns that do not fill blocks, codes out of range, parameters that
+    /// Returns an error if lengths do not agree, columns are not whole blocks, codes are out of range or parameters
     /// are not finite.
     fn pack(&self, rows: usize, cols: usize, params: &[GroupParams], codes: &[u8]) -> Result<WeightData, BlockError>;
 }

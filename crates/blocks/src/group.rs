@@ -2,29 +2,29 @@ use honelm_tensor::AlignedVec;
 
 use crate::{BlockError, ScaleType};
 
-/// Zero points of a [`GroupMatrix`]. // each [rows, groups]
+/// The zero points of a [`GroupMatrix`]. // each [rows, groups]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Zeros {
-    /// The same integer for every group: `w = scale * (q - z)`.
+    /// One integer for all groups: `w = scale * (q - z)`.
     Constant(u8),
-    /// `w = scale * (q - z)`, one integer a group.
+    /// One integer per group: `w = scale * (q - z)`.
     Integer(Vec<u8>),
-    /// `w = scale * q + bias`, one bias a group.
+    /// One bias per group: `w = scale * q + bias`.
     Bias(Vec<f32>),
 }
 
 impl Zeros {
-    /// Largest integer zero point: `2^bits`, because some readers of GPTQ's first version add 1 to the
-    /// stored `2^bits - 1` without a mask. At 8 bits that is 256, which no known writer means: 255.
+    /// Returns the largest integer zero point. That is `2^bits`, because some readers of GPTQ's first version add 1 to
+    /// the stored `2^bits - 1` without a mask. At 8 bits it is 255, since no known writer means 256.
     #[must_use]
     pub fn limit(bits: u8) -> u32 {
         (1u32 << bits.min(8)).min(255)
     }
 
-    /// Integer zero points from wider numbers. // [rows, groups]
+    /// Narrows zero points from wider integers. // [rows, groups]
     ///
     /// # Errors
-    /// [`BlockError::ZeroPoint`] when one exceeds [`Zeros::limit`].
+    /// [`BlockError::ZeroPoint`] if a zero point exceeds [`Zeros::limit`].
     pub fn integers(zeros: impl IntoIterator<Item = u32>, bits: u8) -> Result<Self, BlockError> {
         let limit = Self::limit(bits);
         let check = |(index, found)| match u8::try_from(found) {
@@ -35,39 +35,39 @@ impl Zeros {
     }
 }
 
-/// The canonical integer-group encoding: what GPTQ, AWQ, MLX, compressed-tensors and ONNX
-/// MatMulNBits load into without loss and are written from.
+/// A matrix of integer codes in groups: the canonical form into which GPTQ, AWQ, MLX, compressed-tensors and ONNX
+/// MatMulNBits weights load without loss and from which they are written.
 ///
-/// Built as a literal and checked by [`GroupMatrix::validated`]; the other methods rely on what it checks.
+/// Build it as a literal and check it with [`GroupMatrix::validated`]. The other methods rely on that check.
 #[derive(Debug, Clone)]
 pub struct GroupMatrix {
-    /// Output rows.
+    /// The number of output rows.
     pub rows: usize,
-    /// Input columns.
+    /// The number of input columns.
     pub cols: usize,
-    /// Bits a code, 2..=8.
+    /// The number of bits per code, 2..=8.
     pub bits: u8,
-    /// Columns a group; `cols` for one group a row. `cols` need not be a multiple.
+    /// The number of columns per group; `cols` for one group per row. `cols` need not be a multiple of it.
     pub group_size: usize,
-    /// Number type of the scales on disk; values below are exact in it.
+    /// The number type of the stored scales. The scales and biases below are exact in it.
     pub scale_type: ScaleType,
-    /// Codes, one byte each. // [rows, cols]
+    /// The codes, one byte each. // [rows, cols]
     pub codes: AlignedVec<u8>,
-    /// Scales. // [rows, groups]
+    /// The scales. // [rows, groups]
     pub scales: Vec<f32>,
-    /// Zero points.
+    /// The zero points.
     pub zeros: Zeros,
-    /// Group of each column (GPTQ's g_idx) where it is not `column / group_size`. // `[cols]`
+    /// The group of each column (GPTQ's g_idx), unless it is `column / group_size`. // `[cols]`
     pub order: Option<Vec<u32>>,
 }
 
 impl GroupMatrix {
-    /// The matrix itself once everything about it has been checked but whether its numbers are finite
-    /// (that is [`GroupMatrix::check_finite`]).
+    /// Checks everything about the matrix except that its numbers are finite ([`GroupMatrix::check_finite`]), and
+    /// returns it.
     ///
     /// # Errors
-    /// Bits, group size, lengths, codes, zero points or column groups out of range; a scale or bias that
-    /// [`GroupMatrix::scale_type`] cannot hold exactly.
+    /// Returns an error if the bits, the group size, a length, a code, a zero point or a column's group is out of
+    /// range, or if [`GroupMatrix::scale_type`] cannot hold a scale or bias exactly.
     pub fn validated(self) -> Result<Self, BlockError> {
         let Self { rows, cols, bits, .. } = self;
         if !(2..=8).contains(&bits) {
@@ -128,13 +128,13 @@ impl GroupMatrix {
         }
     }
 
-    /// Groups a row.
+    /// Returns the number of groups per row.
     #[must_use]
     pub fn groups(&self) -> usize {
         self.cols.div_ceil(self.group_size)
     }
 
-    /// Group of column `column`.
+    /// Returns the group of a column.
     #[must_use]
     pub fn group_of(&self, column: usize) -> usize {
         match &self.order {
@@ -143,13 +143,13 @@ impl GroupMatrix {
         }
     }
 
-    /// Scale of the weight at (`row`, `column`).
+    /// Returns the scale of the weight at (`row`, `column`).
     #[must_use]
     pub fn scale(&self, row: usize, column: usize) -> f32 {
         self.scales[row * self.groups() + self.group_of(column)]
     }
 
-    /// Integer zero point of the weight at (`row`, `column`); `None` where the groups have biases.
+    /// Returns the integer zero point of the weight at (`row`, `column`), or `None` if the groups have biases.
     #[must_use]
     pub fn zero(&self, row: usize, column: usize) -> Option<u8> {
         match &self.zeros {
@@ -159,7 +159,7 @@ impl GroupMatrix {
         }
     }
 
-    /// Bias of the weight at (`row`, `column`); `None` where the groups have integer zero points.
+    /// Returns the bias of the weight at (`row`, `column`), or `None` if the groups have integer zero points.
     #[must_use]
     pub fn bias(&self, row: usize, column: usize) -> Option<f32> {
         match &self.zeros {
@@ -168,14 +168,14 @@ impl GroupMatrix {
         }
     }
 
-    /// Codes of row `r`, `cols` long.
+    /// Returns the codes of row `r`. // `[cols]`
     #[must_use]
     pub fn row_codes(&self, r: usize) -> &[u8] {
         &self.codes[r * self.cols..(r + 1) * self.cols]
     }
 
-    /// `(scale, zero, bias)` of group `i` of `[rows, groups]`: w = scale * (q - zero) + bias, one of the
-    /// last two being 0.
+    /// Returns `(scale, zero, bias)` of group `i` of `[rows, groups]`: w = scale * (q - zero) + bias, where the zero
+    /// or the bias is 0.
     fn group(&self, i: usize) -> (f32, f32, f32) {
         let (zero, bias) = match &self.zeros {
             Zeros::Constant(z) => (f32::from(*z), 0.0),
@@ -185,10 +185,10 @@ impl GroupMatrix {
         (self.scales[i], zero, bias)
     }
 
-    /// Decodes row `r` into `out` `[cols]`; the reference for every faster path.
+    /// Decodes row `r` into `out` `[cols]`. Faster implementations must agree with this one.
     ///
     /// # Panics
-    /// When there is no such row or `out` is not `cols` long.
+    /// Panics if there is no such row or `out` is not `cols` long.
     pub fn dequantize_row(&self, r: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.cols, "values of a row");
         let (codes, first) = (self.row_codes(r), r * self.groups());
@@ -217,7 +217,7 @@ impl GroupMatrix {
     /// Checks that every code of every group stands for a finite number.
     ///
     /// # Errors
-    /// [`BlockError::NotFinite`] naming the row and the first column of the group.
+    /// [`BlockError::NotFinite`] with the row and the first column of the group.
     pub fn check_finite(&self) -> Result<(), BlockError> {
         let (groups, span) = (self.groups(), f32::from(u8::MAX >> (8 - self.bits)));
         for i in 0..self.scales.len() {
@@ -233,8 +233,8 @@ impl GroupMatrix {
         Ok(())
     }
 
-    /// Bytes as stored: codes packed to their bits, scales, zero points (packed) or biases, and column
-    /// groups where there are any. Constant zero points take none.
+    /// Returns the size in storage: packed codes, scales, packed zero points or biases, and the groups of the columns
+    /// if they are stored. Constant zero points take no space.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         let packed = |count: usize| (count * usize::from(self.bits)).div_ceil(8);

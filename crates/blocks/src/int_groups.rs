@@ -1,44 +1,44 @@
 use honelm_tensor::AlignedVec;
 
 use crate::{
-    BlockError, Grid, GroupMatrix, GroupParams, ScaleType, WeightData, Zeros, codec::bounds, grid::check_pack, search,
+    BlockError, Grid, GroupMatrix, GroupParams, ScaleType, WeightData, Zeros, base::bounds, grid::check_pack, search,
 };
 
-/// How [`IntGroups`] takes the parameters of a group.
+/// The method by which [`IntGroups`] finds the parameters of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
-    /// From the smallest and largest value, as GPTQ's and RTN's reference code does.
+    /// Takes the smallest and the largest value, as the reference code of GPTQ and RTN does.
     MinMax,
-    /// By an importance-weighted search over scales and zero points.
+    /// Searches scales and zero points for the least error weighted by importance.
     Search,
 }
 
-/// The grid of integer groups (GPTQ, AWQ, compressed-tensors, ...): w = scale (q - z).
+/// The grid of integer groups (GPTQ, AWQ, compressed-tensors and others): w = scale (q - z).
 ///
-/// Symmetric: z = 2^(bits-1) for every group; the plain fit takes scale = 2 max|x| / (2^bits - 1). The
-/// search also tries negative scales, so that the larger side of a group can use the extra code.
-/// Asymmetric: integer z in 0..2^bits, the range includes 0.
+/// Symmetric: z = 2^(bits-1) for every group, and the plain fit takes scale = 2 max|x| / (2^bits - 1). The search
+/// also tries negative scales, so that the larger side of a group can use the extra code. Asymmetric: z is an
+/// integer in 0..2^bits, and the range includes 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IntGroups {
-    /// Bits a code, 2..=8.
+    /// The number of bits per code, 2..=8.
     pub bits: u8,
-    /// Columns that share a scale; 0 for the whole row.
+    /// The number of columns that share a scale; 0 means the whole row.
     pub group_size: usize,
-    /// Whether every zero point is 2^(bits-1).
+    /// `true` if every zero point is 2^(bits-1).
     pub symmetric: bool,
-    /// What scales are rounded to.
+    /// The number type of the scales.
     pub scale_type: ScaleType,
-    /// How parameters are found.
+    /// The method that finds the parameters.
     pub fit: Fit,
 }
 
 impl IntGroups {
-    /// Largest code, 2^bits - 1.
+    /// Returns the largest code, 2^bits - 1.
     fn highest(&self) -> u8 {
         u8::MAX >> (8 - self.bits.clamp(1, 8))
     }
 
-    /// 2^(bits-1).
+    /// Returns the zero point of symmetric groups, 2^(bits-1).
     fn middle(&self) -> u8 {
         self.highest() / 2 + 1
     }
@@ -47,12 +47,12 @@ impl IntGroups {
         GroupParams { scale, offset: -scale * zero }
     }
 
-    /// The zero point of a group, recovered from its offset.
+    /// Returns the zero point of a group, recovered from its offset.
     fn zero(&self, p: GroupParams) -> u8 {
         if self.symmetric || p.scale == 0.0 { self.middle() } else { (-p.offset / p.scale + 0.5) as u8 }
     }
 
-    /// Bounds of the values and 0.
+    /// Returns the bounds of the values, extended to include 0.
     fn range(values: &[f32]) -> (f32, f32) {
         let (low, high) = bounds(values);
         (low.min(0.0), high.max(0.0))
@@ -97,6 +97,10 @@ impl Grid for IntGroups {
             return Self::params(0.0, f32::from(self.middle()));
         }
         Self::params(scale, (-low / scale).round().clamp(0.0, levels))
+    }
+
+    fn with_scale(&self, p: GroupParams, scale: f32) -> GroupParams {
+        Self::params(self.scale_type.round(scale), f32::from(self.zero(p)))
     }
 
     fn zero_code(&self) -> u8 {

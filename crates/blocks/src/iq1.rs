@@ -1,4 +1,5 @@
-//! What IQ1_S and IQ1_M share: groups of 8 in a lattice of levels -1, 0 and 1, shifted by 1/8 either way.
+//! Helpers of IQ1_S and IQ1_M: groups of 8 values in a lattice with the levels -1, 0 and 1, shifted by 1/8 up or
+//! down.
 
 use crate::{
     lattice::{Lattice, starts},
@@ -7,10 +8,10 @@ use crate::{
 
 static LATTICE: Lattice<8> = Lattice::new(include_bytes!("lattices/iq1_s.bin"), &[-1.0, 0.0, 1.0]);
 
-/// How far points are shifted.
+/// The distance by which points are shifted.
 const SHIFT: f32 = 0.125;
 
-/// The values of `point` shifted down (`minus`) or up, times `scale`.
+/// Writes the values of `point`, shifted down if `minus` and up otherwise, times `scale`.
 pub(crate) fn put(scale: f32, point: usize, minus: bool, out: &mut [f32; 8]) {
     *out = values(point, minus).map(|v| scale * v);
 }
@@ -26,12 +27,12 @@ fn shift(minus: bool) -> f32 {
 /// The points of one or more groups that share a shift.
 pub(crate) struct Choice {
     pub minus: bool,
-    /// As many as there are groups, at most 4.
+    /// One point per group; at most 4 groups.
     pub points: [usize; 4],
     error: f32,
 }
 
-/// The nearest points to `x`, whose groups share a shift.
+/// Returns the points nearest to `x`, whose groups share a shift.
 pub(crate) fn choose(scale: f32, x: &[f32], w: &[f32]) -> Choice {
     let with = |minus: bool| {
         let mut choice = Choice { minus, points: [0; 4], error: 0.0 };
@@ -47,7 +48,7 @@ pub(crate) fn choose(scale: f32, x: &[f32], w: &[f32]) -> Choice {
     if down.error < up.error { down } else { up }
 }
 
-/// Sub-blocks in which `SHARED` values share a shift.
+/// The code book of sub-blocks in which `SHARED` values share a shift.
 pub(crate) struct Shifted<const SHARED: usize>;
 
 impl<const SHARED: usize, const SUB: usize> Codes<SUB> for Shifted<SHARED> {

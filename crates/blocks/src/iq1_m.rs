@@ -1,14 +1,16 @@
 //! IQ1_M: 256 values in 56 bytes, 16 sub-blocks of 16, groups of 8 in the lattice of IQ1_S.
 //!
-//! `BlockIQ1M`: `qs` u8\[32\] at 0, the point of each group; `qh` u8\[16\] at 32, a nibble a group: the upper three bits of
-//! its point, and the sign of its shift (set for minus); `scales` u16\[4\] at 48: the scale s of sub-block j at bit 3 (j % 4)
-//! of scales\[j / 4\], and from bit 12 of each, lowest first, the nibbles of `d` f16. w = d (2 s + 1) (point +- 1/8).
+//! `BlockIQ1M`: `qs` u8\[32\] at 0, the lower 8 bits of each group's point; `qh` u8\[16\] at 32, one nibble per
+//! group: the upper 3 bits of the point, and the sign of the shift (set for minus); `scales` u16\[4\] at 48: the
+//! scale s of sub-block j at bit 3 (j % 4) of scales\[j / 4\], and from bit 12 of each, lowest first, the nibbles
+//! of `d` f16. w = d (2 s + 1) (point +- 1/8).
 
 use half::f16;
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field},
     iq1::{Shifted, choose, put},
     k_quant::{LEN, weights},
     scaled::{Integers, search},
@@ -30,14 +32,14 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 56;
 const SUB: usize = 16;
 
-/// Values that share a shift.
+/// The number of values that share a shift.
 const GROUP: usize = 8;
 
-/// Offsets of the fields.
+/// The offsets of the fields.
 const QH: usize = 32;
 const SCALES: usize = 48;
 
-/// The four fields of scales.
+/// Returns the four fields of scales.
 fn fields(block: &[u8; BYTES]) -> [u16; 4] {
     std::array::from_fn(|i| u16::from_le_bytes([block[SCALES + 2 * i], block[SCALES + 2 * i + 1]]))
 }

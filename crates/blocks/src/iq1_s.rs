@@ -1,12 +1,13 @@
 //! IQ1_S: 256 values in 50 bytes, 8 sub-blocks of 32, groups of 8 in a lattice of 2048 points.
 //!
-//! `BlockIQ1S`: `d` f16 at 0; `qs` u8\[32\] at 2, the point of each group; `qh` u16\[8\] at 34, a sub-block each: the upper
-//! three bits of its 4 points from bit 0, the scale s at bit 12, the sign of the shift at bit 15 (set for minus).
-//! w = d (2 s + 1) (point +- 1/8), with levels -1, 0 and 1.
+//! `BlockIQ1S`: `d` f16 at 0; `qs` u8\[32\] at 2, the lower 8 bits of each group's point; `qh` u16\[8\] at 34, one
+//! per sub-block: the upper 3 bits of its 4 points from bit 0, the scale s at bit 12, the sign of the shift at bit
+//! 15 (set for minus). w = d (2 s + 1) (point +- 1/8), with the levels -1, 0 and 1.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     iq1::{Shifted, choose, put},
     k_quant::{LEN, weights},
     scaled::{Integers, search},
@@ -28,7 +29,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 50;
 const SUB: usize = 32;
 
-/// Offsets of the fields.
+/// The offsets of the fields.
 const QS: usize = 2;
 const QH: usize = 34;
 

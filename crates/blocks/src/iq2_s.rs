@@ -1,11 +1,13 @@
 //! IQ2_S: 256 values in 82 bytes, 16 sub-blocks of 16, groups of 8 in a lattice of 1024 points.
 //!
-//! `BlockIQ2S`: `d` f16 at 0; `qs` u8\[32\] at 2, the point of each group; `signs` u8\[32\] at 34; `qh` u8\[8\] at 66, the
-//! points' upper two bits; `scales` u8\[8\] at 74, a nibble s a sub-block. w = d (s + 1/2) / 4 point as in IQ2_XXS.
+//! `BlockIQ2S`: `d` f16 at 0; `qs` u8\[32\] at 2, the lower 8 bits of each group's point; `signs` u8\[32\] at 34;
+//! `qh` u8\[8\] at 66, the upper 2 bits of the points; `scales` u8\[8\] at 74, one nibble s per sub-block. w = d (s
+//! + 1/2) / 4 point, with the levels of IQ2_XXS.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     iq2_xxs::LEVELS,
     k_quant::{LEN, weights},
     lattice::{Lattice, Signs, put_signed, split_signs},
@@ -28,7 +30,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 82;
 const SUB: usize = 16;
 
-/// Offsets of the fields.
+/// The offsets of the fields.
 const QS: usize = 2;
 const SIGNS: usize = 34;
 const QH: usize = 66;

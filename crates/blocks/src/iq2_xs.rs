@@ -1,11 +1,13 @@
 //! IQ2_XS: 256 values in 74 bytes, 16 sub-blocks of 16, groups of 8 in a lattice of 512 points.
 //!
-//! `BlockIQ2XS`: `d` f16 at 0; `qs` u16\[32\] at 2, a group each: the point in 9 bits, 7 signs at bit 9 (the eighth makes the
-//! number of minus signs even); `scales` u8\[8\] at 66, a nibble s a sub-block. w = d (s + 1/2) / 4 point as in IQ2_XXS.
+//! `BlockIQ2XS`: `d` f16 at 0; `qs` u16\[32\] at 2, one per group: the point in 9 bits, 7 signs at bit 9 (the
+//! eighth makes the number of minus signs even); `scales` u8\[8\] at 66, one nibble s per sub-block. w = d (s +
+//! 1/2) / 4 point, with the levels of IQ2_XXS.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     iq2_xxs::LEVELS,
     k_quant::{LEN, weights},
     lattice::{Lattice, Signs, even_signs, put_signed, split_signs},
@@ -28,7 +30,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 74;
 const SUB: usize = 16;
 
-/// Offset of the sub-blocks' scales.
+/// The offset of the sub-blocks' scales.
 const SCALES: usize = 66;
 
 static LATTICE: Lattice<8> = Lattice::new(include_bytes!("lattices/iq2_xs.bin"), LEVELS);

@@ -1,12 +1,13 @@
 //! IQ2_XXS: 256 values in 66 bytes, 8 sub-blocks of 32, groups of 8 in a lattice of 256 points.
 //!
-//! `BlockIQ2XXS`: `d` f16 at 0; 8 bytes a sub-block from 2: 4 points u8\[4\], then a u32 with 7 signs of each group from bit
-//! 0 (the eighth makes the number of minus signs even) and the scale s at bit 28. w = d (s + 1/2) / 4 point, with levels 8,
-//! 25 and 43; that is d (2 s + 1) times an eighth of it.
+//! `BlockIQ2XXS`: `d` f16 at 0; from 2, 8 bytes per sub-block: 4 points u8\[4\], then a u32 with 7 signs of each
+//! group from bit 0 (the eighth makes the number of minus signs even) and the scale s at bit 28. w = d (s + 1/2) /
+//! 4 point, with the levels 8, 25 and 43. The code computes d (2 s + 1) times an eighth of the point.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::{LEN, weights},
     lattice::{Lattice, Signs, even_signs, put_signed, split_signs},
     scaled::{Integers, search},
@@ -28,7 +29,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 66;
 const SUB: usize = 32;
 
-/// An eighth of the levels of IQ2_XXS, IQ2_XS and IQ2_S.
+/// The levels of IQ2_XXS, IQ2_XS and IQ2_S, divided by 8.
 pub(crate) const LEVELS: &[f32] = &[1.0, 3.125, 5.375];
 
 static LATTICE: Lattice<8> = Lattice::new(include_bytes!("lattices/iq2_xxs.bin"), LEVELS);

@@ -1,11 +1,13 @@
 //! IQ3_S: 256 values in 110 bytes, 8 sub-blocks of 32, groups of 4 in a lattice of 512 points.
 //!
-//! `BlockIQ3S`: `d` f16 at 0; `qs` u8\[64\] at 2, the point of each group; `qh` u8\[8\] at 66, the points' upper bits;
-//! `signs` u8\[32\] at 74; `scales` u8\[4\] at 106, a nibble s a sub-block. w = d (2 s + 1) point, with levels 1, 3, ..., 15.
+//! `BlockIQ3S`: `d` f16 at 0; `qs` u8\[64\] at 2, the lower 8 bits of each group's point; `qh` u8\[8\] at 66, the
+//! upper bits of the points; `signs` u8\[32\] at 74; `scales` u8\[4\] at 106, one nibble s per sub-block. w = d (2
+//! s + 1) point, with the levels 1, 3, ..., 15.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     iq3_xxs::pair,
     k_quant::{LEN, weights},
     lattice::{Lattice, Signs, put_signed, split_signs},
@@ -28,7 +30,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 110;
 const SUB: usize = 32;
 
-/// Offsets of the fields.
+/// The offsets of the fields.
 const QS: usize = 2;
 const QH: usize = 66;
 const SIGNS: usize = 74;

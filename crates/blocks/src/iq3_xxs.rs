@@ -1,12 +1,14 @@
 //! IQ3_XXS: 256 values in 98 bytes, 8 sub-blocks of 32, groups of 4 in a lattice of 256 points.
 //!
-//! `BlockIQ3XXS`: `d` f16 at 0; `qs` u8\[64\] at 2, the point of each group; a u32 a sub-block from 66: 7 signs of every 8
-//! values from bit 0 (the eighth makes the number of minus signs even) and the scale s at bit 28. w = d (s + 1/2) / 2 point,
-//! with levels 4, 12, ..., 52, 62; that is d (2 s + 1) times a quarter of it.
+//! `BlockIQ3XXS`: `d` f16 at 0; `qs` u8\[64\] at 2, the point of each group; from 66, one u32 per sub-block: 7
+//! signs of every 8 values from bit 0 (the eighth makes the number of minus signs even) and the scale s at bit 28.
+//! w = d (s + 1/2) / 2 point, with the levels 4, 12, ..., 52, 62. The code computes d (2 s + 1) times a quarter of
+//! the point.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::{LEN, weights},
     lattice::{Lattice, Signs, even_signs, put_signed, split_signs},
     scaled::{Integers, search},
@@ -28,15 +30,15 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 98;
 const SUB: usize = 32;
 
-/// Offsets of the fields.
+/// The offsets of the fields.
 const QS: usize = 2;
 const SIGNS: usize = 66;
 
-/// A quarter of the levels.
+/// The levels divided by 4.
 static LATTICE: Lattice<4> =
     Lattice::new(include_bytes!("lattices/iq3_xxs.bin"), &[1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.5]);
 
-/// The 8 magnitudes of two points.
+/// Returns the 8 magnitudes of two points.
 pub(crate) fn pair(lattice: &Lattice<4>, first: usize, second: usize) -> [f32; 8] {
     let mut out = [0.0; 8];
     out[..4].copy_from_slice(&lattice.values(first));

@@ -1,12 +1,12 @@
-//! IQ4_NL: 32 values in 18 bytes, codes into a table that is finer near zero.
+//! IQ4_NL: 32 values in 18 bytes, with codes that index a table whose steps are finer near zero.
 //!
-//! `BlockIQ4NL`: `d` f16 at 0; `qs` u8\[16\] at 2, byte j holding the codes of values j (low nibble) and j + 16 (high
-//! nibble). w = d table\[q\].
+//! `BlockIQ4NL`: `d` f16 at 0; `qs` u8\[16\] at 2, where byte j holds the codes of values j (low nibble) and j + 16
+//! (high nibble). w = d table\[q\].
 
 use crate::{
+    base::Overflow,
     codec::{
-        Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, nibbles, put_half,
-        put_nibbles,
+        Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, nibbles, put_half, put_nibbles,
     },
     k_quant::weights,
     scaled::single,

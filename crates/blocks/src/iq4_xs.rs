@@ -1,14 +1,14 @@
-//! IQ4_XS: 256 values in 136 bytes, 8 sub-blocks of 32, codes into the table of IQ4_NL.
+//! IQ4_XS: 256 values in 136 bytes, 8 sub-blocks of 32, with codes that index the table of IQ4_NL.
 //!
-//! `BlockIQ4XS`: `d` f16 at 0; the 6-bit scale ls of sub-block j: `scales_h` u16 at 2, its upper bits at bit 2 j, and
-//! `scales_l` u8\[4\] at 4, its lower bits in nibble j; `qs` u8\[128\] at 8, 16 bytes a sub-block, byte l holding the codes
-//! of values l (low nibble) and l + 16 (high nibble). w = d (ls - 32) table\[q\].
+//! `BlockIQ4XS`: `d` f16 at 0; the 6-bit scale ls of sub-block j: `scales_h` u16 at 2 with its upper bits at bit 2
+//! j, and `scales_l` u8\[4\] at 4 with its lower bits in nibble j; `qs` u8\[128\] at 8, 16 bytes per sub-block,
+//! where byte l holds the codes of values l (low nibble) and l + 16 (high nibble). w = d (ls - 32) table\[q\].
 
 use crate::{
     Encoding,
+    base::Overflow,
     codec::{
-        Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, nibbles, put_half,
-        put_nibbles,
+        Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, nibbles, put_half, put_nibbles,
     },
     k_quant::{LEN, weights},
     scaled::{Integers, search},
@@ -31,7 +31,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 136;
 const SUB: usize = 32;
 
-/// Offset of the codes.
+/// The offset of the codes.
 const QS: usize = 8;
 
 fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {

@@ -1,24 +1,25 @@
-//! Search of the K-quants with scales and minima: w = d sc q - dmin m, sc and m integers of a sub-block.
+//! Parameter search for the K-quants with scales and minima: w = d sc q - dmin m, where sc and m are integers of a
+//! sub-block.
 
 use crate::{
-    codec::{Overflow, bounds, storable},
-    k_quant::{HEADROOM, LEN, REFITS, integer, stored},
+    base::{Overflow, bounds, storable, stored},
+    k_quant::{HEADROOM, LEN, REFITS, integer},
     search::{Best, Line, Moments, shrinks},
 };
 
-/// Candidate scales of a sub-block's free fit.
+/// The number of candidate scales in a sub-block's free fit.
 const STEPS: usize = 28;
 
-/// What the integers of a format can be.
+/// The ranges of an encoding's integers.
 #[derive(Clone, Copy)]
 pub(crate) struct Ranges {
-    /// Largest scale and minimum of a sub-block.
+    /// The largest scale and minimum of a sub-block.
     pub top: i32,
-    /// Largest code.
+    /// The largest code.
     pub high: f32,
 }
 
-/// Scales and minima of a super-block on the storage grid.
+/// The stored scales and minima of a super-block.
 #[derive(Clone, Copy)]
 pub(crate) struct Scales<const SUBS: usize> {
     pub d: f32,
@@ -34,12 +35,12 @@ impl<const SUBS: usize> Scales<SUBS> {
         self.ranges.line(self.d * self.sc[j] as f32, self.dmin * self.m[j] as f32)
     }
 
-    /// What the sub-blocks' scales and minima amount to.
+    /// Returns the scale and minimum of each sub-block as real numbers.
     fn free(&self) -> [(f32, f32); SUBS] {
         std::array::from_fn(|j| (self.d * self.sc[j] as f32, self.dmin * self.m[j] as f32))
     }
 
-    /// The code of `x` in sub-block `j`.
+    /// Returns the code of `x` in sub-block `j`.
     pub(crate) fn code(&self, j: usize, x: f32) -> u8 {
         let line = self.line(j);
         if line.scale == 0.0 { 0 } else { ((x - line.offset) / line.scale).round().clamp(0.0, line.high) as u8 }
@@ -51,7 +52,7 @@ impl Ranges {
         Line { scale, offset: -min, low: 0.0, high: self.high }
     }
 
-    /// The scales and minima of least error weighted by `w`; `SUBS` sub-blocks of `SUB` values.
+    /// Returns the scales and minima of least error weighted by `w`, for `SUBS` sub-blocks of `SUB` values.
     pub(crate) fn search<const SUBS: usize, const SUB: usize>(
         self,
         x: &[f32; LEN],
@@ -84,7 +85,7 @@ impl Ranges {
         Ok(best)
     }
 
-    /// The best `(scale, minimum)` of a sub-block before it is brought onto the storage grid; both >= 0.
+    /// Returns the best `(scale, minimum)` of a sub-block before rounding to the stored form. Both are >= 0.
     fn fit_sub<const SUB: usize>(self, x: &[f32; SUB], w: &[f32; SUB]) -> (f32, f32) {
         let (low, high) = bounds(x);
         let low = low.min(0.0);
@@ -110,7 +111,7 @@ impl Ranges {
         (best.line.scale, -best.line.offset)
     }
 
-    /// Offers the least-squares line through the codes of `line`, its minimum kept >= 0.
+    /// Offers the least-squares line through the codes of `line`, with a minimum >= 0.
     fn offer_refit(self, best: &mut Best, line: Line, x: &[f32], w: &[f32]) -> bool {
         let moments = line.moments(x, w, 0.0);
         let (mut scale, mut offset) = moments.line();
@@ -120,7 +121,7 @@ impl Ranges {
         scale > 0.0 && best.offer(self.line(scale, -offset), x, w)
     }
 
-    /// Brings free scales and minima onto the grid of `d` and `dmin`, trying the neighbours of each.
+    /// Rounds free scales and minima to integer multiples of `d` and `dmin`, trying the neighbours of each.
     fn assign<const SUBS: usize, const SUB: usize>(
         self,
         d: f32,
@@ -149,7 +150,7 @@ impl Ranges {
     }
 }
 
-/// `(d, dmin)` of least error with all integers kept: x = d (sc q) - dmin m.
+/// Returns the `(d, dmin)` of least error with all integers kept: x = d (sc q) - dmin m.
 fn refit<const SUBS: usize, const SUB: usize>(s: &Scales<SUBS>, xs: &[[f32; SUB]], ws: &[[f32; SUB]]) -> (f32, f32) {
     let (mut aa, mut ab, mut bb, mut ax, mut bx) = (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
     for (j, (x, w)) in xs.iter().zip(ws).enumerate() {

@@ -1,22 +1,23 @@
-//! What the K-quants share: 256 values in sub-blocks whose integer scales multiply one f16 scale.
+//! Helpers of the K-quants: 256 values in sub-blocks whose integer scales multiply one f16 scale.
 //!
-//! Their encoders fit every sub-block freely, bring the fits onto the storage grid (the neighbours of
-//! each integer scale are tried), and refit the f16 scales by least squares while that helps.
+//! The encoders first fit every sub-block freely. They then round these scales to integers, trying the neighbours
+//! of each. Finally they refit the f16 scales by least squares for as long as the error falls.
 
-use crate::{ScaleType, codec::extreme};
+use crate::base::extreme;
 
-/// Values a super-block.
+/// The number of values per super-block.
 pub(crate) const LEN: usize = 256;
 
-/// Divisors of the largest sub-block scale below the largest integer scale: the sub-blocks' integer
-/// scales round differently under each, and the best is kept.
+/// Amounts by which the largest sub-block scale stays below the largest integer scale. The integer scales of the
+/// sub-blocks round differently under each; the search keeps the best.
 pub(crate) const HEADROOM: [f32; 4] = [0.0, 1.0, 2.5, 4.0];
 
-/// Refits of the f16 scales.
+/// The largest number of refits of the f16 scales.
 pub(crate) const REFITS: usize = 4;
 
-/// Error weights of a block: `importance` over its largest, or the customary ones, which are
-/// `customary(rms, |x|)` for values of a sub-block of `sub` divided by the largest of the block.
+/// Returns the error weights of a block. With `importance`, each is divided by the largest. Without, each is
+/// `customary(rms, |x|)`, where the RMS is that of a sub-block of `sub` values and all values are divided by the
+/// largest of the block.
 pub(crate) fn weights<const N: usize>(
     x: &[f32; N],
     importance: Option<&[f32; N]>,
@@ -42,17 +43,12 @@ pub(crate) fn weights<const N: usize>(
     out
 }
 
-/// A super-block scale as stored; never 0 unless `scale` is.
-pub(crate) fn stored(scale: f32) -> f32 {
-    ScaleType::F16.round_from_zero(scale)
-}
-
-/// `scale / unit` to the nearest integer within `low..=high`; 0 for a unit of 0.
+/// Returns the integer in `low..=high` nearest to `scale / unit`, or 0 if `unit` is 0.
 pub(crate) fn integer(scale: f32, unit: f32, low: i32, high: i32) -> i32 {
     if unit == 0.0 { 0 } else { ((scale / unit).round() as i32).clamp(low, high) }
 }
 
-/// 6-bit scale and minimum of sub-block `j` out of the 12 packed bytes of Q4_K and Q5_K.
+/// Returns the 6-bit scale and minimum of sub-block `j` from the 12 packed bytes of Q4_K and Q5_K.
 pub(crate) fn scale_min(s: &[u8], j: usize) -> (u8, u8) {
     if j < 4 {
         (s[j] & 63, s[j + 4] & 63)
@@ -61,7 +57,7 @@ pub(crate) fn scale_min(s: &[u8], j: usize) -> (u8, u8) {
     }
 }
 
-/// The inverse of [`scale_min`] for all sub-blocks.
+/// Packs the scales and minima of all sub-blocks for [`scale_min`].
 pub(crate) fn put_scale_mins(sc: &[i32; 8], m: &[i32; 8], s: &mut [u8]) {
     for j in 0..4 {
         let (low_sc, low_m, high_sc, high_m) = (sc[j] as u8, m[j] as u8, sc[j + 4] as u8, m[j + 4] as u8);

@@ -1,47 +1,48 @@
-//! Codes that stand for points of a lattice: groups of 8 (or 4) values in one index.
+//! Encodings whose codes are points of a lattice: one index stands for a group of 8 (or 4) values.
 //!
-//! The points are facts of ggml's formats (`scripts/make_lattices.py`): a little-endian u16 each, 2 bits a coordinate of 8,
-//! 3 of 4, every coordinate the index of a level.
+//! The points are part of ggml's formats (`scripts/make_lattices.py`). Each is a little-endian u16 with 2 bits per
+//! coordinate for 8 coordinates, or 3 bits for 4. A coordinate is the index of a level.
 
 use std::sync::OnceLock;
 
 use crate::{
-    codec::extreme,
+    base::extreme,
     scaled::{Codes, fit_free},
 };
 
-/// Points that a search looks at for one rounding of a group: the nearest ones to it.
+/// The number of points nearest to the rounded group that a search compares.
 const NEAR: usize = 24;
 
-/// Candidate scales of a search, from this part of the one that takes the largest value to the highest level, downwards.
+/// The number of candidate scales of a search, from just below the scale that maps the largest value to the highest
+/// level, downwards.
 const STEPS: u8 = 22;
 const FIRST: f32 = 1.3;
 const STEP: f32 = 0.04;
 
-/// A set of points, each of `N` levels.
+/// A set of points with `N` coordinates, each one of a few levels.
 pub(crate) struct Lattice<const N: usize> {
     points: &'static [u8],
     levels: &'static [f32],
     search: OnceLock<Search<N>>,
 }
 
-/// What encoding needs beyond the points.
+/// The tables for encoding.
 struct Search<const N: usize> {
     /// The coordinates of every point.
     values: Vec<[f32; N]>,
-    /// Nearest points of every combination of levels, nearest first.
+    /// The points nearest to each combination of levels, nearest first.
     near: Vec<[u16; NEAR]>,
 }
 
 impl<const N: usize> Lattice<N> {
-    /// Bits of a coordinate.
+    /// The number of bits per coordinate.
     const BITS: usize = if N == 8 { 2 } else { 3 };
 
     pub(crate) const fn new(points: &'static [u8], levels: &'static [f32]) -> Self {
         Self { points, levels, search: OnceLock::new() }
     }
 
-    /// Coordinates of point `index`.
+    /// Returns the coordinates of point `index`.
     #[inline]
     pub(crate) fn values(&self, index: usize) -> [f32; N] {
         let word = u16::from_le_bytes([self.points[2 * index], self.points[2 * index + 1]]) as usize;
@@ -57,20 +58,20 @@ impl<const N: usize> Lattice<N> {
         })
     }
 
-    /// The levels of combination `cell`, the first coordinate being its highest digit.
+    /// Returns the levels of combination `cell`, whose highest digit is the first coordinate.
     fn corner(&self, cell: usize) -> [f32; N] {
         let count = self.levels.len();
         std::array::from_fn(|i| self.levels[cell / count.pow((N - 1 - i) as u32) % count])
     }
 
-    /// The combination of the levels nearest to `x`.
+    /// Returns the combination of the levels nearest to `x`.
     fn cell(&self, x: &[f32; N]) -> usize {
         let level =
             |x: f32| self.levels.windows(2).map(|pair| usize::from(x >= 0.5 * (pair[0] + pair[1]))).sum::<usize>();
         x.iter().fold(0, |cell, &x| cell * self.levels.len() + level(x))
     }
 
-    /// The point whose multiple by `scale` is nearest to `x`, as far as those that are searched, and its squared error
+    /// Returns the point whose multiple by `scale` is nearest to `x` among the points searched, and its squared error
     /// weighted by `w`.
     pub(crate) fn nearest(&self, scale: f32, x: &[f32; N], w: &[f32; N]) -> (usize, f32) {
         let search = self.search();
@@ -84,7 +85,7 @@ impl<const N: usize> Lattice<N> {
             if error < least || k == 0 {
                 (best, least) = (usize::from(index), error);
             }
-            // A point that is the rounding itself cannot be beaten.
+            // No point is nearer than the rounding itself.
             if k == 0 && *values == self.corner(cell) {
                 break;
             }
@@ -102,7 +103,7 @@ fn weighted_error<const N: usize>(scale: f32, values: &[f32; N], x: &[f32; N], w
     error
 }
 
-/// The points of `values` nearest to `corner`, nearest first.
+/// Returns the points of `values` nearest to `corner`, nearest first.
 fn nearest_points<const N: usize>(corner: &[f32; N], values: &[[f32; N]]) -> [u16; NEAR] {
     let (mut near, mut distances) = ([0; NEAR], [f32::INFINITY; NEAR]);
     for (index, values) in values.iter().enumerate() {
@@ -117,13 +118,14 @@ fn nearest_points<const N: usize>(corner: &[f32; N], values: &[[f32; N]]) -> [u1
     near
 }
 
-/// Scales from which the largest magnitude of `x` meets the highest of `levels`.
+/// Returns candidate scales, starting near the one that maps the largest magnitude of `x` to the highest of
+/// `levels`.
 pub(crate) fn starts(x: &[f32], levels: &[f32]) -> impl Iterator<Item = f32> {
     let plain = extreme(x).abs() / extreme(levels).abs();
     (0..STEPS).map(move |i| plain * (FIRST - STEP * f32::from(i)))
 }
 
-/// Magnitudes in points of a lattice, one after the other.
+/// The code book of magnitudes, group after group.
 impl<const N: usize, const SUB: usize> Codes<SUB> for Lattice<N> {
     fn error(&self, scale: f32, x: &[f32; SUB], w: &[f32; SUB], limit: f32) -> f32 {
         let mut sum = 0.0;
@@ -153,23 +155,24 @@ impl<const N: usize, const SUB: usize> Codes<SUB> for Lattice<N> {
     }
 }
 
-/// What the signs of 8 values may be.
+/// The constraint on the signs of 8 values.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signs {
-    /// Any; a bit each.
+    /// Any signs, one bit each.
     Free,
-    /// An even number of minus signs; the eighth bit follows from the 7 that are stored.
+    /// An even number of minus signs; the eighth bit follows from the 7 stored ones.
     Even,
 }
 
-/// 8 sign bits out of the lower 7: the last makes their number even.
+/// Returns 8 sign bits for the lower 7, with an even number of bits set.
 pub(crate) fn even_signs(seven: u8) -> u8 {
     let seven = seven & 127;
     seven | (seven.count_ones() as u8 & 1) << 7
 }
 
-/// Replaces values by their magnitudes and returns the signs of every 8, a set bit for minus. Where their number must be
-/// even and is not, the value that matters least keeps the wrong sign, its magnitude negative.
+/// Replaces values by their magnitudes and returns the signs of every 8 values, with a bit set for minus. If the
+/// number of minus signs must be even and is odd, the least important value keeps the wrong sign and gets a
+/// negative magnitude.
 pub(crate) fn split_signs<const LEN: usize>(x: &[f32; LEN], w: &[f32; LEN], signs: Signs) -> ([f32; LEN], Vec<u8>) {
     let mut magnitudes = x.map(f32::abs);
     let eights = magnitudes.as_chunks_mut::<8>().0.iter_mut().zip(x.as_chunks::<8>().0).zip(w.as_chunks::<8>().0);
@@ -187,7 +190,7 @@ pub(crate) fn split_signs<const LEN: usize>(x: &[f32; LEN], w: &[f32; LEN], sign
     (magnitudes, bits)
 }
 
-/// Writes 8 values: `scale` times `magnitudes`, minus where a bit of `signs` is set.
+/// Writes 8 values: `scale` times `magnitudes`, negated where the bit of `signs` is set.
 #[inline]
 pub(crate) fn put_signed(scale: f32, magnitudes: &[f32; 8], signs: u8, out: &mut [f32; 8]) {
     for (i, (out, m)) in out.iter_mut().zip(magnitudes).enumerate() {

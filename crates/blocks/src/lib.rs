@@ -1,14 +1,12 @@
-//! Weight encodings: scalar quantise and dequantise ARE the specification.
+#![doc = include_str!("../README.md")]
 //!
-//! One file per encoding. [`Encoding`] names the row-wise block encodings (floats are blocks of one
-//! value); [`GroupMatrix`] is the one canonical form of every integer-group checkpoint (GPTQ, AWQ,
-//! MLX, ...); [`WeightData`] is what a weight carries through loading, back ends and export;
-//! [`Grid`] is what error-feeding quantisers write onto.
+//! # Structure
 //!
-//! Adding an encoding: one file with its `CODEC` (and a `mod` line here), one row of the table in
-//! `encoding.rs`.
+//! Each encoding has a file with its layout, its decoder and its encoder, which together form a `CODEC`. A new encoding
+//! needs such a file, a `mod` line here, and a line in the table of `encoding.rs`.
 #![forbid(unsafe_code)]
 
+mod base;
 mod block_grid;
 mod codec;
 mod e4m3;

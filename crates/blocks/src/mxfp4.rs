@@ -1,11 +1,13 @@
-//! MXFP4: 32 values in 17 bytes, E2M1 numbers under a power of two (OCP microscaling formats, version 1.0).
+//! MXFP4: 32 values in 17 bytes, E2M1 numbers with a power of two as scale (OCP microscaling formats, version 1.0).
 //!
-//! `BlockMXFP4`: `e` u8 at 0; `qs` u8\[16\] at 1, byte j holding the codes of values j (low nibble) and j + 16 (high
-//! nibble): bit 3 the sign, the others 0, 1/2, 1, 3/2, 2, 3, 4, 6. w = 2^(e - 127) number. Exponents beyond 252 are
-//! refused as not finite where a value is not; 255 always (NaN in the standard).
+//! `BlockMXFP4`: `e` u8 at 0; `qs` u8\[16\] at 1, where byte j holds the codes of values j (low nibble) and j + 16
+//! (high nibble). Bit 3 of a code is the sign; the other bits stand for 0, 1/2, 1, 3/2, 2, 3, 4 and 6. w = 2^(e -
+//! 127) number. A block with an exponent beyond 252 is not finite if one of its values is not. The exponent 255
+//! (NaN in the standard) never is.
 
 use crate::{
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, extreme, nibbles, put_nibbles},
+    base::{Overflow, extreme},
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, nibbles, put_nibbles},
     k_quant::weights,
     scaled::Codes,
     table::{E2M1, Table},
@@ -27,7 +29,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 17;
 const LEN: usize = 32;
 
-/// Half of 2^(e - 127), for the table holds numbers twice as large.
+/// Returns half of 2^(e - 127), because the table holds numbers twice as large.
 fn scale(e: u8) -> f32 {
     f32::from_bits(if e < 2 { 0x0020_0000 << e } else { u32::from(e - 1) << 23 })
 }
@@ -48,10 +50,11 @@ fn first_not_finite(bytes: &[u8]) -> Option<usize> {
     bytes.as_chunks().0.iter().position(|b: &[u8; BYTES]| b[0] == 255 || b[0] > 252 && bad(b)).map(|i| i * LEN)
 }
 
-/// ggml's exponent (the largest value is 4 to 8 times the scale) or a neighbour, whichever errs least.
+/// Encodes a block with ggml's exponent (the largest value is 4 to 8 times the scale) or one of its neighbours,
+/// whichever has the smallest error.
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let w = weights(x, importance, LEN, |_, _| 1.0);
-    // The scale's square must not overflow, so errors are taken of values over the largest.
+    // Errors are measured on values divided by the largest, because the square of the scale must not overflow.
     let (top, exponent) = (extreme(x).abs(), i32::from((extreme(x).to_bits() >> 23) as u8));
     let (mut best, mut least) = (0, f32::INFINITY);
     for e in [exponent - 2, exponent - 1, exponent - 3].map(|e| e.clamp(0, 252) as u8) {

@@ -1,12 +1,13 @@
-//! NVFP4: 64 values in 36 bytes, 4 sub-blocks of 16 E2M1 numbers under an E4M3 scale each.
+//! NVFP4: 64 values in 36 bytes, 4 sub-blocks of 16 E2M1 numbers, each with an E4M3 scale.
 //!
-//! `BlockNVFP4`: `d` u8\[4\] at 0, the scale of each sub-block; `qs` u8\[32\] at 4, 8 bytes a sub-block, byte j holding the
-//! codes of values j (low nibble) and j + 8 (high nibble), as MXFP4's. w = d number. A scale's sign does not count, and
-//! NaN (0x7F) stands for 0, as in ggml.
+//! `BlockNVFP4`: `d` u8\[4\] at 0, the scale of each sub-block; `qs` u8\[32\] at 4, 8 bytes per sub-block, where
+//! byte j holds the codes of values j (low nibble) and j + 8 (high nibble), as in MXFP4. w = d number. As in ggml,
+//! the sign of a scale is ignored and NaN (0x7F) stands for 0.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, extreme},
+    base::{Overflow, extreme},
+    codec::{Codec, Ggml, decode_blocks, encode_blocks},
     e4m3,
     k_quant::weights,
     scaled::Codes,
@@ -30,10 +31,10 @@ const BYTES: usize = 36;
 const LEN: usize = 64;
 const SUB: usize = 16;
 
-/// Offset of the codes.
+/// The offset of the codes.
 const QS: usize = 4;
 
-/// Half of what the scale stands for, for the table holds numbers twice as large.
+/// Returns half of the scale, because the table holds numbers twice as large.
 fn scale(code: u8) -> f32 {
     if code == 0x7F { 0.0 } else { 0.5 * e4m3::magnitude(code) }
 }
@@ -48,7 +49,8 @@ fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
     }
 }
 
-/// The scale that takes the largest value to 6, or one of the next smaller and larger, whichever errs least.
+/// Encodes a block with the scale that maps the largest value to 6 or one of the scales around it, whichever has
+/// the smallest error.
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let w = weights(x, importance, LEN, |_, _| 1.0);
     *block = [0; BYTES];

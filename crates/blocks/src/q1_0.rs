@@ -1,11 +1,12 @@
 //! Q1_0: the signs of 128 values in 18 bytes.
 //!
-//! `BlockQ1_0`: `d` f16 at 0; `qs` u8\[16\] at 2, value k at bit k % 8 of byte k / 8. w = d where the bit is set, -d where
-//! it is not.
+//! `BlockQ1_0`: `d` f16 at 0; `qs` u8\[16\] at 2, with value k at bit k % 8 of byte k / 8. w = d if the bit is set,
+//! -d otherwise.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half, storable},
+    base::{Overflow, storable},
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::weights,
 };
 
@@ -34,7 +35,7 @@ fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
     }
 }
 
-/// The mean magnitude, as ggml has it, is the scale of least squares.
+/// Encodes a block with the mean magnitude as scale, as ggml does. This is the least-squares scale.
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let w = weights(x, importance, LEN, |_, _| 1.0);
     let (sum, total) = x.iter().zip(&w).fold((0.0, 0.0), |(sum, total), (x, w)| (sum + w * x.abs(), total + w));

@@ -1,10 +1,11 @@
 //! Q2_0: 64 values in 18 bytes.
 //!
-//! `BlockQ2_0`: `d` f16 at 0; `qs` u8\[16\] at 2, value k at bit 2 (k % 4) of byte k / 4. w = d (q - 1).
+//! `BlockQ2_0`: `d` f16 at 0; `qs` u8\[16\] at 2, with value k at bit 2 (k % 4) of byte k / 4. w = d (q - 1).
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     table::{Table, encode_single},
 };
 

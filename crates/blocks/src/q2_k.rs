@@ -1,12 +1,13 @@
 //! Q2_K: 256 values in 84 bytes, 16 sub-blocks of 16.
 //!
 //! `BlockQ2K`: `scales` u8\[16\] at 0, the scale sc (low nibble) and minimum m (high nibble) of each sub-block;
-//! `qs` u8\[64\] at 16, per 128 values 32 bytes, byte l holding value 32 t + l at bit 2 t; `d` f16 at 80, `dmin` f16 at
-//! 82. w = d sc q - dmin m.
+//! `qs` u8\[64\] at 16, 32 bytes per 128 values, where byte l holds value 32 t + l at bit 2 t; `d` f16 at 80,
+//! `dmin` f16 at 82. w = d sc q - dmin m.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_min::Ranges,
     k_quant::{LEN, weights},
 };
@@ -28,7 +29,7 @@ const BYTES: usize = 84;
 const SUB: usize = 16;
 const RANGES: Ranges = Ranges { top: 15, high: 3.0 };
 
-/// Offsets of the fields.
+/// The offsets of the fields.
 const QS: usize = 16;
 const D: usize = 80;
 const DMIN: usize = 82;
@@ -44,7 +45,7 @@ fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
     }
 }
 
-/// Byte (of `qs`) and bit of value `i`, as Q3_K and TQ2_0 have them too.
+/// Returns the byte (of `qs`) and the bit of value `i`, in Q2_K, Q3_K and TQ2_0.
 pub(crate) fn place(i: usize) -> (usize, usize) {
     (i / 128 * 32 + i % 32, i % 128 / 32 * 2)
 }

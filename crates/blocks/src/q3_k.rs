@@ -1,12 +1,13 @@
 //! Q3_K: 256 values in 110 bytes, 16 sub-blocks of 16.
 //!
-//! `BlockQ3K`: `hmask` u8\[32\] at 0, the third bit of value k as bit k / 32 of byte k % 32; `qs` u8\[64\] at 32, the lower
-//! bits as in Q2_K; `scales` u8\[12\] at 96, the 6-bit scale sc of sub-block j: its lower bits in nibble j / 8 of byte
-//! j % 8, its upper ones at bit 2 (j / 4) of byte 8 + j % 4; `d` f16 at 108. w = d (sc - 32) (q - 4).
+//! `BlockQ3K`: `hmask` u8\[32\] at 0, the third bit of value k as bit k / 32 of byte k % 32; `qs` u8\[64\] at 32,
+//! the lower bits as in Q2_K; `scales` u8\[12\] at 96, the 6-bit scale sc of sub-block j: its lower bits in nibble
+//! j / 8 of byte j % 8, its upper bits at bit 2 (j / 4) of byte 8 + j % 4; `d` f16 at 108. w = d (sc - 32) (q - 4).
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::{LEN, weights},
     q2_k::place,
     scaled::{Integers, search},
@@ -31,7 +32,7 @@ const SUBS: usize = 16;
 const SUB: usize = LEN / SUBS;
 const CODES: Centred = Centred(4.0);
 
-/// Offsets of the fields.
+/// The offsets of the fields.
 const QS: usize = 32;
 const SCALES: usize = 96;
 const D: usize = 108;

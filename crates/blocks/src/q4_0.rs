@@ -1,14 +1,14 @@
 //! Q4_0: 32 values in 18 bytes.
 //!
-//! `BlockQ4_0`: `d` f16 at 0; `qs` u8\[16\] at 2, byte j holding the codes of values j (low nibble) and
-//! j + 16 (high nibble). w = d (q - 8).
+//! `BlockQ4_0`: `d` f16 at 0; `qs` u8\[16\] at 2, where byte j holds the codes of values j (low nibble) and j + 16
+//! (high nibble). w = d (q - 8).
 
 use crate::{
     BlockError,
-    block_grid::{BlockGrid, Origin},
+    base::{Overflow, extreme, reciprocal, storable},
+    block_grid::{BlockGrid, Origin, encode_searched},
     codec::{
-        Codec, Ggml, Overflow, decode_blocks, encode_blocks, encode_searched, extreme, first_not_finite_field, half_at,
-        nibbles, put_half, put_nibbles, reciprocal, storable,
+        Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, nibbles, put_half, put_nibbles,
     },
 };
 
@@ -52,7 +52,7 @@ fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), B
     })
 }
 
-/// ggml's `quantize_row_q4_0_ref`: the extreme value becomes code 0 (-8).
+/// Encodes a block as ggml's `quantize_row_q4_0_ref` does: the extreme value gets code 0 (-8).
 fn encode_plain(x: &[f32; 32], block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let d = storable(extreme(x) / -8.0)?;
     let inverse = reciprocal(d);

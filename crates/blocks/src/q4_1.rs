@@ -1,14 +1,15 @@
 //! Q4_1: 32 values in 20 bytes.
 //!
-//! `BlockQ4_1`: `d` f16 at 0, `m` f16 at 2; `qs` u8\[16\] at 4, byte j holding the codes of values j (low
+//! `BlockQ4_1`: `d` f16 at 0, `m` f16 at 2; `qs` u8\[16\] at 4, where byte j holds the codes of values j (low
 //! nibble) and j + 16 (high nibble). w = d q + m.
 
 use crate::{
     BlockError, GroupParams,
-    block_grid::{BlockGrid, Origin},
+    base::{Overflow, bounds, reciprocal, storable},
+    block_grid::{BlockGrid, Origin, encode_searched},
     codec::{
-        Codec, Ggml, Overflow, bounds, decode_blocks, encode_blocks, encode_searched, first_not_finite_field, half_at,
-        nibbles, put_nibbles, put_scale_and_min, reciprocal, storable,
+        Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, nibbles, put_nibbles,
+        put_scale_and_min,
     },
 };
 
@@ -52,7 +53,7 @@ fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), B
     })
 }
 
-/// ggml's `quantize_row_q4_1_ref`: from the smallest value to the largest.
+/// Encodes a block as ggml's `quantize_row_q4_1_ref` does: the codes span the smallest to the largest value.
 fn encode_plain(x: &[f32; 32], block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (low, high) = bounds(x);
     let (d, m) = (storable((high - low) / 15.0)?, storable(low)?);

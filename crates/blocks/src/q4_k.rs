@@ -1,15 +1,16 @@
 //! Q4_K: 256 values in 144 bytes, 8 sub-blocks of 32.
 //!
-//! `BlockQ4K`: `d` f16 at 0, `dmin` f16 at 2; `scales` u8\[12\] at 4, the 6-bit scale sc and minimum m of
-//! each sub-block; `qs` u8\[128\] at 16, per 64 values 32 bytes: low nibbles the first 32 values, high
-//! nibbles the next 32. w = d sc q - dmin m.
+//! `BlockQ4K`: `d` f16 at 0, `dmin` f16 at 2; `scales` u8\[12\] at 4, the 6-bit scale sc and minimum m of each
+//! sub-block; `qs` u8\[128\] at 16, 32 bytes per 64 values: the first 32 values in the low nibbles, the next 32 in
+//! the high nibbles. w = d sc q - dmin m.
 //!
-//! Sub-blocks j < 4: sc = s\[j\] & 63, m = s\[j+4\] & 63; others: sc = (s\[j+4\] & 15) | (s\[j-4\] >> 6) << 4,
-//! m = (s\[j+4\] >> 4) | (s\[j\] >> 6) << 4.
+//! Sub-blocks j < 4: sc = s\[j\] & 63, m = s\[j+4\] & 63; others: sc = (s\[j+4\] & 15) | (s\[j-4\] >> 6) << 4, m =
+//! (s\[j+4\] >> 4) | (s\[j\] >> 6) << 4.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_min::Ranges,
     k_quant::{LEN, put_scale_mins, scale_min, weights},
 };

@@ -1,14 +1,14 @@
 //! Q5_0: 32 values in 22 bytes.
 //!
-//! `BlockQ5_0`: `d` f16 at 0; `qh` u32 at 2, bit k the fifth bit of value k; `qs` u8\[16\] at 6, byte j
-//! holding the low bits of values j (low nibble) and j + 16 (high nibble). w = d (q - 16).
+//! `BlockQ5_0`: `d` f16 at 0; `qh` u32 at 2, with bit k the fifth bit of value k; `qs` u8\[16\] at 6, where byte j
+//! holds the lower bits of values j (low nibble) and j + 16 (high nibble). w = d (q - 16).
 
 use crate::{
     BlockError,
-    block_grid::{BlockGrid, Origin},
+    base::{Overflow, extreme, reciprocal, storable},
+    block_grid::{BlockGrid, Origin, encode_searched},
     codec::{
-        Codec, Ggml, Overflow, decode_blocks, encode_blocks, encode_searched, extreme, first_not_finite_field,
-        five_bits, half_at, put_five_bits, put_half, reciprocal, storable,
+        Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, five_bits, half_at, put_five_bits, put_half,
     },
 };
 
@@ -52,7 +52,7 @@ fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), B
     })
 }
 
-/// ggml's `quantize_row_q5_0_ref`: the extreme value becomes code 0 (-16).
+/// Encodes a block as ggml's `quantize_row_q5_0_ref` does: the extreme value gets code 0 (-16).
 fn encode_plain(x: &[f32; 32], block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let d = storable(extreme(x) / -16.0)?;
     let inverse = reciprocal(d);

@@ -1,14 +1,15 @@
 //! Q5_1: 32 values in 24 bytes.
 //!
-//! `BlockQ5_1`: `d` f16 at 0, `m` f16 at 2; `qh` u32 at 4, bit k the fifth bit of value k; `qs` u8\[16\] at
-//! 8, byte j holding the low bits of values j (low nibble) and j + 16 (high nibble). w = d q + m.
+//! `BlockQ5_1`: `d` f16 at 0, `m` f16 at 2; `qh` u32 at 4, with bit k the fifth bit of value k; `qs` u8\[16\] at 8,
+//! where byte j holds the lower bits of values j (low nibble) and j + 16 (high nibble). w = d q + m.
 
 use crate::{
     BlockError, GroupParams,
-    block_grid::{BlockGrid, Origin},
+    base::{Overflow, bounds, reciprocal, storable},
+    block_grid::{BlockGrid, Origin, encode_searched},
     codec::{
-        Codec, Ggml, Overflow, bounds, decode_blocks, encode_blocks, encode_searched, first_not_finite_field,
-        five_bits, half_at, put_five_bits, put_scale_and_min, reciprocal, storable,
+        Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, five_bits, half_at, put_five_bits,
+        put_scale_and_min,
     },
 };
 
@@ -52,7 +53,7 @@ fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), B
     })
 }
 
-/// ggml's `quantize_row_q5_1_ref`: from the smallest value to the largest.
+/// Encodes a block as ggml's `quantize_row_q5_1_ref` does: the codes span the smallest to the largest value.
 fn encode_plain(x: &[f32; 32], block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (low, high) = bounds(x);
     let (d, m) = (storable((high - low) / 31.0)?, storable(low)?);

@@ -1,12 +1,13 @@
 //! Q5_K: 256 values in 176 bytes, 8 sub-blocks of 32.
 //!
-//! `BlockQ5K`: `d` f16 at 0, `dmin` f16 at 2; `scales` u8\[12\] at 4 as in Q4_K; `qh` u8\[32\] at 16, the fifth bit of
-//! value k as bit k / 32 of byte k % 32; `qs` u8\[128\] at 48, per 64 values 32 bytes: low nibbles the first 32 values,
-//! high nibbles the next 32. w = d sc q - dmin m.
+//! `BlockQ5K`: `d` f16 at 0, `dmin` f16 at 2; `scales` u8\[12\] at 4 as in Q4_K; `qh` u8\[32\] at 16, the fifth bit
+//! of value k as bit k / 32 of byte k % 32; `qs` u8\[128\] at 48, 32 bytes per 64 values: the first 32 values in
+//! the low nibbles, the next 32 in the high nibbles. w = d sc q - dmin m.
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_min::Ranges,
     k_quant::{LEN, put_scale_mins, scale_min, weights},
 };
@@ -27,7 +28,7 @@ pub(crate) const CODEC: Codec = Codec {
 const BYTES: usize = 176;
 const SUB: usize = 32;
 
-/// Offsets of the fields.
+/// The offsets of the fields.
 const QH: usize = 16;
 const QS: usize = 48;
 

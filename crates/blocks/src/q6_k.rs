@@ -1,13 +1,14 @@
 //! Q6_K: 256 values in 210 bytes, 16 sub-blocks of 16.
 //!
-//! `BlockQ6K`: `ql` u8\[128\] at 0, `qh` u8\[64\] at 128, `scales` i8\[16\] at 192, `d` f16 at 208. Per 128
-//! values 64 bytes of ql and 32 of qh; for l < 32 the values l, l + 32, l + 64, l + 96 have their low bits
-//! in ql\[l\] low, ql\[l + 32\] low, ql\[l\] high, ql\[l + 32\] high, and their upper two in qh\[l\] at bits
-//! 0, 2, 4, 6. w = d sc (q - 32).
+//! `BlockQ6K`: `ql` u8\[128\] at 0, `qh` u8\[64\] at 128, `scales` i8\[16\] at 192, `d` f16 at 208. Every 128
+//! values take 64 bytes of ql and 32 of qh. For l < 32, the values l, l + 32, l + 64 and l + 96 have their lower
+//! bits in ql\[l\] low, ql\[l + 32\] low, ql\[l\] high and ql\[l + 32\] high, and their upper two bits in qh\[l\]
+//! at bits 0, 2, 4 and 6. w = d sc (q - 32).
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::{LEN, weights},
     scaled::{Integers, search},
     search::Centred,
@@ -31,7 +32,7 @@ const SUBS: usize = 16;
 const SUB: usize = LEN / SUBS;
 const CODES: Centred = Centred(32.0);
 
-/// Offsets of the fields.
+/// The offsets of the fields.
 const QH: usize = 128;
 const SCALES: usize = 192;
 const D: usize = 208;

@@ -1,14 +1,12 @@
 //! Q8_0: 32 values in 34 bytes.
 //!
-//! `BlockQ8_0`: `d` f16 at 0; `qs` i8\[32\] at 2. w = d q. Encoders keep to -127..=127.
+//! `BlockQ8_0`: `d` f16 at 0; `qs` i8\[32\] at 2. w = d q. Encoders use only -127..=127.
 
 use crate::{
     BlockError,
-    block_grid::{BlockGrid, Origin},
-    codec::{
-        Codec, Ggml, Overflow, decode_blocks, encode_blocks, encode_searched, extreme, first_not_finite_field, half_at,
-        put_half, reciprocal, storable,
-    },
+    base::{Overflow, extreme, reciprocal, storable},
+    block_grid::{BlockGrid, Origin, encode_searched},
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -26,7 +24,7 @@ pub(crate) const CODEC: Codec = Codec {
 
 const BYTES: usize = 34;
 
-/// Grid codes are unsigned: the stored byte plus 128.
+/// Codes of the grid are unsigned: the stored byte plus 128.
 static GRID: BlockGrid = BlockGrid {
     encoding: crate::Encoding::Q8_0,
     low: 1,
@@ -54,7 +52,7 @@ fn encode(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), B
     })
 }
 
-/// ggml's `quantize_row_q8_0_ref`: the extreme value becomes +-127.
+/// Encodes a block as ggml's `quantize_row_q8_0_ref` does: the extreme value gets +-127.
 fn encode_plain(x: &[f32; 32], block: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let d = storable(extreme(x).abs() / 127.0)?;
     let inverse = reciprocal(d);

@@ -1,6 +1,6 @@
 use half::{bf16, f16};
 
-/// The number type that scales (and float zero points) are stored in.
+/// The number type of stored scales (and of zero points that are floats).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ScaleType {
     /// IEEE half precision.
@@ -12,7 +12,7 @@ pub enum ScaleType {
 }
 
 impl ScaleType {
-    /// `F16`, `BF16` or `F32`.
+    /// Returns `F16`, `BF16` or `F32`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -22,7 +22,7 @@ impl ScaleType {
         }
     }
 
-    /// Bytes a number.
+    /// Returns the number of bytes per number.
     #[must_use]
     pub const fn bytes(self) -> usize {
         match self {
@@ -31,7 +31,7 @@ impl ScaleType {
         }
     }
 
-    /// The nearest number of this type, ties to even; infinite beyond its range.
+    /// Rounds to the nearest number of this type, ties to even. The result is infinite beyond its range.
     #[must_use]
     pub fn round(self, x: f32) -> f32 {
         match self {
@@ -41,15 +41,15 @@ impl ScaleType {
         }
     }
 
-    /// As [`ScaleType::round`], but what would round to 0 becomes the smallest number of its sign:
-    /// a scale of 0 would erase a group that the smallest scale still tells apart.
+    /// Rounds as [`ScaleType::round`] does, except that a non-zero number never becomes 0 but the smallest number of
+    /// its sign. A scale of 0 would erase a group that the smallest scale can still represent.
     #[must_use]
     pub fn round_from_zero(self, x: f32) -> f32 {
         let rounded = self.round(x);
         if rounded == 0.0 && x != 0.0 { self.smallest().copysign(x) } else { rounded }
     }
 
-    /// Smallest number above 0.
+    /// Returns the smallest number above 0.
     fn smallest(self) -> f32 {
         match self {
             Self::F16 => f16::from_bits(1).to_f32(),

@@ -1,36 +1,38 @@
-//! Search of the formats whose sub-blocks have one integer scale: w = d sc c(q), c(q) what code q stands for.
+//! Parameter search for encodings whose sub-blocks have one integer scale: w = d sc c(q), where c(q) is the value
+//! of code q.
 
 use crate::{
-    codec::{Overflow, extreme, storable},
-    k_quant::{HEADROOM, LEN, REFITS, stored},
+    base::{Overflow, extreme, storable, stored},
+    k_quant::{HEADROOM, LEN, REFITS},
 };
 
-/// What no format with half-precision scales can hold; sums of its squares would not be numbers.
+/// A magnitude that no encoding with half-precision scales can hold. The squares of larger values would overflow.
 const BEYOND: f32 = 1e12;
 
-/// The codes of a sub-block of `SUB` values.
+/// The code book of a sub-block of `SUB` values.
 pub(crate) trait Codes<const SUB: usize> {
-    /// The weighted squared error of `x` in the nearest codes; any number >= `limit` once it is known to reach `limit`.
+    /// Returns the weighted squared error of `x` after rounding to the nearest codes. Once the sum reaches `limit`,
+    /// the result may be any number >= `limit`.
     fn error(&self, scale: f32, x: &[f32; SUB], w: &[f32; SUB], limit: f32) -> f32;
 
-    /// Sums of w c c and w c x over the nearest codes.
+    /// Returns the sums of w c c and w c x over the nearest codes.
     fn moments(&self, scale: f32, x: &[f32; SUB], w: &[f32; SUB]) -> (f32, f32);
 
-    /// The best scale before it is brought onto the storage grid.
+    /// Returns the best scale before rounding to the stored form.
     fn fit(&self, x: &[f32; SUB], w: &[f32; SUB]) -> f32;
 }
 
 /// The integer scales of a format.
 #[derive(Clone, Copy)]
 pub(crate) enum Integers {
-    /// All of `-n..n`; the largest scale takes `-n`.
+    /// All of `-n..n`; the largest scale gets `-n`.
     Signed(i32),
-    /// The odd ones up to this.
+    /// The odd integers up to this one.
     Odd(i32),
 }
 
 impl Integers {
-    /// The integer that the largest scale gets.
+    /// Returns the integer that the largest scale gets.
     fn reach(self) -> f32 {
         match self {
             Self::Signed(n) => -n as f32,
@@ -38,7 +40,7 @@ impl Integers {
         }
     }
 
-    /// The one nearest to `scale / unit`, and its neighbours.
+    /// Returns the integer nearest to `scale / unit`, and its two neighbours.
     fn around(self, scale: f32, unit: f32) -> [i32; 3] {
         let ratio = if unit == 0.0 { 0.0 } else { scale / unit };
         match self {
@@ -54,7 +56,7 @@ impl Integers {
     }
 }
 
-/// Scales of a super-block on the storage grid.
+/// The stored scales of a super-block.
 #[derive(Clone, Copy)]
 pub(crate) struct Scales<const SUBS: usize> {
     pub d: f32,
@@ -63,13 +65,13 @@ pub(crate) struct Scales<const SUBS: usize> {
 }
 
 impl<const SUBS: usize> Scales<SUBS> {
-    /// The scale of sub-block `j`.
+    /// Returns the scale of sub-block `j`.
     pub(crate) fn scale(&self, j: usize) -> f32 {
         self.d * self.sc[j] as f32
     }
 }
 
-/// The scales of least error weighted by `w`; `SUBS` sub-blocks of `SUB` values.
+/// Returns the scales of least error weighted by `w`, for `SUBS` sub-blocks of `SUB` values.
 pub(crate) fn search<const SUBS: usize, const SUB: usize>(
     codes: &impl Codes<SUB>,
     integers: Integers,
@@ -101,12 +103,12 @@ pub(crate) fn search<const SUBS: usize, const SUB: usize>(
         }
         best = next;
     }
-    // Values so small that even the smallest scale is too large.
+    // The values may be so small that even the smallest scale is too large.
     let zeros: f32 = x.iter().zip(w).map(|(x, w)| w * x * x).sum();
     Ok(if zeros < best.error { Scales { d: 0.0, ..best } } else { best })
 }
 
-/// The best scale, in half precision, of a block that has no other.
+/// Returns the best half-precision scale of a block that has no other scale.
 pub(crate) fn single<const N: usize>(codes: &impl Codes<N>, x: &[f32; N], w: &[f32; N]) -> Result<f32, Overflow> {
     check_range(x)?;
     let d = stored(storable(codes.fit(x, w))?);
@@ -119,7 +121,7 @@ fn check_range(x: &[f32]) -> Result<(), Overflow> {
     if top.abs() > BEYOND { Err(Overflow(top)) } else { Ok(()) }
 }
 
-/// Brings free scales onto the grid of `d`, trying the neighbours of each.
+/// Rounds free scales to integer multiples of `d`, trying the neighbours of each.
 fn assign<const SUBS: usize, const SUB: usize>(
     codes: &impl Codes<SUB>,
     integers: Integers,
@@ -144,7 +146,7 @@ fn assign<const SUBS: usize, const SUB: usize>(
     out
 }
 
-/// d of least error with all integers and codes kept.
+/// Returns the `d` of least error with all integer scales and codes kept.
 fn refit<const SUBS: usize, const SUB: usize>(
     codes: &impl Codes<SUB>,
     s: &Scales<SUBS>,
@@ -161,15 +163,15 @@ fn refit<const SUBS: usize, const SUB: usize>(
     (ax / aa) as f32
 }
 
-/// The best scale of a sub-block among the least-squares scales of the codes that each of `starts` gives, refitted while
-/// that helps; the first start where none is a number.
+/// Returns the best scale of a sub-block. Each of `starts` determines codes, and the codes a least-squares scale;
+/// the best of these is refitted for as long as the error falls. Returns the first start if no scale is finite.
 pub(crate) fn fit_free<const SUB: usize>(
     codes: &impl Codes<SUB>,
     starts: impl Iterator<Item = f32>,
     x: &[f32; SUB],
     w: &[f32; SUB],
 ) -> f32 {
-    // With its codes kept, a scale of least squares leaves sum(w x x) - cx cx / cc.
+    // With the codes kept, a least-squares scale leaves the error sum(w x x) - cx cx / cc.
     let offer = |best: &mut (f32, f32), start: f32| {
         let (cc, cx) = codes.moments(start, x, w);
         let (scale, gain) = (cx / cc, cx * cx / cc);

@@ -1,25 +1,25 @@
-//! Searches for the parameters of one group: every candidate is rounded to what the format stores
-//! before its error is measured.
+//! Searches for the parameters of one group. Every candidate is rounded to its stored form before its error is
+//! measured.
 //!
-//! The error of a candidate is sum_i w_i (x_i - value(code(x_i)))^2. The first candidate is always the
-//! plain fit, so that no search ends worse than it.
+//! The error of a candidate is sum_i w_i (x_i - value(code(x_i)))^2. The first candidate is always the plain fit,
+//! so a search never ends with a larger error.
 
-use crate::{ScaleType, codec::extreme, scaled::Codes};
+use crate::{ScaleType, base::extreme, scaled::Codes};
 
-/// Accumulators of a sum: wide enough for the compiler to vectorise, fixed so that results do not
+/// The number of accumulators of a sum: enough for the compiler to vectorise, and fixed so that results do not
 /// depend on the machine.
 const LANES: usize = 8;
 
-/// Values between two looks at the best error so far.
+/// The number of values between two comparisons with the best error so far.
 const STRIDE: usize = 32;
 
-/// Candidate scales of a search, from slightly above the plain one downwards.
+/// The number of candidate scales of a search, from slightly above the plain scale downwards.
 const STEPS: usize = 88;
 
 /// Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even, for |x| < 2^22.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// Codes `low..=high` standing for `scale * q + offset`.
+/// The codes `low..=high` with the values `scale * q + offset`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Line {
     pub scale: f32,
@@ -28,7 +28,7 @@ pub(crate) struct Line {
     pub high: f32,
 }
 
-/// Weighted sums over a group, c being code - origin.
+/// Weighted sums over a group, where c is code - origin.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Moments {
     pub w: f32,
@@ -39,7 +39,7 @@ pub(crate) struct Moments {
 }
 
 impl Line {
-    /// `(inverse, shift)` such that the code of x is `round(x * inverse + shift)`, clamped.
+    /// Returns `(inverse, shift)`: the code of x is `round(x * inverse + shift)`, clamped.
     fn coder(&self) -> (f32, f32) {
         if self.scale == 0.0 {
             return (0.0, self.low);
@@ -48,7 +48,7 @@ impl Line {
         (inverse, -self.offset * inverse)
     }
 
-    /// The usable code nearest to `q`. Written as comparisons that become one instruction each.
+    /// Returns the usable code nearest to `q`. Each comparison compiles to one instruction.
     #[inline]
     fn nearest(&self, q: f32) -> f32 {
         let q = if q > self.low { q } else { self.low };
@@ -56,7 +56,8 @@ impl Line {
         (q + ROUNDER) - ROUNDER
     }
 
-    /// The weighted squared error of `x`; any number >= `limit` once it is known to reach `limit`.
+    /// Returns the weighted squared error of `x`. Once the sum reaches `limit`, the result may be any number >=
+    /// `limit`.
     pub(crate) fn error(&self, x: &[f32], w: &[f32], limit: f32) -> f32 {
         let (inverse, shift) = self.coder();
         let term = |x: f32, w: f32| {
@@ -84,7 +85,7 @@ impl Line {
         total
     }
 
-    /// Sums for a least-squares refit with the codes kept.
+    /// Returns the sums for a least-squares refit with the codes kept.
     pub(crate) fn moments(&self, x: &[f32], w: &[f32], origin: f32) -> Moments {
         let (inverse, shift) = self.coder();
         let mut sums = [[0.0f32; LANES]; 5];
@@ -111,18 +112,19 @@ impl Line {
     }
 }
 
-/// The sum of all lanes, halved step by step: a short chain of additions.
+/// Adds up the lanes pairwise, for a short chain of additions.
 fn sum([a, b, c, d, e, f, g, h]: [f32; LANES]) -> f32 {
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 impl Moments {
-    /// The scale of least error for x = scale * c.
+    /// Returns the scale of least error for x = scale * c.
     pub(crate) fn scale(&self) -> f32 {
         self.wcx / self.wcc
     }
 
-    /// Scale and offset of least error for x = scale * c + offset; NaN or infinite where undetermined.
+    /// Returns the scale and offset of least error for x = scale * c + offset. They are NaN or infinite if
+    /// undetermined.
     pub(crate) fn line(&self) -> (f32, f32) {
         let [w, wc, wcc, wx, wcx] = [self.w, self.wc, self.wcc, self.wx, self.wcx].map(f64::from);
         let det = w * wcc - wc * wc;
@@ -130,7 +132,7 @@ impl Moments {
     }
 }
 
-/// The best line met so far.
+/// The best candidate so far.
 pub(crate) struct Best {
     pub line: Line,
     pub error: f32,
@@ -141,7 +143,7 @@ impl Best {
         Self { line, error: line.error(x, w, f32::INFINITY) }
     }
 
-    /// Takes `line` if its error is smaller. A NaN error never is.
+    /// Takes `line` if its error is smaller. A NaN error is never smaller.
     pub(crate) fn offer(&mut self, line: Line, x: &[f32], w: &[f32]) -> bool {
         let error = line.error(x, w, self.error);
         let better = error < self.error && line.scale.is_finite() && line.offset.is_finite();
@@ -152,8 +154,8 @@ impl Best {
     }
 }
 
-/// Factors on the plain scale. The lowest depends on the resolution: with few codes it pays to cut
-/// the tails, with many it does not. The highest is one that puts the extreme value a code lower.
+/// Returns factors of the plain scale. The smallest depends on the resolution: cutting the tails helps with few
+/// codes and not with many. The largest moves the extreme value one code towards zero.
 pub(crate) fn shrinks(levels: f32, steps: usize) -> impl Iterator<Item = f32> {
     let bits = (levels + 1.0).log2();
     let (first, last) = (1.0 + 2.4 / (levels + 1.0), 0.1 + 0.09 * bits);
@@ -161,7 +163,7 @@ pub(crate) fn shrinks(levels: f32, steps: usize) -> impl Iterator<Item = f32> {
     (0..steps).map(move |i| first - step * i as f32)
 }
 
-/// Least-squares refits of the best line with the codes kept, as long as they help.
+/// Refits the best line by least squares with the codes kept, for as long as the error falls.
 fn refit(best: &mut Best, x: &[f32], w: &[f32], origin: f32, line: impl Fn(&Moments) -> (f32, f32)) {
     for _ in 0..4 {
         let (scale, offset) = line(&best.line.moments(x, w, origin));
@@ -171,7 +173,7 @@ fn refit(best: &mut Best, x: &[f32], w: &[f32], origin: f32, line: impl Fn(&Mome
     }
 }
 
-/// The best scale for w = scale * (q - zero), starting from `plain`; of both signs unless the codes
+/// Returns the best scale for w = scale * (q - zero), starting from `plain`. Both signs are tried unless the codes
 /// are symmetric about `zero`.
 pub(crate) fn fit_signed(plain: f32, zero: f32, codes: (f32, f32), storage: ScaleType, x: &[f32], w: &[f32]) -> f32 {
     let (low, high) = codes;
@@ -195,8 +197,8 @@ pub(crate) fn fit_signed(plain: f32, zero: f32, codes: (f32, f32), storage: Scal
     best.line.scale
 }
 
-/// The best scale and minimum for w = scale * q + minimum, starting from `plain`: each scale with the
-/// smallest value, the middle and the largest value kept in place.
+/// Returns the best scale and minimum for w = scale * q + minimum, starting from `plain`. Each scale is tried with
+/// the smallest value, the middle and the largest value kept in place.
 pub(crate) fn fit_minimum(plain: (f32, f32), levels: f32, storage: ScaleType, x: &[f32], w: &[f32]) -> (f32, f32) {
     let line = |scale: f32, offset: f32| Line { scale, offset, low: 0.0, high: levels };
     let (scale, low) = plain;
@@ -219,9 +221,9 @@ pub(crate) fn fit_minimum(plain: (f32, f32), levels: f32, storage: ScaleType, x:
     (best.line.scale, best.line.offset)
 }
 
-/// The best scale and integer zero point for w = scale * (q - zero), starting from `plain`: each scale
-/// with the zero points that keep the smallest value, the middle and the largest value in place, and
-/// the neighbours of the middle. `bounds` are of the values and 0.
+/// Returns the best scale and integer zero point for w = scale * (q - zero), starting from `plain`. Each scale is
+/// tried with the zero points that keep the smallest value, the middle and the largest value in place, and with the
+/// neighbours of the middle. `bounds` must include 0.
 pub(crate) fn fit_integer_zero(
     plain: (f32, f32),
     bounds: (f32, f32),
@@ -257,7 +259,7 @@ pub(crate) fn fit_integer_zero(
     (best.line.scale, best_zero)
 }
 
-/// Codes `0..2 n` standing for `scale * (q - n)`.
+/// The codes `0..2 n` with the values `scale * (q - n)`.
 pub(crate) struct Centred(pub f32);
 
 impl Centred {
@@ -265,7 +267,7 @@ impl Centred {
         Line { scale, offset: -self.0 * scale, low: 0.0, high: 2.0 * self.0 - 1.0 }
     }
 
-    /// The code of `x`; zero's where the scale is 0.
+    /// Returns the code of `x`, or the code of zero if the scale is 0.
     pub(crate) fn code(&self, scale: f32, x: f32) -> u8 {
         if scale == 0.0 { self.0 as u8 } else { (x / scale + self.0).round().clamp(0.0, 2.0 * self.0 - 1.0) as u8 }
     }

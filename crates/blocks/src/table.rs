@@ -1,7 +1,7 @@
-//! Codes that stand for the numbers of a small table.
+//! Encodings whose codes stand for the numbers of a small table.
 
 use crate::{
-    codec::{Overflow, extreme},
+    base::{Overflow, extreme},
     k_quant::weights,
     scaled::{Codes, fit_free, single},
     search::shrinks,
@@ -11,26 +11,26 @@ use crate::{
 pub(crate) static NON_LINEAR: Table<16> =
     Table([-127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0]);
 
-/// -1, 0 and 1.
+/// The levels -1, 0 and 1.
 pub(crate) static TERNARY: Table<3> = Table([-1.0, 0.0, 1.0]);
 
-/// Twice the numbers of E2M1, in increasing order.
+/// The E2M1 numbers times two, in increasing order.
 pub(crate) static E2M1: Table<15> =
     Table([-12.0, -8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0]);
 
-/// Candidate scales of a search.
+/// The number of candidate scales of a search.
 const STEPS: usize = 40;
 
-/// Increasing numbers; a code is the index of one.
+/// A table of increasing numbers. A code is an index into it.
 pub(crate) struct Table<const N: usize>(pub [f32; N]);
 
 impl<const N: usize> Table<N> {
-    /// Index of the number nearest to `x`.
+    /// Returns the index of the number nearest to `x`.
     pub(crate) fn code(&self, x: f32) -> u8 {
         (1..N).map(|i| u8::from(x >= 0.5 * (self.0[i - 1] + self.0[i]))).sum()
     }
 
-    /// The number nearest to `x`, without branches.
+    /// Returns the number nearest to `x`, without branches.
     #[inline]
     fn nearest(&self, x: f32) -> f32 {
         let mut out = self.0[0];
@@ -40,12 +40,13 @@ impl<const N: usize> Table<N> {
         out
     }
 
-    /// The code of `x` under `scale`.
+    /// Returns the code of `x` under `scale`.
     pub(crate) fn code_under(&self, scale: f32, x: f32) -> u8 {
         self.code(if scale == 0.0 { 0.0 } else { x / scale })
     }
 
-    /// Where searches start: the extreme value at either end of the table, and beyond.
+    /// Returns the scales from which a search starts: those that put the extreme value at either end of the table, and
+    /// scaled versions of them.
     pub(crate) fn starts(&self, x: &[f32]) -> impl Iterator<Item = f32> {
         let top = extreme(x);
         shrinks((N - 1) as f32, STEPS).flat_map(move |f| [f * (top / self.0[0]), f * (top / self.0[N - 1])])
@@ -83,7 +84,8 @@ impl<const N: usize, const SUB: usize> Codes<SUB> for Table<N> {
     }
 }
 
-/// Scale and codes of a block that has no other scale, all values as important as each other unless `importance` says so.
+/// Returns the scale and codes of a block that has no other scale. All values weigh the same unless `importance` is
+/// given.
 pub(crate) fn encode_single<const N: usize, const LEN: usize>(
     table: &Table<N>,
     x: &[f32; LEN],
@@ -93,15 +95,15 @@ pub(crate) fn encode_single<const N: usize, const LEN: usize>(
     Ok((d, x.map(|v| table.code_under(d, v))))
 }
 
-/// The codes of [`E2M1`]: a sign and a magnitude.
+/// Conversions for the codes of [`E2M1`], which consist of a sign and a magnitude.
 impl Table<15> {
-    /// Twice the number of code `q`.
+    /// Returns the number of code `q`, times two.
     pub(crate) fn e2m1(q: u8) -> f32 {
         let magnitude = E2M1.0[usize::from(7 + (q & 7))];
         if q & 8 == 0 { magnitude } else { 0.0 - magnitude }
     }
 
-    /// The code of `x` under `scale`.
+    /// Returns the code of `x` under `scale`.
     pub(crate) fn e2m1_code(scale: f32, x: f32) -> u8 {
         let index = E2M1.code_under(scale, x);
         if index < 7 { 8 + (7 - index) } else { index - 7 }

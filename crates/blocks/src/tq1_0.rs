@@ -1,13 +1,14 @@
-//! TQ1_0: 256 ternary values in 54 bytes, five to a byte.
+//! TQ1_0: 256 ternary values in 54 bytes, five per byte.
 //!
-//! `BlockTQ1_0`: `qs` u8\[48\] at 0, `qh` u8\[4\] at 48, `d` f16 at 52. A byte holds the fraction 0.t0 t1 t2 t3 t4 in base 3,
-//! times 256 and rounded up: multiplying it by 3^n (modulo 256) and then by 3 carries digit n out. Digit n of byte m is
-//! the value at 32 n + m for m < 32, 160 + 16 n + (m - 32) for m < 48, and 240 + 4 n + (m - 48) (four digits).
-//! w = d (t - 1).
+//! `BlockTQ1_0`: `qs` u8\[48\] at 0, `qh` u8\[4\] at 48, `d` f16 at 52. A byte holds the fraction 0.t0 t1 t2 t3 t4
+//! in base 3, times 256 and rounded up. Multiplying it by 3^n (modulo 256) and then by 3 carries digit n out. Digit
+//! n of byte m is the value at 32 n + m for m < 32, 160 + 16 n + (m - 32) for m < 48, and 240 + 4 n + (m - 48)
+//! (four digits) otherwise. w = d (t - 1).
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::LEN,
     table::{TERNARY, encode_single},
 };
@@ -27,10 +28,10 @@ pub(crate) const CODEC: Codec = Codec {
 
 const BYTES: usize = 54;
 
-/// Offset of the scale; the digits are before it.
+/// The offset of the scale; the digits are before it.
 const D: usize = 52;
 
-/// First value, distance of the digits' values, and digits of byte `m`.
+/// Returns the first value of byte `m`, the distance between the values of its digits, and its number of digits.
 fn digits(m: usize) -> (usize, usize, u32) {
     match m {
         0..32 => (m, 32, 5),

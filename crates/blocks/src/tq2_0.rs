@@ -4,7 +4,8 @@
 
 use crate::{
     Encoding,
-    codec::{Codec, Ggml, Overflow, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
+    base::Overflow,
+    codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::LEN,
     q2_k::place,
     table::{TERNARY, encode_single},
@@ -25,7 +26,7 @@ pub(crate) const CODEC: Codec = Codec {
 
 const BYTES: usize = 66;
 
-/// Offset of the scale.
+/// The offset of the scale.
 const D: usize = 64;
 
 fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {

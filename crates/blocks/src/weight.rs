@@ -6,13 +6,13 @@ use crate::{BlockError, Encoding, GroupMatrix, group::check_length};
 /// A matrix whose rows are sequences of blocks of one [`Encoding`].
 #[derive(Debug, Clone)]
 pub struct BlockMatrix {
-    /// Encoding of every row.
+    /// The encoding of every row.
     pub encoding: Encoding,
-    /// Output rows (M).
+    /// The number of output rows (M).
     pub rows: usize,
-    /// Input columns (K), a multiple of the encoding's block length.
+    /// The number of input columns (K), a multiple of the encoding's block length.
     pub cols: usize,
-    /// `rows * encoding.row_bytes(cols)` bytes, row after row; often a view into a memory map.
+    /// `rows * encoding.row_bytes(cols)` bytes, row after row. Often a view into a memory map.
     pub bytes: Bytes,
 }
 
@@ -20,22 +20,23 @@ impl BlockMatrix {
     /// Takes `bytes` as a matrix.
     ///
     /// # Errors
-    /// Columns that do not fill blocks, a length that is not the one that the shape asks for.
+    /// Returns an error if the columns are not whole blocks or `bytes` does not have the length that the shape
+    /// requires.
     pub fn new(encoding: Encoding, rows: usize, cols: usize, bytes: Bytes) -> Result<Self, BlockError> {
         let expected = Self::bytes_for(encoding, rows, cols)?;
         check_length("bytes of a matrix", bytes.len(), expected)?;
         Ok(Self { encoding, rows, cols, bytes })
     }
 
-    /// Bytes of a `rows` x `cols` matrix.
+    /// Returns the number of bytes of a `rows` x `cols` matrix.
     fn bytes_for(encoding: Encoding, rows: usize, cols: usize) -> Result<usize, BlockError> {
         encoding.row_bytes(cols)?.checked_mul(rows).ok_or(BlockError::TooLarge { rows, cols })
     }
 
-    /// Encodes `matrix`; `importance` has one weight a column. See [`Encoding::quantize_row`].
+    /// Encodes `matrix`, with one importance per column if given. See [`Encoding::quantize_row`].
     ///
     /// # Errors
-    /// Those of [`Encoding::quantize_row`], naming the row.
+    /// Returns the errors of [`Encoding::quantize_row`], with the row.
     pub fn quantize(matrix: &Matrix, encoding: Encoding, importance: Option<&[f32]>) -> Result<Self, BlockError> {
         let mut bytes = vec![0u8; Self::bytes_for(encoding, matrix.rows, matrix.cols)?];
         let row_bytes = encoding.row_bytes(matrix.cols)?;
@@ -46,16 +47,16 @@ impl BlockMatrix {
         Self::new(encoding, matrix.rows, matrix.cols, bytes.into())
     }
 
-    /// Bytes a row.
+    /// Returns the number of bytes per row.
     #[must_use]
     pub fn row_bytes(&self) -> usize {
         self.cols / self.encoding.block_len() * self.encoding.block_bytes()
     }
 
-    /// The blocks of row `r`, `row_bytes` long.
+    /// Returns the blocks of row `r`, `row_bytes` long.
     ///
     /// # Panics
-    /// When there is no such row.
+    /// Panics if there is no such row.
     #[must_use]
     pub fn row(&self, r: usize) -> &[u8] {
         let width = self.row_bytes();
@@ -65,7 +66,7 @@ impl BlockMatrix {
     /// Decodes row `r` into `out` `[cols]`.
     ///
     /// # Panics
-    /// When there is no such row or `out` is not `cols` long.
+    /// Panics if there is no such row or `out` is not `cols` long.
     pub fn dequantize_row(&self, r: usize, out: &mut [f32]) {
         self.encoding.dequantize_row(self.row(r), out);
     }
@@ -73,7 +74,7 @@ impl BlockMatrix {
     /// Checks that every value decodes to a finite number.
     ///
     /// # Errors
-    /// [`BlockError::NotFinite`] naming the row and the column (of the block's first value).
+    /// [`BlockError::NotFinite`] with the row and the column (of the block's first value).
     pub fn check_finite(&self) -> Result<(), BlockError> {
         let Some(i) = self.encoding.first_not_finite(&self.bytes) else { return Ok(()) };
         let (row, column) = (i / self.cols, i % self.cols);
@@ -84,17 +85,17 @@ impl BlockMatrix {
     }
 }
 
-/// A weight matrix `[rows = out, cols = in]` in whatever encoding it has.
+/// A weight matrix `[rows = out, cols = in]` in any encoding.
 #[derive(Debug, Clone)]
 pub enum WeightData {
-    /// Row-wise blocks, floats included.
+    /// Rows of blocks, floats included.
     Blocks(BlockMatrix),
     /// Integer groups with their own scales and zero points.
     Groups(GroupMatrix),
 }
 
 impl WeightData {
-    /// Output rows (M).
+    /// Returns the number of output rows (M).
     #[must_use]
     pub fn rows(&self) -> usize {
         match self {
@@ -103,7 +104,7 @@ impl WeightData {
         }
     }
 
-    /// Input columns (K).
+    /// Returns the number of input columns (K).
     #[must_use]
     pub fn cols(&self) -> usize {
         match self {
@@ -112,7 +113,7 @@ impl WeightData {
         }
     }
 
-    /// Bytes as stored on disk.
+    /// Returns the number of bytes in storage.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         match self {
@@ -121,7 +122,7 @@ impl WeightData {
         }
     }
 
-    /// Bits a weight as stored, scales and zero points included; 0 for an empty matrix.
+    /// Returns the number of bits per weight in storage, scales and zero points included; 0 for an empty matrix.
     #[must_use]
     pub fn bits_per_weight(&self) -> f64 {
         let weights = self.rows() * self.cols();
@@ -131,7 +132,7 @@ impl WeightData {
     /// Decodes row `r` into `out` `[cols]`.
     ///
     /// # Panics
-    /// When there is no such row or `out` is not `cols` long.
+    /// Panics if there is no such row or `out` is not `cols` long.
     pub fn dequantize_row(&self, r: usize, out: &mut [f32]) {
         match self {
             Self::Blocks(m) => m.dequantize_row(r, out),
@@ -149,7 +150,7 @@ impl WeightData {
         out
     }
 
-    /// What the weight is called in reports: `Q4_0`, `int4 g128`; `int4 rows` for one group a row.
+    /// Returns the name of the encoding for reports: `Q4_0`, `int4 g128`, or `int4 rows` for one group per row.
     #[must_use]
     pub fn encoding_name(&self) -> String {
         match self {
@@ -159,10 +160,10 @@ impl WeightData {
         }
     }
 
-    /// Checks that every weight decodes to a finite number, from the scales alone where there are any.
+    /// Checks that every weight decodes to a finite number, from the scales alone if there are any.
     ///
     /// # Errors
-    /// [`BlockError::NotFinite`] naming the row and the column (of the first value of the group).
+    /// [`BlockError::NotFinite`] with the row and the column (of the first value of the group).
     pub fn check_finite(&self) -> Result<(), BlockError> {
         match self {
             Self::Blocks(m) => m.check_finite(),

@@ -1,29 +1,37 @@
-//! How a command ends when it does not end well.
+//! The ways in which a command fails, and the exit statuses.
 
 use std::io;
-use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::output;
+/// The exit statuses, as `--help` lists them.
+pub const STATUSES: [(&str, &str); 7] = [
+    ("0", "success"),
+    ("1", "failure"),
+    ("2", "wrong command line"),
+    ("3", "`optimize`: no candidate is within the budget, and nothing is published"),
+    ("4", "`optimize`: the text is too short for a verdict"),
+    ("5", "`quantize --strict`: a matrix cannot have the encoding that was asked for"),
+    ("130", "interrupted by Ctrl-C"),
+];
 
-/// Exit status of a command that failed.
+/// The exit status of a command that failed.
 pub const FAILED: u8 = 1;
-/// Exit status of wrong usage.
+/// The exit status of a wrong command line.
 pub const USAGE: u8 = 2;
-/// Exit status of a broken budget.
+/// The exit status where no candidate is within the budget.
 pub const BUDGET: u8 = 3;
-/// Exit status when there is not enough text for a verdict.
+/// The exit status where the text is too short for a verdict.
 pub const NOT_ENOUGH_TEXT: u8 = 4;
-/// Exit status of an encoding that cannot be had, where no other is allowed.
+/// The exit status where `--strict` forbids the encoding that would be written.
 pub const FALLBACK: u8 = 5;
-/// Exit status after Ctrl-C.
+/// The exit status after Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 
-/// How a command ends when a mapped model file is cut short: the system allows no more than a fixed text with the path
-/// in it.
+/// Returns the message for a mapped model file that is cut short while it is read. The system allows only a fixed text
+/// with the path in it at that point.
 pub fn lost_page(json: bool) -> honelm::LostPage {
-    // As serde_json lays a document out; the path comes escaped.
+    // Laid out as serde_json does; the path comes escaped.
     let (before, after) = if json {
         ("{\n  \"error\": {\n    \"code\": \"file-changed\",\n    \"message\": \"", "\"\n  }\n}\n")
     } else {
@@ -32,21 +40,23 @@ pub fn lost_page(json: bool) -> honelm::LostPage {
     honelm::LostPage { to_stdout: json, before, problem: LOST_PAGE, after, status: FAILED }
 }
 
-/// What is said of that file.
+/// The message about that file, after its path.
 const LOST_PAGE: &str = " was cut short, or its disk failed, while it was in use; run again when the file is whole";
 
-/// Why a command stopped.
+/// A reason why a command stopped.
 #[derive(Debug)]
 pub enum Failure {
-    /// The library said so.
+    /// An error of the library.
     Library(honelm::Error),
-    /// The same, where it means that no verdict is possible.
+    /// An error of the library because of which no verdict is possible.
     NoVerdict(honelm::Error),
-    /// Options that make no sense.
+    /// A model that was not found, and the names that are close to what was typed.
+    NoModel(Box<honelm::Error>, Vec<String>),
+    /// Options that are wrong or contradict each other.
     Usage(String),
-    /// Stdin, stdout or a file that a command reads or writes itself.
+    /// An error of stdin, stdout or a file that a command reads or writes itself.
     Io(String, io::Error),
-    /// Whoever read stdout has gone; nothing is left to do.
+    /// The reader of stdout has closed it: there is nothing left to do.
     Closed,
     /// Ctrl-C.
     Interrupted,
@@ -63,16 +73,16 @@ impl From<honelm::Error> for Failure {
 }
 
 impl Failure {
-    /// What a failed write to stdout means.
+    /// Converts the error of a failed write to stdout.
     pub fn output(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe { Self::Closed } else { Self::Io("stdout".to_owned(), error) }
     }
 
-    /// The exit status.
+    /// Returns the exit status.
     pub fn status(&self) -> u8 {
         match self {
             Self::Library(honelm::Error::Fallback { .. }) => FALLBACK,
-            Self::Library(_) | Self::Io(..) => FAILED,
+            Self::Library(_) | Self::NoModel(..) | Self::Io(..) => FAILED,
             Self::NoVerdict(_) => NOT_ENOUGH_TEXT,
             Self::Usage(_) => USAGE,
             Self::Closed => 0,
@@ -80,51 +90,33 @@ impl Failure {
         }
     }
 
-    /// A stable name for programs.
+    /// Returns a stable code for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Library(error) | Self::NoVerdict(error) => error.code(),
+            Self::NoModel(error, _) => error.code(),
             Self::Usage(_) => "usage",
             Self::Io(..) | Self::Closed => "io",
             Self::Interrupted => "interrupted",
         }
     }
 
-    /// A message that a user can act on.
+    /// Returns the message for the user.
     pub fn message(&self) -> String {
         match self {
             Self::Library(error) | Self::NoVerdict(error) => error.to_string(),
+            Self::NoModel(error, near) if near.is_empty() => error.to_string(),
+            Self::NoModel(error, near) => format!("{error}\nSimilar names: {}", near.join(", ")),
             Self::Usage(problem) => problem.clone(),
-            Self::Io(what, error) => format!("{what}: {error}"),
+            Self::Io(name, error) => format!("{name}: {error}"),
             Self::Closed => "stdout is closed".to_owned(),
             Self::Interrupted => "interrupted".to_owned(),
         }
     }
 
-    /// The error as JSON has it.
+    /// Returns the error as `--json` prints it.
     pub fn json(&self) -> serde_json::Value {
         json!({ "code": self.code(), "message": self.message() })
-    }
-
-    /// Tells the user; with `json` as the one document on stdout.
-    pub fn report(&self, json: bool) -> ExitCode {
-        match self {
-            Self::Closed => {}
-            _ if json => {
-                match output::json(&json!({ "error": self.json() })) {
-                    Ok(()) | Err(Self::Closed) => {}
-                    // What cannot be told on stdout is told on stderr.
-                    Err(unwritten) => {
-                        output::note(&format!("error: {}", self.message()));
-                        if unwritten.message() != self.message() {
-                            output::note(&format!("error: {}", unwritten.message()));
-                        }
-                    }
-                }
-            }
-            _ => output::note(&format!("error: {}", self.message())),
-        }
-        ExitCode::from(self.status())
     }
 }
 
@@ -133,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_page_is_told_as_every_other_error() {
+    fn a_lost_page_is_reported_as_every_other_error() {
         let text = |page: honelm::LostPage| [page.before, "a\\u001bb.gguf", page.problem, page.after].concat();
         let document: serde_json::Value = serde_json::from_str(&text(lost_page(true))).expect("a document");
         assert_eq!(document["error"]["code"], "file-changed");

@@ -1,25 +1,35 @@
-//! Stdout and stderr without panics, and tables.
+//! Writing to stdout and stderr without panics, and without a character that a terminal would obey.
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use honelm::{acts_on_terminals, printable};
 use serde::Serialize;
+use serde_json::json;
+use terminal_size::{Width, terminal_size_of};
 
 use crate::failure::Failure;
+use crate::table::{Table, facts_in};
+use crate::wrap::wrapped;
+
+/// The columns of output that does not go to a terminal.
+const PIPED_WIDTH: usize = 100;
+/// The columns of a terminal that does not say, or that claims to have fewer than [`NARROWEST`].
+const USUAL_WIDTH: usize = 80;
+/// The fewest columns that are believed: some terminals report 0.
+const NARROWEST: usize = 20;
 
 /// Writes text for people to stdout at once, as [`printable`] shows it.
 pub fn write(text: &str) -> Result<(), Failure> {
     raw(printable(text).as_bytes())
 }
 
-/// Writes contents to stdout at once, such as an answer or a prompt: to the byte, or where stdout is a terminal as
+/// Writes contents, such as an answer or a prompt, to stdout at once: the exact bytes, or where stdout is a terminal as
 /// [`printable`] shows them.
 pub fn contents(bytes: &[u8]) -> Result<(), Failure> {
     if io::stdout().is_terminal() { raw(shown(bytes).as_bytes()) } else { raw(bytes) }
 }
 
-/// Bytes as a terminal may have them: what is no text as `\xE2`.
+/// Converts bytes into text for a terminal. Bytes that are not UTF-8 become `\xE2`.
 fn shown(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -29,7 +39,7 @@ fn shown(bytes: &[u8]) -> String {
     out
 }
 
-/// Writes bytes to stdout as they are, at once: for our own control sequences.
+/// Writes bytes to stdout unchanged and at once. For our own control sequences.
 pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(Failure::output)
@@ -40,12 +50,37 @@ pub fn line(text: &str) -> Result<(), Failure> {
     write(&format!("{text}\n"))
 }
 
-/// Writes a document to stdout, laid out for people too.
+/// Writes a paragraph to stdout; on a terminal its lines end between words.
+pub fn prose(text: &str) -> Result<(), Failure> {
+    line(&broken(text))
+}
+
+/// Returns text with lines that end between words if stdout is a terminal.
+pub fn broken(text: &str) -> String {
+    stdout_columns().map_or_else(|| text.to_owned(), |width| wrapped(text, width, 0))
+}
+
+/// Creates a table.
+pub fn table(titles: &[&str], rows: &[Vec<String>]) -> Table {
+    Table::new(titles, rows)
+}
+
+/// Lays out a table in the width of stdout.
+pub fn fitted(table: Table) -> String {
+    table.fit(width())
+}
+
+/// Lists names and values in the width of stdout. Ends with a newline.
+pub fn facts(rows: &[(&str, String)]) -> String {
+    facts_in(rows, width())
+}
+
+/// Writes an indented JSON document to stdout.
 pub fn json(document: &impl Serialize) -> Result<(), Failure> {
     json_text(serde_json::to_string_pretty(document))
 }
 
-/// Writes a document to stdout as one line.
+/// Writes a JSON document to stdout as one line.
 pub fn json_line(document: &impl Serialize) -> Result<(), Failure> {
     json_text(serde_json::to_string(document))
 }
@@ -59,8 +94,8 @@ fn json_text(text: serde_json::Result<String>) -> Result<(), Failure> {
     raw(text.as_bytes())
 }
 
-/// The same document without a character that a terminal obeys. Such characters stand in strings alone, where JSON has
-/// escapes for them; those below 0x20 have become escapes already.
+/// Returns the same document without a character that a terminal obeys. Such characters occur in strings alone, where
+/// JSON has escapes for them; serde_json has already escaped those below 0x20.
 fn json_shown(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         if acts_on_terminals(c) {
@@ -72,63 +107,58 @@ fn json_shown(text: &str) -> String {
     })
 }
 
-/// Tells the user something on stderr, as [`printable`] shows it; a stderr that is closed is nobody's loss.
+/// Writes a message to stderr, as [`printable`] shows it; on a terminal its lines end between words. A closed stderr is
+/// ignored.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", printable(text));
+    let text = printable(text);
+    let text = stderr_columns().map_or_else(|| text.to_string(), |width| wrapped(&text, width, 0));
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// A line below the titles and around the whole, none between rows.
-const LINES: TableStyle = TableStyle::new()
-    .top_border(LineStyle::none().fill('─').junction('─'))
-    .header_separator(LineStyle::none().fill('─').junction('─'))
-    .bottom_border(LineStyle::none().fill('─').junction('─'));
+/// Writes a command line or a path to stderr, in one piece so that it can be copied.
+pub fn note_command(text: &str) {
+    let _ = writeln!(io::stderr(), "  {}", printable(text));
+}
 
-/// A table whose first column is text and whose others are figures. Cells are as [`printable`] shows them, so that their
-/// widths are known.
-pub fn table(titles: &[&str], rows: &[Vec<String>]) -> Table {
-    let mut table = Table::new();
-    table.load_style(LINES).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(titles.to_vec());
-    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell).into_owned())));
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+/// Reports a failure on stderr, or with `json` as the one document on stdout.
+pub fn failure(failure: &Failure, json: bool) {
+    if matches!(failure, Failure::Closed) {
+        return;
     }
-    table
-}
-
-/// A list of names and values.
-pub fn facts(rows: &[(&str, String)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let mut text = String::new();
-    for (name, value) in rows {
-        // Values of several lines stay in their column.
-        let value = value.replace('\n', &format!("\n{:width$}  ", ""));
-        text.push_str(&format!("{name:width$}  {value}\n"));
+    let told = if json { self::json(&json!({ "error": failure.json() })) } else { Ok(()) };
+    match told {
+        Ok(()) if json => {}
+        Ok(()) => note(&format!("error: {}", failure.message())),
+        Err(Failure::Closed) => {}
+        // The document cannot be written: both problems go to stderr.
+        Err(unwritten) => {
+            note(&format!("error: {}", failure.message()));
+            if unwritten.message() != failure.message() {
+                note(&format!("error: {}", unwritten.message()));
+            }
+        }
     }
-    text
 }
 
-/// The table as text; where it is wider than the terminal, its cells wrap.
-pub fn fitted(mut table: Table) -> String {
-    if !fits(&table) {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    table.trim_fmt()
+/// Returns the columns that tables may take on stdout.
+pub fn width() -> usize {
+    stdout_columns().unwrap_or(PIPED_WIDTH)
 }
 
-/// Whether a table can be shown without wrapping.
-pub fn fits(table: &Table) -> bool {
-    let wanted = table.lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
-    // Piped output has no width; what is wider than a screen is hard to read there too.
-    wanted <= table.width().map_or(PIPED_WIDTH, usize::from)
+/// Returns the columns of the terminal on stdout, if there is one.
+pub fn stdout_columns() -> Option<usize> {
+    let stdout = io::stdout();
+    stdout.is_terminal().then(|| columns(terminal_size_of(&stdout)))
 }
 
-/// Columns that are taken for granted where stdout is no terminal.
-const PIPED_WIDTH: usize = 120;
+/// Returns the columns of the terminal on stderr, if there is one.
+pub fn stderr_columns() -> Option<usize> {
+    let stderr = io::stderr();
+    stderr.is_terminal().then(|| columns(terminal_size_of(&stderr)))
+}
 
-/// Whether stderr shows moving things.
-pub fn stderr_is_terminal() -> bool {
-    io::stderr().is_terminal()
+fn columns<T>(size: Option<(Width, T)>) -> usize {
+    size.map(|(Width(columns), _)| usize::from(columns)).filter(|columns| *columns >= NARROWEST).unwrap_or(USUAL_WIDTH)
 }
 
 #[cfg(test)]
@@ -142,7 +172,8 @@ mod tests {
         let obeyed = |text: &str| text.chars().any(acts_on_terminals);
         assert!(obeyed(COPIES));
         assert!(!obeyed(&shown(COPIES.as_bytes())));
-        assert!(!obeyed(&fitted(table(&["name"], &[vec![COPIES.to_owned()]]))));
+        assert!(!obeyed(&Table::new(&["name"], &[vec![COPIES.to_owned()]]).fit(80)));
+        assert!(!obeyed(&facts_in(&[("name", COPIES.to_owned())], 10)));
         assert_eq!(shown(b"a\xe2b\n"), "a\\xE2b\n");
         // A sequence in pieces, as a model writes it.
         let pieces: String = ["an \x1b", "]5", "2;c;QUJD", "\x07\n"].iter().map(|p| shown(p.as_bytes())).collect();

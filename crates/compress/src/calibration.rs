@@ -1,6 +1,8 @@
+//! Calibration texts as token sequences.
+
 use crate::CompressError;
 
-/// Token sequences that a quantiser looks at.
+/// Token sequences on which inputs are observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calibration {
     /// Samples of equal length.
@@ -8,8 +10,11 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Joins tokenised documents as BOS, text, EOS and cuts the stream into `count` samples of `length` tokens; fewer
-    /// where the text ends before.
+    /// Joins tokenised documents as BOS, text, EOS and cuts the result into `count` samples of `length` tokens, or fewer
+    /// where the text is too short for as many.
+    ///
+    /// # Errors
+    /// [`CompressError::CalibrationTooShort`] where the text does not fill one sample.
     pub fn new(
         documents: impl IntoIterator<Item = Vec<u32>>,
         bos: Option<u32>,
@@ -37,14 +42,17 @@ impl Calibration {
         Ok(Self { samples })
     }
 
-    /// Tokens in all samples.
+    /// Returns the number of tokens in all samples.
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.samples.iter().map(Vec::len).sum()
     }
 }
 
-/// The documents of a calibration file: JSON lines with a `text` field each, or plain text as one document.
+/// Returns the documents of a calibration file: of JSON lines the `text` field of each, of plain text the whole.
+///
+/// # Errors
+/// [`CompressError::CalibrationLine`] for a line without a string field `text`.
 pub fn calibration_texts(contents: &str, json_lines: bool) -> Result<Vec<String>, CompressError> {
     if !json_lines {
         return Ok(vec![contents.to_owned()]);

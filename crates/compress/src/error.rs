@@ -1,25 +1,27 @@
+//! Errors of compression.
+
 use honelm_blocks::BlockError;
 use honelm_model::ModelError;
 use honelm_store::StoreError;
 
-/// Why a model cannot be compressed.
+/// An error of compression.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompressError {
     /// A calibration text with too few tokens.
-    #[error("the calibration text has {found} tokens, one sample needs {wanted}")]
+    #[error("the calibration text is too short: found {found} tokens, expected at least {wanted} (one sample)")]
     CalibrationTooShort {
-        /// Tokens found.
+        /// The number of tokens found.
         found: usize,
-        /// Tokens of one sample.
+        /// The number of tokens per sample.
         wanted: usize,
     },
-    /// A line of a calibration file that is not what it should be.
+    /// A line of a calibration file that cannot be used.
     #[error("line {line} of the calibration text: {problem}")]
     CalibrationLine {
-        /// Line number, from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A weight that cannot be encoded.
@@ -27,51 +29,94 @@ pub enum CompressError {
     Weight {
         /// The tensor's name.
         name: String,
-        /// Why.
+        /// The reason.
         source: BlockError,
     },
-    /// A target that a method or container cannot make.
+    /// A step of a recipe that cannot be used.
+    #[error("step {step} ({kind}) of the recipe: {problem}")]
+    Recipe {
+        /// The step's number, from 1.
+        step: usize,
+        /// Its method.
+        kind: String,
+        /// The problem.
+        problem: String,
+    },
+    /// A recipe's file that cannot be used.
+    #[error("{file}: {problem}")]
+    RecipeFile {
+        /// The file, or the recipe's name.
+        file: String,
+        /// The problem.
+        problem: String,
+    },
+    /// Inputs of a layer that are not finite.
+    #[error(
+        "layer {layer}, {modules}: column {column} of the inputs has a value that is not finite; the model cannot be calibrated on this text"
+    )]
+    Inputs {
+        /// The layer's number, from 0.
+        layer: usize,
+        /// The modules with these inputs.
+        modules: String,
+        /// The first column with such a value.
+        column: usize,
+    },
+    /// An importance matrix that does not fit the model.
+    #[error("{file}: {tensor}: {problem}; the importance matrix belongs to another model")]
+    Imatrix {
+        /// The file of the importance matrix.
+        file: String,
+        /// The name of the weight in GGUF.
+        tensor: String,
+        /// The problem.
+        problem: String,
+    },
+    /// A combination of recipe, target and text that cannot be used.
     #[error("{0}")]
     Unsupported(String),
-    /// Kept work of this job that cannot be read back.
-    #[error("kept work '{entry}': {problem}; run again to make it anew")]
+    /// A journal entry of this job that cannot be read back.
+    #[error("saved work '{entry}': {problem}; run again to repeat that part")]
     Journal {
         /// The entry.
         entry: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// A written model that is not what was to be made.
-    #[error("{file}: {tensor} is {found}, not {expected} as planned: nothing was published; run again")]
+    /// A written model that differs from the plan.
+    #[error("{file}: {tensor}: found {found}, expected {expected}; nothing was published, run again")]
     NotAsPlanned {
         /// The file.
         file: String,
         /// The tensor's name.
         tensor: String,
-        /// How it is encoded.
+        /// The encoding found.
         found: String,
-        /// How it was to be.
+        /// The planned encoding.
         expected: String,
     },
-    /// The model refused.
+    /// An error of the model or its back end.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Work could not be kept.
+    /// Work that could not be saved.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The caller stopped it.
+    /// A stop by the caller.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl CompressError {
-    /// A stable name for programs.
+    /// Returns a stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::CalibrationTooShort { .. } => "calibration-too-short",
             Self::CalibrationLine { .. } => "calibration-line",
             Self::Weight { source, .. } => source.code(),
+            Self::Recipe { .. } | Self::RecipeFile { .. } => "recipe",
+            Self::Inputs { .. } => "inputs-not-finite",
+            Self::Imatrix { .. } => "imatrix-of-another-model",
             Self::Unsupported(_) => "unsupported-target",
             Self::Journal { .. } => "journal-damaged",
             Self::NotAsPlanned { .. } => "not-as-planned",

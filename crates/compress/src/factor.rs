@@ -1,17 +1,45 @@
+//! The factor of the inverse Hessian.
+
+use honelm_tensor::Matrix;
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 
 use crate::Hessian;
 use crate::linalg::{cholesky, invert_lower};
 
-/// How H is made positive definite: `damp * mean(diag H)` is added to the diagonal, `step` more on every failure.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The damping that makes H positive definite: a share of mean(diag H) is added to the diagonal, a larger one after every
+/// failure.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Damping {
-    /// First share of the mean diagonal.
+    /// The first share of the mean diagonal.
     pub first: f64,
-    /// What each retry adds.
+    /// The increase of the share per retry.
     pub step: f64,
-    /// Retries before the diagonal alone is taken.
+    /// The number of retries before the diagonal alone is used.
     pub retries: usize,
+}
+
+impl Damping {
+    /// The largest share that is ever of use.
+    const MOST: f64 = 100.0;
+
+    /// Returns the shares to try, in order.
+    pub(crate) fn shares(self) -> impl Iterator<Item = f64> {
+        (0..=self.retries).map(move |r| self.first + r as f64 * self.step)
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// A description of the setting that is out of range.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let range = 0.0..=Self::MOST;
+        if range.contains(&self.first) && range.contains(&self.step) && self.retries <= 1000 {
+            return Ok(());
+        }
+        Err(format!("damping {self:?}: expected shares from 0 to {} and at most 1000 retries", Self::MOST))
+    }
 }
 
 impl Default for Damping {
@@ -20,29 +48,30 @@ impl Default for Damping {
     }
 }
 
-/// What a sweep needs of H: the column order, and U, the upper Cholesky factor of H^-1 in that order.
+/// The form of H that a sweep uses: the column order, and U, the upper Cholesky factor of H^-1 in that order (Frantar et al.
+/// 2022, section 3.3).
 ///
 /// With J reversing the order, J H J = L L^T gives H = R R^T for the upper triangle R = J L J, so
 /// H^-1 = (R^-1)^T R^-1 and U = R^-1 = J L^-1 J: one factorisation and one triangular inverse.
 #[derive(Debug, Clone)]
 pub struct Factor {
-    /// Columns in the order of the sweep.
+    /// The columns in the order of the sweep. // `[K]`
     pub order: Vec<usize>,
-    /// Row-major U; zeros below the diagonal. // [K, K]
+    /// U, row-major, with zeros below the diagonal. // [K, K]
     pub upper: Vec<f32>,
-    /// Importance of each column in the matrix's own order: diag(H). // `[K]`
+    /// The importance of each column in the matrix's own order: diag(H). // `[K]`
     pub importance: Vec<f32>,
-    /// Columns that no input reached; their weights become 0.
+    /// `true` for a column that no input reached; its weights become 0. // `[K]`
     pub dead: Vec<bool>,
-    /// Share of the mean diagonal that was added; `None` where only the diagonal could be used.
+    /// The share of the mean diagonal that was added; `None` where only the diagonal could be used.
     pub damping: Option<f64>,
 }
 
 impl Factor {
-    /// Factorises `hessian`. With `act_order` the columns are swept by falling diagonal.
+    /// Factorises `hessian`. With `act_order` the columns are in the order of falling diagonal.
     ///
-    /// A matrix that no damping makes positive definite (NaN or infinite inputs) falls back to its diagonal,
-    /// which makes the sweep plain rounding; `damping` then says `None` and the caller warns.
+    /// A matrix that no damping makes positive definite is replaced by its diagonal, with which the sweep rounds plainly;
+    /// `damping` is `None` then.
     #[must_use]
     pub fn new(hessian: &Hessian, damping: Damping, act_order: bool) -> Self {
         let k = hessian.width;
@@ -66,8 +95,7 @@ impl Factor {
             };
             inverse_factor(Array2::from_shape_fn((k, k), value))
         };
-        let shares = (0..=damping.retries).map(|r| damping.first + r as f64 * damping.step);
-        let found = shares.into_iter().find_map(|share| Some((share, attempt(share)?)));
+        let found = damping.shares().find_map(|share| Some((share, attempt(share)?)));
         let importance = diagonal.iter().zip(&dead).map(|(&d, &dead)| if dead { 0.0 } else { d }).collect();
         let (damping, upper) = match found {
             Some((share, upper)) => (Some(share), upper),
@@ -75,9 +103,32 @@ impl Factor {
         };
         Self { order, upper, importance, dead, damping }
     }
+
+    /// Returns W with zeros in the columns that no input reached. // [M, K]
+    pub(crate) fn alive(&self, w: &Matrix) -> Matrix {
+        let mut w = w.clone();
+        for r in 0..w.rows {
+            w.row_mut(r).iter_mut().zip(&self.dead).filter(|(_, dead)| **dead).for_each(|(x, _)| *x = 0.0);
+        }
+        w
+    }
+
+    /// Returns H with the damping that made it positive definite, or its diagonal. Inputs that are dead have 1. // [K, K]
+    pub(crate) fn damped(&self, hessian: &Hessian) -> Matrix {
+        let k = hessian.width;
+        let alive = self.dead.iter().filter(|d| !**d).count().max(1);
+        let mean = self.importance.iter().map(|&d| f64::from(d)).sum::<f64>() / alive as f64;
+        let value = |(a, b): (usize, usize)| match (a == b, self.dead[a] || self.dead[b], self.damping) {
+            (true, true, _) => 1.0,
+            (true, false, share) => hessian.get(a, a) + share.unwrap_or(0.0) * mean,
+            (false, false, Some(_)) => hessian.get(a, b),
+            (false, ..) => 0.0,
+        };
+        Matrix::new(k, k, (0..k * k).map(|i| value((i / k, i % k)) as f32).collect())
+    }
 }
 
-/// Row-major J L^-1 J for `reversed` = L L^T, if it is positive definite.
+/// Returns J L^-1 J, row-major, for `reversed` = L L^T; `None` if that is not positive definite.
 fn inverse_factor(mut reversed: Array2<f64>) -> Option<Vec<f32>> {
     let k = reversed.nrows();
     if !cholesky(reversed.view_mut()) {
@@ -106,7 +157,6 @@ fn identity(k: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use honelm_tensor::Matrix;
 
     fn hessian(k: usize, n: usize, dead: Option<usize>) -> Hessian {
         let mut h = Hessian::new(k, 1);

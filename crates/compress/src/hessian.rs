@@ -1,10 +1,13 @@
-use honelm_tensor::Matrix;
-use ndarray::Axis;
+//! Sums over the inputs of a stage.
 
-use crate::linalg::{multiply, view, view_mut};
+use honelm_tensor::Matrix;
+use ndarray::{Array2, Axis};
+
+use crate::Damping;
+use crate::linalg::{cholesky, invert_lower, lower_of, multiply, view, view_mut};
 use crate::parallel::for_each;
 
-/// Columns of H that one task computes. Fixed, so that the sums never depend on the number of threads.
+/// The number of columns that one task computes. Fixed, so that sums do not depend on the number of threads.
 const PANEL: usize = 128;
 
 /// H = sum over inputs of x x^T, the second-order statistic of GPTQ (Frantar et al. 2022, section 3).
@@ -12,17 +15,17 @@ const PANEL: usize = 128;
 /// Products are in f32 over one batch, sums over batches in f64. Only the lower triangle is kept.
 #[derive(Debug, Clone)]
 pub struct Hessian {
-    /// Input width (K).
+    /// The width of the inputs (K).
     pub width: usize,
-    /// Inputs seen.
+    /// The number of inputs.
     pub samples: usize,
-    /// Column-major lower triangle; what stands above the diagonal is meaningless. // [K, K]
+    /// The lower triangle, column-major; values above the diagonal are undefined. // [K, K]
     lower: Vec<f64>,
     threads: usize,
 }
 
 impl Hessian {
-    /// No inputs yet. `threads` only decides the speed.
+    /// Returns the statistic of no inputs. `threads` only affects the speed.
     #[must_use]
     pub fn new(width: usize, threads: usize) -> Self {
         Self { width, samples: 0, lower: vec![0.0; width * width], threads }
@@ -30,7 +33,7 @@ impl Hessian {
 
     /// Adds a batch of inputs. // x [n, K]
     pub fn add(&mut self, x: &Matrix) {
-        assert_eq!(x.cols, self.width, "inputs of the layer's width");
+        assert_eq!(x.cols, self.width, "inputs of the stage's width");
         self.samples += x.rows;
         let width = self.width;
         let panels: Vec<_> = self.lower.chunks_mut(PANEL * width).collect();
@@ -38,7 +41,7 @@ impl Hessian {
             let first = p * PANEL;
             let (rows, cols) = (width - first, panel.len() / width);
             let inputs = view(&x.data, x.rows, width);
-            // Column-major, as `lower` is: the transposed product, row-major.
+            // `lower` is column-major: the transposed product, row-major.
             let mut product = vec![0f32; cols * rows];
             let (own, below) = (
                 inputs.slice_axis(Axis(1), (first..first + cols).into()),
@@ -53,17 +56,83 @@ impl Hessian {
         });
     }
 
-    /// H[i, j] of the mean over inputs.
+    /// Returns H[i, j], the mean over inputs.
     #[must_use]
     pub fn get(&self, i: usize, j: usize) -> f64 {
         let (row, column) = (i.max(j), i.min(j));
         self.lower[column * self.width + row] / self.samples.max(1) as f64
     }
 
-    /// The mean's diagonal: how much an error in each column costs. // `[K]`
+    /// Returns the mean over inputs as a matrix in f32. // [K, K]
+    #[must_use]
+    pub fn dense(&self) -> Matrix {
+        let k = self.width;
+        Matrix::new(k, k, (0..k * k).map(|i| self.get(i / k, i % k) as f32).collect())
+    }
+
+    /// Returns L^-1 of H + lambda I = L L^T, lambda being the first share of mean(diag H) with which that exists; `None`
+    /// where none does. // [K, K], lower
+    pub(crate) fn inverse_factor(&self, damping: Damping) -> Option<Array2<f64>> {
+        let k = self.width;
+        let mean = (0..k).map(|i| self.get(i, i)).sum::<f64>() / k.max(1) as f64;
+        damping.shares().find_map(|share| {
+            let lambda = (share * mean).max(f64::MIN_POSITIVE);
+            let damped = |(i, j)| self.get(i, j) + if i == j { lambda } else { 0.0 };
+            let mut l = Array2::from_shape_fn((k, k), damped);
+            let found = cholesky(l.view_mut());
+            found.then(|| {
+                invert_lower(l.view_mut());
+                lower_of(l.view())
+            })
+        })
+    }
+
+    /// Returns the diagonal of the mean: the cost of an error in each column. // `[K]`
     #[must_use]
     pub fn diagonal(&self) -> Vec<f32> {
         (0..self.width).map(|i| self.get(i, i) as f32).collect()
+    }
+}
+
+/// C = sum over inputs of (x - x^)^T x^, x being the input in the original and x^ the one in the compressed model.
+///
+/// Products are in f32 over one batch, sums over batches in f64.
+#[derive(Debug, Clone)]
+pub struct Cross {
+    /// The width of the inputs (K).
+    pub width: usize,
+    samples: usize,
+    /// Row-major. // [K, K]
+    sums: Vec<f64>,
+    threads: usize,
+}
+
+impl Cross {
+    /// Returns the statistic of no inputs. `threads` only affects the speed.
+    #[must_use]
+    pub fn new(width: usize, threads: usize) -> Self {
+        Self { width, samples: 0, sums: vec![0.0; width * width], threads }
+    }
+
+    /// Adds a batch of inputs. // x, original [n, K]
+    pub fn add(&mut self, x: &Matrix, original: &Matrix) {
+        assert_eq!((x.cols, original.cols, original.rows), (self.width, self.width, x.rows), "inputs of one stage");
+        self.samples += x.rows;
+        let width = self.width;
+        let difference: Vec<f32> = original.data.iter().zip(&x.data).map(|(a, b)| a - b).collect();
+        let panels: Vec<_> = self.sums.chunks_mut(PANEL * width).collect();
+        for_each(panels, self.threads, |p, panel| {
+            let (first, rows) = (p * PANEL, panel.len() / width);
+            let mut product = vec![0f32; panel.len()];
+            let own = view(&difference, x.rows, width).slice_axis_move(Axis(1), (first..first + rows).into());
+            multiply(1.0, own.t(), view(&x.data, x.rows, width), 0.0, &mut view_mut(&mut product, rows, width));
+            panel.iter_mut().zip(product).for_each(|(sum, value)| *sum += f64::from(value));
+        });
+    }
+
+    /// Returns the mean over inputs. // -> [K, K]
+    pub(crate) fn mean(&self) -> Array2<f64> {
+        view(&self.sums, self.width, self.width).to_owned() / self.samples.max(1) as f64
     }
 }
 

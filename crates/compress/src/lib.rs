@@ -1,25 +1,42 @@
-//! Making models small: round-to-nearest and GPTQ onto any grid, layer by layer, with resume.
+//! Compression of models: an ordered recipe of methods, layer by layer, with resume.
+//!
+//! A [`Scheme`] says which encoding every matrix gets and by which [`Recipe`]. [`compress`] runs the recipe's methods on one
+//! stage of a layer after the other; each [`Method`] sees a [`Stage`] and returns changed parameters. Finished layers are
+//! saved in a journal, from which [`Compressed`] reads the compressed model.
 //!
 //! Matrices are upper-case as in the papers: W `[M, K]` a weight, X `[n, K]` inputs, H = X^T X `[K, K]`.
 #![forbid(unsafe_code)]
 
+mod activations;
 mod calibration;
 mod error;
 mod factor;
-mod gptq;
 mod hessian;
+mod importance;
 mod linalg;
+mod methods;
+mod overlay;
 mod parallel;
 mod pipeline;
+mod polish;
+mod recipe;
+mod rounding;
 mod saved;
-mod scheme;
+mod scaling;
+mod stage;
+mod target;
 mod written;
 
+pub use activations::STEP_ROWS;
 pub use calibration::{Calibration, calibration_texts};
 pub use error::CompressError;
 pub use factor::{Damping, Factor};
-pub use gptq::{Swept, rtn, sweep};
-pub use hessian::Hessian;
-pub use pipeline::{Compressed, Progress, Report, STEP_ROWS, compress};
-pub use scheme::{Fallback, Method, Scheme, Target};
+pub use hessian::{Cross, Hessian};
+pub use importance::{Importance, input_squares};
+pub use methods::{Asymmetric, Awq, Clip, Gptq, Method, Needs, Rtn, Scales};
+pub use overlay::{Change, Compressed};
+pub use pipeline::{Progress, Report, compress};
+pub use recipe::{BuiltIn, RECIPES, Recipe, Step};
+pub use stage::{Stage, Statistics};
+pub use target::{Fallback, Scheme, Target};
 pub use written::check_written;

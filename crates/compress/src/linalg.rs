@@ -3,13 +3,14 @@
 //! Both factorisations halve the matrix again and again, so nearly all of their time is spent in products. Everything
 //! runs on the calling thread, in an order that depends on the shapes alone.
 
+use honelm_tensor::Matrix;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, LinalgScalar};
 
-/// Rows below which a factorisation goes column by column.
+/// The number of rows up to which a factorisation goes column by column.
 const SMALL: usize = 32;
 
-/// A row-major matrix in a slice. // [rows, cols]
+/// Returns a view of a row-major matrix. // [rows, cols]
 pub(crate) fn view<T>(data: &[T], rows: usize, cols: usize) -> ArrayView2<'_, T> {
     match ArrayView2::from_shape((rows, cols), data) {
         Ok(view) => view,
@@ -17,7 +18,7 @@ pub(crate) fn view<T>(data: &[T], rows: usize, cols: usize) -> ArrayView2<'_, T>
     }
 }
 
-/// A row-major matrix in a slice. // [rows, cols]
+/// Returns a mutable view of a row-major matrix. // [rows, cols]
 pub(crate) fn view_mut<T>(data: &mut [T], rows: usize, cols: usize) -> ArrayViewMut2<'_, T> {
     let len = data.len();
     match ArrayViewMut2::from_shape((rows, cols), data) {
@@ -26,7 +27,7 @@ pub(crate) fn view_mut<T>(data: &mut [T], rows: usize, cols: usize) -> ArrayView
     }
 }
 
-/// C = scale A B + keep C.
+/// Computes C = scale A B + keep C.
 pub(crate) fn multiply<T: LinalgScalar>(
     scale: T,
     a: ArrayView2<'_, T>,
@@ -37,8 +38,26 @@ pub(crate) fn multiply<T: LinalgScalar>(
     general_mat_mul(scale, &a, &b, keep, c);
 }
 
-/// Replaces the lower triangle of A by L, A = L L^T; false where A is not positive definite. The upper triangle is
-/// neither read nor defined afterwards. // A [K, K]
+/// Returns d H d^T of every row d of D. // D [M, K], H [K, K] -> `[M]`
+pub(crate) fn row_quadratics(d: &Matrix, h: &Matrix) -> Vec<f64> {
+    let mut product = Matrix::zeros(d.rows, d.cols);
+    let (a, b) = (view(&d.data, d.rows, d.cols), view(&h.data, d.cols, d.cols));
+    multiply(1.0, a, b, 0.0, &mut view_mut(&mut product.data, d.rows, d.cols));
+    let dot = |(p, d): (&[f32], &[f32])| p.iter().zip(d).map(|(&p, &d)| f64::from(p) * f64::from(d)).sum();
+    product.iter_rows().zip(d.iter_rows()).map(dot).collect()
+}
+
+/// Returns W C (L L^T)^-1. // W [M, K] in rows, C [K, K], inverse = L^-1 [K, K] -> [M, K]
+pub(crate) fn times_inverse(rows: &[f32], c: &Array2<f64>, inverse: &Array2<f64>) -> Vec<f64> {
+    let k = c.nrows();
+    let w: Vec<f64> = rows.iter().map(|&x| f64::from(x)).collect();
+    let w = view(&w, rows.len() / k.max(1), k);
+    let (out, _) = w.dot(c).dot(&inverse.t()).dot(inverse).into_raw_vec_and_offset();
+    out
+}
+
+/// Replaces the lower triangle of A by L, A = L L^T. Returns `false` where A is not positive definite. The upper triangle
+/// is not read, and is undefined afterwards. // A [K, K]
 #[must_use]
 pub(crate) fn cholesky(a: ArrayViewMut2<'_, f64>) -> bool {
     if a.nrows() <= SMALL {
@@ -56,7 +75,7 @@ pub(crate) fn cholesky(a: ArrayViewMut2<'_, f64>) -> bool {
 fn small_cholesky(mut a: ArrayViewMut2<'_, f64>) -> bool {
     for j in 0..a.nrows() {
         let pivot = a[(j, j)] - (0..j).map(|p| a[(j, p)] * a[(j, p)]).sum::<f64>();
-        // Not `<= 0`, which NaN is not.
+        // Also false for NaN.
         if !(pivot > 0.0 && pivot.is_finite()) {
             return false;
         }
@@ -70,7 +89,20 @@ fn small_cholesky(mut a: ArrayViewMut2<'_, f64>) -> bool {
     true
 }
 
-/// X := X L^-T. // L [n, n], X [m, n]
+/// Replaces b by the solution x of L L^T x = b. // L [n, n], b `[n]`
+pub(crate) fn solve_lower(l: ArrayView2<'_, f64>, b: &mut [f64]) {
+    let n = l.nrows();
+    for i in 0..n {
+        let dot: f64 = (0..i).map(|p| l[(i, p)] * b[p]).sum();
+        b[i] = (b[i] - dot) / l[(i, i)];
+    }
+    for i in (0..n).rev() {
+        let dot: f64 = (i + 1..n).map(|p| l[(p, i)] * b[p]).sum();
+        b[i] = (b[i] - dot) / l[(i, i)];
+    }
+}
+
+/// Computes X = X L^-T. // L [n, n], X [m, n]
 fn solve_transposed(l: ArrayView2<'_, f64>, mut x: ArrayViewMut2<'_, f64>) {
     let n = l.nrows();
     if n <= SMALL {
@@ -91,7 +123,7 @@ fn solve_transposed(l: ArrayView2<'_, f64>, mut x: ArrayViewMut2<'_, f64>) {
     solve_transposed(l22, right);
 }
 
-/// The lower triangle of C - X X^T. // X [m, n], C [m, m]
+/// Subtracts X X^T from the lower triangle of C. // X [m, n], C [m, m]
 fn subtract_square(x: ArrayView2<'_, f64>, mut c: ArrayViewMut2<'_, f64>) {
     let m = x.nrows();
     if m <= 4 * SMALL {
@@ -126,12 +158,12 @@ pub(crate) fn invert_lower(mut l: ArrayViewMut2<'_, f64>) {
     multiply(-1.0, lower_of(l22.view()).view(), product.view(), 0.0, &mut l21);
 }
 
-/// A copy with zeros above the diagonal.
-fn lower_of(l: ArrayView2<'_, f64>) -> Array2<f64> {
+/// Returns a copy with zeros above the diagonal.
+pub(crate) fn lower_of(l: ArrayView2<'_, f64>) -> Array2<f64> {
     Array2::from_shape_fn(l.raw_dim(), |(i, j)| if i < j { 0.0 } else { l[(i, j)] })
 }
 
-/// The parts 11, 12, 21 and 22 of a square matrix that is cut in the middle.
+/// Returns the quarters 11, 12, 21 and 22 of a square matrix.
 fn quarters(a: ArrayViewMut2<'_, f64>) -> [ArrayViewMut2<'_, f64>; 4] {
     let half = a.nrows() / 2;
     let (top, bottom) = a.split_at(Axis(0), half);
@@ -161,6 +193,11 @@ mod tests {
             assert!(error <= 1e-13 * largest, "{k}: {error}");
             let mut inverse = l.clone();
             invert_lower(inverse.view_mut());
+            let mut x: Vec<f64> = (0..k).map(|i| (i % 7) as f64 - 3.0).collect();
+            let b = x.clone();
+            solve_lower(l.view(), &mut x);
+            let found = a.dot(&ndarray::ArrayView1::from(&x));
+            assert!(found.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-8), "{k}");
             let error = (inverse.dot(&l) - Array2::<f64>::eye(k)).iter().fold(0.0f64, |m, v| m.max(v.abs()));
             assert!(error <= 1e-10, "{k}: {error}");
         }

@@ -1,7 +1,11 @@
+//! Work on several threads.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs `f` for every task on this thread and up to `threads - 1` others, as many as the system starts. Which thread takes which task never changes a result, because tasks
-/// share nothing.
+use honelm_tensor::Matrix;
+
+/// Runs `f` for every task on this thread and up to `threads - 1` others, as many as the system starts. Tasks share
+/// nothing, so results do not depend on the thread that a task runs on.
 pub(crate) fn for_each<T: Send>(tasks: Vec<T>, threads: usize, f: impl Fn(usize, T) + Sync) {
     let slots: Vec<_> = tasks.into_iter().map(|t| std::sync::Mutex::new(Some(t))).collect();
     let next = AtomicUsize::new(0);
@@ -23,4 +27,21 @@ pub(crate) fn for_each<T: Send>(tasks: Vec<T>, threads: usize, f: impl Fn(usize,
         }
         work();
     });
+}
+
+/// The number of rows in a tile of [`sum_tiles`]. Fixed, so that sums never depend on the number of threads.
+const TILE: usize = 64;
+
+/// Returns the sum of `f` over tiles of rows of `w`, on up to `threads` threads.
+pub(crate) fn sum_tiles<E: Send>(
+    w: &Matrix,
+    threads: usize,
+    f: impl Fn(&Matrix) -> Result<f64, E> + Sync,
+) -> Result<f64, E> {
+    let tiles: Vec<&[f32]> = w.data.chunks(TILE * w.cols.max(1)).collect();
+    let mut results: Vec<Result<f64, E>> = tiles.iter().map(|_| Ok(0.0)).collect();
+    for_each(tiles.into_iter().zip(&mut results).collect(), threads, |_, (tile, result)| {
+        *result = f(&Matrix::new(tile.len() / w.cols, w.cols, tile.to_vec()));
+    });
+    results.into_iter().sum()
 }

@@ -1,14 +1,15 @@
-//! The last look at a model before it gets its name.
+//! The check of a written model before it is published.
 
 use honelm_blocks::Encoding;
 use honelm_model::{Checkpoint, Kind, Origin, Slot, StoredEncoding};
 
 use crate::CompressError;
-use crate::scheme::{Scheme, Target};
+use crate::target::{Scheme, Target};
 
-/// Checks that `written`, read back from its files, is `original` compressed by `scheme`: every matrix has the encoding that
-/// the scheme gives it, so that none is the original's where it should have been quantised, what stays as it is has
-/// a float encoding or the original's, and nothing was added. So the bits per weight are those of the plan.
+/// Checks that `written`, read back from its files, is `original` compressed by `scheme`.
+///
+/// Every matrix must have the encoding that the scheme gives it. A matrix that stays as it is must have a float encoding or
+/// that of the original. Tensors that the original does not have are an error.
 ///
 /// # Errors
 /// [`CompressError::NotAsPlanned`] for the first tensor that differs.
@@ -23,7 +24,7 @@ pub fn check_written(written: &Checkpoint, original: &Checkpoint, scheme: &Schem
         let Some(module) = tree.module(slot) else { continue };
         let (target, found) = (scheme.target(tree, slot, module), written.encoding(slot)?);
         let is_met = match target {
-            // GGUF has vectors in full.
+            // GGUF stores norms and positions in F32.
             Target::Keep if is_gguf && matches!(module.kind, Kind::Norm | Kind::Positions) => {
                 found == StoredEncoding::Blocks(Encoding::F32)
             }
@@ -36,10 +37,10 @@ pub fn check_written(written: &Checkpoint, original: &Checkpoint, scheme: &Schem
     }
     let slots = |model: &Checkpoint| model.tree().slots().collect::<Vec<Slot>>();
     if let Some(extra) = slots(written).into_iter().find(|&slot| tree.module(slot).is_none()) {
-        return differs(written.name_of(extra), "there".to_owned(), "absent".to_owned());
+        return differs(written.name_of(extra), "an additional tensor".to_owned(), "none".to_owned());
     }
     match written.ignored_tensors().first() {
-        Some(extra) => differs(extra.clone(), "there".to_owned(), "absent".to_owned()),
+        Some(extra) => differs(extra.clone(), "an additional tensor".to_owned(), "none".to_owned()),
         None => Ok(()),
     }
 }

@@ -1,9 +1,9 @@
-//! Speed of the 8-bit linear path beside given ceilings.
+//! The speed of 8-bit products, compared with given ceilings.
 //!
 //! `int8_speed [--threads T] [--bandwidth GB/s] [--peak Gop/s] [--prefill ROWS] [--megabytes N] [ENCODING ...]`
 //!
-//! Multiplies random weights of the shapes of Llama-3.2-1B, some 1 GB of distinct matrices a pass so that caches do not
-//! help, and prints weights read (GB/s) for few rows and products done (Gop/s) for many, with their fractions of the ceilings.
+//! Multiplies random weights of the shapes of Llama-3.2-1B, about 1 GB of distinct matrices per pass so that caches do not
+//! help. Prints the weights read (GB/s) for few rows and the operations (Gop/s) for many, with their fractions of the ceilings.
 #![allow(clippy::unwrap_used, reason = "an example that measures")]
 #![allow(unsafe_code, reason = "parts of one result for several threads")]
 
@@ -13,7 +13,7 @@ use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Z
 use honelm_cpu::int8::{Int8Weight, QuantizedRows, quantize_ordered};
 use honelm_cpu::{Isa, Output, Pool};
 
-/// Output rows and columns of a layer's matrices: q and o, k and v, gate and up, down.
+/// The output rows and columns of a layer's matrices: q and o, k and v, gate and up, down.
 const LAYER: [(usize, usize); 7] =
     [(2048, 2048), (512, 2048), (512, 2048), (2048, 2048), (8192, 2048), (8192, 2048), (2048, 8192)];
 const HEAD: (usize, usize) = (128_256, 2048);
@@ -59,7 +59,7 @@ impl Random {
     }
 }
 
-/// A weight of small random values; its bytes are random but for the exponents of scales.
+/// Returns a weight of small random values. All its bytes are random except for the exponents of scales.
 fn weight(name: &str, (rows, cols): (usize, usize), random: &mut Random) -> WeightData {
     if let Some(encoding) = Encoding::from_name(name) {
         let size = encoding.row_bytes(cols).unwrap() * rows;
@@ -88,7 +88,7 @@ fn weight(name: &str, (rows, cols): (usize, usize), random: &mut Random) -> Weig
     .into()
 }
 
-/// Multiplies `x` by every weight, tiles shared out over the pool.
+/// Multiplies `x` by every weight. The pool's threads share the tiles.
 fn run(weights: &[Int8Weight], x: &[QuantizedRows], pool: &Pool, out: &mut [f32]) {
     for weight in weights {
         let x = x.iter().find(|x| x.cols() == weight.cols()).unwrap();
@@ -97,7 +97,7 @@ fn run(weights: &[Int8Weight], x: &[QuantizedRows], pool: &Pool, out: &mut [f32]
         let step = tiles.div_ceil(8 * pool.threads()).max(1);
         pool.run(tiles.div_ceil(step), |task| {
             let range = task * step..tiles.min((task + 1) * step);
-            // SAFETY: each task has tiles of its own.
+            // SAFETY: each task has different tiles.
             let mut part = unsafe { output.tiles(range.clone()) };
             weight.multiply(range, x, 0..rows, &mut part);
         });
@@ -129,7 +129,7 @@ fn main() {
         let packed = start.elapsed().as_secs_f64();
         let values: f64 = weights.iter().map(|w| (w.rows() * w.cols()) as f64).sum();
         println!(
-            "{name}: {:.2} GB, {:.2} bits a weight, made and packed in {packed:.1} s",
+            "{name}: {:.2} GB, {:.2} bits per weight, created and packed in {packed:.1} s",
             total as f64 / 1e9,
             total as f64 * 8.0 / values
         );
@@ -142,7 +142,7 @@ fn main() {
                     rounded
                 })
                 .into();
-            // Prefill leaves out the output layer, as a prompt does.
+            // A prefill omits the output layer, as for a prompt.
             let used = if rows > 16 { &weights[1..8] } else { &weights[..] };
             let mut out = vec![0.0f32; rows * used.iter().map(Int8Weight::rows).max().unwrap()];
             let repeats = if rows > 16 { 7 } else { 11 };
@@ -155,7 +155,7 @@ fn main() {
                 })
                 .collect();
             times.sort_by(f64::total_cmp);
-            // Other programs can only slow it down, so the best says what the kernel can do.
+            // Other programs can only slow the kernel down, so the best time is that of the kernel.
             let (seconds, median) = (times[0], times[repeats / 2]);
             let bytes: usize = used.iter().map(Int8Weight::bytes).sum();
             let values: f64 = used.iter().map(|w| (w.rows() * w.cols()) as f64).sum();

@@ -1,4 +1,4 @@
-//! Speed of products and attention: `cargo run --release -p honelm-cpu --example kernels`; arguments: threads, then which part.
+//! The speed of products and attention: `cargo run --release -p honelm-cpu --example kernels [THREADS] [PART]`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for developers")]
 
 use std::time::Instant;
@@ -19,7 +19,7 @@ fn matrix(rows: usize, cols: usize) -> Matrix {
     Matrix::new(rows, cols, (0..rows * cols).map(|_| next()).collect())
 }
 
-/// Seconds of the fastest of several runs.
+/// Returns the seconds of the fastest of several runs.
 fn fastest(repeats: usize, mut f: impl FnMut()) -> f64 {
     let time = |_| {
         let start = Instant::now();
@@ -33,7 +33,7 @@ fn products(threads: usize, compute: Compute, encoding: Encoding, rows: usize) {
     let (k, m) = (2048, 8192);
     let mut b = CpuBackend::new(CpuOptions { threads: Some(threads), compute, isa: None });
     let weight: WeightData = BlockMatrix::quantize(&matrix(m, k), encoding, None).unwrap().into();
-    // Enough copies that no cache holds them all.
+    // Enough copies that no cache holds all of them.
     let copies = if rows < 32 { (1 << 29) / (m * k) } else { 2 };
     let weights: Vec<_> = (0..copies).map(|_| b.upload(weight.clone(), None).unwrap()).collect();
     let bytes = b.allocated_bytes().weights;
@@ -60,7 +60,7 @@ fn attention(threads: usize, element: CacheType, past: usize, rows: usize) {
     let cache = b.create_cache(spec.clone()).unwrap();
     let mut sequences = Sequences::new(&spec.groups, spec.page_len, 65_536, 0);
     let id = sequences.open();
-    let how = Attention { heads, scale: 0.125, softcap: None };
+    let options = Attention { heads, scale: 0.125, softcap: None };
     let mut run = |id, count: usize| {
         let mut batch = Batch::default();
         (0..count).for_each(|_| batch.push(id, Token::Id(0), Parent::Previous, Want::NOTHING));
@@ -69,7 +69,7 @@ fn attention(threads: usize, element: CacheType, past: usize, rows: usize) {
         let keys = matrix(count, kv_heads * width);
         let (q, k, v) = (b.input(&queries), b.input(&keys), b.input(&keys));
         let start = Instant::now();
-        let _ = b.attention(&q, &k, &v, &cache, 0, &how);
+        let _ = b.attention(&q, &k, &v, &cache, 0, &options);
         let seconds = start.elapsed().as_secs_f64();
         b.submit();
         if count == rows && rows > 1 {
@@ -83,7 +83,7 @@ fn attention(threads: usize, element: CacheType, past: usize, rows: usize) {
     let seconds = (0..5).map(|_| run(id, rows)).fold(f64::INFINITY, f64::min);
     let seen = (past + rows / 2) as f64;
     println!(
-        "attention {element:?} past {past:5} rows {rows:4}: {:9.1} us a layer, {:7.1} GFLOP/s",
+        "attention {element:?} past {past:5} rows {rows:4}: {:9.1} us per layer, {:7.1} GFLOP/s",
         seconds * 1e6,
         4.0 * seen * (rows * heads * width) as f64 / seconds / 1e9
     );

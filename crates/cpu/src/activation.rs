@@ -1,4 +1,4 @@
-//! Operations value by value, and sums of a row.
+//! Element-wise operations and row norms.
 
 use honelm_backend::Activation;
 
@@ -8,7 +8,7 @@ use crate::math::{erf, exp, fused, tanh};
 
 #[inline(always)]
 fn relu(x: f32) -> f32 {
-    // NaN passes.
+    // NaN is kept.
     if x < 0.0 { 0.0 } else { x }
 }
 
@@ -36,7 +36,7 @@ multiversion! {
 
 #[inline(always)]
 fn gate_body(gate: &mut [f32], up: &[f32], f: Activation) {
-    // Loops, not closures: see `attention::block`.
+    // Loops instead of closures: see `attention::segment`.
     let pairs = gate.iter_mut().zip(up);
     match f {
         Activation::Relu => {
@@ -143,7 +143,7 @@ fn rms_norm_body(x: &[f32], gain: &[f32], eps: f32, out: &mut [f32]) {
 }
 
 multiversion! {
-    /// (x - mean) / sqrt(variance + eps) * gain + bias over each run of `gain.len()` values; no bias where that is empty.
+    /// (x - mean) / sqrt(variance + eps) * gain + bias over each run of `gain.len()` values. An empty `bias` means none.
     pub(crate) fn layer_norm(x: &[f32], gain: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) = layer_norm_body;
 }
 
@@ -165,7 +165,7 @@ fn layer_norm_body(x: &[f32], gain: &[f32], bias: &[f32], eps: f32, out: &mut [f
     }
 }
 
-/// Sixteen partial sums, value i in sum i mod 16, then [`reduce`]d.
+/// Returns the sum of `x`. Value i is added to partial sum i mod 16; [`reduce`] adds these.
 #[inline(always)]
 fn sum(x: &[f32]) -> f32 {
     let mut sums = [0.0; TILE];
@@ -181,7 +181,7 @@ fn sum(x: &[f32]) -> f32 {
     reduce(sums)
 }
 
-/// As [`sum`], of the squares.
+/// Returns the sum of squares, in the order of [`sum`].
 #[inline(always)]
 fn sum_of_squares(x: &[f32]) -> f32 {
     let mut sums = [0.0; TILE];
@@ -197,7 +197,7 @@ fn sum_of_squares(x: &[f32]) -> f32 {
     reduce(sums)
 }
 
-/// The sum of sixteen values, always in the same order: halves onto each other.
+/// Returns the sum of sixteen values in a fixed order: each half is added to the other.
 #[inline(always)]
 pub(crate) fn reduce(mut x: [f32; TILE]) -> f32 {
     for half in [8, 4, 2, 1] {

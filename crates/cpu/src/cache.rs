@@ -1,4 +1,4 @@
-//! Paged keys and values: a page holds `page_len` cells of one head of one layer, keys transposed.
+//! Paged keys and values. A page holds `page_len` cells of one head of one layer; keys are transposed.
 
 use bytemuck::Pod;
 use half::f16;
@@ -8,10 +8,10 @@ use honelm_tensor::AlignedVec;
 
 use crate::TILE;
 
-/// Values of a Q8_0 block.
+/// The number of values in a Q8_0 block.
 pub(crate) const BLOCK: usize = 32;
 
-/// A page's cells times `width` values: value `i` of cell `c` is `data[c * cell + i * value]`.
+/// The cells of a page times `width` values. Value `i` of cell `c` is `data[c * cell + i * value]`.
 #[derive(Debug)]
 pub(crate) struct Grid<T> {
     pub(crate) data: AlignedVec<T>,
@@ -26,7 +26,7 @@ impl<T: Pod> Grid<T> {
         Self { data: AlignedVec::zeroed(cells * width), cell, value, width }
     }
 
-    /// Writes `cells` consecutive cells from `slot` on. // values: [cells, width]
+    /// Writes consecutive cells from `slot` on. // values: [cells, width]
     fn write(&mut self, slot: usize, values: &[T]) {
         if self.value == 1 {
             self.data[slot * self.cell..][..values.len()].copy_from_slice(values);
@@ -56,7 +56,7 @@ impl<T: Pod> Grid<T> {
     }
 }
 
-/// Keys or values of a page.
+/// The keys or the values of a page.
 #[derive(Debug)]
 pub(crate) enum Plane {
     F16(Grid<f16>),
@@ -76,7 +76,7 @@ impl Plane {
         }
     }
 
-    /// Writes at most 16 consecutive cells from `slot` on. // x: [cells, width]
+    /// Writes up to 16 consecutive cells from `slot` on. // x: [cells, width]
     fn write(&mut self, slot: usize, x: &[f32], halves: &mut Vec<f16>) {
         match self {
             Self::F32(grid) => grid.write(slot, x),
@@ -124,9 +124,9 @@ impl Plane {
     }
 }
 
-/// Rounds 32 values to `scale * code` as ggml's Q8_0 does; a value that is not finite makes the scale NaN.
+/// Rounds 32 values to `scale * code` like ggml's Q8_0. A value that is not finite makes the scale NaN.
 fn round_block(x: &[f32; BLOCK], codes: &mut [i8; BLOCK]) -> f16 {
-    // Without their sign bits, floats are ordered as their bits are, and NaN is above infinity.
+    // Without their sign bits, floats have the order of their bit patterns, and NaN is above infinity.
     let top = f32::from_bits(x.iter().fold(0, |top, x| top.max(x.to_bits() & 0x7fff_ffff)));
     let scale = top / 127.0;
     if !top.is_finite() {
@@ -143,9 +143,9 @@ fn round_block(x: &[f32; BLOCK], codes: &mut [i8; BLOCK]) -> f16 {
 /// A page of one head.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// // [E, page_len]
+    /// Keys. // [E, page_len]
     pub(crate) k: Plane,
-    /// // [page_len, E]
+    /// Values. // [page_len, E]
     pub(crate) v: Plane,
 }
 
@@ -161,7 +161,7 @@ impl Page {
     }
 }
 
-/// Pages of one key-value head of one layer.
+/// The pages of one key-value head of one layer.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     pub(crate) pages: Vec<Page>,
@@ -170,7 +170,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Writes the step's keys and values of this head, columns `at..at + width` of `k` and `v`, to the rows' cells.
+    /// Writes the step's keys and values of this head, columns `at..at + width` of `k` and `v`, to the cells of the rows.
     pub(crate) fn write(&mut self, step: &Step, group: usize, page_len: usize, k: Columns<'_>, v: Columns<'_>) {
         let mut rows = std::mem::take(&mut self.rows);
         let mut halves = std::mem::take(&mut self.halves);
@@ -180,7 +180,7 @@ impl Head {
             while r < segment.rows.end {
                 let cell = step.cells[r] as usize;
                 let (page, slot) = (pages[cell / page_len] as usize, cell % page_len);
-                // Cells that follow each other in the page, as many as are transposed at a time.
+                // Consecutive cells of the page, up to the number that is transposed at once.
                 let most = (segment.rows.end - r).min(page_len - slot).min(TILE);
                 let run = (1..most).take_while(|i| step.cells[r + i] as usize == cell + i).count() + 1;
                 let page = &mut self.pages[page];
@@ -213,11 +213,11 @@ impl Columns<'_> {
     }
 }
 
-/// One model's cache.
+/// The cache of one model.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) spec: CacheSpec,
-    /// Heads of every layer. // `[layers]`[G]
+    /// The heads of each layer. // `[layers]`[G]
     pub(crate) layers: Vec<Vec<Head>>,
 }
 
@@ -228,7 +228,7 @@ impl Store {
         Self { spec, layers }
     }
 
-    /// Makes the pages that `step` needs.
+    /// Allocates the pages that `step` needs.
     pub(crate) fn reserve(&mut self, step: &Step) {
         let (len, element) = (self.spec.page_len, self.spec.element);
         for (shape, heads) in self.spec.layers.iter().zip(&mut self.layers) {

@@ -1,20 +1,20 @@
-//! Instruction sets: which one runs, and tokens that prove that the machine has it.
+//! Instruction sets, and tokens that prove that the machine has them.
 
 use std::fmt;
 
-/// Proof that the processor has AVX2, FMA and F16C; only detection makes one.
+/// A proof that the CPU has AVX2, FMA and F16C, created by detection only.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Avx2(());
 
-/// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI, and what [`Avx2`] proves; only detection makes one.
+/// A proof that the CPU has AVX-512 F, BW, DQ, VL and VNNI and everything that [`Avx2`] proves, created by detection only.
 #[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Avx512(());
 
 #[cfg(target_arch = "x86_64")]
 impl Avx2 {
-    /// The token, where the processor has the features.
+    /// Returns the token if the CPU has the features.
     #[must_use]
     pub fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c"))
@@ -24,7 +24,7 @@ impl Avx2 {
 
 #[cfg(target_arch = "x86_64")]
 impl Avx512 {
-    /// The token, where the processor has the features.
+    /// Returns the token if the CPU has the features.
     #[must_use]
     pub fn detect() -> Option<Self> {
         let found = is_x86_feature_detected!("avx512f")
@@ -36,21 +36,21 @@ impl Avx512 {
     }
 }
 
-/// Proof that the module was compiled for WebAssembly's 128-bit vectors: an engine without them could not have loaded it.
+/// A proof that the module was compiled for WebAssembly's 128-bit vectors: an engine without them cannot load it.
 #[cfg(target_arch = "wasm32")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Simd128(());
 
 #[cfg(target_arch = "wasm32")]
 impl Simd128 {
-    /// The token, where the module was compiled for them.
+    /// Returns the token if the module was compiled for these vectors.
     #[must_use]
     pub fn detect() -> Option<Self> {
         cfg!(target_feature = "simd128").then_some(Self(()))
     }
 }
 
-/// An instruction set that this machine has.
+/// An instruction set that the machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
     /// Portable code.
@@ -61,13 +61,13 @@ pub enum Isa {
     /// 256-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
-    /// 512-bit vectors with 8-bit dot products.
+    /// 512-bit vectors and 8-bit dot products.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
 }
 
 impl Isa {
-    /// What the machine has, from the plainest to the best.
+    /// Returns the machine's instruction sets, the most capable last.
     #[must_use]
     pub fn available() -> Vec<Self> {
         let all = [
@@ -82,8 +82,9 @@ impl Isa {
         all.into_iter().flatten().collect()
     }
 
-    /// The best that the machine has and the environment variable `HONELM_ISA` (`generic`, `simd128`, `avx2`, `avx512`) allows;
-    /// the variable can only lower the choice.
+    /// Returns the machine's most capable instruction set.
+    ///
+    /// The environment variable `HONELM_ISA` (`generic`, `simd128`, `avx2`, `avx512`) can lower the choice, but not raise it.
     #[must_use]
     pub fn detect() -> Self {
         let limit = std::env::var("HONELM_ISA").ok();
@@ -96,7 +97,7 @@ impl Isa {
         available.iter().copied().rfind(|isa| rank(isa.name()).is_some_and(|r| r <= limit)).unwrap_or(Self::Generic)
     }
 
-    /// `generic`, `simd128`, `avx2` or `avx512`.
+    /// Returns `generic`, `simd128`, `avx2` or `avx512`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -117,13 +118,14 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Compiles one portable function once for each instruction set and calls the right copy:
-/// `multiversion! { pub(crate) fn name(a: A, b: B) -> R = body; }` defines `name(isa, a, b)`; `body` is an `#[inline(always)]` function, so that
-/// it is compiled again, and vectorised, inside each copy.
+/// Compiles a portable function once per instruction set and calls the right copy.
+///
+/// `multiversion! { pub(crate) fn name(a: A, b: B) -> R = body; }` defines `name(isa, a, b)`. `body` must be
+/// `#[inline(always)]`, so that it is compiled and vectorised again in each copy.
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:path;) => {
         $(#[$meta])*
-        #[allow(clippy::too_many_arguments, reason = "as many as its body")]
+        #[allow(clippy::too_many_arguments, reason = "the same arguments as the body")]
         $vis fn $name(isa: $crate::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
@@ -137,10 +139,10 @@ macro_rules! multiversion {
             }
             match isa {
                 $crate::isa::Isa::Generic => $body($($arg),*),
-                // The whole module is compiled for them.
+                // The whole module is compiled for these vectors.
                 #[cfg(target_arch = "wasm32")]
                 $crate::isa::Isa::Simd128(_) => $body($($arg),*),
-                // SAFETY: the token proves that the processor has the features that the function enables.
+                // SAFETY: the token proves that the CPU has the features that the function enables.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx2(_) => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn the_environment_can_only_lower_the_choice() {
         let all = Isa::available();
-        let best = *all.last().expect("generic is always there");
+        let best = *all.last().expect("generic is always available");
         assert_eq!(Isa::best_of(&all, None), best);
         assert_eq!(Isa::best_of(&all, Some("generic")), Isa::Generic);
         assert_eq!(Isa::best_of(&[Isa::Generic], Some("avx512")), Isa::Generic);

@@ -1,9 +1,9 @@
-//! The CPU back end: reference and vector kernels, thread pool.
+//! The CPU back end: reference kernels, vector kernels and a thread pool.
 //!
-//! Kernels come in one copy per instruction set ([`Isa`]). They are safe functions; what is unsafe is the call into a copy
-//! that needs processor features (proved by a token that only detection makes) and a few helpers that check
-//! their slices before they use pointers.
-#![allow(unsafe_code, reason = "vector kernels and the thread pool; every block says why it is sound")]
+//! Each kernel is compiled once per instruction set ([`Isa`]) and is a safe function. Two things are unsafe: the call of a
+//! copy that needs CPU features, which a token proves that only detection creates, and a few helpers that check the
+//! bounds of their slices before they use pointers.
+#![allow(unsafe_code, reason = "vector kernels and the thread pool; each unsafe block states its condition")]
 
 mod activation;
 mod attention;
@@ -21,6 +21,8 @@ mod rope;
 mod storage;
 mod values;
 mod weights;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use backend::{AllocatedBytes, Compute, CpuBackend, CpuOptions};
 pub use isa::Isa;
@@ -32,5 +34,5 @@ pub use output::{Output, OutputTile};
 pub use pool::{MOST_THREADS, Pool};
 pub use weights::weight_bytes;
 
-/// Output rows of a weight tile: the lanes of the widest vector of f32.
+/// The number of output rows in a weight tile, which is the number of `f32` lanes of the widest vector.
 pub const TILE: usize = 16;

@@ -1,4 +1,4 @@
-//! Matrix products: one call runs any number of them on the same activations, their tiles spread over the pool.
+//! Matrix products. One call runs several products of the same activations; the pool's threads share the tiles.
 
 use std::ops::Range;
 
@@ -11,45 +11,46 @@ use crate::kernel::{Lanes, Number, Tiles, height, packed, with_lanes};
 use crate::weights::{FloatTiles, Stored, decode_part};
 use crate::{Isa, Output, OutputTile, Pool, TILE, activation};
 
-/// Columns of a step through K, so that a few weight tiles stay in the first-level cache; a multiple of every block length.
+/// The number of columns per step along K: a few weight tiles of this depth fit in the L1 cache. A multiple of every block
+/// length.
 const DEPTH: usize = 256;
-/// Rows that share a step through K, so that they stay in the second-level cache; a multiple of every panel height.
+/// The number of rows that share a step along K and fit in the L2 cache. A multiple of every panel height.
 const ROWS: usize = 384;
-/// Tiles that are decoded at a time.
+/// The number of tiles that are decoded at once.
 const DECODED: usize = 4;
-/// Floats of scratch that a thread needs.
+/// The scratch of one thread, in floats.
 pub(crate) const SCRATCH: usize = (DECODED * TILE + 1) * DEPTH;
 
-/// An uploaded weight with its bias.
+/// An uploaded weight and its bias.
 #[derive(Debug)]
 pub(crate) struct Linear {
     pub(crate) weight: Stored,
     pub(crate) bias: Option<Vec<f32>>,
 }
 
-/// Activations in the forms that kernels want. // [N, K]
+/// Activations in single precision. // [N, K]
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
-    /// Panels of rows, each `[K][rows of the panel]`, as [`pack`] writes them.
+    /// Panels of rows, each `[K][rows of the panel]`, as written by [`pack`].
     pub(crate) packed: &'a [f32],
 }
 
-/// A weight, its result, and the activations in 8 bits where the weight is.
+/// A weight, its result, and the activations in 8 bits if the weight has an 8-bit kernel.
 pub(crate) struct Part<'a> {
     pub(crate) linear: &'a Linear,
     pub(crate) quantized: Option<&'a QuantizedRows>,
     pub(crate) out: Output<'a>,
 }
 
-/// What is done with a product's columns once they are complete.
+/// An operation on the columns of a product once they are complete.
 pub(crate) enum Finish<'a> {
     /// Nothing.
     Keep,
-    /// This += product.
+    /// Adds the product to this matrix.
     AddTo(Output<'a>),
-    /// Product = f(product) * this product.
+    /// Replaces the product by f(product) * the product of this part.
     Gate(Part<'a>, Activation),
 }
 
@@ -59,7 +60,7 @@ pub(crate) struct Product<'a> {
     pub(crate) finish: Finish<'a>,
 }
 
-/// Rows that panels may have.
+/// Returns the numbers of rows that a panel may have.
 fn heights(isa: Isa) -> &'static [usize] {
     match isa {
         Isa::Generic => <crate::kernel::Generic as Lanes>::HEIGHTS,
@@ -79,7 +80,7 @@ pub(crate) fn pack(pool: &Pool, isa: Isa, x: &[f32], cols: usize, out: &mut [f32
     if chunk == 0 {
         return;
     }
-    pool.run_chunks(out, chunk, |i, out| {
+    pool.run_parts(out, chunk, |i, out| {
         let x = &x[i * chunk..][..out.len()];
         let rows = x.len() / cols;
         let mut first = 0;
@@ -96,7 +97,7 @@ pub(crate) fn pack(pool: &Pool, isa: Isa, x: &[f32], cols: usize, out: &mut [f32
     });
 }
 
-/// Runs `products` on `x`; each thread has a scratch of [`SCRATCH`] floats.
+/// Computes `products` of `x`. Each thread has a scratch of [`SCRATCH`] floats.
 pub(crate) fn run<S: AsMut<[f32]> + Send>(
     pool: &Pool,
     isa: Isa,
@@ -105,9 +106,9 @@ pub(crate) fn run<S: AsMut<[f32]> + Send>(
     products: &[Product<'_>],
 ) {
     let tiles: usize = products.iter().map(|p| p.part.out.tile_count()).sum();
-    // Several tasks a thread even out their speeds; more tiles a task read many rows of activations less often.
-    let tasks_a_thread = if x.rows < 8 { 16 } else { 6 };
-    let step = (tiles / (pool.threads() * tasks_a_thread)).clamp(4, 64).next_multiple_of(4);
+    // More tasks per thread balance the load; more tiles per task read many rows of activations less often.
+    let tasks_per_thread = if x.rows < 8 { 16 } else { 6 };
+    let step = (tiles / (pool.threads() * tasks_per_thread)).clamp(4, 64).next_multiple_of(4);
     let tasks = products.iter().map(|p| p.part.out.tile_count().div_ceil(step)).sum();
     pool.run_with(scratch, tasks, |task, scratch| {
         let mut task = task;
@@ -124,9 +125,9 @@ pub(crate) fn run<S: AsMut<[f32]> + Send>(
     });
 }
 
-/// The columns of `tiles` of one product.
+/// Computes the columns of `tiles` of one product.
 fn run_tiles(isa: Isa, x: Input<'_>, product: &Product<'_>, tiles: Range<usize>, scratch: &mut [f32]) {
-    // SAFETY: `run` gives every range of tiles of a product to one task, and each of the product's outputs is its own matrix.
+    // SAFETY: `run` gives each range of tiles of a product to one task, and each output of a product is a separate matrix.
     let mut out = unsafe { product.part.out.tiles(tiles.clone()) };
     multiply(isa, x, &product.part, &mut out, scratch);
     match &product.finish {
@@ -152,7 +153,7 @@ fn run_tiles(isa: Isa, x: Input<'_>, product: &Product<'_>, tiles: Range<usize>,
 fn multiply(isa: Isa, x: Input<'_>, part: &Part<'_>, out: &mut OutputTile<'_>, scratch: &mut [f32]) {
     match (&part.linear.weight, part.quantized) {
         (Stored::Int8(weight), Some(quantized)) => weight.multiply(out.tiles(), quantized, 0..x.rows, out),
-        (Stored::Int8(_), None) => unreachable!("activations are rounded before a product with 8-bit kernels"),
+        (Stored::Int8(_), None) => unreachable!("activations are rounded before an 8-bit product"),
         (weight, _) => float_tiles(isa, weight, x, out, scratch),
     }
     if let Some(bias) = &part.linear.bias {
@@ -174,13 +175,13 @@ fn tiles<L: Lanes>(l: L, weight: &Stored, x: Input<'_>, out: &mut OutputTile<'_>
         Stored::F16(w) => float(l, w, x, out),
         Stored::BF16(w) => float(l, w, x, out),
         Stored::Encoded(w) => decoded(l, w, x, out, scratch),
-        Stored::Int8(_) | Stored::Vector(_) => unreachable!("not a matrix of the float path"),
+        Stored::Int8(_) | Stored::Vector(_) => unreachable!("not a float matrix"),
     }
 }
 
 #[inline(always)]
 fn float<L: Lanes, W: Pod + Number>(l: L, w: &FloatTiles<W>, x: Input<'_>, out: &mut OutputTile<'_>) {
-    // A single row fits into the first-level cache whole.
+    // A single row fits in the L1 cache.
     let depth = if x.rows == 1 { x.cols.max(1) } else { DEPTH };
     let group = if x.rows < 8 { 4 } else { 2 };
     for rows in steps(0..x.rows, ROWS) {
@@ -208,7 +209,7 @@ fn decoded<L: Lanes>(l: L, w: &WeightData, x: Input<'_>, out: &mut OutputTile<'_
     }
 }
 
-/// Columns `ks` of `tiles` of `w`, rows past the last as zeros. // -> [tiles, DEPTH, 16]
+/// Decodes columns `ks` of `tiles` of `w`; rows past the last become zeros. // -> [tiles, DEPTH, 16]
 fn decode_tiles(w: &WeightData, tiles: Range<usize>, ks: Range<usize>, row: &mut [f32], out: &mut [f32]) {
     let row = &mut row[..ks.len()];
     for (tile, out) in tiles.zip(out.chunks_exact_mut(TILE * DEPTH)) {
@@ -226,7 +227,7 @@ fn decode_tiles(w: &WeightData, tiles: Range<usize>, ks: Range<usize>, row: &mut
     }
 }
 
-/// All panels of `rows` times `tiles`, terms `ks` of the sums.
+/// Multiplies all panels of `rows` by `tiles`, for terms `ks` of the sums.
 #[inline(always)]
 fn panels<L: Lanes, W: Number>(
     l: L,
@@ -246,7 +247,7 @@ fn panels<L: Lanes, W: Number>(
     }
 }
 
-/// `range` in steps of `step`; one empty step where it is empty, so that sums without terms are written too.
+/// Splits `range` into steps. An empty range gives one empty step, so that sums without terms are written too.
 fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
     let count = range.len().div_ceil(step).max(1);
     (0..count).map(move |i| range.start + i * step..range.end.min(range.start + (i + 1) * step))

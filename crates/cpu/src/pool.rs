@@ -1,14 +1,14 @@
-//! A thread pool for kernels: workers claim tasks one by one, spin for a while between calls, then park.
+//! A thread pool for kernels. Workers claim tasks one by one, spin briefly between calls, then park.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-/// Most threads of a pool. Systems refuse to start many more, and then have none left for anything else.
+/// The largest number of threads in a pool. Systems refuse to start many more, and then cannot start any for other programs.
 pub const MOST_THREADS: usize = 1024;
 
-/// Runs numbered tasks on a fixed number of threads, the caller's among them.
+/// A pool that runs numbered tasks on a fixed number of threads, including the caller's.
 ///
-/// A call allocates nothing. It belongs to one thread (it is not `Sync`), so calls never nest or overlap.
+/// A call allocates nothing. A pool belongs to one thread (it is not `Sync`), so calls never nest or overlap.
 pub struct Pool {
     #[cfg(not(target_arch = "wasm32"))]
     workers: Option<native::Workers>,
@@ -23,8 +23,8 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` threads, the caller's included: [`MOST_THREADS`] at most, as many as the system has processors
-    /// where it is `None`, and fewer where it cannot start more. Always 1 in the browser.
+    /// Creates a pool of `threads` threads, including the caller's: at most [`MOST_THREADS`]; `None` means one per CPU of
+    /// the system. The pool has fewer threads if the system cannot start them, and always one in the browser.
     #[must_use]
     pub fn new(threads: Option<usize>) -> Self {
         #[cfg(target_arch = "wasm32")]
@@ -42,17 +42,17 @@ impl Pool {
         }
     }
 
-    /// Number of threads, the caller's included.
+    /// Returns the number of threads, including the caller's.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Calls `f(task, thread)` once for every task in `0..tasks`; `thread < self.threads()`, and no two calls with the same
-    /// `thread` run at the same time.
+    /// Calls `f(task, thread)` once for each task in `0..tasks`. `thread` is less than `self.threads()`, and no two calls
+    /// with the same `thread` run at the same time.
     ///
     /// # Panics
-    /// When a task panics, after all others have ended.
+    /// Panics if a task panics, after all other tasks have ended.
     pub fn run_on(&self, tasks: usize, f: &(dyn Fn(usize, usize) + Sync)) {
         #[cfg(not(target_arch = "wasm32"))]
         if let Some(workers) = &self.workers
@@ -66,25 +66,25 @@ impl Pool {
         }
     }
 
-    /// Calls `f(task)` once for every task in `0..tasks`.
+    /// Calls `f(task)` once for each task in `0..tasks`.
     ///
     /// # Panics
-    /// As [`Pool::run_on`].
+    /// Panics under the conditions of [`Pool::run_on`].
     pub fn run(&self, tasks: usize, f: impl Fn(usize) + Sync) {
         self.run_on(tasks, &|task, _| f(task));
     }
 
-    /// Calls `f(task, scratch)` once for every task in `0..tasks`, each thread with a scratch of its own.
+    /// Calls `f(task, scratch)` once for each task in `0..tasks`; each thread has its own scratch.
     ///
     /// # Panics
-    /// When there are fewer scratches than threads, or as [`Pool::run_on`].
+    /// Panics if there are fewer scratches than threads, or under the conditions of [`Pool::run_on`].
     pub fn run_with<S: Send>(&self, scratch: &mut [S], tasks: usize, f: impl Fn(usize, &mut S) + Sync) {
         assert!(scratch.len() >= self.threads, "{} scratches for {} threads", scratch.len(), self.threads);
         let base = Shared(scratch.as_mut_ptr());
         self.run_on(tasks, &|task, thread| {
             let base = &base;
-            // SAFETY: `thread < threads <= scratch.len()`, and calls with the same `thread` do not overlap, so this is the only
-            // reference to that scratch; `scratch` stays borrowed until all tasks have ended.
+            // SAFETY: `thread < threads <= scratch.len()`, and calls with the same `thread` do not overlap, so there is no
+            // other reference to this scratch. `scratch` stays borrowed until all tasks have ended.
             let scratch = unsafe { &mut *base.0.add(thread) };
             f(task, scratch);
         });
@@ -94,23 +94,24 @@ impl Pool {
 struct Shared<T>(*mut T);
 
 impl Pool {
-    /// Calls `f(i, part)` for every part of `chunk` consecutive items, the last perhaps shorter.
+    /// Calls `f(i, part)` for each part of `len` consecutive items; the last part may be shorter.
     ///
     /// # Panics
-    /// When `chunk` is 0, or as [`Pool::run_on`].
-    pub fn run_chunks<T: Send>(&self, items: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-        let len = items.len();
+    /// Panics if `len` is 0, or under the conditions of [`Pool::run_on`].
+    pub fn run_parts<T: Send>(&self, items: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+        let total = items.len();
         let base = Shared(items.as_mut_ptr());
-        self.run_on(len.div_ceil(chunk), &|task, _| {
+        self.run_on(total.div_ceil(len), &|task, _| {
             let base = &base;
-            let start = task * chunk;
-            // SAFETY: each task runs once and they cover different parts of `items`, which stays borrowed until all have ended.
-            let part = unsafe { std::slice::from_raw_parts_mut(base.0.add(start), chunk.min(len - start)) };
+            let start = task * len;
+            // SAFETY: each task runs once, the tasks cover different parts of `items`, and `items` stays borrowed until all
+            // have ended.
+            let part = unsafe { std::slice::from_raw_parts_mut(base.0.add(start), len.min(total - start)) };
             f(task, part);
         });
     }
 }
-// SAFETY: a pointer to `T: Send` values, each of which is reached from one thread at a time (see `run_with`).
+// SAFETY: the pointer leads to `T: Send` values, each of which is accessed by one thread at a time (see `run_with`).
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -123,10 +124,10 @@ mod native {
     use std::thread::JoinHandle;
     use std::time::{Duration, Instant};
 
-    /// How long a thread spins before it sleeps.
+    /// The time that a thread spins before it sleeps.
     const SPIN: Duration = Duration::from_micros(50);
 
-    /// One call of `run`; lives on the caller's stack until all its tasks are done.
+    /// One call of `run`, on the caller's stack until all its tasks are done.
     struct Job<'a> {
         f: &'a (dyn Fn(usize, usize) + Sync),
         tasks: usize,
@@ -135,8 +136,8 @@ mod native {
     }
 
     struct State {
-        /// Number of the call (high half) and tasks not yet claimed (low half). A claim is a compare-exchange
-        /// on both, so a thread that comes late cannot claim from another call than it saw.
+        /// The number of the call (high half) and of its unclaimed tasks (low half). A claim compares and exchanges both, so
+        /// a thread that arrives late cannot claim a task of a later call.
         word: AtomicU64,
         job: AtomicPtr<Job<'static>>,
         sleepers: AtomicUsize,
@@ -163,13 +164,13 @@ mod native {
                     Ok(_) => {
                         let job = self.job.load(Ordering::Acquire);
                         // SAFETY: the claim succeeded, so the caller of this job waits until this task is counted as done
-                        // below; until then the job lives and `self.job` is not replaced.
+                        // below. Until then the job is alive and `self.job` is not replaced.
                         let job = unsafe { &*job };
                         let task = job.tasks - (word & 0xffff_ffff) as usize;
                         if let Err(cause) = catch_unwind(AssertUnwindSafe(|| (job.f)(task, thread))) {
                             *job.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
                         }
-                        // The last touch of the job.
+                        // The job may be gone after this.
                         job.done.fetch_add(1, Ordering::Release);
                         word = self.word.load(Ordering::Acquire);
                     }
@@ -190,7 +191,8 @@ mod native {
                 }
                 let mut guard = self.guard();
                 self.sleepers.fetch_add(1, Ordering::SeqCst);
-                // With the fence in `run`: either we see the new tasks, or the caller sees a sleeper and takes the lock.
+                // Paired with the fence in `run`: either this thread sees the new tasks, or the caller sees a sleeper and
+                // takes the lock.
                 fence(Ordering::SeqCst);
                 while self.idle() {
                     guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +210,7 @@ mod native {
         }
     }
 
-    /// Spins while `busy`, at most for [`SPIN`]; whether it ended in time.
+    /// Spins while `busy`, for at most [`SPIN`]. Returns `true` if `busy` ended in time.
     fn spin_while(busy: impl Fn() -> bool) -> bool {
         let start = Instant::now();
         loop {
@@ -225,7 +227,7 @@ mod native {
     }
 
     impl Workers {
-        /// Starts `count` threads, or as many as the system gives.
+        /// Starts `count` threads, or as many as the system allows.
         pub(super) fn start(count: usize) -> Self {
             let state = Arc::new(State {
                 word: AtomicU64::new(0),
@@ -272,7 +274,7 @@ mod native {
             drop(self.state.guard());
             self.state.wake.notify_all();
             for handle in self.handles.drain(..) {
-                // A worker catches its tasks' panics, so it has none of its own to report.
+                // A worker catches the panics of its tasks, so it has none of its own.
                 let _ = handle.join();
             }
         }

@@ -3,22 +3,22 @@
 use crate::Pool;
 use crate::isa::{Isa, multiversion};
 
-/// Cosines and sines of the rows of a step, times the magnitude.
+/// The cosines and sines of the rows of a step, times the magnitude.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) pairs: usize,
-    /// // [N, 2, pairs]: cosines, then sines
+    /// Cosines, then sines. // [N, 2, pairs]
     values: Vec<f32>,
 }
 
 impl Table {
-    /// Angles are `position * inverse frequency` in f32, as in transformers.
+    /// Computes the table. Angles are `position * inverse frequency` in f32, as in transformers.
     pub(crate) fn new(pool: &Pool, positions: &[u32], inverse_frequencies: &[f32], magnitude: f32) -> Self {
         let pairs = inverse_frequencies.len();
         let mut values = vec![0.0; positions.len() * 2 * pairs];
-        // Sines are slow enough to share out, except for a few rows.
+        // Sines take long enough to be worth several threads, except for a few rows.
         let chunk = 2 * pairs * 16;
-        pool.run_chunks(&mut values, chunk.max(1), |i, part| {
+        pool.run_parts(&mut values, chunk.max(1), |i, part| {
             for (row, position) in part.chunks_exact_mut(2 * pairs).zip(&positions[i * 16..]) {
                 let (cosines, sines) = row.split_at_mut(pairs);
                 for ((cos, sin), frequency) in cosines.iter_mut().zip(sines).zip(inverse_frequencies) {

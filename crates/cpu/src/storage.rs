@@ -1,8 +1,8 @@
-//! Memory for weights: large matrices on huge pages where the system has them.
+//! Memory for weights: large matrices use huge pages if the system has them.
 
 use honelm_tensor::AlignedVec;
 
-/// Bytes from which huge pages are asked for.
+/// The size in bytes from which huge pages are requested.
 #[cfg(target_os = "linux")]
 const LARGE: usize = 4 << 20;
 
@@ -10,19 +10,19 @@ const LARGE: usize = 4 << 20;
 #[derive(Debug)]
 pub(crate) enum Storage {
     Heap(AlignedVec<u8>),
-    /// A stream of weights over 4 KB pages spends some 15% of its time on page tables.
+    /// With pages of 4 KB, reading a stream of weights spends about 15% of the time on page tables.
     #[cfg(target_os = "linux")]
     HugePages(memmap2::MmapMut),
 }
 
 impl Storage {
-    /// `len` zeros.
+    /// Allocates `len` zeros.
     pub(crate) fn zeroed(len: usize) -> Self {
         #[cfg(target_os = "linux")]
         if len >= LARGE
             && let Ok(map) = memmap2::MmapMut::map_anon(len)
         {
-            // A kernel without huge pages refuses; the small ones do as well.
+            // An error means that the system has no huge pages; ordinary pages then serve.
             let _ = map.advise(memmap2::Advice::HugePage);
             return Self::HugePages(map);
         }

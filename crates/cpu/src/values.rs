@@ -1,21 +1,21 @@
-//! Activation values, and the memory they pass on to each other.
+//! Activation values, and the buffers that they reuse.
 
 use honelm_tensor::AlignedVec;
 
 use crate::Isa;
 use crate::int8::{QuantizedRows, quantize_ordered};
 
-/// Memory that no value has used for this many steps is freed.
+/// The number of steps after which an unused buffer is freed.
 const KEPT_STEPS: u64 = 2;
 
-/// Activations `[rows, cols]`; the buffer may be longer.
+/// Activations `[rows, cols]`. The buffer may be longer.
 #[derive(Debug)]
 pub(crate) struct Value {
     buffer: AlignedVec<f32>,
     len: usize,
-    /// Panels for float products, made when first needed.
+    /// The values in panels for float products, created when first needed.
     pub(crate) packed: Option<AlignedVec<f32>>,
-    /// The rows in 8 bits, columns in the given order, made when first needed.
+    /// The rows rounded to 8 bits with their columns in the given order, created when first needed.
     pub(crate) quantized: Vec<(Option<Vec<u32>>, QuantizedRows)>,
 }
 
@@ -24,22 +24,22 @@ impl Value {
         &self.buffer[..self.len]
     }
 
-    /// The values, to be written; no form of them may have been made.
+    /// Returns the values for writing. The packed and rounded forms must not exist yet.
     pub(crate) fn data_mut(&mut self) -> &mut [f32] {
-        assert!(self.packed.is_none() && self.quantized.is_empty(), "values change under the forms made of them");
+        assert!(self.packed.is_none() && self.quantized.is_empty(), "values change while forms of them exist");
         &mut self.buffer[..self.len]
     }
 
-    /// No values, to stand where others were taken out.
+    /// Returns an empty value, a placeholder while the values are taken out.
     pub(crate) fn empty() -> Self {
         Self { buffer: AlignedVec::zeroed(0), len: 0, packed: None, quantized: Vec::new() }
     }
 }
 
-/// Buffers that wait to be used again, and a count of all that are alive.
+/// Free buffers, and the number of bytes of all buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// With the step that used each last.
+    /// Free buffers, each with the step that last used it.
     free: Vec<(u64, AlignedVec<f32>)>,
     quantized: Vec<(u64, QuantizedRows)>,
     step: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// A buffer of at least `len` floats with any content.
+    /// Returns a buffer of at least `len` floats with unspecified contents.
     pub(crate) fn buffer(&mut self, len: usize) -> AlignedVec<f32> {
         let fitting = self.free.iter().enumerate().filter(|(_, (_, b))| b.len() >= len && b.len() / 8 <= len);
         match fitting.min_by_key(|(_, (_, b))| b.len()).map(|(i, _)| i) {
@@ -59,12 +59,12 @@ impl Memory {
         }
     }
 
-    /// A value of `len` floats with any content.
+    /// Returns a value of `len` floats with unspecified contents.
     pub(crate) fn value(&mut self, len: usize) -> Value {
         Value { buffer: self.buffer(len), len, packed: None, quantized: Vec::new() }
     }
 
-    /// The rows of `x` `[rows, cols]` in 8 bits, columns in `order`.
+    /// Returns the rows of `x` `[rows, cols]` rounded to 8 bits, with their columns in `order`.
     pub(crate) fn quantize(
         &mut self,
         x: &[f32],
@@ -79,19 +79,19 @@ impl Memory {
         out
     }
 
-    /// Takes the memory of a value that is gone.
+    /// Takes back the buffers of a value that is no longer used.
     pub(crate) fn give_back(&mut self, mut value: Value) {
         self.forget_forms(&mut value);
         self.free.push((self.step, value.buffer));
     }
 
-    /// Takes the memory of the forms made of a value.
+    /// Takes back the buffers of a value's packed and rounded forms.
     pub(crate) fn forget_forms(&mut self, value: &mut Value) {
         self.free.extend(value.packed.take().map(|packed| (self.step, packed)));
         self.quantized.extend(value.quantized.drain(..).map(|(_, rows)| (self.step, rows)));
     }
 
-    /// Ends a step: frees what the last ones did not use.
+    /// Ends a step, and frees the buffers that recent steps did not use.
     pub(crate) fn end_step(&mut self) {
         self.step += 1;
         let oldest = self.step.saturating_sub(KEPT_STEPS);
@@ -106,7 +106,7 @@ impl Memory {
         });
     }
 
-    /// Bytes of all buffers, those in use and those that wait.
+    /// Returns the bytes of all buffers, in use or free.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

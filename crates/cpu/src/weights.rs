@@ -1,4 +1,4 @@
-//! Weight matrices as the kernels want them.
+//! Weight matrices in the layouts of the kernels.
 
 use std::marker::PhantomData;
 
@@ -11,7 +11,7 @@ use crate::kernel::Number;
 use crate::storage::Storage;
 use crate::{Compute, Isa, Pool, TILE};
 
-/// Floats as tiles of 16 output rows, the last one filled up with zeros. // [tiles, K, 16]
+/// Floats in tiles of 16 output rows; the last tile is padded with zeros. // [tiles, K, 16]
 #[derive(Debug)]
 pub(crate) struct FloatTiles<W> {
     bytes: Storage,
@@ -25,7 +25,7 @@ impl<W: Pod + Number> FloatTiles<W> {
         let (rows, cols, width) = (matrix.rows, matrix.cols, size_of::<W>());
         assert_eq!(matrix.bytes.len(), rows * cols * width, "bytes of a {rows} x {cols} matrix");
         let mut bytes = Storage::zeroed(rows.div_ceil(TILE) * TILE * cols * width);
-        pool.run_chunks(&mut bytes, (TILE * cols * width).max(1), |tile, out| {
+        pool.run_parts(&mut bytes, (TILE * cols * width).max(1), |tile, out| {
             let out: &mut [W] = bytemuck::cast_slice_mut(out);
             let first = tile * TILE;
             for lane in 0..TILE.min(rows - first) {
@@ -38,13 +38,13 @@ impl<W: Pod + Number> FloatTiles<W> {
         Self { bytes, rows, cols, number: PhantomData }
     }
 
-    /// // [tiles, K, 16]
+    /// Returns all values. // [tiles, K, 16]
     #[inline(always)]
     pub(crate) fn values(&self) -> &[W] {
         bytemuck::cast_slice(&self.bytes)
     }
 
-    /// Row `r`. // `[K]`
+    /// Copies row `r` to `out`. // `[K]`
     fn row(&self, r: usize, out: &mut [f32]) {
         let tile = &self.values()[r / TILE * TILE * self.cols..][..TILE * self.cols];
         for (out, lanes) in out.iter_mut().zip(tile.chunks_exact(TILE)) {
@@ -53,16 +53,16 @@ impl<W: Pod + Number> FloatTiles<W> {
     }
 }
 
-/// A weight matrix `[M, K]` in its layout.
+/// A weight matrix `[M, K]` in the layout of its kernel.
 #[derive(Debug)]
 pub(crate) enum Stored {
     F32(FloatTiles<f32>),
     F16(FloatTiles<f16>),
     BF16(FloatTiles<bf16>),
-    /// As it came, decoded tile by tile where it is used.
+    /// The weight as uploaded, decoded tile by tile during each product.
     Encoded(WeightData),
     Int8(Int8Weight),
-    /// Norm gains, frequencies. // [1, K]
+    /// Norm gains or frequencies. // [1, K]
     Vector(Vec<f32>),
 }
 
@@ -112,7 +112,7 @@ impl Stored {
         }
     }
 
-    /// Row `r`, decoded. // `[K]`
+    /// Decodes row `r`. // `[K]`
     pub(crate) fn row(&self, r: usize, out: &mut [f32]) {
         match self {
             Self::F32(w) => w.row(r, out),
@@ -125,12 +125,12 @@ impl Stored {
     }
 }
 
-/// What a [`GroupMatrix`] with integer zero points takes in memory.
+/// Returns the bytes of a [`GroupMatrix`] with integer zero points.
 fn group_bytes(rows: usize, cols: usize, groups: usize, ordered: bool) -> usize {
     rows * cols + rows * groups * (size_of::<f32>() + 1) + if ordered { cols * size_of::<u32>() } else { 0 }
 }
 
-/// Columns `start..start + out.len()` of row `r` of `w`, decoded; `start` and the length are whole blocks.
+/// Decodes columns `start..start + out.len()` of row `r` of `w`. `start` and the length must be whole blocks.
 pub(crate) fn decode_part(w: &WeightData, r: usize, start: usize, out: &mut [f32]) {
     match w {
         WeightData::Blocks(m) => {
@@ -142,7 +142,7 @@ pub(crate) fn decode_part(w: &WeightData, r: usize, start: usize, out: &mut [f32
     }
 }
 
-/// The same values as [`GroupMatrix::dequantize_row`], a part of them.
+/// Decodes a part of a row to the same values as [`GroupMatrix::dequantize_row`].
 fn decode_groups(m: &GroupMatrix, r: usize, start: usize, out: &mut [f32]) {
     let codes = &m.row_codes(r)[start..][..out.len()];
     let mut done = 0;
@@ -160,8 +160,9 @@ fn decode_groups(m: &GroupMatrix, r: usize, start: usize, out: &mut [f32]) {
     }
 }
 
-/// Bytes that a weight matrix `[rows, cols]` takes on this back end once it is uploaded, for planning. Encodings that
-/// [`Compute::F32`] keeps as they are count although they may be views into a memory map.
+/// Returns the bytes that a weight matrix `[rows, cols]` takes on this back end once it is uploaded, for memory planning.
+///
+/// Encodings that [`Compute::F32`] keeps unchanged are counted, although they may be views of a memory map.
 #[must_use]
 pub fn weight_bytes(kind: Int8Kind, rows: usize, cols: usize, compute: Compute) -> usize {
     let tiles = rows.div_ceil(TILE) * TILE * cols;

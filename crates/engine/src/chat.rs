@@ -6,18 +6,18 @@ use honelm_text::{
 
 use crate::{Clock, Completion, EngineError, Generation, Overflow, Session, Update};
 
-/// What stands in for the chat template of a model without one: the messages' texts, one below the other.
+/// The template for models without a chat template: the texts of the messages, one per line.
 pub const PLAIN_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}\
                                   {% if not loop.last %}{{ '\n' }}{% endif %}{% endfor %}";
 
-/// Hears what a model writes, thinking and answer told apart, and may end it at any time. Called with an empty answer where
-/// there is nothing yet.
+/// A callback for the pieces of the model's thinking and answer, which can end the answer at any time. It is called with an
+/// empty answer if an update has no piece.
 pub type OnPiece<'u> = &'u mut dyn FnMut(Piece) -> ControlFlow<()>;
 
-/// Hears of an update and of the pieces of thinking and answer that it brought, and may end the answer at any time.
+/// A callback for updates and their pieces of thinking and answer, which can end the answer at any time.
 pub type OnPieces<'u> = &'u mut dyn FnMut(Update<'_>, Vec<Piece>) -> ControlFlow<()>;
 
-/// A conversation, and the prompts that it makes.
+/// A conversation, from which prompts are made.
 pub struct Chat {
     template: ChatTemplate,
     options: RenderOptions,
@@ -26,55 +26,54 @@ pub struct Chat {
     parse_special: bool,
 }
 
-/// An answer taken apart.
+/// A reply, with thinking and answer separated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// What was generated; its text is all of it, tags of the thinking included where they are no special tokens.
+    /// The generated text, including the tags of the thinking unless they are special tokens.
     pub completion: Completion,
-    /// The thinking, where the model did.
+    /// The thinking; `None` if there is none.
     pub reasoning: Option<String>,
-    /// The answer without it.
+    /// The answer without the thinking.
     pub answer: String,
 }
 
 impl Chat {
-    /// An empty conversation in the model's own template.
+    /// Creates an empty conversation with the model's own template.
     ///
     /// # Errors
-    /// [`EngineError::NoChatTemplate`] where it has none, [`EngineError::Text`] where it does not parse.
+    /// [`EngineError::NoChatTemplate`] if there is none, [`EngineError::Text`] if it cannot be parsed.
     pub fn new(tokenizer: &Tokenizer) -> Result<Self, EngineError> {
         let source = tokenizer.chat_template().ok_or(EngineError::NoChatTemplate)?;
         let template = ChatTemplate::new(source, tokenizer.special_tokens())?;
         Ok(Self::with_template(template, RenderOptions::default()).with_reasoning(Reasoning::find(source, tokenizer)))
     }
 
-    /// An empty conversation in any template; `options` are what it sees beside the messages.
+    /// Creates an empty conversation with any template; `options` are passed to the template with the messages.
     #[must_use]
     pub fn with_template(template: ChatTemplate, options: RenderOptions) -> Self {
         let options = RenderOptions { add_generation_prompt: true, ..options };
         Self { template, options, messages: Vec::new(), reasoning: None, parse_special: false }
     }
 
-    /// The same with a model whose thinking stands between these tags: it is kept apart from the answers, and handed to
-    /// the template as `reasoning_content`.
+    /// Sets the tags of the model's thinking, which is separated from the answers and passed to the template as
+    /// `reasoning_content`.
     #[must_use]
     pub fn with_reasoning(self, reasoning: Option<Reasoning>) -> Self {
         Self { reasoning, ..self }
     }
 
-    /// The same where texts of special tokens in messages are these tokens. By default they are text, and only the
-    /// template's own are tokens.
+    /// Sets whether the texts of special tokens in messages become those tokens. By default, only those of the template do.
     #[must_use]
     pub fn with_parse_special(self, parse_special: bool) -> Self {
         Self { parse_special, ..self }
     }
 
-    /// Sets a variable of the template, for example `enable_thinking`.
+    /// Sets a variable of the template, such as `enable_thinking`.
     pub fn set_variable(&mut self, name: &str, value: serde_json::Value) {
         self.options.extra.insert(name.to_owned(), value);
     }
 
-    /// The conversation so far.
+    /// Returns the messages.
     #[must_use]
     pub fn messages(&self) -> &[Message] {
         &self.messages
@@ -85,7 +84,7 @@ impl Chat {
         self.messages.push(message);
     }
 
-    /// Sets or, with an empty text, removes the system message.
+    /// Sets the system message, or removes it if `text` is empty.
     pub fn set_system(&mut self, text: &str) {
         self.messages.retain(|m| m.role != "system");
         if !text.is_empty() {
@@ -93,44 +92,45 @@ impl Chat {
         }
     }
 
-    /// Forgets everything but the system message.
+    /// Removes all messages but the system message.
     pub fn clear(&mut self) {
         self.messages.retain(|m| m.role == "system");
     }
 
-    /// Takes the last question and its answer back; returns the question's text.
+    /// Removes the last question and its answer, and returns the question's text.
     pub fn undo(&mut self) -> Option<String> {
         let question = self.messages.iter().rposition(|m| m.role == "user")?;
         let message = self.messages.drain(question..).next()?;
         Some(message.content.as_str().unwrap_or_default().to_owned())
     }
 
-    /// The tokens of the conversation and of the beginning of an answer. The template writes BOS where the model wants it.
+    /// Returns the tokens of the conversation and of the beginning of an answer, as the template writes them, including
+    /// BOS.
     ///
     /// # Errors
-    /// [`EngineError::Text`] where the template refuses the conversation.
+    /// [`EngineError::Text`] if the template rejects the conversation.
     pub fn prompt(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, EngineError> {
         self.prompt_without(tokenizer, 0)
     }
 
-    /// [`Chat::prompt`], without the oldest `dropped` messages after the system's.
+    /// Returns the prompt without the oldest `dropped` messages after the system message.
     fn prompt_without(&self, tokenizer: &Tokenizer, dropped: usize) -> Result<Vec<u32>, EngineError> {
         Ok(rendered_ids(tokenizer, &self.rendered(dropped)?, self.parse_special)?)
     }
 
-    /// The text of the conversation without the oldest `dropped` messages after the system's.
+    /// Renders the conversation without the oldest `dropped` messages after the system message.
     fn rendered(&self, dropped: usize) -> Result<Rendered, EngineError> {
         let start = self.start();
         let messages = [&self.messages[..start], &self.messages[start + dropped..]].concat();
         Ok(self.template.render(&messages, &self.options)?)
     }
 
-    /// First message that is not the system's.
+    /// Returns the index of the first message after the system message.
     fn start(&self) -> usize {
         self.messages.iter().take_while(|m| m.role == "system").count()
     }
 
-    /// The prompt of as many of the newest messages, from a question on, as leave `room` tokens of the context for the answer.
+    /// Returns the prompt of the newest messages, beginning with a question, that leaves `room` tokens for the answer.
     fn fitting_prompt(&self, tokenizer: &Tokenizer, context: usize, room: usize) -> Result<Vec<u32>, EngineError> {
         let mut prompt = self.prompt(tokenizer)?;
         let rest = &self.messages[self.start()..];
@@ -144,11 +144,12 @@ impl Chat {
         Ok(prompt)
     }
 
-    /// Asks `text` and adds question and answer to the conversation; a cancelled answer counts as far as it came. With
-    /// [`Overflow::Shift`] the oldest exchanges are left out of the prompt when the context is nearly full.
+    /// Asks the question `text` and adds question and answer to the conversation; a cancelled answer is added as far as it
+    /// was generated. With [`Overflow::Shift`], the oldest exchanges are left out of the prompt when the context is nearly
+    /// full.
     ///
     /// # Errors
-    /// Those of [`Session::generate`]; the conversation is then as it was.
+    /// As [`Session::generate`]; the conversation is not changed then.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn ask(
         &mut self,
@@ -159,12 +160,12 @@ impl Chat {
         clock: Clock<'_>,
         on_update: crate::OnUpdate<'_>,
     ) -> Result<Completion, EngineError> {
-        let mut tell = |update: Update<'_>, _: Vec<Piece>| on_update(update);
-        honelm_backend::block_on(self.reply_async(text, session, tokenizer, how, clock, &mut tell))
+        let mut report = |update: Update<'_>, _: Vec<Piece>| on_update(update);
+        honelm_backend::block_on(self.reply_async(text, session, tokenizer, how, clock, &mut report))
             .map(|reply| reply.completion)
     }
 
-    /// [`Chat::ask`] with the model's thinking and its answer told apart.
+    /// Asks as [`Chat::ask`] does, with the model's thinking and answer separated.
     ///
     /// # Errors
     /// The same.
@@ -178,21 +179,21 @@ impl Chat {
         clock: Clock<'_>,
         on_piece: OnPiece<'_>,
     ) -> Result<Reply, EngineError> {
-        let mut tell = |_: Update<'_>, pieces: Vec<Piece>| {
+        let mut report = |_: Update<'_>, pieces: Vec<Piece>| {
             if pieces.is_empty() {
                 return on_piece(Piece::Answer(String::new()));
             }
             let stops = |flow: &ControlFlow<()>| flow.is_break();
             pieces.into_iter().map(&mut *on_piece).find(stops).unwrap_or(ControlFlow::Continue(()))
         };
-        honelm_backend::block_on(self.reply_async(text, session, tokenizer, how, clock, &mut tell))
+        honelm_backend::block_on(self.reply_async(text, session, tokenizer, how, clock, &mut report))
     }
 
-    /// Asks `text` as [`Session::generate_async`] generates, without keeping a thread waiting: in the browser, and beneath the other
-    /// ways to ask. Tells of every update, with the pieces of thinking and answer that became certain by it.
+    /// Asks as [`Chat::ask`] does without blocking a thread, as browsers require. `on_pieces` receives each update with the
+    /// pieces of thinking and answer that have become final.
     ///
     /// # Errors
-    /// Those of [`Session::generate`]; the conversation is then as it was.
+    /// As [`Session::generate`]; the conversation is not changed then.
     pub async fn reply_async(
         &mut self,
         text: &str,
@@ -251,7 +252,7 @@ impl Chat {
             let rest = stream.finish();
             parts.add(&rest);
             if !rest.is_empty() {
-                // The answer is over: there is nothing left to cancel.
+                // The answer has ended, so there is nothing to cancel.
                 let _ = on_pieces(Update::Rest(""), rest);
             }
         }
@@ -259,7 +260,7 @@ impl Chat {
     }
 }
 
-/// The tokens of a rendered conversation. Texts of special tokens that come from outside the template are those tokens only
+/// Returns the tokens of a rendered conversation. Texts of special tokens that come from messages become those tokens only
 /// with `parse_special`.
 ///
 /// # Errors
@@ -273,15 +274,15 @@ pub fn rendered_ids(
     tokenizer.encode_marked(&rendered.text, outside, EncodeOptions { add_special: false, parse_special: true })
 }
 
-/// Whether a prompt ends within the model's thinking because the template began it. A message that ends with the tag does
-/// not.
+/// Returns `true` if the template ends the prompt with the opening tag of the thinking. A tag at the end of a message does
+/// not count.
 fn begun(tags: &Reasoning, prompt: &Rendered) -> bool {
     let end = prompt.text.trim_end().len();
     let is_outside = prompt.outside.iter().any(|range| range.start < end && end <= range.end);
     tags.begun(&prompt.text) && !is_outside
 }
 
-/// The pieces that an update brings.
+/// Returns the pieces of an update.
 fn pieces_of(
     update: &Update<'_>,
     stream: &mut Option<(Reasoning, ReasoningStream)>,
@@ -296,7 +297,7 @@ fn pieces_of(
         return if text.is_empty() { Vec::new() } else { vec![Piece::Answer(text.to_owned())] };
     };
     let mut pieces = stream.push(text);
-    // Special tokens have no text of their own in the answer, but the tags may be such.
+    // Special tokens have no text in the answer, but the tags may be special tokens.
     let special = id.filter(|&id| tokenizer.special(id)).and_then(|id| tokenizer.token(id));
     if let Some(token) = special.filter(|token| tags.is_mark(token)) {
         pieces.extend(stream.push(token));
@@ -304,7 +305,7 @@ fn pieces_of(
     pieces
 }
 
-/// Thinking and answer as they come.
+/// The thinking and the answer so far.
 #[derive(Default)]
 struct Parts {
     thought: String,

@@ -1,60 +1,60 @@
 use honelm_model::ModelError;
 use honelm_text::TextError;
 
-/// Why a text cannot be generated.
+/// The error of generating text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The model or its device refused.
+    /// An error of the model or its device.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The tokenizer or the chat template refused.
+    /// An error of the tokenizer or the chat template.
     #[error(transparent)]
     Text(#[from] TextError),
-    /// A prompt without tokens: a model needs one at least, usually its BOS.
+    /// The prompt has no tokens. A model needs at least one, usually its BOS.
     #[error("the prompt is empty: the model needs at least one token to start from")]
     EmptyPrompt,
-    /// A prompt that does not fit.
-    #[error("the prompt has {tokens} tokens, the context holds {context}")]
+    /// The prompt is longer than the context.
+    #[error("the prompt is too long: found {tokens} tokens, the context holds {context}")]
     PromptTooLong {
-        /// Its tokens.
+        /// The number of tokens in the prompt.
         tokens: usize,
-        /// Most tokens that fit.
+        /// The number of tokens in the context.
         context: usize,
     },
-    /// A setting that has no meaning.
-    #[error("{name} is {found}; expected {expected}")]
+    /// A setting has an invalid value.
+    #[error("invalid {name}: found {found}, expected {expected}")]
     InvalidSetting {
-        /// The setting.
+        /// The name of the setting.
         name: &'static str,
-        /// Its value.
+        /// The invalid value.
         found: String,
-        /// What it may be.
+        /// The valid values.
         expected: &'static str,
     },
-    /// The model computed something that is no number: its weights or its files are broken.
-    #[error("the model's logits for token {token} after position {position} are {value}, not a number")]
+    /// The model computed a logit that is not a number, because its weights or files are broken.
+    #[error("invalid logit for token {token} after position {position}: found {value}, expected a number")]
     NotFinite {
-        /// Position of the row.
+        /// The position of the row.
         position: usize,
-        /// Token whose logit it is.
+        /// The token of the logit.
         token: usize,
-        /// The value.
+        /// The value of the logit.
         value: f32,
     },
-    /// A step that did not return what was asked of it.
+    /// A step did not return a requested output.
     #[error("the model returned no {what} for the last row of a step")]
     MissingOutput {
-        /// What is missing.
+        /// The missing output.
         what: &'static str,
     },
-    /// A model without a chat template.
-    #[error("the model has no chat template; give it a plain prompt instead")]
+    /// The model has no chat template.
+    #[error("the model has no chat template; use a plain prompt instead")]
     NoChatTemplate,
 }
 
 impl EngineError {
-    /// A stable name for programs.
+    /// Returns a stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

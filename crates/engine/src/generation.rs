@@ -4,58 +4,59 @@ use honelm_backend::Sampling;
 
 use crate::EngineError;
 
-/// What happens when the context is full.
+/// The action when the context is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overflow {
-    /// The answer ends with [`FinishReason::Context`]; a prompt that is longer than the context is refused.
+    /// Ends the answer with [`FinishReason::Context`], and refuses prompts that are longer than the context.
     #[default]
     Stop,
-    /// The first `keep` tokens stay, the older half of the others is dropped, and what follows is prefilled again.
+    /// Keeps the first `keep` tokens, drops the older half of the others, and prefills the rest again.
     Shift {
-        /// Tokens at the start that stay.
+        /// The number of tokens at the start that are kept.
         keep: usize,
     },
 }
 
-/// How a text is generated.
+/// The settings for generating text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generation {
-    /// Most tokens of the answer.
+    /// The maximum number of tokens in the answer.
     pub max_tokens: usize,
-    /// 0 is greedy: the most likely token, the lowest id among equals.
+    /// The temperature; 0 is greedy and draws the most likely token, of equally likely ones that with the lowest id.
     pub temperature: f32,
-    /// Keep the `top_k` most likely tokens; 0 keeps all.
+    /// The number of most likely tokens that are kept; 0 keeps all.
     pub top_k: u32,
-    /// Keep the smallest set of most likely tokens whose probabilities reach `top_p`; 1 keeps all.
+    /// The probability that the smallest set of most likely tokens must reach to be kept; 1 keeps all.
     pub top_p: f32,
-    /// Keep tokens at least `min_p` times as likely as the most likely one; 0 keeps all.
+    /// The probability, relative to that of the most likely token, that a token must have to be kept; 0 keeps all.
     pub min_p: f32,
-    /// Seed of the draws: the same seed gives the same text.
+    /// The seed of the draws. The same seed gives the same text.
     pub seed: u64,
-    /// The user's own number of the sequence; sequences of one seed and different numbers draw independently.
+    /// A number of the sequence. Sequences with the same seed and different numbers are drawn independently.
     pub stream: u64,
-    /// Logits of tokens among the last [`Generation::repeat_last_n`] are divided by it where positive, multiplied
-    /// where negative (Keskar et al. 2019, as llama.cpp); 1 is off.
+    /// The divisor of positive logits and the factor on negative ones for the last [`Generation::repeat_last_n`] tokens
+    /// (Keskar et al. 2019, as in llama.cpp); 1 disables it.
     pub repeat_penalty: f32,
-    /// How many tokens back, prompt included, the repeat penalty looks.
+    /// The number of last tokens, including those of the prompt, that the repeat penalty applies to.
     pub repeat_last_n: usize,
-    /// Taken from a token's logit for each time that it stands in the answer (as OpenAI); 0 is off.
+    /// The amount subtracted from a token's logit for each occurrence in the answer (as OpenAI's API); 0 disables it.
     pub frequency_penalty: f32,
-    /// Taken from a token's logit once when it stands in the answer (as OpenAI); 0 is off.
+    /// The amount subtracted from the logit of each token in the answer (as OpenAI's API); 0 disables it.
     pub presence_penalty: f32,
-    /// Added to the logits of tokens; minus infinity bans one.
+    /// The amounts added to the logits of tokens; minus infinity bans a token.
     pub logit_bias: BTreeMap<u32, f32>,
-    /// Texts that end the answer and are not part of it. One that is the text of a special token is that token.
+    /// The texts that end the answer and are not part of it. The text of a special token means that token.
     pub stop: Vec<String>,
     /// Further tokens that end the answer.
     pub stop_tokens: Vec<u32>,
-    /// Bans the model's own end tokens, so that the answer goes on to `max_tokens`.
+    /// `true` to ban the model's own end tokens, so that the answer has `max_tokens` tokens.
     pub ignore_eos: bool,
-    /// Log-probabilities of each token and of this many of the most likely ones.
+    /// The number of most likely tokens whose log-probabilities are returned with that of each drawn token; `None` for none
+    /// at all.
     pub logprobs: Option<usize>,
-    /// What happens when the context is full.
+    /// The action when the context is full.
     pub overflow: Overflow,
-    /// Whether the answer continues a text: then a SentencePiece text's leading space is kept.
+    /// `true` if the answer continues a text, so that the leading space of a SentencePiece text is kept.
     pub continues: bool,
 }
 
@@ -85,19 +86,19 @@ impl Default for Generation {
 }
 
 impl Generation {
-    /// The most likely token each time.
+    /// Returns settings that draw the most likely token each time.
     #[must_use]
     pub fn greedy(max_tokens: usize) -> Self {
         Self { max_tokens, temperature: 0.0, ..Self::default() }
     }
 
-    /// These without anything that ends the model's answers by itself, its end tokens and stop texts.
+    /// Returns these settings without end tokens and stop texts.
     #[must_use]
     pub fn without_ends(self) -> Self {
         Self { ignore_eos: true, stop: Vec::new(), stop_tokens: Vec::new(), ..self }
     }
 
-    /// The settings that the back end draws by.
+    /// Returns the settings with which the back end draws tokens.
     #[must_use]
     pub fn sampling(&self) -> Sampling {
         let Self { temperature, top_k, top_p, min_p, seed, stream, .. } = *self;
@@ -107,7 +108,7 @@ impl Generation {
     /// Checks every setting for a model with this vocabulary and context.
     ///
     /// # Errors
-    /// [`EngineError::InvalidSetting`] naming the first setting that has no meaning.
+    /// [`EngineError::InvalidSetting`] for the first invalid setting.
     pub fn check(&self, vocabulary: usize, context: usize) -> Result<(), EngineError> {
         let invalid = |name, found: String, expected| Err(EngineError::InvalidSetting { name, found, expected });
         let Self { temperature, top_p, min_p, .. } = *self;
@@ -150,21 +151,21 @@ impl Generation {
     }
 }
 
-/// Why an answer ended.
+/// The reason for the end of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
     /// An end token or a stop text.
     Stop,
-    /// `max_tokens`.
+    /// The limit [`Generation::max_tokens`].
     Length,
-    /// The context is full.
+    /// A full context.
     Context,
-    /// The caller wished so.
+    /// The caller.
     Cancelled,
 }
 
 impl FinishReason {
-    /// Its stable name: `stop`, `length`, `context`, `cancelled`.
+    /// Returns a stable name: `stop`, `length`, `context`, `cancelled`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -182,78 +183,78 @@ impl std::fmt::Display for FinishReason {
     }
 }
 
-/// A token's log-probability by the model itself: before bias, penalties and temperature.
+/// The log-probability of a token before bias, penalties and temperature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprobs {
     /// The token.
     pub id: u32,
-    /// Its natural log-probability.
+    /// The natural logarithm of its probability.
     pub logprob: f32,
-    /// The most likely tokens and theirs, in descending order.
+    /// The most likely tokens and their log-probabilities, in descending order.
     pub top: Vec<(u32, f32)>,
 }
 
-/// What happens while a text is generated; the callback's answer says whether to go on.
+/// An event of generating text. The callback can end the answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update<'a> {
-    /// Tokens of the prompt (or, after a shift, of what is kept) that are done, and all of them.
+    /// The progress of prefilling the prompt, or after a shift the tokens that were kept.
     Prefill {
-        /// Tokens that need not, or no longer, be computed.
+        /// The number of tokens that are cached.
         done: usize,
-        /// Tokens in all.
+        /// The number of all tokens.
         total: usize,
     },
     /// A token of the answer.
     Token {
         /// The token.
         id: u32,
-        /// Text that is certain now: whole characters, and no part of a stop text. Often that of earlier tokens; may
-        /// be empty.
+        /// The text that has become final: complete characters that are not part of a stop text. It can be that of earlier
+        /// tokens, or empty.
         text: &'a str,
-        /// Its log-probability, where asked for.
+        /// The log-probability, if requested.
         logprobs: Option<&'a TokenLogprobs>,
     },
-    /// Text that was held back and is certain at the end; never empty.
+    /// The text that was held back until the end; never empty.
     Rest(&'a str),
 }
 
 /// A generated text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// The text: what the updates' texts add up to.
+    /// The text, which is the concatenation of the texts of all updates.
     pub text: String,
-    /// Every token that was drawn, those of a cut-off stop text included, an end token not.
+    /// The drawn tokens, including those of a removed stop text, without an end token.
     pub token_ids: Vec<u32>,
-    /// Why it ended.
+    /// The reason for the end.
     pub finish_reason: FinishReason,
-    /// Tokens of the prompt, without those that a shift dropped before the start.
+    /// The number of tokens in the prompt, without those that a shift dropped before the start.
     pub prompt_tokens: usize,
-    /// Of them, those that were cached already.
+    /// The number of those tokens that were cached before.
     pub cached_tokens: usize,
-    /// From the call to the first token, a prefill and a draw; 0 where none was asked for.
+    /// The time from the call to the first token, which includes prefill and drawing; 0 if no token was requested.
     pub first_token_seconds: f64,
-    /// From the first token to the end.
+    /// The time from the first token to the end.
     pub decode_seconds: f64,
-    /// Tokens that were drawn in that time, an end token included.
+    /// The number of tokens drawn in that time, including an end token.
     pub decoded_tokens: usize,
-    /// One entry for each of [`Completion::token_ids`], where asked for.
+    /// One entry for each of [`Completion::token_ids`], if requested.
     pub logprobs: Vec<TokenLogprobs>,
 }
 
 impl Completion {
-    /// Tokens of the answer.
+    /// Returns the number of tokens in the answer.
     #[must_use]
     pub fn completion_tokens(&self) -> usize {
         self.token_ids.len()
     }
 
-    /// Prompt tokens computed a second; `None` where the time was too short to measure.
+    /// Returns the number of prompt tokens computed per second; `None` if the time was too short to measure.
     #[must_use]
     pub fn prefill_tokens_per_second(&self) -> Option<f64> {
         rate(self.prompt_tokens - self.cached_tokens, self.first_token_seconds)
     }
 
-    /// Tokens a second after the first one; `None` where there are none.
+    /// Returns the number of tokens per second after the first one; `None` if there are none.
     #[must_use]
     pub fn decode_tokens_per_second(&self) -> Option<f64> {
         rate(self.decoded_tokens, self.decode_seconds)

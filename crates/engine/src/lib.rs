@@ -1,8 +1,8 @@
-//! Sampling and generation over one erased model boundary.
+//! Sampling and generation of text with a loaded model.
 //!
-//! A [`Session`] owns a [`honelm_model::Runner`] and one sequence of it, and generates text after prompts, reusing what is cached of them.
-//! A [`Chat`] turns a conversation into such prompts. No files, threads or clocks: time comes from a function that the
-//! caller gives.
+//! A [`Session`] owns a [`honelm_model::Runner`] and one sequence of it, and generates text after prompts. It reuses the
+//! cached tokens that a prompt begins with. A [`Chat`] turns a conversation into prompts. This crate uses no files, threads
+//! or clocks: the caller gives a function that returns the time.
 #![forbid(unsafe_code)]
 
 mod chat;

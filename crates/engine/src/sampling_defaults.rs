@@ -1,25 +1,25 @@
-//! Sampling settings of `generation_config.json`, and ours where it has none.
+//! Sampling settings from `generation_config.json`, and their defaults.
 
 use honelm_model::ModelError;
 use serde_json::Value;
 
 use crate::{EngineError, Generation};
 
-/// Where a model says nothing: lively, but not wild.
+/// Returns the settings for models without any of their own.
 fn ours() -> Generation {
     Generation { temperature: 0.7, top_k: 40, top_p: 0.95, min_p: 0.05, ..Generation::default() }
 }
 
-/// Transformers' own defaults, which stand behind a file that gives some of the settings only.
+/// Returns transformers' defaults, which apply if a file has only some of the settings.
 fn theirs() -> Generation {
     Generation { temperature: 1.0, top_k: 50, top_p: 1.0, min_p: 0.0, ..Generation::default() }
 }
 
-/// The settings of a `generation_config.json` (or a GGUF file's, in that form); `file` names it in errors.
+/// Reads the settings of a `generation_config.json`, or those of a GGUF file in the same form; errors name it as `file`.
 /// `do_sample: false` means greedy; `stop_strings` end the answer.
 ///
 /// # Errors
-/// [`ModelError::InvalidField`] for a setting that has no meaning.
+/// [`ModelError::InvalidField`] for an invalid setting.
 pub fn sampling_defaults(file: &str, config: Option<&Value>) -> Result<Generation, EngineError> {
     let Some(config) = config else { return Ok(ours()) };
     let wrong = |field: &str, expected: &str| {
@@ -77,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_sampling_leaves_our_defaults() {
+    fn a_file_without_sampling_settings_leaves_the_defaults() {
         let ids_only = read(json!({"eos_token_id": [1, 5]})).expect("fine");
         assert_eq!(ids_only, sampling_defaults("model", None).expect("fine"));
         assert!(ids_only.temperature > 0.0);
     }
 
     #[test]
-    fn what_the_file_says_is_taken_over() {
+    fn the_settings_of_the_file_are_used() {
         let found = read(json!({"do_sample": true, "temperature": 0.6, "top_p": 0.9, "repetition_penalty": 1.1}));
         let found = found.expect("fine");
         assert_eq!((found.temperature, found.top_p, found.top_k), (0.6, 0.9, 50));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_strings_end_the_answer_and_are_no_sampling_settings() {
+    fn stop_strings_end_the_answer_and_are_not_sampling_settings() {
         for (given, expected) in [
             (json!("END"), vec!["END"]),
             (json!(["a", "b"]), vec!["a", "b"]),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_by_name() {
+    fn invalid_settings_are_refused_by_name() {
         for (config, field) in [
             (json!({"temperature": "hot"}), "temperature"),
             (json!({"temperature": -1}), "temperature"),

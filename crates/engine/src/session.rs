@@ -9,18 +9,18 @@ use run::Run;
 
 use crate::{Completion, EngineError, Generation, Update};
 
-/// Seconds since any fixed moment.
+/// A function that returns the seconds since a fixed moment.
 pub type Clock<'c> = &'c dyn Fn() -> f64;
 
-/// Hears of everything that happens while a text is generated, and may end it at any time.
+/// A callback for the events of generating text, which can end the answer at any time.
 pub type OnUpdate<'u> = &'u mut dyn FnMut(Update<'_>) -> ControlFlow<()>;
 
-/// Rows of a prefill step: enough to use wide kernels, few enough to cancel soon.
+/// The number of rows in a prefill step: enough for wide kernels, and few enough to be cancelled soon.
 const PREFILL_ROWS: usize = 512;
 
-/// A model, one sequence of it, and the texts that are generated on it.
+/// A model with one sequence, on which texts are generated.
 ///
-/// What a new prompt has in common with the cached tokens is not computed again.
+/// Tokens at the beginning of a prompt that are cached are not computed again.
 pub struct Session {
     runner: Box<dyn Runner>,
     sequence: SequenceId,
@@ -30,7 +30,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session with an empty sequence.
+    /// Creates a session with an empty sequence.
     #[must_use]
     pub fn new(mut runner: Box<dyn Runner>) -> Self {
         let sequence = runner.open();
@@ -38,19 +38,19 @@ impl Session {
         Self { runner, sequence, cached: Vec::new(), prefill_rows }
     }
 
-    /// Prefills in steps of `rows` rows, 1 at least.
+    /// Sets the number of rows in a prefill step, at least 1.
     #[must_use]
     pub fn with_prefill_rows(mut self, rows: usize) -> Self {
         self.prefill_rows = rows.max(1);
         self
     }
 
-    /// The model, for other sequences of it.
+    /// Returns the model, for use with other sequences.
     pub fn runner(&mut self) -> &mut dyn Runner {
         &mut *self.runner
     }
 
-    /// The model, once the session is not needed any more; its sequence is closed.
+    /// Closes the sequence and returns the model.
     ///
     /// # Errors
     /// [`EngineError::Model`].
@@ -59,19 +59,19 @@ impl Session {
         Ok(self.runner)
     }
 
-    /// Most tokens of prompt and answer together.
+    /// Returns the maximum number of tokens of prompt and answer together.
     #[must_use]
     pub fn context(&self) -> usize {
         self.runner.context()
     }
 
-    /// The tokens that are cached now.
+    /// Returns the cached tokens.
     #[must_use]
     pub fn cached(&self) -> &[u32] {
         &self.cached
     }
 
-    /// Forgets everything that is cached.
+    /// Removes all cached tokens.
     ///
     /// # Errors
     /// [`EngineError::Model`].
@@ -79,11 +79,11 @@ impl Session {
         self.keep(0).map(drop)
     }
 
-    /// Generates a text after `prompt`, in the tokens of the model's own `tokenizer`.
+    /// Generates a text after `prompt`; `tokenizer` is that of the model.
     ///
     /// # Errors
-    /// Settings without meaning, an empty prompt or one that does not fit, what the model refuses, logits that are
-    /// no numbers. The session can be used again after any of them.
+    /// Invalid settings, an empty or too long prompt, an error of the model, logits that are not numbers. The session can
+    /// be used again after an error.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn generate(
         &mut self,
@@ -96,7 +96,7 @@ impl Session {
         honelm_backend::block_on(self.generate_async(tokenizer, prompt, how, clock, on_update))
     }
 
-    /// [`Session::generate`] where a thread must not wait: in the browser.
+    /// Generates as [`Session::generate`] does without blocking a thread, as browsers require.
     ///
     /// # Errors
     /// The same.
@@ -112,7 +112,8 @@ impl Session {
         Run::new(self, tokenizer, prompt, how)?.complete(clock, on_update).await
     }
 
-    /// Forgets the cached tokens from `len` on; returns how many remain, fewer where a window's pages are gone.
+    /// Removes the cached tokens from position `len` on, and returns the number of remaining ones. That is less than `len`
+    /// if a sliding window has dropped their pages.
     fn keep(&mut self, len: usize) -> Result<usize, EngineError> {
         if len < self.cached.len() {
             let kept = self.runner.truncate(self.sequence, len)?.len;

@@ -1,22 +1,22 @@
-//! Stop texts that may span tokens.
+//! The search for stop texts, which can span several tokens.
 
-/// Holds back text that may be the beginning of a stop text.
+/// A scanner that holds back text that may be the beginning of a stop text.
 #[derive(Debug)]
 pub(crate) struct StopScanner {
     stops: Vec<String>,
     held: String,
-    /// Whether a stop text was found.
+    /// `true` once a stop text has been found.
     pub stopped: bool,
 }
 
 impl StopScanner {
-    /// A scanner for these texts, none of which is empty.
+    /// Creates a scanner for these texts, none of which is empty.
     pub fn new(stops: Vec<String>) -> Self {
         Self { stops, held: String::new(), stopped: false }
     }
 
-    /// Takes text; returns what is certainly before any stop text. Where several stop texts match, the one that is
-    /// complete first counts, so that the result does not depend on how the text is cut.
+    /// Adds text and returns the text that is certainly before any stop text. If several stop texts match, the one that
+    /// ends first counts, so that the result does not depend on the division of the text into pieces.
     pub fn push(&mut self, text: &str) -> String {
         if self.stopped {
             return String::new();
@@ -36,13 +36,13 @@ impl StopScanner {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// What is still held back: no stop text after all.
+    /// Returns the text that is still held back, which is not a stop text.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }
 
-/// Length of the longest end of `text` that `stop` begins with, without being all of it.
+/// Returns the length of the longest suffix of `text` that is a prefix of `stop` and shorter than it.
 fn overlap(text: &str, stop: &str) -> usize {
     let longest = text.len().min(stop.len() - 1);
     let ends = |&n: &usize| stop.is_char_boundary(n) && text.as_bytes().ends_with(&stop.as_bytes()[..n]);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_back_what_may_begin_a_stop_text() {
+    fn the_possible_beginning_of_a_stop_text_is_held_back() {
         let (out, rest, stopped) = scan(&["END"], &["ab", "cE", "N", "x", "E", "ND more", "no"]);
         assert_eq!(out, ["ab", "c", "", "ENx", "", "", ""]);
         assert_eq!(rest, "");
@@ -69,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn gives_back_what_was_no_stop_text() {
+    fn text_that_is_not_a_stop_text_is_returned() {
         assert_eq!(scan(&["END"], &["abEN"]), (vec!["ab".to_owned()], "EN".to_owned(), false));
         assert_eq!(scan(&[], &["abEN"]), (vec!["abEN".to_owned()], String::new(), false));
     }
 
     #[test]
-    fn cuts_at_character_boundaries() {
+    fn text_is_cut_at_character_boundaries() {
         // The stop text begins with bytes that other characters share.
         let (out, rest, stopped) = scan(&["é!"], &["aè", "é", "?é", "!b"]);
         assert_eq!((out.concat(), rest.as_str(), stopped), ("aèé?".to_owned(), "", true));

@@ -1,4 +1,4 @@
-//! Two models in memory together, for where there is no disk to keep states on.
+//! The comparison of two models that are both in memory, for platforms without a disk.
 
 use std::ops::Range;
 
@@ -8,11 +8,12 @@ use honelm_model::Runner;
 use crate::scores::per_row;
 use crate::{Comparison, EvalError, Window, rows};
 
-/// Runs a candidate over `windows` beside its original, in steps of at most `step_rows` rows. It waits as the back ends do, without
-/// blocking a thread. `progress` sees the comparison before the first and after every window, and stops the run by returning false.
+/// Runs the original and a candidate over `windows`, in steps of at most `step_rows` rows, without blocking a thread.
+/// `progress` is called before the first and after every window with the comparison so far, and stops the run by returning
+/// `false`.
 ///
 /// # Errors
-/// What a model refuses, logits that are no numbers, [`EvalError::Interrupted`].
+/// An error of a model, logits that are not finite, [`EvalError::Interrupted`].
 pub async fn compare_beside(
     base: &mut dyn Runner,
     candidate: &mut dyn Runner,
@@ -56,7 +57,7 @@ async fn pairs_of(
             }
             batch
         });
-        // Both devices work at once.
+        // Both steps begin before the first is read, so that two devices work in parallel.
         let (base_ticket, ticket) = (base.step(&of_base)?, candidate.step(&of_candidate)?);
         let base_logits = base.read(base_ticket).await?.logits;
         let logits = candidate.read(ticket).await?.logits;

@@ -1,24 +1,24 @@
 use honelm_backend::uniform;
 
-/// Resamples of every bootstrap.
+/// The number of resamples of a bootstrap.
 pub const RESAMPLES: usize = 2000;
 
-/// Fixed, so that the same scores always give the same bounds.
+/// The seed, which is fixed so that the same scores always give the same bounds.
 const SEED: u64 = 0x686f_6e65_6c6d;
 
-/// One-sided 95% bounds and the standard error of a statistic.
+/// The one-sided 95% bounds and the standard error of a statistic.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bounds {
-    /// 5th percentile of the resamples.
+    /// The 5th percentile of the resamples.
     pub lower95: f64,
-    /// 95th percentile of the resamples.
+    /// The 95th percentile of the resamples.
     pub upper95: f64,
-    /// Standard deviation of the resamples.
+    /// The standard deviation of the resamples.
     pub stderr: f64,
 }
 
-/// Resamples `n` chunks with replacement and collects `statistic` of each sample, which is given as how often
-/// each chunk was drawn.
+/// Computes the percentile bootstrap (Efron and Tibshirani 1993, chapter 13) of a statistic of `n` chunks, which are
+/// resampled with replacement. `statistic` receives the number of times that each chunk was drawn.
 #[must_use]
 pub fn bootstrap(n: usize, mut statistic: impl FnMut(&[u32]) -> f64) -> Bounds {
     let mut counts = vec![0u32; n];

@@ -1,4 +1,4 @@
-//! A candidate beside what was kept of its original.
+//! The comparison of a candidate with the saved hidden states of the original.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -6,45 +6,45 @@ use std::ops::Range;
 use honelm_model::Runner;
 use honelm_tensor::Matrix;
 
-use crate::score::{chunk, for_logits, hidden_states};
+use crate::score::{for_logits, hidden_states, slice};
 use crate::scores::per_row;
 use crate::{Comparison, EvalError, PieceError, Scores, Window, rows};
 
-/// Bytes from which on a piece is complete. A run that is killed loses what it had of one piece.
+/// The size in bytes from which a piece is complete. A run that is killed loses at most one piece.
 const PIECE_BYTES: usize = 4 << 20;
 
-/// A place for pieces of a measurement. A piece comes back exactly as it was kept, or not at all.
+/// A storage for pieces of saved work, which never returns a damaged piece.
 pub trait Pieces: Debug {
-    /// A piece; `None` where it is absent or damaged.
+    /// Returns a piece; `None` if it is absent or damaged.
     ///
     /// # Errors
     /// I/O errors.
     fn get(&self, piece: usize) -> Result<Option<Vec<u8>>, PieceError>;
 
-    /// Keeps a piece; once this returns it survives a crash.
+    /// Saves a piece, which survives a crash once this returns.
     ///
     /// # Errors
     /// I/O errors.
     fn put(&self, piece: usize, contents: &[u8]) -> Result<(), PieceError>;
 }
 
-/// What is kept of the original: its likelihoods, and in [`Pieces`] its final hidden states, from which its logits
-/// are computed again, so that neither two models nor all logits are ever in memory.
+/// The scores of the original, with its final hidden states in [`Pieces`]. The logits are computed from these again, so that
+/// memory never holds two models or all logits.
 #[derive(Debug)]
 pub struct Baseline {
-    /// Likelihoods of the original; none for windows that are still to be scored.
+    /// The scores of the original; empty for windows that have not been scored.
     pub scores: Scores,
     width: usize,
     /// The windows of each piece.
     extents: Vec<Range<usize>>,
-    /// Numbers of the pieces that are still to be made.
+    /// The numbers of the missing pieces.
     missing: Vec<usize>,
     pieces: Box<dyn Pieces>,
 }
 
 impl Baseline {
-    /// Takes what is kept already of a model of this `width` over `windows`. Pieces that are absent or damaged are left
-    /// to [`Baseline::complete`].
+    /// Reads the saved pieces of a model of this `width` for `windows`. [`Baseline::complete`] computes pieces that are absent
+    /// or damaged.
     ///
     /// # Errors
     /// I/O errors.
@@ -62,17 +62,17 @@ impl Baseline {
         Ok(Self { scores, width, extents, missing, pieces })
     }
 
-    /// Whether all windows are scored.
+    /// Returns `true` if all windows have been scored.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty()
     }
 
-    /// Scores what is missing, piece by piece; `windows` are those of [`Baseline::resume`]. `progress` is told the number of
-    /// finished windows, and stops the run by returning false.
+    /// Scores the missing windows, piece by piece; `windows` are those of [`Baseline::resume`]. `progress` receives the number
+    /// of finished windows, and stops the run by returning `false`.
     ///
     /// # Errors
-    /// What the model or the place of the pieces refuses; [`EvalError::Interrupted`].
+    /// An error of the model or of the storage, [`EvalError::Interrupted`].
     pub fn complete(
         &mut self,
         runner: &mut dyn Runner,
@@ -101,7 +101,7 @@ impl Baseline {
         Ok(())
     }
 
-    /// The states of a piece's windows, one after the other.
+    /// Returns the hidden states of a piece's windows, one after the other.
     fn states(&self, piece: usize, windows: &[Window]) -> Result<Vec<f32>, EvalError> {
         let kept = self.pieces.get(piece).map_err(EvalError::States)?;
         let extent = self.extents[piece].clone();
@@ -110,7 +110,7 @@ impl Baseline {
     }
 }
 
-/// Cuts windows into pieces.
+/// Divides windows into pieces.
 fn extents(windows: &[Window], width: usize) -> Vec<Range<usize>> {
     let (mut out, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (w, window) in windows.iter().enumerate() {
@@ -123,11 +123,11 @@ fn extents(windows: &[Window], width: usize) -> Vec<Range<usize>> {
     out
 }
 
-/// Likelihoods and states of some windows.
+/// The scores and hidden states of some windows.
 struct Piece {
-    /// One list a window.
+    /// The negative log-likelihoods. // nats, one list per window
     nll: Vec<Vec<f32>>,
-    /// States of all windows' scored positions. // [positions, D]
+    /// The hidden states of the scored positions of all windows. // [positions, D]
     states: Vec<f32>,
 }
 
@@ -137,7 +137,7 @@ impl Piece {
         values.flat_map(|value| value.to_le_bytes()).collect()
     }
 
-    /// The piece of these windows; `None` where it has another length.
+    /// Reads the piece of these windows; `None` if it has another length.
     fn unpack(bytes: &[u8], windows: &[Window], width: usize) -> Option<Self> {
         let positions: usize = windows.iter().map(|window| window.scored.len()).sum();
         if bytes.len() != positions * (width + 1) * size_of::<f32>() {
@@ -152,9 +152,13 @@ impl Piece {
     }
 }
 
-/// Runs a candidate over `windows` beside the original's states. `base_logits` is the original's output layer
-/// `[rows, D] -> [rows, V]`. `proceed` sees the comparison after every window and ends the run early by returning false;
-/// the comparison then covers the windows so far.
+/// Runs a candidate over `windows` and compares it with the original's saved hidden states. `base_logits` is the original's
+/// output layer, `[rows, D] -> [rows, V]`. `proceed` receives the comparison after every window, and ends the run early by
+/// returning `false`; the result then covers the windows so far.
+///
+/// # Errors
+/// [`EvalError::Mismatch`], [`EvalError::StatesLost`], an error of a model, of the storage or of `proceed`, logits that are
+/// not finite.
 pub fn compare(
     runner: &mut dyn Runner,
     windows: &[Window],
@@ -167,7 +171,7 @@ pub fn compare(
         return Err(EvalError::Mismatch { left: kept, right: windows.len() });
     }
     let mut pieces = baseline.extents.iter().enumerate().peekable();
-    // States of the piece at hand that are still to come. // [positions, D]
+    // The remaining states of the current piece. // [positions, D]
     let mut states = Vec::new().into_iter();
     let mut result = Comparison::default();
     for (w, window) in windows.iter().enumerate() {
@@ -179,7 +183,7 @@ pub fn compare(
         let hidden = hidden_states(runner, window)?;
         let mut pairs = Vec::new();
         for_logits(runner, &hidden, &mut |first, logits| {
-            let base = base_logits(&chunk(&base_hidden, first, logits.rows))?;
+            let base = base_logits(&slice(&base_hidden, first, logits.rows))?;
             let target = |i| window.target(first + i);
             pairs.extend(per_row(0..logits.rows, |i| rows::pair(base.row(i), logits.row(i), target(i))));
             Ok(())

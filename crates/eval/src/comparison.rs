@@ -2,28 +2,29 @@ use crate::rows::Pair;
 use crate::scores::check_finite;
 use crate::{EvalError, Scores, Window};
 
-/// A candidate measured against the original, position by position.
+/// A comparison of a candidate with the original, position by position.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Comparison {
-    /// Likelihoods of the candidate.
+    /// The scores of the candidate.
     pub scores: Scores,
-    /// Those of the original on the same windows.
+    /// The scores of the original on the same windows.
     pub base: Scores,
-    /// KL(original || candidate) over the whole vocabulary. // nats, one list a window
+    /// The divergence KL(original || candidate) over the whole vocabulary. // nats, one list per window
     pub kl: Vec<Vec<f32>>,
-    /// Scored positions at which both find the same token most likely.
+    /// The number of scored positions at which both models have the same most likely token.
     pub same_top: usize,
-    /// Scored positions at which the original is clear: its two largest logits are at least [`CLEAR_MARGIN`] apart.
+    /// The number of scored positions at which the original is clear: its two largest logits differ by at least
+    /// [`CLEAR_MARGIN`].
     pub clear: usize,
-    /// Those of them at which the candidate finds another token most likely.
+    /// The number of clear positions at which the candidate has another most likely token.
     pub clear_changed: usize,
 }
 
-/// Logits this far apart do not change places by rounding.
+/// The difference of two logits that rounding errors do not reverse.
 pub const CLEAR_MARGIN: f32 = 0.1;
 
 impl Comparison {
-    /// Takes in what the positions of window `w` say.
+    /// Adds the positions of window `w`.
     pub(crate) fn push(&mut self, w: usize, window: &Window, pairs: &[Pair]) -> Result<(), EvalError> {
         let nll: Vec<f32> = pairs.iter().map(|p| p.nll as f32).collect();
         check_finite(w, window, &nll)?;

@@ -1,84 +1,86 @@
 use honelm_model::ModelError;
 
-/// Why a piece of kept work cannot be written or read.
+/// The error of reading or writing a piece of saved work.
 pub type PieceError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why an evaluation cannot be done.
+/// The error of an evaluation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
-    /// A protocol name that does not exist.
-    #[error("unknown protocol '{0}': expected llama.cpp-N, gptq-N or hf-stride-N, N tokens (e.g. llama.cpp-512)")]
+    /// The name of a protocol is unknown.
+    #[error(
+        "unknown protocol: found '{0}', expected llama.cpp-N, gptq-N or hf-stride-N for example llama.cpp-512 (N at least 4, 2, 1)"
+    )]
     UnknownProtocol(String),
-    /// A window longer than the model's context.
-    #[error("{protocol} needs a context of {wanted} tokens, the model has {context}")]
+    /// A window is longer than the model's context.
+    #[error("{protocol}: context too short: found {context} tokens, expected at least {wanted}")]
     ContextTooShort {
         /// The protocol.
         protocol: String,
-        /// Tokens a window.
+        /// The number of tokens in a window.
         wanted: usize,
-        /// The model's context.
+        /// The model's context in tokens.
         context: usize,
     },
-    /// A text that does not fill one window.
-    #[error("the text has {found} tokens, {protocol} needs at least {wanted}")]
+    /// The text does not fill one window.
+    #[error("{protocol}: text too short: found {found} tokens, expected at least {wanted}")]
     TextTooShort {
         /// The protocol.
         protocol: String,
-        /// Tokens found.
+        /// The number of tokens in the text.
         found: usize,
-        /// Tokens of the first window.
+        /// The number of tokens in the first window.
         wanted: usize,
     },
-    /// Calibration and evaluation text overlap.
+    /// Calibration text and held-out text overlap.
     #[error(
-        "{:.1}% of the evaluation text's {}-token sequences occur in the calibration text (at most {:.0}% may): \
-         quality measured on text that was calibrated on proves nothing",
+        "the held-out text overlaps with the calibration text: found {:.1}% common {}-token sequences, expected at most \
+         {:.0}%; use another text, since quality on calibration text is no evidence",
         .share * 100.0, crate::NGRAM, crate::MAX_OVERLAP * 100.0
     )]
     Overlap {
-        /// Share of the sequences found, 0 to 1.
+        /// The share of common sequences, 0 to 1.
         share: f64,
     },
-    /// Two scores that were not measured on the same positions.
-    #[error("the two models were scored on different positions: {left} and {right} windows")]
+    /// Two models were scored on different windows.
+    #[error("the models were scored on different texts: found {right} chunks, expected {left}")]
     Mismatch {
-        /// Windows of one.
+        /// The number of windows of the original.
         left: usize,
-        /// Windows of the other.
+        /// The number of windows of the candidate.
         right: usize,
     },
-    /// Logits that are not numbers.
-    #[error("window {window}, position {position}: the model's logits are not finite")]
+    /// A logit is not a finite number.
+    #[error("chunk {window}, position {position}: the model's logits are not finite")]
     NotFinite {
-        /// Window.
+        /// The number of the window, from 0.
         window: usize,
-        /// Position inside it.
+        /// The position in the window.
         position: usize,
     },
-    /// The kept states of the original cannot be written or read.
+    /// The original's hidden states cannot be saved or read.
     #[error("hidden states of the original: {0}")]
     States(#[source] PieceError),
-    /// Kept states of the original that were there before.
+    /// A piece of the original's saved hidden states has been lost.
     #[error(
-        "piece {} of {pieces} of the original's hidden states is gone or damaged; run again to score it anew", .piece + 1
+        "hidden states of the original: piece {} of {pieces} is missing or damaged; run again to compute it anew", .piece + 1
     )]
     StatesLost {
-        /// Number of the piece, from 0.
+        /// The number of the piece, from 0.
         piece: usize,
-        /// All of them.
+        /// The number of pieces.
         pieces: usize,
     },
-    /// The model refused.
+    /// An error of the model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The caller stopped it.
+    /// The caller stopped the evaluation.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl EvalError {
-    /// A stable name for programs.
+    /// Returns a stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -2,53 +2,53 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Comparison, Perplexity, bootstrap, perplexity};
 
-/// Fewer chunks than this give no bounds and no verdict.
+/// The minimum number of chunks for bounds and a verdict.
 pub const MIN_CHUNKS: usize = 30;
 
-/// The quality of a candidate, as tables and reports show it.
+/// The quality of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Figures {
-    /// Chunks scored.
+    /// The number of scored chunks.
     pub chunks: usize,
-    /// Tokens scored.
+    /// The number of scored tokens.
     pub tokens: usize,
-    /// Perplexity of the candidate.
+    /// The perplexity of the candidate.
     pub perplexity: f64,
-    /// Its standard error.
+    /// The standard error of the candidate's perplexity.
     pub perplexity_stderr: f64,
-    /// Perplexity of the original on the same chunks.
+    /// The perplexity of the original on the same chunks.
     pub base_perplexity: f64,
-    /// Candidate minus original.
+    /// The perplexity of the candidate minus that of the original.
     pub perplexity_difference: f64,
-    /// One-sided 95% lower bound of the difference; `None` below [`MIN_CHUNKS`].
+    /// The one-sided 95% lower bound of the difference; `None` for fewer than [`MIN_CHUNKS`] chunks.
     pub perplexity_difference_lower95: Option<f64>,
-    /// One-sided 95% upper bound of the difference; `None` below [`MIN_CHUNKS`].
+    /// The one-sided 95% upper bound of the difference; `None` for fewer than [`MIN_CHUNKS`] chunks.
     pub perplexity_difference_upper95: Option<f64>,
-    /// Mean KL(original || candidate) in nats.
+    /// The mean Kullback-Leibler divergence KL(original || candidate) in nats.
     pub kl_divergence: f64,
-    /// Its standard error over chunks; `None` below [`MIN_CHUNKS`].
+    /// The standard error of the mean divergence over chunks; `None` for fewer than [`MIN_CHUNKS`] chunks.
     pub kl_divergence_stderr: Option<f64>,
-    /// Share of positions with the same most likely token, in percent.
+    /// The share of positions at which both models have the same most likely token, in percent.
     pub same_top_percent: f64,
-    /// Positions at which the original is clear ([`crate::CLEAR_MARGIN`]).
+    /// The number of positions at which the original is clear ([`crate::CLEAR_MARGIN`]).
     pub clear_positions: usize,
-    /// Those of them with another most likely token.
+    /// The number of clear positions at which the candidate has another most likely token.
     pub clear_positions_changed: usize,
 }
 
-/// The gate's answer.
+/// The result of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// The upper bound of the difference is within the budget.
     Accepted,
-    /// It is not.
+    /// The upper bound of the difference exceeds the budget.
     Rejected,
-    /// Fewer than [`MIN_CHUNKS`] chunks.
+    /// There are fewer than [`MIN_CHUNKS`] chunks.
     NotEnoughText,
 }
 
-/// Sums of a chunk.
+/// The sums over the scored positions of a chunk.
 struct Chunk {
     tokens: f64,
     nll: f64,
@@ -67,7 +67,7 @@ fn chunks(c: &Comparison) -> Vec<Chunk> {
         .collect()
 }
 
-/// Perplexity difference of a resample.
+/// Returns the perplexity difference of a resample.
 fn difference(chunks: &[Chunk], counts: &[u32]) -> f64 {
     let (mut tokens, mut nll, mut base) = (0.0, 0.0, 0.0);
     for (chunk, &count) in chunks.iter().zip(counts) {
@@ -79,7 +79,8 @@ fn difference(chunks: &[Chunk], counts: &[u32]) -> f64 {
     (nll / tokens).exp() - (base / tokens).exp()
 }
 
-/// All figures of a comparison.
+/// Computes the figures of a comparison. The bounds are those of a bootstrap over chunks, in which each chunk contributes
+/// the scores of both models.
 #[must_use]
 pub fn figures(c: &Comparison) -> Figures {
     let chunks = chunks(c);
@@ -116,7 +117,7 @@ pub fn figures(c: &Comparison) -> Figures {
     }
 }
 
-/// Applies a budget (largest perplexity difference) to a finished comparison.
+/// Applies a budget, which is the largest allowed perplexity difference, to a finished comparison.
 #[must_use]
 pub fn judge(figures: &Figures, budget: f64) -> Verdict {
     match figures.perplexity_difference_upper95 {
@@ -126,8 +127,8 @@ pub fn judge(figures: &Figures, budget: f64) -> Verdict {
     }
 }
 
-/// Whether the chunks so far already prove that the budget is broken: enough of them, and even the lower
-/// bound above it.
+/// Returns `true` if the chunks so far show that the budget is exceeded: there are enough of them, and even the lower bound
+/// of the difference is above the budget. The bounds are computed for every tenth chunk only.
 #[must_use]
 pub fn hopeless(so_far: &Comparison, budget: f64) -> bool {
     let n = so_far.scores.nll.len();
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_upper_bound_decides_not_the_mean() {
+    fn the_upper_bound_decides_and_not_the_mean() {
         let f = figures(&comparison(40, 0.001));
         let (mean, upper) = (f.perplexity_difference, f.perplexity_difference_upper95.expect("bounds"));
         assert_eq!(judge(&f, upper), Verdict::Accepted);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_budget_is_seen_early_and_a_held_one_is_not() {
+    fn an_exceeded_budget_is_found_early() {
         assert!(hopeless(&comparison(30, 0.1), 0.5));
         assert!(!hopeless(&comparison(30, 0.0), 0.5));
     }

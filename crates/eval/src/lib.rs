@@ -1,8 +1,4 @@
-//! Perplexity protocols, divergence from the original, and the budget gate.
-//!
-//! [`Protocol::windows`] cuts a tokenised text into [`Window`]s, [`score`] runs a model over them, [`compare`] does so
-//! beside the kept hidden states of the original, [`compare_beside`] beside the original itself, and [`judge`] applies a budget
-//! to the paired per-token differences. In a browser, where no thread may wait, there is only [`compare_beside`].
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod beside;

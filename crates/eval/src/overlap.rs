@@ -1,14 +1,15 @@
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Length in tokens of the sequences that are compared.
+/// The length in tokens of the sequences that are compared, as in GPT-3's analysis of contamination (Brown et al. 2020,
+/// appendix C).
 pub const NGRAM: usize = 13;
 
-/// Largest share of the evaluation's sequences that may occur in the calibration text.
+/// The largest allowed share of the held-out text's sequences that occur in the calibration text.
 pub const MAX_OVERLAP: f64 = 0.01;
 
-/// Share of `evaluation`'s 13-token sequences that occur in `calibration`, 0 to 1. Texts shorter than a sequence are
-/// compared whole.
+/// Returns the share of the sequences of [`NGRAM`] tokens in `evaluation` that occur in `calibration`, 0 to 1. A shorter
+/// `evaluation` is one sequence.
 #[must_use]
 pub fn overlap<'a>(calibration: impl IntoIterator<Item = &'a [u32]>, evaluation: &[u32]) -> f64 {
     let length = NGRAM.min(evaluation.len()).max(1);
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_copied_text_and_nothing_in_unrelated_text() {
+    fn copied_text_is_found_and_unrelated_text_is_not() {
         let text: Vec<u32> = (0..2000u32).map(|i| i.wrapping_mul(2_654_435_761) >> 20).collect();
         let other: Vec<u32> = (5000..7000u32).map(|i| i.wrapping_mul(2_654_435_761) >> 20).collect();
         assert!((overlap([&text[..]], &text) - 1.0).abs() < 1e-12);

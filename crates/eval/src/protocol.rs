@@ -4,30 +4,35 @@ use std::str::FromStr;
 
 use crate::EvalError;
 
-/// How a text becomes scored predictions. The number is the length in tokens that names the protocol.
+/// A protocol for perplexity: the division of a text into windows, and the positions that are scored. The number is the
+/// length N in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// llama.cpp's `llama-perplexity`: chunks of N tokens, the first replaced by BOS, the second half scored.
+    /// The protocol of llama.cpp (`tools/perplexity/perplexity.cpp`, function `perplexity`): chunks of N tokens whose first
+    /// token is replaced by BOS. The predictions from position N / 2 on are scored, and an incomplete chunk at the end is
+    /// dropped.
     LlamaCpp(usize),
-    /// GPTQ's (Frantar et al. 2022): chunks of N tokens, all N - 1 targets scored, the tail dropped, BOS at the very
-    /// start only. A chunk is at most the model's context.
+    /// The protocol of GPTQ (Frantar et al. 2022, section 4; `llama.py`, function `llama_eval`): chunks of N tokens, or of
+    /// the model's context if that is shorter. All N - 1 predictions are scored, an incomplete chunk at the end is dropped,
+    /// and only the text begins with BOS.
     Gptq(usize),
-    /// Hugging Face's sliding window: the model's whole context, moved on by N tokens, the last N targets scored; the
-    /// first window scores all of its targets.
+    /// The sliding window of Hugging Face ("Perplexity of fixed-length models" in the documentation of transformers):
+    /// windows of the model's context that begin N tokens apart. Each window scores its last N predictions, and the first
+    /// one all of them.
     HfStride(usize),
 }
 
-/// Tokens to run and the positions whose predictions of the next token are scored.
+/// A window of tokens, and the positions whose predictions of the next token are scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// Input tokens, and the targets of the scored positions.
+    /// The input tokens, which include the targets of the scored positions.
     pub tokens: Vec<u32>,
-    /// Position `p` predicts `tokens[p + 1]`.
+    /// The scored positions; position `p` predicts `tokens[p + 1]`.
     pub scored: Range<usize>,
 }
 
 impl Protocol {
-    /// The same protocol as a model of `context` tokens runs it (`gptq-2048` becomes `gptq-1024`).
+    /// Returns the protocol for a model of `context` tokens: with 1024 of them, `gptq-2048` becomes `gptq-1024`.
     #[must_use]
     pub fn fitted(self, context: usize) -> Self {
         match self {
@@ -36,7 +41,10 @@ impl Protocol {
         }
     }
 
-    /// Cuts `tokens` into windows. `tokens` starts with BOS where the model has one, given as `bos` too.
+    /// Divides `tokens` into windows. If the model has a BOS, `tokens` must begin with it, and `bos` must be given.
+    ///
+    /// # Errors
+    /// [`EvalError::ContextTooShort`], [`EvalError::TextTooShort`].
     pub fn windows(self, tokens: &[u32], bos: Option<u32>, context: usize) -> Result<Vec<Window>, EvalError> {
         let windows = match self.fitted(context) {
             Self::LlamaCpp(n) => {
@@ -80,10 +88,10 @@ impl Protocol {
     }
 }
 
-/// Windows of `context` tokens whose ends are `stride` apart; each target is scored once.
+/// Returns windows of `context` tokens whose ends are `stride` tokens apart; each target is scored once.
 fn strided(tokens: &[u32], stride: usize, context: usize) -> Vec<Window> {
     let mut windows = Vec::new();
-    let mut scored_to = 1; // target 0 has nothing before it
+    let mut scored_to = 1; // No token precedes target 0.
     let mut end = context.min(tokens.len());
     loop {
         let begin = end.saturating_sub(context);
@@ -131,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn names_round_trip_and_nonsense_is_refused() {
+    fn names_round_trip_and_invalid_ones_are_refused() {
         for name in ["llama.cpp-512", "gptq-2048", "hf-stride-512"] {
             assert_eq!(name.parse::<Protocol>().expect("a protocol").to_string(), name);
         }
@@ -150,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn gptq_scores_all_targets_of_a_block_no_longer_than_the_context() {
+    fn gptq_scores_all_targets_of_chunks_that_fit_the_context() {
         let tokens: Vec<u32> = (0..25).collect();
         let windows = Protocol::Gptq(2048).windows(&tokens, Some(0), 10).expect("windows");
         assert_eq!(windows.len(), 2);
@@ -167,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_short_texts_and_short_contexts() {
+    fn short_texts_and_short_contexts_are_refused() {
         assert!(matches!(
             Protocol::LlamaCpp(512).windows(&[1; 600], None, 256),
             Err(EvalError::ContextTooShort { wanted: 512, context: 256, .. })

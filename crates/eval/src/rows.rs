@@ -1,13 +1,13 @@
 //! Arithmetic on one row of logits.
 
-/// log(sum(exp(row))), by the shifted sum in f64.
+/// Computes log(sum(exp(row))) by a shifted sum in f64.
 fn log_sum_exp(row: &[f32]) -> f64 {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = row.chunks(64).map(|c| f64::from(c.iter().map(|&x| (x - max).exp()).sum::<f32>())).sum();
     f64::from(max) + sum.ln()
 }
 
-/// Index of the largest value, the lowest one among equals.
+/// Returns the index of the largest value; of equal ones, the lowest.
 fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
     for (i, &x) in row.iter().enumerate() {
@@ -18,28 +18,28 @@ fn argmax(row: &[f32]) -> usize {
     best
 }
 
-/// Negative log-likelihood of `target` in nats.
+/// Computes the negative log-likelihood of `target` in nats.
 #[cfg(any(test, not(target_arch = "wasm32")))]
 pub(crate) fn nll(row: &[f32], target: u32) -> f64 {
     log_sum_exp(row) - f64::from(row[target as usize])
 }
 
-/// What one position says of two models.
+/// The comparison of two models at one position.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Pair {
-    /// Negative log-likelihood under the candidate, in nats.
+    /// The negative log-likelihood of the target under the candidate, in nats.
     pub nll: f64,
-    /// The same under the original.
+    /// The negative log-likelihood of the target under the original, in nats.
     pub base_nll: f64,
-    /// KL(base || candidate) in nats.
+    /// The divergence KL(original || candidate) in nats.
     pub kl: f64,
-    /// Whether both find the same token most likely.
+    /// `true` if both models have the same most likely token.
     pub same_top: bool,
-    /// How far apart the original's two largest logits are.
+    /// The difference of the original's two largest logits.
     pub base_margin: f32,
 }
 
-/// The largest value of a row less the second largest.
+/// Returns the difference of the two largest values.
 fn margin(row: &[f32]) -> f32 {
     let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
     for &x in row {
@@ -49,9 +49,10 @@ fn margin(row: &[f32]) -> f32 {
     first - second
 }
 
-/// Compares the logits of the original with those of a candidate.
+/// Compares the logits a of the original with the logits b of a candidate.
 ///
-/// KL = sum p (a - b) - lse(a) + lse(b) with p = softmax(a).
+/// The divergence (Kullback and Leibler 1951) is KL = sum p (a - b) - lse(a) + lse(b) with p = softmax(a), where lse is
+/// the logarithm of the sum of exponentials.
 pub(crate) fn pair(base: &[f32], candidate: &[f32], target: u32) -> Pair {
     let max = base.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let (mut sum, mut weighted) = (0f64, 0f64);
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn identical_rows_diverge_by_nothing() {
+    fn identical_rows_have_no_divergence() {
         let row: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin() * 9.0).collect();
         assert!(pair(&row, &row, 3).kl < 1e-9);
     }

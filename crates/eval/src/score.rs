@@ -1,4 +1,4 @@
-//! A model alone. It waits for the back end, which threads in browsers must not.
+//! The scores of one model. Waits for the back end, which is not possible in browsers.
 
 use honelm_backend::{Batch, Parent, SequenceId, Token, Want, block_on};
 use honelm_model::{ModelError, Runner};
@@ -7,8 +7,11 @@ use honelm_tensor::Matrix;
 use crate::scores::{check_finite, per_row};
 use crate::{EvalError, Scores, Window, rows};
 
-/// Runs `runner` over `windows`. `keep` receives the final hidden states of each window's scored positions
-/// `[positions, D]`; `progress` the number of finished windows, and stops the run by returning false.
+/// Runs a model over `windows`. `keep` receives the final hidden states of each window's scored positions
+/// `[positions, D]`. `progress` receives the number of finished windows, and stops the run by returning `false`.
+///
+/// # Errors
+/// An error of the model or of `keep`, logits that are not finite, [`EvalError::Interrupted`].
 pub fn score(
     runner: &mut dyn Runner,
     windows: &[Window],
@@ -35,7 +38,7 @@ pub fn score(
     Ok(scores)
 }
 
-/// Final hidden states of a window's scored positions. // [positions, D]
+/// Computes the final hidden states of a window's scored positions. // [positions, D]
 pub(crate) fn hidden_states(runner: &mut dyn Runner, window: &Window) -> Result<Matrix, EvalError> {
     let sequence = runner.open();
     let hidden = run_window(runner, sequence, window);
@@ -64,7 +67,7 @@ fn run_window(runner: &mut dyn Runner, sequence: SequenceId, window: &Window) ->
     Ok(hidden)
 }
 
-/// Gives the logits of `hidden` to `f` in chunks: (first row, logits).
+/// Computes the logits of `hidden`, a slice of rows at a time, and calls `f` with the first row and the logits of each.
 pub(crate) fn for_logits(
     runner: &mut dyn Runner,
     hidden: &Matrix,
@@ -72,14 +75,14 @@ pub(crate) fn for_logits(
 ) -> Result<(), EvalError> {
     let at_once = runner.facts().output_rows();
     for first in (0..hidden.rows).step_by(at_once) {
-        let logits = runner.logits(&chunk(hidden, first, at_once))?;
+        let logits = runner.logits(&slice(hidden, first, at_once))?;
         f(first, &logits)?;
     }
     Ok(())
 }
 
-/// The rows of `hidden` from `first` on, `most` at most.
-pub(crate) fn chunk(hidden: &Matrix, first: usize, most: usize) -> Matrix {
+/// Returns at most `most` rows of `hidden`, from `first` on.
+pub(crate) fn slice(hidden: &Matrix, first: usize, most: usize) -> Matrix {
     let rows = most.min(hidden.rows - first);
     let data = hidden.data[first * hidden.cols..(first + rows) * hidden.cols].to_vec();
     Matrix::new(rows, hidden.cols, data)

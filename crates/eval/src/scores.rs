@@ -1,26 +1,27 @@
-//! What scoring gives, and what all ways of scoring share.
+//! Scores and perplexity, and the functions that all kinds of scoring share.
 
 use crate::{EvalError, Window};
 
-/// Negative log-likelihoods of one model. // nats
+/// The scores of one model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scores {
-    /// One list a window, one value a scored position.
+    /// The negative log-likelihoods of the scored positions. // nats, one list per window
     pub nll: Vec<Vec<f32>>,
 }
 
 /// A perplexity with its standard error.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Perplexity {
-    /// exp(mean negative log-likelihood).
+    /// The perplexity, exp(mean negative log-likelihood).
     pub value: f64,
-    /// Standard error, from the spread of the tokens' likelihoods as llama.cpp computes it.
+    /// The standard error by the delta method, from the variance over tokens, as llama.cpp computes it
+    /// (`tools/perplexity/perplexity.cpp`).
     pub stderr: f64,
-    /// Scored tokens.
+    /// The number of scored tokens.
     pub tokens: usize,
 }
 
-/// Perplexity over all scored positions.
+/// Computes the perplexity over all scored positions (Jelinek et al. 1977).
 #[must_use]
 pub fn perplexity(scores: &Scores) -> Perplexity {
     let (mut n, mut sum, mut squares) = (0usize, 0f64, 0f64);
@@ -36,13 +37,13 @@ pub fn perplexity(scores: &Scores) -> Perplexity {
 }
 
 impl Window {
-    /// The token that scored position `i` (counted from the first scored one) predicts.
+    /// Returns the target of scored position `i`, counted from the first scored one.
     pub(crate) fn target(&self, i: usize) -> u32 {
         self.tokens[self.scored.start + i + 1]
     }
 }
 
-/// `f` of every row, on all processors, in order.
+/// Calls `f` for every row, on all CPUs, and returns the results in order.
 pub(crate) fn per_row<T: Send + Copy>(rows: std::ops::Range<usize>, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(rows.len().max(1));
     if threads == 1 {

@@ -1,5 +1,5 @@
-//! Writes a small GGUF file, to be read back by other implementations
-//! (`scripts/check_written_gguf.py`): `cargo run -p honelm-formats --example write_sample -- FILE`.
+//! Writes a small GGUF file for other implementations to read (`scripts/check_written_gguf.py`): `cargo run -p
+//! honelm-formats --example write_sample -- FILE`.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 """Reads a model in parts with gguf-py or the safetensors package and compares it with the same model in one file.
 
 Run by hand: pip install numpy gguf safetensors torch; python check_shards.py WHOLE PARTS...
-The parts of a GGUF model in their order; of a folder the folder alone, which has an index.
+PARTS are the parts of a GGUF model in order, or a folder with an index.
 """
 import json
 import pathlib
@@ -35,4 +35,4 @@ else:
     many = {name: files[file][name] for name, file in index["weight_map"].items()}
     assert set(many) == set(one) and all(torch.equal(one[name], many[name]) for name in one)
     assert index["metadata"]["total_size"] == sum(t.nbytes for t in one.values())
-print(f"{len(many)} tensors are the same")
+print(f"{len(many)} tensors are equal")

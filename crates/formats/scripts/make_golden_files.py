@@ -12,7 +12,7 @@ DATA = pathlib.Path(__file__).parent.parent / "tests" / "data"
 
 
 def numbers(*shape):
-    """Values that every float type here holds exactly."""
+    """Returns values that every float type here holds exactly."""
     return (np.arange(np.prod(shape), dtype=np.float32).reshape(shape) - 7) / 4
 
 

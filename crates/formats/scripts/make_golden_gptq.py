@@ -1,7 +1,7 @@
-"""Writes tests/data/gptq.safetensors: GPTQ layers packed by a plain reading of the format.
+"""Writes tests/data/gptq.safetensors: GPTQ modules packed by a direct implementation of the format.
 
-Bit j of the stream of a column of qweight is bit j mod b of code j div b, so everything goes through
-single bits: slow, and unlike the shifts of any other implementation.
+Bit j of the stream of a column of qweight is bit j mod b of code j div b. The script packs single bits, which is
+slow but independent of the shifts of other implementations.
 
 Run once by hand: pip install numpy safetensors; python make_golden_gptq.py
 """
@@ -15,7 +15,7 @@ rng = np.random.default_rng(7)
 
 
 def pack_along_rows(codes, bits):
-    """codes [n, m] -> i32 [n * bits / 32, m], the least significant bit of the first code first."""
+    """Packs codes [n, m] into i32 [n * bits / 32, m], beginning with the least significant bit of the first code."""
     n, m = codes.shape
     stream = ((codes[:, None, :] >> np.arange(bits)[None, :, None]) & 1).reshape(n * bits, m)
     words = stream.reshape(n * bits // 32, 32, m).astype(np.uint64)
@@ -24,7 +24,7 @@ def pack_along_rows(codes, bits):
 
 
 def v1_zeros(packed, bits):
-    """As GPTQModel's convert_gptq_v2_to_v1_format: one subtraction for the whole word."""
+    """Converts as GPTQModel's convert_gptq_v2_to_v1_format does, with one subtraction for the whole word."""
     ones = sum(1 << s for s in range(0, 32, bits))
     return ((packed.view(np.uint32).astype(np.int64) - ones) % 2**32).astype(np.uint32).view(np.int32)
 

@@ -1,13 +1,13 @@
-"""Writes tests/data/{gptqmodel,autoawq,compressed-tensors-VERSION,mlx,fp8}.safetensors: layers packed by the packages
-that define the layouts, and the weights that the same packages read back, in float32.
+"""Writes tests/data/{gptqmodel,autoawq,compressed-tensors-VERSION,mlx,fp8}.safetensors: modules packed by the
+packages that define the formats, and the weights that the same packages read back, in float32.
 
-Codes, scales, zero points and column groups are random; the packages quantise, pack and decode. The metadata
-string `layers` lists name, shape, class and settings of each.
+Codes, scales, zero points and column groups are random. The packages quantise, pack and decode. The metadata
+string `layers` lists the name, shape, class and settings of each module.
 
 Run once by hand, with one argument: gptqmodel, autoawq, compressed-tensors, mlx or fp8 (transformers 5.23).
     pip install torch transformers safetensors numpy
-    gptqmodel: pip install gptqmodel (7.7.0; its source alone will do)    autoawq: pip install autoawq (0.2.9; likewise)
-    compressed-tensors: pip install compressed-tensors (once 0.17.1, once 0.20.0)    mlx: pip install mlx[cpu] (0.32.4)
+    gptqmodel: pip install gptqmodel (7.7.0; its source suffices)    autoawq: pip install autoawq (0.2.9; its source suffices)
+    compressed-tensors: pip install compressed-tensors (run once with 0.17.1 and once with 0.20.0)    mlx: pip install mlx[cpu] (0.32.4)
 """
 import json
 import pathlib
@@ -22,7 +22,7 @@ tensors, layers = {}, []
 
 
 def random(rows, cols, bits, group, symmetric, lowest_zero=0, dtype=np.float16):
-    """Codes, scales, zero points and a weight that they stand for exactly, in float32."""
+    """Returns codes, scales, zero points and the weight that they represent exactly, in float32."""
     groups = -(-cols // group)
     q = rng.integers(0, 2**bits, (rows, cols))
     z = np.full((rows, groups), 2 ** (bits - 1)) if symmetric else rng.integers(lowest_zero, 2**bits, (rows, groups))
@@ -83,7 +83,7 @@ def gptqmodel():
     layer("w4_symmetric_rows", 16, 48, 4, -1, symmetric=True)
     layer("w4_odd", 20, 44, 4, 16, "gptq_v2")
     layer("w2_odd_v1", 20, 44, 2, 16)
-    # Other settings for one module.
+    # One module has other settings.
     other = {"bits": 8, "group_size": 128, "sym": True,
              "dynamic": {"-:w9": {}, "+:w4_dyn.*": {"bits": 4, "group_size": 16, "sym": False}}}
     layer("w4_dynamic", 16, 48, 4, 16, dynamic=other)
@@ -216,7 +216,7 @@ def mlx():
 
 
 def fp8():
-    """transformers' fine-grained FP8: its own way back to floats."""
+    """Writes transformers' fine-grained FP8, dequantised by transformers itself."""
     import torch
     from types import SimpleNamespace
     from transformers.integrations.finegrained_fp8 import Fp8Dequantize
@@ -239,7 +239,7 @@ def fp8():
 
 
 def save(name):
-    # numpy has no bfloat16: its bits go in as u16 and the header is corrected.
+    # numpy has no bfloat16: its bits are written as u16, and the header is corrected.
     bf16 = {key for key in tensors if key.endswith(("scale", "scales", "biases")) and tensors[key].dtype == np.uint16}
     bf16 |= {key for key in tensors if key.endswith("scale_inv") and tensors[key].dtype == np.uint16}
     e4m3 = {key for key in tensors if key.endswith(".weight") and tensors[key].dtype == np.uint8}

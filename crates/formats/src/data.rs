@@ -6,14 +6,14 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{FileWatch, FormatError};
 
-/// How much of a file is asked for first: the whole header of most.
+/// The number of bytes fetched first, which contain the whole header of most files.
 const FIRST: u64 = 1 << 20;
 
-/// The contents of a file: all of them (usually a memory map), or those parts that were fetched so far.
+/// The contents of a file: all of them (usually a memory map), or the parts that were fetched so far.
 ///
-/// A reader that needs what is not here fails with [`FormatError::NotFetched`] and the range that it needs. Whoever
-/// owns the connection fetches it, [inserts](FileData::insert) it and calls again: so the same readers serve files on
-/// disk and files behind a network, and nothing in them waits.
+/// A reader that needs a missing part fails with [`FormatError::NotFetched`] and the range that it needs. The
+/// caller fetches that range, [inserts](FileData::insert) it and tries again. The same readers therefore serve
+/// local and remote files, and never wait for a network.
 ///
 /// ```
 /// use honelm_formats::{FileData, FormatError, gguf::Gguf};
@@ -42,7 +42,7 @@ enum Contents {
 #[derive(Debug)]
 struct Parts {
     len: u64,
-    /// By their offsets; what follows the first one directly is joined to it.
+    /// The parts by offset. A part that directly follows the first one is joined to it.
     here: Mutex<BTreeMap<u64, Bytes>>,
 }
 
@@ -59,19 +59,19 @@ impl From<Vec<u8>> for FileData {
 }
 
 impl FileData {
-    /// A file of `len` bytes of which nothing is here yet.
+    /// Returns a file of `len` bytes of which nothing has been fetched yet.
     #[must_use]
     pub fn remote(len: u64) -> Self {
         Self(Contents::Parts(Arc::new(Parts { len, here: Mutex::default() })))
     }
 
-    /// A file in memory.
+    /// Returns a mapped file.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn mapped(map: crate::file::Map) -> Self {
         Self(Contents::Mapped(Bytes::from_owner(map.clone()), map))
     }
 
-    /// All bytes, or the parts that are here.
+    /// Returns all bytes, or the parts fetched so far.
     fn whole(&self) -> Result<&Bytes, &Arc<Parts>> {
         match &self.0 {
             Contents::Whole(bytes) => Ok(bytes),
@@ -81,25 +81,25 @@ impl FileData {
         }
     }
 
-    /// All bytes, where they are here.
+    /// Returns all bytes of the file, or `None` if it is remote.
     #[must_use]
     pub fn bytes(&self) -> Option<&Bytes> {
         self.whole().ok()
     }
 
-    /// Bytes of the file.
+    /// Returns the length of the file in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.whole().map_or_else(|parts| parts.len, |bytes| bytes.len() as u64)
     }
 
-    /// Whether the file has no bytes.
+    /// Returns `true` if the file has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Adds fetched bytes from `offset` on, for all clones. A file that is here anyway ignores them.
+    /// Adds bytes fetched from `offset` on, for all clones. Has no effect on a file that is not remote.
     pub fn insert(&self, offset: u64, bytes: Bytes) {
         let Err(parts) = self.whole() else { return };
         let mut here = parts.lock();
@@ -115,8 +115,8 @@ impl FileData {
         }
     }
 
-    /// Gives memory back: drops what was fetched, which tensors that were read keep no longer than they live, and the pages of a
-    /// map, which come from the file again where they are read again.
+    /// Releases memory. Drops all fetched parts; tensors already read keep their data for as long as they live. The
+    /// pages of a memory map are read from the file again when they are next used.
     pub fn forget(&self) {
         match &self.0 {
             Contents::Whole(_) => {}
@@ -126,7 +126,7 @@ impl FileData {
         }
     }
 
-    /// Notices when the file is written to, where it is mapped.
+    /// Returns a watch that detects writes to the file, if it is mapped.
     #[must_use]
     pub fn watch(&self) -> FileWatch {
         FileWatch::of([self])
@@ -140,13 +140,13 @@ impl FileData {
         }
     }
 
-    /// The bytes of `range`; `file` names the file in the error.
+    /// Returns the bytes of `range`. Errors call the file `file`.
     ///
     /// # Errors
-    /// [`FormatError::NotFetched`].
+    /// [`FormatError::NotFetched`] if a part of the range is missing.
     ///
     /// # Panics
-    /// Where the range is not within the file: readers check extents first.
+    /// Panics if the range is not within the file; readers check extents first.
     pub(crate) fn range(&self, file: &str, range: Range<u64>) -> Result<Bytes, FormatError> {
         assert!(range.start <= range.end && range.end <= self.len(), "a range beyond the file");
         let of = |bytes: &Bytes, start: u64| {
@@ -164,10 +164,10 @@ impl FileData {
         }
     }
 
-    /// Parses the beginning of the file. Where `parse` finds that too short and there is more to fetch, that is asked for.
+    /// Parses the beginning of the file. If `parse` finds it truncated and the file is longer, asks for more.
     ///
     /// # Errors
-    /// [`FormatError::NotFetched`], and those of `parse`.
+    /// [`FormatError::NotFetched`], and the errors of `parse`.
     pub(crate) fn parse_head<T>(
         &self,
         file: &str,

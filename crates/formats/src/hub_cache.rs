@@ -1,28 +1,28 @@
-//! How the cache that Hugging Face's tools share names its folders: `models--ORG--REPO/snapshots/COMMIT/FILE`.
+//! The names of the folders in the cache that Hugging Face's tools share: `models--ORG--REPO/snapshots/COMMIT/FILE`.
 
 use std::path::{Path, PathBuf};
 
-/// Begins the folder of a model repository.
+/// The prefix of the folders of model repositories.
 const MODELS: &str = "models--";
-/// The folder of the revisions in a repository's folder.
+/// The folder of the snapshots in a repository's folder.
 pub const SNAPSHOTS: &str = "snapshots";
-/// The folder of the contents of files, by their hashes, in a repository's folder.
+/// The folder of the files' contents, named by their hashes, in a repository's folder.
 pub const BLOBS: &str = "blobs";
 
-/// The folder of the repository `org`/`repo` in the cache.
+/// Returns the name of the folder of the repository `org`/`repo`.
 #[must_use]
 pub fn repository_folder(org: &str, repo: &str) -> String {
     format!("{MODELS}{org}--{repo}")
 }
 
-/// `ORG/REPO`, where `folder` is the name of a model repository's folder in the cache.
+/// Returns `ORG/REPO` if `folder` is the name of a model repository's folder.
 #[must_use]
 pub fn repository_name(folder: &str) -> Option<String> {
     let (org, repo) = folder.strip_prefix(MODELS)?.split_once("--")?;
     Some(format!("{org}/{repo}"))
 }
 
-/// REPO, where `path` is a revision's folder in the cache: a better name than the commit.
+/// Returns REPO if `path` is the folder of a snapshot, as a better name than the commit.
 #[must_use]
 pub fn snapshot_name(path: &Path) -> Option<&str> {
     let revisions = path.parent().filter(|p| p.file_name().is_some_and(|n| n == SNAPSHOTS))?;
@@ -30,8 +30,7 @@ pub fn snapshot_name(path: &Path) -> Option<&str> {
     Some(repo)
 }
 
-/// The folder with the contents of a repository's files, where `path` is a revision's folder in the cache, whose files
-/// are links to them.
+/// Returns the folder of the files' contents if `path` is the folder of a snapshot, whose files are usually links to them.
 #[must_use]
 pub fn blobs(path: &Path) -> Option<PathBuf> {
     snapshot_name(path)?;

@@ -1,26 +1,4 @@
-//! Model files: GGUF, safetensors and the quantised checkpoint formats inside them, read into raw named tensors and
-//! metadata; nothing about architectures.
-//!
-//! Readers take [`FileData`], usually a memory map ([`map_file`]), so that tensors are views into the
-//! file; every count and extent is checked against the file before anything is allocated. Writers
-//! stream: all tensors are declared first, then their data are asked for one at a time. Files reach
-//! their final name only when complete ([`AtomicFile`], [`AtomicDir`]).
-//!
-//! ```
-//! use honelm_blocks::Encoding;
-//! use honelm_formats::{FormatError, TensorSource, gguf};
-//!
-//! let mut writer = gguf::Writer::new();
-//! writer.metadata("general.architecture", "llama")?;
-//! writer.tensor("output.weight", &[2, 3], Encoding::F32)?;
-//! let mut file = Vec::new();
-//! writer.write_to(&mut file, "model.gguf", |_tensor, sink| sink.write(&[0; 24]))?;
-//!
-//! let gguf = gguf::Gguf::parse(file, "model.gguf")?;
-//! assert_eq!(gguf.get_str("general.architecture")?, Some("llama"));
-//! assert_eq!(gguf.matrix("output.weight")?.cols, 3);
-//! # Ok::<(), FormatError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod data;
 mod error;
@@ -28,6 +6,7 @@ mod error;
 mod file;
 pub mod gguf;
 pub mod hub_cache;
+pub mod imatrix;
 mod json;
 mod names;
 mod printable;

@@ -1,8 +1,8 @@
-/// Whether Windows takes a file of this name, in whatever folder, for a device: `NUL`, `con.json`, `COM1 .txt`.
+/// Returns `true` if Windows takes a file of this name for a device, in any folder: `NUL`, `con.json`, `COM1 .txt`.
 #[must_use]
 pub fn is_device_name(name: &str) -> bool {
     const DEVICES: [&str; 7] = ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"];
-    // The ending does not count, nor do spaces before it.
+    // Windows ignores the extension and spaces before it.
     let stem = name.split(['.', ':']).next().unwrap_or_default().trim_end_matches(' ').to_lowercase();
     let numbered = ["com", "lpt"].iter().find_map(|port| stem.strip_prefix(port));
     let is_port = numbered.is_some_and(|number| {

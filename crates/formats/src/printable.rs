@@ -1,10 +1,10 @@
 use std::borrow::Cow;
 
-/// `text` as it may be shown on a terminal: control characters but newline and tab, and characters that change the
-/// direction of the text around them, become escapes such as `\u{1b}`.
+/// Returns `text` in a form that is safe to show on a terminal: control characters except newline and tab, and
+/// characters that change the direction of the text around them, become escapes such as `\u{1b}`.
 ///
-/// Names and texts of model files, of servers and of models themselves can hold sequences that a terminal obeys. What
-/// is shown here has none, so it can be shown in pieces too.
+/// Names and texts from model files, servers and models can contain terminal escape sequences. The result contains
+/// none, even if it is split into pieces and shown piece by piece.
 ///
 /// ```
 /// assert_eq!(honelm_formats::printable("a\x1b]52;c;AAAA\x07\n"), "a\\u{1b}]52;c;AAAA\\u{7}\n");
@@ -21,7 +21,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a terminal may take a character for more than a mark on the screen.
+/// Returns `true` if a terminal may act on the character instead of displaying it.
 #[must_use]
 pub fn acts_on_terminals(c: char) -> bool {
     let directs = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

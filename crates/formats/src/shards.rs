@@ -1,17 +1,17 @@
 use std::ops::Range;
 
-/// Most shards of a model: GGUF counts them in 16 bits.
+/// The largest number of shards of a model. GGUF counts them in 16 bits.
 pub(crate) const MAX_SHARDS: usize = u16::MAX as usize;
 
-/// The name of shard `no` (from 0) of `count`, as llama.cpp and Hugging Face have it, without extension:
-/// `model-00001-of-00003`.
+/// Returns the name of shard `no` (from 0) of `count` without its extension, as llama.cpp and Hugging Face write
+/// it: `model-00001-of-00003`.
 #[must_use]
 pub fn shard_name(stem: &str, no: usize, count: usize) -> String {
     format!("{stem}-{:05}-of-{count:05}", no + 1)
 }
 
-/// The name without `-00001-of-00003`, the shard's number (from 0) and their count, where a file's name without
-/// extension is that of a shard.
+/// Splits the name of a shard, without its extension, into the name before `-00001-of-00003`, the shard's number
+/// (from 0) and the number of shards. Returns `None` for any other name.
 #[must_use]
 pub fn parse_shard_name(name: &str) -> Option<(&str, usize, usize)> {
     let number = |digits: &str| {
@@ -24,8 +24,8 @@ pub fn parse_shard_name(name: &str) -> Option<(&str, usize, usize)> {
     (no < count && !stem.is_empty()).then_some((stem, no, count))
 }
 
-/// Cuts tensors into shards of at most `limit` bytes, each of at least one tensor. `sizes` are what they take in
-/// a file, `fixed` what a shard takes besides, the first one `first`.
+/// Divides tensors into shards of at most `limit` bytes, each with at least one tensor. `sizes` are the sizes of
+/// the tensors in a file. Every shard takes `fixed` bytes more, the first one `first` bytes more.
 pub(crate) fn cut(sizes: &[u64], first: u64, fixed: u64, limit: u64) -> Vec<Range<usize>> {
     let (mut shards, mut start, mut size) = (Vec::new(), 0, first);
     for (i, &own) in sizes.iter().enumerate() {

@@ -2,7 +2,7 @@ use std::io::Write;
 
 use crate::{FormatError, TensorInfo};
 
-/// Takes the data of one declared tensor, in as many pieces as the producer likes.
+/// Receives the data of one declared tensor, in any number of pieces.
 pub struct TensorSink<'a> {
     out: &'a mut dyn Write,
     file: &'a str,
@@ -18,7 +18,7 @@ impl<'a> TensorSink<'a> {
     /// Writes the next bytes of the tensor.
     ///
     /// # Errors
-    /// [`FormatError::SizeMismatch`] where that is more than was declared, or an I/O error.
+    /// [`FormatError::SizeMismatch`] if the tensor has fewer bytes than were written, or an I/O error.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
         self.written += bytes.len() as u64;
         if self.written > self.tensor.size {
@@ -27,7 +27,7 @@ impl<'a> TensorSink<'a> {
         self.out.write_all(bytes).map_err(|source| FormatError::io("write", self.file, source))
     }
 
-    /// Checks that all of the tensor has come.
+    /// Checks that the whole tensor was written.
     pub(crate) fn finish(self) -> Result<(), FormatError> {
         if self.written == self.tensor.size { Ok(()) } else { Err(self.mismatch()) }
     }

@@ -9,24 +9,24 @@ pub enum FileKind {
     Safetensors,
 }
 
-/// Tells the format of `file` from its first bytes (16 are enough, 512 serve messages best).
+/// Determines the format of `file` from its first bytes. 16 bytes suffice; 512 give the best error messages.
 ///
 /// # Errors
-/// A variant of its own for an empty file, a web page, a Git LFS pointer, a pickle and an old ggml
-/// file; [`FormatError::UnknownFormat`] otherwise.
+/// A separate variant each for an empty file, a web page, a Git LFS pointer, a pickle and an old ggml file;
+/// [`FormatError::UnknownFormat`] for anything else.
 pub fn identify(file: &str, head: &[u8]) -> Result<FileKind, FormatError> {
     if head.starts_with(b"GGUF") {
         return Ok(FileKind::Gguf);
     }
-    // A header length (below 2^32) and the brace that the format demands. Before the pickle test: a
-    // length can look like a pickle's first two bytes.
+    // A header length below 2^32, then the brace that the format requires. This test precedes the one for pickles,
+    // because a length can look like the first two bytes of a pickle.
     if head.get(4..9) == Some(b"\0\0\0\0{") {
         return Ok(FileKind::Safetensors);
     }
     Err(refusal(file, head, "GGUF or safetensors"))
 }
 
-/// Why `head` is not the start of an `expected` file.
+/// Returns the error for `head`, which is not the start of an `expected` file.
 pub(crate) fn refusal(file: &str, head: &[u8], expected: &'static str) -> FormatError {
     let file = file.to_owned();
     let head = &head[..head.len().min(512)];
@@ -41,7 +41,7 @@ pub(crate) fn refusal(file: &str, head: &[u8], expected: &'static str) -> Format
     } else if head.starts_with(b"PK\x03\x04") || matches!(head, [0x80, 2..=5, ..]) {
         FormatError::Pickle { file }
     } else if let Some(magic) = [&b"lmgg"[..], b"fmgg", b"tjgg", b"algg"].into_iter().find(|&m| head.starts_with(m)) {
-        // Stored as a little-endian number: "ggml", "ggmf", "ggjt", "ggla" reversed.
+        // The magics "ggml", "ggmf", "ggjt" and "ggla" are stored as little-endian numbers, hence reversed.
         FormatError::LegacyGgml { file, found: magic.iter().rev().map(|&b| char::from(b)).collect() }
     } else {
         let start = &head[..head.len().min(8)];

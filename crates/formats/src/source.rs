@@ -23,7 +23,7 @@ pub enum IntegerType {
 }
 
 impl IntegerType {
-    /// Bytes of one value.
+    /// Returns the number of bytes per value.
     #[must_use]
     pub const fn width(self) -> usize {
         match self {
@@ -34,7 +34,7 @@ impl IntegerType {
         }
     }
 
-    /// The name that safetensors and ggml use.
+    /// Returns the name in safetensors and ggml.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,23 +51,23 @@ impl IntegerType {
     }
 }
 
-/// What the bytes of a tensor stand for.
+/// The type of a tensor's elements.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ElementType {
     /// Floats or blocks that [`honelm_blocks`] can decode.
     Weights(Encoding),
     /// Plain integers.
     Integer(IntegerType),
-    /// FP8 numbers, a byte each, that mean nothing without a scale in another tensor ([`crate::quantized::fp8`]).
+    /// FP8 numbers, one byte each, whose scale is in another tensor ([`crate::quantized::fp8`]).
     F8E4M3,
-    /// A type that is known by name (`F8_E5M2`, `IQ2_XS`) or not at all (`type 77`). Listed, but
-    /// [`TensorSource::get`] refuses it.
+    /// A type that cannot be read, by its name (`F8_E5M2`, `IQ2_XS`) or number (`type 77`). Such tensors are listed,
+    /// but [`TensorSource::get`] returns an error.
     Other(Cow<'static, str>),
 }
 
 impl ElementType {
-    /// Bytes of a tensor of this type and shape (outermost first); `None` where that does not fit in
-    /// 64 bits, where a row is not whole blocks, or where the type is not readable.
+    /// Returns the number of bytes of a tensor of this type and shape (outermost dimension first). Returns `None` if
+    /// it does not fit in 64 bits, a row is not whole blocks, or the type cannot be read.
     #[must_use]
     pub fn size_of(&self, shape: &[usize]) -> Option<u64> {
         let (block_len, block_bytes) = match self {
@@ -85,7 +85,7 @@ impl ElementType {
         leading.iter().try_fold(row_bytes, |size, &dim| size.checked_mul(dim as u64))
     }
 
-    /// Bytes that the start of such a tensor should be aligned to.
+    /// Returns the number of bytes to which the start of such a tensor should be aligned.
     pub(crate) fn alignment(&self) -> u64 {
         match self {
             Self::Weights(encoding) if encoding.is_float() => encoding.block_bytes() as u64,
@@ -106,36 +106,35 @@ impl fmt::Display for ElementType {
     }
 }
 
-/// A tensor's entry in a file: everything but its data.
+/// A tensor's entry in a file, without the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// Name in the file.
+    /// The name in the file.
     pub name: String,
-    /// What its bytes stand for.
+    /// The type of the elements.
     pub element: ElementType,
-    /// Dimensions, outermost first as in Hugging Face (GGUF's order reversed).
+    /// The dimensions, outermost first as in Hugging Face (the reverse of GGUF's order).
     pub shape: Vec<usize>,
-    /// Bytes of data; for a type of unknown size, the room up to the next tensor.
+    /// The number of bytes of data. For a type of unknown size, the space up to the next tensor.
     pub size: u64,
 }
 
-/// A tensor as the file holds it.
+/// A tensor as stored in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawTensor {
-    /// Name in the file.
+    /// The name in the file.
     pub name: String,
-    /// What its bytes stand for; never [`ElementType::Other`].
+    /// The type of the elements; never [`ElementType::Other`].
     pub element: ElementType,
-    /// Dimensions, outermost first as in Hugging Face (GGUF's order reversed).
+    /// The dimensions, outermost first as in Hugging Face (the reverse of GGUF's order).
     pub shape: Vec<usize>,
-    /// Little-endian data, exactly as long as type and shape say; a view into the map where the file
-    /// is mapped, and not necessarily aligned.
+    /// The little-endian data, with the length that type and shape require. A view into the map if the file is mapped;
+    /// not necessarily aligned.
     pub bytes: Bytes,
 }
 
 impl RawTensor {
-    /// The values of an integer tensor; `None` where it holds something else, or a `U64` above
-    /// `i64::MAX`.
+    /// Returns the values of an integer tensor, or `None` for other types and for a `U64` above `i64::MAX`.
     #[must_use]
     pub fn integers(&self) -> Option<Vec<i64>> {
         fn read<const W: usize>(bytes: &[u8], value: impl Fn([u8; W]) -> Option<i64>) -> Option<Vec<i64>> {
@@ -157,38 +156,39 @@ impl RawTensor {
     }
 }
 
-/// Named tensors of one checkpoint, in one file or several.
+/// The named tensors of a checkpoint in one or more files.
 pub trait TensorSource {
-    /// All names, in the order of the file or index.
+    /// Returns all names in the order of the file or index.
     fn names(&self) -> Vec<&str>;
 
-    /// A tensor's entry, also where its type cannot be read.
+    /// Returns a tensor's entry, even if its type cannot be read.
     fn info(&self, name: &str) -> Option<&TensorInfo>;
 
-    /// A part of a tensor's data: bytes `within` of it, which lie within its size.
+    /// Returns the bytes `within` of a tensor's data. The range must lie within its size.
     ///
     /// # Errors
-    /// [`FormatError::MissingTensor`], [`FormatError::NotFetched`].
+    /// [`FormatError::MissingTensor`] and [`FormatError::NotFetched`].
     fn bytes(&self, name: &str, within: Range<u64>) -> Result<Bytes, FormatError>;
 
-    /// Gives memory back that the files take ([`crate::FileData::forget`]).
+    /// Releases the memory that the files take ([`crate::FileData::forget`]).
     fn forget(&self);
 
-    /// Notices when the mapped files are written to.
+    /// Returns a watch that detects writes to the mapped files.
     fn watch(&self) -> FileWatch;
 
-    /// The file that holds the tensor, for messages; the whole checkpoint's where there is none.
+    /// Returns the name, for errors, of the file that contains the tensor, or of the whole checkpoint if there is no
+    /// such tensor.
     fn file_of(&self, name: &str) -> &str;
 
-    /// Whether there is a tensor of that name.
+    /// Returns `true` if there is a tensor of this name.
     fn contains(&self, name: &str) -> bool {
         self.info(name).is_some()
     }
 
-    /// The entry of a tensor that has to be there.
+    /// Returns the entry of a required tensor.
     ///
     /// # Errors
-    /// [`FormatError::MissingTensor`]; [`FormatError::UnsupportedEncoding`] where its type is known by name only.
+    /// [`FormatError::MissingTensor`], and [`FormatError::UnsupportedEncoding`] if its type cannot be read.
     fn entry(&self, name: &str) -> Result<&TensorInfo, FormatError> {
         let (file, tensor) = (|| self.file_of(name).to_owned(), name.to_owned());
         match self.info(name) {
@@ -200,21 +200,21 @@ pub trait TensorSource {
         }
     }
 
-    /// A tensor that has to be there.
+    /// Returns a required tensor.
     ///
     /// # Errors
-    /// As [`TensorSource::entry`] and [`TensorSource::bytes`].
+    /// Those of [`TensorSource::entry`] and [`TensorSource::bytes`].
     fn get(&self, name: &str) -> Result<RawTensor, FormatError> {
         let TensorInfo { name, element, shape, size } = self.entry(name)?.clone();
         let bytes = self.bytes(&name, 0..size)?;
         Ok(RawTensor { name, element, shape, bytes })
     }
 
-    /// Encoding, rows and columns of a weight tensor as a matrix: the last dimension is a row, all others are counted
-    /// together (a vector is one row).
+    /// Returns the encoding, rows and columns of a weight tensor as a matrix. The last dimension is a row; the product
+    /// of the others is the number of rows. A vector is one row.
     ///
     /// # Errors
-    /// [`FormatError::UnexpectedElement`] for integers, and as [`TensorSource::entry`].
+    /// [`FormatError::UnexpectedElement`] for integers, and those of [`TensorSource::entry`].
     fn matrix_shape(&self, name: &str) -> Result<(Encoding, usize, usize), FormatError> {
         let TensorInfo { element, shape, .. } = self.entry(name)?;
         let &ElementType::Weights(encoding) = element else {
@@ -226,7 +226,7 @@ pub trait TensorSource {
             });
         };
         let cols = shape.last().copied().unwrap_or(1);
-        // Where a dimension is 0 the others are not bounded by the data.
+        // If one dimension is 0, the data do not bound the others.
         let overflow = || FormatError::SizeOverflow {
             file: self.file_of(name).to_owned(),
             tensor: name.to_owned(),
@@ -237,36 +237,36 @@ pub trait TensorSource {
         Ok((encoding, rows, cols))
     }
 
-    /// A weight tensor as a matrix, of a shape as [`TensorSource::matrix_shape`] gives it.
+    /// Returns a weight tensor as a matrix with the shape of [`TensorSource::matrix_shape`].
     ///
     /// # Errors
-    /// As [`TensorSource::matrix_shape`] and [`TensorSource::bytes`].
+    /// Those of [`TensorSource::matrix_shape`] and [`TensorSource::bytes`].
     fn matrix(&self, name: &str) -> Result<BlockMatrix, FormatError> {
         let (encoding, rows, cols) = self.matrix_shape(name)?;
         let bytes = self.bytes(name, 0..self.entry(name)?.size)?;
         Ok(BlockMatrix { encoding, rows, cols, bytes })
     }
 
-    /// The rows `rows` of such a matrix, without reading the others.
+    /// Returns the rows `rows` of such a matrix without reading the others.
     ///
     /// # Errors
-    /// As [`TensorSource::matrix`].
+    /// Those of [`TensorSource::matrix`].
     ///
     /// # Panics
-    /// Where the matrix has not so many rows.
+    /// Panics if the range exceeds the rows of the matrix.
     fn matrix_rows(&self, name: &str, rows: Range<usize>) -> Result<BlockMatrix, FormatError> {
         let (encoding, all, cols) = self.matrix_shape(name)?;
         assert!(rows.end <= all, "rows beyond the matrix");
-        // The size of the whole is known to fit.
+        // The size of the whole matrix was checked, so this product fits.
         let row = self.entry(name)?.size / all.max(1) as u64;
         let bytes = self.bytes(name, rows.start as u64 * row..rows.end as u64 * row)?;
         Ok(BlockMatrix { encoding, rows: rows.len(), cols, bytes })
     }
 
-    /// The values of an integer tensor of any width.
+    /// Returns the values of an integer tensor of any width.
     ///
     /// # Errors
-    /// [`FormatError::UnexpectedElement`] for anything but integers that fit `i64`, and as
+    /// [`FormatError::UnexpectedElement`] for anything but integers that fit `i64`, and those of
     /// [`TensorSource::get`].
     fn integers(&self, name: &str) -> Result<Vec<i64>, FormatError> {
         let tensor = self.get(name)?;

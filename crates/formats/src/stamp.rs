@@ -1,4 +1,4 @@
-//! Noticing that a file changed after it was opened.
+//! Detection of files that change after they were opened.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -6,24 +6,24 @@ use std::time::SystemTime;
 
 use crate::{FileData, FormatError};
 
-/// A file's identity, length and time of last change, noted when it was opened.
+/// The identity, length and modification time of a file when it was opened.
 ///
-/// The comparison costs one system call. A writer that keeps both the length and the time of last change is not noticed.
+/// A comparison costs one system call. It misses a write that keeps both the length and the modification time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileStamp {
     path: PathBuf,
     len: u64,
-    /// `None` where the file system does not keep it.
+    /// The modification time; `None` if the file system does not record it.
     modified: Option<SystemTime>,
-    /// Device and number of the file; `None` where the platform does not tell.
+    /// The device and inode number; `None` if the platform does not provide them.
     identity: Option<(u64, u64)>,
 }
 
 impl FileStamp {
-    /// Notes the file at `path`.
+    /// Records the state of the file at `path`.
     ///
     /// # Errors
-    /// I/O errors naming the path.
+    /// I/O errors with the path.
     pub fn of(path: &Path) -> Result<Self, FormatError> {
         let metadata = std::fs::metadata(path).map_err(|error| FormatError::io("open", path.display(), error))?;
         Ok(Self::new(path, &metadata))
@@ -34,43 +34,43 @@ impl FileStamp {
         Self { path: path.to_owned(), len, modified, identity: identity(metadata) }
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether the file has no bytes.
+    /// Returns `true` if the file has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Time of last change, where the file system keeps it.
+    /// Returns the modification time, if the file system records it.
     #[must_use]
     pub fn modified(&self) -> Option<SystemTime> {
         self.modified
     }
 
-    /// Checks that the path still leads to the file that was noted, and that nobody wrote to it.
+    /// Checks that the path still leads to the same file and that the file was not written to.
     ///
     /// # Errors
     /// [`FormatError::Changed`].
     pub fn check(&self) -> Result<(), FormatError> {
         match std::fs::metadata(&self.path) {
             Ok(metadata) => self.compare(&metadata),
-            Err(error) => Err(self.changed(format!("it cannot be found any more ({error})"))),
+            Err(error) => Err(self.changed(format!("it can no longer be found ({error})"))),
         }
     }
 
-    /// Compares with what the system says now.
+    /// Compares the recorded state with the current one.
     pub(crate) fn compare(&self, metadata: &Metadata) -> Result<(), FormatError> {
         let now = Self::new(&self.path, metadata);
         if now.identity != self.identity {
-            return Err(self.changed("another file has its name".to_owned()));
+            return Err(self.changed("another file now has its name".to_owned()));
         }
         if now.len != self.len {
-            return Err(self.changed(format!("its length went from {} to {} bytes", self.len, now.len)));
+            return Err(self.changed(format!("its length changed from {} to {} bytes", self.len, now.len)));
         }
         if now.modified != self.modified {
             return Err(self.changed("it was written to".to_owned()));
@@ -99,8 +99,8 @@ fn identity(_: &Metadata) -> Option<(u64, u64)> {
     None
 }
 
-/// Notices when mapped files are written to. It does not keep the maps alive: a map that nothing views any more cannot
-/// change a result, and is not looked at.
+/// Detects writes to mapped files. A watch does not keep a map alive, and ignores a map without views, which can no
+/// longer affect a result.
 #[derive(Debug, Clone, Default)]
 pub struct FileWatch {
     #[cfg(not(target_arch = "wasm32"))]
@@ -117,8 +117,8 @@ impl FileWatch {
         Self {}
     }
 
-    /// Checks that the mapped files have the bytes that they had when they were opened. A file that was replaced by a
-    /// rename counts as unchanged, since its map still shows the old one.
+    /// Checks that the mapped files have not been written to since they were opened. A file that was replaced by a
+    /// rename counts as unchanged, because its map still shows the old contents.
     ///
     /// # Errors
     /// [`FormatError::Changed`].
@@ -128,7 +128,7 @@ impl FileWatch {
         Ok(())
     }
 
-    /// [`FileWatch::check`], and that the files' paths still lead to them.
+    /// Checks as [`FileWatch::check`] does, and also that the paths still lead to the mapped files.
     ///
     /// # Errors
     /// [`FormatError::Changed`].

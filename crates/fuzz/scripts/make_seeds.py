@@ -1,5 +1,5 @@
-"""Writes the first inputs of every fuzz target to ../corpus: small, valid, one for each branch that a fuzzer would take
-long to find. Needs numpy, gguf, safetensors. Inputs that once broke a parser lie beside them and are not touched."""
+"""Writes the seed inputs of every fuzz target to ../corpus: small valid inputs, one for each branch that a fuzzer would
+take long to find. Needs numpy, gguf and safetensors. Inputs that once broke a parser are in the same folders and are kept."""
 
 import base64
 import io
@@ -52,7 +52,7 @@ def words(*shape):
 
 
 def folder(name, settings, own, packed):
-    """`settings` is quantization_config, `own` quantize_config.json, `packed` the tensors of a layer by shape."""
+    """Writes a folder: `settings` is quantization_config, `own` is quantize_config.json, `packed` maps a shape to tensors."""
     tensors = dict(floats)
     for module, shape in SHAPES.items():
         for suffix, values in packed(*shape).items():
@@ -206,3 +206,29 @@ put("template", "python", "{{ '%s-%5.2f'|format('a', 1.5) }}{{ 'a,b'.split(',')[
     "{{ messages|map(attribute='role')|join(', ') }}{{ messages|selectattr('role', 'equalto', 'user')|list|length }}"
     "{% raw %}{{ }}{% endraw %}{{ 7 // 2 ** 2 % 3 }}{{ 'x' * 3 if 1 < 2 else '' }}{{ messages[0]['content'][1:-1] }}")
 put("template", "refuse", "{% if not tools %}{{ raise_exception('no tools') }}{% endif %}{{ 1 / 0 }}")
+
+
+def imatrix():
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "m.gguf"
+        writer = gguf.GGUFWriter(path, "")
+        writer.kv_data[0].clear()
+        writer.add_type("imatrix")
+        writer.add_array("imatrix.datasets", ["text.txt"])
+        writer.add_uint32("imatrix.chunk_count", 2)
+        writer.add_uint32("imatrix.chunk_size", 4)
+        for name, experts in ("blk.0.attn_q", 1), ("blk.0.ffn_down_exps", 2):
+            sums = np.arange(4 * experts, dtype=np.float32).reshape(experts, 4)
+            writer.add_tensor(f"{name}.weight.in_sum2", sums)
+            writer.add_tensor(f"{name}.weight.counts", np.full((experts, 1), 8, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path.read_bytes()
+
+
+put("imatrix", "gguf", imatrix())
+entry = struct.pack("<i", 19) + b"blk.0.attn_q.weight" + struct.pack("<2i4f", 2, 4, 0, 1, 2, 3)
+put("imatrix", "dat", struct.pack("<i", 1) + entry + struct.pack("<2i", 2, 8) + b"text.txt")
+put("imatrix", "dat-old", struct.pack("<i", 1) + entry)

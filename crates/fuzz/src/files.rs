@@ -1,8 +1,9 @@
-//! Model files: containers, configurations, weights in every layout.
+//! Targets for model files: containers, configurations, and weights of every quantised format.
 
 use std::path::Path;
 
 use honelm_formats::gguf::Gguf;
+use honelm_formats::imatrix::{Form, Imatrix};
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{FileData, TensorSource, parse_json};
 use honelm_model::{Checkpoint, FolderFiles, OpenOptions, Parameters};
@@ -11,7 +12,7 @@ use honelm_text::{ChatTemplate, Tokenizer};
 
 use crate::parts;
 
-/// Every tensor is decoded, as far as it can be.
+/// Decodes every tensor as far as possible.
 fn read_all(source: &dyn TensorSource) {
     for name in source.names() {
         let _ = source.info(name);
@@ -26,7 +27,7 @@ fn read_all(source: &dyn TensorSource) {
     }
 }
 
-/// Every weight of the tree, as a loader reads it.
+/// Reads every weight of the module tree, as a loader does.
 fn read_weights(checkpoint: &Checkpoint) {
     for slot in checkpoint.tree().slots() {
         let _ = checkpoint.encoding(slot);
@@ -47,7 +48,7 @@ pub(crate) fn gguf(data: &[u8]) {
     read_all(&gguf);
 }
 
-/// A model in two files.
+/// Opens a model in two files.
 pub(crate) fn gguf_parts(data: &[u8]) {
     let [first, second] = parts(data);
     let named = |bytes: &[u8], no: usize| (FileData::from(bytes.to_vec()), format!("m-0000{no}-of-00002.gguf"));
@@ -56,7 +57,19 @@ pub(crate) fn gguf_parts(data: &[u8]) {
     }
 }
 
-/// What a Hub says that a repository holds.
+/// Reads an importance matrix and writes it in both forms.
+pub(crate) fn imatrix(data: &[u8]) {
+    if let Ok(found) = Imatrix::parse(data.to_vec().into(), "fuzz.gguf") {
+        for entry in found.entries.values() {
+            assert_eq!(entry.means().len(), entry.sums.len());
+        }
+        for form in [Form::Gguf, Form::Dat] {
+            let _ = found.to_bytes(form);
+        }
+    }
+}
+
+/// Parses a Hub's listing of a repository.
 pub(crate) fn hub_listing(data: &[u8]) {
     let _ = Listing::parse(data);
     let _ = str::from_utf8(data).map(str::parse::<ModelSpec>);
@@ -93,7 +106,7 @@ pub(crate) fn safetensors_index(data: &[u8]) {
     }
 }
 
-/// A configuration alone; the weights are missing, which is found after everything in it was understood.
+/// Opens a configuration alone. The missing weights are reported only after the whole configuration was understood.
 pub(crate) fn config(data: &[u8]) {
     folder_of(data, b"", b"", b"\x02\0\0\0\0\0\0\0{}");
 }

@@ -1,5 +1,6 @@
-//! One target for every parser of data from outside. A target takes any bytes and must come back: no panic, no
-//! endless work, no memory beyond what the bytes pay for. Errors are what most inputs get.
+//! Fuzz targets for every parser of data from outside, one target per parser. A target takes any bytes and must
+//! return: it must not panic, run without end, or use memory out of proportion to its input. Most inputs end in an
+//! error.
 #![forbid(unsafe_code)]
 
 mod files;
@@ -8,9 +9,9 @@ mod text;
 /// A parser under test.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// Its name, and that of its corpus folder.
+    /// The name of the target and of its corpus folder.
     pub name: &'static str,
-    /// Parses an input and uses what comes out, as the program would.
+    /// Parses an input and uses the result as the program would.
     pub run: fn(&[u8]),
 }
 
@@ -19,6 +20,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "gguf", run: files::gguf },
     Target { name: "gguf_model", run: files::gguf_model },
     Target { name: "gguf_parts", run: files::gguf_parts },
+    Target { name: "imatrix", run: files::imatrix },
     Target { name: "safetensors", run: files::safetensors },
     Target { name: "safetensors_index", run: files::safetensors_index },
     Target { name: "config", run: files::config },
@@ -31,10 +33,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "template", run: text::template },
 ];
 
-/// Separates the files of an input that stands for several.
+/// The separator between the files of an input that stands for several files.
 const SEPARATOR: &[u8] = b"\n%%%\n";
 
-/// Splits an input into `N` files; those that are not there are empty, the last one is all the rest.
+/// Splits an input into `N` files. Missing files are empty; the last one is all the rest.
 fn parts<const N: usize>(data: &[u8]) -> [&[u8]; N] {
     let mut out = [&data[data.len()..]; N];
     let mut rest = data;

@@ -1,4 +1,4 @@
-//! Tokenizers and chat templates.
+//! Targets for tokenizers and chat templates.
 
 use honelm_text::{
     ChatTemplate, EncodeOptions, Limits, Message, RenderOptions, SpecialTokens, Tokenizer, TokenizerFiles,
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::parts;
 
-/// Text with every kind of character that tokenizers treat apart.
+/// A text with every kind of character that tokenizers treat differently.
 const SAMPLE: &str = " Hello,\tworld! 1234567 don't\r\n\n  \u{e9}e\u{301} \u{1f600}\u{200d}\u{2581}<s>\0";
 
 pub(crate) fn use_tokenizer(tokenizer: &Tokenizer) {
@@ -42,7 +42,8 @@ pub(crate) fn tokenizer_json(data: &[u8]) {
     open(TokenizerSource::Json(tokenizer.to_vec()), config, map, b"");
 }
 
-/// SentencePiece's protocol buffer and tiktoken's list have the same name; which it is, is seen from the bytes.
+/// Opens a SentencePiece protocol buffer or a tiktoken list. Both have this file name and are told apart by their
+/// bytes.
 pub(crate) fn tokenizer_model(data: &[u8]) {
     open(TokenizerSource::Model(data.to_vec()), b"", b"", b"");
 }
@@ -59,7 +60,7 @@ pub(crate) fn vocab_merges(data: &[u8]) {
 
 pub(crate) fn template(data: &[u8]) {
     let Ok(source) = str::from_utf8(data) else { return };
-    // Small bounds, so that inputs that use them up do not take the fuzzer's time.
+    // The bounds are small, so that inputs that exhaust them do not take up the fuzzer's time.
     let limits = Limits { touched_bytes: 1 << 22, output_bytes: 1 << 18, ..Limits::default() };
     let Ok(template) = ChatTemplate::with_limits(source, SpecialTokens::default(), limits) else { return };
     let mut call = Message::new("assistant", "");

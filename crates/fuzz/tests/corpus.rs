@@ -1,4 +1,4 @@
-//! Every committed input, among them all that ever broke a parser, goes through its target.
+//! Runs every committed input, including all that ever broke a parser, through its target.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Decode and prefill of a model on every adapter, with one compute pass a step, sums by subgroups and without, and with a pass for every
-//! dispatch, and on the processor's generic path: `cargo run --release -p honelm-gpu --example decode [MODEL]`.
+//! The speed of decoding and prefill of a model on every adapter: one compute pass per step with and without sums by subgroups, one
+//! pass per dispatch, and the CPU's generic path: `cargo run --release -p honelm-gpu --example decode [MODEL]`.
 #![allow(clippy::unwrap_used, reason = "a measurement, stopped by anything unexpected")]
 
 use std::cell::RefCell;
@@ -14,12 +14,12 @@ use honelm_model::{Checkpoint, Device, LoadOptions, Model, Runner};
 
 const PROMPT: usize = 128;
 const TOKENS: usize = 64;
-/// Steps that are submitted before the first of them is read.
+/// The number of steps that are submitted before the first of them is read.
 const IN_FLIGHT: usize = 8;
 
 const SAMPLED: Want = Want { sample: Some(Sampling::GREEDY), ..Want::NOTHING };
 
-/// Prompt tokens a second, decoded tokens a second.
+/// Returns prompt tokens per second and decoded tokens per second.
 fn measure(model: &mut Model) -> (f64, f64) {
     let id = model.open();
     let prompt: Vec<u32> = (0..PROMPT as u32).map(|i| 3 + i * 7 % 1000).collect();
@@ -74,9 +74,9 @@ fn main() {
         }
         report(&format!("{}, one pass", gpu.describe()), &mut model);
         let (dispatches, layers) = (backend.borrow().dispatches(), model.facts().layers);
-        println!("  {dispatches} dispatches a token, {layers} layers, {} kernels", gpu.pipelines());
+        println!("  {dispatches} dispatches per token, {layers} layers, {} kernels", gpu.pipelines());
         backend.borrow_mut().set_pass_each(true);
-        report(&format!("{}, a pass each", gpu.describe()), &mut model);
+        report(&format!("{}, one pass per dispatch", gpu.describe()), &mut model);
         backend.borrow_mut().time_kernels();
         report(&format!("{}, timed", gpu.describe()), &mut model);
         for (name, time) in backend.borrow().kernel_times() {

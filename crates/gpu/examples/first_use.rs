@@ -1,6 +1,6 @@
-//! What the first use of every adapter costs: the known-answer test for the weights of a model, as a user waits for it, and how many
-//! kernels it builds: `cargo run --release -p honelm-gpu --example first_use [MODEL]`. A driver's own cache of kernels hides the cost;
-//! Mesa's is switched off by `MESA_SHADER_CACHE_DISABLE=true`.
+//! The cost of the first use of every adapter: the time of the known-answer test for the weights of a model, and the number of kernels
+//! that it builds: `cargo run --release -p honelm-gpu --example first_use [MODEL]`. A driver's own cache of kernels hides the cost;
+//! `MESA_SHADER_CACHE_DISABLE=true` disables that of Mesa.
 #![allow(clippy::unwrap_used, reason = "a measurement, stopped by anything unexpected")]
 
 use std::cell::RefCell;

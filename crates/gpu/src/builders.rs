@@ -1,4 +1,5 @@
-//! Who builds kernels while a step is still being recorded: a few threads natively; a browser does it in a process of its own, once it is asked.
+//! Compilation of kernels while a step is still being recorded: natively on a few threads; a browser compiles in a process of
+//! its own.
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use asking::Builders;
@@ -12,16 +13,16 @@ mod threads {
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
     use std::thread::{self, JoinHandle};
 
-    use crate::pipelines::Kernel;
+    use crate::kernel::Kernel;
 
-    /// Kernels that nobody builds yet, and the threads that build.
+    /// The kernels that wait to be built, and the number of threads that build.
     #[derive(Debug, Default)]
     struct Wanted {
         kernels: VecDeque<Arc<Kernel>>,
         building: usize,
     }
 
-    /// Threads that build kernels in the order in which they were asked for. They end when nothing is left to build.
+    /// Threads that build kernels in the order of the requests. They end when no request is left.
     #[derive(Debug, Default)]
     pub(crate) struct Builders {
         wanted: Arc<Mutex<Wanted>>,
@@ -33,7 +34,7 @@ mod threads {
     }
 
     impl Builders {
-        /// Begins to build a kernel. Where no thread can be had it is built by whoever needs it.
+        /// Requests a kernel. If no thread can be started, the kernel is built when it is first needed.
         pub(crate) fn ask(&self, device: &wgpu::Device, kernel: &Arc<Kernel>) {
             let mut wanted = lock(&self.wanted);
             wanted.kernels.push_back(Arc::clone(kernel));
@@ -64,7 +65,7 @@ mod threads {
         }
     }
 
-    /// A driver must not be left at work when the program ends.
+    /// Waits for the threads: the driver must not be compiling when the program ends.
     impl Drop for Builders {
         fn drop(&mut self) {
             lock(&self.wanted).kernels.clear();
@@ -79,9 +80,9 @@ mod threads {
 mod asking {
     use std::sync::Arc;
 
-    use crate::pipelines::Kernel;
+    use crate::kernel::Kernel;
 
-    /// The browser builds what it was asked for.
+    /// Passes requests on to the browser.
     #[derive(Debug, Default)]
     pub(crate) struct Builders;
 

@@ -1,20 +1,20 @@
-//! Keys and values that stay on the device: one buffer a layer, exactly as long as its pages.
+//! Keys and values on the device: one buffer per layer, exactly as long as its pages.
 
 use honelm_backend::{BackendError, CacheSpec, CacheType, Edit, LayerCache, Step};
 
 use crate::Gpu;
 use crate::memory::{Check, Memory, STORAGE};
 
-/// Values of a block of [`CacheType::Q8_0`].
+/// The number of values in a block of [`CacheType::Q8_0`].
 pub(crate) const BLOCK: usize = 32;
 
-/// Words of a cell of one layer: keys and values, each with their scales.
+/// Returns the words of a cell of one layer: keys and values, each with their scales.
 pub(crate) fn cell_words(layer: &LayerCache, element: CacheType) -> usize {
     let values = layer.kv_heads * layer.head_width;
     2 * match element {
         CacheType::F32 => values,
         CacheType::F16 => values / 2,
-        // Four codes a word, two half-precision scales a word.
+        // Four codes per word, two half-precision scales per word.
         CacheType::Q8_0 => values / 4 + (values / BLOCK).div_ceil(2),
     }
 }
@@ -25,17 +25,17 @@ struct Layer {
     group: wgpu::BindGroup,
 }
 
-/// One model's cache.
+/// The cache of one model.
 #[derive(Debug)]
 pub(crate) struct Store {
     spec: CacheSpec,
-    /// Pages of each group.
+    /// The number of pages of each group.
     pages: Vec<u32>,
-    /// None as long as a layer has no page.
+    /// The layers; `None` while a layer has no page.
     layers: Vec<Option<Layer>>,
 }
 
-/// A copy of a layer's old buffer to its new one.
+/// A layer's old buffer, to be copied to its new one.
 #[derive(Debug)]
 pub(crate) struct Moved {
     pub(crate) from: Memory,
@@ -49,15 +49,15 @@ impl Store {
     }
 
     pub(crate) fn group(&self, layer: usize) -> &wgpu::BindGroup {
-        &self.layers[layer].as_ref().expect("a step has pages in every layer that it uses").group
+        &self.layers[layer].as_ref().expect("a step has pages in each layer that it uses").group
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     pub(crate) fn bytes(&self) -> u64 {
         self.layers.iter().flatten().map(|layer| layer.buffer.size()).sum()
     }
 
-    /// Makes the pages that `step` needs, all or none, and says what has to be copied.
+    /// Allocates the pages that `step` needs, all or none. Returns the copies that must be made.
     pub(crate) fn reserve(
         &mut self,
         gpu: &Gpu,
@@ -91,7 +91,7 @@ impl Store {
         Ok(moved)
     }
 
-    /// The edits of a group as pairs of cells (source, target), in order.
+    /// Returns the edits of a group as pairs of cells (source, target), in order.
     pub(crate) fn pairs(&self, edits: &[Edit], of_group: usize) -> Vec<u32> {
         let len = self.spec.page_len as u32;
         let mut pairs = Vec::new();

@@ -1,4 +1,4 @@
-//! Adapters, and a device opened on one of them.
+//! Adapters, and devices opened on them.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wgpu::{Adapter, ExperimentalFeatures, Features, Limits, WgslLanguageFeatures};
 
+use crate::driver::instance;
 use crate::pipelines::Pipelines;
 use crate::report::rank;
 use crate::{AdapterReport, GpuError, Variants};
 
-/// WebGPU's name of a limit, what the kernels need of it, and how to find what there is.
+/// The WebGPU name of a limit, the value that the kernels need, and a function that reads the value of a device.
 type Need = (&'static str, u64, fn(&Limits) -> u64);
 
-/// What the kernels need of a device.
+/// The limits that the kernels need.
 const NEEDED: [Need; 6] = [
     ("maxBindGroups", 2, |l| l.max_bind_groups.into()),
     ("maxStorageBuffersPerShaderStage", 6, |l| l.max_storage_buffers_per_shader_stage.into()),
@@ -23,7 +24,7 @@ const NEEDED: [Need; 6] = [
     ("maxStorageBufferBindingSize", 64 << 20, |l| l.max_storage_buffer_binding_size),
 ];
 
-/// What went wrong on a device, outside of any one call: the first thing stays.
+/// A failure of a device outside of any single call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     Lost(String),
@@ -42,12 +43,12 @@ impl From<wgpu::Error> for Fault {
     }
 }
 
-/// The first fault, shared with the device's callbacks.
+/// The first fault of a device, shared with its callbacks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Faults(Arc<Mutex<Option<Fault>>>);
 
 impl Faults {
-    /// A lost device outranks what follows from it.
+    /// Records a fault unless there is one already. A lost device replaces other faults.
     pub(crate) fn report(&self, fault: Fault) {
         let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if first.is_none() || matches!(fault, Fault::Lost(_)) {
@@ -55,7 +56,7 @@ impl Faults {
         }
     }
 
-    /// Forgets a fault that the device outlived; false where it did not.
+    /// Clears the fault. Returns `false` if the device is lost.
     pub(crate) fn forget(&self) -> bool {
         let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lives = !matches!(*first, Some(Fault::Lost(_)));
@@ -90,16 +91,16 @@ pub(crate) struct Inner {
 }
 
 impl Gpu {
-    /// The machine's adapters, real GPUs first; in a browser at most the one that it offers.
+    /// Returns the machine's adapters, hardware GPUs first. A browser offers at most one.
     pub async fn adapters() -> Vec<AdapterReport> {
         let (adapters, packed_dot) = enumerate().await;
         adapters.iter().enumerate().map(|(i, adapter)| AdapterReport::new(i, adapter, packed_dot)).collect()
     }
 
-    /// Opens adapter `index` of [`Gpu::adapters`], the first one by default.
+    /// Opens adapter `index` of [`Gpu::adapters`], the first by default.
     ///
     /// # Errors
-    /// No adapter, none of this number, limits below what the kernels need, a driver that refuses.
+    /// Fails if there is no adapter or none with this number, if a limit is below the kernels' need, or if the driver fails.
     pub async fn open(index: Option<usize>) -> Result<Self, GpuError> {
         let (adapters, packed_dot) = enumerate().await;
         let last = adapters.len().checked_sub(1).ok_or(GpuError::NoAdapter)?;
@@ -135,32 +136,32 @@ impl Gpu {
         Ok(Self { inner: Rc::new(inner), report: Rc::new(report), max_binding, wide_teams })
     }
 
-    /// Which variants of the kernels run.
+    /// Returns the variants of the kernels that are in use.
     #[must_use]
     pub fn variants(&self) -> Variants {
         self.inner.variants.get()
     }
 
-    /// Runs other variants of the kernels from the next operation on.
+    /// Selects the variants of the kernels from the next operation on.
     pub fn use_variants(&self, variants: Variants) {
         self.inner.variants.set(variants);
     }
 
-    /// The same device, of which more is known than wgpu tells: of a browser's adapter it tells neither name nor kind nor subgroups,
-    /// and whoever opened the device has asked for those.
+    /// Returns the same device with another report. wgpu knows neither the name, the kind nor the subgroups of a browser's
+    /// adapter; the code that opened the device can ask the browser.
     #[must_use]
     pub fn with_report(self, report: AdapterReport) -> Self {
         Self { wide_teams: !report.software, report: Rc::new(report), ..self }
     }
 
-    /// The same device, of whose buffers kernels see at most `bytes` bytes: how a smaller device behaves.
+    /// Returns the same device with buffer bindings limited to `bytes` bytes, to test the behaviour of a smaller device.
     #[must_use]
     pub fn with_max_binding(self, bytes: u64) -> Self {
         Self { max_binding: self.max_binding.min(bytes), ..self }
     }
 
-    /// The same device, on which many threads share a row of a weight, as suits a GPU, or few, as suits a processor: how the
-    /// other kind behaves.
+    /// Returns the same device with another number of threads per row of a weight: many, as on a GPU, or few, as on a CPU.
+    /// This tests the behaviour of the other kind of device.
     #[must_use]
     pub fn with_wide_teams(self, wide_teams: bool) -> Self {
         Self { wide_teams, ..self }
@@ -170,37 +171,35 @@ impl Gpu {
         self.wide_teams
     }
 
-    /// Most bytes of one buffer that a kernel can see.
+    /// Returns the largest part of a buffer that a kernel can access, in bytes.
     pub(crate) fn max_binding(&self) -> u64 {
         self.max_binding
     }
 
-    /// Gives the device back at once; every later step fails as on a lost device.
+    /// Destroys the device immediately. Every later step fails as on a lost device.
     pub fn destroy(&self) {
-        self.inner.faults.report(Fault::Lost("it was given back".to_owned()));
+        self.inner.faults.report(Fault::Lost("it was destroyed".to_owned()));
         self.inner.device.destroy();
     }
 
-    /// Kernels built so far.
+    /// Returns the number of kernels built so far.
     #[must_use]
     pub fn pipelines(&self) -> usize {
         self.inner.pipelines.count()
     }
 
-    /// The adapter that it was opened on.
+    /// Returns the report of the device's adapter.
     #[must_use]
     pub fn report(&self) -> &AdapterReport {
         &self.report
     }
 }
 
-/// The adapters, and whether the shader language has dot products of packed bytes.
+/// Returns the adapters, and `true` if the shader language has dot products of packed bytes.
 async fn enumerate() -> (Vec<Adapter>, bool) {
-    let backends = wgpu::Backends::all() - wgpu::Backends::GL;
-    let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
-    let instance = wgpu::Instance::new(descriptor);
+    let instance = instance();
     let packed_dot = instance.wgsl_language_features().contains(WgslLanguageFeatures::Packed4x8IntegerDotProduct);
-    // The browser answers a plain request with its power-saving adapter.
+    // A browser returns its power-saving adapter unless it is asked for the other.
     if cfg!(target_arch = "wasm32") {
         let options = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
@@ -208,7 +207,7 @@ async fn enumerate() -> (Vec<Adapter>, bool) {
         };
         return (instance.request_adapter(&options).await.into_iter().collect(), packed_dot);
     }
-    let mut adapters = instance.enumerate_adapters(backends).await;
+    let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
     adapters.sort_by_key(|adapter| rank(&adapter.get_info()));
     (adapters, packed_dot)
 }

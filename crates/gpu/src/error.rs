@@ -1,50 +1,50 @@
-/// Why there is no GPU to run on.
+/// An error that prevents the use of a GPU.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GpuError {
-    /// The machine, or the browser, offers no adapter.
+    /// The machine, or the browser, has no adapter.
     #[error("no GPU adapter was found: install a Vulkan, Metal or DX12 driver, or use the CPU")]
     NoAdapter,
-    /// An adapter number that there is none of.
-    #[error("there is no GPU adapter {index}, only 0 to {last}")]
+    /// There is no adapter with this number.
+    #[error("gpu:{index}: no such adapter: expected a number from 0 to {last}")]
     NoSuchAdapter {
-        /// The number asked for.
+        /// The number that was given.
         index: usize,
-        /// The last one that exists.
+        /// The last valid number.
         last: usize,
     },
-    /// An adapter that cannot run the kernels.
-    #[error("{adapter} is too small: {limit} is {found}, at least {needed} is needed")]
+    /// A limit of the adapter is below the need of the kernels.
+    #[error("{adapter}: {limit} is too small: found {found}, expected at least {needed}; use the CPU or another GPU")]
     LimitTooSmall {
-        /// The adapter's name.
+        /// The name of the adapter.
         adapter: String,
-        /// WebGPU's name of the limit.
+        /// The WebGPU name of the limit.
         limit: &'static str,
-        /// What the adapter has.
+        /// The adapter's value.
         found: u64,
-        /// What the kernels need.
+        /// The value that the kernels need.
         needed: u64,
     },
-    /// The driver refused to open the device.
-    #[error("{adapter} could not be opened: {reason}")]
+    /// The driver failed to open the device.
+    #[error("{adapter}: the device cannot be opened: {reason}")]
     NotOpened {
-        /// The adapter's name.
+        /// The name of the adapter.
         adapter: String,
-        /// What the driver says.
+        /// The driver's message.
         reason: String,
     },
-    /// Its kernels are wrong: models would run on it and talk nonsense.
-    #[error("{adapter} gives wrong answers ({problem}): update its driver, or use the CPU")]
+    /// The device failed the known-answer test: models would give wrong results on it.
+    #[error("{adapter}: the known-answer test failed: {problem}; update the driver, or use the CPU")]
     WrongAnswers {
-        /// The adapter's name.
+        /// The name of the adapter.
         adapter: String,
-        /// What it computed, and what it should have.
+        /// The first wrong result and the expected one.
         problem: String,
     },
 }
 
 impl GpuError {
-    /// A stable name for programs.
+    /// Returns a stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

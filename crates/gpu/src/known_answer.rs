@@ -1,14 +1,14 @@
-//! The known-answer test: every kernel on the user's own adapter, before it is trusted.
+//! The known-answer test, which checks every kernel on the user's own adapter before it is used.
 //!
-//! Small steps run through the back end's own operations, so that the very pipelines are tested that a model will use; each
-//! result is compared with what scalar code computes. Linear layers and tables work on small integers, whose products
-//! and sums are exact in any order, and must agree bit for bit. A variant that fails is replaced by the next plainer one; when the
-//! plainest fails too, the adapter is refused with the reason, so that the caller takes the processor.
+//! Small steps run through the back end's own operations, so that the pipelines that a model will use are tested. Each result is
+//! compared with that of scalar code. Linear modules and tables work on small integers, whose products and sums are exact in any
+//! order, so they must agree bit for bit. A variant that fails is replaced by the next simpler one. If the simplest fails too,
+//! the test fails with the reason, so that the caller uses the CPU.
 //!
-//! The result is a value, [`Trust`], to be kept for the adapter and driver that [`AdapterReport::key`] names.
+//! The result, [`Trust`], can be stored under the adapter's [`AdapterReport::key`].
 
-mod questions;
-mod race;
+mod cases;
+mod speed;
 mod weights;
 
 use std::collections::BTreeSet;
@@ -20,77 +20,77 @@ use serde::{Deserialize, Serialize};
 use crate::pack::Layout;
 use crate::shaders::Constant;
 use crate::{Gpu, GpuBackend, GpuError};
-use questions::{Marks, Wrong};
+use cases::{Outcome, Wrong};
 
-/// Counts up when kernels change: what was found of older ones is forgotten.
+/// The version of the kernels. Results of other versions are discarded.
 const KERNELS: u32 = 3;
 
-/// Which variants of the kernels run on a device.
+/// The variants of the kernels that run on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Variants {
-    /// Whether subgroups sum over threads, which not every device has, instead of memory that the workgroup shares.
+    /// `true` to sum over threads by subgroups, which not every device has; `false` to sum in the workgroup's memory.
     pub subgroups: bool,
-    /// Whether half-precision numbers of weights are decoded by integer operations, for devices whose own conversion
-    /// takes numbers below the normal range for 0.
+    /// `true` to decode the half-precision numbers of weights by integer operations, for devices whose conversion flushes
+    /// subnormal numbers to 0.
     pub plain_half: bool,
 }
 
 impl Variants {
-    /// What formats are told of it.
+    /// Returns the constants that formats use.
     pub(crate) fn format_constants(self) -> [(&'static str, Constant); 1] {
         [("PLAIN_HALF", Constant::Bool(self.plain_half))]
     }
 }
 
-/// A variant that is not used, and why.
+/// A variant that failed, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demotion {
-    /// What it was, and what takes its place.
+    /// The variant and its replacement.
     pub what: String,
-    /// The first wrong answer.
+    /// The first wrong result.
     pub why: String,
 }
 
-/// What a model will ask of a device: the kernels to test.
+/// The kernels that a model will use, and that must be tested.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Needed {
-    /// Layouts of its weights.
+    /// The layouts of its weights.
     pub layouts: Vec<Layout>,
-    /// Number types of its cache.
+    /// The number types of its cache.
     pub caches: Vec<CacheType>,
 }
 
-/// Nanoseconds that the same linear layers of one row took.
+/// The times of the same linear modules of one row, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
-    /// Summed by subgroups.
+    /// The time with sums by subgroups.
     pub by_subgroups: u64,
-    /// Summed by the workgroup's memory.
+    /// The time with sums in the workgroup's memory.
     pub by_memory: u64,
 }
 
 impl Sums {
-    /// What is to be used: memory where it is clearly faster.
+    /// Returns the variants to use: the workgroup's memory only if it is clearly faster.
     #[must_use]
     pub fn variants(&self) -> Variants {
         Variants { subgroups: self.by_subgroups as f64 <= self.by_memory as f64 * CLEARLY, plain_half: false }
     }
 }
 
-/// What is slower by less than this is slower by chance.
+/// The ratio of times above which one is clearly faster; below, the difference may be noise.
 const CLEARLY: f64 = 1.03;
 
-/// What is known of an adapter.
+/// The result of the known-answer test of an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Trust {
     kernels: u32,
     /// The variants to use.
     pub variants: Variants,
-    /// Which sums are faster, where there was a choice.
+    /// The times of the two kinds of sums, if the device has both.
     pub sums: Option<Sums>,
-    /// Variants that gave wrong answers.
+    /// The variants that gave wrong results.
     pub demoted: Vec<Demotion>,
-    /// Answers that were right.
+    /// The number of correct results.
     pub answers: usize,
     /// The layouts of weights that were tested.
     pub layouts: BTreeSet<String>,
@@ -99,7 +99,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// The part of `needed` that is not tested yet.
+    /// Returns the part of `needed` that is not tested yet.
     #[must_use]
     pub fn missing(&self, needed: &Needed) -> Needed {
         let layouts = needed.layouts.iter().copied().filter(|layout| !self.layouts.contains(&name(layout)));
@@ -108,13 +108,13 @@ impl Trust {
     }
 }
 
-/// All that tells two layouts, or number types, apart.
+/// Returns a name that distinguishes layouts, or number types.
 fn name(of: &impl Debug) -> String {
     format!("{of:?}")
 }
 
-/// From the fastest variants to the plainest, and what is given up on the way.
-const LADDER: [(Variants, &str); 3] = [
+/// The variants from the fastest to the simplest, each with a description of the step that led to it.
+const VARIANTS: [(Variants, &str); 3] = [
     (Variants { subgroups: true, plain_half: false }, ""),
     (Variants { subgroups: false, plain_half: false }, "sums by subgroups -> by the workgroup's memory"),
     (
@@ -123,12 +123,13 @@ const LADDER: [(Variants, &str); 3] = [
     ),
 ];
 
-/// Tests the device for what is `needed`, but for what is `remembered`, and makes it use the variants that were right, of those the fastest
-/// by `clock`, in seconds. `progress` is told how many steps of how many are done, beginning anew where a variant is given up; it hears
-/// nothing where all is remembered.
+/// Tests the kernels that are `needed`, except those in `remembered`, and selects the fastest variants that are correct.
+///
+/// `clock` returns seconds. `progress` receives the number of finished steps and of all steps; it starts again when a variant
+/// fails, and is not called if everything is in `remembered`.
 ///
 /// # Errors
-/// [`GpuError::WrongAnswers`] when even the plainest kernels are wrong, or the device fails.
+/// [`GpuError::WrongAnswers`] if even the simplest kernels are wrong or the device fails.
 pub async fn known_answers(
     gpu: &Gpu,
     needed: &Needed,
@@ -140,46 +141,46 @@ pub async fn known_answers(
     let is_current = |trust: &Trust| trust.kernels == KERNELS && (!trust.variants.subgroups || has_subgroups);
     let trust = match remembered.filter(is_current) {
         Some(trust) => trust,
-        None if has_subgroups => raced(gpu, needed, clock).await,
+        None if has_subgroups => time_sums(gpu, needed, clock).await,
         None => Trust::default(),
     };
     gpu.use_variants(trust.variants);
     let round = async |variants: Variants, needed: &Needed, others| {
         gpu.use_variants(variants);
-        // A browser builds in the order in which it is told to: the first step would wait for the last kernel.
+        // A browser builds kernels in the order of the requests, so the first step would wait for the last kernel.
         if cfg!(not(target_arch = "wasm32")) {
-            questions::rehearse(&mut back_end(gpu)?, needed, others)?;
+            cases::build_kernels(&mut back_end(gpu)?, needed, others)?;
         }
-        match questions::ask(&mut back_end(gpu)?, needed, others, progress).await {
-            // A driver may refuse to build or to run what it says it can.
+        match cases::run(&mut back_end(gpu)?, needed, others, progress).await {
+            // A driver may fail to build or run a kernel although it reports the feature.
             Err(why) if variants.subgroups && gpu.inner.faults.forget() => {
                 let what = FAILS.to_owned();
-                Ok(Marks { asked: 0, wrong: vec![Wrong { what, why }] })
+                Ok(Outcome { tested: 0, wrong: vec![Wrong { what, why }] })
             }
-            marks => marks,
+            outcome => outcome,
         }
     };
-    let settled = settle(trust, needed, round).await;
-    settled.map_err(|problem| GpuError::WrongAnswers { adapter: gpu.report().name.clone(), problem })
+    let selected = select(trust, needed, round).await;
+    selected.map_err(|problem| GpuError::WrongAnswers { adapter: gpu.report().name.clone(), problem })
 }
 
-/// What a device does that refuses to build or to run kernels.
+/// The description of a device that fails to build or run kernels.
 const FAILS: &str = "the device fails";
 
-/// The faster sums to begin with. A device that fails with subgroups begins without them.
-async fn raced(gpu: &Gpu, needed: &Needed, clock: &dyn Fn() -> f64) -> Trust {
+/// Times both kinds of sums and returns the faster to begin with. A device that fails with subgroups begins without them.
+async fn time_sums(gpu: &Gpu, needed: &Needed, clock: &dyn Fn() -> f64) -> Trust {
     let layout = needed.layouts.first().copied().unwrap_or(Layout::F16);
-    match race::race(gpu, layout, [LADDER[0].0, LADDER[1].0], clock).await {
+    match speed::time_steps(gpu, layout, [VARIANTS[0].0, VARIANTS[1].0], clock).await {
         Ok(seconds) => {
             let [by_subgroups, by_memory] = seconds.map(|seconds| (seconds * 1e9).round() as u64);
             let sums = Sums { by_subgroups, by_memory };
             Trust { variants: sums.variants(), sums: Some(sums), ..Trust::default() }
         }
         Err(why) if gpu.variants().subgroups && gpu.inner.faults.forget() => {
-            let demotion = Demotion { what: LADDER[1].1.to_owned(), why: format!("{FAILS}: {why}") };
+            let demotion = Demotion { what: VARIANTS[1].1.to_owned(), why: format!("{FAILS}: {why}") };
             Trust { demoted: vec![demotion], ..Trust::default() }
         }
-        // The questions will show what it is.
+        // The test itself will report the failure.
         Err(_) => Trust::default(),
     }
 }
@@ -188,38 +189,38 @@ fn back_end(gpu: &Gpu) -> Result<GpuBackend, String> {
     GpuBackend::new(gpu).map_err(|error| error.to_string())
 }
 
-/// Gives up variants until all answers of a `round` are right. A round is asked for what is needed, and with `true` for the operations
-/// that all models have.
+/// Replaces variants until all results of a `round` are correct. The arguments of a round are the needed kernels, and `true`
+/// to include the operations that all models use.
 ///
 /// # Errors
-/// Why even the plainest are not.
-async fn settle(
+/// Returns the reason if even the simplest variants fail.
+async fn select(
     mut trust: Trust,
     needed: &Needed,
-    mut round: impl AsyncFnMut(Variants, &Needed, bool) -> Result<Marks, String>,
+    mut round: impl AsyncFnMut(Variants, &Needed, bool) -> Result<Outcome, String>,
 ) -> Result<Trust, String> {
     loop {
         let (missing, others) = (trust.missing(needed), trust.answers == 0);
         if missing == Needed::default() && !others {
             return Ok(trust);
         }
-        let marks = round(trust.variants, &missing, others).await?;
-        let Some(Wrong { what, why }) = marks.wrong.first() else {
+        let outcome = round(trust.variants, &missing, others).await?;
+        let Some(Wrong { what, why }) = outcome.wrong.first() else {
             trust.kernels = KERNELS;
-            trust.answers += marks.asked;
+            trust.answers += outcome.tested;
             trust.layouts.extend(missing.layouts.iter().map(name));
             trust.caches.extend(missing.caches.iter().map(name));
             return Ok(trust);
         };
         let first = format!("{what}: {why}");
-        let next = LADDER.iter().skip_while(|(variants, _)| *variants != trust.variants).nth(1);
-        let Some((variants, given_up)) = next else {
-            let more = marks.wrong.len() - 1;
+        let next = VARIANTS.iter().skip_while(|(variants, _)| *variants != trust.variants).nth(1);
+        let Some((variants, replacement)) = next else {
+            let more = outcome.wrong.len() - 1;
             return Err(if more == 0 { first } else { format!("{first}; {more} more are wrong") });
         };
         let mut demoted = trust.demoted;
-        demoted.push(Demotion { what: (*given_up).to_owned(), why: first });
-        // What was right of the other variants says nothing of these.
+        demoted.push(Demotion { what: (*replacement).to_owned(), why: first });
+        // Correct results of the other variants say nothing about these.
         trust = Trust { variants: *variants, demoted, ..Trust::default() };
     }
 }

@@ -1,4 +1,4 @@
-//! The GPU back end over wgpu: Vulkan, Metal and DX12 natively, WebGPU in the browser; the same Rust and the same WGSL.
+//! The GPU back end on wgpu: Vulkan, Metal and DX12 natively, WebGPU in the browser, with the same Rust and WGSL code.
 
 mod backend;
 mod builders;
@@ -6,6 +6,7 @@ mod cache;
 mod device;
 mod driver;
 mod error;
+mod kernel;
 mod known_answer;
 mod memory;
 pub mod pack;

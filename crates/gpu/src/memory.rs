@@ -1,4 +1,4 @@
-//! Buffers on the device: made within its limits, freed at once.
+//! Buffers on the device. They are created within its limits and freed immediately.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -9,10 +9,10 @@ use wgpu::BufferUsages;
 use crate::Gpu;
 use crate::device::Fault;
 
-/// What the device will say of something that was asked of it; natively known at once.
+/// The device's answer to a request; natively it is known at once.
 pub(crate) type Check = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
 
-/// A buffer that is destroyed with its owner: in browsers dropping alone frees nothing.
+/// A buffer that is destroyed with its owner. In browsers, dropping a handle alone frees nothing.
 #[derive(Debug)]
 pub(crate) struct Memory(wgpu::Buffer);
 
@@ -29,15 +29,16 @@ impl std::ops::Deref for Memory {
     }
 }
 
-/// Usages of everything that kernels see.
+/// The usages of all buffers that kernels access.
 pub(crate) const STORAGE: BufferUsages =
     BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 
 impl Gpu {
-    /// A buffer of at least `bytes` bytes. Where the device does not answer at once (in a browser), its answer goes to `checks`.
+    /// Creates a buffer of at least `bytes` bytes. If the device does not answer at once (in a browser), its answer goes to
+    /// `checks`.
     ///
     /// # Errors
-    /// More than the device's limits, or than its memory holds.
+    /// Fails if the size exceeds the device's limits or its memory.
     pub(crate) fn allocate(
         &self,
         what: &str,
@@ -67,13 +68,13 @@ impl Gpu {
         BackendError::OutOfMemory { device: self.describe(), wanted: bytes as usize, what: what.to_owned() }
     }
 
-    /// What users call the device, e.g. `gpu (NVIDIA H100, vulkan)`.
+    /// Returns a description of the device for users, e.g. `gpu (NVIDIA H100, vulkan)`.
     #[must_use]
     pub fn describe(&self) -> String {
         format!("gpu ({}, {})", self.report().name, self.report().api)
     }
 
-    /// A fault of this device as an error.
+    /// Converts a fault of this device to an error.
     pub(crate) fn error_of(&self, fault: Fault) -> BackendError {
         let device = self.describe();
         match fault {
@@ -84,10 +85,10 @@ impl Gpu {
     }
 }
 
-/// Bytes of the smallest buffer: kernels are bound to some even where there is nothing in them.
+/// The size of the smallest buffer in bytes. Kernels need a binding even for a buffer without contents.
 const SMALLEST: u64 = 256;
 
-/// The result of a future that is ready; the future otherwise.
+/// Returns the result of the future if it is ready, or else the future.
 fn poll_once(mut check: Check) -> Result<Option<wgpu::Error>, Check> {
     match check.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => Ok(result),
@@ -95,7 +96,7 @@ fn poll_once(mut check: Check) -> Result<Option<wgpu::Error>, Check> {
     }
 }
 
-/// A buffer that becomes longer as needed and keeps its contents.
+/// A buffer that grows as needed and keeps its contents.
 #[derive(Debug)]
 pub(crate) struct Growing {
     what: &'static str,
@@ -115,8 +116,8 @@ impl Growing {
         self.buffer.size()
     }
 
-    /// Makes room for `bytes` bytes, half as many again where it grows at all. Returns whether the buffer is another one now;
-    /// the contents are copied with `encoder`'s commands, and the old buffer goes to `retired` until they are submitted.
+    /// Makes room for `bytes` bytes; a buffer that grows gets half as much again. Returns `true` if the buffer was replaced:
+    /// `encoder` then copies the contents, and the old buffer is in `retired` until the commands are submitted.
     pub(crate) fn reserve(
         &mut self,
         gpu: &Gpu,

@@ -1,68 +1,26 @@
-//! Compute pipelines, built from the moment that a kernel is first asked for, and kept for the device's life.
+//! Compute pipelines, built from the first request for a kernel on, and kept as long as the device.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use wgpu::{BindGroupLayout, BufferBindingType, ComputePipeline, PipelineLayout, ShaderStages};
+use wgpu::{BindGroupLayout, BufferBindingType, PipelineLayout, ShaderStages};
 
 use crate::builders::Builders;
-use crate::shaders::{SUBGROUPS, Variant, assemble};
+use crate::kernel::Kernel;
+use crate::shaders::Variant;
 
-/// Bytes of the parameters of one dispatch: the least offset that every device accepts.
+/// The bytes of one dispatch's parameters: the smallest offset that every device accepts.
 pub(crate) const SLOT: usize = 256;
 
-/// What a kernel has beside the step's own buffers.
+/// The buffer that a kernel uses beside the step's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extra {
     Nothing,
-    /// A buffer of weights, to be read.
+    /// A buffer of weights, read-only.
     Weight,
-    /// A layer of a cache, to be written.
+    /// A layer of a cache, writable.
     Cache,
-}
-
-/// A kernel that is built in the background, or by whoever needs it before that. A device that refuses it reports a fault.
-#[derive(Debug)]
-pub(crate) struct Kernel {
-    variant: Variant,
-    layout: PipelineLayout,
-    pipeline: OnceLock<ComputePipeline>,
-}
-
-impl Kernel {
-    /// The kernel's name.
-    pub(crate) fn op(&self) -> &'static str {
-        self.variant.op
-    }
-
-    /// The pipeline; waits for a build that is under way.
-    pub(crate) fn pipeline(&self, device: &wgpu::Device) -> &ComputePipeline {
-        self.pipeline.get_or_init(|| self.build(device))
-    }
-
-    fn build(&self, device: &wgpu::Device) -> ComputePipeline {
-        let mut text = assemble(&self.variant);
-        // The standard's directive, which wgpu's own reader does not know.
-        if cfg!(target_arch = "wasm32") && self.variant.constants.contains(&SUBGROUPS) {
-            text.insert_str(0, "enable subgroups;\n");
-        }
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(self.variant.op),
-            source: wgpu::ShaderSource::Wgsl(text.into()),
-        });
-        device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(self.variant.op),
-            layout: Some(&self.layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
-                ..wgpu::PipelineCompilationOptions::default()
-            },
-            cache: None,
-        })
-    }
 }
 
 /// The kernels of a device.
@@ -97,26 +55,26 @@ impl Pipelines {
         Self { step, weight, cache, layouts, known: RefCell::default(), builders: Builders::default() }
     }
 
-    /// The kernel of a variant, which is being built from now on.
+    /// Returns the kernel of a variant, and starts to build it.
     pub(crate) fn get(&self, device: &wgpu::Device, variant: Variant, extra: Extra) -> Arc<Kernel> {
         if let Some(kernel) = self.known.borrow().get(&variant) {
             return Arc::clone(kernel);
         }
         let layout = self.layouts[extra as usize].clone();
-        #[allow(clippy::arc_with_non_send_sync, reason = "it is both where there are threads")]
-        let kernel = Arc::new(Kernel { variant: variant.clone(), layout, pipeline: OnceLock::new() });
+        #[allow(clippy::arc_with_non_send_sync, reason = "natively, where threads share it, it is both")]
+        let kernel = Arc::new(Kernel::new(variant.clone(), layout));
         self.builders.ask(device, &kernel);
         self.known.borrow_mut().insert(variant, Arc::clone(&kernel));
         kernel
     }
 
-    /// How many were asked for so far.
+    /// Returns the number of kernels requested so far.
     pub(crate) fn count(&self) -> usize {
         self.known.borrow().len()
     }
 }
 
-/// A group of buffers, the uniform one with offsets of [`SLOT`].
+/// Creates a layout of buffers; the uniform one has dynamic offsets, multiples of [`SLOT`].
 fn layout(device: &wgpu::Device, types: &[BufferBindingType]) -> BindGroupLayout {
     let entry = |(binding, &ty)| {
         let is_uniform = ty == BufferBindingType::Uniform;
@@ -159,10 +117,10 @@ mod tests {
         let kernels = [16, 32, 64, 128].map(|threads| pipelines.get(device, norm(threads), Extra::Nothing));
         assert_eq!(pipelines.count(), 4);
         assert!(Arc::ptr_eq(&kernels[1], &pipelines.get(device, norm(32), Extra::Nothing)));
-        // Nobody asks for a pipeline here.
+        // Nothing waits for a pipeline here.
         let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while kernels.iter().any(|kernel| kernel.pipeline.get().is_none()) {
-            assert!(std::time::Instant::now() < patience, "nothing is built");
+        while kernels.iter().any(|kernel| !kernel.is_built()) {
+            assert!(std::time::Instant::now() < patience, "no kernel was built");
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         let built = kernels[0].pipeline(device).clone();
@@ -175,7 +133,7 @@ mod tests {
             honelm_testing::skip!("a_kernel_that_cannot_be_built_is_a_fault_of_the_device", "a GPU adapter");
         };
         assert!(GpuBackend::new(&gpu).is_ok() && gpu.inner.faults.get().is_none());
-        // A workgroup without threads.
+        // A workgroup without threads is invalid.
         gpu.inner.pipelines.get(&gpu.inner.device, norm(0), Extra::Nothing).pipeline(&gpu.inner.device);
         assert!(matches!(gpu.inner.faults.get(), Some(Fault::Failed(_))), "{:?}", gpu.inner.faults.get());
     }

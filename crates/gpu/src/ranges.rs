@@ -1,24 +1,24 @@
-//! First-fit allocation of ranges, in units that the caller knows.
+//! First-fit allocation of ranges. The caller chooses the unit.
 
 use std::collections::BTreeMap;
 
-/// A range that was handed out.
+/// An allocated range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) start: u32,
     pub(crate) len: u32,
 }
 
-/// Which parts of a buffer are free. Everything from `end` on is.
+/// The free ranges of a buffer. Everything from `end` on is free.
 #[derive(Debug, Default)]
 pub(crate) struct Ranges {
-    /// Free ranges below `end` by their start, never adjacent.
+    /// Free ranges below `end` by their start; no two are adjacent.
     free: BTreeMap<u32, u32>,
     end: u32,
 }
 
 impl Ranges {
-    /// The first free range of `len` units, below `limit`.
+    /// Allocates the first free range of `len` units that ends at or below `limit`.
     pub(crate) fn take(&mut self, len: u32, limit: u32) -> Option<Range> {
         if let Some((&start, &found)) = self.free.iter().find(|(_, found)| **found >= len) {
             self.free.remove(&start);
@@ -32,7 +32,7 @@ impl Ranges {
         Some(Range { start, len })
     }
 
-    /// Gives a range back.
+    /// Frees a range.
     pub(crate) fn give(&mut self, range: Range) {
         let Range { mut start, mut len } = range;
         if let Some((&before, &found)) = self.free.range(..start).next_back()
@@ -51,7 +51,7 @@ impl Ranges {
         }
     }
 
-    /// One past the last unit in use.
+    /// Returns the end of the last unit in use.
     pub(crate) fn end(&self) -> u32 {
         self.end
     }

@@ -13,15 +13,15 @@ use crate::device::Fault;
 use crate::memory::{Check, Memory};
 use crate::timing::Queries;
 
-/// Buffers that wait to be used again.
+/// The largest number of free buffers that are kept for reuse.
 const KEPT: usize = 8;
 
-/// Buffers that the host can read, used again and again.
+/// Buffers that the host can read, kept for reuse.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StagingPool(Rc<RefCell<Vec<Memory>>>);
 
 impl StagingPool {
-    /// A buffer of at least `bytes` bytes.
+    /// Returns a buffer of at least `bytes` bytes.
     pub(crate) fn take(&self, gpu: &Gpu, bytes: u64, checks: &mut Vec<Check>) -> Result<Memory, BackendError> {
         let mut free = self.0.borrow_mut();
         let fitting = free.iter().enumerate().filter(|(_, b)| b.size() >= bytes && b.size() / 8 <= bytes.max(4096));
@@ -42,10 +42,10 @@ impl StagingPool {
     }
 }
 
-/// One result within the staging buffer.
+/// One result in the staging buffer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Item {
-    /// A matrix whose rows start `stride` values apart.
+    /// A matrix with `stride` values from one row to the next.
     Floats {
         rows: usize,
         cols: usize,
@@ -55,7 +55,7 @@ pub(crate) enum Item {
 }
 
 impl Item {
-    /// Words in the buffer.
+    /// Returns the number of words in the buffer.
     pub(crate) fn words(self) -> usize {
         match self {
             Self::Floats { rows, stride, .. } => rows * stride,
@@ -75,13 +75,13 @@ impl Item {
     }
 }
 
-/// Something that the device tells when it comes to it.
+/// A signal that a callback of the device sets.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Signal(Arc<Mutex<Signalled>>);
 
 #[derive(Debug, Default)]
 struct Signalled {
-    /// Whether it went well.
+    /// `true` on success, `false` on failure, `None` until the callback runs.
     outcome: Option<bool>,
     waker: Option<Waker>,
 }
@@ -95,7 +95,7 @@ impl Signal {
         }
     }
 
-    /// Waits. Natively the device works on its callbacks only when it is asked to; a browser does it by itself.
+    /// Waits for the signal. Natively the device runs its callbacks only when it is polled; a browser runs them by itself.
     pub(crate) async fn wait(&self, gpu: &Gpu, submission: wgpu::SubmissionIndex) -> bool {
         let mut submission = Some(submission);
         std::future::poll_fn(|context: &mut Context<'_>| {
@@ -120,14 +120,14 @@ impl Signal {
     }
 }
 
-/// What a step is read from.
+/// The results of a step and their destination.
 #[derive(Default)]
 pub(crate) struct Results {
-    /// Where the results arrive; none where nothing is read.
+    /// The staging buffer; `None` if nothing is read.
     pub(crate) staging: Option<Memory>,
-    /// What they are by key, in order.
+    /// The results by key, in order.
     pub(crate) items: Vec<(u32, Item)>,
-    /// Times of kernels, behind them.
+    /// The times of kernels, stored after the results.
     pub(crate) queries: Option<Queries>,
 }
 
@@ -143,7 +143,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// The results.
+    /// Waits for the results and returns them.
     pub(crate) async fn finish(self) -> Result<Outputs, BackendError> {
         if let Some(failure) = self.failure {
             return Err(failure);
@@ -153,7 +153,7 @@ impl Pending {
         for check in self.checks {
             refused = refused.or(check.await);
         }
-        // A loss explains everything that was refused after it.
+        // If the device is lost, later errors only follow from that.
         if let Some(fault) = self.gpu.inner.faults.get().or(refused.map(Fault::from)) {
             return Err(self.gpu.error_of(fault));
         }

@@ -1,13 +1,14 @@
-//! What a step records until it is submitted: dispatches in order, their parameters, numbers of the step, what is to be read.
+//! The recording of a step before it is submitted: dispatches in order, their parameters, the step's numbers, the results to read.
 
 use std::sync::Arc;
 
 use honelm_backend::{BackendError, Cache, Tensor};
 
 use crate::cache::Moved;
-use crate::pipelines::{Kernel, SLOT};
+use crate::kernel::Kernel;
+use crate::pipelines::SLOT;
 
-/// What a dispatch has beside the step's own buffers.
+/// The buffer that a dispatch uses beside the step's own.
 #[derive(Debug, Clone)]
 pub(crate) enum Bound {
     Nothing,
@@ -21,29 +22,29 @@ pub(crate) enum Bound {
 pub(crate) struct Command {
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) bound: Bound,
-    /// Its parameters' place, in units of [`SLOT`].
+    /// The slot of its parameters, in units of [`SLOT`].
     pub(crate) slot: u32,
     pub(crate) grid: [u32; 2],
 }
 
-/// What is to be read under a key.
+/// A result to be read.
 #[derive(Debug)]
 pub(crate) enum Pinned {
     Floats(Tensor),
-    /// Slots of the ring of sampled tokens: the first, and how many.
+    /// The first slot of the ring of sampled tokens, and the number of slots.
     Tokens(u32, u32),
 }
 
-/// A cache group of the step; offsets into [`Recording::words`].
+/// A cache group of the step; the fields are offsets into [`Recording::words`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Group {
     /// The cell of each row, counted over all pages.
     pub(crate) cells: u32,
-    /// Five words a row.
+    /// Five words per row.
     pub(crate) seen: u32,
     pub(crate) pages: u32,
     pub(crate) extra: u32,
-    /// Most cells that a row sees.
+    /// The largest number of cells that a row sees.
     pub(crate) most: usize,
 }
 
@@ -51,13 +52,13 @@ pub(crate) struct Group {
 #[derive(Debug, Default)]
 pub(crate) struct Frame {
     pub(crate) rows: usize,
-    /// Where the tokens stand in [`Recording::words`].
+    /// The position of the tokens in [`Recording::words`].
     pub(crate) tokens: u32,
-    /// Those that are known to the host.
+    /// The tokens that the host knows.
     pub(crate) known: Vec<u32>,
     pub(crate) positions: Vec<u32>,
     pub(crate) groups: Vec<Group>,
-    /// Where the rotations of the rows stand, by weight and the bits of the magnitude.
+    /// The positions of the rows' rotations, by weight and the bits of the magnitude.
     pub(crate) rotations: Vec<((u32, u32), u32)>,
 }
 
@@ -72,24 +73,24 @@ pub(crate) struct Recording {
     pub(crate) sampled: Vec<(u32, u32)>,
     pub(crate) moved: Vec<Moved>,
     pub(crate) failure: Option<BackendError>,
-    /// Commands from here on lack memory and are not run.
+    /// The first command that lacks memory; commands from here on are not run.
     pub(crate) cut: Option<usize>,
 }
 
 impl Recording {
-    /// Whether nothing waits to be submitted.
+    /// Returns `true` if nothing waits to be submitted.
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty() && self.moved.is_empty()
     }
 
-    /// Appends numbers and returns where they start.
+    /// Appends numbers and returns the position of the first.
     pub(crate) fn append(&mut self, words: impl IntoIterator<Item = u32>) -> u32 {
         let at = self.words.len() as u32;
         self.words.extend(words);
         at
     }
 
-    /// Takes the parameters of a dispatch and returns their slot.
+    /// Stores the parameters of a dispatch and returns their slot.
     pub(crate) fn slot(&mut self, params: &[u32]) -> u32 {
         const WORDS: usize = SLOT / size_of::<u32>();
         debug_assert!(params.len() <= WORDS, "{} parameters", params.len());
@@ -99,13 +100,13 @@ impl Recording {
         slot as u32
     }
 
-    /// Fails the step for lack of memory: what is recorded from here on is not run.
+    /// Fails the step for lack of memory. Later commands are not run.
     pub(crate) fn cut(&mut self, error: BackendError) {
         self.cut.get_or_insert(self.commands.len());
         self.fail(error);
     }
 
-    /// Keeps the first failure of the step.
+    /// Records a failure; the first of the step is kept.
     pub(crate) fn fail(&mut self, error: BackendError) {
         self.failure.get_or_insert(error);
     }

@@ -1,59 +1,59 @@
-//! What is known of an adapter before it is opened.
+//! The properties of an adapter that are known before it is opened.
 
 use crate::driver::own_memory;
 use serde::Serialize;
 use wgpu::{Adapter, AdapterInfo, DeviceType, Features};
 
-/// What kind of device an adapter is.
+/// The kind of an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdapterKind {
-    /// A GPU with memory of its own.
+    /// A GPU with its own memory.
     Discrete,
-    /// A GPU that shares the processor's memory.
+    /// A GPU that shares the CPU's memory.
     Integrated,
     /// A GPU of a virtual machine.
     Virtual,
-    /// A processor in disguise (lavapipe, SwiftShader, WARP).
+    /// A software implementation on the CPU (lavapipe, SwiftShader, WARP).
     Software,
-    /// The platform does not say, as in browsers.
+    /// Unknown, because the platform does not report it (as in browsers).
     Unknown,
 }
 
-/// An adapter: its names, the limits that matter, its features.
+/// An adapter: its names, features, and the limits that matter here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AdapterReport {
-    /// Its number, as in `gpu:N`.
+    /// The number of the adapter, as in `gpu:N`.
     pub index: usize,
-    /// Its name.
+    /// The name of the adapter.
     pub name: String,
     /// `vulkan`, `metal`, `dx12` or `webgpu`.
     pub api: String,
-    /// What kind of device it is.
+    /// The kind of the adapter.
     pub kind: AdapterKind,
-    /// Driver and version, as far as the platform tells.
+    /// The driver and its version, if the platform reports them.
     pub driver: String,
-    /// Where it is on the PCI bus, e.g. `0000:01:00.0`, where the platform tells.
+    /// The PCI bus address, e.g. `0000:01:00.0`, if the platform reports it.
     pub pci: Option<String>,
-    /// Whether it is a processor in disguise.
+    /// `true` if it is a software implementation on the CPU.
     pub software: bool,
-    /// Bytes of memory of its own, where the driver tells; none where it shares the processor's.
+    /// The bytes of its own memory, if the driver reports them; `None` if it shares the CPU's.
     pub own_memory: Option<u64>,
-    /// Largest part of a buffer that a kernel sees, in bytes.
+    /// The largest part of a buffer that a kernel can access, in bytes.
     pub max_binding: u64,
-    /// Largest buffer, in bytes.
+    /// The largest buffer, in bytes.
     pub max_buffer: u64,
-    /// Memory that a workgroup shares, in bytes.
+    /// The memory that a workgroup shares, in bytes.
     pub workgroup_memory: u32,
-    /// Threads a workgroup, at most.
+    /// The largest number of threads per workgroup.
     pub workgroup_threads: u32,
-    /// Whether shaders may use half precision.
+    /// `true` if shaders may use half precision.
     pub f16: bool,
-    /// Threads of a subgroup, least and most, where shaders may use them.
+    /// The smallest and largest number of threads per subgroup, if shaders may use subgroups.
     pub subgroups: Option<(u32, u32)>,
-    /// Whether the shader language has dot products of packed bytes; whether the device is fast at them it does not say.
+    /// `true` if the shader language has dot products of packed bytes. The device may still be slow at them.
     pub packed_dot: bool,
-    /// Whether passes can be timed.
+    /// `true` if compute passes can be timed.
     pub timestamps: bool,
 }
 
@@ -82,14 +82,14 @@ impl AdapterReport {
         }
     }
 
-    /// The same with what a browser's own interface says of the adapter, of which wgpu tells nothing: its name, whether it is a fallback
-    /// for a GPU, and the threads of a subgroup.
+    /// Returns the same report with properties that the browser knows and wgpu does not: the name, `true` for a fallback
+    /// adapter (in software), and the threads per subgroup.
     #[must_use]
-    pub fn told_by_browser(self, name: String, is_fallback: bool, subgroups: Option<(u32, u32)>) -> Self {
+    pub fn with_browser_info(self, name: String, is_fallback: bool, subgroups: Option<(u32, u32)>) -> Self {
         Self { software: is_fallback || is_named_as_software(&name), name, subgroups, ..self }
     }
 
-    /// What tells this adapter with this driver from all others: under it the result of the known-answer test is kept.
+    /// Returns a key that identifies the adapter and its driver. The result of the known-answer test is stored under it.
     #[must_use]
     pub fn key(&self) -> String {
         [self.api.as_str(), &self.name, &self.driver].join(" | ")
@@ -126,7 +126,7 @@ fn is_named_as_software(text: &str) -> bool {
     ["swiftshader", "llvmpipe", "lavapipe", "basic render"].iter().any(|name| text.contains(name))
 }
 
-/// Real GPUs before software, discrete ones first.
+/// Returns the position in the list of adapters: hardware GPUs before software, discrete ones first.
 pub(crate) fn rank(info: &AdapterInfo) -> u8 {
     match kind(info) {
         AdapterKind::Discrete => 0,
@@ -144,11 +144,12 @@ mod tests {
     use crate::Gpu;
 
     #[test]
-    fn a_browser_tells_what_an_adapter_is() {
+    fn a_browser_describes_an_adapter() {
         let Some(report) = block_on(Gpu::adapters()).into_iter().next() else {
-            honelm_testing::skip!("a_browser_tells_what_an_adapter_is", "a GPU adapter");
+            honelm_testing::skip!("a_browser_describes_an_adapter", "a GPU adapter");
         };
-        let told = |name: &str, is_fallback| report.clone().told_by_browser(name.to_owned(), is_fallback, Some((4, 8)));
+        let told =
+            |name: &str, is_fallback| report.clone().with_browser_info(name.to_owned(), is_fallback, Some((4, 8)));
         assert!(told("google SwiftShader", false).software && told("something", true).software);
         let real = told("nvidia ampere", false);
         assert!(!real.software && real.name == "nvidia ampere" && real.subgroups == Some((4, 8)), "{real:?}");

@@ -1,9 +1,11 @@
-//! The WGSL sources, and the include step that makes a variant's text of them.
+//! The WGSL sources, and the preprocessor that assembles the text of a variant.
 //!
-//! `//!include lib/NAME` stands for the file of that name, once; `//!include format` for the format of the weight. Constants
-//! of a variant come first. Lines from `//!repeat NAME` to `//!end` stand as often as the constant NAME says, `$` being the number of the
-//! copy: variables by number, since arrays of registers end up in memory on some devices. In a variant with SUBGROUPS a file
-//! `lib/NAME_subgroups`, where there is one, stands for `lib/NAME`. In a format, `COLS` stands for the columns of the weight, which are a parameter of the operation.
+//! - The constants of the variant come first.
+//! - `//!include lib/NAME` inserts the file of that name, once; `//!include format` inserts the format of the weight.
+//! - Lines from `//!repeat NAME` to `//!end` are repeated as many times as the constant NAME says; `$` becomes the number of the
+//!   copy. This gives numbered variables, since some devices put arrays of registers in memory.
+//! - In a variant with SUBGROUPS, a file `lib/NAME_subgroups` replaces `lib/NAME` if it exists.
+//! - In a format, `COLS` becomes the columns of the weight, which are a parameter of the operation.
 
 use crate::pack::Layout;
 
@@ -13,7 +15,7 @@ macro_rules! sources {
     };
 }
 
-/// Every file but the formats, by the name that includes give it.
+/// All files except the formats, by the name that includes use.
 const SOURCES: &[(&str, &str)] = sources![
     "lib/activation",
     "lib/arena",
@@ -50,20 +52,20 @@ const SOURCES: &[(&str, &str)] = sources![
     "ops/sample",
 ];
 
-/// The number that a constant of a variant has.
+/// The value of a constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Constant {
     U32(u32),
     Bool(bool),
 }
 
-/// What makes a variant sum by subgroups.
+/// The constant of variants that sum by subgroups.
 pub(crate) const SUBGROUPS: (&str, Constant) = ("SUBGROUPS", Constant::Bool(true));
 
-/// Kernels that sum over threads, and have a variant with [`SUBGROUPS`].
+/// The kernels that sum over threads, and have a variant with [`SUBGROUPS`].
 pub(crate) const SUMMING: [&str; 3] = ["attend", "linear_rows", "norm"];
 
-/// A variant of a kernel: its file below `ops`, the constants that it is made with, the format of its weight.
+/// A variant of a kernel: its file in `ops`, its constants, and the format of its weight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Variant {
     pub(crate) op: &'static str,
@@ -71,15 +73,15 @@ pub(crate) struct Variant {
     pub(crate) format: Option<Layout>,
 }
 
-/// The text of a variant.
+/// Returns the text of a variant.
 ///
 /// # Panics
-/// When an include names no file, or a format where there is none: both are mistakes in this crate.
+/// Panics if an include names a missing file, or a format where there is none. Both are bugs in this crate.
 pub(crate) fn assemble(variant: &Variant) -> String {
     assemble_text(source(&format!("ops/{}", variant.op)), &variant.constants, variant.format)
 }
 
-/// As [`assemble`], of a text that is no file below `ops`.
+/// Assembles a text that is not a file in `ops`; see [`assemble`].
 pub(crate) fn assemble_text(part: &str, constants: &[(&'static str, Constant)], format: Option<Layout>) -> String {
     let mut text = String::new();
     let of_format = format.map(Layout::constants).unwrap_or_default();
@@ -95,7 +97,7 @@ pub(crate) fn assemble_text(part: &str, constants: &[(&'static str, Constant)], 
     repeated(&text, constants)
 }
 
-/// `text` with its repeated lines written out.
+/// Returns `text` with its repeated lines expanded.
 fn repeated(text: &str, constants: &[(&'static str, Constant)]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut lines = text.lines();
@@ -106,7 +108,7 @@ fn repeated(text: &str, constants: &[(&'static str, Constant)]) -> String {
             continue;
         };
         let Some((_, Constant::U32(count))) = constants.iter().find(|(n, _)| *n == name) else {
-            panic!("no number {name} to repeat by");
+            panic!("no constant {name} to repeat by");
         };
         let body: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "//!end").collect();
         for number in 0..*count {
@@ -121,10 +123,10 @@ fn find(name: &str) -> Option<&'static str> {
 }
 
 fn source(name: &str) -> &'static str {
-    find(name).unwrap_or_else(|| panic!("no shader part {name}"))
+    find(name).unwrap_or_else(|| panic!("no shader file {name}"))
 }
 
-/// Appends `part` with everything that it includes and that is not `done`.
+/// Appends `part` with its includes, except for those that are `done`.
 fn include(part: &str, format: Option<Layout>, subgroups: bool, done: &mut Vec<String>, text: &mut String) {
     for line in part.lines() {
         let Some(name) = line.strip_prefix("//!include ").map(str::trim) else {
@@ -146,7 +148,7 @@ fn include(part: &str, format: Option<Layout>, subgroups: bool, done: &mut Vec<S
     }
 }
 
-/// `text` with every occurrence of the identifier `word` replaced.
+/// Returns `text` with every occurrence of the identifier `word` replaced.
 fn replace_word(text: &str, word: &str, by: &str) -> String {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len());

@@ -7,7 +7,7 @@ fn variant(op: &'static str, constants: &[(&'static str, Constant)], format: Opt
     Variant { op, constants: constants.iter().copied().chain(of_format.into_iter().flatten()).collect(), format }
 }
 
-/// Every variant that the back end can ask for, head widths and formats as samples.
+/// Returns every variant that the back end can request, with samples of head widths and formats.
 fn variants() -> Vec<Variant> {
     use Constant::{Bool, U32};
     let mut all = vec![variant("edit", &[], None), variant("rope", &[], None)];
@@ -70,7 +70,7 @@ fn variants() -> Vec<Variant> {
 #[test]
 fn every_variant_is_valid_without_any_optional_feature_but_its_own() {
     for variant in variants() {
-        // What WGSL has without any feature: unpack2x16float.
+        // WGSL has unpack2x16float without any feature.
         let mut capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
         capabilities.set(naga::valid::Capabilities::SUBGROUP, variant.constants.contains(&SUBGROUPS));
         let text = assemble(&variant);

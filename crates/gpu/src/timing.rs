@@ -1,4 +1,4 @@
-//! What kernels cost on the device, by its own clock.
+//! The time that kernels take, by the device's own clock.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,19 +9,19 @@ use wgpu::{BufferUsages, CommandEncoder, Features, QuerySet};
 use crate::Gpu;
 use crate::memory::{Check, Memory};
 
-/// Dispatches of a step that are timed; a set of queries holds no more.
+/// The largest number of dispatches per step that are timed, which is the capacity of a query set.
 const MOST: usize = 2048;
 
-/// What a kernel cost.
+/// The time that a kernel took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct KernelTime {
-    /// Dispatches.
+    /// The number of dispatches.
     pub calls: u64,
     /// Seconds on the device.
     pub seconds: f64,
 }
 
-/// Costs by the kernel's name, as they come in.
+/// The times so far, by kernel name.
 pub(crate) type KernelTimes = Rc<RefCell<BTreeMap<&'static str, KernelTime>>>;
 
 /// The queries of one step.
@@ -30,12 +30,12 @@ pub(crate) struct Queries {
     resolved: Memory,
     names: Vec<&'static str>,
     times: KernelTimes,
-    /// Seconds of a tick.
+    /// Seconds per tick.
     period: f64,
 }
 
 impl Queries {
-    /// Queries for dispatches of these kernels; none where the device has no clock.
+    /// Creates queries for the dispatches of these kernels; `None` if the device has no clock.
     pub(crate) fn new(
         gpu: &Gpu,
         times: &KernelTimes,
@@ -59,7 +59,7 @@ impl Queries {
         Some(Self { set, resolved, names, times: Rc::clone(times), period })
     }
 
-    /// Where the pass of dispatch `i` notes its begin and end.
+    /// Returns the timestamps that the pass of dispatch `i` writes at its begin and end.
     pub(crate) fn writes(&self, i: usize) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
         (i < self.names.len()).then(|| wgpu::ComputePassTimestampWrites {
             query_set: &self.set,
@@ -68,18 +68,18 @@ impl Queries {
         })
     }
 
-    /// Bytes of the results.
+    /// Returns the bytes of the results.
     pub(crate) fn bytes(&self) -> u64 {
         self.names.len() as u64 * 16
     }
 
-    /// Copies the results to `to`, at byte `at`.
+    /// Copies the results to byte `at` of `to`.
     pub(crate) fn copy_out(&self, encoder: &mut CommandEncoder, to: &wgpu::Buffer, at: u64) {
         encoder.resolve_query_set(&self.set, 0..2 * self.names.len() as u32, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, to, at, Some(self.bytes()));
     }
 
-    /// Adds up what came back. // words: two for each of a dispatch's begin and end
+    /// Adds the results to the times. // words: two for the begin and two for the end of each dispatch
     pub(crate) fn note(&self, words: &[u32]) {
         let mut times = self.times.borrow_mut();
         let tick = |pair: &[u32]| u64::from(pair[0]) | u64::from(pair[1]) << 32;

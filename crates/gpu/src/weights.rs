@@ -1,4 +1,4 @@
-//! Weights on the device: matrices in a few large buffers, so that several of them can be read by one kernel; vectors in one.
+//! Weights on the device: matrices in a few large buffers, so that one kernel can read several, and vectors in one buffer.
 
 use honelm_backend::BackendError;
 
@@ -7,20 +7,20 @@ use crate::memory::{Check, Growing, Memory, STORAGE};
 use crate::pack::Layout;
 use crate::ranges::{Range, Ranges};
 
-/// Bytes on their way to the device at which a native upload waits: until then the host holds a copy.
+/// The bytes in transit at which a native upload waits. Until then the host holds a copy of them.
 const IN_FLIGHT: u64 = 32 << 20;
 
-/// Rows at which a matrix may be cut: whole tiles of the widest kernel.
+/// A matrix is split at multiples of this number of rows: whole tiles of the widest kernel.
 const CUT: usize = 64;
 
-/// Least and most bytes of a buffer that several matrices share.
+/// The smallest and largest size in bytes of a buffer that several matrices share.
 const SHARED: std::ops::RangeInclusive<u64> = 8 << 20..=64 << 20;
 
-/// Rows of a matrix that lie in one buffer.
+/// The rows of a matrix that are in one buffer.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
     pub(crate) chunk: usize,
-    /// In words.
+    /// The place in the buffer, in words.
     pub(crate) range: Range,
     pub(crate) first_row: usize,
     pub(crate) rows: usize,
@@ -33,14 +33,14 @@ pub(crate) struct Matrix {
     pub(crate) pieces: Vec<Piece>,
     pub(crate) bias: Option<Range>,
     pub(crate) order: Option<Range>,
-    /// Rows that are there; all of them, but for a weight that comes in slabs.
+    /// The number of rows that are written: all, unless a weight arrives in slabs.
     pub(crate) filled: usize,
 }
 
-/// A vector, and what a norm adds.
+/// A vector, and the bias of a norm.
 #[derive(Debug)]
 pub(crate) struct Vector {
-    /// The host's copy: rotations are computed there.
+    /// The host's copy, which is needed to compute rotations.
     pub(crate) values: Vec<f32>,
     pub(crate) range: Range,
     pub(crate) bias: Option<Range>,
@@ -62,12 +62,12 @@ struct Chunk {
 /// All weights of a back end.
 #[derive(Debug)]
 pub(crate) struct Store {
-    /// A chunk that became empty leaves its place.
+    /// The buffers; an empty one is removed, and its place becomes `None`.
     chunks: Vec<Option<Chunk>>,
     vectors: Growing,
     vector_ranges: Ranges,
     bytes: u64,
-    /// Bytes that were written since the device was last waited for.
+    /// The bytes written since the last wait for the device.
     in_flight: u64,
 }
 
@@ -77,7 +77,7 @@ impl Store {
         Ok(Self { chunks: Vec::new(), vectors, vector_ranges: Ranges::default(), bytes: 0, in_flight: 0 })
     }
 
-    /// Bytes of all buffers.
+    /// Returns the bytes of all buffers.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes + self.vectors.bytes()
     }
@@ -90,7 +90,7 @@ impl Store {
         &self.chunks[chunk].as_ref().expect("a piece keeps its chunk").group
     }
 
-    /// Room for a matrix, cut by rows where the device demands it.
+    /// Allocates a matrix, split by rows if the device requires it.
     pub(crate) fn reserve(
         &mut self,
         gpu: &Gpu,
@@ -122,7 +122,7 @@ impl Store {
         Ok(pieces)
     }
 
-    /// Room for `words` words in one buffer, the latest one where it fits.
+    /// Allocates `words` words in one buffer, if possible the latest.
     fn place(&mut self, gpu: &Gpu, words: u32, checks: &mut Vec<Check>) -> Result<(usize, Range), BackendError> {
         // Kernels read whole vectors of four words.
         let words = words.next_multiple_of(4);
@@ -153,7 +153,7 @@ impl Store {
         Ok((i, range))
     }
 
-    /// Writes whole rows of a matrix from row `first` on. // words: `[rows, row_words]`
+    /// Writes whole rows of a matrix, beginning with row `first`. // words: `[rows, row_words]`
     pub(crate) fn write(&mut self, gpu: &Gpu, pieces: &[Piece], row_words: usize, first: usize, words: &[u32]) {
         let last = first + words.len() / row_words.max(1);
         for piece in pieces {
@@ -170,12 +170,12 @@ impl Store {
         if self.in_flight >= IN_FLIGHT {
             self.in_flight = 0;
             gpu.inner.queue.submit([]);
-            // A browser does not wait; a device that is lost says so when a step is read.
+            // A browser does not wait. A lost device is reported when a step is read.
             let _ = gpu.inner.device.poll(wgpu::PollType::wait_indefinitely());
         }
     }
 
-    /// Keeps a vector of 32-bit numbers.
+    /// Stores a vector of 32-bit numbers.
     pub(crate) fn vector(&mut self, gpu: &Gpu, bits: &[u32], checks: &mut Vec<Check>) -> Result<Range, BackendError> {
         let most = (gpu.max_binding() / 4).min(u64::from(u32::MAX)) as u32;
         let range = self.vector_ranges.take((bits.len() as u32).next_multiple_of(4), most);
@@ -195,7 +195,7 @@ impl Store {
         Ok(range)
     }
 
-    /// Takes back what a weight had. Steps that read it are submitted already.
+    /// Frees a weight. Steps that read it must be submitted already.
     pub(crate) fn free(&mut self, stored: &Stored) {
         let vectors = match stored {
             Stored::Matrix(m) => {

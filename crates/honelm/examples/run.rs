@@ -1,21 +1,21 @@
-//! Asks the shipped model, and prints its answer as it comes:
+//! Asks the shipped model a question and streams its answer:
 //! `cargo run --release -p honelm --example run -- "Tell me a story."`
 
 use std::io::{self, Write};
 
 use honelm::{Answer, Error, Generation, Message, Model, RunOptions};
 
-/// Answers `question`, showing the text while it is written.
+/// Answers `question` and writes the text to `out` as it is generated.
 pub fn ask(question: &str, max_tokens: usize, out: &mut dyn Write) -> Result<Answer, Error> {
-    // Without a name, the model that ships with the program; else a folder, a GGUF file, or the name of either.
+    // Without a name, finds the model that ships with the program.
     let path = honelm::locate(None, None)?;
-    let mut model = Model::open(&path, &RunOptions::default(), &mut |_progress| true)?;
+    let mut model = Model::open(&path, &RunOptions::default(), &mut |_event| true)?;
 
-    // The model's own end tokens and sampling; here greedy, so that every run writes the same.
+    // The model's own end tokens, but greedy sampling, so that every run gives the same answer.
     let settings = Generation { max_tokens, temperature: 0.0, ..model.generation() };
 
     model.chat(&[Message::new("user", question)], &settings, &mut |text| {
-        // Returning false stops the answer: nobody reads on when the output is closed.
+        // Returning `false` stops the answer, for example when the output is closed.
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
     })
 }

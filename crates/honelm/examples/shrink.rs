@@ -1,46 +1,19 @@
-//! Shrinks the shipped model to 8 bits and measures what that costs:
+//! Quantises the shipped model to 8 bits and measures the loss of quality:
 //! `cargo run --release -p honelm --example shrink -- pocket-q8_0.gguf`
 
 use std::path::Path;
 
-use honelm::{
-    Encoding, Error, EvaluateOptions, Evaluation, QuantizeOptions, QuantizeTarget, Quantized, RunOptions, TextSource,
-};
+use honelm::{Encoding, Error, EvaluateOptions, Evaluation, QuantizeOptions, QuantizeTarget, Quantized};
 
 /// Writes the shipped model to `out` as Q8_0, and compares it with the original on `chunks` chunks of the shipped text.
 pub fn shrink(out: &Path, chunks: usize) -> Result<(Quantized, Evaluation), Error> {
     let original = honelm::locate(None, None)?;
-    let run = RunOptions::default();
+    // Rounds every value to the nearest; a calibration text would add GPTQ's error feedback.
+    let options = QuantizeOptions::new(&original, out, QuantizeTarget::Encoding(Encoding::Q8_0));
+    let written = honelm::quantize(&options, &mut |_event| true)?;
 
-    let written = honelm::quantize(
-        &QuantizeOptions {
-            model: original.clone(),
-            out: out.to_owned(),
-            target: QuantizeTarget::Encoding(Encoding::Q8_0),
-            max_shard_size: None,
-            force: false,
-            calibration: None, // plain rounding; a text here brings GPTQ's error feedback
-            calibration_samples: 256,
-            calibration_length: 512,
-            strict: false,
-            run: run.clone(),
-        },
-        &mut |_progress| true,
-    )?;
-
-    let found = honelm::evaluate(
-        &EvaluateOptions {
-            model: out.to_owned(),
-            text: TextSource::Shipped,
-            protocol: "llama.cpp-512".parse()?,
-            chunks: Some(chunks),
-            against: Some(original),
-            against_compute: None,
-            run,
-            scratch: None,
-        },
-        &mut |_progress| true,
-    )?;
+    let options = EvaluateOptions { chunks: Some(chunks), against: Some(original), ..EvaluateOptions::new(out) };
+    let found = honelm::evaluate(&options, &mut |_event| true)?;
     Ok((written, found))
 }
 

@@ -1,3 +1,5 @@
+//! The errors of the library.
+
 use std::path::PathBuf;
 
 use honelm_backend::BackendError;
@@ -13,108 +15,116 @@ use honelm_plan::PlanError;
 use honelm_store::StoreError;
 use honelm_text::TextError;
 
-/// Everything that can go wrong, with a stable code.
+/// An error of the library. [`Error::code`] is a stable name for programs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No model of that name.
-    #[error("no model '{name}'; looked in {}", list(searched))]
+    /// There is no model with this name.
+    #[error("no model '{name}': looked in {}", list(searched))]
     ModelNotFound {
-        /// What was asked for.
+        /// The name.
         name: String,
-        /// Where it was looked for.
+        /// The folders that were searched.
         searched: Vec<PathBuf>,
     },
-    /// A text that cannot be used.
+    /// A text is invalid.
     #[error("{path}: {problem}")]
     Text {
         /// The file.
         path: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{}: {source}", .path.display())]
     Io {
-        /// File or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What it said.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A folder that holds other work.
-    #[error("{}: holds the work on another model ({found}); choose another folder with -o, or replace it with --force", .path.display())]
+    /// The output folder holds the work on another model.
+    #[error("{}: holds the work on another model ({found}); choose another folder with -o, or replace the work with --force", .path.display())]
     OtherModel {
         /// The folder.
         path: PathBuf,
-        /// The model whose work it is.
+        /// The name of that model.
         found: String,
     },
-    /// A folder whose work was done with other options.
-    #[error("{}: holds work on this model with other options or texts; use --restart to replace it, or another folder with -o", .path.display())]
+    /// The output folder holds work with other options.
+    #[error("{}: holds work on this model with other options or texts; replace it with --restart, or choose another folder with -o", .path.display())]
     OtherOptions {
         /// The folder.
         path: PathBuf,
     },
-    /// Another run works on the same output.
-    #[error("{}: another run is working here", .path.display())]
+    /// Another process works on the same output.
+    #[error("{}: another process is working here", .path.display())]
     Busy {
         /// The output, or the folder of its unfinished work.
         path: PathBuf,
     },
-    /// Encodings that cannot be had, where no others are allowed.
-    #[error("{}; --strict allows no other encoding than the one asked for", problems.join("; "))]
+    /// Matrices cannot have the encoding asked for, and no other is allowed.
+    #[error("{}; --strict allows only the encoding asked for", problems.join("; "))]
     Fallback {
-        /// What would be done instead, a sentence for each kind.
+        /// The fallbacks that would be taken, a sentence per kind.
         problems: Vec<String>,
     },
-    /// Options that contradict each other.
+    /// An option is invalid, or options contradict each other.
     #[error("{0}")]
     Usage(String),
-    /// A measurement process failed.
+    /// A value that cannot be written as JSON, or read back from it.
+    #[error("cannot write {what} as JSON: {source}")]
+    Serialise {
+        /// The value.
+        what: &'static str,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// A process that measures speed failed.
     #[error("measuring {}: {problem}", .path.display())]
     Measure {
-        /// The model measured.
+        /// The model.
         path: PathBuf,
-        /// What it said.
+        /// The problem as the process reported it.
         problem: String,
     },
-    /// The caller stopped it.
+    /// The caller stopped the job.
     #[error("interrupted")]
     Interrupted,
     /// An encoding cannot hold a value.
     #[error(transparent)]
     Block(#[from] BlockError),
-    /// A file.
+    /// A file is invalid.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A model.
+    /// A model is invalid, or an operation on it failed.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A tokenizer or template.
+    /// A tokenizer or a chat template is invalid.
     #[error(transparent)]
     Tokenizer(#[from] TextError),
-    /// A device.
+    /// A device failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// There is no GPU to run on.
+    /// There is no usable GPU.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// A generation.
+    /// A generation failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// An evaluation.
+    /// An evaluation failed.
     #[error(transparent)]
     Eval(EvalError),
-    /// A compression.
+    /// A compression failed.
     #[error(transparent)]
     Compress(CompressError),
-    /// Kept work, or a model of the Hub.
+    /// A journal, the Hugging Face cache or a download failed.
     #[error(transparent)]
     Store(StoreError),
-    /// A plan of memory.
+    /// A memory plan failed.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A measurement.
+    /// A speed test failed.
     #[error(transparent)]
     Bench(BenchError),
 }
@@ -129,7 +139,7 @@ impl From<EvalError> for Error {
     fn from(e: EvalError) -> Self {
         match e {
             EvalError::Interrupted => Self::Interrupted,
-            // What our own place for states said.
+            // An error of this crate that passed through the evaluation.
             EvalError::States(source) => {
                 source.downcast().map_or_else(|e| Self::Eval(EvalError::States(e)), |own| *own)
             }
@@ -151,7 +161,7 @@ impl From<StoreError> for Error {
 }
 
 impl Error {
-    /// Whether it is a device that refuses, so that another one may not.
+    /// Returns `true` if the device failed, so that another device may succeed.
     pub(crate) fn is_of_device(&self) -> bool {
         let of_model = |error: &ModelError| matches!(error, ModelError::Backend(_));
         match self {
@@ -161,7 +171,7 @@ impl Error {
         }
     }
 
-    /// A stable name for programs.
+    /// Returns a stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -173,6 +183,7 @@ impl Error {
             Self::Busy { .. } => "folder-busy",
             Self::Fallback { .. } => "encoding-fallback",
             Self::Usage(_) => "usage",
+            Self::Serialise { .. } => "serialisation-failed",
             Self::Measure { .. } => "measurement-failed",
             Self::Interrupted => "interrupted",
             Self::Block(e) => e.code(),

@@ -1,30 +1,30 @@
-//! Matrices that get another encoding than the one asked for.
+//! Fallbacks: matrices that get another encoding than the one asked for.
 
 use honelm_compress::Scheme;
 use honelm_model::Checkpoint;
 use serde::{Deserialize, Serialize};
 
-/// A matrix that cannot have the encoding asked for, and the one that it has.
+/// A matrix that cannot have the encoding asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fallback {
-    /// Its name in the original.
+    /// The name of the matrix in the original.
     pub tensor: String,
     /// The encoding asked for.
     pub wanted: String,
-    /// The one that it has.
+    /// The encoding that was written instead.
     pub written: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// Every fallback that `scheme` comes to for a model.
+/// Returns all fallbacks of `scheme` for a model.
 pub(crate) fn of(checkpoint: &Checkpoint, scheme: &Scheme) -> Vec<Fallback> {
     let fallback = |found: honelm_compress::Fallback| Fallback {
         tensor: checkpoint.name_of(found.slot),
         wanted: found.wanted.display_name().to_owned(),
         written: found.made.display_name().to_owned(),
         reason: format!(
-            "rows of {} values are no multiple of {}, the block of {}",
+            "rows of {} values are no multiple of {}, the block size of {}",
             found.columns,
             found.wanted.block_len(),
             found.wanted.display_name()
@@ -33,7 +33,7 @@ pub(crate) fn of(checkpoint: &Checkpoint, scheme: &Scheme) -> Vec<Fallback> {
     scheme.fallbacks(checkpoint.tree()).into_iter().map(fallback).collect()
 }
 
-/// Bits that the encodings asked for would have less than those written, negative where they would have more.
+/// Returns the number of bits of all fallbacks minus that of the encodings asked for.
 pub(crate) fn bits_above(checkpoint: &Checkpoint, scheme: &Scheme) -> f64 {
     let above = |found: honelm_compress::Fallback| {
         (found.rows * found.columns) as f64 * (found.made.bits_per_weight() - found.wanted.bits_per_weight())
@@ -41,7 +41,7 @@ pub(crate) fn bits_above(checkpoint: &Checkpoint, scheme: &Scheme) -> f64 {
     scheme.fallbacks(checkpoint.tree()).into_iter().map(above).sum()
 }
 
-/// A line for each kind of fallback: how many matrices, the first of them, and why.
+/// Returns a line per kind of fallback: the number of matrices, the first of them, and the reason.
 #[must_use]
 pub fn fallback_lines(fallbacks: &[Fallback]) -> Vec<String> {
     let mut kinds: Vec<(&Fallback, usize)> = Vec::new();

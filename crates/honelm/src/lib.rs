@@ -1,54 +1,58 @@
-//! Shrink, prove and run language models on the device in front of you.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod auto;
-mod bench_run;
 mod device;
-mod devices;
-mod divergence;
 mod error;
-mod evaluate;
 mod fallback;
+mod imatrix;
 mod inspect;
+mod list;
 mod locate;
+mod measure;
 mod open;
 pub mod optimize;
 mod options;
 mod prompt;
 mod pull;
 mod quantize;
-mod remembered;
 mod session;
 mod texts;
-mod trust;
+pub mod units;
 mod work;
 
-pub use bench_run::{BenchModel, BenchOptions, BenchRow, PlacedOperation, TimedKernel, benchmark, measure};
-pub use device::DeviceChoice;
-pub use devices::{CpuDevice, DeviceTest, Devices, GpuDevice, devices};
-pub use divergence::{DivergeOptions, Divergence, LayerDifference, WeightDifference, diverge};
+pub use device::{CpuDevice, DeviceChoice, DeviceTest, Devices, GpuDevice, devices, trusted};
 pub use error::Error;
-pub use evaluate::{Differences, EvaluateOptions, Evaluation, evaluate};
 pub use fallback::{Fallback, fallback_lines};
-pub use inspect::{EncodingSummary, Inspection, JobNeed, MemoryNeed, TensorEntry, TokenFact, TokenizerFacts, inspect};
+pub use honelm_model::export::{CONTAINERS, Container};
+pub use imatrix::{CollectedImatrix, ImatrixOptions, imatrix};
+pub use inspect::{
+    Contents, EncodingSummary, Inspection, JobNeed, MemoryNeed, StoredTensor, TensorEntry, TokenFact, TokenizerFacts,
+    contents, inspect,
+};
+pub use list::{ListedFile, ListedModel, Listing, list};
 pub use locate::{SHIPPED, locate};
+pub use measure::{
+    BenchModel, BenchOptions, BenchRow, Differences, DivergeOptions, Divergence, EvaluateOptions, Evaluation,
+    LayerDifference, PlacedOperation, TimedKernel, WeightDifference, benchmark, diverge, evaluate, measure,
+};
 pub use open::open_tokenizer;
-pub use optimize::{Container, Measure, OptimizeOptions, Outcome, optimize};
+pub use optimize::{Measure, NamedRecipe, OptimizeOptions, Outcome, optimize};
 pub use options::{Event, Events, RunOptions};
 pub use prompt::{Prompt, prompt};
 pub use pull::{PullOptions, pull};
 pub use quantize::{QuantizeOptions, QuantizeTarget, Quantized, quantize};
 pub use session::{Answer, Conversation, Model, OnPiece, OnText, model_name};
 pub use texts::{Text, TextSource};
-pub use trust::trusted;
 
 pub use honelm_backend::CacheType;
 pub use honelm_bench as bench;
 pub use honelm_blocks::Encoding;
+pub use honelm_compress::{BuiltIn, RECIPES, Recipe};
 pub use honelm_cpu::{Compute, MOST_THREADS};
 pub use honelm_engine::{FinishReason, Generation, Overflow};
 pub use honelm_eval::{EvalError, Figures, Protocol, Verdict};
 pub use honelm_formats::hub_cache::blobs as hub_blobs;
+pub use honelm_formats::imatrix::Form as ImatrixForm;
 pub use honelm_formats::{FormatError, OutputGate, write_atomic};
 pub use honelm_formats::{LostPage, report_lost_pages};
 pub use honelm_formats::{acts_on_terminals, open_file, printable, read_file, read_input, read_limited};

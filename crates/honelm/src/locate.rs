@@ -1,38 +1,53 @@
-//! Finding a model by what a user types.
+//! Finds a model by the name that a user types.
 
 use std::path::{Path, PathBuf};
 
-use honelm_store::hub::{ModelSpec, cache_dir, check_model, find};
+use honelm_store::hub::{ModelSpec, cache_dir, check_model, find, is_address};
 
 use crate::Error;
 
-/// Name of the model that ships with the program.
+/// The name of the model that ships with the program.
 pub const SHIPPED: &str = "pocket";
 
-/// The path of `name`: a folder or file as it stands, else a folder or `.gguf` file of that name among the model
-/// folders; `ORG/REPO`, `ORG/REPO@REVISION` and `ORG/REPO:QUANT` are models in the Hub's cache, which nothing is fetched
-/// into here, and whose files are checked by their hashes when they are first used. Without a name, the shipped model.
+/// Returns the path of the model `name`, or of the shipped model if there is no name.
 ///
-/// Model folders: `model_dir`, `HONELM_HOME` (and `models` in it), `models` beside the executable, `models` in the
-/// current folder and those above it, and in the source checkout that this was built from.
+/// A name is one of these, the first that exists:
+/// - the path of a folder or a file;
+/// - `ORG/REPO`, `ORG/REPO@REVISION` or `ORG/REPO:QUANT`, or the address of a page of the Hub: a model in the Hugging Face
+///   cache. Nothing is downloaded; the
+///   digests of its files are checked when they are first used;
+/// - the name of a folder or a `.gguf` file in one of the model folders. These are `model_dir`, `HONELM_HOME` and
+///   `models` in it, `models` beside the executable, and `models` in the current folder and the folders above it.
+///
+/// # Errors
+/// [`Error::ModelNotFound`] if there is no such model, [`Error::Usage`] for an empty name, [`Error::Store`] for a damaged
+/// or incomplete model in the Hugging Face cache and for the address of another host.
 pub fn locate(name: Option<&str>, model_dir: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(name) = name {
+        if name.is_empty() {
+            let problem = "MODEL: found an empty name, expected a folder, a GGUF file or a name such as pocket";
+            return Err(Error::Usage(problem.to_owned()));
+        }
         let path = Path::new(name);
         if path.exists() {
             check_model(path)?;
             return Ok(path.to_owned());
         }
-        if let Ok(spec) = name.parse::<ModelSpec>() {
-            let path = find(&spec, &cache_dir())?;
-            check_model(&path)?;
-            return Ok(path);
+        match name.parse::<ModelSpec>() {
+            Ok(spec) => {
+                let path = find(&spec, &cache_dir())?;
+                check_model(&path)?;
+                return Ok(path);
+            }
+            Err(invalid) if is_address(name) => return Err(invalid.into()),
+            Err(_) => {}
         }
         if path.components().count() > 1 {
             return Err(Error::ModelNotFound { name: name.to_owned(), searched: vec![path.to_owned()] });
         }
     }
     let name = name.unwrap_or(SHIPPED);
-    let searched = folders(model_dir);
+    let searched = model_folders(model_dir);
     for folder in &searched {
         for candidate in [folder.join(name), folder.join(format!("{name}.gguf"))] {
             if candidate.exists() {
@@ -43,7 +58,8 @@ pub fn locate(name: Option<&str>, model_dir: Option<&Path>) -> Result<PathBuf, E
     Err(Error::ModelNotFound { name: name.to_owned(), searched })
 }
 
-fn folders(model_dir: Option<&Path>) -> Vec<PathBuf> {
+/// Returns the model folders in the order in which they are searched; some may not exist.
+pub(crate) fn model_folders(model_dir: Option<&Path>) -> Vec<PathBuf> {
     let mut out: Vec<PathBuf> = model_dir.map(Path::to_owned).into_iter().collect();
     if let Some(home) = std::env::var_os("HONELM_HOME").map(PathBuf::from) {
         out.push(home.join("models"));
@@ -55,7 +71,8 @@ fn folders(model_dir: Option<&Path>) -> Vec<PathBuf> {
     if let Ok(here) = std::env::current_dir() {
         out.extend(here.ancestors().map(|a| a.join("models")));
     }
-    out.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"));
+    // The source checkout of this build. It exists on the machine of its developer alone.
+    out.extend(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").canonicalize());
     out
 }
 
@@ -64,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_shipped_model_and_files_in_the_model_folder() {
+    fn the_shipped_model_and_files_in_the_model_folder_are_found() {
         assert!(locate(None, None).expect("the shipped model").join("config.json").exists());
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(dir.path().join("small.gguf"), "").expect("written");
@@ -72,10 +89,11 @@ mod tests {
     }
 
     #[test]
-    fn says_where_it_searched() {
+    fn the_error_lists_the_folders_that_were_searched() {
         let error = locate(Some("no-such-model"), None).expect_err("not there");
         assert!(error.to_string().contains("no-such-model"), "{error}");
         assert_eq!(error.code(), "model-not-found");
+        assert_eq!(locate(Some(""), None).expect_err("no name").code(), "usage");
         assert_eq!(locate(Some("no/such/model"), None).expect_err("not there").code(), "model-not-found");
     }
 
@@ -94,7 +112,16 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_that_was_not_fetched_is_not_fetched_silently() {
+    fn addresses_of_other_hosts_are_refused_as_such() {
+        let error = locate(Some("https://example.com/org/model"), None).expect_err("a foreign host");
+        assert_eq!(error.code(), "invalid-repository");
+        assert!(error.to_string().contains("example.com"), "{error}");
+        let error = locate(Some("https://huggingface.co/no-such-org/x/tree/v1"), None).expect_err("not there");
+        assert!(error.to_string().contains("`honelm pull no-such-org/x@v1`"), "{error}");
+    }
+
+    #[test]
+    fn a_repository_outside_the_cache_is_not_downloaded() {
         let error = locate(Some("no-such-org/no-such-model:Q4_K_M"), None).expect_err("not there");
         assert!(error.to_string().contains("`honelm pull no-such-org/no-such-model:Q4_K_M`"), "{error}");
         assert_eq!(error.code(), "model-not-found");

@@ -1,51 +1,66 @@
-//! Opening a model with its tokenizer, and putting it on a device.
+//! Opens models and tokenizers, and computes their digests and sizes.
 
+use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use honelm_formats::TensorSource;
 use honelm_formats::gguf::Gguf;
-use honelm_formats::open_file;
-use honelm_model::{Checkpoint, Device, LoadOptions, Loader, Model, OpenOptions, Origin, Parameters};
+use honelm_formats::{open_file, parse_shard_name, read_json, shard_name};
+use honelm_model::{Checkpoint, OpenOptions, Origin};
 use honelm_store::{Digest, digest_file};
 use honelm_text::{Tokenizer, TokenizerFiles};
+use serde_json::Value;
 
-use crate::{DeviceChoice, Error, Event, Events, RunOptions};
+use crate::{Error, Event, Events, RunOptions};
 
-/// Opens the model at `path`, and tells `events` what its files leave open or contradict.
+/// Opens the model at `path`, and reports what its files leave open or contradict as warnings.
 pub fn open(path: &Path, run: &RunOptions, events: Events<'_>) -> Result<Checkpoint, Error> {
     let checkpoint = open_quietly(path, run)?;
-    for warning in checkpoint.warnings() {
+    let context = run.context.unwrap_or_else(|| checkpoint.facts().context.min(honelm_model::DEFAULT_CONTEXT));
+    let rope = dynamic_rope(checkpoint.config_json(), context);
+    for warning in checkpoint.warnings().iter().chain(&rope) {
         events(&Event::Warning(warning));
     }
     Ok(checkpoint)
 }
 
-/// As [`open`], of a model whose warnings were told before, or are shown elsewhere.
+/// Returns a hint if dynamic rope scaling changes the frequencies, which happens in a context beyond the trained one.
+fn dynamic_rope(config: &Value, context: usize) -> Option<String> {
+    let config = config.get("text_config").unwrap_or(config);
+    let settings = ["rope_parameters", "rope_scaling"].iter().find_map(|name| config.get(name)?.as_object())?;
+    let kind = settings.get("rope_type").or_else(|| settings.get("type"))?.as_str()?;
+    let trained = settings.get("original_max_position_embeddings").or_else(|| config.get("max_position_embeddings"));
+    let trained = usize::try_from(trained?.as_u64()?).ok()?;
+    (kind == "dynamic" && context > trained).then(|| {
+        format!(
+            "the context of {context} tokens is longer than the {trained} that the model was trained with: dynamic rope \
+             scaling changes the answers to short texts too; use --context {trained} if that is enough"
+        )
+    })
+}
+
+/// Opens the model at `path` without reporting warnings.
 pub fn open_quietly(path: &Path, run: &RunOptions) -> Result<Checkpoint, Error> {
     Ok(Checkpoint::open_with(path, &OpenOptions { allow_unknown: run.allow_unknown.clone() })?)
 }
 
-/// The tokenizer that came with a checkpoint.
+/// Reads the tokenizer of a checkpoint.
 pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer, Error> {
     match (checkpoint.origin(), checkpoint.gguf()) {
         (Origin::HuggingFace { dir }, _) => Ok(Tokenizer::from_dir(dir)?),
         (_, Some(gguf)) => Ok(Tokenizer::from_gguf(gguf)?),
-        _ => Err(Error::Usage(format!("{} has no tokenizer", checkpoint.facts().name))),
+        _ => Err(Error::Usage(format!("{}: has no tokenizer", checkpoint.facts().name))),
     }
 }
 
-/// Opens a tokenizer alone: that of a model folder or GGUF file, which need not hold anything else, or a tokenizer's own
-/// file (`tokenizer.json`, `*.model`, `*.tiktoken`, `vocab.json`).
+/// Opens the tokenizer of a model folder or a GGUF file, or a tokenizer's own file (`tokenizer.json`, `*.model`,
+/// `*.tiktoken`, `vocab.json`). Reads no weights; the folder or file need not hold any.
 ///
 /// # Errors
-/// What is wrong with a file.
+/// A file that cannot be read, and a tokenizer that is invalid or not supported.
 pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
-    let names_a_folder = ["config.json", "model.safetensors", "model.safetensors.index.json"];
-    let path = match (path.file_name().and_then(|name| name.to_str()), path.parent()) {
-        (Some(name), Some(dir)) if names_a_folder.contains(&name) && path.is_file() => dir,
-        _ => path,
-    };
+    let path = folder_of(path).unwrap_or(path);
     let is_gguf = || -> std::io::Result<bool> {
         let mut magic = [0; 4];
         open_file(path).map_err(std::io::Error::other)?.read_exact(&mut magic)?;
@@ -54,76 +69,41 @@ pub fn open_tokenizer(path: &Path) -> Result<Tokenizer, Error> {
     if path.is_file() && (path.extension().is_some_and(|e| e == "gguf") || is_gguf().unwrap_or(false)) {
         return tokenizer_of_gguf(path);
     }
+    if path.exists() && !path.is_dir() && !path.is_file() {
+        // Returns an error that says what the path is: a device, for example.
+        open_file(path)?;
+    }
     Ok(Tokenizer::from_dir(path)?)
 }
 
-/// The tokenizer of a GGUF file.
-pub(crate) fn tokenizer_of_gguf(path: &Path) -> Result<Tokenizer, Error> {
+/// Returns the model folder that a path to one of its files stands for (`config.json`, the weights or their index).
+pub(crate) fn folder_of(path: &Path) -> Option<&Path> {
+    let name = path.file_name()?.to_str()?;
+    let is_member = ["config.json", "model.safetensors", "model.safetensors.index.json"].contains(&name);
+    let dir = path.parent()?;
+    (is_member && !path.is_dir()).then(|| if dir.as_os_str().is_empty() { Path::new(".") } else { dir })
+}
+
+/// Reads the tokenizer of a GGUF file.
+fn tokenizer_of_gguf(path: &Path) -> Result<Tokenizer, Error> {
     let gguf = Gguf::open(path)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     gguf.watch().check()?;
     Ok(tokenizer)
 }
 
-/// Loads a checkpoint onto the device that `run` asks for. The processor stands in for a GPU that nobody asked for by name.
-pub fn load(checkpoint: &Checkpoint, run: &RunOptions, events: Events<'_>) -> Result<Model, Error> {
-    let chosen = run.chosen(checkpoint, &mut *events)?;
-    match load_chosen(chosen, checkpoint, run, &mut *events) {
-        Err(problem) if may_fall_back(run, chosen, &problem) => {
-            events(&Event::Warning(&format!("on the processor instead of {chosen}: {problem}")));
-            load_chosen(DeviceChoice::Cpu, checkpoint, run, events)
-        }
-        done => done,
-    }
-}
-
-fn load_chosen(
-    device: DeviceChoice,
-    checkpoint: &Checkpoint,
-    run: &RunOptions,
-    events: Events<'_>,
-) -> Result<Model, Error> {
-    let run = RunOptions { device, ..run.clone() };
-    load_on(run.device_for(checkpoint, &mut *events)?, checkpoint, &run, events)
-}
-
-/// Whether it is the GPU that refuses, and the GPU was our choice.
-fn may_fall_back(run: &RunOptions, chosen: DeviceChoice, problem: &Error) -> bool {
-    run.device == DeviceChoice::Auto && matches!(chosen, DeviceChoice::Gpu(_)) && problem.is_of_device()
-}
-
-/// Loads a checkpoint onto a device.
-pub fn load_on(device: Device, checkpoint: &Checkpoint, run: &RunOptions, events: Events<'_>) -> Result<Model, Error> {
-    let options = LoadOptions { context: run.context, cache_type: run.cache_type, ..LoadOptions::default() };
-    options.context_of(checkpoint.facts())?;
-    let mut loader = Loader::new(checkpoint.blueprint());
-    loop {
-        let (done, total) = loader.progress();
-        if !events(&Event::Stage { name: "loading", detail: "", done, total }) {
-            return Err(Error::Interrupted);
-        }
-        let advanced = loader.advance(checkpoint, &mut *device.borrow_mut())?;
-        // Devices have copies in layouts of their own.
-        checkpoint.forget();
-        if !advanced {
-            return Ok(loader.finish(device, &options)?);
-        }
-    }
-}
-
-/// A digest of the files that a model consists of, as they were when it was opened.
+/// Returns a digest of the files that a model consists of, as they were when it was opened.
 pub fn digest_of(checkpoint: &Checkpoint) -> Result<String, Error> {
     let mut digest = Digest::default();
     for path in checkpoint.files() {
         digest = digest.with(digest_file(path)?);
     }
-    // What was hashed by its path is what was opened.
+    // The files were read by their paths, so they must still be the ones that were opened.
     checkpoint.check_files()?;
     Ok(digest.hex())
 }
 
-/// [`digest_of`], and of a folder the files beside the weights that bear on what a user gets: tokenizer, templates,
-/// sampling settings.
+/// As [`digest_of`]. For a folder, the digest covers the tokenizer, the templates and the sampling settings too.
 pub fn digest_of_all(checkpoint: &Checkpoint) -> Result<String, Error> {
     let weights = digest_of(checkpoint)?;
     let Origin::HuggingFace { dir } = checkpoint.origin() else { return Ok(weights) };
@@ -136,7 +116,7 @@ pub fn digest_of_all(checkpoint: &Checkpoint) -> Result<String, Error> {
     Ok(digest.hex())
 }
 
-/// A digest of what decides how text becomes tokens.
+/// Returns a digest of the tokenizer.
 pub fn tokenizer_digest(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Result<String, Error> {
     if let Origin::HuggingFace { dir } = checkpoint.origin() {
         let json = dir.join("tokenizer.json");
@@ -153,43 +133,89 @@ pub fn tokenizer_digest(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> Resul
     Ok(Digest::default().with(json).hex())
 }
 
-/// Bytes of the files under `path`: a file, or a folder's safetensors.
+/// Returns the size in bytes of the files that hold a model's weights. Every size that is shown for a model is this one.
+///
+/// # Errors
+/// The errors of [`weight_files`].
 pub fn weight_bytes(path: &Path) -> Result<u64, Error> {
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    if path.is_file() {
-        return Ok(std::fs::metadata(path).map_err(io)?.len());
+    Ok(weight_files(path)?.into_iter().map(|(_, bytes)| bytes).sum())
+}
+
+/// Returns the files that hold a model's weights, with their sizes in bytes: the GGUF file and its other parts, or the
+/// safetensors files that [`Checkpoint::open`] reads of a folder.
+///
+/// # Errors
+/// A file that is missing or cannot be read.
+pub fn weight_files(path: &Path) -> Result<Vec<(PathBuf, u64)>, Error> {
+    // The files of the Hub's cache are links, which `metadata` follows.
+    let sized = |file: PathBuf| match std::fs::metadata(&file) {
+        Ok(metadata) => Ok((file, metadata.len())),
+        Err(source) => Err(Error::Io { path: file, source }),
+    };
+    weight_paths(path)?.into_iter().map(sized).collect()
+}
+
+fn weight_paths(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let folder = folder_of(path).or_else(|| path.is_dir().then_some(path));
+    if let Some(folder) = folder {
+        let single = folder.join("model.safetensors");
+        let index = folder.join("model.safetensors.index.json");
+        return match read_json(&index)? {
+            Some(index) if !single.exists() => {
+                let shards = index["weight_map"].as_object().into_iter().flat_map(|map| map.values());
+                let names: BTreeSet<&str> = shards.filter_map(Value::as_str).collect();
+                Ok(names.into_iter().map(|name| folder.join(name)).collect())
+            }
+            _ => Ok(vec![single]),
+        };
     }
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(path).map_err(io)? {
-        let entry = entry.map_err(io)?;
-        if entry.path().extension().is_some_and(|e| e == "safetensors") {
-            // Through links, as the Hub's cache has them.
-            bytes += std::fs::metadata(entry.path()).map_err(io)?.len();
-        }
-    }
-    Ok(bytes)
+    let name = path.file_stem().and_then(|stem| stem.to_str());
+    let part = |(stem, _, count): (&str, usize, usize)| {
+        let parts = (0..count).map(|no| path.with_file_name(format!("{}.gguf", shard_name(stem, no, count))));
+        parts.collect()
+    };
+    Ok(name.and_then(parse_shard_name).map_or_else(|| vec![path.to_owned()], part))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use honelm_gpu::GpuError;
-
     use super::*;
 
     #[test]
-    fn the_processor_stands_in_for_a_gpu_that_nobody_named() {
-        let checkpoint = Checkpoint::open(crate::locate(None, None).unwrap()).unwrap();
-        let gone = DeviceChoice::Gpu(Some(99));
-        let problem = load_chosen(gone, &checkpoint, &RunOptions::default(), &mut |_| true).err().unwrap();
-        assert!(matches!(problem, Error::Gpu(GpuError::NoSuchAdapter { .. } | GpuError::NoAdapter)), "{problem}");
-        let auto = RunOptions { device: DeviceChoice::Auto, ..RunOptions::default() };
-        let named = RunOptions { device: gone, ..auto.clone() };
-        assert!(may_fall_back(&auto, gone, &problem));
-        assert!(!may_fall_back(&named, gone, &problem), "it was asked for");
-        assert!(!may_fall_back(&auto, DeviceChoice::Cpu, &problem));
-        assert!(!may_fall_back(&auto, gone, &Error::Interrupted));
-        let Err(error) = load(&checkpoint, &named, &mut |_| true) else { panic!("there is no such GPU") };
-        assert_eq!(error.code(), problem.code());
+    fn dynamic_rope_scaling_is_told_of_beyond_the_trained_context() {
+        let rope = serde_json::json!({"rope_type": "dynamic", "factor": 4.0});
+        let config = serde_json::json!({"max_position_embeddings": 2048, "rope_scaling": rope});
+        let told = dynamic_rope(&config, 4096).unwrap();
+        assert!(told.contains("4096") && told.contains("--context 2048"), "{told}");
+        assert_eq!(dynamic_rope(&config, 2048), None);
+        let nested = serde_json::json!({"text_config": config});
+        assert!(dynamic_rope(&nested, 2049).is_some());
+        let linear = serde_json::json!({"max_position_embeddings": 2048, "rope_scaling": {"type": "linear"}});
+        assert_eq!(dynamic_rope(&linear, 4096), None);
+    }
+
+    #[test]
+    fn all_parts_of_a_model_count_and_no_other_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: usize| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, vec![b'x'; bytes]).unwrap();
+            path
+        };
+        let whole = write("other.gguf", 7);
+        let part = write("model-00001-of-00002.gguf", 10);
+        assert!(weight_bytes(&part).unwrap_err().to_string().contains("model-00002-of-00002.gguf"));
+        write("model-00002-of-00002.gguf", 20);
+        assert_eq!((weight_bytes(&whole).unwrap(), weight_bytes(&part).unwrap()), (7, 30));
+        write("a.safetensors", 100);
+        write("b.safetensors", 200);
+        write("consolidated.safetensors", 400);
+        let index = r#"{"weight_map": {"x": "a.safetensors", "y": "b.safetensors", "z": "a.safetensors"}}"#;
+        let index_file = write("model.safetensors.index.json", 0);
+        std::fs::write(&index_file, index).unwrap();
+        assert_eq!((weight_bytes(dir.path()).unwrap(), weight_bytes(&index_file).unwrap()), (300, 300));
+        write("model.safetensors", 50);
+        assert_eq!(weight_bytes(dir.path()).unwrap(), 50);
     }
 }

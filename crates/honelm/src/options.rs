@@ -1,25 +1,28 @@
+//! Options and events that all jobs share.
+
 use honelm_backend::CacheType;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions, MOST_THREADS};
 use honelm_plan::Place;
 
 use crate::DeviceChoice;
 
-/// How a model is run.
+/// The options for running a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
-    /// Where models run.
+    /// The device.
     pub device: DeviceChoice,
-    /// Threads, [`MOST_THREADS`] at most; `None` takes one a processor.
+    /// The number of threads, at most [`MOST_THREADS`]; `None` is one per CPU.
     pub threads: Option<usize>,
-    /// Context in tokens; `None` takes the model's own, at most 8192.
+    /// The context in tokens; `None` is the model's own, but at most 8192.
     pub context: Option<usize>,
-    /// The fast kernels that users run, or everything in f32.
+    /// The CPU kernels: the fast ones, or everything in f32.
     pub compute: Compute,
-    /// Number type of the key-value cache.
+    /// The number format of the key-value cache.
     pub cache_type: CacheType,
-    /// Whether texts of special tokens in the messages of a conversation are these tokens; else they are text.
+    /// `true` to read the texts of special tokens in messages as these tokens; otherwise they are ordinary text.
     pub parse_special: bool,
-    /// Fields of a model's configuration that are ignored although they are not known, as refusals name them.
+    /// The unknown fields of a model's configuration to ignore, by the names that the error shows. Any other unknown
+    /// field is an error.
     pub allow_unknown: Vec<String>,
 }
 
@@ -38,20 +41,21 @@ impl Default for RunOptions {
 }
 
 impl RunOptions {
-    /// The processor as a device: for compression and proof, which run there whatever models run on.
+    /// Returns a CPU back end. Compression and output layers use it whatever the device.
     #[must_use]
     pub fn cpu(&self) -> CpuBackend {
         CpuBackend::new(CpuOptions { threads: self.threads, compute: self.compute, isa: None })
     }
 
-    /// The same for work whose figures must not hang on what is faster here: the processor where no device is named.
+    /// Returns the options with [`DeviceChoice::Auto`] replaced by the CPU, for figures that must not depend on a
+    /// trial.
     #[must_use]
     pub fn steady(&self) -> Self {
         let device = if self.device == DeviceChoice::Auto { DeviceChoice::Cpu } else { self.device };
         Self { device, ..self.clone() }
     }
 
-    /// Where memory is planned for; the processor where no device is named.
+    /// Returns the place that memory is planned for. [`DeviceChoice::Auto`] counts as the CPU.
     #[must_use]
     pub fn place(&self) -> Place {
         match self.device {
@@ -60,7 +64,7 @@ impl RunOptions {
         }
     }
 
-    /// Threads that work outside the device may use.
+    /// Returns the number of threads for work outside the device.
     #[must_use]
     pub fn worker_threads(&self) -> usize {
         let threads = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -68,34 +72,35 @@ impl RunOptions {
     }
 }
 
-/// What long work tells its caller.
+/// A progress report or a warning of a long job.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Where it stands: `done` of `total` steps of a stage. A new name begins a new stage.
+    /// The progress of a stage: `done` of `total` steps, which take about the same time each. Another name begins
+    /// another stage.
     Stage {
-        /// What is being done: `Q4_0: quantising`, `original: scoring`.
+        /// The name of the stage: `Q4_0: quantising`, `original: scoring`.
         name: &'a str,
-        /// A detail of the step at hand, e.g. `layer 3 of 8: gate, up`; may be empty.
+        /// A detail of the current step, for example `layer 3 of 8: gate, up`; may be empty.
         detail: &'a str,
-        /// Finished steps.
+        /// The number of finished steps.
         done: usize,
-        /// All steps.
+        /// The number of all steps.
         total: usize,
     },
-    /// Where a transfer stands: `done` of `total` bytes. A new name begins a new stage.
+    /// The progress of a transfer: `done` of `total` bytes. Another name begins another stage.
     Transfer {
-        /// What is being done: `fetching org/repo`.
+        /// The name of the transfer: `fetching org/repo`.
         name: &'a str,
-        /// The file at hand; may be empty.
+        /// The current file; may be empty.
         detail: &'a str,
-        /// Bytes that are here.
+        /// The number of bytes transferred.
         done: u64,
-        /// All bytes.
+        /// The number of all bytes.
         total: u64,
     },
-    /// Something the user should know.
+    /// A warning for the user.
     Warning(&'a str),
 }
 
-/// Receives events; returns false to stop the work (Ctrl-C), which then ends with [`crate::Error::Interrupted`].
+/// Receives events. A return value of `false` stops the job, which then returns [`crate::Error::Interrupted`].
 pub type Events<'a> = &'a mut dyn FnMut(&Event<'_>) -> bool;

@@ -1,4 +1,4 @@
-//! What a model would be given for a conversation.
+//! Renders a conversation as a model reads it.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,32 +9,32 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::Error;
-use crate::open::tokenizer_of_gguf;
+use crate::open::open_tokenizer;
 use crate::texts::read_named;
 
-/// Most bytes of a template; published ones have at most some 100 kB.
+/// The largest size of a template in bytes. Published templates have at most some 100 kB.
 const MOST_TEMPLATE: u64 = 16 << 20;
 
-/// A conversation as a chat template writes it.
+/// A conversation as a chat template renders it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Prompt {
     /// The text.
     pub prompt: String,
-    /// Its tokens, where a tokenizer is known.
+    /// The tokens; `None` for a template without a tokenizer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_ids: Option<Vec<u32>>,
 }
 
-/// Writes a conversation with the chat template of a model (a folder or a GGUF file; no weights are read), or with a bare
-/// template (`*.jinja`).
+/// Renders a conversation with the chat template of a model (a folder or a GGUF file, whose weights are not read), or
+/// with a template file (`*.jinja`).
 ///
-/// `given` holds `messages`, and as they are wanted `tools`, `add_generation_prompt`, `now` (the date for
-/// `strftime_now`, else the present) and any other variable of the template, `bos_token` and `eos_token` among them.
-/// `template` is the name of one of the model's templates, or a file; by default as transformers chooses. Texts of special
-/// tokens in the conversation are text, or with `parse_special` those tokens.
+/// `given` holds the variables of the template: `messages`, and optionally `tools`, `add_generation_prompt`, `now` (the
+/// time for `strftime_now`; the present by default) and others, for example `bos_token`. `template` is the name of one
+/// of the model's templates, or a file; without it, the template is chosen as transformers does. With `parse_special`,
+/// the texts of special tokens in messages become these tokens; otherwise they are ordinary text.
 ///
 /// # Errors
-/// Files that cannot be read, variables of the wrong form, and a template that refuses the conversation.
+/// A file that cannot be read, a variable of the wrong type, a template that rejects the conversation.
 pub fn prompt(
     path: &Path,
     template: Option<&str>,
@@ -51,12 +51,12 @@ pub fn prompt(
     check(&variables)?;
     if is_template(path) {
         if template.is_some() {
-            return Err(Error::Usage("a template is given already; --template is for models".to_owned()));
+            return Err(Error::Usage("--template: found a second template, expected a model for it".to_owned()));
         }
         let rendered = ChatTemplate::new(&read(path)?, SpecialTokens::default())?;
         return Ok(Prompt { prompt: rendered.render_variables(&variables, Some(clock))?.text, token_ids: None });
     }
-    let tokenizer = tokenizer_at(path)?;
+    let tokenizer = open_tokenizer(path)?;
     let tools = variables.get("tools").is_some_and(|tools| !tools.is_null());
     let source = template_source(&tokenizer, template, tools)?;
     let template = ChatTemplate::new(&source, tokenizer.special_tokens())?;
@@ -69,7 +69,7 @@ fn usage(name: &str, found: &str, expected: &str) -> Error {
     Error::Usage(format!("{name}: found {found}, expected {expected}"))
 }
 
-/// Checks the variables that every template takes for granted.
+/// Checks the types of the variables that templates rely on.
 fn check(variables: &Map<String, Value>) -> Result<(), Error> {
     let Some(Value::Array(messages)) = variables.get("messages") else {
         let found = variables.get("messages").map_or("nothing", kind);
@@ -93,7 +93,7 @@ fn check(variables: &Map<String, Value>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a JSON value is.
+/// Returns the type of a JSON value, with its article.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -105,18 +105,18 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The present moment, in UTC.
+/// Returns the present time in UTC.
 pub(crate) fn now() -> Clock {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Clock::new(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), 0)
 }
 
-/// Whether a path is a template's by its name.
+/// Returns `true` if the name of a file is that of a template.
 fn is_template(path: &Path) -> bool {
     path.extension().is_some_and(|extension| ["jinja", "jinja2", "j2"].iter().any(|known| extension == *known))
 }
 
-/// The source of a template in a file of its own.
+/// Reads a template file.
 fn read(path: &Path) -> Result<String, Error> {
     String::from_utf8(read_named(path, MOST_TEMPLATE)?).map_err(|error| {
         let problem = format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to());
@@ -124,24 +124,12 @@ fn read(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// Whether a path is there and no folder: what else it may be, reading it tells.
+/// Returns `true` if the path exists and is no folder.
 fn names_a_file(path: &Path) -> bool {
     path.exists() && !path.is_dir()
 }
 
-/// The tokenizer of a folder or GGUF file, whose weights stay unread and need not be there.
-fn tokenizer_at(path: &Path) -> Result<Tokenizer, Error> {
-    if path.is_dir() {
-        return Ok(Tokenizer::from_dir(path)?);
-    }
-    let of_folder = ["json", "safetensors"].iter().any(|known| path.extension().is_some_and(|found| found == *known));
-    match path.parent() {
-        Some(dir) if of_folder => Ok(Tokenizer::from_dir(dir)?),
-        _ => tokenizer_of_gguf(path),
-    }
-}
-
-/// The source of a model's template: one of its own by name, a file, or the one that transformers would choose.
+/// Returns the source of a template: one of the model's own by name, a file, or the one that transformers would choose.
 pub(crate) fn template_source(tokenizer: &Tokenizer, wanted: Option<&str>, tools: bool) -> Result<String, Error> {
     match (tokenizer.choose_template(wanted, tools), wanted) {
         (Ok(found), _) => Ok(found.source.clone()),

@@ -4,19 +4,19 @@ use honelm_store::hub::{self, HttpTransport, HubSettings, ModelSpec, Patience, P
 
 use crate::{Error, Event, Events};
 
-/// What is fetched.
+/// The options of [`pull`].
 #[derive(Debug, Clone)]
 pub struct PullOptions {
     /// The model.
     pub model: ModelSpec,
-    /// Patterns of the files that are wanted; by default those that make up the model.
+    /// Patterns that select files; if empty, the files that make up the model are selected.
     pub include: Vec<String>,
-    /// Bytes a second that a connection has to bring over half a minute; 0 puts up with any rate.
+    /// The lowest rate of a connection in bytes per second, over 30 seconds; 0 allows any rate.
     pub slowest: u64,
 }
 
-/// Fetches a model into the cache that all tools of the Hub share. `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`
-/// and `HF_HUB_OFFLINE` say from where, to where, as whom and whether.
+/// Fetches a model into the cache that all tools of the Hub share. Honours the variables `HF_ENDPOINT`, `HF_HOME`,
+/// `HF_HUB_CACHE`, `HF_TOKEN`, `HF_HUB_OFFLINE` and `HF_HUB_DISABLE_SYMLINKS`.
 ///
 /// # Errors
 /// As [`hub::pull`].
@@ -40,7 +40,7 @@ pub fn pull(options: &PullOptions, events: Events<'_>) -> Result<Pulled, Error> 
             (*file).clone_into(&mut detail);
             events(&Event::Transfer { name: &name, detail: &detail, done, total })
         }
-        // The same once more: a chance to stop.
+        // Repeats the last event so that the caller can stop the pull.
         PullEvent::Waiting => events(&Event::Transfer { name: &name, detail: &detail, done, total }),
     });
     Ok(pulled?)

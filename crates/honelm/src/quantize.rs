@@ -1,123 +1,185 @@
-//! One model in, one encoding out, without a verdict.
+//! Quantises a model to one encoding, without a verdict on its quality.
 
 use std::path::{Path, PathBuf};
 
-use honelm_blocks::{Encoding, WeightData};
-use honelm_compress::{Calibration, Method, Scheme, check_written, compress};
+use honelm_blocks::Encoding;
+use honelm_compress::{Calibration, Recipe, Scheme, check_written, compress};
 use honelm_cpu::Compute;
-use honelm_formats::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
+use honelm_formats::quantized::GroupFormat;
 use honelm_formats::{AtomicDir, OutputGate, gguf, publish, remove_output};
-use honelm_model::{Checkpoint, Module, Origin, Parameters, export};
+use honelm_model::export::{self, Container, GroupForm};
+use honelm_model::{Checkpoint, Origin, Parameters};
 use honelm_store::{Digest, Journal};
 use honelm_text::{EncodeOptions, GgufVocab, Tokenizer, TokenizerFiles};
 use serde_json::Value;
 
 use crate::fallback::{self, fallback_lines};
+use crate::imatrix;
 use crate::open::{digest_of, open, tokenizer_digest, tokenizer_of, weight_bytes};
 use crate::texts::Text;
 use crate::work::{JobCard, Work, gate_of};
 use crate::{Error, Event, Events, Fallback, RunOptions, TextSource};
 
-/// What a model is turned into.
+/// The format that a model is quantised to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuantizeTarget {
-    /// A GGUF file whose linear layers have this encoding.
+    /// A GGUF file whose linear modules have this encoding.
     Encoding(Encoding),
-    /// A Hugging Face folder in GPTQ's format.
-    Gptq {
-        /// Bits a code: 4 or 8.
+    /// A folder whose linear modules are integer groups.
+    Groups {
+        /// The container.
+        container: &'static Container,
+        /// The bits per code.
         bits: u8,
-        /// Columns a group.
+        /// The columns per group.
         group_size: usize,
     },
 }
 
-/// Settings of [`quantize`].
+impl QuantizeTarget {
+    /// Returns the container that is written.
+    fn container(self) -> &'static Container {
+        match self {
+            Self::Encoding(_) => Container::gguf(),
+            Self::Groups { container, .. } => container,
+        }
+    }
+}
+
+/// The settings of [`quantize`].
 #[derive(Debug, Clone)]
 pub struct QuantizeOptions {
-    /// The model.
+    /// The model: a folder or a GGUF file.
     pub model: PathBuf,
-    /// File or folder to write; it appears when complete.
+    /// The file or folder to write. It appears when it is complete.
     pub out: PathBuf,
-    /// What it becomes.
+    /// The format to write.
     pub target: QuantizeTarget,
-    /// Most bytes of a file of weights, where they are to be in several.
+    /// The largest size of a file of weights in bytes; `None` writes one file.
     pub max_shard_size: Option<u64>,
-    /// Replace an earlier output of the same kind.
+    /// `true` to replace an earlier output of the same kind.
     pub force: bool,
-    /// Text for GPTQ's error feedback; plain rounding without.
+    /// The calibration text for GPTQ's error feedback; `None` rounds every value to the nearest.
     pub calibration: Option<TextSource>,
-    /// Most samples of it.
+    /// The recipe; by default GPTQ with a calibration text, otherwise rounding to nearest.
+    pub recipe: Option<Recipe>,
+    /// An importance matrix, which weights the columns when values are rounded to nearest; not with another recipe.
+    pub imatrix: Option<PathBuf>,
+    /// The largest number of calibration samples.
     pub calibration_samples: usize,
-    /// Tokens a sample.
+    /// The number of tokens per sample.
     pub calibration_length: usize,
-    /// Whether every matrix has to get the encoding asked for, and the way of rounding.
+    /// `true` to return an error instead of a fallback to another encoding or another way of rounding.
     pub strict: bool,
-    /// Threads and device.
+    /// The number of threads. The work is done on the CPU.
     pub run: RunOptions,
 }
 
-/// What [`quantize`] wrote.
+impl QuantizeOptions {
+    /// Returns the default settings: one file, rounding to nearest without a calibration text, fallbacks allowed.
+    #[must_use]
+    pub fn new(model: impl Into<PathBuf>, out: impl Into<PathBuf>, target: QuantizeTarget) -> Self {
+        Self {
+            model: model.into(),
+            out: out.into(),
+            target,
+            max_shard_size: None,
+            force: false,
+            calibration: None,
+            recipe: None,
+            imatrix: None,
+            calibration_samples: 256,
+            calibration_length: 512,
+            strict: false,
+            run: RunOptions::default(),
+        }
+    }
+}
+
+/// The result of [`quantize`].
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Quantized {
-    /// File or folder; the first of several files.
+    /// The file or folder; the first file of several.
     pub path: PathBuf,
-    /// Bytes of its weights.
+    /// The size of the files that hold the weights, in bytes.
     pub size_bytes: u64,
-    /// Bytes of the original's.
+    /// The same of the original.
     pub original_bytes: u64,
-    /// File bits over all parameters.
+    /// The bits of these files divided by the number of parameters.
     pub bits_per_weight: f64,
-    /// What that would be without fallbacks.
+    /// The same if every matrix could have the encoding asked for.
     pub wanted_bits_per_weight: f64,
-    /// Every matrix that has another encoding than the one asked for.
+    /// The matrices that have another encoding than the one asked for.
     pub fallbacks: Vec<Fallback>,
-    /// Things the user should know.
+    /// Warnings of the job.
     pub warnings: Vec<String>,
 }
 
-/// Quantises a model. Unfinished work is kept beside the output and resumed by the next call with the same settings.
+/// Quantises a model. Saves unfinished work beside the output; the next call with the same settings resumes it.
+///
+/// # Errors
+/// An invalid model or text; an output that exists; [`Error::Fallback`] with [`QuantizeOptions::strict`];
+/// [`Error::Interrupted`] if `events` returns `false`.
 pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantized, Error> {
     let checkpoint = open(&options.model, &options.run, &mut *events)?;
     let gate = gate_of(&checkpoint, options.calibration.as_slice(), options.force);
+    let gate = options.imatrix.iter().fold(gate, |gate, path| gate.with_input(path));
     check_output(options, &gate)?;
     let work = Work::claim(&beside(&options.out), &gate, false)?;
-    // The run that had the work before may have written the output meanwhile.
+    // A process that held the lock before may have written the output.
     check_output(options, &gate)?;
     let tokenizer = tokenizer_of(&checkpoint)?;
-    let method = if options.calibration.is_some() { Method::gptq() } else { Method::Rtn };
+    let default = || if options.calibration.is_some() { Recipe::gptq() } else { Recipe::rtn() };
+    let recipe = options.recipe.clone().unwrap_or_else(default);
+    recipe.check()?;
+    if options.imatrix.is_some() && recipe.steps.iter().any(|step| step.kind != "rtn") {
+        let problem = "an importance matrix is for rounding to nearest: use it without a calibration text, or with the recipe rtn";
+        return Err(Error::Usage(problem.to_owned()));
+    }
     let scheme = match options.target {
-        QuantizeTarget::Encoding(encoding) => Scheme::gguf(encoding, method),
-        QuantizeTarget::Gptq { bits, group_size } => Scheme::gptq(bits, group_size, false, method),
+        QuantizeTarget::Encoding(encoding) => Scheme::gguf(encoding, recipe),
+        QuantizeTarget::Groups { container, bits, group_size } => {
+            let usage = |error: honelm_model::ModelError| Error::Usage(error.to_string());
+            let groups = container.check_form(Some(bits), Some(group_size)).map_err(usage)?;
+            Scheme::gptq(bits, group_size, groups.symmetric, recipe)
+        }
     };
+    let importance = options.imatrix.as_ref().map(|path| imatrix::importance(path, checkpoint.tree())).transpose()?;
+    let scheme = scheme.with_importance(importance);
+    check_model(options.target.container(), &checkpoint, &scheme)?;
     let fallbacks = fallback::of(&checkpoint, &scheme);
     if options.strict && !fallbacks.is_empty() {
         return Err(Error::Fallback { problems: fallback_lines(&fallbacks) });
     }
     let loss = match options.target {
         QuantizeTarget::Encoding(_) => gguf_vocab(&checkpoint, &tokenizer, options.force)?.1,
-        QuantizeTarget::Gptq { .. } => None,
+        QuantizeTarget::Groups { .. } => None,
     };
     let text = options.calibration.as_ref().map(TextSource::calibration).transpose()?;
     let calibration = match &text {
         Some(text) => Some(calibration_of(&tokenizer, text, options.calibration_samples, options.calibration_length)?),
         None => None,
     };
+    let text_warnings = text.as_ref().map(|text| text.warnings.clone()).unwrap_or_default();
     let model_digest = digest_of(&checkpoint)?;
     let key = Digest::default()
         .with(env!("CARGO_PKG_VERSION"))
         .with(&model_digest)
         .with(tokenizer_digest(&checkpoint, &tokenizer)?)
         .with(scheme.describe())
-        .with(text.map(|t| t.digest).unwrap_or_default())
+        .with(text.as_ref().map(|t| t.digest.as_str()).unwrap_or_default())
         .with(format!("{} {} {}", options.calibration_samples, options.calibration_length, options.strict))
         .hex();
     let journal = Journal::new(&work.path("layers"), &key);
     work.take_up(&JobCard { model: checkpoint.facts().name.clone(), model_digest, key })?;
+    for warning in &text_warnings {
+        events(&Event::Warning(warning));
+    }
     let (mut warnings, mut problems) = (checkpoint.warnings().to_vec(), Vec::new());
+    warnings.extend(text_warnings);
     let made = make(&checkpoint, &scheme, calibration.as_ref(), &journal, "quantising", &options.run, &mut |event| {
         match event {
-            // The work warns of another way of rounding than the one asked for.
+            // The compression warns of another way of rounding than the one asked for.
             Event::Warning(text) if options.strict => problems.push((*text).to_owned()),
             Event::Warning(text) => warnings.push((*text).to_owned()),
             _ => {}
@@ -132,18 +194,17 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
     let complete = work.path("complete");
     std::fs::create_dir_all(&complete).map_err(|source| Error::Io { path: complete.clone(), source })?;
     let complete = complete.join(options.out.file_name().unwrap_or_default());
-    let complete = write(&checkpoint, &tokenizer, &made, &scheme, &complete, (options.max_shard_size, options.force))?;
+    let limits = (options.max_shard_size, options.force);
+    let complete = write(options.target.container(), &checkpoint, &tokenizer, &made, &scheme, &complete, limits)?;
     let files = publish_beside(&complete, &options.out, options.force)?;
     work.remove()?;
-    let mut size_bytes = 0;
-    for file in &files {
-        size_bytes += weight_bytes(file)?;
-    }
+    let path = files.into_iter().next().unwrap_or_else(|| options.out.clone());
+    let size_bytes = weight_bytes(&path)?;
     let parameters = checkpoint.facts().parameters as f64;
     Ok(Quantized {
-        path: files.into_iter().next().unwrap_or_else(|| options.out.clone()),
+        path,
         size_bytes,
-        original_bytes: checkpoint.file_bytes()?,
+        original_bytes: weight_bytes(&options.model)?,
         bits_per_weight: size_bytes as f64 * 8.0 / parameters,
         wanted_bits_per_weight: (size_bytes as f64 * 8.0 - fallback::bits_above(&checkpoint, &scheme)) / parameters,
         fallbacks,
@@ -155,11 +216,12 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
 fn check_output(options: &QuantizeOptions, gate: &OutputGate) -> Result<(), Error> {
     Ok(match options.target {
         QuantizeTarget::Encoding(_) => gate.gguf(&options.out, options.max_shard_size.is_some()),
-        QuantizeTarget::Gptq { .. } => gate.folder(&options.out),
+        QuantizeTarget::Groups { .. } => gate.folder(&options.out),
     }?)
 }
 
-/// Moves complete files into the folder of `out`; gives their paths there. Where one cannot be moved, those before it go.
+/// Moves complete files into the folder of `out`; gives their paths there. Where one cannot be moved, those before it
+/// go.
 fn publish_beside(complete: &[PathBuf], out: &Path, replace: bool) -> Result<Vec<PathBuf>, Error> {
     let mut published: Vec<PathBuf> = Vec::new();
     for from in complete {
@@ -204,7 +266,46 @@ pub(crate) fn calibration_of(
     Ok(Calibration::new(documents, tokenizer.leading_bos(), eos, samples, length)?)
 }
 
-/// Compresses into `journal`, telling `events` under the name of `stage`.
+/// Counts the steps of a compression: one per stage of a layer, and one for the embedding and the output.
+///
+/// The compression reports the number of finished layers, and each stage of a layer when it begins.
+struct Steps {
+    /// The number of steps before each layer, and before the embedding and the output.
+    before: Vec<usize>,
+    layer: usize,
+    begun: usize,
+}
+
+impl Steps {
+    fn new(checkpoint: &Checkpoint) -> Self {
+        let tree = checkpoint.tree();
+        let mut before = vec![0];
+        for layer in 0..tree.layers.len() {
+            before.push(before[layer] + tree.stages(layer).len().max(1));
+        }
+        Self { before, layer: 0, begun: 0 }
+    }
+
+    fn total(&self) -> usize {
+        self.at(self.before.len())
+    }
+
+    /// Returns the number of steps before a layer. The embedding and the output follow the last layer as one step.
+    fn at(&self, layer: usize) -> usize {
+        let last = self.before.last().copied().unwrap_or(0);
+        self.before.get(layer).copied().unwrap_or(last + 1)
+    }
+
+    /// Returns the number of finished steps when a stage begins after `layer` finished layers.
+    fn begin(&mut self, layer: usize) -> usize {
+        self.begun = if layer == self.layer { self.begun + 1 } else { 1 };
+        self.layer = layer;
+        let first = self.at(layer);
+        (first + self.begun - 1).min(self.at(layer + 1).saturating_sub(1).max(first))
+    }
+}
+
+/// Compresses into `journal` and reports the progress under the name `stage`.
 pub(crate) fn make<'a>(
     checkpoint: &'a Checkpoint,
     scheme: &Scheme,
@@ -216,24 +317,43 @@ pub(crate) fn make<'a>(
 ) -> Result<honelm_compress::Compressed<'a>, Error> {
     let exact = RunOptions { compute: Compute::F32, ..run.clone() };
     let mut backend = exact.cpu();
-    let mut report = |p: &honelm_compress::Progress| {
-        let told = p.warning.as_ref().is_none_or(|w| events(&Event::Warning(w)));
-        told && events(&Event::Stage { name: stage, detail: &p.stage, done: p.done, total: p.total })
+    let mut steps = Steps::new(checkpoint);
+    let total = steps.total();
+    let mut report = |p: &honelm_compress::Progress| match &p.warning {
+        Some(warning) => events(&Event::Warning(warning)),
+        None => events(&Event::Stage { name: stage, detail: &p.stage, done: steps.begin(p.done), total }),
     };
     let threads = run.worker_threads();
     Ok(compress(checkpoint, scheme, calibration, journal, &mut backend, threads, &mut report)?)
 }
 
-/// Refuses a model that was written but is not what was to be made, or was made from files that have changed: nothing
-/// gets its name before this.
+/// Checks that a written model is the one that was to be made, and that the original has not changed. Nothing gets its
+/// final name before.
 fn accept(written: &Checkpoint, original: &Checkpoint, scheme: &Scheme) -> Result<(), Error> {
     check_written(written, original, scheme)?;
     Ok(original.check_files()?)
 }
 
-/// Writes a compressed model: a GGUF file (or parts of at most `max_shard_size` bytes; with a tokenizer that may be `lossy`), or a Hugging Face folder where
-/// its weights are integer groups. Gives the files, or the folder.
+/// Returns the form of a scheme's integer groups, or `None` if it has none.
+fn form_of(scheme: &Scheme) -> Option<GroupForm> {
+    match scheme.linear {
+        honelm_compress::Target::Groups { bits, group_size, symmetric } => {
+            Some(GroupForm { bits, group_size, symmetric })
+        }
+        _ => None,
+    }
+}
+
+/// Checks, before any work, that the container can hold every module of the model.
+pub(crate) fn check_model(container: &Container, checkpoint: &Checkpoint, scheme: &Scheme) -> Result<(), Error> {
+    form_of(scheme).map_or(Ok(()), |form| Ok(container.check_model(checkpoint.tree(), form)?))
+}
+
+/// Writes a compressed model and returns its files or its folder. Integer groups go into a Hugging Face folder, all other
+/// encodings into a GGUF file, or into parts of at most `max_shard_size` bytes. With `lossy`, the file may lack what GGUF
+/// cannot express of the tokenizer.
 pub(crate) fn write(
+    container: &Container,
     checkpoint: &Checkpoint,
     tokenizer: &Tokenizer,
     params: &dyn Parameters,
@@ -241,23 +361,23 @@ pub(crate) fn write(
     out: &Path,
     (max_shard_size, lossy): (Option<u64>, bool),
 ) -> Result<Vec<PathBuf>, Error> {
-    match scheme.linear {
-        honelm_compress::Target::Groups { bits, group_size, symmetric } => {
-            let settings = settings(bits, group_size, symmetric, format_of(checkpoint, params)?);
-            let folder = write_folder(checkpoint, tokenizer, params, &settings, out, max_shard_size)?;
+    match form_of(scheme) {
+        Some(form) => {
+            let format = container.format(checkpoint.tree(), params, form)?;
+            let folder = write_folder(checkpoint, tokenizer, params, &*format, out, max_shard_size)?;
             accept(&Checkpoint::open(folder.path())?, checkpoint, scheme)?;
             folder.commit()?;
             Ok(vec![out.to_owned()])
         }
-        _ => {
+        None => {
             let (vocab, _) = gguf_vocab(checkpoint, tokenizer, lossy)?;
             write_gguf(checkpoint, &vocab, params, scheme, out, max_shard_size)
         }
     }
 }
 
-/// A tokenizer as GGUF metadata, with a warning where a file made of them gives other tokens for some texts, which is an
-/// error unless `lossy`.
+/// Converts a tokenizer to GGUF metadata. If the result gives other tokens for some texts, returns a warning with
+/// `lossy` and an error otherwise.
 pub(crate) fn gguf_vocab(
     checkpoint: &Checkpoint,
     tokenizer: &Tokenizer,
@@ -285,31 +405,18 @@ fn write_gguf(
     })
 }
 
-fn settings(bits: u8, group_size: usize, sym: bool, checkpoint_format: CheckpointFormat) -> QuantizeConfig {
-    QuantizeConfig {
-        bits,
-        group_size: (group_size > 0).then_some(group_size),
-        desc_act: false,
-        sym,
-        lm_head: false,
-        checkpoint_format,
-        dynamic: Dynamic::default(),
-        extra: serde_json::Map::default(),
-    }
-}
-
-/// The folder, complete but without its name.
+/// Writes the complete folder under a temporary name.
 fn write_folder(
     checkpoint: &Checkpoint,
     tokenizer: &Tokenizer,
     params: &dyn Parameters,
-    settings: &QuantizeConfig,
+    format: &dyn GroupFormat,
     out: &Path,
     max_shard_size: Option<u64>,
 ) -> Result<AtomicDir, Error> {
     let folder = AtomicDir::create(out)?;
     let copy = tokenizer_files(checkpoint)?;
-    let options = export::HuggingFace { quantize_config: Some(settings), copy: &copy, max_shard_size };
+    let options = export::HuggingFace { quantization: Some(format), copy: &copy, max_shard_size };
     export::huggingface(folder.path(), checkpoint, params, &options)?;
     if copy.is_empty() {
         for (name, contents) in [
@@ -324,28 +431,14 @@ fn write_folder(
     Ok(folder)
 }
 
-/// The generation settings of another container, with all end tokens: config.json and tokenizer_config.json name two.
+/// Returns a `generation_config.json` with all end tokens. The other files of a folder can name two only.
 fn generation_config(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> String {
     let mut settings = checkpoint.generation_config().and_then(Value::as_object).cloned().unwrap_or_default();
     settings.insert("eos_token_id".to_owned(), tokenizer.eos_ids().into());
     format!("{:#}\n", Value::Object(settings))
 }
 
-/// The checkpoint format that can hold every matrix's zero points.
-fn format_of(checkpoint: &Checkpoint, params: &dyn Parameters) -> Result<CheckpointFormat, Error> {
-    let tree = checkpoint.tree();
-    for slot in tree.slots() {
-        if tree.module(slot).is_some_and(Module::is_linear)
-            && let WeightData::Groups(matrix) = params.parameter(slot)?.weight
-            && CheckpointFormat::for_matrices([&matrix]) == CheckpointFormat::V2
-        {
-            return Ok(CheckpointFormat::V2);
-        }
-    }
-    Ok(CheckpointFormat::V1)
-}
-
-/// The tokenizer's own files in a Hugging Face folder.
+/// Returns the files of the tokenizer in a Hugging Face folder.
 fn tokenizer_files(checkpoint: &Checkpoint) -> Result<Vec<PathBuf>, Error> {
     match checkpoint.origin() {
         Origin::HuggingFace { dir } => Ok(TokenizerFiles::paths(dir)?),

@@ -1,4 +1,4 @@
-//! A model that answers: weights, tokenizer, chat template, end tokens and sampling settings in one.
+//! A loaded model with its tokenizer, chat template, end tokens and sampling settings.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -14,7 +14,8 @@ use honelm_model::{Facts, Runner};
 use honelm_text::{ChatTemplate, Message, Piece, Reasoning, RenderOptions, Tokenizer};
 use serde::{Serialize, Serializer};
 
-use crate::open::{load, open, tokenizer_of};
+use crate::device::load;
+use crate::open::{folder_of, open, tokenizer_of};
 use crate::prompt::{now, template_source};
 use crate::{Error, Events, RunOptions};
 
@@ -24,7 +25,7 @@ use crate::{Error, Events, RunOptions};
 /// use honelm::{Message, Model, RunOptions};
 ///
 /// # fn main() -> Result<(), honelm::Error> {
-/// let path = honelm::locate(None, None)?; // the shipped model; else a folder or a GGUF file
+/// let path = honelm::locate(None, None)?; // the shipped model; any folder or GGUF file will do
 /// let mut model = Model::open(&path, &RunOptions::default(), &mut |_| true)?;
 /// let question = [Message::new("user", "Tell me a story.")];
 /// let settings = model.generation();
@@ -38,7 +39,7 @@ use crate::{Error, Events, RunOptions};
 /// ```
 pub struct Model {
     tokenizer: Tokenizer,
-    /// The source of the chat template, where there is one.
+    /// The source of the chat template, if there is one.
     template: Option<String>,
     generation: Generation,
     session: Session,
@@ -50,30 +51,30 @@ pub struct Model {
     watch: FileWatch,
 }
 
-/// What a model wrote.
+/// The answer of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer {
     /// The text, without end tokens and stop texts.
     pub text: String,
-    /// The model's thinking before it, where the two were told apart.
+    /// The model's thinking before the answer, if it was separated from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
-    /// Its tokens, without the end token.
+    /// The tokens, without the end token.
     pub token_ids: Vec<u32>,
-    /// Why it ended.
+    /// The reason why the answer ended.
     #[serde(serialize_with = "name_of")]
     pub finish_reason: FinishReason,
-    /// Tokens of the prompt.
+    /// The number of tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Those of them that an earlier answer had left in the cache.
+    /// The number of those tokens that were in the cache already.
     pub cached_tokens: usize,
-    /// Tokens of the answer, without the end token.
+    /// The number of tokens of the answer, without the end token.
     pub completion_tokens: usize,
-    /// Prompt tokens read a second; `None` where none had to be.
+    /// The prompt tokens read per second; `None` if all were in the cache.
     pub prefill_tokens_per_second: Option<f64>,
-    /// Tokens written a second after the first; `None` for fewer than two.
+    /// The tokens written per second after the first; `None` for fewer than two.
     pub decode_tokens_per_second: Option<f64>,
-    /// From the call to the first token; `None` where none was written.
+    /// The time from the call to the first token in seconds; `None` if no token was written.
     pub first_token_seconds: Option<f64>,
 }
 
@@ -98,24 +99,24 @@ impl From<Completion> for Answer {
     }
 }
 
-/// Receives the text of an answer as it becomes final, whole characters at a time; returns false to stop the answer. It
-/// is called with an empty text where there is none yet.
+/// Receives the text of an answer as it becomes final, in whole characters. A return value of `false` stops the answer.
+/// The text is empty while the prompt is read and when a token completes no character.
 pub type OnText<'a> = &'a mut dyn FnMut(&str) -> bool;
 
-/// Receives a model's thinking and its answer as they become final; returns false to stop. It is called with an empty
-/// answer where there is nothing yet.
+/// Receives a model's thinking and its answer as they become final. A return value of `false` stops the answer. The
+/// piece is an empty answer while the prompt is read and when a token completes no character.
 pub type OnPiece<'a> = &'a mut dyn FnMut(&Piece) -> bool;
 
 impl Model {
-    /// Opens a folder or a GGUF file and loads its weights. `events` is told how far it is.
+    /// Opens a folder or a GGUF file and loads its weights.
     ///
     /// # Errors
-    /// What is wrong with a file, by name; [`Error::Interrupted`] where `events` says so.
+    /// An invalid file, a device that fails, [`Error::Interrupted`] if `events` returns `false`.
     pub fn open(path: &Path, run: &RunOptions, events: Events<'_>) -> Result<Self, Error> {
         let begin = Instant::now();
         let checkpoint = open(path, run, &mut *events)?;
         let tokenizer = tokenizer_of(&checkpoint)?;
-        // It is parsed when a conversation begins: a text can be continued, and another template set, where it is broken.
+        // Parsed when a conversation begins, because a model with a broken template can still continue a text.
         let template = tokenizer.chat_template().map(str::to_owned);
         let settings = if path.is_file() { path.to_owned() } else { path.join("generation_config.json") };
         let generation = sampling_defaults(&settings.display().to_string(), checkpoint.generation_config())?;
@@ -134,28 +135,28 @@ impl Model {
         })
     }
 
-    /// What the model is.
+    /// Returns the facts about the model.
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
 
-    /// Its tokenizer.
+    /// Returns the tokenizer.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// The source of its chat template, where it has one.
+    /// Returns the source of the chat template, if there is one.
     #[must_use]
     pub fn chat_template(&self) -> Option<&str> {
         self.template.as_deref()
     }
 
-    /// Uses another chat template: one of the model's own by name, or a file.
+    /// Sets another chat template: one of the model's own by name, or a file.
     ///
     /// # Errors
-    /// Neither a name nor a file, or a template that does not parse.
+    /// A template that does not exist or does not parse.
     pub fn set_template(&mut self, wanted: &str) -> Result<(), Error> {
         let source = template_source(&self.tokenizer, Some(wanted), false)?;
         parsed(Some(&source), &self.tokenizer)?;
@@ -163,13 +164,13 @@ impl Model {
         Ok(())
     }
 
-    /// The tags around the model's thinking, where it has such.
+    /// Returns the tags around the model's thinking, if it has any.
     #[must_use]
     pub fn reasoning(&self) -> Option<Reasoning> {
         Reasoning::find(self.template.as_deref()?, &self.tokenizer)
     }
 
-    /// A new conversation in the model's template.
+    /// Starts a conversation in the model's template.
     fn new_chat(&self) -> Result<Chat, Error> {
         let options = RenderOptions { clock: Some(now()), ..RenderOptions::default() };
         let template = parsed(self.template.as_deref(), &self.tokenizer)?;
@@ -177,25 +178,25 @@ impl Model {
         Ok(chat.with_parse_special(self.parse_special))
     }
 
-    /// Most tokens of prompt and answer together.
+    /// Returns the largest number of tokens of prompt and answer together.
     #[must_use]
     pub fn context(&self) -> usize {
         self.session.context()
     }
 
-    /// The back end and its kernel path.
+    /// Returns the name of the back end and its kernels.
     #[must_use]
     pub fn describe(&self) -> &str {
         &self.device
     }
 
-    /// Seconds that opening and loading took.
+    /// Returns the time that it took to open and load the model, in seconds.
     #[must_use]
     pub fn load_seconds(&self) -> f64 {
         self.load_seconds
     }
 
-    /// The runner, for measurements.
+    /// Returns the runner, for measurements.
     pub fn runner(&mut self) -> &mut dyn Runner {
         self.session.runner()
     }
@@ -205,13 +206,13 @@ impl Model {
         Ok(self.watch.check()?)
     }
 
-    /// Settings to begin with: sampling as the model's `generation_config.json` has it, else ours.
+    /// Returns the default settings: the sampling of the model's `generation_config.json`, or the library's.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation.clone()
     }
 
-    /// A new conversation, which remembers what was said.
+    /// Starts a conversation.
     ///
     /// # Errors
     /// A chat template that does not parse.
@@ -219,33 +220,33 @@ impl Model {
         Ok(Conversation { chat: self.new_chat()?, model: self })
     }
 
-    /// Tokens of a conversation and of the beginning of an answer: through the chat template; for a model without one, the
-    /// messages' texts one below the other.
+    /// Returns the tokens of a conversation and of the beginning of an answer, as the chat template renders them. For a
+    /// model without a template, these are the texts of the messages, one per line.
     ///
     /// # Errors
-    /// A chat template that does not parse, or that refuses the conversation.
+    /// A chat template that does not parse, or that rejects the conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
         let mut chat = self.new_chat()?;
         messages.iter().for_each(|message| chat.push(message.clone()));
         Ok(chat.prompt(&self.tokenizer)?)
     }
 
-    /// Answers a conversation, whose last message is usually the user's. What it has in common with the one before is not
-    /// computed again.
+    /// Answers a conversation, whose last message is usually the user's. The tokens that it shares with the previous
+    /// conversation are not computed again.
     ///
     /// # Errors
-    /// A chat template that does not parse or that refuses the conversation, one that is longer than the context, and
-    /// whatever stops the device.
+    /// A chat template that does not parse or that rejects the conversation, a conversation longer than the context, a
+    /// device that fails.
     pub fn chat(&mut self, messages: &[Message], settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
         let prompt = self.prompt(messages)?;
         self.generate(&prompt, settings, on_text)
     }
 
-    /// Continues tokens.
+    /// Continues a sequence of tokens.
     ///
     /// # Errors
-    /// No tokens, or more than the context holds; settings out of range; whatever stops the device; a model file that
-    /// changed since it was opened, where weights are still read from it.
+    /// No tokens, or more than the context holds; a setting out of range; a device that fails; a model file that has
+    /// changed since it was opened, if weights are still read from it.
     pub fn generate(&mut self, prompt: &[u32], settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
         let begin = Instant::now();
         let clock = || begin.elapsed().as_secs_f64();
@@ -255,18 +256,18 @@ impl Model {
         Ok(completion.into())
     }
 
-    /// Continues a text as it stands, without a chat template; an empty text starts from BOS alone. Texts of special
-    /// tokens are those tokens.
+    /// Continues a text without a chat template. An empty text starts from BOS alone. The texts of special tokens
+    /// become these tokens.
     ///
     /// # Errors
-    /// A text longer than the context, and whatever stops the device.
+    /// A text longer than the context, a device that fails.
     pub fn complete(&mut self, text: &str, settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
         let (prompt, continues) = raw_prompt(&self.tokenizer, text)?;
         self.generate(&prompt, &Generation { continues, ..settings.clone() }, on_text)
     }
 }
 
-/// A chat template, or what stands in for it.
+/// Parses a chat template, or the plain one if there is none.
 fn parsed(source: Option<&str>, tokenizer: &Tokenizer) -> Result<ChatTemplate, Error> {
     Ok(ChatTemplate::new(source.unwrap_or(PLAIN_TEMPLATE), tokenizer.special_tokens())?)
 }
@@ -278,24 +279,24 @@ pub struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    /// The model.
+    /// Returns the model.
     #[must_use]
     pub fn model(&self) -> &Model {
         self.model
     }
 
-    /// The conversation so far.
+    /// Returns the messages so far.
     #[must_use]
     pub fn messages(&self) -> &[Message] {
         self.chat.messages()
     }
 
-    /// Sets or, with an empty text, removes the system text.
+    /// Sets the system text. An empty text removes it.
     pub fn set_system(&mut self, text: &str) {
         self.chat.set_system(text);
     }
 
-    /// Forgets everything but the system text.
+    /// Removes all messages but the system text.
     pub fn clear(&mut self) {
         self.chat.clear();
     }
@@ -305,27 +306,27 @@ impl Conversation<'_> {
         self.chat.set_variable(name, value);
     }
 
-    /// Goes on with another conversation.
+    /// Replaces the conversation by other messages.
     pub fn restore(&mut self, messages: &[Message]) {
         self.chat.clear();
         self.chat.set_system("");
         messages.iter().for_each(|message| self.chat.push(message.clone()));
     }
 
-    /// Tokens of the conversation and of the beginning of an answer.
+    /// Returns the tokens of the conversation and of the beginning of an answer.
     ///
     /// # Errors
-    /// A conversation that the template refuses.
+    /// A conversation that the template rejects.
     pub fn prompt(&self) -> Result<Vec<u32>, Error> {
         Ok(self.chat.prompt(&self.model.tokenizer)?)
     }
 
-    /// What to do when the context is full in this conversation: the oldest turns go, system text and BOS stay.
+    /// Returns the setting that drops the oldest turns when the context is full, and keeps BOS and the system text.
     ///
     /// # Errors
-    /// A system text that the template refuses.
+    /// A system text that the template rejects.
     pub fn shift(&self) -> Result<Overflow, Error> {
-        // What two conversations of this system text have in common at their start.
+        // The common start of two conversations with this system text.
         let begun = |question: &str| {
             let mut messages: Vec<Message> =
                 self.messages().iter().take_while(|m| m.role == "system").cloned().collect();
@@ -337,12 +338,12 @@ impl Conversation<'_> {
         Ok(Overflow::Shift { keep: keep.min(self.model.context() / 2) })
     }
 
-    /// Asks `text`, and adds question and answer to the conversation; a stopped answer counts as far as it came. With
-    /// [`Overflow::Shift`] the oldest turns are left out when the context is nearly full.
+    /// Asks `text` and adds the question and the answer to the conversation. A stopped answer is added as far as it was
+    /// written. With [`Overflow::Shift`], the oldest turns are left out when the context is nearly full.
     ///
     /// # Errors
-    /// Those of [`Model::chat`]; the conversation is then as it was, except where a model file has changed, which makes
-    /// every further answer of this model an error.
+    /// As [`Model::chat`]. The conversation is then unchanged, unless a model file has changed: every further answer of
+    /// this model is then an error.
     pub fn ask(&mut self, text: &str, settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
         let begin = Instant::now();
         let clock = || begin.elapsed().as_secs_f64();
@@ -353,11 +354,11 @@ impl Conversation<'_> {
         Ok(completion.into())
     }
 
-    /// [`Conversation::ask`] with the model's thinking and its answer told apart; the answer's text is without the
+    /// As [`Conversation::ask`], but separates the model's thinking from its answer. [`Answer::text`] is without the
     /// thinking.
     ///
     /// # Errors
-    /// The same.
+    /// As [`Conversation::ask`].
     pub fn ask_in_pieces(&mut self, text: &str, settings: &Generation, on_piece: OnPiece<'_>) -> Result<Answer, Error> {
         let begin = Instant::now();
         let clock = || begin.elapsed().as_secs_f64();
@@ -370,7 +371,7 @@ impl Conversation<'_> {
     }
 }
 
-/// Passes on the text of an update, and the wish to stop.
+/// Passes the text of an update to the caller, and the caller's decision back.
 fn told(update: &Update<'_>, on_text: OnText<'_>) -> ControlFlow<()> {
     let text = match update {
         Update::Token { text, .. } | Update::Rest(text) => text,
@@ -379,8 +380,8 @@ fn told(update: &Update<'_>, on_text: OnText<'_>) -> ControlFlow<()> {
     if on_text(text) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
-/// A model's name from its path: the folder's, or the file's without its ending. A folder in the Hub's cache is named by
-/// a commit; its repository's name says more.
+/// Returns a model's name from its path: the name of the folder, or of the file without its extension. A folder in the
+/// Hugging Face cache, whose own name is a commit, has the name of its repository.
 #[must_use]
 pub fn model_name(path: &Path) -> String {
     let of_folder = |folder: &Path| {
@@ -389,11 +390,11 @@ pub fn model_name(path: &Path) -> String {
         let own = folder.file_name().map(|n| n.to_string_lossy().into_owned());
         snapshot_name(&folder).map(str::to_owned).or(own)
     };
-    let name = match path.file_name().and_then(|n| n.to_str()) {
+    let name = match folder_of(path) {
         _ if path.is_dir() => of_folder(path),
-        Some("config.json" | "model.safetensors" | "model.safetensors.index.json") => path.parent().and_then(of_folder),
-        // Not through links: in the Hub's cache they lead to blobs without names.
-        _ => path.file_stem().map(|n| n.to_string_lossy().into_owned()),
+        Some(folder) => of_folder(folder),
+        // Not through links: in the Hugging Face cache they lead to blobs, whose names are digests.
+        None => path.file_stem().map(|n| n.to_string_lossy().into_owned()),
     };
     name.unwrap_or_else(|| "model".to_owned())
 }

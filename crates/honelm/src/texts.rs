@@ -1,4 +1,4 @@
-//! Texts to calibrate and to judge on: the shipped ones, or files.
+//! Calibration and held-out texts: the shipped ones, or files.
 
 use std::path::{Path, PathBuf};
 
@@ -8,35 +8,41 @@ use honelm_store::Digest;
 
 use crate::Error;
 
-/// Most bytes of a text.
+/// The largest size of a text in bytes.
 const MOST_TEXT: u64 = 1 << 30;
 
 const CALIBRATION: &str = include_str!("../data/calibration.jsonl");
 const HELDOUT: &str = include_str!("../data/heldout.txt");
 
-/// Where a text comes from.
+/// The source of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TextSource {
-    /// The one that is part of this library.
+    /// The text that is part of this library.
     #[default]
     Shipped,
     /// A UTF-8 file.
     File(PathBuf),
 }
 
-/// A text and what reports say of it.
+/// A text with the facts that reports show.
 #[derive(Debug, Clone)]
 pub struct Text {
-    /// File name, or `shipped`.
+    /// The file name, or `shipped`.
     pub name: String,
-    /// SHA-256 of its bytes.
+    /// The SHA-256 digest of its bytes.
     pub digest: String,
-    /// The documents in it; one for plain text.
+    /// The documents. Plain text is one document.
     pub documents: Vec<String>,
+    /// Warnings about the text.
+    pub warnings: Vec<String>,
 }
 
 impl TextSource {
-    /// The text as calibration: JSON lines with a field `text` (by the ending `.jsonl`), or plain text.
+    /// Reads the text for calibration. A file whose name ends in `.jsonl` has JSON lines with a field `text`; any other
+    /// file is plain text.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Text`] for a file that is empty, binary or not UTF-8, or an invalid JSON line.
     pub fn calibration(&self) -> Result<Text, Error> {
         match self {
             Self::Shipped => text("shipped", CALIBRATION.to_owned(), true),
@@ -44,7 +50,10 @@ impl TextSource {
         }
     }
 
-    /// The text to be judged on, one document.
+    /// Reads the text for evaluation as one document of plain text.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Text`] for a file that is empty, binary or not UTF-8.
     pub fn heldout(&self) -> Result<Text, Error> {
         match self {
             Self::Shipped => text("shipped", HELDOUT.to_owned(), false),
@@ -61,14 +70,20 @@ fn text(name: &str, contents: String, json_lines: bool) -> Result<Text, Error> {
         }
         other => other.into(),
     })?;
-    Ok(Text { name: name.to_owned(), digest, documents })
+    let warnings = documents.iter().any(|document| document.contains("\r\n")).then(|| {
+        format!(
+            "{name}: lines end with CR LF. A model reads each CR as text, which makes its perplexity much worse; convert \
+             the file to LF line ends, for example with dos2unix"
+        )
+    });
+    Ok(Text { name: name.to_owned(), digest, documents, warnings: warnings.into_iter().collect() })
 }
 
 fn is_json_lines(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl"))
 }
 
-/// What the file or pipe holds that a user names.
+/// Reads a file or pipe that a user names.
 pub(crate) fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     read_input(path, limit).map_err(|error| match error {
         FormatError::Io { source, .. } => Error::Io { path: path.to_owned(), source },
@@ -76,7 +91,7 @@ pub(crate) fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// A whole text file, or what a pipe holds: UTF-8, not empty, not binary.
+/// Reads a text file or a pipe. It must be UTF-8, and neither empty nor binary.
 pub fn read(path: &Path) -> Result<String, Error> {
     let bad = |problem: String| Error::Text { path: path.display().to_string(), problem };
     let bytes = read_named(path, MOST_TEXT)?;
@@ -94,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shipped_texts_are_there_and_apart() {
+    fn shipped_texts_exist_and_differ() {
         let calibration = TextSource::Shipped.calibration().expect("shipped");
         let heldout = TextSource::Shipped.heldout().expect("shipped");
         assert_eq!(calibration.documents.len(), 80);
@@ -103,7 +118,21 @@ mod tests {
     }
 
     #[test]
-    fn refuses_empty_binary_and_foreign_text() {
+    fn crlf_line_ends_are_told_of() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("text.txt");
+        for (contents, told) in [("one\ntwo\n", 0), ("one\r\ntwo\r\n", 1)] {
+            std::fs::write(&path, contents).expect("written");
+            let source = TextSource::File(path.clone());
+            for text in [source.heldout().expect("text"), source.calibration().expect("text")] {
+                assert_eq!(text.warnings.len(), told, "{:?}", text.warnings);
+                assert!(text.warnings.iter().all(|warning| warning.contains("CR LF")), "{:?}", text.warnings);
+            }
+        }
+    }
+
+    #[test]
+    fn empty_binary_and_non_utf8_files_are_errors() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("text.txt");
         for (contents, said) in [(&b""[..], "empty"), (b"ab\0c", "byte 2 is 0"), (b"ab\xff", "not UTF-8 from byte 2")] {

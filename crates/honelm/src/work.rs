@@ -1,4 +1,4 @@
-//! Folders of unfinished work: marked as ours, and worked in by one run at a time.
+//! Folders of unfinished work. A card marks them, and a lock admits one process at a time.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, TextSource};
 
-/// Says whose work a folder holds, and marks it as ours.
+/// The file that marks a folder and names its job.
 const CARD: &str = "job.json";
 const LOCK: &str = "lock";
-/// How often a folder is made again that the run before removes at the same time.
+/// The number of attempts to make a folder that another process removes at the same time.
 const ATTEMPTS: usize = 10;
 
-/// What is written down of a job before it begins.
+/// The card of a job, written before the work begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobCard {
     /// The model's name.
     pub model: String,
-    /// Digest of the model's files.
+    /// A digest of the model's files.
     pub model_digest: String,
-    /// Digest of everything that decides the result.
+    /// A digest of everything that decides the result.
     pub key: String,
 }
 
-/// A gate for the outputs of a job that reads these files.
+/// Returns a gate that protects the files that a job reads.
 pub(crate) fn gate_of<'a>(
     checkpoint: &Checkpoint,
     texts: impl IntoIterator<Item = &'a TextSource>,
@@ -44,27 +44,30 @@ pub(crate) fn gate_of<'a>(
     checkpoint.files().iter().chain(texts).fold(gate, |gate, path| gate.with_input(path))
 }
 
-/// A folder of unfinished work that no other run works in meanwhile.
+/// A folder of unfinished work, locked for this process.
 ///
-/// Work that could be resumed outlives a run that fails. Where there is none, dropping this removes the folder and
-/// those above it that were made for it.
+/// Dropping this value leaves work that can be resumed. If there is none, it removes the folder and the folders above
+/// that were made for it.
 #[derive(Debug)]
 pub(crate) struct Work {
     folder: PathBuf,
     lock: Option<LockFile>,
     /// The folders that were made, innermost first.
     made: Vec<PathBuf>,
-    /// Whether the folder stays even where it holds no work.
+    /// `true` if the folder stays even without work in it.
     stays: bool,
 }
 
 impl Work {
-    /// Claims `folder`, which is made where it is not there. One that holds anything but our work is refused. With
-    /// `is_mark`, one that an earlier run left stays for what it says of the folder around it.
+    /// Claims `folder` and makes it if it does not exist. With `is_mark`, a folder of an earlier run stays, because it
+    /// marks the folder around it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], or a folder that holds anything but unfinished work.
     pub(crate) fn claim(folder: &Path, gate: &OutputGate, is_mark: bool) -> Result<Self, Error> {
         for _ in 0..ATTEMPTS {
             gate.work_folder(folder, &is_ours)?;
-            // Nor may a link in it lead what is written elsewhere.
+            // A link in the folder could lead writes elsewhere.
             for name in names(folder).unwrap_or_default() {
                 refuse_special(&folder.join(name))?;
             }
@@ -85,17 +88,17 @@ impl Work {
         Err(Error::Busy { path: folder.to_owned() })
     }
 
-    /// A name in the folder.
+    /// Returns the path of a name in the folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// The job whose work the folder holds.
+    /// Returns the card of the job whose work the folder holds.
     pub(crate) fn card(&self) -> Option<JobCard> {
         card_in(&self.folder)
     }
 
-    /// Says that the folder holds the work of `card` from now on.
+    /// Writes the card of a new job.
     pub(crate) fn begin(&self, card: &JobCard) -> Result<(), Error> {
         let json = serde_json::to_vec_pretty(card).unwrap_or_default();
         let path = self.path(CARD);
@@ -103,7 +106,7 @@ impl Work {
         Ok(write_atomic(&path, |file| file.write_all(&json).map_err(failed))?)
     }
 
-    /// Goes on with the work of `card`; that of any other job is removed.
+    /// Resumes the work of `card`. Removes the work of any other job.
     pub(crate) fn take_up(&self, card: &JobCard) -> Result<(), Error> {
         if self.card().as_ref() != Some(card) {
             self.tidy(&[])?;
@@ -111,7 +114,7 @@ impl Work {
         self.begin(card)
     }
 
-    /// Removes all work but `keep`; the card and the lock stay.
+    /// Removes all work but `keep`, the card and the lock.
     pub(crate) fn tidy(&self, keep: &[&str]) -> Result<(), Error> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -127,12 +130,12 @@ impl Work {
         Ok(())
     }
 
-    /// Keeps the folder as a mark after its work is done.
+    /// Keeps the folder as a mark after the work is done.
     pub(crate) fn stay(&mut self) {
         self.stays = true;
     }
 
-    /// Removes the folder with all that is in it.
+    /// Removes the folder with its contents.
     pub(crate) fn remove(mut self) -> Result<(), Error> {
         self.stays = true;
         self.take_down()
@@ -144,7 +147,7 @@ impl Work {
         if let Some(lock) = self.lock.take() {
             lock.remove()?;
         }
-        // Another run may have claimed the folder just now: then it is no longer ours to remove.
+        // Fails if another process has claimed the folder in the meantime, which is right.
         let _ = fs::remove_dir(&self.folder);
         Ok(())
     }
@@ -158,18 +161,18 @@ impl Drop for Work {
     }
 }
 
-/// Whether a folder is a real one and holds our work, or nothing that is not ours.
+/// Returns `true` if the path is a folder, not a link, that holds unfinished work or nothing.
 pub(crate) fn is_ours(folder: &Path) -> bool {
     let is_folder = fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_dir());
     is_folder && (is_marked(folder) || names(folder).is_some_and(|names| names.iter().all(|name| is_beginning(name))))
 }
 
-/// Whether a folder is a real one with a job's card in it.
+/// Returns `true` if the path is a folder, not a link, with the card of a job.
 pub(crate) fn is_marked(folder: &Path) -> bool {
     fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_dir()) && card_in(folder).is_some()
 }
 
-/// Removes a file, or a folder with all that is in it, where it is there; of a link, the link.
+/// Removes a file, or a folder with its contents, if it exists. Of a link, removes the link.
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     match if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) } {
@@ -185,7 +188,7 @@ fn card_in(folder: &Path) -> Option<JobCard> {
     serde_json::from_value(json?).ok()
 }
 
-/// Whether a run leaves a file of this name that ended before its card was written.
+/// Returns `true` for a file that a process leaves if it ends before it has written its card.
 fn is_beginning(name: &str) -> bool {
     let partial = name.strip_prefix('.').and_then(|rest| rest.strip_prefix(CARD));
     name == LOCK || partial.is_some_and(|rest| rest.ends_with(".partial"))
@@ -196,7 +199,7 @@ fn names(folder: &Path) -> Option<Vec<String>> {
     entries.map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-/// Whether there is a file besides card and lock. What cannot be read is taken for one.
+/// Returns `true` if there is a file besides card and lock, or the folder cannot be read.
 fn holds_work(folder: &Path) -> bool {
     names(folder).is_none_or(|names| {
         let mut others = names.iter().filter(|name| *name != CARD && !is_beginning(name));
@@ -208,7 +211,7 @@ fn holds_work(folder: &Path) -> bool {
     })
 }
 
-/// Makes a folder and those above it; gives those that were not there, innermost first.
+/// Makes a folder and those above it. Returns those that did not exist, the innermost first.
 fn make(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err();
     let missing: Vec<PathBuf> = folder.ancestors().take_while(is_missing).map(Path::to_owned).collect();
@@ -219,10 +222,10 @@ fn make(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     made.map(|()| missing)
 }
 
-/// Removes folders that were made, as far as they are empty.
+/// Removes folders that were made, if they are empty.
 fn unmake(made: &[PathBuf]) {
     for folder in made {
-        // One that holds something by now stays, and so do those around it.
+        // A folder that holds something stays, and so do the folders around it.
         if fs::remove_dir(folder).is_err() && folder.exists() {
             break;
         }

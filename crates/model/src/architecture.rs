@@ -5,78 +5,81 @@ use serde_json::{Map, Value as Json};
 
 use crate::{ModelError, Module, Slot, Tree, Weights};
 
-/// What everybody may know of a model without knowing its architecture.
+/// The properties of a model that do not depend on its architecture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     /// Hugging Face's `model_type`.
     pub architecture: &'static str,
-    /// The model's own name (folder or `general.name`).
+    /// The model's name: `general.name`, or that of the folder or file.
     pub name: String,
-    /// Blocks.
+    /// The number of layers.
     pub layers: usize,
-    /// Model width (D).
+    /// The width of the hidden states (D).
     pub width: usize,
-    /// Rows of the embedding (V).
+    /// The number of rows of the embedding (V).
     pub vocabulary: usize,
     /// The model's own context limit in tokens.
     pub context: usize,
-    /// Numbers in all weights, tied ones once.
+    /// The number of values in all weights and biases; tied weights count once.
     pub parameters: u64,
 }
 
-/// Values of the largest matrix that a step should make: 64 MiB. A step has a few of them at a time.
+/// The number of values in the largest matrix of a step: 64 MiB in f32. A step holds several such matrices at a time.
 const STEP_VALUES: usize = 1 << 24;
-/// Rows of a step in any case; with fewer a long prompt takes too long.
+/// The minimum of [`Blueprint::step_rows`]; with fewer rows, long prompts take too long.
 const LEAST_ROWS: usize = 16;
-/// Rows that the output layer runs on at a time: with the vocabularies of most models, logits are the largest matrix of
-/// a step.
+/// The maximum of [`Facts::output_rows`]: with most vocabularies, logits are the largest matrix of a step.
 const OUTPUT_ROWS: usize = 64;
 
 impl Facts {
-    /// Rows whose logits are in memory at a time.
+    /// Returns the number of rows whose logits are in memory at a time.
     #[must_use]
     pub fn output_rows(&self) -> usize {
         (STEP_VALUES / self.vocabulary.max(1)).clamp(1, OUTPUT_ROWS)
     }
 }
 
-/// A model whose weights (all, or those of some layers) are bound to a back end.
+/// The forward pass of a model with bound weights: all, or those of some parts.
 ///
-/// The forward pass is `embed`, every `layer(i)`, `finish`, `logits`, composed once for all architectures, so
-/// that compression can stream one layer at a time. A part that was not bound must not be called.
+/// A forward pass calls `embed`, `layer(i)` for each layer, `finish` and `logits`. The parts are separate, so that
+/// compression can load one layer at a time. Parts that are not bound must not be called.
 pub trait Architecture {
-    /// Embeddings of the step's tokens, and of their positions where those are learned. // -> [N, D]
+    /// Computes the embeddings of the step's tokens, and adds those of their positions if positions are learned.
+    /// // -> [N, D]
     fn embed(&self, b: &mut dyn Backend) -> Tensor;
-    /// Decoder layer `i`. // [N, D] -> [N, D]
+    /// Runs decoder layer `i`. // [N, D] -> [N, D]
     fn layer(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor;
-    /// What follows the last layer, the norm: what is kept as the hidden state. // [N, D] -> [N, D]
+    /// Applies the last norm; the result is the final hidden state. // [N, D] -> [N, D]
     fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
-    /// The output layer on finished states. // [N, D] -> [N, V]
+    /// Applies the output layer to final hidden states. // [N, D] -> [N, V]
     fn logits(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
 }
 
-/// What a layer keeps of past tokens.
+/// The shape of the key-value cache of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheShape {
-    /// Which positions it sees.
+    /// The positions that the layer attends to.
     pub kind: CacheKind,
-    /// Key-value heads (G).
+    /// The number of key-value heads (G).
     pub kv_heads: usize,
-    /// Head width (E).
+    /// The width of a head (E).
     pub head_width: usize,
 }
 
-/// A parsed configuration: all that is known of a model before its weights are read.
+/// A parsed configuration: the description of a model without its weights.
 pub trait Definition: std::fmt::Debug {
-    /// Every weight.
+    /// Returns the tree of all weights.
     fn tree(&self) -> Tree;
-    /// The model's own context limit in tokens.
+    /// Returns the model's own context limit in tokens.
     fn context(&self) -> usize;
-    /// What layer `i` keeps of past tokens.
+    /// Returns the cache shape of layer `i`.
     fn cache(&self, i: usize) -> CacheShape;
-    /// The configuration in Hugging Face's form, every default written out.
+    /// Returns the configuration in Hugging Face's form, with every default written out.
     fn config(&self) -> Map<String, Json>;
-    /// Composes the forward pass of uploaded weights for sequences of up to `context` tokens.
+    /// Composes the forward pass from uploaded weights, for sequences of up to `context` tokens.
+    ///
+    /// # Errors
+    /// An error of the device.
     fn bind(
         &self,
         weights: &Weights,
@@ -85,22 +88,22 @@ pub trait Definition: std::fmt::Debug {
     ) -> Result<Box<dyn Architecture>, BackendError>;
 }
 
-/// A model without its weights.
+/// The description of a model without its weights.
 #[derive(Debug, Clone)]
 pub struct Blueprint {
-    /// What it is.
+    /// The general properties.
     pub facts: Facts,
-    /// Its weights' names and shapes.
+    /// The names and shapes of the weights.
     pub tree: Tree,
-    /// Its configuration.
+    /// The configuration.
     pub definition: Rc<dyn Definition>,
 }
 
-/// Cells a cache page.
+/// The number of tokens per page of the cache.
 const PAGE_LEN: usize = 64;
 
 impl Blueprint {
-    /// Derives facts and tree from a configuration.
+    /// Derives the facts and the tree from a configuration.
     pub(crate) fn new(architecture: &'static str, name: String, definition: Rc<dyn Definition>) -> Self {
         let tree = definition.tree();
         let facts = Facts {
@@ -115,14 +118,17 @@ impl Blueprint {
         Self { facts, tree, definition }
     }
 
-    /// The module of a slot.
+    /// Returns the module of a slot.
+    ///
+    /// # Errors
+    /// [`ModelError::UnknownSlot`].
     pub fn module(&self, slot: Slot) -> Result<&Module, ModelError> {
         let unknown = || ModelError::UnknownSlot { layer: slot.layer, module: slot.module.to_owned() };
         self.tree.module(slot).ok_or_else(unknown)
     }
 
-    /// Most rows that a step should have, by the memory of its activations: a model of few bytes can have very wide
-    /// layers. Layers of up to 32,768 values leave 512 rows.
+    /// Returns the largest number of rows that a step should have, given the memory of its activations: small models can
+    /// have very wide modules. The result is at least 512 if no module is wider than 32,768.
     #[must_use]
     pub fn step_rows(&self) -> usize {
         let modules = self.tree.layers.iter().flatten().chain(&self.tree.embed);
@@ -130,13 +136,13 @@ impl Blueprint {
         (STEP_VALUES / widest.max(1)).max(LEAST_ROWS)
     }
 
-    /// The shape of the cache of all layers.
+    /// Returns the shape of the cache of all layers.
     #[must_use]
     pub fn cache_spec(&self, element: CacheType) -> CacheSpec {
         self.cache_spec_of(&(0..self.facts.layers).collect::<Vec<_>>(), element)
     }
 
-    /// The shape of a cache of some layers; layers of the same kind share a group.
+    /// Returns the shape of a cache of some layers; layers that attend to the same positions share a group.
     #[must_use]
     pub fn cache_spec_of(&self, layers: &[usize], element: CacheType) -> CacheSpec {
         let mut spec = CacheSpec { groups: Vec::new(), layers: Vec::new(), page_len: PAGE_LEN, element };

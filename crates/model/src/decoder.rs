@@ -1,26 +1,25 @@
-//! What most decoders have in common: their settings, their modules, and the forward pass around their layers.
+//! The common parts of most decoders: settings, modules, and the forward pass around the layers.
 
 use honelm_backend::{Activation, Attention, Backend, Cache, CacheKind, Rope, Tensor, Weight};
 use serde_json::{Map, Value as Json, json};
 
-use crate::arch::limits;
 use crate::architecture::CacheShape;
 use crate::fields::Fields;
 use crate::layers::{GatedMlp, SelfAttention};
 use crate::rope::RopeShape;
 use crate::weights::{LayerWeights, bound};
-use crate::{Architecture, ModelError, Module, Tree, Weights};
+use crate::{Architecture, ModelError, Module, Tree, Weights, limits};
 
-/// What a configuration means where it leaves a setting out.
+/// The values of settings that a configuration leaves out; `None` if a setting is required.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Defaults {
     /// `vocab_size`.
     pub vocabulary: Option<usize>,
     /// `num_attention_heads`.
     pub heads: Option<usize>,
-    /// `num_key_value_heads`; as many as heads by default.
+    /// `num_key_value_heads`; by default the number of heads.
     pub kv_heads: Option<usize>,
-    /// `head_dim`; the width divided by the heads by default.
+    /// `head_dim`; by default the width divided by the number of heads.
     pub head_width: Option<usize>,
     /// `max_position_embeddings`.
     pub context: Option<usize>,
@@ -28,7 +27,7 @@ pub(crate) struct Defaults {
     pub tied: bool,
 }
 
-/// Sizes of a decoder, by the names that `LlamaConfig` has for them.
+/// The sizes of a decoder. Each field gives the name in transformers' `LlamaConfig`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sizes {
     /// `vocab_size` (V).
@@ -53,7 +52,7 @@ pub(crate) struct Sizes {
     pub tied: bool,
 }
 
-/// Which linear layers of a layer have biases.
+/// The linear modules of a layer that have biases.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Biases {
     pub qkv: bool,
@@ -62,12 +61,12 @@ pub(crate) struct Biases {
 }
 
 impl Sizes {
-    /// Reads the fields; `tied` is what a configuration without `tie_word_embeddings` means.
+    /// Reads the fields; `tied` is the default of `tie_word_embeddings`.
     pub(crate) fn parse(f: &mut Fields<'_>, tied: bool) -> Result<Self, ModelError> {
         Self::parse_with(f, &Defaults { tied, ..Defaults::default() })
     }
 
-    /// Reads the fields of an architecture that has defaults for some of them.
+    /// Reads the fields with an architecture's defaults.
     pub(crate) fn parse_with(f: &mut Fields<'_>, defaults: &Defaults) -> Result<Self, ModelError> {
         let count = |f: &mut Fields<'_>, name, limit, default: Option<usize>| match f.optional_count(name, limit)? {
             Some(given) => Ok(given),
@@ -101,7 +100,7 @@ impl Sizes {
         })
     }
 
-    /// A configuration with these settings, all spelt out.
+    /// Returns a configuration with these settings, without omitting any.
     pub(crate) fn config(&self, model_type: &str, class: &str) -> Map<String, Json> {
         let fields = [
             ("architectures", json!([class])),
@@ -120,27 +119,31 @@ impl Sizes {
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// What the rotary embedding depends on: whole heads, `theta` by default.
+    /// Returns the settings of a rotary embedding of whole heads whose default base is `theta`.
     pub(crate) fn rope(&self, theta: f64) -> RopeShape {
         RopeShape { head_width: self.head_width, context: self.context, theta, partial: false }
     }
 
-    /// Rows of the query and of the key (and value) projections.
+    /// Returns the numbers of rows of the query projection and of the key and value projections.
     pub(crate) fn projections(&self) -> [usize; 2] {
         [self.heads * self.head_width, self.kv_heads * self.head_width]
     }
 
-    /// The modules of Llama's layer.
+    /// Returns the modules of a Llama layer.
     pub(crate) fn layer(&self, biases: Biases) -> Vec<Module> {
         let (d, f, [q, kv]) = (self.width, self.ffn, self.projections());
-        // With grouped heads several query heads read one value head: its channels cannot take over their scales.
-        let o_by = (q == kv).then_some("v");
+        let readers = self.heads / self.kv_heads;
         vec![
             Module::norm("attn_norm", "input_layernorm", "attn_norm", d),
             Module::linear("q", "self_attn.q_proj", "attn_q", [q, d], biases.qkv).scaled_by("attn_norm"),
             Module::linear("k", "self_attn.k_proj", "attn_k", [kv, d], biases.qkv).scaled_by("attn_norm"),
             Module::linear("v", "self_attn.v_proj", "attn_v", [kv, d], biases.qkv).scaled_by("attn_norm"),
-            Module::linear("o", "self_attn.o_proj", "attn_output", [d, q], biases.o).stage(1).scaled_by(o_by),
+            Module::linear("o", "self_attn.o_proj", "attn_output", [d, q], biases.o).stage(1).scaled_by_heads(
+                "v",
+                0,
+                self.head_width,
+                readers,
+            ),
             Module::norm("mlp_norm", "post_attention_layernorm", "ffn_norm", d),
             Module::linear("gate", "mlp.gate_proj", "ffn_gate", [f, d], biases.mlp).stage(2).scaled_by("mlp_norm"),
             Module::linear("up", "mlp.up_proj", "ffn_up", [f, d], biases.mlp).stage(2).scaled_by("mlp_norm"),
@@ -148,8 +151,8 @@ impl Sizes {
         ]
     }
 
-    /// As [`Sizes::layer`], with q and k in GGUF's llama order.
-    pub(crate) fn interleaved_block(&self, biases: Biases) -> Vec<Module> {
+    /// Returns the modules of [`Sizes::layer`] with q and k in GGUF's llama order.
+    pub(crate) fn interleaved_layer(&self, biases: Biases) -> Vec<Module> {
         let ordered = |module: Module| match module.name {
             "q" => module.interleaved(self.heads),
             "k" => module.interleaved(self.kv_heads),
@@ -158,22 +161,22 @@ impl Sizes {
         self.layer(biases).into_iter().map(ordered).collect()
     }
 
-    /// All layers alike, between embedding and output layer.
+    /// Returns the tree in which all layers have the modules `layer`.
     pub(crate) fn tree(&self, layer: Vec<Module>) -> Tree {
         Tree::decoder([self.vocabulary, self.width], vec![layer; self.layers], self.tied)
     }
 
-    /// What a layer keeps that sees the positions of `kind`.
+    /// Returns the cache shape of a layer that attends to the positions of `kind`.
     pub(crate) fn cache(&self, kind: CacheKind) -> CacheShape {
         CacheShape { kind, kv_heads: self.kv_heads, head_width: self.head_width }
     }
 
-    /// Attention with scores divided by sqrt(E).
+    /// Returns attention with scores divided by sqrt(E).
     pub(crate) fn how(&self) -> Attention {
         Attention { heads: self.heads, scale: 1.0 / (self.head_width as f32).sqrt(), softcap: None }
     }
 
-    /// The attention of the modules `attn_norm`, `q`, `k`, `v` and `o`, without norms of heads.
+    /// Binds the attention of the modules `attn_norm`, `q`, `k`, `v` and `o`, without head norms.
     pub(crate) fn attention(&self, w: &LayerWeights<'_>, rope: Option<Rope>, how: Attention) -> SelfAttention {
         SelfAttention {
             norm: w.take("attn_norm"),
@@ -189,14 +192,14 @@ impl Sizes {
         }
     }
 
-    /// The layer of the modules `mlp_norm`, `gate`, `up` and `down`.
+    /// Binds the feed-forward network of the modules `mlp_norm`, `gate`, `up` and `down`.
     pub(crate) fn mlp(&self, w: &LayerWeights<'_>, f: Activation) -> GatedMlp {
         let (gate, up, down) = (w.take("gate"), w.take("up"), w.take("down"));
         GatedMlp { norm: w.take("mlp_norm"), gate, up, down, eps: self.eps as f32, f }
     }
 }
 
-/// Embedding, last norm (RMS) and output layer, where they were uploaded.
+/// The embedding, the last RMS norm and the output layer, as far as they have been uploaded.
 pub(crate) struct Ends {
     embed: Option<Weight>,
     norm: Option<Weight>,
@@ -205,36 +208,36 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    /// The modules that [`Tree::decoder`] has outside of the layers.
+    /// Binds the modules that [`Tree::decoder`] has outside of the layers.
     pub(crate) fn bind(w: &Weights, sizes: &Sizes) -> Self {
         let output = w.outer(if sizes.tied { "embed" } else { "output" });
         Self { embed: w.outer("embed"), norm: w.outer("norm"), output, eps: sizes.eps as f32 }
     }
 
-    /// // -> [N, D]
+    /// Computes the token embeddings. // -> [N, D]
     pub(crate) fn embed(&self, b: &mut dyn Backend) -> Tensor {
         b.embed(bound(&self.embed))
     }
 
-    /// // [N, D] -> [N, D]
+    /// Applies the last norm. // [N, D] -> [N, D]
     pub(crate) fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {
         b.rms_norm(x, bound(&self.norm), self.eps)
     }
 
-    /// // [N, D] -> [N, V]
+    /// Applies the output layer. // [N, D] -> [N, V]
     pub(crate) fn logits(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor {
         b.linear(x, bound(&self.output))
     }
 }
 
-/// Llama's forward pass: x += attention(norm(x)), x += mlp(norm(x)) in every layer.
+/// The forward pass of Llama: x += attention(norm(x)), x += mlp(norm(x)) in every layer.
 pub(crate) struct PreNorm {
     ends: Ends,
     layers: Vec<Option<(SelfAttention, GatedMlp)>>,
 }
 
 impl PreNorm {
-    /// `layer` binds the weights of a layer, whose number it is given.
+    /// Binds all uploaded layers; `layer` binds one, given its number and weights.
     pub(crate) fn bind(
         w: &Weights,
         sizes: &Sizes,

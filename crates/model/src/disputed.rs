@@ -1,15 +1,15 @@
-//! Fields that implementations read differently: they pass, and whose reading is taken is told.
+//! Fields that implementations interpret differently. They are accepted with a warning that gives the interpretation.
 
 use serde_json::{Map, Value as Json};
 
 /// A field of config.json.
 struct Disputed {
     field: &'static str,
-    /// The objects that hold it; empty for the configuration itself.
+    /// The objects that can contain the field; empty for the configuration itself.
     inside: &'static [&'static str],
-    /// Whether implementations differ in an object that has the field.
+    /// Returns `true` if implementations differ for this object.
     differ: fn(&Map<String, Json>) -> bool,
-    /// The readings, and which is taken.
+    /// The interpretations, and the chosen one.
     readings: &'static str,
 }
 
@@ -20,7 +20,7 @@ const DISPUTED: &[Disputed] = &[
         field: "attn_factor",
         inside: ROPE,
         differ: |rope| rope["attn_factor"].as_f64() != Some(1.0),
-        readings: "transformers ignores it, llama.cpp multiplies rotations by it; it is ignored",
+        readings: "transformers ignores it, llama.cpp multiplies sine and cosine by it; it is ignored",
     },
     Disputed { field: "rope_type", inside: ROPE, differ: |rope| rope["rope_type"] == "dynamic", readings: DYNAMIC },
     Disputed {
@@ -33,14 +33,14 @@ const DISPUTED: &[Disputed] = &[
         field: "sliding_window",
         inside: &[],
         differ: |config| config.get("model_type").is_some_and(|kind| kind == "llama"),
-        readings: "transformers ignores it in llama models; it is applied, as in mistral models",
+        readings: "transformers ignores it in llama models; it is applied as in mistral models",
     },
 ];
 
-const DYNAMIC: &str = "transformers changes the frequencies while a sequence grows, llama.cpp has no such scaling; they \
-                       are those of the whole context from the start";
+const DYNAMIC: &str = "transformers changes the frequencies while a sequence grows, llama.cpp has no such scaling; the \
+                       frequencies of the whole context are used from the start";
 
-/// Those that `config` has, a sentence for each; `file` is its name.
+/// Returns a warning for each disputed field of `config`, which is in `file`.
 pub(crate) fn warnings(file: &str, config: &Json) -> Vec<String> {
     let mut found = Vec::new();
     let of = |name: &'static str| {
@@ -59,7 +59,7 @@ pub(crate) fn warnings(file: &str, config: &Json) -> Vec<String> {
             }
         }
     }
-    // The language model of one with more parts.
+    // The language model of a model with several parts.
     match config.get("text_config") {
         Some(text) => found.into_iter().chain(warnings(file, text)).collect(),
         None => found,
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_that_implementations_read_differently_are_told_with_the_reading_taken() {
+    fn a_warning_gives_the_interpretation_of_each_disputed_field() {
         let rope = json!({"rope_type": "yarn", "factor": 4.0, "attn_factor": 0.878});
         let told = warnings("config.json", &json!({"model_type": "qwen3", "rope_scaling": rope, "sliding_window": 9}));
         assert_eq!(told.len(), 1);

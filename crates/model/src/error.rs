@@ -2,10 +2,10 @@ use honelm_backend::BackendError;
 use honelm_blocks::BlockError;
 use honelm_formats::FormatError;
 
-/// Why a model cannot be opened, run or written.
+/// The error of opening, running or writing a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "each variant's message says what its fields are")]
+#[allow(missing_docs, reason = "the message of each variant describes its fields")]
 pub enum ModelError {
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -15,30 +15,30 @@ pub enum ModelError {
     Weight { file: String, tensor: String, source: BlockError },
 
     // Configurations
-    #[error("{path} holds no model: expected a GGUF file or a folder with config.json")]
+    #[error("{path}: not a model: expected a GGUF file or a folder with config.json")]
     NotAModel { path: String },
-    #[error("{file}: unknown architecture {found}; known: {known}")]
+    #[error("{file}: unknown architecture: found {found}, expected one of {known}")]
     UnknownArchitecture { file: String, found: String, known: String },
-    #[error("{file}: the field {field} is missing; expected {expected}")]
+    #[error("{file}: missing field {field}: expected {expected}")]
     MissingField { file: String, field: String, expected: String },
-    #[error("{file}: {field} is {found}; expected {expected}")]
+    #[error("{file}: invalid field {field}: found {found}, expected {expected}")]
     InvalidField { file: String, field: String, found: String, expected: String },
     #[error(
-        "{file}: the field {field} ({found}) is not known and might change what the model computes; \
-         --allow-unknown {field} ignores it"
+        "{file}: unknown field {field} ({found}), which might change the model's results; --allow-unknown {field} \
+         ignores it"
     )]
     UnknownField { file: String, field: String, found: String },
-    #[error("no model shape is called {found:?}; known: {known}")]
+    #[error("unknown model shape: found {found:?}, expected one of {known}")]
     UnknownShape { found: String, known: String },
 
     // Tensors
-    #[error("{file}: tensor {tensor} is missing; expected shape {expected:?}")]
+    #[error("{file}: missing tensor {tensor}: expected the shape {expected:?}")]
     MissingTensor { file: String, tensor: String, expected: Vec<usize> },
-    #[error("{file}: tensor {tensor} has the shape {found:?}; expected {expected:?}")]
+    #[error("{file}: wrong shape of tensor {tensor}: found {found:?}, expected {expected:?}")]
     WrongShape { file: String, tensor: String, found: Vec<usize>, expected: Vec<usize> },
-    #[error("{file}: the tensor {tensor:?} is not part of the model that the configuration describes: {problem}")]
+    #[error("{file}: unexpected tensor {tensor:?}: the model of the configuration has {problem}")]
     UnexpectedTensor { file: String, tensor: String, problem: &'static str },
-    #[error("{file}: {tensor} differs from the embedding although the configuration ties the two")]
+    #[error("{file}: {tensor} differs from the embedding, although the configuration ties the two")]
     TiedOutputDiffers { file: String, tensor: String },
     #[error("the model has no weight {module} in {}", place(*layer))]
     UnknownSlot { layer: Option<usize>, module: String },
@@ -47,15 +47,15 @@ pub enum ModelError {
     Replaced { layer: Option<usize>, module: &'static str, reason: String },
 
     // Running
-    #[error("a context of {wanted} tokens was asked for; the model's own limit is {limit}")]
+    #[error("context too long: {wanted} tokens were requested, the model's limit is {limit}")]
     ContextTooLong { wanted: usize, limit: usize },
-    #[error("a Q8_0 cache needs heads of a multiple of {block} values; the model's have {head_width}")]
+    #[error("unsupported Q8_0 cache: found heads of {head_width} values, expected a multiple of {block}")]
     CacheType { head_width: usize, block: usize },
-    #[error("{what} has {found} columns; expected {expected}")]
+    #[error("wrong width of {what}: found {found} columns, expected {expected}")]
     WrongWidth { what: &'static str, found: usize, expected: usize },
-    #[error("{what}: {found} rows; expected {expected}")]
+    #[error("wrong number of {what}: found {found} rows, expected {expected}")]
     WrongRows { what: &'static str, found: usize, expected: usize },
-    #[error("the results of a step are not there yet, and this platform cannot wait for them")]
+    #[error("the results of a step are not ready, and this platform cannot wait for them")]
     WouldBlock,
 
     // Writing
@@ -64,11 +64,16 @@ pub enum ModelError {
 }
 
 fn place(layer: Option<usize>) -> String {
-    layer.map_or_else(|| "its outer layers".to_owned(), |i| format!("layer {i}"))
+    layer.map_or_else(|| "the modules outside of the layers".to_owned(), |i| format!("layer {i}"))
+}
+
+/// Returns the error for something that a container cannot hold.
+pub(crate) fn refused(what: impl Into<String>, container: &'static str, problem: impl Into<String>) -> ModelError {
+    ModelError::NotExportable { what: what.into(), container, problem: problem.into() }
 }
 
 impl ModelError {
-    /// File, name and value of the field that is refused because it is not known.
+    /// Returns the file, the name and the value of an unknown field, if that is the error.
     pub(crate) fn unknown_field(&self) -> Option<(&str, &str, &str)> {
         match self {
             Self::UnknownField { file, field, found }
@@ -77,7 +82,7 @@ impl ModelError {
         }
     }
 
-    /// A stable name for programs.
+    /// Returns a stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Weights as containers store them, to and from the form in which they are used.
+//! Conversion of weights between the form in which containers store them and the form in which they are used.
 
 use honelm_blocks::{BlockError, BlockMatrix, Encoding};
 use honelm_tensor::Matrix;
@@ -6,7 +6,7 @@ use honelm_tensor::Matrix;
 use crate::module::HfForm;
 use crate::{Module, RowOrder};
 
-/// How a container stores a module's weight and bias.
+/// The form in which a container stores a module's weight and bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {
     rows: RowOrder,
@@ -14,19 +14,19 @@ pub(crate) struct Form {
 }
 
 impl Module {
-    /// How GGUF stores it.
+    /// Returns the form in GGUF files.
     pub(crate) fn gguf_form(&self) -> Form {
         Form { rows: self.gguf_rows, hf: HfForm::Same }
     }
 
-    /// How Hugging Face stores it where it is a plain tensor.
+    /// Returns the form in Hugging Face folders, for modules stored as plain tensors.
     pub(crate) fn hf_form(&self) -> Form {
         Form { rows: RowOrder::Same, hf: self.hf_form }
     }
 }
 
 impl Form {
-    /// The stored tensor's shape.
+    /// Returns the shape of the stored tensor.
     pub(crate) fn shape(self, module: &Module) -> Vec<usize> {
         let mut shape = module.stored_shape().to_vec();
         if self.hf == HfForm::Transposed {
@@ -35,19 +35,22 @@ impl Form {
         shape
     }
 
-    /// The encoding that a weight of this one is stored in by Hugging Face: what is not stored as it is used, or in
-    /// blocks that safetensors do not have, becomes F32, which loses nothing.
+    /// Returns the encoding in which a weight of encoding `own` is stored in a Hugging Face folder: F32 if its values change
+    /// or safetensors has no such blocks, which loses nothing.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn encoding(self, own: Encoding) -> Encoding {
         if self.hf == HfForm::MinusOne || !own.is_float() { Encoding::F32 } else { own }
     }
 
-    /// Whether every row is stored as it is used, and where.
+    /// Returns `true` if weights are stored exactly as they are used.
     pub(crate) fn is_plain(self) -> bool {
         self == Self { rows: RowOrder::Same, hf: HfForm::Same }
     }
 
-    /// The weight of a stored tensor.
+    /// Converts a stored tensor to the weight.
+    ///
+    /// # Errors
+    /// Values that the new encoding cannot hold.
     pub(crate) fn canonical(self, stored: BlockMatrix) -> Result<BlockMatrix, BlockError> {
         let rows = stored.rows;
         let stored = match self.rows {
@@ -57,7 +60,10 @@ impl Form {
         self.changed(stored, 1.0)
     }
 
-    /// The tensor to store of a weight, rows still in their own order (see [`Form::stored_row`]).
+    /// Converts a weight to the tensor to store, but for the order of its rows (see [`Form::stored_row`]).
+    ///
+    /// # Errors
+    /// As [`Form::canonical`].
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn stored(self, weight: BlockMatrix) -> Result<BlockMatrix, BlockError> {
         if weight.encoding.is_float() {
@@ -66,17 +72,17 @@ impl Form {
         self.changed(BlockMatrix::quantize(&dequantized(&weight), Encoding::F32, None)?, -1.0)
     }
 
-    /// The weight's row that is stored as row `row` of `rows`.
+    /// Returns the weight's row that is stored as row `row` of `rows`.
     pub(crate) fn stored_row(self, row: usize, rows: usize) -> usize {
         self.rows.canonical_row(row, rows)
     }
 
-    /// The stored tensor's row that holds the weight's row `row` of `rows`.
+    /// Returns the stored tensor's row that holds the weight's row `row` of `rows`.
     pub(crate) fn canonical_row(self, row: usize, rows: usize) -> usize {
         self.rows.container_row(row, rows)
     }
 
-    /// Whether rows are stored in another order.
+    /// Returns `true` if rows are stored in another order.
     pub(crate) fn reorders(self) -> bool {
         self.rows != RowOrder::Same
     }
@@ -94,7 +100,7 @@ impl Form {
     }
 }
 
-/// The matrix whose row `r` is row `from(r)` of `matrix`.
+/// Returns the matrix whose row `r` is row `from(r)` of `matrix`.
 pub(crate) fn with_rows(matrix: &BlockMatrix, from: impl Fn(usize) -> usize) -> BlockMatrix {
     let mut bytes = Vec::with_capacity(matrix.bytes.len());
     for row in 0..matrix.rows {
@@ -103,7 +109,7 @@ pub(crate) fn with_rows(matrix: &BlockMatrix, from: impl Fn(usize) -> usize) -> 
     BlockMatrix { bytes: bytes.into(), ..matrix.clone() }
 }
 
-/// The transpose, bit for bit; in F32 where blocks span several columns.
+/// Returns the transpose: bit for bit for floats, in F32 for encodings whose blocks span several columns.
 fn transposed(matrix: &BlockMatrix) -> Result<BlockMatrix, BlockError> {
     let (rows, cols) = (matrix.rows, matrix.cols);
     if !matrix.encoding.is_float() {
@@ -155,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn hugging_face_has_transposed_matrices_and_gains_less_one() {
+    fn hugging_face_stores_transposed_matrices_and_gains_minus_one() {
         let (turned, _) = stored(&Module::linear("m", "m", "m", [2, 3], false).transposed(), Encoding::F16);
         assert_eq!((turned.rows, turned.cols), (3, 2));
         assert_eq!(dequantized(&turned).data, [1.0, 4.0, -2.0, 0.25, 0.5, 8.0]);

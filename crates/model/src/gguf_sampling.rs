@@ -1,5 +1,5 @@
-//! Sampling settings in GGUF metadata, from and to the fields of generation_config.json, as llama.cpp's converter
-//! writes them (`gguf-py`, `metadata.py`).
+//! Conversion of sampling settings between GGUF metadata, as llama.cpp's converter writes them (`gguf-py`,
+//! `metadata.py`), and the fields of generation_config.json.
 
 use honelm_formats::gguf::{Gguf, Value};
 use serde_json::{Map, Value as Json, json};
@@ -7,10 +7,10 @@ use serde_json::{Map, Value as Json, json};
 use crate::ModelError;
 
 const PREFIX: &str = "general.sampling.";
-/// Our own key for `stop_strings`; llama.cpp passes over it.
+/// HoneLM's own key for `stop_strings`; llama.cpp ignores it.
 const STOP_STRINGS_KEY: &str = "honelm.generation.stop_strings";
 
-/// Fields of generation_config.json and keys behind [`PREFIX`] that hold floats.
+/// The fields of generation_config.json that are floats, and their keys after [`PREFIX`].
 const FLOATS: &[(&str, &str)] = &[
     ("temperature", "temp"),
     ("top_p", "top_p"),
@@ -21,17 +21,17 @@ const FLOATS: &[(&str, &str)] = &[
     ("mirostat_tau", "mirostat_tau"),
     ("mirostat_eta", "mirostat_eta"),
 ];
-/// The same for whole numbers.
+/// The fields that are whole numbers, and their keys.
 const INTEGERS: &[(&str, &str)] = &[("top_k", "top_k"), ("penalty_last_n", "penalty_last_n"), ("mirostat", "mirostat")];
 
-/// The metadata of a generation_config.json; values of other types are left out.
+/// Converts a generation_config.json to metadata; values of other types are left out.
 pub(crate) fn write(generation: &Json) -> Vec<(String, Value)> {
     let stop_strings = match &generation["stop_strings"] {
         Json::String(text) => Some(vec![text.clone()]),
         Json::Array(list) => list.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
         _ => None,
     };
-    // GGUF has no key for `do_sample`: a temperature says the same.
+    // GGUF has no key for `do_sample`; a temperature means the same.
     let temperature = match (generation["do_sample"].as_bool(), generation["temperature"].as_f64()) {
         (Some(false), _) => Some(0.0),
         (Some(true), None) => Some(1.0),
@@ -51,7 +51,7 @@ pub(crate) fn write(generation: &Json) -> Vec<(String, Value)> {
         let number = generation[*field].as_i64().and_then(|n| i32::try_from(n).ok());
         put(key, number.map(Value::from));
     }
-    // The name that the converter prefers.
+    // The converter prefers this name to `repetition_penalty`.
     put("penalty_repeat", generation["penalty_repeat"].as_f64().map(|x| Value::from(x as f32)));
     put("temp", temperature.map(|x| Value::from(x as f32)));
     for (field, key) in FLOATS {
@@ -62,11 +62,11 @@ pub(crate) fn write(generation: &Json) -> Vec<(String, Value)> {
     out
 }
 
-/// The fields of generation_config.json that a file's metadata say; `None` where they say nothing.
+/// Converts a file's metadata to the fields of generation_config.json; `None` if there are none.
 pub(crate) fn read(gguf: &Gguf) -> Result<Option<Json>, ModelError> {
     let mut fields = Map::new();
     for (field, key) in FLOATS {
-        // The shortest decimal number that is this f32: what the original said.
+        // The shortest decimal number that rounds to this f32 is the original one.
         if let Some(x) = gguf.get_f32(&format!("{PREFIX}{key}"))? {
             fields.insert((*field).to_owned(), json!(x.to_string().parse().unwrap_or(f64::from(x))));
         }

@@ -1,11 +1,11 @@
-//! One definition of every model: architectures, name maps, loading, running and exporting.
+//! Models: architectures, opening, loading, running and exporting.
 //!
-//! An architecture is one file in `arch/`. Its [`Module`] tree says for every weight its names, shape,
-//! quantisation order and pruning axes; the loader, the quantisers and the exporters all read it.
+//! Each architecture is one file in `arch/`. Its [`Tree`] of [`Module`]s gives every weight's names in the containers, its
+//! shape and its place in the order of quantisation; the loader, the quantisers and the exporters all read the tree.
 //!
-//! [`Checkpoint::open`] reads and checks a model's files; [`Model::load`] puts its weights on a device and runs
-//! it behind [`Runner`]; [`Stream`] and [`OutputLayer`] run it in parts; [`export`] writes it. Weights
-//! travel as [`Parameters`] between all of these, so that compressed ones can take the place of a checkpoint's.
+//! [`Checkpoint::open`] reads and checks a model's files. [`Model::load`] puts its weights on a device and runs it through
+//! the trait [`Runner`]; [`Stream`] and [`OutputLayer`] run it in parts; [`export`] writes it. All of these take weights
+//! from the trait [`Parameters`], so that compressed weights can replace those of a checkpoint.
 #![forbid(unsafe_code)]
 
 mod arch;
@@ -18,12 +18,15 @@ pub mod export;
 mod fields;
 mod forms;
 mod gguf_config;
+mod gguf_keys;
 mod gguf_sampling;
 mod layers;
+mod limits;
 mod loader;
 mod model;
 mod module;
 mod parameters;
+mod reading;
 mod rope;
 mod runner;
 mod step;
@@ -33,12 +36,13 @@ mod windows;
 
 pub use arch::architectures;
 pub use architecture::{Architecture, Blueprint, CacheShape, Definition, Facts};
-pub use checkpoint::{Checkpoint, FolderFiles, OpenOptions, Origin, StoredEncoding};
+pub use checkpoint::{Checkpoint, FolderFiles, Origin, StoredEncoding};
 pub use error::ModelError;
 pub use loader::Loader;
 pub use model::{DEFAULT_CONTEXT, Device, LoadOptions, Model};
 pub use module::{Channels, HfForm, Kind, Module, RowOrder, Slot, Tree};
 pub use parameters::{Parameter, Parameters};
+pub use reading::OpenOptions;
 pub use rope::{LongRope, RopeConfig, RopeScaling, Rotation, Yarn};
 pub use runner::{ReadStep, Runner, StepOutput};
 pub use stream::{Bound, OutputLayer, Stream};

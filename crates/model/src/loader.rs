@@ -3,38 +3,38 @@ use honelm_backend::{Backend, Weight};
 use crate::weights::Weights;
 use crate::{Blueprint, Device, Kind, LoadOptions, Model, ModelError, Parameters, Slot, StoredEncoding};
 
-/// Uploads a model's weights one after the other, large ones in slabs where the device wants that.
+/// Uploads a model's weights one by one, large ones in slabs if the device asks for slabs.
 ///
-/// What drives it may show progress, stop, or, where a part of a remote file is missing
-/// ([`honelm_formats::FormatError::NotFetched`]), fetch it and go on: a step that failed is taken again.
+/// The caller drives it step by step, and can show progress or stop. A step that failed can be repeated, for example after
+/// fetching the part of a remote file that was missing ([`honelm_formats::FormatError::NotFetched`]).
 #[derive(Debug)]
 pub struct Loader {
     blueprint: Blueprint,
     slots: Vec<Slot>,
     done: usize,
-    /// The weight that is being filled, and its rows that are there.
+    /// The weight that is being filled, and the number of its rows that are filled.
     begun: Option<(Weight, usize)>,
     weights: Weights,
 }
 
 impl Loader {
-    /// A loader of all weights of a model.
+    /// Creates a loader for all weights of a model.
     #[must_use]
     pub fn new(blueprint: &Blueprint) -> Self {
         let slots = blueprint.tree.slots().collect();
         Self { blueprint: blueprint.clone(), slots, done: 0, begun: None, weights: Weights::default() }
     }
 
-    /// Weights that are uploaded, and all of them.
+    /// Returns the number of uploaded weights and of all weights.
     #[must_use]
     pub fn progress(&self) -> (usize, usize) {
         (self.done, self.slots.len())
     }
 
-    /// Uploads the next weight or slab; false when nothing is left.
+    /// Uploads the next weight or slab, and returns `false` if nothing was left to upload.
     ///
     /// # Errors
-    /// What is wrong with a weight, why the device refuses, or what is not fetched yet.
+    /// An invalid weight, an error of the device, or a part of a remote file that has not been fetched.
     pub fn advance(&mut self, params: &dyn Parameters, backend: &mut dyn Backend) -> Result<bool, ModelError> {
         let Some(&slot) = self.slots.get(self.done) else { return Ok(false) };
         match self.slab(slot, params, backend)? {
@@ -52,7 +52,8 @@ impl Loader {
         Ok(true)
     }
 
-    /// Fills the next slab of a weight that comes in slabs; the weight and its rows that are there then.
+    /// Fills the next slab of a weight, and returns the weight with the number of its filled rows; `None` if the weight is
+    /// to be uploaded whole.
     fn slab(
         &self,
         slot: Slot,
@@ -80,13 +81,13 @@ impl Loader {
         Ok(Some((weight, end)))
     }
 
-    /// The model, once [`Loader::advance`] has nothing left to do.
+    /// Returns the model, once [`Loader::advance`] has uploaded everything.
     ///
     /// # Errors
     /// As [`Model::new`].
     ///
     /// # Panics
-    /// Where weights are missing.
+    /// Panics if weights are missing.
     pub fn finish(self, device: Device, options: &LoadOptions) -> Result<Model, ModelError> {
         assert!(self.done == self.slots.len(), "{} of {} weights are loaded", self.done, self.slots.len());
         Model::new(&self.blueprint, self.weights, device, options)

@@ -8,23 +8,23 @@ use crate::runner::ReadStep;
 use crate::weights::{Network, Weights};
 use crate::{Blueprint, Facts, Loader, ModelError, Parameters, Runner, step};
 
-/// A back end that several models may share, so that one can draft for another.
+/// A back end, which several models can share, so that one can draft for another.
 pub type Device = Rc<RefCell<dyn Backend>>;
 
-/// Longest context that is taken unasked: caches of a model's own limit can be larger than its weights.
+/// The longest default context. The cache for a model's own limit can be larger than its weights.
 pub const DEFAULT_CONTEXT: usize = 8192;
 
-/// Values that share a scale in a Q8_0 cache.
+/// The number of values that share a scale in a Q8_0 cache.
 const Q8_0_BLOCK: usize = 32;
 
-/// How a model is loaded.
+/// The options for loading a model.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// Most tokens a sequence may hold; the smaller of [`DEFAULT_CONTEXT`] and the model's own limit by default.
+    /// The maximum number of tokens in a sequence; by default the smaller of [`DEFAULT_CONTEXT`] and the model's own limit.
     pub context: Option<usize>,
-    /// Number type of cached keys and values.
+    /// The number type of cached keys and values.
     pub cache_type: CacheType,
-    /// Longest run of accepted tokens that can always be taken back, also from a sliding window.
+    /// The number of accepted tokens that can always be removed again, even from a sliding window.
     pub slack: usize,
 }
 
@@ -35,10 +35,10 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    /// The context of a model of these facts.
+    /// Returns the context of a model in tokens.
     ///
     /// # Errors
-    /// [`ModelError::ContextTooLong`] where more is asked for than the model can.
+    /// [`ModelError::ContextTooLong`] if the requested context exceeds the model's own limit.
     pub fn context_of(&self, facts: &Facts) -> Result<usize, ModelError> {
         match self.context {
             None => Ok(facts.context.min(DEFAULT_CONTEXT)),
@@ -58,10 +58,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// Uploads all weights of `params`; see [`Loader`] for more than that.
+    /// Uploads all weights of `params`; [`Loader`] does the same step by step.
     ///
     /// # Errors
-    /// What is wrong with the options or a weight, or why the device refuses.
+    /// Invalid options, an invalid weight, or an error of the device.
     pub fn load(
         blueprint: &Blueprint,
         params: &dyn Parameters,
@@ -74,10 +74,10 @@ impl Model {
         loader.finish(device, options)
     }
 
-    /// A model of weights that are on `device` already.
+    /// Creates a model from weights that have been uploaded to `device`.
     ///
     /// # Errors
-    /// What is wrong with the options, or why the device refuses.
+    /// Invalid options, or an error of the device.
     pub fn new(
         blueprint: &Blueprint,
         weights: Weights,
@@ -98,19 +98,19 @@ impl Model {
         Ok(Self { blueprint: blueprint.clone(), network, cache, sequences, device })
     }
 
-    /// Weights and forward pass.
+    /// Returns the weights and the forward pass.
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// The model without its weights.
+    /// Returns the description of the model without its weights.
     #[must_use]
     pub fn blueprint(&self) -> &Blueprint {
         &self.blueprint
     }
 
-    /// The device that it runs on.
+    /// Returns the device.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device

@@ -1,50 +1,50 @@
-/// Where a weight stands: a module of the tree, in a layer or outside of them.
+/// The place of a weight in the module tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot {
-    /// Layer number; `None` for the embedding, the last norm and the output.
+    /// The number of the layer; `None` for the embedding, the last norm and the output layer.
     pub layer: Option<usize>,
     /// The module's canonical name.
     pub module: &'static str,
 }
 
-/// What a module computes with its weight.
+/// The operation of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A table of rows, looked up by token.
     Embedding,
     /// A table of rows, looked up by position; never quantised.
     Positions,
-    /// x W^T, with a bias where the module has one.
+    /// The product x W^T, plus a bias if the module has one.
     Linear,
-    /// A norm's gain vector, with a bias where the module has one.
+    /// The gain of a norm, with a bias if the module has one.
     Norm,
 }
 
-/// How Hugging Face stores a weight.
+/// The form in which Hugging Face stores a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HfForm {
-    /// As it is used.
+    /// The form in which the weight is used.
     Same,
-    /// A matrix as `[in, out]` (the `Conv1D` of GPT-2).
+    /// A matrix `[in, out]` (the `Conv1D` of GPT-2).
     Transposed,
-    /// A gain as what it differs from 1 by (gemma's norms).
+    /// A gain minus 1 (the norms of Gemma).
     MinusOne,
 }
 
-/// How a container orders the output rows of a matrix.
+/// The order in which a container stores the output rows of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowOrder {
-    /// As Hugging Face does.
+    /// The order of Hugging Face.
     Same,
     /// GGUF's llama order of q and k: within each of `heads` heads, row 2i + s is Hugging Face's row s * E/2 + i.
     InterleavedHeads {
-        /// Heads of the matrix.
+        /// The number of heads in the matrix.
         heads: usize,
     },
 }
 
 impl RowOrder {
-    /// The container's row that holds Hugging Face's row `row` of `rows`.
+    /// Returns the container's row that holds Hugging Face's row `row` of `rows`.
     #[must_use]
     pub fn container_row(self, row: usize, rows: usize) -> usize {
         match self {
@@ -58,7 +58,7 @@ impl RowOrder {
         }
     }
 
-    /// Hugging Face's row that the container holds as row `row` of `rows`.
+    /// Returns Hugging Face's row that the container stores as row `row` of `rows`.
     #[must_use]
     pub fn canonical_row(self, row: usize, rows: usize) -> usize {
         match self {
@@ -72,61 +72,73 @@ impl RowOrder {
     }
 }
 
-/// Output channels of a module, as many as another one has inputs.
+/// The output channels of a module that the inputs of another module come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Channels {
-    /// The module.
+    /// The module with these output channels.
     pub module: &'static str,
-    /// Its first row (of a norm: value) that is meant; not 0 in a part of a fused projection.
+    /// The first row (of a norm: value) of the channels; not 0 in a part of a fused projection.
     pub first: usize,
+    /// The number of consecutive channels that form a head; 1 where there are no heads.
+    pub head_width: usize,
+    /// The number of consecutive heads of inputs that read the same head of channels (grouped-query attention); else 1.
+    pub readers: usize,
 }
 
-/// One weight of an architecture, as data: shapes and values as they are used, with what containers do differently.
+impl Channels {
+    /// Returns the row (of a norm: value) that input `input` comes from.
+    #[must_use]
+    pub fn row(&self, input: usize) -> usize {
+        self.first + input / (self.head_width * self.readers) * self.head_width + input % self.head_width
+    }
+}
+
+/// The description of one weight of an architecture: its shape as it is used, and its form in the containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
-    /// Canonical name, unique in its part of the tree: `q`, `down`, `attn_norm`, `embed`, `output`.
+    /// The canonical name, unique in its part of the tree: `q`, `down`, `attn_norm`, `embed`, `output`.
     pub name: &'static str,
-    /// Hugging Face name below the layer's prefix, without `.weight`: `self_attn.q_proj`.
+    /// The Hugging Face name below the layer's prefix, without `.weight`: `self_attn.q_proj`.
     pub hf: &'static str,
-    /// GGUF name below `blk.N.`, without `.weight`: `attn_q`.
+    /// The GGUF name below `blk.N.`, without `.weight`: `attn_q`.
     pub gguf: &'static str,
-    /// What it is.
+    /// The operation.
     pub kind: Kind,
-    /// `[out, in]`; `[n]` for a vector is `[1, n]`.
+    /// The shape `[out, in]`; a vector of `n` values is `[1, n]`.
     pub shape: [usize; 2],
-    /// Whether the checkpoint has a bias for it: of `out` values, of a norm `n`.
+    /// `true` if the module has a bias: of `out` values, or of `n` for a norm.
     pub bias: bool,
-    /// Order of quantisation inside the layer: modules of one stage share their input and are quantised together,
-    /// stages in ascending order (true-sequential). Meaningless for norms.
+    /// The place in the order of quantisation inside the layer. Modules of one stage share their input and are quantised
+    /// together; stages follow in ascending order (GPTQ's true-sequential). Meaningless for norms.
     pub stage: u8,
-    /// The channels that can take over scales of this one's input (AWQ), where the architecture allows it.
+    /// The channels that can absorb the scales of this module's inputs (AWQ); `None` if the architecture does not allow it.
     pub scaled_by: Option<Channels>,
-    /// Row order in GGUF.
+    /// The order of the rows in GGUF.
     pub gguf_rows: RowOrder,
-    /// How Hugging Face stores it.
+    /// The form in which Hugging Face stores the weight.
     pub hf_form: HfForm,
 }
 
 impl Module {
-    /// A table of rows looked up by token, `[rows, width]`.
+    /// Describes a table `[rows, width]` of rows looked up by token.
     #[must_use]
     pub fn embedding(name: &'static str, hf: &'static str, gguf: &'static str, shape: [usize; 2]) -> Self {
         Self::new(name, hf, gguf, Kind::Embedding, shape)
     }
 
-    /// A table of rows looked up by position, `[rows, width]`.
+    /// Describes a table `[rows, width]` of rows looked up by position.
     #[must_use]
     pub fn positions(name: &'static str, hf: &'static str, gguf: &'static str, shape: [usize; 2]) -> Self {
         Self::new(name, hf, gguf, Kind::Positions, shape)
     }
 
-    /// A norm of `width` values, without a bias.
+    /// Describes a norm of `width` values, without a bias.
     #[must_use]
     pub fn norm(name: &'static str, hf: &'static str, gguf: &'static str, width: usize) -> Self {
         Self::new(name, hf, gguf, Kind::Norm, [1, width])
     }
 
-    /// A linear layer `[out, in]`.
+    /// Describes a linear module `[out, in]`.
     #[must_use]
     pub fn linear(name: &'static str, hf: &'static str, gguf: &'static str, shape: [usize; 2], bias: bool) -> Self {
         Self { bias, ..Self::new(name, hf, gguf, Kind::Linear, shape) }
@@ -137,61 +149,68 @@ impl Module {
         Self { name, hf, gguf, kind, shape, bias: false, stage, scaled_by: None, gguf_rows, hf_form }
     }
 
-    /// The same, with a bias.
+    /// Adds a bias.
     #[must_use]
     pub fn with_bias(mut self) -> Self {
         self.bias = true;
         self
     }
 
-    /// The same, stored as `[in, out]` by Hugging Face.
+    /// Sets Hugging Face's form to [`HfForm::Transposed`].
     #[must_use]
     pub fn transposed(mut self) -> Self {
         self.hf_form = HfForm::Transposed;
         self
     }
 
-    /// The same, stored as what it differs from 1 by by Hugging Face.
+    /// Sets Hugging Face's form to [`HfForm::MinusOne`].
     #[must_use]
     pub fn minus_one(mut self) -> Self {
         self.hf_form = HfForm::MinusOne;
         self
     }
 
-    /// The same, quantised in stage `stage` of its layer.
+    /// Sets the stage of quantisation.
     #[must_use]
     pub fn stage(mut self, stage: u8) -> Self {
         self.stage = stage;
         self
     }
 
-    /// The same, with inputs that `module` can take over scales of.
+    /// Sets the module that can absorb the scales of this one's inputs.
     #[must_use]
     pub fn scaled_by(self, module: impl Into<Option<&'static str>>) -> Self {
-        let channels = module.into().map(|module| Channels { module, first: 0 });
+        let channels = module.into().map(|module| Channels { module, first: 0, head_width: 1, readers: 1 });
         Self { scaled_by: channels, ..self }
     }
 
-    /// The same, with inputs that the rows of `module` from `first` on can take over scales of.
+    /// Sets the module whose rows from `first` on can absorb the scales of this one's inputs.
     #[must_use]
     pub fn scaled_by_rows(self, module: &'static str, first: usize) -> Self {
-        Self { scaled_by: Some(Channels { module, first }), ..self }
+        Self { scaled_by: Some(Channels { module, first, head_width: 1, readers: 1 }), ..self }
     }
 
-    /// The same, with rows of `heads` rotary heads in GGUF's llama order.
+    /// The same, with inputs from heads of `head_width` rows of `module`, from row `first` on. `readers` heads of inputs
+    /// read each of them.
+    #[must_use]
+    pub fn scaled_by_heads(self, module: &'static str, first: usize, head_width: usize, readers: usize) -> Self {
+        Self { scaled_by: Some(Channels { module, first, head_width, readers }), ..self }
+    }
+
+    /// Sets the row order in GGUF to the llama order of `heads` rotary heads.
     #[must_use]
     pub fn interleaved(mut self, heads: usize) -> Self {
         self.gguf_rows = RowOrder::InterleavedHeads { heads };
         self
     }
 
-    /// Whether it is a linear layer.
+    /// Returns `true` if the module is linear.
     #[must_use]
     pub fn is_linear(&self) -> bool {
         self.kind == Kind::Linear
     }
 
-    /// Length of its bias; 0 where it has none.
+    /// Returns the length of the bias; 0 if there is none.
     #[must_use]
     pub fn bias_len(&self) -> usize {
         match self.kind {
@@ -201,42 +220,43 @@ impl Module {
         }
     }
 
-    /// Numbers in weight and bias.
+    /// Returns the number of values in weight and bias.
     #[must_use]
     pub fn parameters(&self) -> u64 {
         self.shape[0] as u64 * self.shape[1] as u64 + self.bias_len() as u64
     }
 
-    /// The shape as GGUF has it, and Hugging Face but for what [`HfForm`] changes: a norm is a vector.
+    /// Returns the shape in GGUF, which is also that of Hugging Face before [`HfForm`] is applied: norms are vectors.
     #[must_use]
     pub fn stored_shape(&self) -> &[usize] {
         if self.kind == Kind::Norm { &self.shape[1..] } else { &self.shape }
     }
 }
 
-/// All weights of a model, by the part of the forward pass that uses them.
+/// The modules of a model, by the parts of the forward pass that use them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
-    /// What token embeddings are made with: the table first, then positions and projections where there are any.
+    /// The modules of the token embedding: the table first, then positions and projections if there are any.
     pub embed: Vec<Module>,
-    /// Modules of each layer, in the order that the architecture binds them.
+    /// The modules of each layer.
     pub layers: Vec<Vec<Module>>,
-    /// What stands between the last layer and the output layer: the last norm.
+    /// The modules between the last layer and the output layer: the last norm.
     pub finish: Vec<Module>,
-    /// Output layer; `None` where it is tied to the embedding.
+    /// The output layer; `None` if it is tied to the embedding.
     pub output: Option<Module>,
-    /// Hugging Face's prefix of layer `i` is `{hf_layers}.{i}.`: `model.layers`.
+    /// The Hugging Face name of the list of layers, such as `model.layers`: names of layer `i` begin with
+    /// `{hf_layers}.{i}.`.
     pub hf_layers: &'static str,
-    /// Other beginnings that names in a folder may have: (ours, theirs). The first pair under which the embedding is found
-    /// holds for all.
+    /// Alternative prefixes of names in a folder, as pairs of the usual and the other prefix. The first pair with which the
+    /// embedding is found applies to all names.
     pub hf_aliases: &'static [(&'static str, &'static str)],
-    /// Ends of names in a folder that are no weights: masks and frequencies that older files carry along.
+    /// The suffixes of tensors in a folder that are not weights: masks and frequencies in older files.
     pub hf_buffers: &'static [&'static str],
 }
 
 impl Tree {
-    /// The tree of most decoders: `model.embed_tokens`, `model.layers`, `model.norm` and `lm_head`, which is tied to the
-    /// embedding or not. The embedding is `[vocabulary, width]`.
+    /// Returns the tree of most decoders: `model.embed_tokens` `[vocabulary, width]`, `model.layers`, `model.norm` and
+    /// `lm_head`, unless that is tied to the embedding.
     #[must_use]
     pub fn decoder([vocabulary, width]: [usize; 2], layers: Vec<Vec<Module>>, tied: bool) -> Self {
         let output = || Module::linear("output", "lm_head", "output", [vocabulary, width], false);
@@ -251,34 +271,34 @@ impl Tree {
         }
     }
 
-    /// The table of token embeddings.
+    /// Returns the table of token embeddings.
     ///
     /// # Panics
-    /// When the tree has none: an architecture that is wrong.
+    /// Panics if the tree has none, which is a bug of the architecture.
     #[must_use]
     pub fn embedding(&self) -> &Module {
         self.embed.first().expect("a tree begins with the table of token embeddings")
     }
 
-    /// The module that logits are computed with: the output layer, or the embedding where the two are tied.
+    /// Returns the module that computes logits: the output layer, or the embedding if the two are tied.
     #[must_use]
     pub fn output_matrix(&self) -> &Module {
         self.output.as_ref().unwrap_or_else(|| self.embedding())
     }
 
-    /// Width of the hidden states (D): that of the embedding, or of what it is projected to.
+    /// Returns the width of the hidden states (D): that of the embedding, or of the projection after it.
     #[must_use]
     pub fn width(&self) -> usize {
         let projection = self.embed.iter().rfind(|m| m.is_linear());
         projection.map_or(self.embedding().shape[1], |m| m.shape[0])
     }
 
-    /// The modules outside of the layers.
+    /// Returns the modules outside of the layers.
     pub fn outer(&self) -> impl Iterator<Item = &Module> {
         self.embed.iter().chain(&self.finish).chain(&self.output)
     }
 
-    /// The module of a slot.
+    /// Returns the module of a slot.
     #[must_use]
     pub fn module(&self, slot: Slot) -> Option<&Module> {
         match slot.layer {
@@ -287,7 +307,7 @@ impl Tree {
         }
     }
 
-    /// Every slot: embedding, layers in order, last norm, output.
+    /// Returns all slots: embedding, layers in ascending order, last norm, output layer.
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
         let slots = |layer: Option<usize>, modules: &[Module]| -> Vec<Slot> {
             modules.iter().map(|m| Slot { layer, module: m.name }).collect()
@@ -300,21 +320,21 @@ impl Tree {
             .chain(slots(None, self.output.as_slice()))
     }
 
-    /// Hugging Face's name of a slot's module, without `.weight`: `model.layers.0.self_attn.q_proj`.
+    /// Returns the Hugging Face name of a module, without `.weight`: `model.layers.0.self_attn.q_proj`.
     #[must_use]
     pub fn hf_name(&self, slot: Slot) -> Option<String> {
         let module = self.module(slot)?;
         Some(slot.layer.map_or_else(|| module.hf.to_owned(), |i| format!("{}.{i}.{}", self.hf_layers, module.hf)))
     }
 
-    /// GGUF's name of a slot's module, without `.weight`: `blk.0.attn_q`.
+    /// Returns the GGUF name of a module, without `.weight`: `blk.0.attn_q`.
     #[must_use]
     pub fn gguf_name(&self, slot: Slot) -> Option<String> {
         let module = self.module(slot)?;
         Some(slot.layer.map_or_else(|| module.gguf.to_owned(), |i| format!("blk.{i}.{}", module.gguf)))
     }
 
-    /// The linear modules of layer `i`, grouped by stage in ascending order.
+    /// Returns the linear modules of layer `i`, grouped by stage in ascending order.
     #[must_use]
     pub fn stages(&self, i: usize) -> Vec<Vec<&Module>> {
         let mut linear: Vec<_> = self.layers[i].iter().filter(|m| m.is_linear()).collect();
@@ -326,6 +346,14 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn heads_of_inputs_share_the_rows_that_they_read() {
+        let channels = Channels { module: "v", first: 8, head_width: 2, readers: 3 };
+        let rows: Vec<usize> = (0..12).map(|input| channels.row(input)).collect();
+        assert_eq!(rows, [8, 9, 8, 9, 8, 9, 10, 11, 10, 11, 10, 11]);
+        assert_eq!(Channels { head_width: 1, readers: 1, ..channels }.row(5), 13);
+    }
 
     #[test]
     fn row_orders_are_inverse_to_each_other() {

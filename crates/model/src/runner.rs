@@ -6,48 +6,51 @@ use honelm_tensor::Matrix;
 
 use crate::{Facts, ModelError};
 
-/// What a step was asked for, rows in the order of the batch.
+/// The requested outputs of a step, with rows in the order of the batch.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepOutput {
-    /// Rows that wanted logits. // [rows, V]
+    /// The logits of the rows that requested them. // [rows, V]
     pub logits: Matrix,
-    /// Rows that wanted hidden states, after the last norm. // [rows, D]
+    /// The final hidden states of the rows that requested them. // [rows, D]
     pub hidden: Matrix,
-    /// Rows that wanted a sampled token. // `[rows]`
+    /// The sampled tokens of the rows that requested one. // `[rows]`
     pub sampled: Vec<u32>,
 }
 
-/// A read that borrows nothing.
+/// The future of a step's outputs, which borrows nothing.
 pub type ReadStep = Pin<Box<dyn Future<Output = Result<StepOutput, ModelError>> + 'static>>;
 
-/// A loaded model behind one erased boundary: all that engines and evaluation see.
+/// A loaded model, as engines and evaluation use it. It manages several sequences of tokens.
+///
+/// # Errors
+/// Methods that return a `Result` fail for unknown sequences, invalid arguments and errors of the device.
 pub trait Runner {
-    /// What the model is.
+    /// Returns the general properties of the model.
     fn facts(&self) -> &Facts;
-    /// Most tokens a sequence may hold here.
+    /// Returns the maximum number of tokens in a sequence.
     fn context(&self) -> usize;
-    /// Most rows that a step should have, by the memory that its activations take.
+    /// Returns the largest number of rows that a step should have, given the memory of its activations.
     fn step_rows(&self) -> usize {
         usize::MAX
     }
-    /// The back end's description.
+    /// Returns a description of the back end.
     fn describe(&self) -> String;
     /// Opens an empty sequence.
     fn open(&mut self) -> SequenceId;
-    /// Ends a sequence.
+    /// Closes a sequence.
     fn close(&mut self, id: SequenceId) -> Result<(), ModelError>;
-    /// Accepted tokens of a sequence.
+    /// Returns the number of accepted tokens of a sequence.
     fn len(&self, id: SequenceId) -> Result<usize, ModelError>;
-    /// Runs a batch; refuses before changing anything.
+    /// Starts a step with a batch. An invalid batch changes nothing.
     fn step(&mut self, batch: &Batch) -> Result<Ticket, ModelError>;
-    /// The outputs of a step.
+    /// Reads the outputs of a step.
     fn read(&mut self, ticket: Ticket) -> ReadStep;
-    /// Keeps a path of the pending draft (see [`honelm_backend::Sequences::accept`]).
+    /// Accepts a path of the pending draft (see [`honelm_backend::Sequences::accept`]).
     fn accept(&mut self, id: SequenceId, path: &[u32]) -> Result<(), ModelError>;
-    /// Forgets tokens from `len` on.
+    /// Removes the tokens from position `len` on.
     fn truncate(&mut self, id: SequenceId, len: usize) -> Result<Truncated, ModelError>;
-    /// A second sequence with the same tokens.
+    /// Opens a second sequence with the same tokens.
     fn fork(&mut self, id: SequenceId) -> Result<SequenceId, ModelError>;
-    /// The output layer alone, on finished hidden states. // [rows, D] -> [rows, V]
+    /// Applies the output layer to final hidden states. // [rows, D] -> [rows, V]
     fn logits(&mut self, hidden: &Matrix) -> Result<Matrix, ModelError>;
 }

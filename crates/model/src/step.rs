@@ -1,14 +1,15 @@
-//! The parts of a step that are the same for a loaded model, a streamed layer and an output layer alone.
+//! The parts of a step that loaded models, streamed layers and separate output layers share.
 
 use honelm_backend::{Backend, BackendError, Batch, Cache, Outputs, Read, Sampling, Step, StepGroup, Tensor, Value};
 use honelm_tensor::Matrix;
 
 use crate::{Architecture, Facts, ModelError, StepOutput};
 
-/// Key of finished hidden states; chunk `c` of the output layer has `1 + 2c` for logits, `2 + 2c` for tokens.
+/// The key of final hidden states. The output layer runs on one slice of rows after another; slice `s` has the keys
+/// `1 + 2s` for logits and `2 + 2s` for tokens.
 const HIDDEN: u32 = 0;
 
-/// Records the forward pass of a begun step, up to the outputs that its rows want.
+/// Records the forward pass of a step that has begun, with the outputs that its rows request.
 pub(crate) fn forward(model: &dyn Architecture, facts: &Facts, batch: &Batch, cache: &Cache, b: &mut dyn Backend) {
     let mut x = model.embed(b);
     for i in 0..facts.layers {
@@ -29,21 +30,21 @@ pub(crate) fn forward(model: &dyn Architecture, facts: &Facts, batch: &Batch, ca
         b.output(HIDDEN, &kept);
     }
     let output = rows_where(batch, |want| want.logits || want.sample.is_some());
-    for (c, chunk) in output.chunks(facts.output_rows()).enumerate() {
-        let places: Vec<u32> = chunk.iter().map(place).collect();
+    for (s, slice) in output.chunks(facts.output_rows()).enumerate() {
+        let places: Vec<u32> = slice.iter().map(place).collect();
         let h = chosen(b, &h, &places);
         let y = model.logits(&h, b);
         let inside = |wants: &dyn Fn(u32) -> bool| -> Vec<u32> {
-            (0..chunk.len() as u32).filter(|&i| wants(chunk[i as usize])).collect()
+            (0..slice.len() as u32).filter(|&i| wants(slice[i as usize])).collect()
         };
-        let key = 2 * c as u32;
+        let key = 2 * s as u32;
         let logits = inside(&|row| batch.want[row as usize].logits);
         if !logits.is_empty() {
             let kept = chosen(b, &y, &logits);
             b.output(key + 1, &kept);
         }
         let how: Vec<(u32, Sampling)> =
-            chunk.iter().filter_map(|&row| Some((row, batch.want[row as usize].sample?))).collect();
+            slice.iter().filter_map(|&row| Some((row, batch.want[row as usize].sample?))).collect();
         if !how.is_empty() {
             let sampled = inside(&|row| batch.want[row as usize].sample.is_some());
             let kept = chosen(b, &y, &sampled);
@@ -56,12 +57,12 @@ fn rows_where(batch: &Batch, wanted: impl Fn(&honelm_backend::Want) -> bool) -> 
     (0..batch.rows() as u32).filter(|&row| wanted(&batch.want[row as usize])).collect()
 }
 
-/// The rows of `x` in ascending order; `x` itself where that is all of them.
+/// Selects rows of `x` in ascending order.
 fn chosen(b: &mut dyn Backend, x: &Tensor, rows: &[u32]) -> Tensor {
     if rows.len() == x.rows() { x.clone() } else { b.select(x, rows) }
 }
 
-/// What [`forward`] pinned, rows in the order of the batch.
+/// Collects the outputs of [`forward`], with rows in the order of the batch.
 pub(crate) fn collect(outputs: Outputs) -> StepOutput {
     let mut out = StepOutput::default();
     for (key, value) in outputs {
@@ -83,7 +84,7 @@ fn append(to: &mut Matrix, rows: Matrix) {
     }
 }
 
-/// Finished hidden states through the output layer, a chunk of rows at a time. // [rows, D] -> [rows, V]
+/// Runs `layer` on final hidden states, a slice of rows at a time. // [rows, D] -> [rows, V]
 pub(crate) fn output_layer(
     hidden: &Matrix,
     facts: &Facts,
@@ -93,15 +94,15 @@ pub(crate) fn output_layer(
 ) -> Result<Matrix, ModelError> {
     let (width, at_once) = (facts.width, facts.output_rows());
     if hidden.cols != width {
-        return Err(ModelError::WrongWidth { what: "a hidden state", found: hidden.cols, expected: width });
+        return Err(ModelError::WrongWidth { what: "the hidden states", found: hidden.cols, expected: width });
     }
     let mut logits = Matrix::default();
     for start in (0..hidden.rows).step_by(at_once) {
         let end = hidden.rows.min(start + at_once);
-        let chunk = Matrix::new(end - start, width, hidden.data[start * width..end * width].to_vec());
+        let slice = Matrix::new(end - start, width, hidden.data[start * width..end * width].to_vec());
         let groups = vec![StepGroup::default(); cache.spec().groups.len()];
         b.begin(Step { groups, ..Step::default() }, cache)?;
-        let x = b.input(&chunk);
+        let x = b.input(&slice);
         let y = layer(&x, b);
         b.output(HIDDEN, &y);
         let ticket = b.submit();
@@ -110,7 +111,7 @@ pub(crate) fn output_layer(
     Ok(logits)
 }
 
-/// The value of a key, where it was pinned.
+/// Returns the matrix with the key `wanted`.
 pub(crate) fn take_floats(outputs: Outputs, wanted: u32) -> Option<Matrix> {
     outputs.into_iter().find_map(|(key, value)| match value {
         Value::Floats(matrix) if key == wanted => Some(matrix),
@@ -118,7 +119,7 @@ pub(crate) fn take_floats(outputs: Outputs, wanted: u32) -> Option<Matrix> {
     })
 }
 
-/// Waits for a read. In the browser, which must not wait, only what is ready at once (the CPU's) can be taken.
+/// Waits for a read. Browsers cannot wait, so there the read must be ready at once, as those of the CPU are.
 pub(crate) fn finished(read: Read) -> Result<Outputs, ModelError> {
     #[cfg(not(target_arch = "wasm32"))]
     return honelm_backend::block_on(read).map_err(ModelError::from);
@@ -133,7 +134,7 @@ pub(crate) fn finished(read: Read) -> Result<Outputs, ModelError> {
     }
 }
 
-/// Refuses tokens that the embedding has no row for.
+/// Refuses tokens for which the embedding has no row.
 pub(crate) fn check_tokens(tokens: impl IntoIterator<Item = u32>, vocabulary: usize) -> Result<(), ModelError> {
     match tokens.into_iter().find(|&token| token as usize >= vocabulary) {
         Some(token) => Err(BackendError::UnknownToken { token, vocabulary }.into()),

@@ -1,5 +1,5 @@
-//! A model in parts: one layer at a time with hidden states in and out, so that compression and evaluation need the
-//! memory of one layer and never that of a model.
+//! A model in parts: one layer at a time, from hidden states to hidden states, so that compression and evaluation need the
+//! memory of one layer instead of a whole model.
 
 use honelm_backend::{Backend, Batch, Cache, CacheType, Observe, Outputs, Sequences, Step, Value, Want, Weight};
 use honelm_tensor::Matrix;
@@ -7,21 +7,21 @@ use honelm_tensor::Matrix;
 use crate::weights::{Network, Weights};
 use crate::{Blueprint, Checkpoint, Facts, LoadOptions, ModelError, Module, Parameters, Slot, step};
 
-/// Key of a streamed part's result.
+/// The key of a part's result.
 const RESULT: u32 = 0;
 
-/// The way of hidden states through a model, one layer loaded at a time.
+/// A run of hidden states through a model with one layer loaded at a time.
 ///
-/// Keys and values are cached in f32; rotary frequencies are fixed for sequences of up to the stream's context.
+/// Keys and values are cached in f32. The rotary frequencies are those for sequences of up to the stream's context.
 #[derive(Debug)]
 pub struct Stream {
     blueprint: Blueprint,
     context: usize,
-    /// Stays loaded until the first layer is bound.
+    /// The embedding, which stays loaded until the first layer is bound.
     embedding: Option<Network>,
 }
 
-/// One layer on a back end.
+/// One layer, loaded onto a back end.
 #[derive(Debug)]
 pub struct Bound {
     network: Network,
@@ -29,10 +29,10 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The weight of a module of the layer.
+    /// Returns the weight of a module of the layer.
     ///
     /// # Panics
-    /// When the layer has no such module: a name that is not from its tree.
+    /// Panics if the layer has no such module.
     #[must_use]
     pub fn weight(&self, module: &'static str) -> &Weight {
         self.network.weight(Slot { layer: Some(self.layer), module }).expect("a module of the layer's tree")
@@ -40,22 +40,21 @@ impl Bound {
 }
 
 impl Stream {
-    /// A stream of sequences of up to `context` tokens; `backend` is where its parts will be bound.
+    /// Creates a stream for sequences of up to `context` tokens.
     ///
     /// # Errors
-    /// [`ModelError::ContextTooLong`] where that is more than the model can.
-    pub fn new(checkpoint: &Checkpoint, context: usize, backend: &mut dyn Backend) -> Result<Self, ModelError> {
-        let _ = backend;
+    /// [`ModelError::ContextTooLong`] if that exceeds the model's own limit.
+    pub fn new(checkpoint: &Checkpoint, context: usize) -> Result<Self, ModelError> {
         let blueprint = checkpoint.blueprint().clone();
         let options = LoadOptions { context: Some(context), ..LoadOptions::default() };
         let context = options.context_of(&blueprint.facts)?;
         Ok(Self { blueprint, context, embedding: None })
     }
 
-    /// Token embeddings of sequences, one after the other. // -> [sum of lengths, D]
+    /// Computes the token embeddings of sequences, one after the other. // -> [sum of lengths, D]
     ///
     /// # Errors
-    /// A token outside of the vocabulary, what is wrong with the weight, why the device refuses.
+    /// A token outside of the vocabulary, an invalid weight, an error of the device.
     pub fn embed(
         &mut self,
         params: &dyn Parameters,
@@ -85,8 +84,7 @@ impl Stream {
     /// Loads layer `i` of `params`.
     ///
     /// # Errors
-    /// [`ModelError::UnknownSlot`] where there is no such layer, what is wrong with a weight, why the device
-    /// refuses.
+    /// [`ModelError::UnknownSlot`] if there is no such layer, an invalid weight, an error of the device.
     pub fn bind(&mut self, params: &dyn Parameters, i: usize, backend: &mut dyn Backend) -> Result<Bound, ModelError> {
         self.embedding = None;
         let unknown = || ModelError::UnknownSlot { layer: Some(i), module: "(any)".to_owned() };
@@ -95,11 +93,11 @@ impl Stream {
         Ok(Bound { network: bind(&self.blueprint, params, &slots, self.context, backend)?, layer: i })
     }
 
-    /// Runs a bound layer `i` on sequences that stand one after the other in `hidden`, each from position 0.
+    /// Runs the bound layer `i` on sequences that follow each other in `hidden`, each from position 0.
     /// // [sum of lengths, D] -> [sum of lengths, D]
     ///
     /// # Errors
-    /// Shapes that do not fit, why the device refuses.
+    /// A wrong shape, an error of the device.
     pub fn run(
         &self,
         bound: &Bound,
@@ -112,8 +110,8 @@ impl Stream {
         Ok(step::take_floats(outputs, RESULT).unwrap_or_else(|| Matrix::zeros(0, hidden.cols)))
     }
 
-    /// The inputs of the linear layers that `observe` watches, in the order in which the layer reaches them: a run of the
-    /// layer as [`Stream::run`] does it, through `observe`. // -> each [sum of lengths, K]
+    /// Runs the layer as [`Stream::run`] does, and returns the inputs of the linear modules that `observe` watches, in the
+    /// order in which it watches these. // -> each [sum of lengths, K]
     ///
     /// # Errors
     /// As [`Stream::run`].
@@ -125,7 +123,8 @@ impl Stream {
         lengths: &[usize],
         observe: &mut Observe<'_>,
     ) -> Result<Vec<Matrix>, ModelError> {
-        let outputs = self.record(bound, i, hidden, lengths, observe)?;
+        let mut outputs = self.record(bound, i, hidden, lengths, observe)?;
+        outputs.sort_by_key(|&(key, _)| key);
         let inputs = outputs.into_iter().filter_map(|(key, value)| match value {
             Value::Floats(matrix) if key & Observe::KEY != 0 => Some(matrix),
             _ => None,
@@ -143,7 +142,7 @@ impl Stream {
     ) -> Result<Outputs, ModelError> {
         let (width, rows) = (self.blueprint.facts.width, lengths.iter().sum());
         if hidden.cols != width {
-            return Err(ModelError::WrongWidth { what: "a hidden state", found: hidden.cols, expected: width });
+            return Err(ModelError::WrongWidth { what: "the hidden states", found: hidden.cols, expected: width });
         }
         if hidden.rows != rows {
             return Err(ModelError::WrongRows { what: "hidden states", found: hidden.rows, expected: rows });
@@ -161,7 +160,7 @@ impl Stream {
         step::finished(backend.read(ticket))
     }
 
-    /// One step of fresh sequences of these lengths, and a cache of some layers for it.
+    /// Returns a step with new sequences of these lengths, and a cache of some layers for it.
     fn fresh(
         &self,
         layers: &[usize],
@@ -174,7 +173,7 @@ impl Stream {
         let mut batch = Batch::default();
         let mut start = 0;
         for &len in lengths {
-            // Blocks do not look at tokens.
+            // Layers do not use tokens.
             let zeros = vec![0; if tokens.is_none() { len } else { 0 }];
             let tokens = tokens.map_or(&zeros[..], |tokens| &tokens[start..start + len]);
             batch.extend(sequences.open(), tokens, Want::NOTHING);
@@ -194,10 +193,10 @@ pub struct OutputLayer {
 }
 
 impl OutputLayer {
-    /// Loads them from `params`.
+    /// Loads both from `params`.
     ///
     /// # Errors
-    /// What is wrong with a weight, why the device refuses.
+    /// An invalid weight, an error of the device.
     pub fn load(blueprint: &Blueprint, params: &dyn Parameters, backend: &mut dyn Backend) -> Result<Self, ModelError> {
         let tree = &blueprint.tree;
         let slots = outer(tree.finish.iter().chain([tree.output_matrix()]));
@@ -206,16 +205,16 @@ impl OutputLayer {
         Ok(Self { facts: blueprint.facts.clone(), network, cache })
     }
 
-    /// The last norm: residual states to hidden states. // [rows, D] -> [rows, D]
+    /// Applies the last norm to the output of the last layer. // [rows, D] -> [rows, D]
     ///
     /// # Errors
-    /// A wrong width, why the device refuses.
+    /// A wrong width, an error of the device.
     pub fn finish(&self, x: &Matrix, backend: &mut dyn Backend) -> Result<Matrix, ModelError> {
         let architecture = self.network.architecture();
         step::output_layer(x, &self.facts, &self.cache, backend, &|x, b| architecture.finish(x, b))
     }
 
-    /// Logits of finished hidden states. // [rows, D] -> [rows, V]
+    /// Computes the logits of final hidden states. // [rows, D] -> [rows, V]
     ///
     /// # Errors
     /// As [`OutputLayer::finish`].

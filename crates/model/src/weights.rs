@@ -4,14 +4,17 @@ use honelm_backend::{Backend, BackendError, Weight};
 
 use crate::{Architecture, Blueprint, Kind, ModelError, Parameters, Slot};
 
-/// Uploaded weights by their slots: all of a model's, or those of some parts.
+/// Uploaded weights by their slots: those of a whole model or of some parts.
 #[derive(Debug, Clone, Default)]
 pub struct Weights {
     slots: BTreeMap<Slot, Weight>,
 }
 
 impl Weights {
-    /// Uploads the parameter of `slot`. Nothing of it stays in memory here.
+    /// Uploads the parameter of `slot`, without keeping a copy of it here.
+    ///
+    /// # Errors
+    /// An unknown slot, an invalid weight, or an error of the device.
     pub fn upload(
         &mut self,
         blueprint: &Blueprint,
@@ -30,28 +33,28 @@ impl Weights {
         Ok(())
     }
 
-    /// Takes an uploaded weight.
+    /// Adds an uploaded weight.
     pub fn insert(&mut self, slot: Slot, weight: Weight) {
         self.slots.insert(slot, weight);
     }
 
-    /// The weight of a slot, where it was uploaded.
+    /// Returns the weight of a slot; `None` if it has not been uploaded.
     #[must_use]
     pub fn get(&self, slot: Slot) -> Option<&Weight> {
         self.slots.get(&slot)
     }
 
-    /// The weights of a layer, where they were uploaded.
+    /// Returns the weights of a layer; `None` if they have not been uploaded.
     pub(crate) fn layer(&self, i: usize) -> Option<LayerWeights<'_>> {
         self.slots.keys().any(|slot| slot.layer == Some(i)).then_some(LayerWeights { weights: self, layer: i })
     }
 
-    /// A weight outside of the layers, where it was uploaded.
+    /// Returns a weight outside of the layers; `None` if it has not been uploaded.
     pub(crate) fn outer(&self, module: &'static str) -> Option<Weight> {
         self.get(Slot { layer: None, module }).cloned()
     }
 
-    /// The numbers of the layers whose weights were uploaded, in order: layer `layers()[l]` uses layer `l` of the cache.
+    /// Returns the numbers of the uploaded layers in ascending order: layer `layers()[l]` uses layer `l` of the cache.
     #[must_use]
     pub fn layers(&self) -> Vec<usize> {
         let mut layers: Vec<usize> = self.slots.keys().filter_map(|slot| slot.layer).collect();
@@ -60,37 +63,37 @@ impl Weights {
     }
 }
 
-/// The weights of one layer, as an architecture binds them.
+/// The weights of one layer.
 pub(crate) struct LayerWeights<'a> {
     weights: &'a Weights,
     layer: usize,
 }
 
 impl LayerWeights<'_> {
-    /// The weight of a module of the tree.
+    /// Returns the weight of a module.
     ///
     /// # Panics
-    /// When the layer was uploaded in part only: a bug of the caller.
+    /// Panics if only a part of the layer has been uploaded, which is a bug of the caller.
     pub(crate) fn take(&self, module: &'static str) -> Weight {
         let slot = Slot { layer: Some(self.layer), module };
-        self.weights.get(slot).cloned().expect("a layer is uploaded whole, as its tree lists it")
+        self.weights.get(slot).cloned().expect("all modules of a layer are uploaded")
     }
 
-    /// The layer of the cache that the layer uses.
+    /// Returns the layer of the cache that this layer uses.
     pub(crate) fn cache_layer(&self) -> usize {
         self.weights.layers().iter().take_while(|&&i| i < self.layer).count()
     }
 }
 
-/// A part of a model that has to be bound before it can run.
+/// Returns a part of a model that must be bound before it can run.
 ///
 /// # Panics
-/// When it is not: a bug of the caller.
+/// Panics if the part is not bound, which is a bug of the caller.
 pub(crate) fn bound<T>(part: &Option<T>) -> &T {
     part.as_ref().expect("this part of the model was not bound")
 }
 
-/// Weights on a back end together with the architecture that computes with them.
+/// The weights on a back end together with the forward pass that uses them.
 pub struct Network {
     weights: Weights,
     architecture: Box<dyn Architecture>,
@@ -104,7 +107,10 @@ impl std::fmt::Debug for Network {
 }
 
 impl Network {
-    /// Binds uploaded weights; rotary frequencies are fixed for sequences of up to `context` tokens.
+    /// Binds uploaded weights. The rotary frequencies are those for sequences of up to `context` tokens.
+    ///
+    /// # Errors
+    /// An error of the device.
     pub fn new(
         blueprint: &Blueprint,
         weights: Weights,
@@ -115,19 +121,19 @@ impl Network {
         Ok(Self { weights, architecture, context })
     }
 
-    /// The forward pass.
+    /// Returns the forward pass.
     #[must_use]
     pub fn architecture(&self) -> &dyn Architecture {
         &*self.architecture
     }
 
-    /// The uploaded weight of a slot.
+    /// Returns the weight of a slot; `None` if it has not been uploaded.
     #[must_use]
     pub fn weight(&self, slot: Slot) -> Option<&Weight> {
         self.weights.get(slot)
     }
 
-    /// All uploaded weights.
+    /// Returns all uploaded weights.
     #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights

@@ -1,4 +1,4 @@
-//! Which layers of a model see only the last positions.
+//! Sliding windows: the layers that attend only to the last positions.
 
 use honelm_backend::CacheKind;
 use serde_json::Value as Json;
@@ -9,17 +9,18 @@ use crate::fields::Fields;
 const SLIDING: &str = "sliding_attention";
 const FULL: &str = "full_attention";
 
-/// The windows of a model's layers.
+/// The sliding windows of a model's layers.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Windows {
-    /// Positions that a row sees in a layer with a window, its own included (`sliding_window`); `None` where no layer has one.
+    /// The number of positions that a row attends to in a layer with a window, including its own (`sliding_window`); `None`
+    /// if no layer has a window.
     pub width: Option<usize>,
-    /// For each layer, whether it has one.
+    /// `true` for each layer with a window.
     pub sliding: Vec<bool>,
 }
 
 impl Windows {
-    /// The windows of `layers` layers: those that `layer_types` names; without it those that `sliding` says.
+    /// Reads the windows of `layers` layers from `layer_types`; `sliding` returns the default for each layer.
     pub(crate) fn parse(
         f: &mut Fields<'_>,
         width: Option<usize>,
@@ -40,23 +41,23 @@ impl Windows {
             }
         };
         match (sliding.contains(&true), width) {
-            (true, None) => Err(f.missing("sliding_window", "a number of positions, since layer_types names windows")),
+            (true, None) => Err(f.missing("sliding_window", "a number of positions, because layer_types has windows")),
             (used, width) => Ok(Self { width: width.filter(|_| used), sliding }),
         }
     }
 
-    /// The positions that layer `i` sees.
+    /// Returns the positions that layer `i` attends to.
     pub(crate) fn kind(&self, i: usize) -> CacheKind {
         let width = self.width.filter(|_| self.sliding.get(i) == Some(&true));
         width.map_or(CacheKind::Full, CacheKind::Window)
     }
 
-    /// `layer_types` of these layers.
+    /// Returns the value of `layer_types` for these layers.
     pub(crate) fn types(sliding: &[bool]) -> Json {
         sliding.iter().map(|&sliding| if sliding { SLIDING } else { FULL }).collect()
     }
 
-    /// The reverse of [`Windows::types`] for a value that is known to be one.
+    /// Reverses [`Windows::types`] for a valid value.
     pub(crate) fn sliding(types: &Json) -> Vec<bool> {
         types.as_array().into_iter().flatten().map(|kind| kind == SLIDING).collect()
     }

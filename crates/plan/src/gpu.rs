@@ -1,10 +1,10 @@
-//! What a GPU makes of a checkpoint's weights.
+//! The layouts of a checkpoint's weights on a GPU.
 
 use honelm_gpu::pack::{Fallback, GroupZeros, Layout, WeightKind, packed_bytes};
 use honelm_model::{Checkpoint, StoredEncoding};
 
-/// The layouts that a GPU gives the weights of a checkpoint, each once: what its kernels are tested for before the model is
-/// loaded. A weight that has no exact layout is F16 there.
+/// Returns the layouts of a checkpoint's weights on a GPU, each once. The GPU's kernels are tested for these before the
+/// model is loaded. Weights without an exact layout are held in F16.
 #[must_use]
 pub fn gpu_layouts(checkpoint: &Checkpoint) -> Vec<Layout> {
     let tree = checkpoint.tree();
@@ -22,7 +22,7 @@ pub fn gpu_layouts(checkpoint: &Checkpoint) -> Vec<Layout> {
     found
 }
 
-/// What an encoding may turn out to be once its zero points are read.
+/// Returns the kinds of weights that an encoding can have, which depend on the zero points.
 fn kinds(stored: StoredEncoding) -> Vec<WeightKind> {
     match stored {
         StoredEncoding::Blocks(encoding) => vec![WeightKind::Blocks(encoding)],
@@ -37,11 +37,12 @@ fn kinds(stored: StoredEncoding) -> Vec<WeightKind> {
 /// A weight on a GPU.
 pub(crate) struct Held {
     pub bytes: u64,
-    /// Whether no layout holds its values exactly.
+    /// `true` if no layout holds its values exactly.
     pub rounded: bool,
 }
 
-/// How a weight `[rows, cols]` is held, the larger way where its zero points decide; `None` where its columns break its encoding.
+/// Returns the size of a weight `[rows, cols]` on a GPU, the largest if it depends on the zero points; `None` if the encoding
+/// does not allow that number of columns.
 pub(crate) fn held(stored: StoredEncoding, [rows, cols]: [usize; 2]) -> Option<Held> {
     let held = |kind| {
         let (_, bytes) = packed_bytes(kind, rows, cols, Fallback::F16).ok()?;
@@ -65,9 +66,9 @@ mod tests {
         assert_eq!(
             of(groups(32)),
             Some((64 * (96 / 2 + 16), false)),
-            "codes, and three scales in a vector of four words"
+            "the codes, and three scales in a vector of four words"
         );
         assert_eq!(of(StoredEncoding::Blocks(Encoding::Q8_0)).map(|(_, rounded)| rounded), Some(false));
-        assert_eq!(of(StoredEncoding::Blocks(Encoding::Q4K)), None, "96 columns are no whole block");
+        assert_eq!(of(StoredEncoding::Blocks(Encoding::Q4K)), None, "96 columns are not a whole block");
     }
 }

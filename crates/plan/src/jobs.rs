@@ -13,14 +13,14 @@ use crate::{Plan, PlanError};
 const F32: u64 = 4;
 const F64: u64 = 8;
 
-/// The most that a job takes at once, in bytes.
+/// The peak memory of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Peak {
-    /// The largest of the phases.
+    /// The memory of the largest phase in bytes.
     pub peak_bytes: u64,
-    /// Each phase and its bytes.
+    /// The phases and their memory in bytes.
     pub phases: Vec<(&'static str, u64)>,
-    /// Weights in files that are mapped meanwhile.
+    /// The size of the mapped weights in their files, in bytes.
     pub mapped_bytes: u64,
 }
 
@@ -31,22 +31,22 @@ impl Peak {
     }
 }
 
-/// How a model is measured.
+/// The settings of an evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// Tokens of a window, run in one step.
+    /// The number of tokens in a window, which runs in one step.
     pub window: usize,
-    /// Number type of the cache.
+    /// The number type of the cache.
     pub cache_type: CacheType,
     /// The compute path.
     pub compute: Compute,
 }
 
-/// The peak of measuring `candidate`, beside the kept states of `base` where there is one: the original runs first,
-/// then its output layer alone beside the candidate.
+/// Plans the evaluation of `candidate`, against the saved hidden states of the original `base` if it is given: the original
+/// runs first, then only its output layer beside the candidate.
 ///
 /// # Errors
-/// A window beyond a model's context.
+/// A window that is longer than a model's context.
 pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evaluation) -> Result<Peak, PlanError> {
     let work = Workload {
         context: Some(how.window),
@@ -55,7 +55,7 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
         step_rows: how.window,
         logit_rows: 1,
     };
-    // Final states of the window, then logits in portions.
+    // The final hidden states of the window, and the logits of a slice of rows.
     let measured = |checkpoint: &Checkpoint, plan: &Plan| {
         let facts = checkpoint.facts();
         let (states, logits) = (how.window * facts.width, (facts.output_rows() * facts.vocabulary) as u64);
@@ -79,27 +79,27 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
     Ok(Peak::of(phases, mapped))
 }
 
-/// How a model is calibrated.
+/// The settings of a compression.
 #[derive(Debug, Clone)]
 pub struct Compression {
-    /// Sequences.
+    /// The number of samples.
     pub samples: usize,
-    /// Tokens of each.
+    /// The number of tokens in a sample.
     pub length: usize,
-    /// Rows that run through a layer together.
+    /// The number of rows that run through a layer together.
     pub step_rows: usize,
 }
 
-/// The peak of compressing `checkpoint` by GPTQ, layer by layer in f32: activations of the whole calibration text, one
-/// layer, a step through it, the second-order statistic with its factor, and the matrix in work.
+/// Plans the compression of `checkpoint` by GPTQ, layer by layer in f32. The memory holds the activations of the whole
+/// calibration text, one layer, a step through it, the Hessian with its factor, and the matrix that is quantised.
 ///
 /// # Errors
-/// Sequences beyond the model's context, what is wrong with the first layer's weights.
+/// Samples that are longer than the model's context, invalid weights in the first layer.
 pub fn plan_compression(checkpoint: &Checkpoint, how: &Compression) -> Result<Peak, PlanError> {
     let facts = checkpoint.facts();
     let bytes = |w: &honelm_blocks::WeightData| weight_bytes(Int8Kind::of(w), w.rows(), w.cols(), Compute::F32);
     let mut recorder = Recorder::new(bytes);
-    let mut stream = Stream::new(checkpoint, how.length, &mut recorder)?;
+    let mut stream = Stream::new(checkpoint, how.length)?;
     let stream_bytes = F32 * (how.samples * how.length * facts.width) as u64;
     let sequences = (how.step_rows / how.length.max(1)).clamp(1, how.samples.max(1));
     let lengths = vec![how.length; sequences];
@@ -129,8 +129,8 @@ pub fn plan_compression(checkpoint: &Checkpoint, how: &Compression) -> Result<Pe
         let hessian = F64 * cols * cols;
         let inputs = F32 * x.rows as u64 * cols;
         observed = observed.max(step(&mut recorder) + hessian + 2 * inputs);
-        // The statistic, two matrices of its factorisation and the factor in f32; the matrix, its working copy and
-        // its codes.
+        // The Hessian, two matrices of its factorisation and the factor in f32; the matrix, its working copy and its
+        // codes.
         let factor = 2 * F64 * cols * cols + F32 * cols * cols;
         solved = solved.max(hessian + factor + (3 * F32 + 1) * rows * cols);
     }

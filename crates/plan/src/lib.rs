@@ -1,10 +1,10 @@
-//! How many bytes a model needs before anything is loaded.
+//! The memory that a model needs, computed before anything is loaded.
 //!
-//! [`plan`] runs a model's own forward pass on a back end without a device and without values
-//! ([`honelm_backend::Recorder`]), so that it sees what the real one would hold: the weights in the device's layout, the
-//! cache of a full context, and the most that activations ever take. [`plan_eval`] and [`plan_compression`] give the
-//! peaks of measuring and compressing. What a plan counts is memory of the program's own; files that are mapped can
-//! be in memory besides, and the system takes them back when it needs the room ([`Plan::mapped_bytes`]).
+//! [`plan`] runs the model's forward pass on a back end that has no device and computes no values
+//! ([`honelm_backend::Recorder`]), but records the memory that a real one would use: the weights in the device's layout,
+//! the cache of a full context, and the peak of the activations. [`plan_eval`] and [`plan_compression`] return the peaks
+//! of evaluation and compression. Plans count only the program's own memory. Mapped files can be in memory as well, but
+//! the system can drop them at any time ([`Plan::mapped_bytes`]).
 #![forbid(unsafe_code)]
 
 mod gpu;
@@ -15,17 +15,17 @@ pub use gpu::gpu_layouts;
 pub use jobs::{Compression, Evaluation, Peak, plan_compression, plan_eval};
 pub use model::{Place, Plan, PlannedTensor, Workload, plan, plan_encodings};
 
-/// Why a plan cannot be made.
+/// The error of making a plan.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// The model refused.
+    /// An error of the model.
     #[error(transparent)]
     Model(#[from] honelm_model::ModelError),
 }
 
 impl PlanError {
-    /// A stable name for programs.
+    /// Returns a stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

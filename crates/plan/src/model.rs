@@ -12,27 +12,27 @@ use serde::Serialize;
 
 use crate::{PlanError, gpu};
 
-/// Where a model will run.
+/// The place where a model will run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// The processor, by a compute path.
+    /// The CPU, with a compute path.
     Cpu(Compute),
     /// A GPU.
     Gpu,
 }
 
-/// What a model will be used for.
+/// The use of a model that is planned.
 #[derive(Debug, Clone)]
 pub struct Workload {
-    /// Tokens of the one sequence that is planned for; as [`LoadOptions::context`].
+    /// The number of tokens in the one sequence; see [`LoadOptions::context`].
     pub context: Option<usize>,
-    /// Number type of the cache.
+    /// The number type of the cache.
     pub cache_type: CacheType,
-    /// Where it runs.
+    /// The place where the model runs.
     pub place: Place,
-    /// Rows of the largest step, where the model is not so wide that steps have fewer ([`Blueprint::step_rows`]).
+    /// The number of rows in the largest step; less for very wide models ([`Blueprint::step_rows`]).
     pub step_rows: usize,
-    /// Rows of a step whose logits are wanted: 1 to generate, up to all to measure.
+    /// The number of rows in a step whose logits are computed: 1 for generation, up to all for evaluation.
     pub logit_rows: usize,
 }
 
@@ -48,55 +48,55 @@ impl Default for Workload {
     }
 }
 
-/// One weight of a plan.
+/// A weight of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedTensor {
-    /// Name in the file.
+    /// The name in the file.
     pub name: String,
-    /// `[out, in]`.
+    /// The shape `[out, in]`.
     pub shape: [usize; 2],
-    /// Encoding in the file.
+    /// The encoding in the file.
     pub encoding: String,
-    /// Bytes in the file, bias included.
+    /// The size in the file in bytes, including the bias.
     pub file_bytes: u64,
-    /// Bytes on the device, bias included.
+    /// The size on the device in bytes, including the bias.
     pub memory_bytes: u64,
-    /// Whether a GPU holds it as F16, since none of its layouts holds the values exactly.
+    /// `true` if a GPU holds the weight in F16 because it has no exact layout for it.
     pub rounded: bool,
 }
 
-/// What a loaded model takes, in bytes.
+/// The memory of a loaded model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    /// Tokens of the context that was planned for.
+    /// The context in tokens.
     pub context: usize,
-    /// All weights on the device.
+    /// The size of all weights on the device, in bytes.
     pub weights_bytes: u64,
-    /// The cache of one sequence of the whole context.
+    /// The size of the cache of one sequence that fills the context, in bytes.
     pub cache_bytes: u64,
-    /// The most that activations and outputs of a step take.
+    /// The peak size of a step's activations and outputs, in bytes.
     pub scratch_bytes: u64,
-    /// The sum of these.
+    /// The sum of the three sizes.
     pub total_bytes: u64,
-    /// Weights in their files, which are mapped while they are uploaded.
+    /// The size of the weights in their files, which are mapped while they are uploaded, in bytes.
     pub mapped_bytes: u64,
-    /// Each weight.
+    /// The weights.
     pub tensors: Vec<PlannedTensor>,
 }
 
-/// The plan of a checkpoint as it is stored.
+/// Plans a checkpoint with its own encodings.
 ///
 /// # Errors
-/// A context beyond the model's.
+/// A context that exceeds the model's limit.
 pub fn plan(checkpoint: &Checkpoint, work: &Workload) -> Result<Plan, PlanError> {
     let stored = |slot| Ok(checkpoint.encoding(slot)?);
     plan_encodings(checkpoint.blueprint(), &stored, &|slot| checkpoint.name_of(slot), work)
 }
 
-/// The plan of a model whose weights will have the encodings that `encoding` gives; `name` is for the table.
+/// Plans a model with other encodings: `encoding` returns the encoding of a weight, `name` its name in the plan.
 ///
 /// # Errors
-/// What `encoding` returns, a context beyond the model's.
+/// An error of `encoding`, a context that exceeds the model's limit.
 pub fn plan_encodings(
     blueprint: &Blueprint,
     encoding: &dyn Fn(Slot) -> Result<StoredEncoding, PlanError>,
@@ -117,7 +117,7 @@ pub fn plan_encodings(
     let mut model = Model::new(blueprint, weights, device, &options)?;
     let context = model.context();
     let spec = blueprint.cache_spec(work.cache_type);
-    let filled = context.min(evenly_from(&spec));
+    let filled = context.min(linear_from(&spec));
     run(&mut model, work, filled)?;
     let recorded = recorder.borrow_mut().recorded().clone();
     let weights_bytes = recorded.weight_bytes as u64;
@@ -134,16 +134,16 @@ pub fn plan_encodings(
     })
 }
 
-/// Tokens that are planned step by step. Real contexts are mostly shorter, and a longer one may be as long as a file says.
+/// The number of tokens that are planned step by step. Most contexts are shorter; longer ones may be of any length.
 const STEP_BY_STEP: usize = 1 << 17;
 
-/// Tokens from which on a cache grows by the same pages for the same tokens: windows keep what they keep.
-fn evenly_from(spec: &CacheSpec) -> usize {
+/// Returns the number of tokens from which the cache grows linearly, because sliding windows are full.
+fn linear_from(spec: &CacheSpec) -> usize {
     let long = |kind: &CacheKind| matches!(kind, CacheKind::Window(window) if *window > STEP_BY_STEP / 2);
     if spec.groups.iter().any(long) { usize::MAX } else { STEP_BY_STEP }
 }
 
-/// Bytes that a cache grows by from `filled` to `context` tokens where it grows evenly.
+/// Returns the bytes by which a cache grows from `filled` to `context` tokens, where it grows linearly.
 fn beyond(spec: &CacheSpec, filled: usize, context: usize) -> u64 {
     let pages = context.div_ceil(spec.page_len) - filled.div_ceil(spec.page_len);
     let full = (0..spec.groups.len()).filter(|&group| spec.groups[group] == CacheKind::Full);
@@ -163,7 +163,7 @@ fn run(model: &mut Model, work: &Workload, context: usize) -> Result<(), PlanErr
         let first = tokens.len().saturating_sub(work.logit_rows);
         batch.want[first..].fill(Want::LOGITS);
         let ticket = model.step(&batch)?;
-        // A recorder's outputs are zeros of their full size: taken, so that they do not pile up.
+        // Reading frees the outputs, which are zeros of full size.
         drop(model.read(ticket));
         done += tokens.len();
     }
@@ -197,7 +197,7 @@ fn planned(name: String, module: &Module, encoding: StoredEncoding, place: Place
     PlannedTensor { name, shape: module.shape, encoding: shown, file_bytes, memory_bytes, rounded }
 }
 
-/// What the CPU back end calls an encoding.
+/// Converts an encoding to that of the CPU back end.
 fn kind(encoding: StoredEncoding, cols: usize) -> Int8Kind {
     match encoding {
         StoredEncoding::Blocks(blocks) => Int8Kind::Blocks(blocks),

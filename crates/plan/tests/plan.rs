@@ -1,4 +1,4 @@
-//! Plans against what the back end then holds.
+//! Plans compared with the memory that back ends use.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::cell::RefCell;
@@ -11,12 +11,12 @@ use honelm_cpu::{Compute, CpuBackend, CpuOptions};
 use honelm_model::{Checkpoint, Device, LoadOptions, Model, Runner};
 use honelm_plan::{Compression, Evaluation, Place, Workload, plan, plan_compression, plan_eval};
 
-/// A tiny model's shapes; its weights do not matter here.
+/// Opens a tiny model, of which only the shapes matter.
 fn tiny(name: &str) -> Checkpoint {
     tiny_with(name, &[])
 }
 
-/// The same with other settings.
+/// Opens a tiny model with other settings.
 fn tiny_with(name: &str, settings: &[(&str, usize)]) -> Checkpoint {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data/tiny").join(name);
     let mut config = honelm_formats::read_json(folder.join("config.json")).unwrap().unwrap();
@@ -69,11 +69,11 @@ fn weights_and_cache_are_planned_to_the_byte() {
 }
 
 #[test]
-fn a_gpu_holds_what_is_planned_and_less_than_a_shared_buffer_more() {
+fn a_gpu_uses_the_planned_memory_and_less_than_one_shared_buffer_more() {
     let Ok(gpu) = block_on(honelm_gpu::Gpu::open(None)) else {
         honelm_testing::skip!("a_gpu_holds_what_is_planned", "a GPU adapter");
     };
-    // The least buffer that weights share.
+    // The smallest buffer that weights share.
     let shared = 8 << 20;
     let checkpoint = tiny("llama-grouped");
     let work =
@@ -98,7 +98,7 @@ fn a_published_shape_is_planned_without_its_weights() {
     let planned = plan(&checkpoint, &Workload::default()).unwrap();
     // 8192 tokens x 16 layers x 2 x 512 values x 2 bytes.
     assert_eq!((planned.context, planned.cache_bytes), (8192, 8192 * 16 * 2 * 512 * 2));
-    // The linear layers at 4.5 bits, the tied embedding at 6.5625.
+    // The linear modules have 4.5 bits per weight, the tied embedding 6.5625.
     let linear = 973_078_528.0 * 4.5 / 8.0;
     let expected = linear + 262_668_288.0 * 6.5625 / 8.0;
     assert!((planned.mapped_bytes as f64 / expected - 1.0).abs() < 0.001, "{} of {expected}", planned.mapped_bytes);
@@ -108,7 +108,7 @@ fn a_published_shape_is_planned_without_its_weights() {
 }
 
 #[test]
-fn a_context_as_long_as_a_file_says_is_planned_at_once() {
+fn a_context_of_absurd_length_is_planned_quickly() {
     let cache = |name: &str, context: usize| {
         let checkpoint = tiny_with(name, &[("max_position_embeddings", 1 << 30)]);
         plan(&checkpoint, &Workload { context: Some(context), ..Workload::default() }).unwrap().cache_bytes
@@ -144,7 +144,7 @@ fn jobs_name_their_largest_phase() {
     let large = Compression { samples: 400, ..small.clone() };
     let (small, large) =
         (plan_compression(&checkpoint, &small).unwrap(), plan_compression(&checkpoint, &large).unwrap());
-    // Every further sequence costs its activations, once.
+    // Every further sample needs memory for its activations once.
     assert_eq!(large.peak_bytes - small.peak_bytes, 396 * 64 * 64 * 4);
     assert!(large.phases.iter().any(|&(_, bytes)| bytes == large.peak_bytes));
 }

@@ -6,13 +6,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::StoreError;
 
-/// A running SHA-256 over labelled parts. Each part's length goes in before it, so that no two lists of parts
-/// give the same input.
+/// A running SHA-256 of a list of byte strings. The length of each string is hashed before it, so that different lists
+/// never give the same input.
 #[derive(Debug, Clone, Default)]
 pub struct Digest(Sha256);
 
 impl Digest {
-    /// Adds a part.
+    /// Adds a byte string.
     #[must_use]
     pub fn with(mut self, part: impl AsRef<[u8]>) -> Self {
         let part = part.as_ref();
@@ -21,14 +21,17 @@ impl Digest {
         self
     }
 
-    /// The hash so far, 64 hexadecimal digits.
+    /// Returns the hash as 64 hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {
         hex(&self.0.clone().finalize())
     }
 }
 
-/// SHA-256 of a file's bytes, 64 hexadecimal digits.
+/// Returns the SHA-256 of a file's contents as 64 hexadecimal digits.
+///
+/// # Errors
+/// I/O errors with the path.
 pub fn digest_file(path: &Path) -> Result<String, StoreError> {
     let at = |source| StoreError::Io { path: path.to_owned(), source };
     let mut file = honelm_formats::open_file(path)?;
@@ -42,7 +45,7 @@ pub fn digest_file(path: &Path) -> Result<String, StoreError> {
     }
 }
 
-/// Bytes as hexadecimal digits.
+/// Formats bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -61,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_hashes_as_the_standard_says() {
+    fn the_hash_of_a_file_is_the_known_answer_of_fips_180() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("abc");
         std::fs::write(&path, "abc").expect("a file");

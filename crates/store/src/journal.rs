@@ -9,11 +9,11 @@ use crate::{Digest, StoreError};
 const MAGIC: &[u8; 8] = b"honelmj1";
 const HASH: usize = 64;
 
-/// Finished pieces of a long job, so that a killed run goes on where it stopped.
+/// The saved work of a long job, from which a run that was killed resumes.
 ///
-/// A folder with one file an entry, written whole or not at all, each beginning with the hash of the job's key, its
-/// own name and its contents. The hash is checked whenever an entry is read. To [`Journal::get`], what was damaged or
-/// belongs to another job is as good as absent; where an entry has to be there, [`Journal::require`] refuses it.
+/// A journal is a folder with one file per entry. Entries are written atomically and begin with a hash of the job's key,
+/// the entry's name and its contents, which is checked at every read. [`Journal::get`] treats entries that are damaged
+/// or belong to another job as absent; [`Journal::require`] refuses them.
 #[derive(Debug, Clone)]
 pub struct Journal {
     dir: PathBuf,
@@ -21,20 +21,23 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `dir`, made when the first entry is. `key` stands for everything that decides the job's
-    /// result: hashes of model, texts, options and version.
+    /// Opens the journal in `dir`, which the first entry creates. `key` must depend on everything that determines the job's
+    /// result: the hashes of model and texts, the options and the version.
     #[must_use]
     pub fn new(dir: &Path, key: &str) -> Self {
         Self { dir: dir.to_owned(), key: key.to_owned() }
     }
 
-    /// The folder.
+    /// Returns the folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The entry of that name, if it is there and intact.
+    /// Returns the entry `name`; `None` if it is absent, damaged or belongs to another job.
+    ///
+    /// # Errors
+    /// [`StoreError::Name`], I/O errors.
     pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.path(name)?;
         let bytes = match fs::read(&path) {
@@ -51,16 +54,19 @@ impl Journal {
         Ok(intact.then(|| contents.to_vec()))
     }
 
-    /// The entry of that name, which was found or kept before.
+    /// Returns the entry `name`, which must have been read or written before.
     ///
     /// # Errors
-    /// [`StoreError::LostEntry`] where it is not there any more, was damaged, or belongs to another job.
+    /// [`StoreError::LostEntry`] if it is absent, damaged or belongs to another job; as [`Journal::get`].
     pub fn require(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         let lost = || StoreError::LostEntry { path: self.dir.join(name) };
         self.get(name)?.ok_or_else(lost)
     }
 
-    /// Keeps an entry; once this returns it survives a crash.
+    /// Writes an entry, which survives a crash once this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Name`], I/O errors.
     pub fn put(&self, name: &str, contents: &[u8]) -> Result<(), StoreError> {
         let path = self.path(name)?;
         fs::create_dir_all(&self.dir).map_err(|source| StoreError::Io { path: self.dir.clone(), source })?;
@@ -73,7 +79,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes the whole journal.
+    /// Removes the journal with all entries.
+    ///
+    /// # Errors
+    /// I/O errors; it is not an error if there is no journal.
     pub fn clear(&self) -> Result<(), StoreError> {
         match fs::remove_dir_all(&self.dir) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -114,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_foreign_and_renamed_entries_are_as_good_as_absent() {
+    fn damaged_foreign_and_renamed_entries_count_as_absent() {
         let dir = tempfile::tempdir().expect("a folder");
         let journal = Journal::new(dir.path(), "key");
         journal.put("a", b"contents").expect("written");
@@ -135,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_has_to_be_there_is_never_silently_absent() {
+    fn a_required_entry_is_never_silently_absent() {
         let dir = tempfile::tempdir().expect("a folder");
         let journal = Journal::new(dir.path(), "key");
         journal.put("a", b"contents").expect("written");
@@ -149,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_names_that_leave_the_folder() {
+    fn names_that_leave_the_folder_are_refused() {
         let journal = Journal::new(Path::new("/nowhere"), "key");
         for name in ["", "..", "../a", "a/b", ".hidden", "a\\b"] {
             assert!(matches!(journal.put(name, b""), Err(StoreError::Name(_))), "{name}");

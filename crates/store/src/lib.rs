@@ -1,4 +1,4 @@
-//! Keeping work: content hashes and the resume journal. Getting models: the Hugging Face Hub and its cache ([`hub`]).
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod digest;

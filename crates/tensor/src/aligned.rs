@@ -1,6 +1,6 @@
 use bytemuck::Pod;
 
-/// Alignment of every [`AlignedVec`] in bytes: one cache line, one AVX-512 register.
+/// The alignment of every [`AlignedVec`] in bytes: one cache line, or one AVX-512 register.
 const ALIGNMENT: usize = 64;
 
 /// A fixed-length buffer of plain values that starts on a 64-byte boundary.
@@ -12,7 +12,7 @@ pub struct AlignedVec<T> {
 }
 
 impl<T: Pod> AlignedVec<T> {
-    /// `len` zeros. The allocator hands out untouched zero pages, so the cost is paid on first write.
+    /// Returns `len` zeros. The allocator provides untouched zero pages, so their cost is paid on the first write.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
         let width = size_of::<T>().max(1);
@@ -23,7 +23,7 @@ impl<T: Pod> AlignedVec<T> {
         Self { storage, start, len }
     }
 
-    /// A copy of `values` on an aligned boundary.
+    /// Copies `values` into an aligned buffer.
     #[must_use]
     pub fn from_slice(values: &[T]) -> Self {
         let mut out = Self::zeroed(values.len());

@@ -1,8 +1,8 @@
-//! Shapes, element types, aligned buffers and matrices; no arithmetic.
+//! Aligned buffers and matrices of 32-bit floats.
 //!
-//! One alphabet is used in every comment and signature of the workspace: N rows of a step, S cached
-//! tokens, D model width, H heads, G key-value heads, E head width, F feed-forward width,
-//! V vocabulary; M N K for matrix products; g group size.
+//! Comments and signatures throughout the workspace use one set of letters: N rows of a step, S cached tokens, D
+//! model width, H heads, G key-value heads, E head width, F feed-forward width, V vocabulary size; M, N and K for
+//! matrix products; g group size.
 #![forbid(unsafe_code)]
 
 mod aligned;

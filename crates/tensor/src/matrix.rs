@@ -1,16 +1,16 @@
 /// A row-major matrix of 32-bit floats.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Matrix {
-    /// Number of rows.
+    /// The number of rows.
     pub rows: usize,
-    /// Number of columns.
+    /// The number of columns.
     pub cols: usize,
-    /// Values, row after row. // [rows, cols]
+    /// The values, row after row. // [rows, cols]
     pub data: Vec<f32>,
 }
 
 impl Matrix {
-    /// A matrix of zeros.
+    /// Returns a matrix of zeros.
     #[must_use]
     pub fn zeros(rows: usize, cols: usize) -> Self {
         Self { rows, cols, data: vec![0.0; rows * cols] }
@@ -19,25 +19,25 @@ impl Matrix {
     /// Takes `data` as a matrix.
     ///
     /// # Panics
-    /// When `data` does not hold exactly `rows * cols` values.
+    /// Panics if `data` does not hold exactly `rows * cols` values.
     #[must_use]
     pub fn new(rows: usize, cols: usize, data: Vec<f32>) -> Self {
         assert_eq!(data.len(), rows * cols, "a {rows} x {cols} matrix needs {} values", rows * cols);
         Self { rows, cols, data }
     }
 
-    /// Row `r`. // `[cols]`
+    /// Returns row `r`. // `[cols]`
     #[must_use]
     pub fn row(&self, r: usize) -> &[f32] {
         &self.data[r * self.cols..(r + 1) * self.cols]
     }
 
-    /// Row `r`, to be written. // `[cols]`
+    /// Returns row `r` for writing. // `[cols]`
     pub fn row_mut(&mut self, r: usize) -> &mut [f32] {
         &mut self.data[r * self.cols..(r + 1) * self.cols]
     }
 
-    /// The rows in order, each `[cols]`.
+    /// Returns the rows in order. // each `[cols]`
     pub fn iter_rows(&self) -> impl Iterator<Item = &[f32]> {
         (0..self.rows).map(|r| self.row(r))
     }

@@ -1,4 +1,4 @@
-/// The standard deviation of `values`.
+/// Returns the standard deviation of `values`.
 #[must_use]
 pub fn deviation(values: &[f32]) -> f64 {
     let n = values.len().max(1) as f64;
@@ -6,7 +6,8 @@ pub fn deviation(values: &[f32]) -> f64 {
     (values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt()
 }
 
-/// The index where `a` and `b` differ most and by how much; NaN equals NaN and nothing else, an infinity only itself.
+/// Returns the index at which `a` and `b` differ most, and the difference. NaN equals only NaN, and an infinity
+/// only itself.
 #[must_use]
 pub fn worst(a: &[f32], b: &[f32]) -> (usize, f64) {
     let difference = |(&a, &b): (&f32, &f32)| {
@@ -23,10 +24,10 @@ pub fn worst(a: &[f32], b: &[f32]) -> (usize, f64) {
     a.iter().zip(b).map(difference).enumerate().fold((0, 0.0), |w, d| if d.1 > w.1 { d } else { w })
 }
 
-/// Asserts that no value of `a` is further from `b` than `tolerance` times the standard deviation of `b`.
+/// Asserts that no value of `a` differs from `b` by more than `tolerance` times the standard deviation of `b`.
 ///
 /// # Panics
-/// When one is, or the lengths differ.
+/// Panics if a value does or the lengths differ.
 #[track_caller]
 pub fn assert_close(a: &[f32], b: &[f32], tolerance: f64) {
     assert_eq!(a.len(), b.len(), "number of values");
@@ -34,7 +35,7 @@ pub fn assert_close(a: &[f32], b: &[f32], tolerance: f64) {
     let deviation = deviation(b);
     assert!(
         apart <= tolerance * deviation,
-        "value {at} is {} and should be {}: {:.3e} deviations apart, allowed {tolerance:.3e}",
+        "value {at}: found {}, expected {}: {:.3e} deviations apart, allowed {tolerance:.3e}",
         a[at],
         b[at],
         apart / deviation

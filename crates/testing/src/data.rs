@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 
-/// The folder of larger test data that `HONELM_TEST_DATA` names (it holds `data/` and `models/`); `None` where it is not
-/// set. A test that needs it then calls [`crate::skip!`].
+/// Returns the folder of larger test data named by `HONELM_TEST_DATA` (with `data/` and `models/`), or `None` if
+/// the variable is not set. A test that needs the data then calls [`crate::skip!`].
 ///
 /// # Panics
-/// When the variable names no folder: a test should not be skipped by a slip of the pen.
+/// Panics if the variable does not name a folder, so that a typing error does not skip tests.
 #[must_use]
 pub fn test_data() -> Option<PathBuf> {
     let path = PathBuf::from(std::env::var_os("HONELM_TEST_DATA").filter(|v| !v.is_empty())?);
@@ -12,7 +12,7 @@ pub fn test_data() -> Option<PathBuf> {
     Some(path)
 }
 
-/// The model that the repository ships.
+/// Returns the folder of the model that the repository ships.
 #[must_use]
 pub fn pocket_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/pocket")

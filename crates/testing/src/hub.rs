@@ -1,5 +1,5 @@
-//! A small Hugging Face Hub in the test process: the routes that its tools use, over plain HTTP/1.1, and a hook through
-//! which it misbehaves.
+//! A small Hugging Face Hub in the test process. It serves the routes that the Hub's tools use over plain HTTP/1.1,
+//! and has a hook that can change any answer to simulate faults.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -10,48 +10,48 @@ use std::time::Duration;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// The commit of every repository.
+/// The commit of the served repository.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// A request as the server saw it.
+/// A request as received by the server.
 #[derive(Debug, Clone)]
 pub struct HubRequest {
-    /// `GET` or `HEAD`.
+    /// The method, `GET` or `HEAD`.
     pub method: String,
-    /// Path and query.
+    /// The path and query.
     pub target: String,
     headers: Vec<(String, String)>,
 }
 
 impl HubRequest {
-    /// A header's value.
+    /// Returns the value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
-/// An answer; the hook may change anything in it.
+/// An answer. The hook may change any part of it.
 #[derive(Debug, Clone)]
 pub struct HubAnswer {
-    /// Status code.
+    /// The status code.
     pub status: u16,
-    /// Headers; `Content-Length` is added where it is missing.
+    /// The headers. `Content-Length` is added if it is missing.
     pub headers: Vec<(String, String)>,
-    /// Where the body is in `contents`.
+    /// The range of the body in `contents`.
     pub body: std::ops::Range<usize>,
-    /// What the body is a part of.
+    /// The bytes of which the body is a part.
     pub contents: Arc<Vec<u8>>,
-    /// The connection is cut after as many bytes of the body.
+    /// The number of bytes of the body after which the connection is cut.
     pub cut: Option<usize>,
-    /// Pieces in which the headers are sent: their length, and the pause after each.
+    /// The length of the pieces in which the headers are sent, and the pause after each.
     pub slow_head: Option<(usize, Duration)>,
-    /// The same for the body.
+    /// The length of the pieces in which the body is sent, and the pause after each.
     pub slow_body: Option<(usize, Duration)>,
 }
 
 impl HubAnswer {
-    /// An answer with a body.
+    /// Returns an answer with a body.
     #[must_use]
     pub fn new(status: u16, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Self {
         let contents = Arc::new(body.into());
@@ -59,7 +59,7 @@ impl HubAnswer {
         Self { status, headers, body: 0..contents.len(), contents, cut: None, slow_head: None, slow_body: None }
     }
 
-    /// The same with another value of a header.
+    /// Returns the answer with another value for a header.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
@@ -68,7 +68,7 @@ impl HubAnswer {
     }
 }
 
-/// What becomes of an honest answer.
+/// A function that replaces the server's correct answer to a request.
 pub type Hook = Box<dyn FnMut(&HubRequest, HubAnswer) -> HubAnswer + Send>;
 
 struct State {
@@ -79,7 +79,7 @@ struct State {
     hook: Hook,
 }
 
-/// The server; its threads end with the process.
+/// A server whose threads end with the process.
 #[derive(Clone)]
 pub struct HubServer {
     address: SocketAddr,
@@ -90,7 +90,7 @@ impl HubServer {
     /// Serves one repository at [`COMMIT`], which is its `main`.
     ///
     /// # Panics
-    /// Where no port can be had.
+    /// Panics if no port is available.
     #[must_use]
     pub fn start(repository: &str, files: &[(&str, Vec<u8>)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -103,40 +103,40 @@ impl HubServer {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let server = of_thread.clone();
-                // A client that goes away ends its own thread alone.
+                // A client that disconnects ends only its own thread.
                 std::thread::spawn(move || drop(server.serve(stream)));
             }
         });
         server
     }
 
-    /// What `HF_ENDPOINT` is set to.
+    /// Returns the value for `HF_ENDPOINT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on answers go through `hook`.
+    /// Passes all further answers through `hook`.
     pub fn misbehave(&self, hook: impl FnMut(&HubRequest, HubAnswer) -> HubAnswer + Send + 'static) {
         self.lock().hook = Box::new(hook);
     }
 
-    /// The requests so far.
+    /// Returns the requests so far.
     #[must_use]
     pub fn seen(&self) -> Vec<HubRequest> {
         self.lock().seen.clone()
     }
 
-    /// Bytes of files that were sent so far.
+    /// Returns the number of bytes of files sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.lock().sent
     }
 
-    /// The id of a file: SHA-256 for weights, Git's SHA-1 for the others.
+    /// Returns the id of a file: SHA-256 for weights, Git's SHA-1 for other files.
     ///
     /// # Panics
-    /// Where there is no such file.
+    /// Panics if there is no such file.
     #[must_use]
     pub fn id(&self, path: &str) -> String {
         id(path, &self.lock().files[path])
@@ -245,7 +245,7 @@ impl State {
     }
 }
 
-/// A file, or the range of it that is asked for.
+/// Returns a file, or the requested range of it.
 fn contents(request: &HubRequest, bytes: &Arc<Vec<u8>>, etag: &str) -> HubAnswer {
     let etag = format!("\"{etag}\"");
     let mut answer = HubAnswer::new(200, &[("ETag", &etag), ("Accept-Ranges", "bytes")], "")

@@ -1,5 +1,5 @@
-//! What the tests of all crates share: test data, tolerances, a slow back end that is right, and the one table of
-//! operator tests that every back end and instruction set runs, a Hub that misbehaves.
+//! Helpers of the tests in all crates: test data, tolerances, a slow back end that is correct, the table of
+//! operator tests that every back end and instruction set runs, and a Hub that simulates faults.
 #![forbid(unsafe_code)]
 
 mod close;
@@ -10,7 +10,7 @@ pub mod operators;
 mod small;
 mod values;
 
-/// Hugging Face's own reader: it must accept what ours accepts and see the same bytes.
+/// The reader of Hugging Face. It must accept every file that ours accepts, and read the same bytes.
 pub use ::safetensors::SafeTensors;
 pub use close::{assert_close, deviation, worst};
 pub use data::{pocket_dir, test_data};
@@ -21,8 +21,8 @@ pub use operators::{
 pub use small::write_small_model;
 pub use values::{gaussian, matrix};
 
-/// Says on stderr that a test is skipped, and returns from it: `skip!("matches_llama_cpp")` for one that needs larger test data,
-/// `skip!("matches_llama_cpp", "an AVX-512 processor")` for another need.
+/// Reports on stderr that a test is skipped, and returns from it. `skip!("matches_llama_cpp")` is for a test that
+/// needs larger test data; `skip!("matches_llama_cpp", "a CPU with AVX-512")` states another need.
 #[macro_export]
 macro_rules! skip {
     ($test:expr) => {

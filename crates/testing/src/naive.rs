@@ -8,21 +8,21 @@ use honelm_backend::{
 use honelm_blocks::{BlockMatrix, Encoding, WeightData};
 use honelm_tensor::{Matrix, f16};
 
-/// Key and value of one cached cell. // each [G * E]
+/// The key and the value of a cached cell. // each [G * E]
 type Cell = (Vec<f32>, Vec<f32>);
 
-/// A back end that computes every operation in f64, value by value, as its definition reads. Slow and simple: what fast ones
-/// are compared with, and a device for tests of everything above.
+/// A back end that computes every operation in f64, value by value, from its definition. It is slow and simple.
+/// Fast back ends are compared with it, and it serves as the device in tests of higher crates.
 #[derive(Default)]
 pub struct Naive {
     tensors: Slots<Matrix>,
     weights: Slots<(Matrix, Option<Vec<f32>>)>,
-    /// By layer, page and slot.
+    /// The cells by layer, page and slot.
     caches: Slots<HashMap<(usize, u32, u32), Cell>>,
     step: Step,
     pinned: Outputs,
     finished: BTreeMap<u64, Outputs>,
-    /// Tokens that were sampled, by ticket and row.
+    /// The sampled tokens by ticket and row.
     sampled: HashMap<(u64, u32), u32>,
     sampling: Vec<(u32, u32)>,
     next: u64,
@@ -30,19 +30,19 @@ pub struct Naive {
 }
 
 impl Naive {
-    /// The back end without weights.
+    /// Returns a back end without weights.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The back end, which wants weights in slabs of at most so many bytes.
+    /// Returns a back end that accepts weights in slabs of at most `bytes` bytes.
     #[must_use]
     pub fn with_slabs(bytes: usize) -> Self {
         Self { slab_bytes: Some(bytes), ..Self::default() }
     }
 
-    /// `f` of every value: for tests that need a back end which is wrong in one way.
+    /// Applies `f` to every value, for tests that need a back end with a specific error.
     pub fn map(&mut self, x: &Tensor, f: impl Fn(f32) -> f32) -> Tensor {
         self.build(x.rows(), x.cols(), |b, r, c| f64::from(f(b.value(x).row(r)[c])))
     }
@@ -56,13 +56,13 @@ impl Naive {
         self.tensors.get(x.guard())
     }
 
-    /// A matrix of values by row and column.
+    /// Builds a matrix from a function of row and column.
     fn build(&mut self, rows: usize, cols: usize, f: impl Fn(&Self, usize, usize) -> f64) -> Tensor {
         let data = (0..rows * cols).map(|i| f(self, i / cols, i % cols) as f32).collect();
         self.tensor(Matrix::new(rows, cols, data))
     }
 
-    /// The cells that a row sees in a group, as page and slot in the order of positions.
+    /// Returns the cells that a row sees in a group, as page and slot, in the order of positions.
     fn cells(&self, row: usize, group: usize, page_len: usize) -> Vec<(u32, u32)> {
         let group = &self.step.groups[group];
         let segment = self.step.segments.iter().position(|s| s.rows.contains(&row)).expect("a row of a segment");
@@ -74,7 +74,7 @@ impl Naive {
     }
 }
 
-/// `values` as a cache of this type holds them.
+/// Returns `values` after rounding to a cache of this type.
 pub(crate) fn cached(values: &[f32], element: CacheType) -> Vec<f32> {
     match element {
         CacheType::F32 => values.to_vec(),
@@ -106,8 +106,8 @@ pub(crate) fn activate(x: f64, f: Activation) -> f64 {
     }
 }
 
-/// The complementary error function: the series of erf for small arguments, the continued fraction of Laplace for
-/// large ones; relative error below 1e-10 where the result is above 1e-300.
+/// Computes the complementary error function: by the series of erf for small arguments, and by Laplace's continued
+/// fraction for large ones. The relative error is below 1e-10 for results above 1e-300.
 fn erfc(x: f64) -> f64 {
     if x.is_nan() {
         return x;
@@ -147,7 +147,7 @@ impl Backend for Naive {
     }
 
     fn begin_weight(&mut self, _: Encoding, rows: usize, cols: usize) -> Result<Weight, BackendError> {
-        // Only the rows that are there.
+        // The matrix grows by the uploaded rows.
         Ok(Weight::new(self.weights.insert((Matrix::new(0, cols, Vec::new()), None)), rows, cols))
     }
 
@@ -287,7 +287,7 @@ impl Backend for Naive {
         let spec = cache.spec().clone();
         let of = spec.layers[layer];
         for row in 0..q.rows() {
-            // A row's own cell comes last among those that it sees.
+            // The last cell that a row sees is its own.
             let own = *self.cells(row, of.group, spec.page_len).last().expect("a row sees itself");
             let cell = (cached(self.value(k).row(row), spec.element), cached(self.value(v).row(row), spec.element));
             self.caches.get_mut(cache.guard()).insert((layer, own.0, own.1), cell);
@@ -360,7 +360,7 @@ impl Backend for Naive {
     }
 }
 
-/// x -> (x - mean) / sqrt(variance + eps), of the mean and variance of `run`.
+/// Returns the function x -> (x - mean) / sqrt(variance + eps) with the mean and variance of `run`.
 pub(crate) fn standardized(run: &[f32], eps: f32) -> impl Fn(f32) -> f64 {
     let n = run.len() as f64;
     let mean = run.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
@@ -369,7 +369,7 @@ pub(crate) fn standardized(run: &[f32], eps: f32) -> impl Fn(f32) -> f64 {
     move |x| (f64::from(x) - mean) / root
 }
 
-/// Softmax attention of one query `[E]` over keys and values `[E]` into `out` `[E]`.
+/// Computes softmax attention of one query `[E]` over keys and values `[E]` into `out` `[E]`.
 pub(crate) fn attend(query: &[f32], cells: &[(&[f32], &[f32])], how: &Attention, out: &mut [f32]) {
     let score = |key: &[f32]| {
         let dot: f64 = query.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn error_function_matches_published_values() {
-        // Abramowitz and Stegun, table 7.1, and scipy.special.erfc.
+        // From Abramowitz and Stegun, table 7.1, and scipy.special.erfc.
         for (x, expected) in [
             (0.0, 1.0),
             (0.5, 0.479_500_122_186_953_5),

@@ -2,10 +2,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
-/// Width, and rows of the feed-forward layer.
+/// The model width, and the width of the feed-forward network.
 const WIDTH: usize = 96;
 const HIDDEN: usize = 256;
-/// Rows of the embedding; the tokenizer has fewer.
+/// The number of rows of the embedding. The tokenizer has fewer tokens.
 const VOCABULARY: usize = 16;
 
 const CONFIG: &str = r#"{"model_type": "llama", "vocab_size": 16, "hidden_size": 96, "intermediate_size": 256,
@@ -15,11 +15,12 @@ const VOCAB: &str = r#"{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "n": 4, "s": 5, "<|end
 const TOKENIZER_CONFIG: &str = r#"{"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|endoftext|>",
 "added_tokens_decoder": {"7": {"content": "<s>", "special": true}, "8": {"content": "<e>", "special": true}}}"#;
 
-/// Writes a Llama of 96 columns, whose rows few encodings' blocks fill, with a tokenizer into the existing folder `dir`. Its
-/// weights are zeros, and its norms ones. `more` are further files, or others in place of its own.
+/// Writes a Llama model with a tokenizer into the existing folder `dir`. Its 96 columns are whole blocks for few
+/// encodings. Its weights are zeros and its norms are ones. `more` are additional files, or replacements of its
+/// own.
 ///
 /// # Errors
-/// What the file system says.
+/// The errors of the file system.
 pub fn write_small_model(dir: &Path, more: &[(&str, &str)]) -> io::Result<()> {
     let own = [
         ("config.json", CONFIG),

@@ -1,4 +1,4 @@
-//! The operator table itself: a right back end passes, and each kind of bug is caught.
+//! Tests of the operator table: a correct back end passes, and each kind of bug is detected.
 
 use honelm_backend::{
     Activation, Attention, Backend, BackendError, Cache, CacheSpec, Read, Rope, Sampling, Step, Tensor, Ticket, Token,
@@ -13,7 +13,7 @@ fn the_naive_back_end_passes() {
     run_operator_table(&mut || Box::new(Naive::with_slabs(1 << 20)), &Tolerance::F32);
 }
 
-/// What is wrong with a back end.
+/// A bug of a back end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bug {
     Embed,
@@ -49,7 +49,7 @@ enum Bug {
 struct Wrong(Naive, Bug);
 
 impl Wrong {
-    /// `x` with a small error in its last value.
+    /// Adds a small error to the last value of `x`.
     fn shift(&mut self, x: Tensor) -> Tensor {
         let (rows, cols) = (x.rows(), x.cols());
         let mut error = Matrix::zeros(rows, cols);
@@ -133,7 +133,7 @@ impl Backend for Wrong {
         match self.1 {
             Bug::Linear => self.shift(y),
             Bug::Neighbours if y.rows() > 1 => self.shift(y),
-            // The usual fate of NaN under integer conversion.
+            // Conversion to integers usually turns NaN into a number.
             Bug::LinearNan => self.0.softcap_nan(y),
             _ => y,
         }
@@ -277,7 +277,7 @@ fn each_bug_is_caught() {
     assert!(finds(invariance_cases(), "linear Q4_0", Neighbours), "rows that depend on their neighbours");
 }
 
-/// Whether one of the cases whose names begin with `prefix` fails.
+/// Returns `true` if one of the cases whose names begin with `prefix` fails.
 fn finds(cases: Vec<OperatorCase>, prefix: &str, bug: Bug) -> bool {
     cases.iter().filter(|case| case.name.starts_with(prefix)).any(|case| {
         let mut b = Wrong(Naive::new(), bug);

@@ -1,4 +1,4 @@
-//! Tokens that are found in text as wholes, as the files beside a vocabulary list them.
+//! Added tokens, which are matched in the text as a whole before anything else.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -7,33 +7,33 @@ use tokenizers::AddedToken;
 use crate::error::{Result, TextError};
 use crate::vocabulary::Vocabulary;
 
-/// An entry of tokenizer.json's `added_tokens`, of tokenizer_config.json's `added_tokens_decoder`, or of
+/// An entry of `added_tokens` in tokenizer.json, of `added_tokens_decoder` in tokenizer_config.json, or of
 /// added_tokens.json.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Added {
     pub id: u32,
     pub content: String,
-    /// Only where no letter or digit is beside it.
+    /// Matches only where no letter or digit is adjacent.
     #[serde(default)]
     pub single_word: bool,
-    /// Takes the white space before it along.
+    /// The match includes the white space before the token.
     #[serde(default)]
     pub lstrip: bool,
-    /// Takes the white space after it along.
+    /// The match includes the white space after the token.
     #[serde(default)]
     pub rstrip: bool,
-    /// Looked for in the normalised text.
+    /// The token is matched in the normalised text.
     #[serde(default)]
     pub normalized: bool,
-    /// Steers the model.
+    /// The token controls the model.
     #[serde(default)]
     pub special: bool,
 }
 
-/// Added tokens of a GGUF key, in tokenizer.json's form.
+/// Reads the added tokens of a GGUF key, which has tokenizer.json's form.
 ///
 /// # Errors
-/// [`TextError::Malformed`] for broken JSON, or a token that the vocabulary has otherwise.
+/// [`TextError::Malformed`] for invalid JSON and for a token that differs from the vocabulary's.
 pub(crate) fn from_key(key: &str, text: &str, vocabulary: &Vocabulary) -> Result<Vec<Added>> {
     let wrong = |reason: String| TextError::malformed("GGUF metadata", key, reason);
     let tokens: Vec<Added> = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
@@ -56,10 +56,10 @@ impl From<Added> for AddedToken {
     }
 }
 
-/// `added_tokens_decoder`: entries by id.
+/// Reads `added_tokens_decoder`, which has entries by id.
 ///
 /// # Errors
-/// A key that is no id, an entry of the wrong form.
+/// [`TextError::Json`] for a key that is not an id, and for an entry of the wrong form.
 pub(crate) fn from_decoder(value: &Value) -> Result<Vec<Added>> {
     const FILE: &str = "tokenizer_config.json";
     let wrong = |id: &str, reason: &dyn std::fmt::Display| {
@@ -82,10 +82,10 @@ pub(crate) fn from_decoder(value: &Value) -> Result<Vec<Added>> {
     }
 }
 
-/// added_tokens.json: ids by text. Which of them are special, it does not say.
+/// Reads added_tokens.json, which has ids by text. It does not say which tokens are special.
 ///
 /// # Errors
-/// A value that is no id.
+/// [`TextError::Json`] for a value that is not an id.
 pub(crate) fn from_list(list: &Map<String, Value>) -> Result<Vec<Added>> {
     list.iter()
         .map(|(content, value)| {
@@ -97,10 +97,10 @@ pub(crate) fn from_list(list: &Map<String, Value>) -> Result<Vec<Added>> {
         .collect()
 }
 
-/// One list of both, by id. Where both files name a token, the first, which says more, counts.
+/// Merges both lists, ordered by id. `decoder` takes precedence because its entries have more fields.
 ///
 /// # Errors
-/// [`TextError::DuplicateToken`] where they give it different ids.
+/// [`TextError::DuplicateToken`] if the lists give a token different ids.
 pub(crate) fn merged(decoder: Vec<Added>, list: Vec<Added>) -> Result<Vec<Added>> {
     let mut all: std::collections::HashMap<String, Added> = std::collections::HashMap::new();
     for token in decoder.into_iter().chain(list) {

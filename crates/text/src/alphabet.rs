@@ -1,22 +1,22 @@
-//! GPT-2's byte alphabet: every byte as one printable character.
+//! GPT-2's byte alphabet, which maps every byte to a printable character.
 //!
-//! Bytes that are printable in Latin-1 stand for themselves, the other 68 for U+0100 and on, in order.
-//! Source: `bytes_to_unicode` of GPT-2's encoder.
+//! Bytes that are printable in Latin-1 map to themselves. The other 68 bytes map to U+0100 and the following
+//! characters, in order. Source: `bytes_to_unicode` of GPT-2's encoder.
 
 use std::sync::LazyLock;
 
-/// First character of the bytes that have no printable one.
+/// The first character of the bytes that are not printable.
 const SHIFTED: u32 = 0x100;
 
-/// Whether a byte stands for itself.
+/// Returns `true` if a byte maps to itself.
 fn printable(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF)
 }
 
-/// Bytes that stand for U+0100 and on, in order.
+/// The bytes that map to U+0100 and the following characters, in order.
 static SHIFTED_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| (0..=255).filter(|&b| !printable(b)).collect());
 
-/// The byte that a character of the alphabet stands for.
+/// Returns the byte of a character, if the character belongs to the alphabet.
 pub(crate) fn byte_of(c: char) -> Option<u8> {
     let code = u32::from(c);
     match u8::try_from(code) {
@@ -25,7 +25,7 @@ pub(crate) fn byte_of(c: char) -> Option<u8> {
     }
 }
 
-/// The character that stands for a byte.
+/// Returns the character of a byte.
 fn char_of(byte: u8) -> char {
     let shifted = || SHIFTED_BYTES.iter().position(|&b| b == byte).and_then(|at| u32::try_from(at).ok());
     if printable(byte) {
@@ -34,11 +34,11 @@ fn char_of(byte: u8) -> char {
     shifted().and_then(|at| char::from_u32(SHIFTED + at)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// Characters of all bytes.
+/// The characters of all bytes.
 static CHARS: LazyLock<[char; 256]> =
     LazyLock::new(|| std::array::from_fn(|byte| u8::try_from(byte).map_or(char::REPLACEMENT_CHARACTER, char_of)));
 
-/// Bytes as a token's text.
+/// Converts bytes to a token's text.
 pub(crate) fn text_of(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     push_text(bytes, &mut text);
@@ -51,7 +51,7 @@ pub(crate) fn push_text(bytes: &[u8], out: &mut String) {
     out.extend(bytes.iter().map(|&byte| chars[usize::from(byte)]));
 }
 
-/// Appends the bytes that a token's text stands for; `false`, and nothing appended, when a character is not of the
+/// Appends the bytes of a token's text. Returns `false` and appends nothing if a character does not belong to the
 /// alphabet.
 pub(crate) fn push_bytes(text: &str, out: &mut Vec<u8>) -> bool {
     let start = out.len();

@@ -1,12 +1,12 @@
-//! The work that an untrusted file may cause.
+//! The budget for work on untrusted files.
 
 use std::cell::Cell;
 
 use crate::error::{Result, TextError};
 
-/// A number of bytes that may be read or written, counted before they are.
+/// A number of bytes that may be read or written. Bytes are counted before they are touched.
 ///
-/// No clock is involved, so the same file and text are refused or accepted everywhere.
+/// No clock is involved, so that the same file and text are accepted or refused everywhere.
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
@@ -14,18 +14,18 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Bytes that encoding any text may touch.
+    /// The number of bytes that encoding any text may touch.
     pub const BASE: u64 = 256 << 20;
-    /// Further bytes for each byte of the text. Tokenizers in use touch between 70 and 200.
+    /// The number of additional bytes per byte of text. Published tokenizers touch between 70 and 200.
     pub const PER_BYTE: u64 = 512;
 
-    /// A budget of `limit` bytes.
+    /// Creates a budget of `limit` bytes.
     #[must_use]
     pub const fn new(limit: u64) -> Self {
         Self { limit, left: Cell::new(limit) }
     }
 
-    /// A budget of `base` bytes that grows with a text of `bytes` bytes.
+    /// Creates a budget of `base` bytes plus [`Budget::PER_BYTE`] for each byte of a text.
     #[must_use]
     pub fn for_text(base: u64, bytes: usize) -> Self {
         Self::new(base.saturating_add(Self::PER_BYTE.saturating_mul(bytes as u64)))
@@ -34,7 +34,7 @@ impl Budget {
     /// Counts bytes that are about to be touched.
     ///
     /// # Errors
-    /// [`TextError::WorkLimit`] when fewer are left. The budget is then used up.
+    /// [`TextError::WorkLimit`] if fewer are left. The budget is then used up.
     pub fn charge(&self, bytes: u64) -> Result<()> {
         let left = self.left.get().checked_sub(bytes);
         self.left.set(left.unwrap_or(0));
@@ -49,7 +49,7 @@ impl Budget {
         self.charge((count as u64).saturating_mul(each))
     }
 
-    /// Bytes that are left.
+    /// Returns the number of bytes left.
     #[must_use]
     pub fn left(&self) -> u64 {
         self.left.get()

@@ -1,27 +1,26 @@
-//! tokenizer_config.json, special_tokens_map.json and added_tokens.json: which tokens have a role, which were added,
-//! and the chat templates.
+//! The roles of tokens, the added tokens and the chat templates in tokenizer_config.json, special_tokens_map.json and
+//! added_tokens.json.
 
 use serde_json::Value;
 
 use crate::added::{self, Added};
 use crate::error::{Result, TextError};
-use crate::tokenizer::NamedTemplate;
 
-/// Texts of the tokens that have a role, as chat templates see them (`bos_token`, ...).
+/// The texts of the tokens with a role, as chat templates see them (`bos_token`, ...).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// Begins every text.
+    /// The token at the beginning of a text.
     pub bos: Option<String>,
-    /// Ends a text or a turn.
+    /// The token at the end of a text or of a turn.
     pub eos: Option<String>,
-    /// Stands for what the vocabulary cannot spell.
+    /// The token for text that the vocabulary cannot represent.
     pub unk: Option<String>,
-    /// Fills batches.
+    /// The token that pads batches.
     pub pad: Option<String>,
 }
 
 impl SpecialTokens {
-    /// The roles with their texts, in the names that files and templates have for them.
+    /// Returns the roles and their texts. The names are those of the files and the templates.
     pub(crate) fn named(&self) -> [(&'static str, Option<&str>); 4] {
         let names = ["bos_token", "eos_token", "unk_token", "pad_token"];
         let texts = [&self.bos, &self.eos, &self.unk, &self.pad];
@@ -29,7 +28,8 @@ impl SpecialTokens {
     }
 }
 
-/// Roles that a model's templates see no token for, although one may have it: what `null` says in tokenizer_config.json.
+/// The roles that chat templates see no token for, although the model may have one. tokenizer_config.json expresses
+/// this with `null`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Unnamed {
     pub bos: bool,
@@ -39,29 +39,38 @@ pub(crate) struct Unnamed {
 }
 
 impl Unnamed {
-    /// The roles by name.
+    /// Returns the names of the roles.
     pub(crate) fn names(self) -> Vec<String> {
         let named =
             [("bos_token", self.bos), ("eos_token", self.eos), ("unk_token", self.unk), ("pad_token", self.pad)];
         named.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// The roles of these names.
+    /// Makes the set of roles with these names.
     pub(crate) fn of_names(names: &[String]) -> Self {
         let has = |name: &str| names.iter().any(|known| known == name);
         Self { bos: has("bos_token"), eos: has("eos_token"), unk: has("unk_token"), pad: has("pad_token") }
     }
 }
 
-/// What the three files say.
+/// A chat template and its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTemplate {
+    /// The name: `default`, `tool_use`, ...
+    pub name: String,
+    /// The Jinja source.
+    pub source: String,
+}
+
+/// The contents of the three files.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TokenizerConfig {
-    /// `tokenizer_class`, without the `Fast` of its quicker twin.
+    /// `tokenizer_class`, without the suffix `Fast`.
     pub class: Option<String>,
     pub special: SpecialTokens,
-    /// Roles that no token has for templates.
+    /// The roles that templates see no token for.
     pub unnamed: Unnamed,
-    /// Added tokens, by id.
+    /// The added tokens, ordered by id.
     pub added: Vec<Added>,
     pub add_prefix_space: Option<bool>,
     pub add_bos: Option<bool>,
@@ -69,19 +78,19 @@ pub(crate) struct TokenizerConfig {
     pub templates: Vec<NamedTemplate>,
 }
 
-/// Name of the template that is used when none is asked for.
+/// The name of the default template.
 pub(crate) const DEFAULT_TEMPLATE: &str = "default";
 
 impl TokenizerConfig {
-    /// Reads the files; roles named in neither stay open.
+    /// Reads the files. Roles that no file names are `None`.
     ///
     /// # Errors
-    /// Broken JSON, or a field of the wrong type.
+    /// [`TextError::Json`] for invalid JSON and for a field of the wrong type.
     pub(crate) fn read(config: Option<&[u8]>, special_map: Option<&[u8]>, added_tokens: Option<&[u8]>) -> Result<Self> {
         let config = object("tokenizer_config.json", config)?;
         let map = object("special_tokens_map.json", special_map)?;
         let list = object("added_tokens.json", added_tokens)?;
-        // As transformers has it: the older file counts where the newer one names no token and has no added tokens either.
+        // As in transformers, the older file counts if the newer one names no token and has no added tokens.
         let role = |name: &str| -> Result<Option<String>> {
             let is_null = config.get(name).is_some_and(Value::is_null);
             match token_text("tokenizer_config.json", &config, name)? {
@@ -91,7 +100,7 @@ impl TokenizerConfig {
             }
         };
         let class = config["tokenizer_class"].as_str().map(|class| class.trim_end_matches("Fast").to_owned());
-        // Of transformers' classes the general one has no tokens of its own.
+        // transformers' general class has no tokens of its own.
         let general = class.as_deref() == Some("PreTrainedTokenizer");
         let unnamed =
             |name: &str, text: &Option<String>| text.is_none() && config.get(name).map_or(general, Value::is_null);
@@ -127,7 +136,7 @@ impl TokenizerConfig {
     }
 }
 
-/// A JSON file that must be an object; absent files are `null`.
+/// Parses a JSON file that must be an object. An absent file is `null`.
 fn object(file: &'static str, bytes: Option<&[u8]>) -> Result<Value> {
     let Some(bytes) = bytes else { return Ok(Value::Null) };
     match serde_json::from_slice(bytes).map_err(|e| TextError::json(file, e))? {
@@ -136,7 +145,7 @@ fn object(file: &'static str, bytes: Option<&[u8]>) -> Result<Value> {
     }
 }
 
-/// A token as a string, or as an object with `content`.
+/// Reads a token: a string, or an object with `content`.
 fn token_text(file: &'static str, config: &Value, field: &str) -> Result<Option<String>> {
     match &config[field] {
         Value::Null => Ok(None),
@@ -149,7 +158,7 @@ fn token_text(file: &'static str, config: &Value, field: &str) -> Result<Option<
     }
 }
 
-/// A list of tokens, or nothing.
+/// Reads an optional list of tokens.
 fn token_texts(file: &'static str, config: &Value, field: &str) -> Result<Vec<String>> {
     let wrong = || TextError::json(file, format!("{field}: expected a list of tokens"));
     match &config[field] {
@@ -164,7 +173,7 @@ fn token_texts(file: &'static str, config: &Value, field: &str) -> Result<Vec<St
     }
 }
 
-/// A boolean, or nothing.
+/// Reads an optional boolean.
 fn flag(config: &Value, field: &str) -> Result<Option<bool>> {
     match &config[field] {
         Value::Null => Ok(None),
@@ -173,7 +182,7 @@ fn flag(config: &Value, field: &str) -> Result<Option<bool>> {
     }
 }
 
-/// `chat_template`: one string, or a list of named ones.
+/// Reads `chat_template`: one string, or a list of named templates.
 fn templates(value: &Value) -> Result<Vec<NamedTemplate>> {
     let wrong = || TextError::json("tokenizer_config.json", "chat_template: expected a string or {name, template}s");
     match value {
@@ -189,6 +198,22 @@ fn templates(value: &Value) -> Result<Vec<NamedTemplate>> {
             })
             .collect(),
         _ => Err(wrong()),
+    }
+}
+
+/// Reads token ids: a number, a list of numbers, or `null`.
+pub(crate) fn id_list(file: &'static str, value: &Value) -> Result<Vec<u32>> {
+    let id = |v: &Value| {
+        v.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
+            TextError::json(file, format!("token id: expected a number or a list of numbers, found {v}"))
+        })
+    };
+    match value {
+        Value::Null => Ok(Vec::new()),
+        // Some files write -1 for no token.
+        Value::Number(n) if n.as_i64() == Some(-1) => Ok(Vec::new()),
+        Value::Array(list) => list.iter().map(id).collect(),
+        value => Ok(vec![id(value)?]),
     }
 }
 
@@ -216,7 +241,7 @@ mod tests {
         assert_eq!(new.unnamed, Unnamed { bos: true, ..Unnamed::default() });
         let old = read(r#"{"bos_token": null}"#);
         assert_eq!((old.special.bos.as_deref(), old.unnamed), (Some("<s>"), Unnamed::default()));
-        // Where a class has tokens of its own, silence is not null.
+        // If a class has its own tokens, an absent field is not `null`.
         for (class, expected) in [("PreTrainedTokenizerFast", true), ("LlamaTokenizerFast", false)] {
             let read = read(&format!(r#"{{"tokenizer_class": "{class}"}}"#));
             assert_eq!((read.unnamed.pad, read.unnamed.bos), (expected, false), "{class}");

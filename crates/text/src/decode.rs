@@ -1,35 +1,35 @@
-//! Tokens to text, one at a time.
+//! Streaming decoding of tokens.
 
 use crate::decoder::Flow;
 use crate::tokenizer::Tokenizer;
 
-/// Turns a stream of tokens into text that never splits a character.
+/// A decoder of a stream of tokens that never splits a character.
 ///
-/// The pieces of [`push`](Self::push) and [`finish`](Self::finish) together are [`Tokenizer::decode`] of all the ids:
-/// bytes that are not UTF-8 become U+FFFD, one for each broken sequence.
+/// The pieces that [`push`](Self::push) and [`finish`](Self::finish) return form the same text as
+/// [`Tokenizer::decode`]. Each invalid UTF-8 sequence becomes one U+FFFD.
 pub struct DecodeStream<'a> {
     tokenizer: &'a Tokenizer,
     skip_special: bool,
-    /// What the decoder does to the text.
+    /// The state of the decoder's steps.
     flow: Flow<'a>,
-    /// Bytes of a character that is not complete yet.
+    /// The bytes of an incomplete character.
     pending: Vec<u8>,
 }
 
 impl<'a> DecodeStream<'a> {
-    /// A stream at the start of a text, where SentencePiece's leading space is dropped.
+    /// Creates a stream at the start of a text. SentencePiece's leading space is dropped.
     #[must_use]
     pub fn new(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
         Self { tokenizer, skip_special, flow: tokenizer.decoder.flow(true), pending: Vec::new() }
     }
 
-    /// A stream that continues a text: a leading space is kept.
+    /// Creates a stream that continues a text. A leading space is kept.
     #[must_use]
     pub fn continuing(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
         Self { flow: tokenizer.decoder.flow(false), ..Self::new(tokenizer, skip_special) }
     }
 
-    /// Takes one token; gives the text that is complete now, if any.
+    /// Adds a token. Returns the text that is now complete, if any.
     pub fn push(&mut self, id: u32) -> Option<String> {
         if self.skip_special && self.tokenizer.special(id) {
             return None;
@@ -39,7 +39,7 @@ impl<'a> DecodeStream<'a> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// What is left: text that might have become another, and the beginning of a character that never came, as U+FFFD.
+    /// Returns the remaining text. An incomplete character becomes U+FFFD.
     #[must_use]
     pub fn finish(mut self) -> String {
         self.flow.finish(&mut self.pending);
@@ -47,7 +47,19 @@ impl<'a> DecodeStream<'a> {
     }
 }
 
-/// Takes all complete characters out of `bytes`; an incomplete one at the end stays.
+impl Tokenizer {
+    /// Decodes ids. Invalid UTF-8 becomes U+FFFD, unknown ids are skipped, and a leading space of SentencePiece is
+    /// dropped.
+    #[must_use]
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
+        let mut stream = DecodeStream::new(self, skip_special);
+        let mut text: String = ids.iter().filter_map(|&id| stream.push(id)).collect();
+        text.push_str(&stream.finish());
+        text
+    }
+}
+
+/// Removes all complete characters from `bytes`. An incomplete character at the end stays.
 fn drain_utf8(bytes: &mut Vec<u8>) -> String {
     let mut text = String::new();
     let mut start = 0;

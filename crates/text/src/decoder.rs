@@ -1,28 +1,28 @@
-//! tokenizer.json's `decoder`: how tokens become text.
+//! The `decoder` of tokenizer.json, which converts tokens to text.
 
 use serde_json::Value;
 
 use crate::error::{Result, TextError};
 use crate::vocabulary::{Family, SPACE, TokenKind, Vocabulary};
 
-/// Longest text that is replaced, in bytes.
+/// The longest text that is replaced, in bytes.
 const MAX_PATTERN: usize = 256;
-/// How many times longer all replacements together may make a text.
+/// The largest factor by which all replacements together may grow a text.
 const MAX_GROWTH: usize = 16;
 
-/// The steps that make text of tokens.
+/// The steps of a decoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Decoder {
     pub family: Family,
-    /// Whether the visible spaces of the first token go.
+    /// `true` if the visible spaces of the first token are dropped.
     drops_first_spaces: bool,
-    /// Replacements inside every token.
+    /// The replacements inside each token.
     each: Vec<Replacement>,
-    /// Steps on the whole text.
+    /// The steps on the whole text.
     whole: Vec<Step>,
 }
 
-/// A text that becomes another.
+/// A text and its replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Replacement {
     from: Vec<u8>,
@@ -32,13 +32,13 @@ struct Replacement {
 /// A step on the whole text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    /// Drops a byte at the start, up to a number of times.
+    /// Removes a byte from the start of the text, up to a number of times.
     Strip(u8, usize),
     Replace(Replacement),
 }
 
 impl Decoder {
-    /// What SentencePiece does, and GGUF's readers for its models.
+    /// Creates the decoder of SentencePiece models, which GGUF's readers use for them too.
     pub(crate) fn of_pieces(drops_leading_space: bool) -> Self {
         let whole = drops_leading_space.then_some(Step::Strip(b' ', 1)).into_iter().collect();
         Self { family: Family::SentencePiece, drops_first_spaces: false, each: Vec::new(), whole }
@@ -47,7 +47,7 @@ impl Decoder {
     /// Reads a `decoder`.
     ///
     /// # Errors
-    /// [`TextError::Unsupported`] naming the step that is not known, or not in this place.
+    /// [`TextError::Unsupported`] for a step that is unknown, or that is not supported at its position.
     pub(crate) fn read(value: &Value) -> Result<Self> {
         let mut steps = Vec::new();
         flatten(value, &mut steps);
@@ -63,12 +63,12 @@ impl Decoder {
         if reader.spelled { Ok(reader.decoder) } else { Err(unsupported(value)) }
     }
 
-    /// Whether a space at the start of a text is dropped.
+    /// Returns `true` if a space at the start of a text is dropped.
     pub(crate) fn drops_leading_space(&self) -> bool {
         self.drops_first_spaces || self.whole.iter().any(|step| matches!(step, Step::Strip(b' ', _)))
     }
 
-    /// Appends the bytes of a token by itself.
+    /// Appends the bytes of a single token.
     pub(crate) fn push_token(&self, vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) {
         let start = out.len();
         vocabulary.push_bytes(id, self.family, out);
@@ -78,7 +78,7 @@ impl Decoder {
         }
     }
 
-    /// A text that begins, or goes on.
+    /// Starts decoding a text. `begins` is `false` if the text continues another.
     pub(crate) fn flow(&self, begins: bool) -> Flow<'_> {
         let left = self.whole.iter().map(|step| match step {
             Step::Strip(_, count) if begins => *count,
@@ -88,7 +88,7 @@ impl Decoder {
     }
 }
 
-/// The steps of a sequence, whatever it is nested in.
+/// Flattens nested sequences of steps.
 fn flatten<'a>(value: &'a Value, out: &mut Vec<&'a Value>) {
     match value["decoders"].as_array() {
         Some(steps) => steps.iter().for_each(|step| flatten(step, out)),
@@ -104,12 +104,12 @@ fn unsupported(found: &Value) -> TextError {
     }
 }
 
-/// Reads one step after the other.
+/// The state while the steps are read in order.
 struct Reader {
     decoder: Decoder,
-    /// Whether spaces, or bytes, are spelled as they are.
+    /// `true` after the steps that decode visible spaces or bytes.
     spelled: bool,
-    /// Whether tokens are one text by now.
+    /// `true` after the tokens have been joined.
     fused: bool,
     growth: usize,
 }
@@ -131,7 +131,7 @@ impl Reader {
                 Some([byte]) if byte.is_ascii() => self.decoder.whole.push(Step::Strip(*byte, number("start"))),
                 _ => return Err(unsupported(step)),
             },
-            // Strips nothing.
+            // This step strips nothing.
             Some("Strip") if number("start") == 0 && number("stop") == 0 => {}
             _ => return Err(unsupported(step)),
         }
@@ -161,7 +161,8 @@ impl Reader {
 }
 
 impl Replacement {
-    /// Moves what is known of a text to `out`: all of it at its `end`; before, not the beginning of another match.
+    /// Moves the final part of a text to `out`: all of it at the `end`, otherwise the part that cannot belong to a
+    /// further match.
     fn drain(&self, text: &mut Vec<u8>, end: bool, out: &mut Vec<u8>) {
         let mut start = 0;
         let mut at = 0;
@@ -181,24 +182,24 @@ impl Replacement {
         text.drain(..known);
     }
 
-    /// Length of the end of a text that a match may begin with.
+    /// Returns the length of the longest suffix that a match may begin with.
     fn beginning(&self, text: &[u8]) -> usize {
         let longest = text.len().min(self.from.len() - 1);
         (1..=longest).rev().find(|&length| self.from.starts_with(&text[text.len() - length..])).unwrap_or(0)
     }
 }
 
-/// Tokens on their way to text.
+/// A text being decoded.
 pub(crate) struct Flow<'a> {
     decoder: &'a Decoder,
-    /// Whether no token came yet.
+    /// `true` before the first token.
     first: bool,
-    /// By step: how often it may still strip, and text that waits for what follows.
+    /// For each step, the number of bytes that it may still strip, and the text that waits for its continuation.
     state: Vec<(usize, Vec<u8>)>,
 }
 
 impl Flow<'_> {
-    /// Appends the text that is known after one more token.
+    /// Adds a token and appends the text that is now final.
     pub(crate) fn push(&mut self, vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) {
         let Some(token) = vocabulary.get(id) else { return };
         let plain = matches!(token.kind, TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unknown);
@@ -214,12 +215,12 @@ impl Flow<'_> {
         self.pass(bytes, false, out);
     }
 
-    /// Appends the text that waited.
+    /// Appends the remaining text.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         self.pass(Vec::new(), true, out);
     }
 
-    /// Takes text through all steps.
+    /// Passes text through all steps.
     fn pass(&mut self, mut text: Vec<u8>, end: bool, out: &mut Vec<u8>) {
         for (step, (left, waiting)) in self.decoder.whole.iter().zip(&mut self.state) {
             match step {
@@ -249,7 +250,7 @@ mod tests {
 
     const TOKENS: [&str; 8] = ["▁▁", "▁a", "\n", "b", "▁", "▁\n", "aa", "é"];
 
-    /// The text of tokens, one at a time and all at once, here and in the library.
+    /// Returns the text of tokens that are decoded one at a time, all at once, and by the library.
     fn texts(decoder: &Value, ids: &[u32]) -> [String; 2] {
         let claims = (0u32..).zip(TOKENS).map(|(id, text)| (text.to_owned(), id, TokenKind::Normal));
         let vocabulary = Vocabulary::from_claims(claims.collect()).unwrap();

@@ -1,11 +1,11 @@
-//! What can be wrong with a tokenizer, a text or a template.
+//! Errors.
 
 use std::path::PathBuf;
 
-/// This crate's result.
+/// The result type of this crate.
 pub type Result<T, E = TextError> = std::result::Result<T, E>;
 
-/// An error of this crate. [`TextError::code`] names it for programs.
+/// An error of this crate. [`TextError::code`] returns a stable name for programs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
@@ -14,39 +14,39 @@ pub enum TextError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The GGUF metadata cannot be read.
     #[error(transparent)]
     Format(#[from] honelm_formats::FormatError),
-    /// A JSON file is broken, or a field has the wrong form.
+    /// A JSON file is invalid, or a field has the wrong form.
     #[error("{file}: {reason}")]
     Json {
         /// The file's name, for example `tokenizer.json`.
         file: &'static str,
-        /// Where and how.
+        /// The place and the reason.
         reason: String,
     },
-    /// A file that is not JSON is broken.
+    /// A file of another format is invalid.
     #[error("{file}, {place}: {reason}")]
     Malformed {
         /// The file's name, for example `tokenizer.model`.
         file: &'static str,
-        /// Line, byte or field.
+        /// The line, byte or field.
         place: String,
-        /// What is wrong there.
+        /// The reason.
         reason: String,
     },
-    /// A file does not say how text is cut, and nothing beside it does.
+    /// The pre-tokenizer is unknown: neither the file nor the files beside it name it.
     #[error("{file}: {reason}")]
     UnknownFamily {
         /// The file's name.
         file: &'static str,
-        /// What was looked at, and what is known.
+        /// The properties that were examined, and their known values.
         reason: String,
     },
-    /// A folder has no tokenizer that is read.
+    /// A folder has no supported tokenizer.
     #[error(
         "{}: no tokenizer (tokenizer.json, tokenizer.model, *.tiktoken, or vocab.json with merges.txt)",
         path.display()
@@ -55,35 +55,35 @@ pub enum TextError {
         /// The folder or file.
         path: PathBuf,
     },
-    /// A part of a tokenizer is of a kind that is not read or cannot be written.
+    /// A part of a tokenizer is of a kind that cannot be read or written.
     #[error("tokenizer {part}: {found} is not supported (expected {expected})")]
     Unsupported {
         /// The part, for example `decoder`.
         part: &'static str,
-        /// What it is.
+        /// The kind that was found.
         found: String,
-        /// What it may be.
+        /// The supported kinds.
         expected: &'static str,
     },
-    /// GGUF metadata names a pre-tokenizer that is not in the table.
-    #[error("tokenizer.ggml.pre: pre-tokenizer `{name}` is unknown, and is not guessed")]
+    /// GGUF metadata names an unknown pre-tokenizer.
+    #[error("tokenizer.ggml.pre: unknown pre-tokenizer `{name}`")]
     UnknownPreTokenizer {
-        /// The name found.
+        /// The name.
         name: String,
     },
-    /// A tokenizer.json splits text by an expression that no pre-tokenizer of the table has.
+    /// No pre-tokenizer of GGUF has the split expressions of a tokenizer.json.
     #[error("pre_tokenizer: no GGUF pre-tokenizer is known for {expression}")]
     UnknownSplit {
         /// The expression or expressions.
         expression: String,
     },
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("{field} is missing")]
     Missing {
         /// The field.
         field: &'static str,
     },
-    /// The vocabulary has no token.
+    /// The vocabulary has no tokens.
     #[error("the vocabulary is empty")]
     EmptyVocabulary,
     /// Two ids have the same text.
@@ -101,53 +101,53 @@ pub enum TextError {
     DuplicateId {
         /// The id.
         id: u32,
-        /// One text.
+        /// The first text.
         first: String,
-        /// The other.
+        /// The second text.
         second: String,
     },
     /// An id lies outside the vocabulary.
     #[error("{field}: id {id} is outside the vocabulary of {len}")]
     IdOutOfRange {
-        /// The field or token that names it.
+        /// The field or token that has the id.
         field: String,
         /// The id.
         id: u64,
-        /// Number of tokens, or the largest sensible one while reading.
+        /// The number of tokens, or the largest plausible number while reading.
         len: usize,
     },
-    /// A merge rule is not two tokens.
+    /// A merge rule does not have two tokens.
     #[error("merge {index}: {text:?} is not a pair of tokens")]
     BadMerge {
-        /// Index in the list of merges.
+        /// The index in the list of merges.
         index: usize,
-        /// Its text.
+        /// The text of the rule.
         text: String,
     },
-    /// A merge rule names or makes a token that is not in the vocabulary.
+    /// A merge rule contains or produces a token that is not in the vocabulary.
     #[error("merge {index}: {token:?} is not in the vocabulary")]
     UnknownMergeToken {
-        /// Index in the list of merges.
+        /// The index in the list of merges.
         index: usize,
         /// The unknown token.
         token: String,
     },
-    /// Two lists that belong together differ in length.
+    /// Two related lists differ in length.
     #[error("{field} has {found} entries, expected {expected}")]
     CountMismatch {
         /// The list.
         field: &'static str,
-        /// Its length.
+        /// The length of the list.
         found: usize,
-        /// The vocabulary's.
+        /// The size of the vocabulary.
         expected: usize,
     },
-    /// A token is longer than any real one.
-    #[error("token {id} is {bytes} bytes long, at most {limit} are allowed")]
+    /// A token is too long.
+    #[error("token {id} has {bytes} bytes, expected at most {limit}")]
     TokenTooLong {
         /// The token.
         id: u32,
-        /// Its length in bytes.
+        /// The length in bytes.
         bytes: usize,
         /// The limit.
         limit: usize,
@@ -158,92 +158,93 @@ pub enum TextError {
         /// The token.
         id: u32,
     },
-    /// Merges that no scores can express: llama.cpp would tokenize differently.
+    /// Scores cannot express the merge rules: llama.cpp would produce other tokens.
     #[error("merges cannot be written as scores: {reason}")]
     NotScoreOrdered {
-        /// Which merge, and why.
+        /// The merge rule and the reason.
         reason: String,
     },
-    /// GGUF metadata that would be read back as another tokenizer.
+    /// GGUF metadata cannot represent the tokenizer.
     #[error(
-        "GGUF cannot hold this tokenizer: {what} {text:?} becomes {found}, expected {expected}; --force writes it all the same"
+        "GGUF cannot represent this tokenizer: {what} {text:?} becomes {found}, expected {expected}; --force writes it anyway"
     )]
     LossyVocab {
         /// `the text`, or `the tokens of`.
         what: &'static str,
-        /// A text that shows it.
+        /// An example of a text that changes.
         text: String,
-        /// What this tokenizer makes of it.
+        /// The result of this tokenizer.
         expected: String,
-        /// What the one that is read back does.
+        /// The result of the tokenizer that the metadata describe.
         found: String,
     },
-    /// The vocabulary is longer than the embedding.
-    #[error("the vocabulary has {found} tokens, the embedding only {rows} rows")]
+    /// The vocabulary has more tokens than the embedding has rows.
+    #[error("the vocabulary has {found} tokens, but the embedding has only {rows} rows")]
     VocabularyTooLong {
-        /// Number of tokens.
+        /// The number of tokens.
         found: usize,
-        /// Rows of the embedding.
+        /// The number of rows.
         rows: usize,
     },
-    /// The text could not be encoded.
+    /// The text cannot be encoded.
     #[error("the text cannot be encoded: {reason}")]
     Encode {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Encoding the text would take too much work: the tokenizer's steps grow it, or search it again and again.
+    /// Encoding the text would take too much work, because the tokenizer's steps grow it or search it repeatedly.
     #[error("the tokenizer would touch more than {limit} bytes for this text")]
     WorkLimit {
-        /// Bytes that it may touch.
+        /// The number of bytes that encoding may touch.
         limit: u64,
     },
-    /// There is no chat template of that name.
+    /// The model has no chat template of this name.
     #[error("there is no chat template named {name:?} (known: {})", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
     TemplateNotFound {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// What there is.
+        /// The available names.
         known: Vec<String>,
     },
     /// The chat template is not valid Jinja.
     #[error("chat template, line {line}: {message}")]
     TemplateSyntax {
-        /// What is wrong.
+        /// The reason.
         message: String,
-        /// Line in the template, from 1; 0 when unknown.
+        /// The line in the template, from 1. It is 0 if unknown.
         line: usize,
     },
     /// The chat template failed while rendering.
     #[error("chat template, line {line}: {message}")]
     TemplateRender {
-        /// What is wrong.
+        /// The reason.
         message: String,
-        /// Line in the template, from 1; 0 when unknown.
+        /// The line in the template, from 1. It is 0 if unknown.
         line: usize,
     },
     /// The chat template refused the conversation (`raise_exception`).
     #[error("the chat template refuses this conversation (line {line}): {message}")]
     TemplateRaised {
-        /// The template's own words.
+        /// The template's message.
         message: String,
-        /// Line in the template, from 1; 0 when unknown.
+        /// The line in the template, from 1. It is 0 if unknown.
         line: usize,
     },
-    /// The chat template used up a bound: it loops, recurses, or writes without end.
+    /// The chat template reached a bound.
     #[error("chat template, line {line}: more than {limit} {resource}")]
     TemplateLimit {
-        /// What ran out: `bytes touched`, `bytes in one value`, `bytes` of output, `bytes of source`, or `nested levels`.
+        /// The bounded resource: `bytes touched`, `bytes in one value`, `bytes of output`, `bytes of source`, or
+        /// `nested levels`.
         resource: &'static str,
         /// The bound.
         limit: u64,
-        /// Line in the template, from 1; 0 when unknown.
+        /// The line in the template, from 1. It is 0 if unknown.
         line: usize,
     },
 }
 
 impl TextError {
-    /// A stable name in kebab case.
+    /// Returns a stable name in kebab case.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -279,12 +280,12 @@ impl TextError {
         }
     }
 
-    /// A broken file that is not JSON.
+    /// Makes an error of an invalid file that is not JSON.
     pub(crate) fn malformed(file: &'static str, place: impl ToString, reason: impl ToString) -> Self {
         Self::Malformed { file, place: place.to_string(), reason: reason.to_string() }
     }
 
-    /// A broken JSON file.
+    /// Makes an error of an invalid JSON file.
     pub(crate) fn json(file: &'static str, reason: impl ToString) -> Self {
         Self::Json { file, reason: reason.to_string() }
     }

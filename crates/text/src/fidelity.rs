@@ -1,9 +1,9 @@
-//! Texts on which a tokenizer is compared with what becomes of it in another container.
+//! Sample texts that compare a tokenizer with its copy in another container.
 
 use crate::error::TextError;
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
-/// Words of many scripts, numbers, code, signs, emoji, combining marks and characters that normalising changes.
+/// Words of many scripts, numbers, code, symbols, emoji, combining marks and characters that normalisation changes.
 const WORDS: &[&str] = &[
     "Hello, world!",
     "The quick brown fox jumps over the lazy dog.",
@@ -60,16 +60,16 @@ const SPACES: &[&str] = &[
     "\n\t\t",
 ];
 
-/// Added tokens that are tried, at most; those found in an unusual way come first.
+/// The largest number of added tokens that are tried. Tokens with unusual matching come first.
 const MAX_TOKENS: usize = 48;
 
-/// The texts.
+/// The sample texts.
 pub(crate) struct Samples {
     texts: Vec<String>,
 }
 
 impl Samples {
-    /// Texts of all kinds, and with the tokens that a tokenizer finds as wholes.
+    /// Makes texts of all kinds, and texts with the tokenizer's added tokens.
     pub(crate) fn of(tokenizer: &Tokenizer) -> Self {
         let mut texts: Vec<String> = WORDS.iter().chain(SPACES).map(|text| (*text).to_owned()).collect();
         for (at, word) in WORDS.iter().enumerate() {
@@ -80,7 +80,7 @@ impl Samples {
         texts.extend(
             SPACES.iter().flat_map(|space| [format!("{space}x"), format!("x{space}"), format!("x{space}Y{space}")]),
         );
-        let mut added = tokenizer.added_as_wholes();
+        let mut added = tokenizer.added_tokens();
         added.sort_by_key(|token| (!(token.lstrip || token.rstrip || token.single_word || token.normalized), token.id));
         for (at, token) in added.iter().take(MAX_TOKENS).map(|token| token.content.as_str()).enumerate() {
             let other = added.get((at + 1) % added.len()).map_or("", |token| token.content.as_str());
@@ -96,7 +96,7 @@ impl Samples {
         Self { texts }
     }
 
-    /// What shows that two tokenizers are not the same; `None` where nothing does.
+    /// Returns the first difference between two tokenizers, if any.
     pub(crate) fn difference(&self, one: &Tokenizer, other: &Tokenizer) -> Option<TextError> {
         self.texts.iter().find_map(|text| {
             let encode = |tokenizer: &Tokenizer, special: bool| {

@@ -1,8 +1,8 @@
-//! The files of a Hugging Face folder that make a tokenizer, as bytes.
+//! The files of a Hugging Face folder that define a tokenizer.
 
 use std::collections::BTreeMap;
 
-/// Where a tokenizer's vocabulary is.
+/// The file that has a tokenizer's vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenizerSource {
     /// `tokenizer.json`.
@@ -11,9 +11,9 @@ pub enum TokenizerSource {
     Model(Vec<u8>),
     /// `vocab.json` and `merges.txt`.
     VocabAndMerges {
-        /// Ids by token.
+        /// The ids by token.
         vocab: Vec<u8>,
-        /// Two tokens a line.
+        /// The merge rules, two tokens per line.
         merges: Vec<u8>,
     },
 }
@@ -24,18 +24,18 @@ impl Default for TokenizerSource {
     }
 }
 
-/// Contents of a model folder's text files. Only `tokenizer` is required.
+/// The contents of a model folder's text files. Only `tokenizer` is required.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles {
     /// The vocabulary.
     pub tokenizer: TokenizerSource,
-    /// `tokenizer_config.json`: roles, `add_bos_token`, added tokens, chat template.
+    /// `tokenizer_config.json`: roles, `add_bos_token`, added tokens, chat templates.
     pub tokenizer_config: Option<Vec<u8>>,
-    /// `special_tokens_map.json`: roles that the former does not name.
+    /// `special_tokens_map.json`: roles that `tokenizer_config.json` does not name.
     pub special_tokens_map: Option<Vec<u8>>,
-    /// `added_tokens.json`: tokens beside the vocabulary. A `tokenizer.json` has its own.
+    /// `added_tokens.json`: tokens in addition to the vocabulary. A `tokenizer.json` has its own.
     pub added_tokens: Option<Vec<u8>>,
-    /// `chat_template.jinja`: takes precedence over the one in `tokenizer_config.json`.
+    /// `chat_template.jinja`, which takes precedence over the template in `tokenizer_config.json`.
     pub chat_template: Option<Vec<u8>>,
     /// `config.json`: `bos_token_id`, `eos_token_id`, `model_type`.
     pub config: Option<Vec<u8>>,
@@ -43,8 +43,7 @@ pub struct TokenizerFiles {
     pub generation_config: Option<Vec<u8>>,
 }
 
-/// Names of the files that decide how text becomes tokens and a conversation a text, the vocabularies in the order
-/// in which they are preferred.
+/// The names of the files that define tokenization and the chat template. The vocabularies are in order of preference.
 const NAMES: [&str; 11] = [
     "tokenizer.json",
     "tokenizer.model",
@@ -58,25 +57,25 @@ const NAMES: [&str; 11] = [
     "added_tokens.json",
     "chat_template.jinja",
 ];
-/// Those of them that are whole vocabularies beside tokenizer.json.
+/// The range of `NAMES` that are vocabularies other than tokenizer.json.
 const MODELS: std::ops::Range<usize> = 1..5;
 
 impl TokenizerFiles {
-    /// Names of the files that [`TokenizerFiles::of_contents`] takes, `tokenizer.json` first: where that is there, the
-    /// other vocabularies are not needed. The model's own configuration is not among them.
+    /// Returns the names of the files that [`TokenizerFiles::of_contents`] takes. The first is `tokenizer.json`; if it
+    /// exists, the other vocabularies are not needed. The model's own configuration is not included.
     #[must_use]
     pub fn names() -> &'static [&'static str] {
         &NAMES
     }
 
-    /// Whether a file of [`TokenizerFiles::names`] is a vocabulary or a part of one.
+    /// Returns `true` if a file of [`TokenizerFiles::names`] is a vocabulary or part of one.
     #[must_use]
     pub fn is_vocabulary(name: &str) -> bool {
         NAMES.iter().position(|known| *known == name).is_some_and(|at| at < MODELS.end + 2)
     }
 
-    /// Takes the files of a folder out of their contents by name: where there is no file system. `None` where there is
-    /// no vocabulary among them.
+    /// Makes the set of files from their contents by name, for platforms without a file system. Returns `None` if there
+    /// is no vocabulary.
     #[must_use]
     pub fn of_contents(mut contents: BTreeMap<&str, Vec<u8>>) -> Option<Self> {
         let mut take = |name: &str| contents.remove(name);
@@ -113,10 +112,10 @@ mod native {
     use crate::error::{Result, TextError};
     use crate::tokenizer::Tokenizer;
 
-    /// Most bytes of a file; the largest vocabularies are some 40 MB.
+    /// The largest file that is read, in bytes. The largest published vocabularies have about 40 MB.
     const MOST_BYTES: u64 = 256 << 20;
 
-    /// A file that must be there.
+    /// Reads a file that must exist.
     pub(crate) fn required(path: PathBuf) -> Result<Vec<u8>> {
         read_file(&path, MOST_BYTES).map_err(|error| match error {
             FormatError::Io { source, .. } => TextError::Io { path, source },
@@ -124,7 +123,7 @@ mod native {
         })
     }
 
-    /// A file, or nothing when it is not there.
+    /// Reads a file if it exists.
     fn optional(dir: &Path, name: &str) -> Result<Option<Vec<u8>>> {
         match required(dir.join(name)) {
             Err(TextError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
@@ -132,7 +131,7 @@ mod native {
         }
     }
 
-    /// The one file of a folder with an extension; several are no choice of ours.
+    /// Returns the only file of a folder with an extension. Several such files are an error.
     fn only_with_extension(dir: &Path, extension: &str) -> Result<Option<PathBuf>> {
         let io = |source| TextError::Io { path: dir.to_owned(), source };
         let mut found = None;
@@ -146,7 +145,7 @@ mod native {
     }
 
     impl TokenizerSource {
-        /// The vocabulary of a folder, the form that says most first.
+        /// Reads the vocabulary of a folder, in order of preference.
         fn of_folder(dir: &Path) -> Result<Self> {
             if let Some(json) = optional(dir, "tokenizer.json")? {
                 return Ok(Self::Json(json));
@@ -165,7 +164,7 @@ mod native {
             }
         }
 
-        /// The vocabulary that one file is, or is a half of.
+        /// Reads the vocabulary of a file, which may be one of a pair.
         fn of_file(path: &Path, dir: &Path) -> Result<Self> {
             let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
             match (path.file_name().and_then(|n| n.to_str()).unwrap_or_default(), extension) {
@@ -181,20 +180,20 @@ mod native {
     }
 
     impl TokenizerFiles {
-        /// The files of a folder that [`TokenizerFiles::read`] may read, as far as they are there; the model's
-        /// configuration is not among them.
+        /// Returns the existing files of a folder that [`TokenizerFiles::read`] may read. The model's configuration is
+        /// not included.
         ///
         /// # Errors
-        /// [`TextError::Io`] when the folder cannot be read.
+        /// [`TextError::Io`] if the folder cannot be read.
         pub fn paths(dir: &Path) -> Result<Vec<PathBuf>> {
             let named = NAMES.iter().map(|name| dir.join(name)).filter(|path| path.is_file());
             Ok(named.chain(only_with_extension(dir, "tiktoken")?).collect())
         }
 
-        /// Reads a folder, or a tokenizer's file and what lies beside it.
+        /// Reads a folder, or a tokenizer's file and the files beside it.
         ///
         /// # Errors
-        /// [`TextError::NoTokenizer`], and [`TextError::Io`] when a file cannot be read.
+        /// [`TextError::NoTokenizer`], and [`TextError::Io`] if a file cannot be read.
         pub fn read(path: &Path) -> Result<Self> {
             let (dir, tokenizer) = if path.is_dir() {
                 (path, TokenizerSource::of_folder(path)?)
@@ -215,11 +214,12 @@ mod native {
     }
 
     impl Tokenizer {
-        /// Reads a model folder's tokenizer, its roles, stop tokens and chat templates; or a tokenizer's file
-        /// (`tokenizer.json`, `*.model`, `*.tiktoken`, `vocab.json`) with those of its folder.
+        /// Reads the tokenizer of a model folder, with its roles, stop tokens and chat templates. The path may also be
+        /// a tokenizer's file (`tokenizer.json`, `*.model`, `*.tiktoken`, `vocab.json`); the other files are then read
+        /// from its folder.
         ///
         /// # Errors
-        /// What [`TokenizerFiles::read`] and [`Tokenizer::from_files`] report.
+        /// The errors of [`TokenizerFiles::read`] and [`Tokenizer::from_files`].
         pub fn from_dir(path: &Path) -> Result<Self> {
             let dir = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
             Self::from_files(&TokenizerFiles::read(path)?)?.with_additional_templates(dir)

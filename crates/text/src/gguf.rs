@@ -1,10 +1,11 @@
-//! GGUF's tokenizer metadata: reading and writing the keys, and what encodes from them.
+//! The tokenizer metadata of GGUF: reading, writing, and building a tokenizer from them.
 
 use honelm_formats::FormatError;
 use honelm_formats::gguf::{Gguf, Value};
 use serde_json::json;
 
 use crate::added::{self, Added};
+use crate::config::NamedTemplate;
 use crate::error::{Result, TextError};
 use crate::json::{merge, split_merge};
 use crate::model::Parts;
@@ -12,7 +13,7 @@ use crate::pipeline::{Pipeline, PipelineKey};
 use crate::scores;
 use crate::sentencepiece::{Algorithm, Charsmap, Normalizer, SentencePiece, Spec};
 use crate::split::{self, PreTokenizer};
-use crate::tokenizer::{Engine, NamedTemplate};
+use crate::tokenizer::Engine;
 use crate::vocab_merges::byte_level_decoder;
 use crate::vocabulary::{Token, TokenKind, Vocabulary};
 
@@ -22,48 +23,48 @@ pub(crate) const BYTE_LEVEL: &str = "gpt2";
 pub(crate) const SENTENCE_PIECE: &str = "llama";
 /// `tokenizer.ggml.model` of SentencePiece Unigram.
 pub(crate) const UNIGRAM: &str = "t5";
-/// `tokenizer.ggml.model` of Gemma 4: merge rules on text with visible spaces. Its pre-tokenizer has the same name.
+/// `tokenizer.ggml.model` of Gemma 4: merge rules on text with visible spaces. The pre-tokenizer has the same name.
 pub(crate) const GEMMA4: &str = "gemma4";
-/// Our own key for end tokens beyond the three that llama.cpp has keys for; llama.cpp passes over it.
+/// HoneLM's key for end tokens beyond the three that llama.cpp has keys for. llama.cpp ignores it.
 const EOG_IDS_KEY: &str = "honelm.tokenizer.eog_token_ids";
-/// Our own key for roles (`bos_token`) that chat templates see no token for, although the file names one.
+/// HoneLM's key for roles (`bos_token`) that chat templates see no token for, although the file names one.
 const UNNAMED_KEY: &str = "honelm.tokenizer.unnamed_roles";
-/// Our own key for how added tokens are found in text.
+/// HoneLM's key for the matching rules of added tokens.
 const ADDED_TOKENS_KEY: &str = "honelm.tokenizer.added_tokens";
-/// Our own key for the steps that a tokenizer.json spells out.
+/// HoneLM's key for the steps of a tokenizer.json.
 const PIPELINE_KEY: &str = "honelm.tokenizer.pipeline";
 
-/// The tokenizer keys of a GGUF file, as plain data. Lists are by token id.
+/// The tokenizer keys of a GGUF file. Lists are indexed by token id.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GgufVocab {
     /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE), `t5` (SentencePiece Unigram) or
     /// `gemma4` (BPE with visible spaces).
     pub model: String,
-    /// `tokenizer.ggml.pre`: name of the split expressions.
+    /// `tokenizer.ggml.pre`: the name of the pre-tokenizer.
     pub pre: Option<String>,
     /// `tokenizer.ggml.tokens`.
     pub tokens: Vec<String>,
-    /// `tokenizer.ggml.scores`; needed by `llama` and `t5`.
+    /// `tokenizer.ggml.scores`, required by `llama` and `t5`.
     pub scores: Option<Vec<f32>>,
-    /// `tokenizer.ggml.token_type`, see [`TokenKind`]; empty: all normal.
+    /// `tokenizer.ggml.token_type`, see [`TokenKind`]. If it is empty, all tokens are normal.
     pub token_types: Vec<i32>,
-    /// `tokenizer.ggml.merges` (`"a b"`); needed by `gpt2` and `gemma4`.
+    /// `tokenizer.ggml.merges` (`"a b"`), required by `gpt2` and `gemma4`.
     pub merges: Option<Vec<String>>,
     /// `tokenizer.ggml.bos_token_id`.
     pub bos: Option<u32>,
     /// `tokenizer.ggml.eos_token_id`.
     pub eos: Option<u32>,
-    /// `tokenizer.ggml.eot_token_id`: end of a turn.
+    /// `tokenizer.ggml.eot_token_id`: the end of a turn.
     pub eot: Option<u32>,
-    /// `tokenizer.ggml.eom_token_id`: end of a message.
+    /// `tokenizer.ggml.eom_token_id`: the end of a message.
     pub eom: Option<u32>,
     /// `tokenizer.ggml.unknown_token_id`.
     pub unk: Option<u32>,
     /// `tokenizer.ggml.padding_token_id`.
     pub pad: Option<u32>,
-    /// Further end tokens (our own key).
+    /// Further end tokens (HoneLM's key).
     pub eog: Vec<u32>,
-    /// Roles (`bos_token`) that chat templates see no token for, although the file names one (our own key).
+    /// Roles (`bos_token`) that chat templates see no token for, although the file names one (HoneLM's key).
     pub unnamed: Vec<String>,
     /// `tokenizer.ggml.add_bos_token`.
     pub add_bos: Option<bool>,
@@ -73,16 +74,16 @@ pub struct GgufVocab {
     pub add_space_prefix: Option<bool>,
     /// `tokenizer.ggml.remove_extra_whitespaces`.
     pub remove_extra_whitespaces: Option<bool>,
-    /// `tokenizer.ggml.precompiled_charsmap`: which characters become which.
+    /// `tokenizer.ggml.precompiled_charsmap`: SentencePiece's character replacements.
     pub precompiled_charsmap: Option<Vec<u8>>,
-    /// tokenizer.json's `added_tokens`, where GGUF's kinds of tokens do not tell how they are found (our own key).
+    /// tokenizer.json's `added_tokens`, if GGUF's token types do not define how they are matched (HoneLM's key).
     pub added_tokens: Option<String>,
-    /// A tokenizer.json's `normalizer`, `pre_tokenizer`, `decoder` and options of its model, where GGUF has no name for
-    /// what they do (our own key).
+    /// A tokenizer.json's `normalizer`, `pre_tokenizer`, `decoder` and model options, if GGUF has no name for them
+    /// (HoneLM's key).
     pub pipeline: Option<String>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
-    /// `tokenizer.chat_templates` with `tokenizer.chat_template.NAME`: the others.
+    /// `tokenizer.chat_templates` and `tokenizer.chat_template.NAME`: the other templates.
     pub named_templates: Vec<NamedTemplate>,
 }
 
@@ -90,16 +91,16 @@ impl GgufVocab {
     /// Reads the keys of a file.
     ///
     /// # Errors
-    /// [`FormatError`] when a key has the wrong type, or `model` or `tokens` is missing.
+    /// [`FormatError`] if a key has the wrong type, or if `model` or `tokens` is missing.
     pub fn from_gguf(gguf: &Gguf) -> std::result::Result<Self, FormatError> {
         let tokens: &[String] = gguf.require("tokenizer.ggml.tokens")?;
-        // Writers put 0xFFFFFFFF, or -1, where there is no such token.
+        // Writers put 0xFFFFFFFF or -1 if there is no such token.
         let id = |key: &str| -> std::result::Result<Option<u32>, FormatError> {
             let value = gguf.get_as::<i64>(&format!("tokenizer.ggml.{key}"))?;
             Ok(value.and_then(|v| u32::try_from(v).ok()).filter(|&v| v != u32::MAX))
         };
         let flag = |key: &str| gguf.get_as::<bool>(&format!("tokenizer.ggml.{key}"));
-        // Some writers have signed bytes.
+        // Some writers use signed bytes.
         let byte = |value: i32| u8::try_from(value).or(i8::try_from(value).map(i8::cast_unsigned)).ok();
         let bytes = |key: &str| -> std::result::Result<Option<Vec<u8>>, FormatError> {
             let values = gguf.get_as::<Vec<i32>>(&format!("tokenizer.ggml.{key}"))?;
@@ -134,7 +135,7 @@ impl GgufVocab {
         })
     }
 
-    /// Keys and values to write, in the order that llama.cpp's converter has.
+    /// Returns the keys and values to write, in the order of llama.cpp's converter.
     #[must_use]
     pub fn to_metadata(&self) -> Vec<(String, Value)> {
         let mut pairs: Vec<(String, Value)> = Vec::new();
@@ -173,7 +174,7 @@ impl GgufVocab {
         pairs
     }
 
-    /// The row of the split table; SentencePiece has none.
+    /// Returns the row of the pre-tokenizer table. SentencePiece models have none.
     fn pre_tokenizer(&self) -> Result<Option<&'static PreTokenizer>> {
         match self.model.as_str() {
             SENTENCE_PIECE | UNIGRAM => Ok(None),
@@ -190,7 +191,7 @@ impl GgufVocab {
         }
     }
 
-    /// Whether BOS is added before a text: what the file says, else llama.cpp's default for the kind of tokenizer.
+    /// Returns `true` if BOS is added before a text: as the file says, or else llama.cpp's default for the model.
     pub(crate) fn adds_bos(&self) -> Result<bool> {
         let default = match self.pre_tokenizer()? {
             Some(row) => row.add_bos,
@@ -199,12 +200,12 @@ impl GgufVocab {
         Ok(self.add_bos.unwrap_or(default) && self.bos.is_some())
     }
 
-    /// Whether EOS is added after a text, likewise.
+    /// Returns `true` if EOS is added after a text: as the file says, or else llama.cpp's default for the model.
     pub(crate) fn adds_eos(&self) -> bool {
         self.add_eos.unwrap_or(self.model == UNIGRAM) && self.eos.is_some()
     }
 
-    /// Checks everything and builds what encodes.
+    /// Checks the metadata and builds the engine.
     pub(crate) fn engine(&self) -> Result<Engine> {
         let row = self.pre_tokenizer()?;
         let vocabulary = self.vocabulary()?;
@@ -229,7 +230,7 @@ impl GgufVocab {
         Ok(Engine::Pipeline(Box::new(Pipeline::new(parts)?)))
     }
 
-    /// The ids that name a role, with their keys.
+    /// Iterates over the keys of roles and their ids.
     fn roles(&self) -> impl Iterator<Item = (&'static str, Option<u32>)> {
         [
             ("tokenizer.ggml.bos_token_id", self.bos),
@@ -243,7 +244,7 @@ impl GgufVocab {
         .chain(self.eog.iter().map(|&id| (EOG_IDS_KEY, Some(id))))
     }
 
-    /// Tokens with their kinds.
+    /// Builds the vocabulary.
     fn vocabulary(&self) -> Result<Vocabulary> {
         let expected = self.tokens.len();
         let count = |field, found: usize| {
@@ -257,14 +258,14 @@ impl GgufVocab {
         }
         let claims = self.tokens.iter().zip(0u32..).map(|(text, id)| {
             let kind = self.token_types.get(id as usize).map_or(TokenKind::Normal, |&n| TokenKind::from_gguf(n));
-            // llama.cpp's name for a token without text.
+            // This is llama.cpp's name for a token without text.
             let text = if text.is_empty() { format!("[EMPTY_{id}]") } else { text.clone() };
             (text, id, kind)
         });
         Vocabulary::from_claims(claims.collect())
     }
 
-    /// Merge rules, with the row's way of cutting text.
+    /// Builds the merge rules with the row's pre-tokenizer.
     fn merging(&self, vocabulary: Vocabulary, row: &PreTokenizer) -> Result<Parts> {
         let lines = self.merges.as_ref().ok_or(TextError::Missing { field: "tokenizer.ggml.merges" })?;
         let merges = lines
@@ -293,7 +294,7 @@ impl GgufVocab {
         })
     }
 
-    /// Merge rules made of scores, for a pipeline of our own key.
+    /// Builds merge rules from scores, for a pipeline of HoneLM's key.
     fn merging_by_score(&self, vocabulary: Vocabulary) -> Result<Parts> {
         let scores = self.scores.as_ref().ok_or(TextError::Missing { field: "tokenizer.ggml.scores" })?;
         let bos = self.bos.filter(|_| self.adds_bos().unwrap_or(false));
@@ -313,7 +314,7 @@ impl GgufVocab {
         })
     }
 
-    /// Tokens that are found in text as wholes: those of our own key, else by their kinds.
+    /// Returns the added tokens: those of HoneLM's key, or else those with a matching token type.
     fn added(&self, vocabulary: &Vocabulary) -> Result<Vec<Added>> {
         match &self.added_tokens {
             Some(text) => added::from_key(ADDED_TOKENS_KEY, text, vocabulary),
@@ -321,7 +322,7 @@ impl GgufVocab {
         }
     }
 
-    /// Pieces with scores. User-defined ones are found before anything else, as llama.cpp does.
+    /// Builds a SentencePiece model. User-defined pieces are matched before anything else, as in llama.cpp.
     fn pieces(&self, vocabulary: Vocabulary) -> Result<Spec> {
         let scores = self.scores.clone().ok_or(TextError::Missing { field: "tokenizer.ggml.scores" })?;
         let bpe = self.model == SENTENCE_PIECE;
@@ -343,7 +344,7 @@ impl GgufVocab {
             normalizer: Normalizer {
                 charsmap,
                 add_dummy_prefix: self.add_space_prefix.unwrap_or(bpe),
-                // llama.cpp does not look at it in BPE.
+                // llama.cpp ignores this key for BPE.
                 remove_extra_whitespaces: !bpe && self.remove_extra_whitespaces == Some(true),
                 escape_whitespaces: true,
             },
@@ -353,12 +354,12 @@ impl GgufVocab {
     }
 }
 
-/// The first token that stands for what no other spells.
+/// Returns the first token of the kind [`TokenKind::Unknown`].
 fn unknown(vocabulary: &Vocabulary) -> Option<u32> {
     vocabulary.iter().find(|(_, token)| token.kind == TokenKind::Unknown).map(|(id, _)| id)
 }
 
-/// tokenizer.json's `post_processor`: BOS before and EOS after the text, where there are.
+/// Makes tokenizer.json's `post_processor`, which adds BOS and EOS.
 pub(crate) fn post_processor(vocabulary: &Vocabulary, bos: Option<u32>, eos: Option<u32>) -> serde_json::Value {
     let text = |id: Option<u32>| id.and_then(|id| Some((id, vocabulary.get(id)?.text.clone())));
     let (bos, eos) = (text(bos), text(eos));
@@ -383,7 +384,7 @@ pub(crate) fn post_processor(vocabulary: &Vocabulary, bos: Option<u32>, eos: Opt
     })
 }
 
-/// The chat templates beside the default one, as gguf-py writes them.
+/// Reads the named chat templates as gguf-py writes them.
 fn named_templates(gguf: &Gguf) -> std::result::Result<Vec<NamedTemplate>, FormatError> {
     let names = gguf.get_as::<&[String]>("tokenizer.chat_templates")?.unwrap_or_default();
     let mut templates = Vec::new();
@@ -394,7 +395,7 @@ fn named_templates(gguf: &Gguf) -> std::result::Result<Vec<NamedTemplate>, Forma
     Ok(templates)
 }
 
-/// Tokens that are found in text as wholes.
+/// Returns the tokens that are matched as a whole because of their kind.
 pub(crate) fn added(vocabulary: &Vocabulary) -> Vec<Added> {
     let whole = |kind: TokenKind| kind.is_special() || kind == TokenKind::UserDefined;
     let added = |(id, token): (u32, &Token)| Added {

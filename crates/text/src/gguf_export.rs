@@ -1,4 +1,4 @@
-//! A tokenizer as GGUF metadata.
+//! Export of a tokenizer as GGUF metadata.
 
 use crate::added::Added;
 use crate::config::Unnamed;
@@ -14,21 +14,21 @@ use crate::stop::END_TEXTS;
 use crate::tokenizer::{Engine, Tokenizer};
 use crate::vocabulary::{Family, TokenKind, pad_text};
 
-/// Score of a row without a text: nothing merges into it.
+/// The score of an unused row. Nothing merges into it.
 const PAD_SCORE: f32 = -10_000.0;
 
 impl Tokenizer {
-    /// This tokenizer as GGUF metadata, padded to `rows` tokens (the embedding's rows) with unused ones.
+    /// Converts the tokenizer to GGUF metadata, padded with unused tokens to `rows`, the rows of the embedding.
     ///
-    /// Every end token is written: the model's own as eos, a turn's end as eot, and another as eom where its text would
-    /// not tell. What GGUF has no key for (how added tokens are found, steps that no pre-tokenizer's name stands for) is
-    /// written under keys of our own, which [`Tokenizer::from_vocab`] honours; other programs do without. What is
-    /// written is read back and compared with this tokenizer on texts of many kinds.
+    /// Every end token is written: the model's own as EOS, a turn's end as EOT, and another as EOM unless its text
+    /// identifies it. Properties without a GGUF key are written under HoneLM's keys: the matching rules of added
+    /// tokens, and steps that no pre-tokenizer's name describes. [`Tokenizer::from_vocab`] reads these keys; other
+    /// programs ignore them. The result is read back and compared with this tokenizer on sample texts.
     ///
     /// # Errors
     /// [`TextError::UnknownSplit`], [`TextError::NotScoreOrdered`], [`TextError::VocabularyTooLong`], or
-    /// [`TextError::Unsupported`] when GGUF cannot say what this tokenizer does; [`TextError::LossyVocab`] where a text
-    /// would get other tokens, or tokens another text.
+    /// [`TextError::Unsupported`] if GGUF cannot express the tokenizer. [`TextError::LossyVocab`] if a sample text gets
+    /// different tokens, or tokens a different text.
     pub fn to_gguf_vocab(&self, rows: usize) -> Result<GgufVocab> {
         match self.to_lossy_gguf_vocab(rows)? {
             (vocab, None) => Ok(vocab),
@@ -36,17 +36,18 @@ impl Tokenizer {
         }
     }
 
-    /// As [`Tokenizer::to_gguf_vocab`], with the first difference beside the metadata rather than in its place.
+    /// Converts the tokenizer as [`Tokenizer::to_gguf_vocab`] does, but returns the first difference together with the
+    /// metadata.
     ///
     /// # Errors
-    /// Those of [`Tokenizer::to_gguf_vocab`] but [`TextError::LossyVocab`].
+    /// The errors of [`Tokenizer::to_gguf_vocab`] except [`TextError::LossyVocab`].
     pub fn to_lossy_gguf_vocab(&self, rows: usize) -> Result<(GgufVocab, Option<TextError>)> {
         let mut vocab = self.stock_vocab(rows)?;
         let texts = Samples::of(self);
         let json = |error| TextError::json("GGUF metadata", error);
         let stock = Self::from_vocab(&vocab)?;
-        if stock.found_as_wholes() != self.found_as_wholes() {
-            vocab.added_tokens = Some(serde_json::to_string(&self.added_as_wholes()).map_err(json)?);
+        if stock.matched_tokens() != self.matched_tokens() {
+            vocab.added_tokens = Some(serde_json::to_string(&self.added_tokens()).map_err(json)?);
         }
         let Engine::Pipeline(pipeline) = &self.engine else {
             let read = if vocab.added_tokens.is_some() { Self::from_vocab(&vocab)? } else { stock };
@@ -56,24 +57,24 @@ impl Tokenizer {
         if read.decoder == self.decoder && !metaspace(&pipeline.parts) && texts.difference(self, &read).is_none() {
             return Ok((vocab, None));
         }
-        vocab.added_tokens = Some(serde_json::to_string(&self.added_as_wholes()).map_err(json)?);
+        vocab.added_tokens = Some(serde_json::to_string(&self.added_tokens()).map_err(json)?);
         vocab.pipeline = Some(serde_json::to_string(&PipelineKey::of(&pipeline.parts)).map_err(json)?);
         let read = Self::from_vocab(&vocab)?;
         Ok((vocab, texts.difference(self, &read)))
     }
 
-    /// The added tokens and how they are found.
-    pub(crate) fn added_as_wholes(&self) -> Vec<Added> {
+    /// Returns the added tokens and their matching rules.
+    pub(crate) fn added_tokens(&self) -> Vec<Added> {
         match &self.engine {
             Engine::Pipeline(pipeline) => pipeline.parts.added.clone(),
-            Engine::SentencePiece(pieces) => pieces.wholes().to_vec(),
+            Engine::SentencePiece(pieces) => pieces.matched_tokens().to_vec(),
         }
     }
 
-    /// The tokens that are found as wholes, in order, with what bears on how. Whether they are looked for in normalised
-    /// text does so only where that is another text.
-    fn found_as_wholes(&self) -> Vec<Added> {
-        let mut added = self.added_as_wholes();
+    /// Returns the tokens that are matched as a whole, in order, with the rules that matter. Matching in the normalised
+    /// text matters only if normalisation changes the token.
+    fn matched_tokens(&self) -> Vec<Added> {
+        let mut added = self.added_tokens();
         let normalizes = match &self.engine {
             Engine::Pipeline(pipeline) => !pipeline.parts.normalizer.is_null(),
             Engine::SentencePiece(_) => false,
@@ -83,7 +84,7 @@ impl Tokenizer {
         added
     }
 
-    /// The keys that llama.cpp knows.
+    /// Returns the metadata with the keys of llama.cpp only.
     fn stock_vocab(&self, rows: usize) -> Result<GgufVocab> {
         let size = self.vocab_size();
         if size > rows {
@@ -149,27 +150,28 @@ impl Tokenizer {
                 expected: field,
             }),
         };
-        vocab.add_bos = Some(affix(&self.prefix, vocab.bos, "bos before it, or nothing")?);
+        vocab.add_bos = Some(affix(&self.prefix, vocab.bos, "BOS before it, or nothing")?);
         let end = self.suffix.first().copied().filter(|id| roles.stop.contains(id));
         if end.is_some() && end != vocab.eos {
-            // llama.cpp adds eos itself, so that one has to be it.
+            // llama.cpp adds EOS itself, so the suffix must be EOS.
             std::mem::swap(&mut vocab.eos, &mut vocab.eot);
         }
-        vocab.add_eos = Some(affix(&self.suffix, vocab.eos, "eos after it, or nothing")?);
+        vocab.add_eos = Some(affix(&self.suffix, vocab.eos, "EOS after it, or nothing")?);
         Ok(())
     }
 }
 
-/// Whether spaces are made visible by a step that looks at the text before it puts one in front, unlike GGUF's readers.
+/// Returns `true` if a `Metaspace` step makes spaces visible. It checks the text before it prepends a space, unlike
+/// GGUF's readers.
 fn metaspace(parts: &Parts) -> bool {
     let scheme = parts.pre_tokenizer["prepend_scheme"].as_str();
     parts.pre_tokenizer["type"] == "Metaspace" && scheme != Some("never")
 }
 
-/// Merge rules as they are, under the name of the way of cutting text.
+/// Writes merge rules under the name of their pre-tokenizer.
 fn write_merges(parts: &Parts, rows: &[&PreTokenizer], vocab: &mut GgufVocab) -> Result<()> {
     let mut chosen = rows.iter().find(|row| row.ignore_merges == parts.ignore_merges);
-    // The first row is the best known name; it serves where taking whole tokens makes no difference.
+    // The first row has the best-known name. It can be used if `ignore_merges` makes no difference.
     if let Some(first) = rows.first().filter(|first| first.ignore_merges != parts.ignore_merges)
         && parts.merging_reaches_every_token()?
     {
@@ -178,7 +180,7 @@ fn write_merges(parts: &Parts, rows: &[&PreTokenizer], vocab: &mut GgufVocab) ->
     let row = chosen.ok_or_else(|| TextError::Unsupported {
         part: "model",
         found: format!("BPE with ignore_merges = {}", parts.ignore_merges),
-        expected: "what GGUF's pre-tokenizer of that expression does",
+        expected: "the behaviour of GGUF's pre-tokenizer of that expression",
     })?;
     let merges = parts.merges.iter().map(|&(a, b)| format!("{} {}", parts.text(a), parts.text(b)));
     vocab.model = if row.visible_spaces { GEMMA4 } else { BYTE_LEVEL }.to_owned();
@@ -187,7 +189,7 @@ fn write_merges(parts: &Parts, rows: &[&PreTokenizer], vocab: &mut GgufVocab) ->
     Ok(())
 }
 
-/// Merge rules as the scores that come to the same.
+/// Writes merge rules as equivalent scores.
 fn write_scores_of_merges(parts: &Parts, vocab: &mut GgufVocab, rows: usize) -> Result<()> {
     let prefix = scores::add_space_prefix(&parts.normalizer, &parts.pre_tokenizer).ok_or_else(|| {
         TextError::UnknownSplit { expression: format!("{} after {}", parts.pre_tokenizer, parts.normalizer) }
@@ -204,7 +206,7 @@ fn write_scores_of_merges(parts: &Parts, vocab: &mut GgufVocab, rows: usize) -> 
     Ok(())
 }
 
-/// SentencePiece's own scores.
+/// Writes SentencePiece's scores.
 fn write_pieces(pieces: &SentencePiece, vocab: &mut GgufVocab, rows: usize) -> Result<()> {
     let normalizer = &pieces.normalizer;
     let unigram = pieces.algorithm() == Algorithm::Unigram;
@@ -212,7 +214,7 @@ fn write_pieces(pieces: &SentencePiece, vocab: &mut GgufVocab, rows: usize) -> R
         Err(TextError::Unsupported {
             part: "normalizer",
             found: found.to_owned(),
-            expected: "what programs that read GGUF do for this kind of model",
+            expected: "the behaviour of GGUF readers for this kind of model",
         })
     };
     if !normalizer.escape_whitespaces {
@@ -234,7 +236,7 @@ fn write_pieces(pieces: &SentencePiece, vocab: &mut GgufVocab, rows: usize) -> R
     Ok(())
 }
 
-/// Kind of model and scores, padded.
+/// Writes the kind of model and the padded scores.
 fn write_scored(vocab: &mut GgufVocab, model: &str, mut scores: Vec<f32>, rows: usize) {
     scores.resize(rows, PAD_SCORE);
     vocab.model = model.to_owned();

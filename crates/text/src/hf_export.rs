@@ -1,4 +1,4 @@
-//! A tokenizer as Hugging Face files.
+//! Export of a tokenizer as Hugging Face files.
 
 use std::collections::HashSet;
 
@@ -13,22 +13,22 @@ use crate::scores;
 use crate::sentencepiece::{Algorithm, SentencePiece};
 use crate::tokenizer::{Engine, Tokenizer};
 
-/// The added tokens as they are found, and the pieces that a tokenizer.json can only have as such.
+/// Returns the added tokens, and the pieces that must be added tokens in a tokenizer.json.
 fn all_added(pieces: &SentencePiece) -> Vec<Added> {
-    let wholes = pieces.wholes();
-    let ids: HashSet<u32> = wholes.iter().map(|token| token.id).collect();
+    let matched = pieces.matched_tokens();
+    let ids: HashSet<u32> = matched.iter().map(|token| token.id).collect();
     let others = added(pieces.vocabulary()).into_iter().filter(|token| !ids.contains(&token.id));
-    let mut all: Vec<Added> = wholes.iter().cloned().chain(others).collect();
+    let mut all: Vec<Added> = matched.iter().cloned().chain(others).collect();
     all.sort_by_key(|token| token.id);
     all
 }
 
 impl Tokenizer {
-    /// This tokenizer as a `tokenizer.json`.
+    /// Converts the tokenizer to a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`TextError::Unsupported`] for SentencePiece models that its kinds of parts cannot follow to the byte;
-    /// [`TextError::Json`] where serialising fails.
+    /// [`TextError::Unsupported`] for SentencePiece models that a tokenizer.json cannot reproduce exactly.
+    /// [`TextError::Json`] if serialising fails.
     pub fn to_tokenizer_json(&self) -> Result<String> {
         let json = |encoder: &Encoder| serde_json::to_string_pretty(encoder);
         let written = match &self.engine {
@@ -38,13 +38,13 @@ impl Tokenizer {
         written.map_err(|e| TextError::json("tokenizer.json", e))
     }
 
-    /// SentencePiece BPE as merge rules.
+    /// Converts a SentencePiece BPE model to merge rules.
     fn rules_of(&self, pieces: &SentencePiece) -> Result<Parts> {
         let refused = |found: &str| {
             Err(TextError::Unsupported {
                 part: "tokenizer.json",
                 found: found.to_owned(),
-                expected: "SentencePiece BPE that changes nothing but spaces",
+                expected: "SentencePiece BPE that changes only spaces",
             })
         };
         if pieces.algorithm() == Algorithm::Unigram {
@@ -73,15 +73,15 @@ impl Tokenizer {
         })
     }
 
-    /// Roles and chat templates as a `tokenizer_config.json`.
+    /// Converts the roles and chat templates to a `tokenizer_config.json`.
     ///
     /// # Errors
-    /// [`TextError::Json`] where serialising fails.
+    /// [`TextError::Json`] if serialising fails.
     pub fn to_tokenizer_config_json(&self) -> Result<String> {
         let special = self.special_tokens();
         let mut config = Map::new();
         config.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
-        // Null where there is none: readers would take what the vocabulary or the model's configuration says.
+        // An explicit `null` keeps readers from using the token of the vocabulary or of the model's configuration.
         for (name, text) in special.named() {
             config.insert(name.to_owned(), json!(text));
         }

@@ -1,4 +1,4 @@
-//! tokenizer.json to [`Parts`].
+//! Parsing of tokenizer.json into [`Parts`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use crate::error::{Result, TextError};
 use crate::model::Parts;
 use crate::vocabulary::{TokenKind, Vocabulary, byte_token};
 
-/// The file's name, for messages.
+/// The file's name, for error messages.
 const FILE: &str = "tokenizer.json";
 
-/// tokenizer.json as it stands.
+/// The contents of tokenizer.json.
 #[derive(Deserialize)]
 struct RawTokenizer {
     #[serde(default)]
@@ -31,7 +31,7 @@ struct RawTokenizer {
     model: RawModel,
 }
 
-/// `model`.
+/// The contents of `model`.
 #[derive(Deserialize)]
 struct RawModel {
     #[serde(rename = "type")]
@@ -52,8 +52,8 @@ struct RawModel {
     ignore_merges: bool,
 }
 
-/// `vocab` with duplicates kept, so that they can be refused. A list (Unigram's form) reads as empty: the model's
-/// type is what is reported then.
+/// `vocab`, with duplicates kept so that they can be refused. Unigram's form, a list, is read as empty; the model's
+/// type is reported instead.
 #[derive(Default)]
 pub(crate) struct RawVocab(pub Vec<(String, u32)>);
 
@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for RawVocab {
     }
 }
 
-/// A merge: `"a b"`, or since 2024 `["a", "b"]`.
+/// A merge rule: `"a b"`, or `["a", "b"]` since 2024.
 struct RawMerge(String, Option<String>);
 
 impl<'de> Deserialize<'de> for RawMerge {
@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for RawMerge {
                 let pair = (seq.next_element()?, seq.next_element()?, seq.next_element::<IgnoredAny>()?);
                 match pair {
                     (Some(a), Some(b), None) => Ok(RawMerge(a, Some(b))),
-                    _ => Err(A::Error::custom("a merge has two tokens")),
+                    _ => Err(A::Error::custom("expected two tokens in a merge")),
                 }
             }
         }
@@ -114,10 +114,11 @@ impl<'de> Deserialize<'de> for RawMerge {
     }
 }
 
-/// Reads tokenizer.json.
+/// Parses tokenizer.json.
 ///
 /// # Errors
-/// Broken JSON, kinds of models and normalizers that are not read, and every inconsistency of vocabulary and merges.
+/// [`TextError::Json`] for invalid JSON, [`TextError::Unsupported`] for kinds of models and normalizers that are not
+/// supported, and errors of the vocabulary and the merges.
 pub(crate) fn parts(bytes: &[u8]) -> Result<Parts> {
     let raw: RawTokenizer = serde_json::from_slice(bytes).map_err(|e| TextError::json(FILE, e))?;
     check_model(&raw.model)?;
@@ -168,8 +169,8 @@ fn check_model(model: &RawModel) -> Result<()> {
     Ok(())
 }
 
-/// The ids that the BPE model has in the file, unless the added tokens' ids are only right when the model has them
-/// too (the `tokenizers` crate numbers added tokens that the model lacks itself, one after the other).
+/// Returns the ids of the BPE model in the file. Returns `None` if the added tokens' ids are right only if the model
+/// contains them too: the `tokenizers` crate numbers added tokens that the model lacks in sequence.
 pub(crate) fn model_ids(vocab: &[(String, u32)], added: &[Added]) -> Option<Vec<u32>> {
     let texts: HashMap<&str, u32> = vocab.iter().map(|(text, id)| (text.as_str(), *id)).collect();
     let new = added.iter().filter(|token| !texts.contains_key(token.content.as_str()));
@@ -177,7 +178,7 @@ pub(crate) fn model_ids(vocab: &[(String, u32)], added: &[Added]) -> Option<Vec<
     in_order.then(|| vocab.iter().map(|(_, id)| *id).collect())
 }
 
-/// All tokens with what they are for.
+/// Builds the vocabulary with the kinds of all tokens.
 pub(crate) fn vocabulary(
     vocab: Vec<(String, u32)>,
     added: &[Added],
@@ -211,7 +212,7 @@ pub(crate) fn vocabulary(
     Vocabulary::from_claims(claims)
 }
 
-/// Merge rules as ids; both sides and the result must be tokens.
+/// Converts merge rules to ids. Both sides and the result must be tokens.
 fn merges(vocabulary: &Vocabulary, raw: Vec<RawMerge>) -> Result<Vec<(u32, u32)>> {
     raw.iter()
         .enumerate()
@@ -225,7 +226,7 @@ fn merges(vocabulary: &Vocabulary, raw: Vec<RawMerge>) -> Result<Vec<(u32, u32)>
         .collect()
 }
 
-/// The two tokens of `"a b"`; the space may not come first, since it may be a token itself.
+/// Splits `"a b"` into two tokens. The first character is not a separator, since a space may be a token.
 pub(crate) fn split_merge(text: &str) -> Option<(&str, &str)> {
     let first = text.chars().next()?.len_utf8();
     let at = first + text.get(first..)?.find(' ')?;
@@ -233,7 +234,7 @@ pub(crate) fn split_merge(text: &str) -> Option<(&str, &str)> {
     (!b.is_empty()).then_some((a, b))
 }
 
-/// One merge as ids.
+/// Converts a merge rule to ids.
 pub(crate) fn merge(vocabulary: &Vocabulary, index: usize, a: &str, b: &str) -> Result<(u32, u32)> {
     let id = |token: &str| {
         vocabulary.id_of(token).ok_or_else(|| TextError::UnknownMergeToken { index, token: token.to_owned() })
@@ -243,7 +244,7 @@ pub(crate) fn merge(vocabulary: &Vocabulary, index: usize, a: &str, b: &str) -> 
     Ok(pair)
 }
 
-/// The added tokens that have a text.
+/// Returns the added tokens that have a text.
 pub(crate) fn added(raw: Vec<Added>) -> Vec<Added> {
     raw.into_iter().filter(|token| !token.content.is_empty()).collect()
 }

@@ -1,4 +1,4 @@
-//! A tokenizer's neutral parts, and the `tokenizers` crate's objects built from them.
+//! The parts of a tokenizer, independent of the file format, and the objects of the `tokenizers` crate.
 
 use serde_json::Value;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -10,27 +10,27 @@ use crate::added::Added;
 use crate::error::{Result, TextError};
 use crate::vocabulary::{TokenKind, Vocabulary};
 
-/// The `tokenizers` crate's pipeline, which writes itself as a tokenizer.json.
+/// The pipeline of the `tokenizers` crate, which serialises as a tokenizer.json.
 pub(crate) type Encoder =
     TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
-/// Everything that decides the ids of a text, whatever file it came from.
+/// All properties that determine the ids of a text.
 pub(crate) struct Parts {
-    /// All tokens, the added ones included.
+    /// All tokens, including the added ones.
     pub vocabulary: Vocabulary,
-    /// Tokens that the BPE model itself knows; `None`: all of them.
+    /// The tokens that the BPE model itself contains. `None` means all.
     pub model_ids: Option<Vec<u32>>,
-    /// Merge rules in rank order, as pairs of ids.
+    /// The merge rules in rank order, as pairs of ids.
     pub merges: Vec<(u32, u32)>,
-    /// Whether a whole piece that is a token is taken without merging.
+    /// `true` if a piece that is a token is used without merging.
     pub ignore_merges: bool,
-    /// Whether characters outside the vocabulary become `<0xHH>` tokens.
+    /// `true` if characters outside the vocabulary become `<0xHH>` tokens.
     pub byte_fallback: bool,
-    /// Whether a run of unknown characters becomes one unknown token.
+    /// `true` if a run of unknown characters becomes one unknown token.
     pub fuse_unk: bool,
     /// The unknown token.
     pub unk: Option<u32>,
-    /// Tokens found in text before anything else.
+    /// The tokens that are matched before anything else.
     pub added: Vec<Added>,
     /// tokenizer.json's `normalizer`.
     pub normalizer: Value,
@@ -43,12 +43,12 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Text of a token whose id was checked.
+    /// Returns the text of a token whose id has been checked.
     pub(crate) fn text(&self, id: u32) -> &str {
         self.vocabulary.get(id).map_or("", |t| t.text.as_str())
     }
 
-    /// Builds the BPE model, with or without taking whole pieces that are tokens.
+    /// Builds the BPE model with the given `ignore_merges`.
     pub(crate) fn bpe(&self, ignore_merges: bool) -> Result<BPE> {
         let ids: Vec<u32> = match &self.model_ids {
             Some(ids) => ids.clone(),
@@ -67,10 +67,11 @@ impl Parts {
         builder.build().map_err(|e| TextError::json("tokenizer model", e))
     }
 
-    /// Whether merging spells every token as itself, so that `ignore_merges` makes no difference.
+    /// Returns `true` if merging turns the text of every token into that token, so that `ignore_merges` makes no
+    /// difference.
     ///
     /// # Errors
-    /// What building the model reports.
+    /// The errors of building the model.
     pub(crate) fn merging_reaches_every_token(&self) -> Result<bool> {
         let model = self.bpe(false)?;
         Ok(self.vocabulary.iter().filter(|(_, token)| token.kind == TokenKind::Normal).all(|(id, token)| {
@@ -78,10 +79,10 @@ impl Parts {
         }))
     }
 
-    /// Builds the `tokenizers` crate's object, for writing.
+    /// Builds the object of the `tokenizers` crate, for serialising.
     ///
     /// # Errors
-    /// What that crate refuses: an invalid expression, an unknown kind of normalizer, ...
+    /// [`TextError::Json`] if the crate refuses a part, for example an invalid expression.
     pub(crate) fn encoder(&self) -> Result<Encoder> {
         let mut encoder = Encoder::new(self.bpe(self.ignore_merges)?);
         encoder
@@ -96,7 +97,7 @@ impl Parts {
     }
 }
 
-/// Reads one part of a pipeline; `null` is none.
+/// Reads a part of a pipeline. `null` is `None`.
 fn part<T: serde::de::DeserializeOwned>(name: &'static str, value: &Value) -> Result<Option<T>> {
     if value.is_null() {
         return Ok(None);

@@ -1,10 +1,10 @@
-//! A tokenizer from files or metadata: the engine, and the roles that the files beside it give.
+//! Building a tokenizer from files or metadata.
 
 use honelm_formats::gguf::Gguf;
 use serde_json::Value;
 
 use crate::budget::Budget;
-use crate::config::{DEFAULT_TEMPLATE, TokenizerConfig, Unnamed};
+use crate::config::{DEFAULT_TEMPLATE, NamedTemplate, TokenizerConfig, Unnamed, id_list};
 use crate::decoder::Decoder;
 use crate::error::{Result, TextError};
 use crate::files::{TokenizerFiles, TokenizerSource};
@@ -12,13 +12,13 @@ use crate::gguf::GgufVocab;
 use crate::json;
 use crate::pipeline::{Pipeline, affixes};
 use crate::sentencepiece::{Algorithm, SentencePiece, proto};
-use crate::stop::{END_TEXTS, id_list, push_new, stop_ids, turn_end};
+use crate::stop::{END_TEXTS, push_new, stop_ids, turn_end};
 use crate::tiktoken;
-use crate::tokenizer::{Engine, NamedTemplate, Roles, Tokenizer};
+use crate::tokenizer::{Engine, Roles, Tokenizer};
 use crate::vocab_merges::{self, ByteLevel};
 use crate::vocabulary::TokenKind;
 
-/// A vocabulary, and what its own file says of roles.
+/// A vocabulary and the roles that its own file defines.
 struct Source {
     engine: Engine,
     roles: Roles,
@@ -52,8 +52,8 @@ impl Source {
         Ok(Self { engine, roles: read.roles, prefix, suffix: Vec::new() })
     }
 
-    /// Where no configuration says what goes around a text, BPE models want BOS before it and Unigram models EOS after
-    /// it, as Llama and T5 do.
+    /// Builds a SentencePiece tokenizer. Unless a configuration says otherwise, BPE models put BOS before a text and
+    /// Unigram models put EOS after it, as Llama and T5 do.
     fn sentence_piece(read: proto::ModelFile) -> Result<Self> {
         let bpe = read.spec.algorithm == Algorithm::Bpe;
         let roles = Roles {
@@ -74,10 +74,10 @@ impl Source {
 }
 
 impl Tokenizer {
-    /// Reads a Hugging Face model's tokenizer from the bytes of its files.
+    /// Reads a Hugging Face model's tokenizer from the contents of its files.
     ///
     /// # Errors
-    /// Every way in which the files can be broken, inconsistent, or of a kind that is not read.
+    /// Any error of files that are invalid, inconsistent or of a kind that is not supported.
     pub fn from_files(files: &TokenizerFiles) -> Result<Self> {
         let mut config = TokenizerConfig::read(
             files.tokenizer_config.as_deref(),
@@ -99,7 +99,7 @@ impl Tokenizer {
         let id = |text: &Option<String>| text.as_deref().and_then(|text| vocabulary.id_of(text));
         let mut stop =
             stop_ids(model_config.as_ref(), generation.as_ref(), tokenizer_config.as_ref(), |t| vocabulary.id_of(t))?;
-        // What the configuration says of the tokenizer counts before what its vocabulary does.
+        // The tokenizer's configuration takes precedence over its vocabulary.
         if stop.is_empty() || (config.special.eos.is_none() && !config.unnamed.eos) {
             own.stop.iter().for_each(|&id| push_new(&mut stop, id));
         }
@@ -120,10 +120,10 @@ impl Tokenizer {
         Self::build(engine, prefix, suffix, roles, config.templates)
     }
 
-    /// Reads a tokenizer.json, with its tokenizer_config.json and special_tokens_map.json where there are.
+    /// Reads a tokenizer.json with the optional tokenizer_config.json and special_tokens_map.json.
     ///
     /// # Errors
-    /// As [`Tokenizer::from_files`].
+    /// The errors of [`Tokenizer::from_files`].
     pub fn from_json(bytes: &[u8], config: Option<&[u8]>, special_tokens_map: Option<&[u8]>) -> Result<Self> {
         Self::from_files(&TokenizerFiles {
             tokenizer: TokenizerSource::Json(bytes.to_vec()),
@@ -136,15 +136,16 @@ impl Tokenizer {
     /// Reads the tokenizer of a GGUF file.
     ///
     /// # Errors
-    /// Keys of the wrong type, and what [`Tokenizer::from_vocab`] reports.
+    /// [`TextError::Format`] for keys of the wrong type, and the errors of [`Tokenizer::from_vocab`].
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         Self::from_vocab(&GgufVocab::from_gguf(gguf)?)
     }
 
-    /// Builds the tokenizer that GGUF metadata describe.
+    /// Builds a tokenizer from GGUF metadata.
     ///
     /// # Errors
-    /// An unknown pre-tokenizer, lists of different length, ids out of range, merges of unknown tokens, ...
+    /// Any error of metadata that are inconsistent or not supported: an unknown pre-tokenizer, lists of different
+    /// lengths, ids out of range, merges of unknown tokens, ...
     pub fn from_vocab(vocab: &GgufVocab) -> Result<Self> {
         let engine = vocab.engine()?;
         let tokens = engine.vocabulary();
@@ -195,12 +196,12 @@ impl Tokenizer {
     }
 }
 
-/// A JSON file, or nothing.
+/// Parses an optional JSON file.
 fn parse(file: &'static str, bytes: Option<&[u8]>) -> Result<Option<Value>> {
     bytes.map(|bytes| serde_json::from_slice(bytes).map_err(|e| TextError::json(file, e))).transpose()
 }
 
-/// Makes a prefix or suffix what `add_bos_token` or `add_eos_token` says, where it says something.
+/// Adds or removes a token as `add_bos_token` or `add_eos_token` says, if it says anything.
 fn set_affix(affix: &mut Vec<u32>, token: Option<u32>, wanted: Option<bool>, field: &'static str) -> Result<()> {
     match (wanted, token) {
         (Some(true), None) => return Err(TextError::Missing { field }),

@@ -1,7 +1,7 @@
-//! SentencePiece BPE: scores to merge rules and back.
+//! Conversion between scores and merge rules of SentencePiece BPE.
 //!
-//! SentencePiece and llama.cpp merge the neighbouring pair whose union has the highest score, the leftmost first among
-//! equals; the `tokenizers` crate merges the pair whose rule comes first. The two agree when every way of cutting a
+//! SentencePiece and llama.cpp merge the adjacent pair whose union has the highest score, the leftmost pair first if
+//! scores are equal. The `tokenizers` crate merges the pair whose rule comes first. Both agree if every split of a
 //! token into two tokens is a rule, ordered by the token's score.
 
 use std::collections::HashMap;
@@ -12,12 +12,13 @@ use crate::budget::Budget;
 use crate::error::{Result, TextError};
 use crate::vocabulary::{MAX_TOKEN_BYTES, SPACE, Token, TokenKind, Vocabulary};
 
-/// Whether a token takes part in merging.
+/// Returns `true` if a token takes part in merging.
 fn merges_with_others(token: &Token) -> bool {
     matches!(token.kind, TokenKind::Normal | TokenKind::UserDefined)
 }
 
-/// Every way of cutting a token into two that merge, the longest first part first, as pairs of ids.
+/// Returns every split of a token into two tokens that merge, as pairs of ids. Splits with the longest first part come
+/// first.
 fn cuts(vocabulary: &Vocabulary, id: u32, token: &Token, budget: &Budget) -> Result<Vec<(u32, u32)>> {
     budget.charge_each(token.text.len(), token.text.len() as u64)?;
     if token.text.len() > MAX_TOKEN_BYTES {
@@ -35,10 +36,10 @@ fn cuts(vocabulary: &Vocabulary, id: u32, token: &Token, budget: &Budget) -> Res
     Ok(pairs)
 }
 
-/// Merge rules in rank order from scores (one per token).
+/// Converts scores (one per token) to merge rules in rank order.
 ///
 /// # Errors
-/// A score that is not a number, a token of absurd length.
+/// [`TextError::BadScore`] if a score is not a number, [`TextError::TokenTooLong`].
 pub(crate) fn merges_from_scores(vocabulary: &Vocabulary, scores: &[f32]) -> Result<Vec<(u32, u32)>> {
     let budget = Budget::new(Budget::BASE);
     let mut ranked = Vec::new();
@@ -52,16 +53,17 @@ pub(crate) fn merges_from_scores(vocabulary: &Vocabulary, scores: &[f32]) -> Res
             ranked.push((score, length, a, b));
         }
     }
-    // Among equal scores (runs of spaces, usually) the longer token, which is what merging from the left comes to.
-    // Stable: the rules of one token stay together.
+    // If scores are equal, which is usual for runs of spaces, the longer token comes first: this is the result of
+    // merging from the left. The sort is stable, so that the rules of a token stay together.
     ranked.sort_by(|x, y| y.0.total_cmp(&x.0).then(y.1.cmp(&x.1)));
     Ok(ranked.into_iter().map(|(_, _, a, b)| (a, b)).collect())
 }
 
-/// Scores from merge rules: the negated rank of the first rule that makes a token; 0 for tokens that no rule makes.
+/// Converts merge rules to scores: the negated rank of the first rule that produces a token, and 0 for tokens that no
+/// rule produces.
 ///
 /// # Errors
-/// [`TextError::NotScoreOrdered`] when a program that merges by score would not do what the rules say.
+/// [`TextError::NotScoreOrdered`] if merging by score would differ from the rules.
 pub(crate) fn scores_from_merges(vocabulary: &Vocabulary, merges: &[(u32, u32)]) -> Result<Vec<f32>> {
     let budget = Budget::new(Budget::BASE);
     let mut scores = vec![0.0_f32; vocabulary.len()];
@@ -73,7 +75,9 @@ pub(crate) fn scores_from_merges(vocabulary: &Vocabulary, merges: &[(u32, u32)])
         let id = vocabulary.id_of(&whole).ok_or(TextError::UnknownMergeToken { index: 0, token: whole.clone() })?;
         if previous != Some(id) {
             if rules.contains_key(&id) {
-                return Err(TextError::NotScoreOrdered { reason: format!("the rules for {whole:?} are apart") });
+                return Err(TextError::NotScoreOrdered {
+                    reason: format!("the rules for {whole:?} are not consecutive"),
+                });
             }
             rank += 1.0;
             previous = Some(id);
@@ -94,7 +98,8 @@ pub(crate) fn scores_from_merges(vocabulary: &Vocabulary, merges: &[(u32, u32)])
     Ok(scores)
 }
 
-/// tokenizer.json's `normalizer`: spaces become visible, and each stretch of text begins with one where asked.
+/// Makes tokenizer.json's `normalizer`, which makes spaces visible. With `add_space_prefix`, it prepends a space to
+/// each stretch of text.
 pub(crate) fn normalizer(add_space_prefix: bool) -> Value {
     let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE.to_string()});
     if add_space_prefix {
@@ -104,7 +109,7 @@ pub(crate) fn normalizer(add_space_prefix: bool) -> Value {
     }
 }
 
-/// tokenizer.json's `decoder`.
+/// Makes tokenizer.json's `decoder`.
 pub(crate) fn decoder(add_space_prefix: bool) -> Value {
     let mut steps = vec![
         json!({"type": "Replace", "pattern": {"String": SPACE.to_string()}, "content": " "}),
@@ -117,8 +122,8 @@ pub(crate) fn decoder(add_space_prefix: bool) -> Value {
     json!({"type": "Sequence", "decoders": steps})
 }
 
-/// Whether a space is put before the text, told from a tokenizer.json; `None` when the pipeline is not one that GGUF
-/// can describe.
+/// Returns `true` if a tokenizer.json prepends a space to the text. Returns `None` if GGUF cannot describe its
+/// pipeline.
 pub(crate) fn add_space_prefix(normalizer: &Value, pre_tokenizer: &Value) -> Option<bool> {
     let space = SPACE.to_string();
     let is_replace = |v: &Value| {
@@ -133,7 +138,7 @@ pub(crate) fn add_space_prefix(normalizer: &Value, pre_tokenizer: &Value) -> Opt
         (_, Some("Sequence")) => normalizer["normalizers"].as_array()?.as_slice(),
         _ => single,
     };
-    // Gemma's splits at spaces, of which the normalizer has left none.
+    // Gemma's pre-tokenizer splits at spaces, which its normalizer has replaced.
     let no_split = pre_tokenizer.is_null()
         || (pre_tokenizer["type"].as_str() == Some("Split")
             && pre_tokenizer["pattern"]["String"].as_str() == Some(" "));
@@ -159,7 +164,7 @@ pub(crate) fn add_space_prefix(normalizer: &Value, pre_tokenizer: &Value) -> Opt
 mod tests {
     use super::*;
 
-    /// `a b c ab bc abc`, scores by hand.
+    /// Returns the tokens `a b c ab bc abc`.
     fn vocabulary() -> Vocabulary {
         let texts = ["<unk>", "a", "b", "c", "ab", "bc", "abc"];
         let claims = texts.iter().zip(0u32..).map(|(text, id)| {

@@ -1,14 +1,16 @@
-//! The tokens that end an answer: the union of what a model's files name, and what its chat template writes behind one.
+//! The tokens that end an answer: those that the model's files name, and the one that the chat template writes after an
+//! answer.
 
 use serde_json::Value;
 
+use crate::config::id_list;
 use crate::error::{Result, TextError};
 use crate::template::{ChatTemplate, Clock, Limits, Message, RenderOptions};
 use crate::tokenizer::Tokenizer;
 use crate::vocabulary::TokenKind;
 
-/// Texts by which llama.cpp knows a token that ends a turn, whatever the metadata says
-/// (`llama_vocab::impl::load`, the list of end-of-generation tokens).
+/// The texts by which llama.cpp recognises end tokens regardless of the metadata (`llama_vocab::impl::load`, the list
+/// of end-of-generation tokens).
 pub(crate) const END_TEXTS: [&str; 15] = [
     "<|eot_id|>",
     "<|im_end|>",
@@ -27,11 +29,12 @@ pub(crate) const END_TEXTS: [&str; 15] = [
     "<｜end▁of▁sentence｜>",
 ];
 
-/// Union of the end-of-sequence ids that config.json, generation_config.json and tokenizer_config.json name, in that
-/// order and without repetition. `id_of` finds the id of a token's text.
+/// Returns the end-of-sequence ids that config.json, generation_config.json and tokenizer_config.json name, in that
+/// order and without duplicates. `id_of` returns the id of a token's text.
 ///
 /// # Errors
-/// An `eos_token_id` that is neither an id nor a list of ids, or an `eos_token` that is not in the vocabulary.
+/// [`TextError::Json`] for an `eos_token_id` that is neither an id nor a list of ids, and for an `eos_token` that is
+/// not in the vocabulary.
 pub fn stop_ids(
     config: Option<&Value>,
     generation_config: Option<&Value>,
@@ -39,7 +42,7 @@ pub fn stop_ids(
     id_of: impl Fn(&str) -> Option<u32>,
 ) -> Result<Vec<u32>> {
     let mut ids = Vec::new();
-    // Models with several parts keep the language model's values under text_config.
+    // Multimodal models keep the language model's values under `text_config`.
     let nested = config.map(|c| &c["text_config"]);
     for (file, value) in
         [("config.json", config), ("config.json", nested), ("generation_config.json", generation_config)]
@@ -61,11 +64,11 @@ pub fn stop_ids(
     Ok(ids)
 }
 
-/// The token that the chat template writes behind an answer: the control token that the text after it begins with. None
-/// where the template does not render, or where it writes nothing of that kind.
+/// Returns the control token that the chat template writes after an answer. Returns `None` if the template fails, or if
+/// it writes no such token.
 pub(crate) fn turn_end(tokenizer: &Tokenizer) -> Option<u32> {
     const ANSWER: &str = "An answer.";
-    // A template comes with every file that is opened: what two short messages do not take is not worth waiting for.
+    // Every model that is opened runs its template, so the work for two short messages is bounded tightly.
     let limits = Limits { touched_bytes: 32 << 20, output_bytes: 1 << 20, ..Limits::default() };
     let special = tokenizer.special_tokens();
     let eos = special.eos.clone();
@@ -81,30 +84,14 @@ pub(crate) fn turn_end(tokenizer: &Tokenizer) -> Option<u32> {
     let control = tokenizer.vocabulary().iter().filter(|(_, token)| token.kind == TokenKind::Control);
     let found = control.filter(|(_, token)| !token.text.is_empty() && behind.starts_with(&token.text));
     let (end, token) = found.max_by_key(|(_, token)| token.text.len())?;
-    // What begins another turn, or a text, does not end this one.
+    // A token that begins another turn or a text does not end this one.
     let begins =
         render(true).is_some_and(|with| with.strip_prefix(&text).is_some_and(|next| next.contains(&token.text)));
     let is_bos = Some(end) == tokenizer.bos() && eos.as_deref() != Some(token.text.as_str());
     (!begins && !is_bos).then_some(end)
 }
 
-/// A number, a list of numbers, or nothing.
-pub(crate) fn id_list(file: &'static str, value: &Value) -> Result<Vec<u32>> {
-    let id = |v: &Value| {
-        v.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
-            TextError::json(file, format!("token id: expected a number or a list of numbers, found {v}"))
-        })
-    };
-    match value {
-        Value::Null => Ok(Vec::new()),
-        // Some files write -1 for none.
-        Value::Number(n) if n.as_i64() == Some(-1) => Ok(Vec::new()),
-        Value::Array(list) => list.iter().map(id).collect(),
-        value => Ok(vec![id(value)?]),
-    }
-}
-
-/// Appends an id that is not there yet.
+/// Appends an id unless it is in the list.
 pub(crate) fn push_new(ids: &mut Vec<u32>, id: u32) {
     if !ids.contains(&id) {
         ids.push(id);

@@ -1,7 +1,7 @@
-//! tiktoken files: one token a line, its bytes in base64 and its rank. Source: `tiktoken/load.py`, `src/lib.rs`.
+//! tiktoken files: one token per line, with its bytes in base64 and its rank. Source: `tiktoken/load.py`, `src/lib.rs`.
 //!
-//! The file holds neither the expression that cuts text nor the special tokens; both are properties of the family that
-//! it belongs to. Families are told apart by their number of ranks, which no two share; another number is refused.
+//! The file contains neither the split expression nor the special tokens. Both depend on the family of the vocabulary,
+//! which is identified by its number of ranks. Files with another number of ranks are refused.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,26 +13,26 @@ use crate::split;
 use crate::vocab_merges::{self, ByteLevel};
 use crate::vocabulary::MAX_TOKEN_BYTES;
 
-/// The file's name, for messages.
+/// The file's name, for error messages.
 const FILE: &str = "tiktoken file";
 
 /// A known family.
 struct Family {
     ranks: usize,
-    /// Row of the table of split expressions, by its GGUF name.
+    /// The GGUF name of its pre-tokenizer.
     split: &'static str,
-    /// First special token and its id, and so on.
+    /// The special tokens with their ids.
     special: fn() -> Vec<(u32, String)>,
     bos: Option<&'static str>,
-    /// End tokens, the model's own first.
+    /// The end tokens, the model's own first.
     stop: &'static [&'static str],
-    /// The one of them that ends a turn.
+    /// The end token of a turn.
     turn_end: Option<&'static str>,
 }
 
 /// The families.
 static FAMILIES: [Family; 5] = [
-    // Llama 3, with the names of 3.1 and later; 3.0 had other names for tokens that it did not use.
+    // Llama 3, with the names of 3.1 and later. 3.0 had other names for its reserved tokens.
     Family {
         ranks: 128_000,
         split: "llama-bpe",
@@ -116,20 +116,20 @@ fn qwen() -> Vec<(u32, String)> {
     (151_643..).zip(names.map(|name| format!("<|{name}|>"))).collect()
 }
 
-/// Whether a `tokenizer.model` is a tiktoken file: SentencePiece's begins with a control character.
+/// Returns `true` if a `tokenizer.model` is a tiktoken file. A SentencePiece model begins with a control character.
 pub(crate) fn recognises(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|&byte| digit(byte).is_some())
 }
 
-/// Reads the file. `added`, from the files beside it, takes the place of the family's special tokens.
+/// Reads the file. `added`, from the files beside it, replaces the family's special tokens.
 ///
 /// # Errors
-/// [`TextError::Malformed`] naming the line, [`TextError::UnknownFamily`], and what a vocabulary can have wrong.
+/// [`TextError::Malformed`] with the line, [`TextError::UnknownFamily`], and errors of the vocabulary.
 pub(crate) fn read(bytes: &[u8], added: Vec<Added>) -> Result<ByteLevel> {
     let tokens = tokens(bytes)?;
     let family = FAMILIES.iter().find(|family| family.ranks == tokens.len()).ok_or_else(|| {
         let known = FAMILIES.iter().map(|family| format!("{} ({})", family.ranks, family.split)).collect::<Vec<_>>();
-        let reason = format!("{} ranks are of no known family ({})", tokens.len(), known.join(", "));
+        let reason = format!("found {} ranks, expected those of a known family ({})", tokens.len(), known.join(", "));
         TextError::UnknownFamily { file: FILE, reason }
     })?;
     let special = |(id, content)| Added { id, content, special: true, ..Added::default() };
@@ -145,7 +145,7 @@ pub(crate) fn read(bytes: &[u8], added: Vec<Added>) -> Result<ByteLevel> {
     Ok(read)
 }
 
-/// The tokens' bytes by rank.
+/// Returns the bytes of the tokens by rank.
 fn tokens(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut tokens: Vec<Option<Vec<u8>>> = Vec::new();
     let lines: Vec<&[u8]> = bytes.split(|&b| b == b'\n').collect();
@@ -166,15 +166,15 @@ fn tokens(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         let digits = std::str::from_utf8(rank).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
         let rank: usize = digits
             .and_then(|digits| digits.parse().ok())
-            .ok_or_else(|| wrong(format!("{:?} is no rank", String::from_utf8_lossy(rank))))?;
+            .ok_or_else(|| wrong(format!("{:?} is not a rank", String::from_utf8_lossy(rank))))?;
         if rank >= lines.len() {
-            return Err(wrong(format!("rank {rank}, in a file of {} lines", lines.len())));
+            return Err(wrong(format!("rank {rank} in a file of {} lines", lines.len())));
         }
         if rank >= tokens.len() {
             tokens.resize(rank + 1, None);
         }
         if tokens[rank].replace(token).is_some() {
-            return Err(wrong(format!("rank {rank} for the second time")));
+            return Err(wrong(format!("rank {rank} appears twice")));
         }
     }
     let tokens = (0..).zip(tokens).map(|(rank, token): (usize, _)| {
@@ -188,11 +188,11 @@ fn tokens(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     }
 }
 
-/// Merge rules: every way of cutting a token into two tokens, by the token's rank. What tiktoken merges is the pair
+/// Makes the merge rules: every split of a token into two tokens, ordered by the token's rank. tiktoken merges the pair
 /// whose union has the lowest rank.
 ///
 /// # Errors
-/// [`TextError::WorkLimit`] where long tokens have too many cuts.
+/// [`TextError::WorkLimit`] if long tokens have too many splits.
 fn merges(tokens: &[Vec<u8>]) -> Result<Vec<(u32, u32)>> {
     let budget = Budget::new(Budget::BASE);
     let ranks: HashMap<&[u8], u32> = tokens.iter().map(Vec::as_slice).zip(0u32..).collect();
@@ -207,7 +207,7 @@ fn merges(tokens: &[Vec<u8>]) -> Result<Vec<(u32, u32)>> {
     Ok(merges)
 }
 
-/// The value of a base64 digit.
+/// Returns the value of a base64 digit.
 fn digit(byte: u8) -> Option<u32> {
     match byte {
         b'A'..=b'Z' => Some(u32::from(byte - b'A')),
@@ -219,7 +219,7 @@ fn digit(byte: u8) -> Option<u32> {
     }
 }
 
-/// Bytes of base64 with padding (RFC 4648); `None` where it is none.
+/// Decodes base64 with padding (RFC 4648). Returns `None` if it is invalid.
 fn base64(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
@@ -232,7 +232,7 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
         }
         let bits = quad[..4 - padding].iter().try_fold(0, |bits, &b| Some(bits << 6 | digit(b)?))? << (6 * padding);
         let three = [(bits >> 16) as u8, (bits >> 8) as u8, bits as u8];
-        // The bits beyond the last byte say nothing, and must be 0.
+        // The bits after the last byte must be 0.
         if three[3 - padding..].iter().any(|&b| b != 0) {
             return None;
         }

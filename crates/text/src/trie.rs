@@ -2,34 +2,34 @@
 
 use std::ops::Range;
 
-/// No value.
+/// The value of a node where no key ends.
 const NONE: u32 = u32::MAX;
 
-/// One byte on the way to some keys.
+/// A node.
 #[derive(Debug, Clone)]
 struct Node {
     byte: u8,
     /// The value of the key that ends here.
     value: u32,
-    /// Indices of the nodes that follow, ordered by byte.
+    /// The indices of the child nodes, ordered by byte.
     children: Range<u32>,
 }
 
-/// A set of byte strings with a number each; memory is proportional to their length together.
+/// A map from byte strings to numbers. Its memory is proportional to the total length of the strings.
 #[derive(Debug, Clone)]
 pub(crate) struct Trie {
     nodes: Vec<Node>,
 }
 
 impl Trie {
-    /// Builds it from keys and values; empty keys are passed over, of equal keys the first counts.
+    /// Builds the map. Empty keys are skipped, and the first of equal keys counts.
     pub(crate) fn new<'a>(keys: impl IntoIterator<Item = (&'a [u8], u32)>) -> Self {
         let mut keys: Vec<(&[u8], u32)> = keys.into_iter().filter(|(key, _)| !key.is_empty()).collect();
         keys.sort_by(|a, b| a.0.cmp(b.0));
         keys.dedup_by(|next, first| next.0 == first.0);
         let mut nodes = vec![Node { byte: 0, value: NONE, children: 0..0 }];
-        // Nodes whose children are still to come: (node, its keys, length of its prefix), breadth first, so that the
-        // children of one node are neighbours.
+        // Nodes whose children are missing: (node, its keys, length of its prefix). They are processed breadth first,
+        // so that the children of a node are adjacent.
         let mut open = std::collections::VecDeque::from([(0, 0..keys.len(), 0)]);
         while let Some((node, range, depth)) = open.pop_front() {
             let first_child = nodes.len();
@@ -50,13 +50,13 @@ impl Trie {
         Self { nodes }
     }
 
-    /// Whether there is no key.
+    /// Returns `true` if there are no keys.
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.len() == 1
     }
 
-    /// Gives the keys that `text` begins with, as length and value, the shortest first. Returns the number of bytes that
-    /// were looked at.
+    /// Calls `found` with the length and value of each key that is a prefix of `text`, the shortest first. Returns the
+    /// number of bytes that were read.
     pub(crate) fn walk(&self, text: &[u8], mut found: impl FnMut(usize, u32)) -> usize {
         let mut node = 0;
         for (at, byte) in text.iter().enumerate() {
@@ -76,7 +76,7 @@ impl Trie {
     }
 }
 
-/// A node's index: there are fewer nodes than bytes of vocabulary, and files are far below 4 GiB of it.
+/// Converts a node's index. There are fewer nodes than bytes of vocabulary, and files are far below 4 GiB.
 fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

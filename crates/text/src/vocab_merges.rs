@@ -1,7 +1,7 @@
-//! Byte-level BPE from vocab.json and merges.txt, which older folders have in place of a tokenizer.json.
+//! Byte-level BPE from vocab.json and merges.txt, the files of older folders.
 //!
-//! How text is cut is in neither; it is what the class of tokenizer that tokenizer_config.json names does, or the kind
-//! of model that config.json names. Where these leave it open, the folder is refused.
+//! These files do not contain the split expression. It follows from the class of tokenizer in tokenizer_config.json, or
+//! from the kind of model in config.json. A folder that has neither is refused.
 
 use serde_json::{Value, json};
 
@@ -13,26 +13,26 @@ use crate::model::Parts;
 use crate::split::{self, PreTokenizer};
 use crate::tokenizer::Roles;
 
-/// The files' names, for messages.
+/// The files' names, for error messages.
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 
-/// A byte-level tokenizer and what its files say beyond it.
+/// A byte-level tokenizer and further properties of its files.
 pub(crate) struct ByteLevel {
     pub parts: Parts,
     pub roles: Roles,
-    /// Whether BOS goes before a text when no configuration says.
+    /// `true` if BOS is added before a text unless a configuration says otherwise.
     pub adds_bos: bool,
 }
 
-/// What GPT-2's class takes for every role that no file names.
+/// The token of GPT-2's class for every role that no file names.
 const GPT2_TOKEN: &str = "<|endoftext|>";
 
 /// Reads the two files.
 ///
 /// # Errors
-/// [`TextError::UnknownFamily`] where nothing says how text is cut; broken JSON, lines that are no merges, and what a
-/// vocabulary can have wrong.
+/// [`TextError::UnknownFamily`] if the split expression is unknown, [`TextError::Json`] for invalid JSON,
+/// [`TextError::Malformed`] for a line that is not a merge rule, and errors of the vocabulary.
 pub(crate) fn read(
     vocab: &[u8],
     merges: &[u8],
@@ -73,16 +73,16 @@ pub(crate) fn read(
     build(vocab.0, merges, added, row, row.ignore_merges)
 }
 
-/// The first line of merges.txt is a comment.
+/// Returns `true` for the comment in the first line of merges.txt.
 fn is_version(line: &str) -> bool {
     line.starts_with("#version")
 }
 
-/// The row of the split table that the class of tokenizer, else the kind of model, stands for.
+/// Returns the pre-tokenizer of the class of tokenizer, or of the kind of model.
 fn split_of(config: &TokenizerConfig, model_config: Option<&Value>) -> Result<&'static PreTokenizer> {
     let model_type = model_config.and_then(|config| config["model_type"].as_str());
     let name = match (config.class.as_deref(), model_type) {
-        // Other models borrow GPT-2's class and cut text in their own way, which only their tokenizer.json tells.
+        // Other models use GPT-2's class with their own split expressions, which only their tokenizer.json contains.
         (Some("GPT2Tokenizer") | None, Some("gpt2" | "opt")) | (Some("GPT2Tokenizer"), None) => "gpt-2",
         (Some("CodeGenTokenizer"), _) => "phi-2",
         (Some("Qwen2Tokenizer"), _) | (None, Some("qwen2" | "qwen3")) => "qwen2",
@@ -90,7 +90,7 @@ fn split_of(config: &TokenizerConfig, model_config: Option<&Value>) -> Result<&'
             let said =
                 |what: &str, value: Option<&str>| value.map_or_else(|| format!("no {what}"), |v| format!("{what} {v}"));
             let reason = format!(
-                "how text is cut is not told by {} and {}; a tokenizer.json would",
+                "{} and {} do not determine the pre-tokenizer; add the model's tokenizer.json",
                 said("tokenizer_class", class),
                 said("model_type", model)
             );
@@ -100,7 +100,7 @@ fn split_of(config: &TokenizerConfig, model_config: Option<&Value>) -> Result<&'
     split::by_name(name)
 }
 
-/// The added tokens, and those of the vocabulary that have a role.
+/// Returns the added tokens and the tokens of the vocabulary that have a role.
 fn with_roles(vocab: &[(String, u32)], config: &TokenizerConfig) -> Vec<Added> {
     let mut added = config.added.clone();
     let special = &config.special;
@@ -118,10 +118,10 @@ fn with_roles(vocab: &[(String, u32)], config: &TokenizerConfig) -> Vec<Added> {
     added
 }
 
-/// Puts a byte-level tokenizer together.
+/// Builds a byte-level tokenizer.
 ///
 /// # Errors
-/// What a vocabulary can have wrong.
+/// Errors of the vocabulary.
 pub(crate) fn build(
     vocab: Vec<(String, u32)>,
     merges: Vec<(u32, u32)>,
@@ -150,7 +150,7 @@ pub(crate) fn build(
     Ok(ByteLevel { parts, roles, adds_bos: false })
 }
 
-/// tokenizer.json's `decoder` of byte-level BPE.
+/// Makes tokenizer.json's `decoder` for byte-level BPE.
 pub(crate) fn byte_level_decoder() -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true})
 }

@@ -1,4 +1,4 @@
-//! Tokens by id.
+//! The vocabulary: tokens by id.
 
 use std::collections::HashMap;
 
@@ -8,32 +8,32 @@ use crate::error::{Result, TextError};
 /// SentencePiece's visible space.
 pub(crate) const SPACE: char = '▁';
 
-/// Longest token that takes part in merging, in bytes; bounds the work on a hostile vocabulary.
+/// The longest token that takes part in merging, in bytes. It bounds the work on a hostile vocabulary.
 pub(crate) const MAX_TOKEN_BYTES: usize = 1024;
 
-/// Longest token of any kind, in bytes; bounds the text that tokens become.
+/// The longest token of any kind, in bytes. It bounds the text that tokens become.
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
-/// What a token is for. The numbers are GGUF's `tokenizer.ggml.token_type`.
+/// The kind of a token. The numbers are those of GGUF's `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum TokenKind {
-    /// Made by merges.
+    /// A token that merging produces.
     Normal = 1,
-    /// Stands for what the vocabulary cannot spell.
+    /// The token for text that the vocabulary cannot represent.
     Unknown = 2,
-    /// Steers the model; found in text only when asked for.
+    /// A token that controls the model. It is recognised in text only on request.
     Control = 3,
-    /// Always found in text, as one piece.
+    /// A token that is always recognised in text as a whole.
     UserDefined = 4,
-    /// A row of the embedding without a text, or a piece that SentencePiece finds only where nothing else will do.
+    /// A row of the embedding without a text, or a piece that SentencePiece uses only if no other fits.
     Unused = 5,
-    /// One byte, written `<0xHH>`.
+    /// A byte, written `<0xHH>`.
     Byte = 6,
 }
 
 impl TokenKind {
-    /// The kind of a GGUF number; undefined ones are unused.
+    /// Converts a GGUF number. Undefined numbers are [`TokenKind::Unused`].
     #[must_use]
     pub fn from_gguf(number: i32) -> Self {
         match number {
@@ -46,32 +46,32 @@ impl TokenKind {
         }
     }
 
-    /// Whether decoding may skip it, and encoding finds it only when asked to.
+    /// Returns `true` if decoding may skip the token and encoding recognises it only on request.
     #[must_use]
     pub fn is_special(self) -> bool {
         matches!(self, Self::Control | Self::Unknown)
     }
 }
 
-/// One row of the vocabulary.
+/// A token.
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
-    /// Text as the vocabulary spells it.
+    /// The text in the vocabulary's spelling.
     pub text: String,
-    /// What it is for.
+    /// The kind.
     pub kind: TokenKind,
 }
 
-/// How tokens spell bytes.
+/// The way in which tokens represent bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// Byte-level BPE: GPT-2's byte alphabet.
     ByteLevel,
-    /// SentencePiece BPE: `▁` for a space, `<0xHH>` for a byte that no token spells.
+    /// SentencePiece: `▁` for a space, `<0xHH>` for a byte of a character that no token represents.
     SentencePiece,
 }
 
-/// Tokens by id, without holes: an id that nobody claims is an unused token.
+/// The tokens by id. Ids without a token are unused tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Vocabulary {
     tokens: Vec<Token>,
@@ -79,15 +79,16 @@ pub(crate) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Checks that ids and texts are unique. `claims` are (text, id, kind); ids may have holes.
+    /// Builds a vocabulary. `claims` are (text, id, kind); ids may have gaps.
     ///
     /// # Errors
-    /// Duplicates, an id far beyond the number of tokens, no token at all.
+    /// [`TextError::DuplicateToken`], [`TextError::DuplicateId`], [`TextError::IdOutOfRange`] for an id far beyond the
+    /// number of tokens, [`TextError::TokenTooLong`], [`TextError::EmptyVocabulary`].
     pub(crate) fn from_claims(claims: Vec<(String, u32, TokenKind)>) -> Result<Self> {
         if claims.is_empty() {
             return Err(TextError::EmptyVocabulary);
         }
-        // Real vocabularies have few holes; the bound keeps a lying id from asking for gigabytes.
+        // Real vocabularies have few gaps. The bound keeps a wrong id from allocating gigabytes.
         let limit = claims.len() * 2 + 4096;
         let mut slots: Vec<Option<Token>> = Vec::with_capacity(claims.len());
         let mut ids = HashMap::with_capacity(claims.len());
@@ -118,27 +119,27 @@ impl Vocabulary {
         Ok(Self { tokens, ids })
     }
 
-    /// Number of ids.
+    /// Returns the number of ids.
     pub(crate) fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// The token of an id.
+    /// Returns the token of an id.
     pub(crate) fn get(&self, id: u32) -> Option<&Token> {
         self.tokens.get(id as usize)
     }
 
-    /// The id of a text.
+    /// Returns the id of a text.
     pub(crate) fn id_of(&self, text: &str) -> Option<u32> {
         self.ids.get(text).copied()
     }
 
-    /// Tokens in the order of their ids.
+    /// Iterates over the tokens in the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Token)> {
         (0u32..).zip(&self.tokens)
     }
 
-    /// Appends a token's exact bytes; unknown ids and rows without a text have none.
+    /// Appends the bytes of a token. Unknown ids and rows without a text have none.
     pub(crate) fn push_bytes(&self, id: u32, family: Family, out: &mut Vec<u8>) {
         let Some(token) = self.get(id) else { return };
         match (token.kind, family) {
@@ -165,12 +166,12 @@ impl Vocabulary {
     }
 }
 
-/// Text of a row that has none.
+/// Returns the text of an unused row.
 pub(crate) fn pad_text(id: usize) -> String {
     format!("[PAD{id}]")
 }
 
-/// The byte of `<0xHH>`.
+/// Returns the byte of `<0xHH>`.
 pub(crate) fn byte_token(text: &str) -> Option<u8> {
     let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
     if digits.len() != 2 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use crate::platform::{self, EventLoop};
 
-/// Longest time in seconds without a turn of the event loop.
+/// The longest time in seconds without a turn of the event loop.
 const HELD: f64 = 0.01;
 
-/// A model whose reads let the event loop turn, so that a worker hears of an abort while the processor is busy with an
-/// answer: a back end that is done at once would otherwise never let it.
+/// A model whose reads give the event loop a turn, so that a worker receives an abort while the CPU computes an answer.
+/// Reads of the CPU back end are ready at once and would otherwise never yield.
 pub struct Breathing<R> {
     runner: R,
     events: Rc<EventLoop>,

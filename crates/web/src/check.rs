@@ -1,4 +1,4 @@
-//! A model against itself on the processor in single precision: what this device makes of it, proved in this very browser.
+//! The accuracy check: compares a model with itself on the CPU in single precision, in the same browser.
 
 use honelm_eval::{Protocol, compare_beside, figures};
 use js_sys::Function;
@@ -10,10 +10,10 @@ use crate::WebError;
 use crate::model::{WebModel, tell};
 use crate::options::parsed;
 
-/// Rows of a step: the logits of so many are in the heap at a time, of both models.
+/// The number of rows per step. The heap holds the logits of this many rows for both models.
 const STEP_ROWS: usize = 32;
 
-/// How models are compared.
+/// The settings of the comparison.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct CheckSettings {
@@ -29,12 +29,12 @@ impl Default for CheckSettings {
 
 #[wasm_bindgen]
 impl WebModel {
-    /// Runs both models over `text` and gives the figures of `honelm eval --against` as JSON: how far this one is from `reference`.
-    /// `settings` is JSON: `protocol` (by default `llama.cpp-512`), `chunks`. `on_event` hears `{"done", "total"}` as JSON.
-    /// `abort` ends it with the error `interrupted`.
+    /// Runs both models over `text` and returns the figures of `honelm eval --against` as JSON: the difference between this
+    /// model and `reference`. `settings` is JSON: `protocol` (by default `llama.cpp-512`), `chunks`. `on_event` receives
+    /// `{"done", "total"}` as JSON. `abort` ends the check with the error `interrupted`.
     ///
     /// # Errors
-    /// Settings without meaning, a text that is too short, models of two vocabularies, whatever stops a device.
+    /// Fails if a setting is invalid, if the text is too short, if the vocabularies differ, or if a device fails.
     pub async fn check(
         &self,
         reference: &WebModel,
@@ -46,7 +46,7 @@ impl WebModel {
         let protocol: Protocol = settings.protocol.parse()?;
         let (ours, theirs) = (self.facts.vocabulary, reference.facts.vocabulary);
         if ours != theirs {
-            let problem = format!("has a vocabulary of {theirs} tokens, the model one of {ours}");
+            let problem = format!("the vocabularies differ: found {theirs} tokens, expected {ours}");
             return Err(WebError::InvalidArgument { name: "reference", problem });
         }
         let tokens = self.tokenizer.encode_running(&text)?;

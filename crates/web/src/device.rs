@@ -1,4 +1,4 @@
-//! The one place that chooses where a model runs.
+//! The choice of the device that a model runs on.
 
 use std::cell::RefCell;
 use std::future::{Future, ready};
@@ -14,10 +14,10 @@ use serde_json::Value;
 use crate::options::{DeviceName, LoadSettings};
 use crate::{WebError, gpu};
 
-/// Rows of a prefill step on the processor: few, so that an abort is heard soon.
+/// The number of rows per prefill step on the CPU: few, so that an abort takes effect soon.
 const CPU_PREFILL_ROWS: usize = 32;
 
-/// Bytes that a device holds, by what for.
+/// The bytes in use on a device, by purpose.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct DeviceMemory {
     /// Weights.
@@ -28,35 +28,35 @@ pub struct DeviceMemory {
     pub scratch: u64,
 }
 
-/// What a device is.
+/// The kind of a device.
 pub enum Kind {
-    /// The processor.
+    /// The CPU.
     Cpu,
     /// The browser's GPU.
     Gpu(Gpu),
 }
 
-/// What the test of a GPU's kernels found.
+/// The result of the known-answer test of a GPU's kernels.
 #[derive(Debug, Clone, Serialize)]
 pub struct Tested {
-    /// Names adapter and driver.
+    /// The key of the adapter and driver.
     pub key: String,
-    /// Kernel variants that are not used, and why.
+    /// The kernel variants that are not used, with the reasons.
     pub demoted: Vec<String>,
-    /// To be remembered under the key.
+    /// The result to store under the key.
     pub trust: Value,
 }
 
-/// Ends when the device has taken what it was given.
+/// A future that is ready when the device has received all uploads.
 pub type Settled = Pin<Box<dyn Future<Output = ()>>>;
 
-/// A device, and what users should know of it.
+/// A device, and the information about it for users.
 pub struct Chosen {
     pub device: Device,
     pub kind: Kind,
-    /// Why it is not a better one.
+    /// The reason why it is not a better device.
     pub fallback: Option<String>,
-    /// Rows of a prefill step.
+    /// The number of rows per prefill step.
     pub prefill_rows: usize,
     pub tested: Option<Tested>,
     pub memory: Box<dyn Fn() -> DeviceMemory>,
@@ -64,7 +64,7 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// `cpu` or `gpu`.
+    /// Returns `cpu` or `gpu`.
     pub fn name(&self) -> &'static str {
         match self.kind {
             Kind::Cpu => "cpu",
@@ -74,7 +74,7 @@ impl Chosen {
 }
 
 impl LoadSettings {
-    /// Whether the processor may take the place of `chosen`.
+    /// Returns `true` if the CPU may replace `chosen`.
     pub fn may_fall_back(&self, chosen: &Chosen) -> bool {
         self.device == DeviceName::Auto && matches!(chosen.kind, Kind::Gpu(_))
     }
@@ -82,14 +82,15 @@ impl LoadSettings {
 
 impl Drop for Chosen {
     fn drop(&mut self) {
-        // In a browser nothing is freed by dropping it.
+        // In a browser, dropping a device frees nothing.
         if let Kind::Gpu(gpu) = &self.kind {
             gpu.destroy();
         }
     }
 }
 
-/// The device that `wanted` asks for, with the GPU's kernels tested for the weights of `checkpoint`; `testing` is told how far the test is.
+/// Chooses the device for `wanted`, and tests a GPU's kernels for the weights of `checkpoint`. `testing` receives the
+/// progress of the test.
 pub async fn choose(
     wanted: &LoadSettings,
     checkpoint: &Checkpoint,
@@ -105,7 +106,7 @@ pub async fn choose(
     }
 }
 
-/// The processor; `fallback` says why it is not the GPU.
+/// Returns the CPU. `fallback` is the reason why it is not the GPU.
 pub fn cpu(wanted: &LoadSettings, fallback: Option<String>) -> Chosen {
     let backend = CpuBackend::new(CpuOptions { threads: Some(1), compute: wanted.compute(), isa: wanted.isa() });
     let backend = Rc::new(RefCell::new(backend));

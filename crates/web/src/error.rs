@@ -12,70 +12,68 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use crate::gpu::NoGpu;
 
-/// What can go wrong, each with a stable code; JavaScript sees an `Error` with the property `code`.
+/// An error with a stable code. JavaScript receives an `Error` with the property `code`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebError {
-    /// A file that breaks its format.
+    /// A file violates its format.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A model that cannot be run.
+    /// The model cannot be run.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A tokenizer or template that cannot be used.
+    /// The tokenizer or template cannot be used.
     #[error(transparent)]
     Text(#[from] TextError),
-    /// An answer that cannot be given.
+    /// The answer cannot be given.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A comparison that cannot be done.
+    /// The comparison cannot be made.
     #[error(transparent)]
     Eval(#[from] EvalError),
-    /// A GPU that was asked for and cannot be used.
+    /// The GPU was requested and cannot be used.
     #[error(transparent)]
     NoGpu(#[from] NoGpu),
-    /// A device that refuses.
+    /// The device failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The page could not give the bytes of a file; its own error, passed on as it came.
+    /// The page failed to read a file; this is its own error, unchanged.
     #[error("{0}")]
     Page(PageError),
-    /// A file that a model needs.
-    #[error("{file} was not found")]
+    /// A file that the model needs is missing.
+    #[error("{file}: file not found")]
     FileNotFound {
-        /// The file.
+        /// The name of the file.
         file: String,
     },
-    /// A part of a file that the wasm heap has no room for.
-    #[error(
-        "{file}: no room for {bytes} bytes in this tab's memory; a smaller model or a smaller quantisation may fit"
-    )]
+    /// A part of a file does not fit in the wasm heap.
+    #[error("{file}: {bytes} bytes do not fit in this tab's memory; use a smaller model or fewer bits per weight")]
     HeapFull {
-        /// The file.
+        /// The name of the file.
         file: String,
-        /// Bytes that were needed at once.
+        /// The number of bytes that were needed at once.
         bytes: u64,
     },
-    /// A folder without a tokenizer.
-    #[error("no tokenizer: none of {expected} was found")]
+    /// The folder has no tokenizer.
+    #[error("no tokenizer: expected one of {expected}")]
     NoTokenizer {
-        /// What may be there.
+        /// The names of possible files.
         expected: String,
     },
-    /// An argument that has no meaning.
+    /// An argument is invalid.
     #[error("{name}: {problem}")]
     InvalidArgument {
-        /// The argument.
+        /// The name of the argument.
         name: &'static str,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
-    /// A second answer while one is being written.
-    #[error("the model is writing an answer: wait for it, or abort it first")]
+    /// An answer was requested while another is being written.
+    #[error("the model is writing an answer; wait for it or abort it first")]
     Busy,
 }
 
-/// An error of the page's own, as JavaScript threw it.
+/// An error of the page's own code, as thrown.
 #[derive(Debug)]
 pub struct PageError(JsValue);
 
@@ -89,12 +87,12 @@ impl fmt::Display for PageError {
 }
 
 impl WebError {
-    /// Whether it is the device that refuses, so that another one may not.
+    /// Returns `true` if the device failed, so that another device may succeed.
     pub(crate) fn is_of_device(&self) -> bool {
         matches!(self, Self::Backend(_) | Self::NoGpu(_) | Self::Model(ModelError::Backend(_)))
     }
 
-    /// A stable name for programs; of the page's errors their own.
+    /// Returns a stable name for programs; for the page's own errors, their own.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -129,7 +127,7 @@ impl From<WebError> for JsValue {
             return thrown;
         }
         let (code, made) = (error.code(), js_sys::Error::new(&error.to_string()));
-        // An object that was just made takes properties.
+        // Setting a property of a new object cannot fail.
         let _ = Reflect::set(&made, &"code".into(), &code.into());
         made.into()
     }

@@ -1,4 +1,4 @@
-//! The bytes of a model, as the page gives them.
+//! The bytes of a model, read through the page.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,22 +12,22 @@ use crate::WebError;
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
-/** The files of a model, wherever they are. Errors that it throws reach the caller of `WebModel.load` as they are. */
+/** The files of a model. Errors that it throws reach the caller of `WebModel.load` unchanged. */
 export interface ModelFiles {
-  /** What the folder or the file is called. */
+  /** The name of the folder or file. */
   readonly name: string;
-  /** The one file that the model is, or nothing where it is a folder. */
+  /** The name of the model's single file, or undefined if the model is a folder. */
   readonly single: string | undefined;
-  /** Bytes of a file; undefined where there is none of that name. */
+  /** Returns the size of a file in bytes; undefined if there is no file of this name. */
   size(name: string): Promise<number | undefined>;
-  /** Exactly these bytes of a file. */
+  /** Returns exactly these bytes of a file. */
   read(name: string, offset: number, length: number): Promise<Uint8Array>;
 }
 "#;
 
 #[wasm_bindgen]
 extern "C" {
-    /// The files of a model, wherever they are: a JavaScript object (TypeScript's `ModelFiles`).
+    /// The files of a model: a JavaScript object (TypeScript's `ModelFiles`).
     #[wasm_bindgen(typescript_type = "ModelFiles")]
     pub type ModelFiles;
 
@@ -41,21 +41,21 @@ extern "C" {
     async fn read(this: &ModelFiles, name: &str, offset: f64, length: f64) -> Result<JsValue, JsValue>;
 }
 
-/// Most bytes that are asked for at a time.
+/// The largest number of bytes per request.
 const MOST: u64 = 8 << 20;
-/// Bytes that are asked for at least: one answer holds many small tensors.
+/// The smallest number of bytes per request, since one request can cover many small tensors.
 const LEAST: u64 = 1 << 20;
-/// Fetched bytes that are kept before they are dropped: small tensors come from what was fetched for others.
+/// The number of fetched bytes that are kept, because small tensors are often in bytes that were fetched for others.
 const KEPT: u64 = 16 << 20;
 
-/// The page's files, what was fetched of them, and who hears of it.
+/// The page's files and the bytes fetched from them.
 pub struct Files<'f> {
     files: &'f ModelFiles,
-    /// Files of which parts are fetched, by name.
+    /// The files that are fetched in parts, by name.
     remote: RefCell<BTreeMap<String, FileData>>,
-    /// Bytes fetched since they were last dropped.
+    /// The bytes fetched since they were last dropped.
     kept: RefCell<u64>,
-    /// Told the file and the end of every part that came, and the file's size, in bytes.
+    /// A callback for each fetched part: the file, the end of the part, and the file's size, in bytes.
     progress: &'f dyn Fn(&str, u64, u64),
 }
 
@@ -64,17 +64,17 @@ impl<'f> Files<'f> {
         Self { files, remote: RefCell::default(), kept: RefCell::default(), progress }
     }
 
-    /// What the folder or the file is called.
+    /// Returns the name of the folder or file.
     pub fn name(&self) -> String {
         self.files.name()
     }
 
-    /// The one file that the model is, if it is one.
+    /// Returns the model's single file, if it has one.
     pub fn single(&self) -> Option<String> {
         self.files.single()
     }
 
-    /// A file, of which nothing is fetched yet; `None` where there is none of that name.
+    /// Returns a file without fetching anything; `None` if there is no file of this name.
     pub async fn remote(&self, name: &str) -> Result<Option<FileData>, WebError> {
         let Some(size) = self.files.size(name).await?.as_f64() else { return Ok(None) };
         let data = FileData::remote(size as u64);
@@ -82,7 +82,7 @@ impl<'f> Files<'f> {
         Ok(Some(data))
     }
 
-    /// A whole file, a small one; `None` where there is none of that name.
+    /// Fetches a whole small file; `None` if there is no file of this name.
     pub async fn whole(&self, name: &str) -> Result<Option<Bytes>, WebError> {
         match self.files.size(name).await?.as_f64() {
             Some(size) => Ok(Some(self.read(name, 0, size as u64).await?)),
@@ -90,7 +90,7 @@ impl<'f> Files<'f> {
         }
     }
 
-    /// Does `work`, and fetches what it lacks, until it lacks nothing.
+    /// Repeats `work`, fetching the bytes that it lacks, until it lacks none.
     pub async fn drive<T>(&self, mut work: impl FnMut() -> Result<T, ModelError>) -> Result<T, WebError> {
         loop {
             match work() {
@@ -108,7 +108,7 @@ impl<'f> Files<'f> {
         }
     }
 
-    /// Drops what was fetched, once it is much: what was made of it stays. Whether it was.
+    /// Drops the fetched bytes if there are many; objects built from them stay. Returns `true` if they were dropped.
     pub fn tidy(&self) -> bool {
         let much = *self.kept.borrow() > KEPT;
         if much {
@@ -117,13 +117,13 @@ impl<'f> Files<'f> {
         much
     }
 
-    /// Drops what was fetched.
+    /// Drops the fetched bytes.
     pub fn forget(&self) {
         self.remote.borrow().values().for_each(FileData::forget);
         *self.kept.borrow_mut() = 0;
     }
 
-    /// Exactly `length` bytes from `offset` on.
+    /// Reads exactly `length` bytes from `offset` on.
     async fn read(&self, name: &str, offset: u64, length: u64) -> Result<Bytes, WebError> {
         let wrong = |problem| WebError::InvalidArgument { name: "files", problem };
         let mut bytes = Vec::new();
@@ -132,9 +132,14 @@ impl<'f> Files<'f> {
         while (bytes.len() as u64) < length {
             let (at, left) = (offset + bytes.len() as u64, length - bytes.len() as u64);
             let found = self.files.read(name, at as f64, left.min(MOST) as f64).await?;
-            let part: Uint8Array = found.dyn_into().map_err(|_| wrong(format!("read({name}) gave no Uint8Array")))?;
+            let part: Uint8Array =
+                found.dyn_into().map_err(|_| wrong(format!("read({name}) did not return a Uint8Array")))?;
             if u64::from(part.length()) != left.min(MOST) {
-                return Err(wrong(format!("read({name}) gave {} bytes of {}", part.length(), left.min(MOST))));
+                return Err(wrong(format!(
+                    "read({name}) returned {} bytes, expected {}",
+                    part.length(),
+                    left.min(MOST)
+                )));
             }
             let here = bytes.len();
             bytes.resize(here + part.length() as usize, 0);

@@ -1,4 +1,4 @@
-//! The GPU that the browser offers, tested before it is trusted.
+//! The browser's GPU, tested before use.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,16 +12,16 @@ use crate::device::{Chosen, DeviceMemory, Kind, Tested};
 use crate::options::{DeviceName, LoadSettings};
 use crate::platform::{self, BrowserAdapter};
 
-/// Rows of a prefill step: many are fast, but on a processor in disguise few let an abort be heard sooner.
+/// The number of rows per prefill step. Many are fast; on a software adapter, few let an abort take effect sooner.
 const PREFILL_ROWS: usize = 512;
 const SOFTWARE_PREFILL_ROWS: usize = 64;
 
-/// Why there is no GPU to run on.
+/// The reason why the GPU cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoGpu {
-    #[error("this browser offers no GPU: WebGPU is missing or switched off, or there is no GPU that it trusts")]
+    #[error("this browser has no usable GPU: WebGPU is missing or disabled, or the GPU is blocked")]
     NoAdapter,
-    #[error("this browser's GPU is a processor in disguise ({0}), slower than the processor itself")]
+    #[error("this browser's GPU is a software implementation ({0}), which is slower than the CPU")]
     Software(String),
     #[error(transparent)]
     Gpu(GpuError),
@@ -31,13 +31,13 @@ pub enum NoGpu {
 
 impl From<GpuError> for NoGpu {
     fn from(error: GpuError) -> Self {
-        // What to do about it is another thing in a browser than natively.
+        // The advice for a browser differs from that of the native error.
         if matches!(error, GpuError::NoAdapter) { Self::NoAdapter } else { Self::Gpu(error) }
     }
 }
 
-/// Opens the GPU and tests its kernels for the weights of `checkpoint` and the cache that is `wanted`;
-/// `progress` is told how far the test is.
+/// Opens the GPU and tests its kernels for the weights of `checkpoint` and the cache that is `wanted`. `progress` receives the
+/// number of finished steps and of all steps.
 pub async fn open(
     checkpoint: &Checkpoint,
     wanted: &LoadSettings,
@@ -56,10 +56,10 @@ pub async fn open(
     chosen
 }
 
-/// The device with what the browser says of its adapter.
+/// Adds the browser's information about the adapter to the device.
 fn described(gpu: Gpu) -> Gpu {
     let Some(BrowserAdapter { name, is_fallback, subgroups }) = platform::browser_adapter() else { return gpu };
-    let report = gpu.report().clone().told_by_browser(name, is_fallback, subgroups);
+    let report = gpu.report().clone().with_browser_info(name, is_fallback, subgroups);
     gpu.with_report(report)
 }
 
@@ -70,7 +70,7 @@ async fn tested(
     progress: &dyn Fn(usize, usize),
 ) -> Result<Chosen, NoGpu> {
     let key = gpu.report().key();
-    // What an older version remembered in another form is tested anew.
+    // A result stored by an older version in another form is discarded.
     let known: Option<Trust> = serde_json::from_value(wanted.trust[&key].clone()).ok();
     let needed = Needed { layouts: gpu_layouts(checkpoint), caches: vec![wanted.cache_type()] };
     let trust =

@@ -1,9 +1,9 @@
-//! HoneLM in a browser tab: the wasm package, made for a dedicated worker.
+//! HoneLM in a browser tab: the wasm package, which runs in a dedicated worker.
 //!
-//! The page's side gives the bytes of a model ([`ModelFiles`]) and hears of progress and text through callbacks;
-//! everything else (formats, tokenizer, chat template, kernels, sampling) is the same code as natively. Settings,
-//! messages and answers cross the border as JSON text in the form that `honelm --json` has; the TypeScript around this
-//! package (`web/src/honelm`) gives them types. One thread, no cross-origin isolation.
+//! The page's code provides the bytes of a model ([`ModelFiles`]) and receives progress and text through callbacks. Everything
+//! else (formats, tokenizer, chat template, kernels, sampling) is the same code as natively. Settings, messages and answers are
+//! JSON text in the form of `honelm --json`; the TypeScript around this package (`web/src/honelm`) gives them types. There is
+//! one thread, and no cross-origin isolation.
 #![forbid(unsafe_code)]
 
 mod breathe;

@@ -1,4 +1,4 @@
-//! From the page's files to a model on a device.
+//! Loading: from the page's files to a model on a device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::WebError;
 use crate::device::Chosen;
 use crate::files::Files;
 
-/// Opens the page's files as a checkpoint with its tokenizer; of the weights only the headers are read.
+/// Opens the page's files as a checkpoint with its tokenizer. Of the weights, only the headers are read.
 pub async fn open(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoint, Tokenizer), WebError> {
     let opened = match files.single() {
         Some(name) => gguf(files, &name, options).await?,
@@ -25,7 +25,7 @@ pub async fn open(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoin
     Ok(opened)
 }
 
-/// Puts the weights on the device, one or a slab of one at a time; `progress` is told how many of how many are there.
+/// Puts the weights on the device, one weight or slab at a time. `progress` receives the number of placed weights and of all.
 pub async fn place(
     files: &Files<'_>,
     checkpoint: &Checkpoint,
@@ -43,7 +43,7 @@ pub async fn place(
             break;
         }
         if files.tidy() {
-            // Copies on their way to a GPU take memory too.
+            // Copies in transit to a GPU take memory too.
             (chosen.settle)().await;
         }
     }
@@ -78,7 +78,7 @@ async fn folder(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoint,
     Ok((files.drive(open).await?, tokenizer))
 }
 
-/// The parts of a model that is not in one file.
+/// Opens the shards of a model in several files.
 async fn shards(files: &Files<'_>) -> Result<Safetensors, WebError> {
     const INDEX: &str = "model.safetensors.index.json";
     let index = required(files.whole(INDEX).await?, &format!("model.safetensors (or {INDEX})"))?;
@@ -94,7 +94,7 @@ async fn shards(files: &Files<'_>) -> Result<Safetensors, WebError> {
     files.drive(|| Ok(Safetensors::from_shards(INDEX, &index, part)?)).await
 }
 
-/// A folder's tokenizer, from as few of its files as it takes.
+/// Loads a folder's tokenizer, from as few files as possible.
 async fn tokenizer(files: &Files<'_>, config: &Bytes, generation: Option<&Bytes>) -> Result<Tokenizer, WebError> {
     let mut contents: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
     contents.insert("config.json", config.to_vec());

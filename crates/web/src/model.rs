@@ -1,4 +1,4 @@
-//! The class that JavaScript sees.
+//! The class that JavaScript uses.
 
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
@@ -20,7 +20,7 @@ use crate::files::{Files, ModelFiles};
 use crate::options::{GenerationSettings, LoadSettings, conversation, parsed};
 use crate::{WebError, load, platform};
 
-/// The version of this package.
+/// Returns the version of this package.
 #[wasm_bindgen]
 #[must_use]
 pub fn version() -> String {
@@ -30,7 +30,7 @@ pub fn version() -> String {
 /// A loaded model.
 #[wasm_bindgen]
 pub struct WebModel {
-    /// Away while an answer is written.
+    /// The session; `None` while an answer is written.
     session: RefCell<Option<Session>>,
     cancelled: Rc<Cell<bool>>,
     pub(crate) tokenizer: Tokenizer,
@@ -45,20 +45,20 @@ pub struct WebModel {
     load_seconds: f64,
 }
 
-/// Tells a callback of a document; one that throws is the page's own matter.
+/// Passes a document to a callback. An exception in the callback is ignored.
 pub(crate) fn tell(callback: &Function, document: &Value) {
     let _ = callback.call1(&JsValue::NULL, &JsValue::from_str(&document.to_string()));
 }
 
 #[wasm_bindgen]
 impl WebModel {
-    /// Loads the model that `files` holds. `options` is JSON: `device`, `compute`, `cache_type`, `context`, `allow_unknown`.
+    /// Loads the model in `files`. `options` is JSON: `device`, `compute`, `cache_type`, `context`, `allow_unknown`.
     /// `on_progress` is called with `{"stage", "file", "done", "total"}` as JSON.
     ///
     /// # Errors
-    /// What is wrong with a file, by name; what the page's own source of bytes threw; why the device refuses.
+    /// Fails if a file is invalid, if the page's own code throws, or if the device fails.
     pub async fn load(files: ModelFiles, options: String, on_progress: Function) -> Result<WebModel, WebError> {
-        platform::tell_of_panics();
+        platform::report_panics();
         let begin = platform::seconds();
         let settings: LoadSettings = parsed("options", &options)?;
         let progress = |file: &str, done: u64, total: u64| {
@@ -79,7 +79,7 @@ impl WebModel {
             tell(&on_progress, &json!({"stage": "placing", "file": "", "done": done, "total": total}));
         };
         let placed = match load::place(&files, &checkpoint, &chosen, &load_options, &placing).await {
-            // A whole model goes to the processor, never a part of one.
+            // The CPU then runs the whole model, never a part of it.
             Err(problem) if settings.may_fall_back(&chosen) && problem.is_of_device() => {
                 chosen = device::cpu(&settings, Some(problem.to_string()));
                 load::place(&files, &checkpoint, &chosen, &load_options, &placing).await
@@ -105,7 +105,7 @@ impl WebModel {
         })
     }
 
-    /// What the model is and where it runs, as JSON.
+    /// Returns the model's properties and its device, as JSON.
     #[must_use]
     pub fn facts(&self) -> String {
         let Facts { architecture, name, layers, width, vocabulary, context, parameters, .. } = &self.facts;
@@ -125,50 +125,51 @@ impl WebModel {
         .to_string()
     }
 
-    /// Bytes in use, as JSON: the wasm heap, and what the device holds of weights, cache and working memory (on the
-    /// processor a part of the heap).
+    /// Returns the bytes in use, as JSON: the wasm heap, and the device's weights, cache and working memory (on the CPU, a part
+    /// of the heap).
     #[must_use]
     pub fn memory(&self) -> String {
         let device = (self.chosen.memory)();
         json!({"wasm_heap": platform::heap_bytes(), "device": device}).to_string()
     }
 
-    /// Ends the answer that is being written; it then resolves with `finish_reason` `cancelled`.
+    /// Ends the answer that is being written; its `finish_reason` is then `cancelled`.
     pub fn abort(&self) {
         self.cancelled.set(true);
     }
 
-    /// Answers a conversation (JSON: a list of `{"role", "content"}`, the last one the user's) and gives the answer as JSON.
-    /// `on_event` hears `{"prefill": [done, total]}`, `{"token": id}` with `"text"` and `"reasoning"` as they come, as JSON.
-    /// `settings` is JSON: `max_tokens`, `temperature`, `top_k`, `top_p`, `min_p`, `seed`, `repeat_penalty`, `stop`,
-    /// `ignore_eos`, `logprobs`; what is missing is as the model has it. With `parse_special` texts of special tokens in
-    /// messages are these tokens.
+    /// Answers a conversation and returns the answer as JSON. `messages` is JSON: a list of `{"role", "content"}`, the last
+    /// from the user. `on_event` receives `{"prefill": [done, total]}`, or `{"token": id}` with any new `"text"` and
+    /// `"reasoning"`, as JSON. `settings` is JSON: `max_tokens`, `temperature`, `top_k`, `top_p`, `min_p`, `seed`,
+    /// `repeat_penalty`, `stop`, `ignore_eos`, `logprobs`; missing settings are the model's own. With `parse_special`, the texts
+    /// of special tokens in messages become these tokens.
     ///
     /// # Errors
-    /// Settings without meaning, a chat template that does not parse, a conversation that the template refuses or that is longer than the context, whatever
-    /// stops the device. The model can be used again after any of them.
+    /// Fails if a setting is invalid, if the chat template does not parse or rejects the conversation, if the conversation is
+    /// longer than the context, or if the device fails. The model remains usable after any of these.
     pub async fn chat(&self, messages: String, settings: String, on_event: Function) -> Result<String, WebError> {
         let settings: GenerationSettings = parsed("settings", &settings)?;
         let parse_special = settings.parse_special;
-        let how = settings.apply(&self.generation);
+        let generation = settings.apply(&self.generation);
         let (said, question) = conversation(&messages)?;
         let mut chat = self.chat_of(said)?.with_parse_special(parse_special);
         let mut session = self.take()?;
         let mut on_pieces = |update: Update<'_>, pieces: Vec<Piece>| self.heard(&update, &pieces, &on_event);
         let (session, tokenizer) = (session.get()?, &self.tokenizer);
-        let reply = chat.reply_async(&question, session, tokenizer, &how, &platform::seconds, &mut on_pieces).await?;
+        let reply =
+            chat.reply_async(&question, session, tokenizer, &generation, &platform::seconds, &mut on_pieces).await?;
         let Reply { completion, reasoning, answer } = reply;
         Ok(document(&completion, &answer, reasoning.as_deref()).to_string())
     }
 
-    /// Continues a text as it stands, without a chat template, and gives the answer as JSON; otherwise as `chat`.
+    /// Continues a text without a chat template and returns the answer as JSON; otherwise like `chat`.
     ///
     /// # Errors
-    /// As `chat`.
+    /// The errors of `chat`.
     pub async fn complete(&self, text: String, settings: String, on_event: Function) -> Result<String, WebError> {
         let settings: GenerationSettings = parsed("settings", &settings)?;
         let (prompt, continues) = raw_prompt(&self.tokenizer, &text)?;
-        let how = Generation { continues, ..settings.apply(&self.generation) };
+        let generation = Generation { continues, ..settings.apply(&self.generation) };
         let mut session = self.take()?;
         let mut on_update = |update: Update<'_>| {
             let text = match &update {
@@ -180,13 +181,13 @@ impl WebModel {
             self.heard(&update, &Vec::from_iter(piece), &on_event)
         };
         let (session, clock) = (session.get()?, &platform::seconds);
-        let done = session.generate_async(&self.tokenizer, &prompt, &how, clock, &mut on_update).await?;
+        let done = session.generate_async(&self.tokenizer, &prompt, &generation, clock, &mut on_update).await?;
         Ok(document(&done, &done.text, None).to_string())
     }
 }
 
 impl WebModel {
-    /// A conversation in the model's template.
+    /// Formats a conversation by the model's template.
     fn chat_of(&self, said: Vec<honelm_text::Message>) -> Result<Chat, WebError> {
         let source = self.template.as_deref();
         let template = ChatTemplate::new(source.unwrap_or(PLAIN_TEMPLATE), self.tokenizer.special_tokens())?;
@@ -199,19 +200,19 @@ impl WebModel {
         Ok(chat)
     }
 
-    /// The session for one answer; it comes back when the loan is dropped.
+    /// Takes the session for one answer. It returns when the loan is dropped.
     pub(crate) fn take(&self) -> Result<Loan<'_>, WebError> {
         let session = self.session.borrow_mut().take().ok_or(WebError::Busy)?;
         self.cancelled.set(false);
         Ok(Loan { place: &self.session, session: Some(session) })
     }
 
-    /// Whether JavaScript wants what is running to end.
+    /// Returns `true` if JavaScript has aborted the current work.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.get()
     }
 
-    /// Tells JavaScript of an update; its wish to abort is the answer.
+    /// Passes an update to JavaScript. Breaks if JavaScript has aborted.
     fn heard(&self, update: &Update<'_>, pieces: &[Piece], on_event: &Function) -> ControlFlow<()> {
         let mut event = match update {
             Update::Prefill { done, total } => json!({"prefill": [done, total]}),
@@ -231,7 +232,7 @@ impl WebModel {
     }
 }
 
-/// A session that is away, on its way back.
+/// A session on loan.
 pub(crate) struct Loan<'m> {
     place: &'m RefCell<Option<Session>>,
     session: Option<Session>,
@@ -249,7 +250,7 @@ impl Drop for Loan<'_> {
     }
 }
 
-/// An answer in the form that `honelm run --json` has.
+/// Returns an answer in the form of `honelm run --json`.
 fn document(done: &Completion, answer: &str, reasoning: Option<&str>) -> Value {
     let mut document = json!({
         "text": answer,

@@ -1,4 +1,4 @@
-//! What JavaScript asks for, as JSON.
+//! The arguments from JavaScript, as JSON.
 
 use honelm_backend::CacheType;
 use honelm_cpu::{Compute, Isa};
@@ -11,16 +11,16 @@ use serde_json::Value;
 
 use crate::WebError;
 
-/// Where a model shall run.
+/// The device that a model is to run on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceName {
-    /// The best there is.
+    /// The best available device.
     #[default]
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// The browser's GPU, or an error.
+    /// The browser's GPU; an error if it cannot be used.
     Gpu,
 }
 
@@ -47,20 +47,20 @@ enum IsaName {
     Generic,
 }
 
-/// How a model is loaded.
+/// The settings of loading a model.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoadSettings {
     pub device: DeviceName,
     compute: ComputeName,
     cache_type: CacheName,
-    /// `generic`: the processor's portable kernels instead of its vectors.
+    /// `generic`: the CPU's portable kernels instead of the vector kernels.
     isa: Option<IsaName>,
-    /// Most tokens of prompt and answer; by default the model's own, at most 8192.
+    /// The largest number of tokens in prompt and answer; by default the model's own limit, at most 8192.
     pub context: Option<usize>,
-    /// Fields of the configuration that are ignored although they are not known, as refusals name them.
+    /// Unknown fields of the configuration that are ignored, as named in the error.
     allow_unknown: Vec<String>,
-    /// What earlier tests of GPUs found, by the keys of adapters.
+    /// Earlier results of the known-answer test, by adapter key.
     pub trust: Value,
 }
 
@@ -72,7 +72,7 @@ impl LoadSettings {
         }
     }
 
-    /// The instruction set that was asked for; the best where none was.
+    /// Returns the requested instruction set, by default the best.
     pub fn isa(&self) -> Option<Isa> {
         self.isa.map(|IsaName::Generic| Isa::Generic)
     }
@@ -90,7 +90,7 @@ impl LoadSettings {
     }
 }
 
-/// Settings of one answer; what is not given stays as the model has it.
+/// The settings of one answer. Missing settings are the model's own.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GenerationSettings {
@@ -104,12 +104,12 @@ pub struct GenerationSettings {
     stop: Vec<String>,
     ignore_eos: bool,
     logprobs: Option<usize>,
-    /// Whether texts of special tokens in messages are these tokens; else they are text.
+    /// `true` if the texts of special tokens in messages become these tokens; otherwise they are text.
     pub parse_special: bool,
 }
 
 impl GenerationSettings {
-    /// These in place of the model's own.
+    /// Applies these settings on top of the model's own.
     pub fn apply(self, own: &Generation) -> Generation {
         let own = if self.ignore_eos { own.clone().without_ends() } else { own.clone() };
         Generation {
@@ -127,19 +127,19 @@ impl GenerationSettings {
     }
 }
 
-/// Reads an argument.
+/// Parses an argument.
 pub fn parsed<T: DeserializeOwned>(name: &'static str, json: &str) -> Result<T, WebError> {
     serde_json::from_str(json).map_err(|error| WebError::InvalidArgument { name, problem: error.to_string() })
 }
 
-/// A conversation, taken apart into what was said and the question that is to be answered.
+/// Splits a conversation into the earlier messages and the question.
 pub fn conversation(json: &str) -> Result<(Vec<Message>, String), WebError> {
     let wrong = |problem: &str| WebError::InvalidArgument { name: "messages", problem: problem.to_owned() };
     let mut messages: Vec<Message> = parsed("messages", json)?;
-    let last = messages.pop().ok_or_else(|| wrong("empty; expected at least a user's message"))?;
+    let last = messages.pop().ok_or_else(|| wrong("empty; expected at least one user message"))?;
     match last.content.as_str() {
         Some(question) if last.role == "user" => Ok((messages, question.to_owned())),
-        _ => Err(wrong("the last one must be the user's, a text")),
+        _ => Err(wrong("the last message must be a text from the user")),
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_given_stays_as_the_model_has_it() {
+    fn missing_settings_are_the_models_own() {
         let own = Generation { top_k: 7, stop: vec!["END".to_owned()], ..Generation::default() };
         let given: GenerationSettings = parsed("settings", r#"{"temperature": 0, "stop": ["."]}"#).expect("settings");
         let both = given.apply(&own);

@@ -1,4 +1,4 @@
-//! What the browser gives: clocks, a turn of its event loop, the size of the heap.
+//! The browser's facilities: clocks, a turn of the event loop, the size of the heap.
 
 use js_sys::{Date, Function, Promise, Reflect, WebAssembly};
 use serde::Deserialize;
@@ -29,70 +29,70 @@ extern "C" {
 extern "C" {
     /// The worker's global object.
     type Global;
-    /// The function by which a worker hears of panics, where it defines one.
+    /// The function that receives panics, if the worker defines it.
     #[wasm_bindgen(method, catch, js_name = honelmPanicked)]
     fn panicked(this: &Global, message: &str) -> Result<(), JsValue>;
 }
 
-/// Tells the worker's `honelmPanicked` of what was a bug of ours; the wasm instance cannot be used after it.
-pub fn tell_of_panics() {
+/// Reports panics, which are bugs, to the worker's `honelmPanicked`. The wasm instance cannot be used after a panic.
+pub fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
-        // A worker without the function sees the trap alone.
+        // Without the function, the worker sees only the trap.
         let _ = js_sys::global().unchecked_into::<Global>().panicked(&info.to_string());
     }));
 }
 
-/// What the worker's `honelmAdapter` says of the GPU that was opened last, as JSON.
+/// The worker's `honelmAdapter`, as JSON: its information about the GPU that was opened last.
 #[derive(Debug, Deserialize)]
 pub struct BrowserAdapter {
     pub name: String,
-    /// Whether it stands in for a GPU.
+    /// `true` if it is a software fallback.
     pub is_fallback: bool,
-    /// Least and most threads of a subgroup; none where kernels have no subgroups.
+    /// The smallest and largest number of threads per subgroup; `None` if kernels cannot use subgroups.
     pub subgroups: Option<(u32, u32)>,
 }
 
-/// What is known of the GPU that was opened last beside what wgpu tells; nothing outside of the package's own worker.
+/// Returns the worker's information about the GPU that was opened last; `None` outside of the package's own worker.
 pub fn browser_adapter() -> Option<BrowserAdapter> {
     let told = Reflect::get(&js_sys::global(), &"honelmAdapter".into()).ok()?.as_string()?;
     serde_json::from_str(&told).ok()
 }
 
-/// Seconds since the worker began.
+/// Returns the seconds since the worker began.
 pub fn seconds() -> f64 {
     performance_now() / 1000.0
 }
 
-/// Seconds since 1970, and how far local time is ahead of UTC in seconds.
+/// Returns the seconds since 1970, and the offset of local time from UTC in seconds.
 pub fn wall_clock() -> (i64, i32) {
     let now = Date::new_0();
     ((now.get_time() / 1000.0) as i64, (now.get_timezone_offset() * -60.0) as i32)
 }
 
-/// Bytes of the wasm heap: its size so far, which never shrinks.
+/// Returns the size of the wasm heap in bytes, which never shrinks.
 pub fn heap_bytes() -> f64 {
     let memory: WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
     let bytes = Reflect::get(&memory.buffer(), &"byteLength".into());
     bytes.ok().and_then(|bytes| bytes.as_f64()).unwrap_or(0.0)
 }
 
-/// A way into the event loop that timers' minimum delay (4 ms) does not hold up.
+/// A message channel that gives the event loop a turn, without the minimum delay of timers (4 ms).
 pub struct EventLoop(MessageChannel);
 
 impl EventLoop {
-    /// A channel of its own.
+    /// Creates a channel.
     pub fn new() -> Self {
         Self(MessageChannel::new())
     }
 
-    /// Lets everything that waits in the event loop happen.
+    /// Lets the event loop run everything that waits.
     pub async fn turn(&self) {
         let (here, there) = (self.0.port1(), self.0.port2());
         let promise = Promise::new(&mut |resolve, _| {
             here.set_onmessage(&resolve);
             there.post_message(&JsValue::UNDEFINED);
         });
-        // A promise that nobody rejects.
+        // The promise is never rejected.
         let _ = JsFuture::from(promise).await;
     }
 }

@@ -1,27 +1,27 @@
-/** What this browser says of its GPU. */
+/** The browser's information about its GPU. */
 
-/** The adapter, or why there is none. */
+/** The adapter, or the reason why there is none. */
 export type AdapterReport =
   | {
       available: true;
-      /** What it is, as far as the browser tells. */
+      /** The name, as far as the browser reports it. */
       name: string;
-      /** Optional features that kernels can use, and whether they are there. */
+      /** The optional features that kernels can use, with their availability. */
       features: { name: string; available: boolean }[];
-      /** Limits that decide which models fit. */
+      /** The limits that determine which models fit. */
       limits: { name: string; value: number; inBytes: boolean }[];
     }
   | { available: false; reason: string };
 
-/** Features that kernels can use; none of them is needed. */
+/** The features that kernels can use; all are optional. */
 const FEATURES = ["shader-f16", "subgroups", "timestamp-query"];
-/** Limits that decide which models fit. */
+/** The limits that determine which models fit. */
 const LIMITS = {
   "largest buffer": "maxBufferSize",
   "largest binding": "maxStorageBufferBindingSize",
   "workgroup memory": "maxComputeWorkgroupStorageSize",
   "workgroup threads": "maxComputeInvocationsPerWorkgroup",
-  "storage buffers a stage": "maxStorageBuffersPerShaderStage",
+  "storage buffers per stage": "maxStorageBuffersPerShaderStage",
 } as const;
 
 /** Asks the browser for its adapter. */
@@ -30,12 +30,12 @@ export async function reportAdapter(): Promise<AdapterReport> {
   if (!gpu) {
     const reason = self.isSecureContext
       ? "this browser has no WebGPU"
-      : "WebGPU is there for https and localhost only";
+      : "WebGPU needs https or localhost";
     return { available: false, reason };
   }
   try {
     const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
-    if (!adapter) return { available: false, reason: "the browser found no GPU that it trusts" };
+    if (!adapter) return { available: false, reason: "the browser found no usable GPU" };
     return {
       available: true,
       name: nameOf(adapter.info),
@@ -49,7 +49,7 @@ export async function reportAdapter(): Promise<AdapterReport> {
   }
 }
 
-/** Vendor, architecture and description, as far as the browser tells them. */
+/** Returns vendor, architecture and description, as far as the browser reports them. */
 export function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): string {
   const parts = [vendor, architecture, device, description].filter((part) => part !== "");
   return [...new Set(parts)].join(" ") || "unnamed adapter";

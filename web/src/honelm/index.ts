@@ -23,13 +23,13 @@ interface Pending {
   reject: (error: HoneLMError) => void;
 }
 
-/** A model in a worker of its own. */
+/** A model in its own worker. */
 export class HoneLM {
   #worker: Worker | undefined;
   #pending = new Map<number, Pending>();
   #next = 0;
 
-  /** Loads a model in place of the one before. */
+  /** Loads a model, replacing the previous one. */
   async load(source: Source, options: LoadOptions = {}, onProgress: (progress: LoadProgress) => void = () => {}): Promise<ModelFacts> {
     const place = await trustPlace();
     const found = await this.#call("load", { source, options: { ...options, trust: remembered(place) } }, onProgress);
@@ -37,25 +37,25 @@ export class HoneLM {
     return found;
   }
 
-  /** Answers a conversation, whose last message is the user's. What it shares with the one before is not computed again. */
+  /** Answers a conversation whose last message is the user's. The part that it shares with the previous one is not computed again. */
   chat(messages: Message[], settings: GenerationSettings = {}, onEvent: (event: AnswerEvent) => void = () => {}): Promise<Answer> {
     return this.#call("chat", { messages, settings }, onEvent);
   }
 
-  /** Continues a text as it stands, without a chat template. */
+  /** Continues a text without a chat template. */
   complete(text: string, settings: GenerationSettings = {}, onEvent: (event: AnswerEvent) => void = () => {}): Promise<Answer> {
     return this.#call("complete", { text, settings }, onEvent);
   }
 
   /**
-   * Ends the answer that is being written, which then resolves with `finish_reason` `cancelled`, and a model's loading, which rejects with
+   * Ends the answer that is being written, which resolves with `finish_reason` `cancelled`, or the loading of a model, which rejects with
    * the error `interrupted`.
    */
   abort(): void {
     this.#worker?.postMessage({ call: "abort" });
   }
 
-  /** Writes `tokens` tokens, and measures time and memory at each. */
+  /** Generates `tokens` tokens, and measures time and memory at each. */
   async measure(
     { prompt = "Once upon a time", tokens = 100, adapter = null as string | null } = {},
     onSample: (sample: Sample) => void = () => {},
@@ -70,8 +70,8 @@ export class HoneLM {
   }
 
   /**
-   * Compares the model, as it runs here, with itself on the processor in single precision, token by token of `text`. Loads it a second
-   * time for that. `abort` ends it with the error `interrupted`.
+   * Compares the model on this device with itself on the CPU in single precision, for each token of `text`. This loads the model a
+   * second time. `abort` ends the check with the error `interrupted`.
    */
   check(
     text: string, settings: CheckSettings = {}, onProgress: (progress: { done: number; total: number }) => void = () => {},
@@ -79,12 +79,12 @@ export class HoneLM {
     return this.#call("check", { text, settings }, onProgress);
   }
 
-  /** Bytes in use. */
+  /** Returns the bytes in use. */
   memory(): Promise<Memory> {
     return this.#call("memory", {}, () => {});
   }
 
-  /** Ends the worker; everything that it held is free. The next call begins another one. */
+  /** Ends the worker and frees its memory. The next call starts a new worker. */
   close(): void {
     this.#worker?.terminate();
     this.#worker = undefined;
@@ -130,7 +130,7 @@ export class HoneLM {
     else pending.resolve(message.result as never);
   }
 
-  /** The worker cannot be used any more. */
+  /** Discards a worker that cannot be used any more. */
   #broken(error: HoneLMError): void {
     this.#worker?.terminate();
     this.#worker = undefined;
@@ -144,19 +144,19 @@ export class HoneLM {
   }
 }
 
-/** Where the results of the test of this GPU are kept: what the browser tells of the adapter, and its own version. */
+/** Returns the storage key of this GPU's test results: the browser's name of the adapter, and the browser's version. */
 async function trustPlace(): Promise<string> {
   const report = await reportAdapter();
   return `honelm.gpu ${report.available ? report.name : ""} ${navigator.userAgent}`;
 }
 
-/** What an earlier test found. */
+/** Returns the stored test results. */
 function remembered(place: string): Record<string, unknown> {
   try {
     const kept: unknown = JSON.parse(localStorage.getItem(place) ?? "{}");
     return typeof kept === "object" && kept !== null ? { ...kept } : {};
   } catch {
-    // No storage, or something else in it: the test takes its second again.
+    // Without storage, or with invalid contents, the test runs again.
     return {};
   }
 }
@@ -165,11 +165,11 @@ function remember(place: string, key: string, trust: unknown): void {
   try {
     localStorage.setItem(place, JSON.stringify({ ...remembered(place), [key]: trust }));
   } catch {
-    // As above.
+    // Without storage, the test runs again.
   }
 }
 
-/** The page's JavaScript heap, where the browser tells: not that of the worker, which has none to tell. */
+/** Returns the size of the page's JavaScript heap, if the browser reports it. Workers cannot ask for theirs. */
 function jsHeap(): number | null {
   const { memory } = performance as Performance & { memory?: { usedJSHeapSize: number } };
   return memory?.usedJSHeapSize ?? null;

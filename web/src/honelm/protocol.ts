@@ -4,7 +4,7 @@ import type {
   Source,
 } from "./types";
 
-/** What can be asked of the worker, with what it tells meanwhile and gives at the end. */
+/** The calls of the worker: the request, the events while it runs, and the result. */
 export interface Calls {
   load: { request: { source: Source; options: LoadOptions & { trust: Record<string, unknown> } }; event: LoadProgress; result: ModelFacts };
   chat: { request: { messages: Message[]; settings: GenerationSettings }; event: AnswerEvent; result: Answer };
@@ -21,15 +21,15 @@ export interface Calls {
 
 export type Call = keyof Calls;
 
-/** A call on its way to the worker; `abort` ends what is running. */
+/** A message to the worker; `abort` ends what is running. */
 export type ToWorker =
   | { [C in Call]: { id: number; call: C; request: Calls[C]["request"] } }[Call]
   | { call: "abort" };
 
-/** What comes back. */
+/** A message from the worker. */
 export type FromWorker =
   | { id: number; event: unknown }
   | { id: number; result: unknown }
   | { id: number; error: { code: string; message: string } }
-  /** The worker cannot go on. */
+  /** The worker cannot be used any more. */
   | { id: null; error: { code: string; message: string } };

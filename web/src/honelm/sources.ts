@@ -1,8 +1,8 @@
-/** Where the bytes of a model come from: byte ranges of files, of the network or of the user's disk. */
+/** The bytes of a model: byte ranges of files on a server or on the user's disk. */
 import type { ModelFiles } from "../../pkg/honelm_web";
 import { HoneLMError, type Source } from "./types";
 
-/** The files that `source` names, until `signal` says that no more shall be read; what is read then throws its reason. */
+/** Returns the files of `source`. After `signal` aborts, reads throw its reason. */
 export function filesOf(source: Source, signal: AbortSignal): ModelFiles {
   return "url" in source ? new RemoteFiles(source.url, signal) : new LocalFiles(source.files, signal);
 }
@@ -22,7 +22,7 @@ class LocalFiles implements ModelFiles {
     const gguf = files.find((file) => file.name.toLowerCase().endsWith(".gguf"));
     this.single = only?.name ?? (this.#files.has("config.json") ? undefined : gguf?.name);
     if (this.single === undefined && !this.#files.has("config.json")) {
-      throw new HoneLMError("not-a-model", "choose a GGUF file, or all files of a model folder (config.json among them)");
+      throw new HoneLMError("not-a-model", "choose a GGUF file, or all files of a model folder, including config.json");
     }
     this.name = this.single ?? (files[0]?.webkitRelativePath.split("/")[0] || "model");
   }
@@ -34,25 +34,25 @@ class LocalFiles implements ModelFiles {
   async read(name: string, offset: number, length: number): Promise<Uint8Array> {
     this.#signal.throwIfAborted();
     const file = this.#files.get(name);
-    if (!file) throw new HoneLMError("file-not-found", `${name} is not among the chosen files`);
+    if (!file) throw new HoneLMError("file-not-found", `${name}: not among the chosen files`);
     try {
       return new Uint8Array(await file.slice(offset, offset + length).arrayBuffer());
     } catch {
-      throw new HoneLMError("file-changed", `${name} can no longer be read: it was changed, moved or removed since it was chosen`);
+      throw new HoneLMError("file-changed", `${name}: the file was changed, moved or removed after it was chosen`);
     }
   }
 }
 
-/** What is known of a file on a server. */
+/** A file on a server. */
 interface Remote {
   url: string;
   size: number;
   etag: string | null;
-  /** All of it, where it was small enough to come with the first answer. */
+  /** The whole file, if it was small enough for the first response. */
   whole: Uint8Array | undefined;
 }
 
-/** Files below this size are read at once: configurations and tokenizers, which some servers give no ranges of. */
+/** The size below which files are read at once: configurations and tokenizers, for which some servers support no ranges. */
 const WHOLE = 1 << 20;
 
 /** A GGUF file at an address, or a folder below one. */
@@ -68,7 +68,7 @@ class RemoteFiles implements ModelFiles {
     try {
       this.#base = new URL(address, self.location.href);
     } catch {
-      throw new HoneLMError("invalid-url", `${address} is no address`);
+      throw new HoneLMError("invalid-url", `${address}: not a valid address`);
     }
     const name = decoded(this.#base.pathname.split("/").pop() ?? "");
     if (/\.(gguf|safetensors)$/i.test(name)) {
@@ -86,7 +86,7 @@ class RemoteFiles implements ModelFiles {
 
   async read(name: string, offset: number, length: number): Promise<Uint8Array> {
     const file = await this.#find(name);
-    if (!file) throw new HoneLMError("file-not-found", `${this.#url(name)} was not found`);
+    if (!file) throw new HoneLMError("file-not-found", `${this.#url(name)}: file not found`);
     if (file.whole) return file.whole.slice(offset, offset + length);
     const response = await this.#request(file.url, { Range: `bytes=${offset}-${offset + length - 1}` });
     if (response.status === 200) {
@@ -96,7 +96,7 @@ class RemoteFiles implements ModelFiles {
     if (response.status !== 206) throw refused(file.url, response);
     const etag = response.headers.get("etag");
     if (file.etag !== null && etag !== null && etag !== file.etag) {
-      throw new HoneLMError("file-changed", `${file.url} changed while it was read; load it again`);
+      throw new HoneLMError("file-changed", `${file.url}: the file changed while it was read; load it again`);
     }
     const bytes = await this.#body(file.url, response);
     if (bytes.length !== length) throw cutShort(file.url, length, bytes.length);
@@ -106,7 +106,7 @@ class RemoteFiles implements ModelFiles {
   #url(name: string): string {
     if (name === this.single) return this.#base.href;
     const url = new URL(encodeURIComponent(name), this.#base);
-    // What a signed address carries behind the question mark belongs to each of its files.
+    // The query of a signed address applies to each of its files.
     url.search = this.#base.search;
     return url.href;
   }
@@ -120,7 +120,7 @@ class RemoteFiles implements ModelFiles {
     return found;
   }
 
-  /** Asks for the beginning of a file, which also tells its size. */
+  /** Requests the beginning of a file, and with it the size. */
   async #look(name: string): Promise<Remote | undefined> {
     const url = this.#url(name);
     const response = await this.#request(url, { Range: `bytes=0-${WHOLE - 1}` });
@@ -130,16 +130,16 @@ class RemoteFiles implements ModelFiles {
     }
     const etag = response.headers.get("etag");
     if (response.status === 416) {
-      // No first byte to give.
+      // The file is empty.
       await response.body?.cancel();
       return { url, size: 0, etag, whole: new Uint8Array() };
     }
     if (response.status !== 200 && response.status !== 206) throw refused(url, response);
     if (isHtml(response)) {
       await response.body?.cancel();
-      // Many servers answer every unknown address with their front page.
+      // Many servers return their front page for every unknown address.
       if (name !== this.single && name !== "config.json") return undefined;
-      throw new HoneLMError("html-page", `${url} answers with a web page, not with a model's file: use the download address`);
+      throw new HoneLMError("html-page", `${url}: the server returned a web page instead of a model file; use the download address`);
     }
     if (response.status === 200) {
       const length = Number(response.headers.get("content-length") ?? Number.NaN);
@@ -156,16 +156,16 @@ class RemoteFiles implements ModelFiles {
     return { url, size, etag, whole: size <= WHOLE ? bytes : undefined };
   }
 
-  /** The size of the whole file, of which `response` has a part. */
+  /** Returns the size of the whole file; `response` has a part of it. */
   async #totalOf(url: string, response: Response): Promise<number | undefined> {
     const total = /\/(\d+)$/.exec(response.headers.get("content-range") ?? "")?.[1];
     if (total !== undefined) return Number(total);
-    // A server that does not show the header to other sites may still show the length.
+    // A server that hides this header from other sites may still show the length.
     const length = (await this.#request(url, {}, "HEAD")).headers.get("content-length");
     if (length !== null) return Number(length);
     throw new HoneLMError(
       "no-length",
-      `${new URL(url).host} does not tell the size of ${url}: it must send Access-Control-Expose-Headers: Content-Range`,
+      `${url}: the server hides the size of the file; it must send Access-Control-Expose-Headers: Content-Range`,
     );
   }
 
@@ -178,8 +178,8 @@ class RemoteFiles implements ModelFiles {
       const hint =
         where.origin === self.location.origin
           ? "is the server still running?"
-          : `either there is no connection, or ${where.host} does not allow other sites to read it (CORS: it must send Access-Control-Allow-Origin)`;
-      throw new HoneLMError("unreachable", `${url} cannot be read: ${hint}`);
+          : `there is no connection, or ${where.host} does not allow other sites to read it (CORS: it must send Access-Control-Allow-Origin)`;
+      throw new HoneLMError("unreachable", `${url}: cannot be read: ${hint}`);
     }
   }
 
@@ -188,12 +188,12 @@ class RemoteFiles implements ModelFiles {
       return new Uint8Array(await response.arrayBuffer());
     } catch {
       this.#signal.throwIfAborted();
-      throw new HoneLMError("cut-short", `${url}: the connection ended in the middle of an answer; load it again`);
+      throw new HoneLMError("cut-short", `${url}: the connection ended early; load it again`);
     }
   }
 }
 
-/** A segment of an address as people write it. */
+/** Decodes a segment of an address. */
 function decoded(segment: string): string {
   try {
     return decodeURIComponent(segment);
@@ -202,7 +202,7 @@ function decoded(segment: string): string {
   }
 }
 
-/** Whether a file is one of weights, which must come in ranges. */
+/** Returns true for a file of weights, which must be read in ranges. */
 function isLarge(name: string): boolean {
   return /\.(gguf|safetensors)$/i.test(name);
 }
@@ -213,16 +213,16 @@ function isHtml(response: Response): boolean {
 
 function refused(url: string, response: Response): HoneLMError {
   const why = `${response.status} ${response.statusText}`.trim();
-  return new HoneLMError("http-status", `${url}: the server answers ${why}`);
+  return new HoneLMError("http-status", `${url}: the server answered ${why}`);
 }
 
 function noRanges(url: string): HoneLMError {
   return new HoneLMError(
     "no-ranges",
-    `${new URL(url).host} gives no byte ranges of ${url}; download the file and open it from disk`,
+    `${url}: the server does not support byte ranges; download the file and open it from disk`,
   );
 }
 
 function cutShort(url: string, wanted: number, found: number): HoneLMError {
-  return new HoneLMError("cut-short", `${url}: ${found} of ${wanted} bytes came; load it again`);
+  return new HoneLMError("cut-short", `${url}: the server sent ${found} of ${wanted} bytes; load it again`);
 }

@@ -1,29 +1,29 @@
-/** What crosses the border between page, worker and wasm module: the JSON that `honelm --json` has, with types. */
+/** Types of the JSON between page, worker and wasm module, in the form of `honelm --json`. */
 
-/** Where a model comes from. */
+/** The source of a model. */
 export type Source =
   /** The address of a GGUF file, or of a folder with `config.json`, safetensors and tokenizer. */
   | { url: string }
   /** A GGUF file that the user chose, or the files of a folder. */
   | { files: File[] };
 
-/** How a model is loaded. */
+/** The options of loading a model. */
 export interface LoadOptions {
-  /** Where it shall run: by default on the best device that there is. */
+  /** The device; by default the best available. */
   device?: "auto" | "cpu" | "gpu";
-  /** Kernels: `fast` as users run, or everything in `f32`. */
+  /** The arithmetic: `fast` (the default), or everything in `f32`. */
   compute?: "fast" | "f32";
-  /** `generic`: the processor's portable kernels instead of its vectors. */
+  /** `generic`: the CPU's portable kernels instead of the vector kernels. */
   isa?: "generic";
-  /** Number type of the key-value cache; by default `f16`. */
+  /** The number type of the key-value cache; by default `f16`. */
   cache_type?: "f16" | "f32" | "q8_0";
-  /** Most tokens of prompt and answer together; by default the model's own limit, at most 8192. */
+  /** The largest number of tokens in prompt and answer together; by default the model's own limit, at most 8192. */
   context?: number;
-  /** Fields of the configuration that are ignored although they are not known, as refusals name them. */
+  /** Unknown fields of the configuration that are ignored, as named in the error. */
   allow_unknown?: string[];
 }
 
-/** How far loading is. */
+/** The progress of loading. */
 export interface LoadProgress {
   /** `reading`: bytes of a file; `testing`: the GPU's kernels; `placing`: weights on the device. */
   stage: "reading" | "testing" | "placing";
@@ -32,7 +32,7 @@ export interface LoadProgress {
   total: number;
 }
 
-/** Settings of an answer; what is not given is as the model has it. */
+/** The settings of an answer. Missing settings are the model's own. */
 export interface GenerationSettings {
   max_tokens?: number;
   /** 0 is greedy. */
@@ -47,11 +47,11 @@ export interface GenerationSettings {
   repeat_penalty?: number;
   /** Texts that end the answer. */
   stop?: string[];
-  /** Goes on after the model's end tokens and stop texts. */
+  /** Continues after the model's end tokens and stop texts. */
   ignore_eos?: boolean;
-  /** Log-probabilities of each token and of this many of the most likely ones. */
+  /** Returns the log-probability of each token, and of this many of the most likely tokens. */
   logprobs?: number;
-  /** Takes texts of special tokens in messages for these tokens; by default they are text. */
+  /** Converts the texts of special tokens in messages to these tokens; by default they are text. */
   parse_special?: boolean;
 }
 
@@ -59,11 +59,11 @@ export interface GenerationSettings {
 export interface Message {
   role: "system" | "user" | "assistant";
   content: string;
-  /** A model's thinking before its answer. */
+  /** The model's reasoning before its answer. */
   reasoning_content?: string;
 }
 
-/** What a model is and where it runs. */
+/** The properties of a loaded model, and its device. */
 export interface ModelFacts {
   name: string;
   /** Hugging Face's `model_type`. */
@@ -74,20 +74,20 @@ export interface ModelFacts {
   vocabulary: number;
   /** The model's own context limit. */
   model_context: number;
-  /** Most tokens of prompt and answer together here. */
+  /** The largest number of tokens in prompt and answer together. */
   context: number;
   device: "cpu" | "gpu";
-  /** The back end and its kernels. */
+  /** A description of the back end and its kernels. */
   description: string;
-  /** Why it does not run on a better device. */
+  /** The reason why it does not run on a better device. */
   fallback: string | null;
-  /** Positions of a page of the key-value cache, and its bytes in all layers: how memory grows with a conversation. */
+  /** The positions per page of the key-value cache, and the page's bytes in all layers. The cache grows by pages. */
   page_positions: number;
   page_bytes: number;
-  /** What the test of the GPU's kernels found; `demoted` names variants that are not used, and why. */
+  /** The result of the test of the GPU's kernels; `demoted` lists the variants that are not used, with the reasons. */
   tested: { key: string; demoted: string[]; trust: unknown } | null;
   chat_template: boolean;
-  /** What the model's files leave open or contradict, and which reading was taken. */
+  /** The ambiguities and contradictions in the model's files, and how they were resolved. */
   warnings: string[];
   load_seconds: number;
   /** The model's own settings. */
@@ -100,34 +100,34 @@ export interface ModelFacts {
 export interface Memory {
   /** The wasm heap, which never shrinks. */
   wasm_heap: number;
-  /** What the device holds; on the processor a part of the heap. */
+  /** The device's memory; on the CPU, a part of the heap. */
   device: { weights: number; cache: number; scratch: number };
 }
 
-/** What happens while an answer is written. */
+/** An event while an answer is written. */
 export interface AnswerEvent {
-  /** Tokens of the prompt that are done, and all of them. */
+  /** The number of processed prompt tokens, and of all. */
   prefill?: [done: number, total: number];
   /** A token of the answer. */
   token?: number;
-  /** Text that is final now. */
+  /** New text of the answer. */
   text?: string;
-  /** The model's thinking that is final now. */
+  /** New text of the model's reasoning. */
   reasoning?: string;
 }
 
-/** What a model wrote. */
+/** A model's answer. */
 export interface Answer {
   text: string;
   reasoning_content?: string;
   token_ids: number[];
   finish_reason: "stop" | "length" | "context" | "cancelled";
   prompt_tokens: number;
-  /** Those of them that an earlier answer had left in the cache. */
+  /** The prompt tokens that were in the cache already. */
   cached_tokens: number;
   completion_tokens: number;
   prefill_tokens_per_second: number | null;
-  /** Tokens a second after the first one. */
+  /** Tokens per second, without the first. */
   decode_tokens_per_second: number | null;
   first_token_seconds: number | null;
   logprobs?: { id: number; logprob: number; top: [id: number, logprob: number][] }[];
@@ -137,10 +137,10 @@ export interface Answer {
 export interface Sample {
   /** Its number, from 1. */
   token: number;
-  /** Milliseconds since the token before (of the first: since the call). */
+  /** Milliseconds since the previous token (for the first: since the call). */
   milliseconds: number;
   memory: Memory;
-  /** The page's JavaScript heap (`performance.memory`), where the browser tells. */
+  /** The page's JavaScript heap (`performance.memory`), if the browser reports it. */
   js_heap: number | null;
 }
 
@@ -159,15 +159,15 @@ export interface Measurement {
   samples: Sample[];
 }
 
-/** How a model is compared with itself on the processor in single precision. */
+/** The settings of the comparison of a model with itself on the CPU in single precision. */
 export interface CheckSettings {
-  /** How the text is scored: `llama.cpp-N`, `gptq-N` or `hf-stride-N`, by default `llama.cpp-512`. */
+  /** The scoring protocol: `llama.cpp-N`, `gptq-N` or `hf-stride-N`, by default `llama.cpp-512`. */
   protocol?: string;
-  /** Only the first so many chunks of the text. */
+  /** The number of chunks, from the beginning of the text. */
   chunks?: number;
 }
 
-/** How far a model is, on this device, from itself on the processor in single precision. */
+/** The difference between a model on this device and itself on the CPU in single precision. */
 export interface Check {
   chunks: number;
   tokens: number;
@@ -175,19 +175,19 @@ export interface Check {
   perplexity_stderr: number;
   base_perplexity: number;
   perplexity_difference: number;
-  /** One-sided bounds; none below 30 chunks. */
+  /** One-sided bounds; null with fewer than 30 chunks. */
   perplexity_difference_lower95: number | null;
   perplexity_difference_upper95: number | null;
   /** Mean KL(single precision || this device) in nats. */
   kl_divergence: number;
   kl_divergence_stderr: number | null;
   same_top_percent: number;
-  /** Positions whose two largest logits are at least 0.1 apart, and those of them with another most likely token here. */
+  /** The positions whose two largest logits differ by at least 0.1, and those of them whose most likely token differs on this device. */
   clear_positions: number;
   clear_positions_changed: number;
 }
 
-/** Something that went wrong, with a stable code. */
+/** An error with a stable code. */
 export class HoneLMError extends Error {
   constructor(
     readonly code: string,
@@ -197,7 +197,7 @@ export class HoneLMError extends Error {
     this.name = "HoneLMError";
   }
 
-  /** Any thrown thing as one of ours. */
+  /** Converts any thrown value. */
   static from(thrown: unknown): HoneLMError {
     if (thrown instanceof HoneLMError) return thrown;
     if (thrown instanceof Error) {

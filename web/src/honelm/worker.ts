@@ -1,4 +1,4 @@
-/** The dedicated worker: it owns the wasm module and one model. */
+/** The dedicated worker, which owns the wasm module and one model. */
 import init, { version, WebModel } from "../../pkg/honelm_web";
 import { nameOf } from "./adapter";
 import type { Call, Calls, FromWorker, ToWorker } from "./protocol";
@@ -7,20 +7,20 @@ import { type AnswerEvent, HoneLMError, type Measurement, type Memory, type Mode
 
 declare const self: DedicatedWorkerGlobalScope & {
   honelmPanicked: (message: string) => void;
-  /** What the wasm module cannot know of the GPU that was opened last, as JSON. */
+  /** Information about the GPU that was opened last, as JSON; the wasm module cannot ask for it. */
   honelmAdapter: string;
 };
 
 const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });
 let model: WebModel | undefined;
-/** Where it came from. */
+/** The source of the model. */
 let origin: { source: Source; context: number | undefined } | undefined;
 /** The answer that is being written, and the model that is being loaded. */
 let writing: Promise<unknown> = Promise.resolve();
 let loading: Promise<unknown> = Promise.resolve();
-/** Ends what is being read of a model's files. */
+/** Aborts the reading of a model's files. */
 let reading = new AbortController();
-/** What the module said when it failed; it cannot be used after that. */
+/** The message of a panic. The module cannot be used after it. */
 let panic: string | undefined;
 
 self.honelmPanicked = (message) => {
@@ -29,7 +29,7 @@ self.honelmPanicked = (message) => {
 
 if (typeof GPUAdapter !== "undefined") describe(GPUAdapter.prototype);
 
-/** Tells the wasm module of every adapter whose device it opens, and adds subgroups where there are some: wgpu can do neither in a browser. */
+/** Passes information about each opened adapter to the wasm module, and requests subgroups if available. wgpu does neither in a browser. */
 function describe(adapters: GPUAdapter): void {
   const request = adapters.requestDevice;
   adapters.requestDevice = function (this: GPUAdapter, descriptor: GPUDeviceDescriptor = {}) {
@@ -43,7 +43,7 @@ function describe(adapters: GPUAdapter): void {
   };
 }
 
-/** How each call is done; `tell` sends what happens meanwhile. */
+/** The implementation of each call; `tell` sends events. */
 const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]["event"]) => void) => Promise<Calls[C]["result"]> } = {
   async load({ source, options }, tell) {
     const mine = loading.catch(() => {}).then(async () => {
@@ -80,14 +80,14 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
   },
 };
 
-/** Ends the answer that is being written, and what is being read of a model's files. */
+/** Ends the answer that is being written, and the reading of a model's files. */
 function stop(): void {
   reading.abort(new HoneLMError("interrupted", "loading was stopped"));
   reading = new AbortController();
   model?.abort();
 }
 
-/** Stops, and gives everything back that the model held. */
+/** Stops, and frees the model. */
 async function unload(): Promise<void> {
   stop();
   await writing.catch(() => {});
@@ -95,9 +95,9 @@ async function unload(): Promise<void> {
   model = undefined;
 }
 
-/** Waits for an answer; what would take the model away waits too. */
+/** Waits for an answer. Unloading the model waits for it too. */
 async function written(answer: Promise<string>): Promise<string> {
-  // A second answer is refused at once, and must not hide the first.
+  // A second answer is rejected at once, and must not hide the first.
   writing = Promise.allSettled([writing, answer]);
   return await answer;
 }
@@ -115,12 +115,12 @@ function memory(model: WebModel): Memory {
   return JSON.parse(model.memory());
 }
 
-/** The model beside itself on the processor in single precision. */
+/** Compares the model with itself on the CPU in single precision. */
 async function check(model: WebModel, text: string, settings: string, tell: (json: string) => void): Promise<string> {
   if (!origin) throw new HoneLMError("no-model", "no model is loaded");
-  const truth = { device: "cpu", compute: "f32", cache_type: "f32", context: origin.context };
+  const exact = { device: "cpu", compute: "f32", cache_type: "f32", context: origin.context };
   const { signal } = reading;
-  const reference = await WebModel.load(filesOf(origin.source, signal), JSON.stringify(truth), () => {});
+  const reference = await WebModel.load(filesOf(origin.source, signal), JSON.stringify(exact), () => {});
   try {
     signal.throwIfAborted();
     return await model.check(reference, text, settings, tell);
@@ -165,7 +165,7 @@ function send(message: FromWorker): void {
   self.postMessage(message);
 }
 
-/** An error as it is sent; after a panic the panic. */
+/** Converts an error to a message; after a panic, the panic. */
 function described(thrown: unknown): { code: string; message: string } {
   if (panic !== undefined) return { code: "panic", message: panic };
   const { code, message } = HoneLMError.from(thrown);

@@ -1,16 +1,16 @@
-/** Line charts of a measurement: token by token. */
+/** Line charts of a measurement, by token. */
 import { make } from "./dom";
 
 /** One line of a chart. */
 export interface Series {
   name: string;
-  /** A custom property of the style sheet. */
+  /** The name of a custom property of the style sheet. */
   colour: string;
-  /** One value a token, from the first on; null where there is none. */
+  /** One value per token, from the first on; null if there is none. */
   values: (number | null)[];
 }
 
-/** Width where the page has not laid the chart out. */
+/** The width of a chart that is not laid out yet. */
 const WIDTH = 640;
 const HEIGHT = 200;
 const LEFT = 44;
@@ -18,14 +18,14 @@ const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 22;
 
-/** Draws lines over the numbers of tokens into `figure`, with a legend that follows the pointer. */
+/** Draws lines into `figure`, by token, with a legend that follows the pointer. */
 export function draw(figure: HTMLElement, series: Series[], show: (value: number) => string): void {
   const shown = series.filter((line) => line.values.some((value) => value !== null));
   const length = Math.max(0, ...shown.map((line) => line.values.length));
   figure.querySelectorAll(".chart, .legend").forEach((old) => old.remove());
   figure.hidden = length < 2;
   if (length < 2) return;
-  // One unit is one pixel, so that texts keep their size on every screen.
+  // One unit is one pixel, so that text has the same size on every screen.
   const width = figure.clientWidth > 0 ? figure.clientWidth : WIDTH;
   const highest = Math.max(...shown.flatMap((line) => line.values.filter((value) => value !== null)));
   const ticks = ticksUpTo(highest);
@@ -67,7 +67,7 @@ export function draw(figure: HTMLElement, series: Series[], show: (value: number
   });
 }
 
-/** The values of all lines at a token. */
+/** Shows the values of all lines at a token. */
 function fill(legend: HTMLElement, series: Series[], token: number, show: (value: number) => string): void {
   const entries = series.map((line) => {
     const value = line.values[token - 1];
@@ -80,7 +80,7 @@ function fill(legend: HTMLElement, series: Series[], token: number, show: (value
   legend.replaceChildren(make("span", `token ${token}`), ...entries);
 }
 
-/** Round numbers from 0 to at least `highest`. */
+/** Returns round numbers from 0 to at least `highest`. */
 function ticksUpTo(highest: number): number[] {
   const rough = Math.max(highest, 1e-9) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));

@@ -1,8 +1,8 @@
 /** The conversation. */
 import { type Answer, type AnswerEvent, type GenerationSettings, HoneLM, HoneLMError, type Message, type ModelFacts } from "../honelm";
+import type { Busy } from "./busy";
 import { element, make, say } from "./dom";
 import { rate, seconds } from "./format";
-import type { Busy } from "./main";
 
 const list = element("messages", HTMLOListElement);
 const empty = element("empty", HTMLElement);
@@ -40,17 +40,17 @@ export class ChatView {
     busy.onChange(() => this.#update());
   }
 
-  /** Begins anew with a model, or waits for one. */
+  /** Starts a new conversation with a model, or waits for a model. */
   model(facts: ModelFacts | undefined): void {
     this.#ready = facts !== undefined;
     this.#forget();
     if (facts) {
       for (const name of FIELDS) element(name, HTMLInputElement).value = String(round(facts.generation[name]));
-      const note = facts.chat_template ? "" : " It has no chat template: it continues what you write.";
+      const note = facts.chat_template ? "" : " It has no chat template, so it continues your text.";
       empty.textContent = `${facts.name || "The model"} is ready.${note}`;
       question.focus({ preventScroll: true });
     } else {
-      empty.textContent = "Load a model, then write to it.";
+      empty.textContent = "Load a model to start a conversation.";
     }
   }
 
@@ -135,12 +135,12 @@ class Bubble {
 
   end(done: Answer): void {
     this.#text.textContent = done.text;
-    const why = { stop: "", length: "ended at the most tokens", context: "the context is full", cancelled: "stopped" }[done.finish_reason];
+    const why = { stop: "", length: "stopped at the token limit", context: "the context is full", cancelled: "stopped" }[done.finish_reason];
     if (why !== "") this.item.append(make("span", why, "note"));
   }
 }
 
-/** Speeds of an answer, in a line. */
+/** Returns the figures of an answer in one line. */
 function figures(done: Answer): string {
   const cached = done.cached_tokens > 0 ? ` (${done.cached_tokens} cached)` : "";
   const parts = [`prompt ${done.prompt_tokens} tokens${cached}`, `answer ${done.completion_tokens} tokens`];
@@ -149,17 +149,17 @@ function figures(done: Answer): string {
   return parts.join(" · ");
 }
 
-/** What the settings' form says. */
+/** Returns the settings in the form. */
 function settings(): GenerationSettings {
-  const said: GenerationSettings = { seed: Math.floor(Math.random() * 2 ** 32) };
+  const chosen: GenerationSettings = { seed: Math.floor(Math.random() * 2 ** 32) };
   for (const name of [...FIELDS, "seed"] as const) {
     const value = element(name, HTMLInputElement).valueAsNumber;
-    if (Number.isFinite(value)) said[name] = value;
+    if (Number.isFinite(value)) chosen[name] = value;
   }
-  return said;
+  return chosen;
 }
 
-/** A single-precision number without the digits that it does not have. */
+/** Rounds a single-precision number to its significant digits. */
 function round(value: number): number {
   return Number(value.toPrecision(6));
 }

@@ -1,12 +1,12 @@
-/** The check: whether this device answers as the same model does in single precision on the processor. */
+/** The accuracy check: compares the model on this device with the same model in single precision on the CPU. */
 import text from "../../../crates/honelm/data/heldout.txt?url";
 import { type Check, HoneLM, HoneLMError, type ModelFacts } from "../honelm";
+import type { Busy } from "./busy";
 import { describe, element, say } from "./dom";
-import type { Busy } from "./main";
 
-/** Chunks of the text, and the tokens of each, of which the second half counts: some seconds on the processor. */
+/** The number of chunks, and the tokens per chunk, of which the second half is scored. This takes some seconds on the CPU. */
 const SETTINGS = { protocol: "llama.cpp-128", chunks: 4 };
-/** The beginning of the text, enough for them with any tokenizer. */
+/** The length of the text's beginning that is enough for these chunks with any tokenizer. */
 const CHARACTERS = 20_000;
 
 const run = element("check", HTMLButtonElement);
@@ -15,7 +15,7 @@ const progress = element("check-progress", HTMLElement);
 const failure = element("check-error", HTMLElement);
 const facts = element("check-facts", HTMLDListElement);
 
-/** A part of the measure view. */
+/** The part of the measure view for the check. */
 export class CheckView {
   readonly #honelm: HoneLM;
   readonly #busy: Busy;
@@ -29,7 +29,7 @@ export class CheckView {
     busy.onChange(() => this.#update());
   }
 
-  /** Begins anew with a model, or waits for one. */
+  /** Clears the view for a new model, or without one. */
   model(found: ModelFacts | undefined): void {
     this.#ready = found !== undefined;
     facts.hidden = true;
@@ -49,7 +49,7 @@ export class CheckView {
     this.#busy.set(true);
     try {
       const answer = await fetch(text);
-      if (!answer.ok) throw new HoneLMError("http-status", `the text of the check: the server answers ${answer.status}`);
+      if (!answer.ok) throw new HoneLMError("http-status", `the text of the check cannot be read: the server answered ${answer.status}`);
       const read = (await answer.text()).slice(0, CHARACTERS);
       this.#describe(await this.#honelm.check(read, SETTINGS, ({ done, total }) => {
         say(progress, `part ${Math.min(done + 1, total)} of ${total} …`);
@@ -69,7 +69,7 @@ export class CheckView {
       ["Tokens", String(check.tokens)],
       ["KL divergence", check.kl_divergence.toExponential(1)],
       ["Same top token", `${check.same_top_percent.toFixed(1)}%`],
-      ["Clear ones changed", `${check.clear_positions_changed} of ${check.clear_positions}`],
+      ["Confident tokens changed", `${check.clear_positions_changed} of ${check.clear_positions}`],
     ], true);
   }
 }

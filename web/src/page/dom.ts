@@ -1,13 +1,13 @@
-/** A few helpers around the document. */
+/** Helpers for the document. */
 
-/** The element with this id, which the page has. */
+/** Returns the element with this id; throws if the page does not have it. */
 export function element<T extends HTMLElement>(id: string, kind: new () => T): T {
   const found = document.getElementById(id);
   if (!(found instanceof kind)) throw new Error(`the page has no ${kind.name} #${id}`);
   return found;
 }
 
-/** A new element with a text. */
+/** Creates an element with a text. */
 export function make<K extends keyof HTMLElementTagNameMap>(name: K, text = "", className = ""): HTMLElementTagNameMap[K] {
   const made = document.createElement(name);
   made.textContent = text;
@@ -15,13 +15,13 @@ export function make<K extends keyof HTMLElementTagNameMap>(name: K, text = "", 
   return made;
 }
 
-/** Shows a message, or hides its place where there is none. */
+/** Shows a message, or hides its place if there is none. */
 export function say(place: HTMLElement, message: string | undefined): void {
   place.textContent = message ?? "";
   place.hidden = message === undefined;
 }
 
-/** Fills a list of names and values; with `grouped`, each pair in an element of its own. */
+/** Fills a list of names and values; with `grouped`, each pair has its own element. */
 export function describe(list: HTMLDListElement, rows: [name: string, value: string][], grouped = false): void {
   const pairs = rows.map(([name, value]) => [make("dt", name), make("dd", value)]);
   list.replaceChildren(...pairs.flatMap((pair) => (grouped ? [group(pair)] : pair)));

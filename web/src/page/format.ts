@@ -1,6 +1,6 @@
-/** Figures as people read them. */
+/** Formatting of figures. */
 
-/** Bytes in decimal units, as download pages count. */
+/** Formats bytes in decimal units, as download pages do. */
 export function bytes(count: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let value = count;
@@ -12,19 +12,19 @@ export function bytes(count: number): string {
   return `${unit > 0 && value < 99.95 ? value.toFixed(1) : value.toFixed(0)} ${units[unit] ?? ""}`;
 }
 
-/** A number of things: 8.4 million. */
+/** Formats a count: 8.4 million. */
 export function count(value: number): string {
   if (value >= 999.5e6) return `${(value / 1e9).toFixed(2)} billion`;
   if (value >= 999.5e3) return `${(value / 1e6).toFixed(1)} million`;
   return value.toLocaleString("en");
 }
 
-/** Tokens a second. */
+/** Formats tokens per second. */
 export function rate(perSecond: number): string {
   return `${perSecond >= 100 ? perSecond.toFixed(0) : perSecond.toFixed(1)} tok/s`;
 }
 
-/** A time in seconds. */
+/** Formats a time in seconds. */
 export function seconds(value: number): string {
   return value < 1 ? `${(value * 1000).toFixed(0)} ms` : `${value.toFixed(1)} s`;
 }

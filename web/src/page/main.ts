@@ -1,25 +1,11 @@
 /** The page: a model, a conversation with it, and its measurements. */
 import { HoneLM } from "../honelm";
+import { Busy } from "./busy";
 import { ChatView } from "./chat";
 import { CheckView } from "./check";
 import { element } from "./dom";
 import { MeasureView } from "./measure";
 import { listServedModels, modelCard, showAdapter } from "./model";
-
-/** Whether the model is writing. */
-export class Busy {
-  value = false;
-  readonly #listeners: (() => void)[] = [];
-
-  set(value: boolean): void {
-    this.value = value;
-    for (const listener of this.#listeners) listener();
-  }
-
-  onChange(listener: () => void): void {
-    this.#listeners.push(listener);
-  }
-}
 
 let adapter: string | null = null;
 const honelm = new HoneLM();
@@ -53,7 +39,7 @@ function choose(chosen: (typeof tabs)[number]): HTMLElement {
   return element(`tab-${chosen}`, HTMLButtonElement);
 }
 
-// For the browser's console.
+// For use in the browser's console.
 Object.assign(globalThis, { honelm });
 
 void listServedModels();

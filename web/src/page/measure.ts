@@ -1,11 +1,11 @@
-/** The measure view: 100 tokens, one by one. */
+/** The measure view: time and memory of each token. */
 import { HoneLM, HoneLMError, type Measurement, type ModelFacts, type Sample } from "../honelm";
+import type { Busy } from "./busy";
 import { draw } from "./chart";
 import { describe, element, say } from "./dom";
 import { bytes, rate, seconds } from "./format";
-import type { Busy } from "./main";
 
-/** Tokens of a measurement; `?tokens=20` in the page's address asks for others. */
+/** The number of tokens in a measurement; `?tokens=20` in the page's address changes it. */
 const TOKENS = tokensWanted(100);
 
 const run = element("run", HTMLButtonElement);
@@ -24,7 +24,7 @@ export class MeasureView {
   #device: ModelFacts["device"] = "cpu";
   #measured: Measurement | undefined;
 
-  /** `adapter` names the GPU. */
+  /** `adapter` returns the GPU's name. */
   constructor(honelm: HoneLM, busy: Busy, adapter: () => string | null) {
     this.#honelm = honelm;
     this.#busy = busy;
@@ -35,7 +35,7 @@ export class MeasureView {
     busy.onChange(() => this.#update());
   }
 
-  /** Begins anew with a model, or waits for one. */
+  /** Clears the view for a new model, or without one. */
   model(found: ModelFacts | undefined): void {
     this.#ready = found !== undefined;
     this.#device = found?.device ?? "cpu";
@@ -57,7 +57,7 @@ export class MeasureView {
     const samples: Sample[] = [];
     const hear = (sample: Sample): void => {
       samples.push(sample);
-      // Drawing at every token would be a part of what is measured.
+      // Drawing at every token would distort the measurement.
       if (samples.length % 10 === 0) this.#draw(samples);
     };
     try {

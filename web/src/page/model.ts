@@ -1,14 +1,14 @@
-/** The model's card: where it comes from, how far it is, what it is. */
+/** The model's card: its source, the progress of loading, and its properties. */
 import { type AdapterReport, HoneLM, HoneLMError, type LoadOptions, type LoadProgress, type ModelFacts, reportAdapter, type Source } from "../honelm";
 import { describe, element, make, say } from "./dom";
 import { bytes, count, seconds } from "./format";
 
-/** What `honelm web` says that it serves. */
+/** The models that `honelm web` serves. */
 interface Served {
   models: { name: string; url: string }[];
 }
 
-/** The GPU's name, where there is one. */
+/** The GPU's name, if there is one. */
 let adapter: string | null = null;
 const device = element("device", HTMLElement);
 const form = element("load-form", HTMLFormElement);
@@ -22,7 +22,7 @@ const text = element("progress-text", HTMLElement);
 const failure = element("load-error", HTMLElement);
 const facts = element("facts", HTMLDListElement);
 
-/** Runs the card; `onModel` hears of every model that was loaded, and that there is none any more. */
+/** Sets up the card. `onModel` receives every loaded model, and undefined when a model is unloaded. */
 export function modelCard(honelm: HoneLM, onModel: (facts: ModelFacts | undefined) => void): void {
   const load = async (source: Source): Promise<void> => {
     onModel(undefined);
@@ -47,7 +47,7 @@ export function modelCard(honelm: HoneLM, onModel: (facts: ModelFacts | undefine
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const url = address.value.trim();
-    if (url === "") say(failure, "Write the address of a model, or open a file.");
+    if (url === "") say(failure, "Enter the address of a model, or open a file.");
     else void load({ url: new URL(url, document.baseURI).href });
   });
   stop.addEventListener("click", () => honelm.abort());
@@ -58,7 +58,7 @@ export function modelCard(honelm: HoneLM, onModel: (facts: ModelFacts | undefine
   });
 }
 
-/** What the page's own address asks for: `?device=cpu&context=512`. */
+/** Returns the options in the page's own address: `?device=cpu&context=512`. */
 function loadOptions(): LoadOptions {
   const asked = new URLSearchParams(location.search);
   const context = Number(asked.get("context") ?? Number.NaN);
@@ -77,7 +77,7 @@ function showProgress({ stage, file, done, total }: LoadProgress): void {
     text.textContent = "testing the GPU's kernels …";
     return;
   }
-  // While weights are placed, bytes of their files say more than their number.
+  // While weights are placed, the bytes of their files are shown instead of their number.
   if (stage === "placing" && done < total) return;
   bar.value = total > 0 ? done / total : 0;
   text.textContent = stage === "reading" ? `${file}: ${bytes(done)} of ${bytes(total)}` : "ready";
@@ -99,7 +99,7 @@ function showFacts(found: ModelFacts): void {
   device.textContent = runsOn;
 }
 
-/** Lists the models that this server has, the first of them as the default. */
+/** Lists the server's models; the first is the default. */
 export async function listServedModels(): Promise<void> {
   try {
     const answer = await fetch("models.json");
@@ -109,11 +109,11 @@ export async function listServedModels(): Promise<void> {
     element("models", HTMLDataListElement).replaceChildren(...entries);
     if (address.value === "") address.value = models[0]?.url ?? "";
   } catch {
-    // A server without a list of models: the user names one.
+    // Without a list of models, the user enters an address.
   }
 }
 
-/** Shows what the browser says of its GPU, and gives the adapter's name. */
+/** Shows the browser's information about its GPU, and returns the adapter's name. */
 export async function showAdapter(): Promise<string | null> {
   const report: AdapterReport = await reportAdapter();
   const list = element("adapter-facts", HTMLDListElement);

@@ -9,7 +9,7 @@ use super::Stop;
 use super::context::{Context, is_installed, parse};
 use crate::web;
 
-/// Runs a job of `web/test/prove.mjs`, and gives its document.
+/// Runs a job of `web/test/prove.mjs` and returns its JSON document.
 pub fn run(context: &Context, job: &str, arguments: &Value) -> Result<Value, Stop> {
     let needs = |what: &str| Stop::Needs(what.to_owned());
     if !is_installed("node") || !is_installed("npm") {
@@ -19,7 +19,7 @@ pub fn run(context: &Context, job: &str, arguments: &Value) -> Result<Value, Sto
     let chromium = env::var_os("CHROMIUM").or_else(|| chromium.map(Into::into));
     let chromium = chromium.ok_or_else(|| needs("Chromium"))?;
     if !web::has_target() && !is_installed("wasm-ld-19") {
-        return Err(needs("a wasm32 target, rustup's or Debian's"));
+        return Err(needs("a wasm32 target from rustup or Debian"));
     }
     context.page()?;
     let mut node = Command::new("node");

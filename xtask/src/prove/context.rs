@@ -1,4 +1,4 @@
-//! What the parts share: the binary that is tried, test data, scratch folders, peak memory.
+//! Shared helpers of the parts: the program to test, test data, scratch folders, peak memory.
 
 use std::cell::OnceCell;
 use std::env;
@@ -15,17 +15,17 @@ use super::{Settings, Stop};
 use crate::cargo::cargo;
 use crate::layers;
 
-/// How often a process is asked for its peak memory; what it adds between the last time and its end is not seen.
+/// The interval at which the peak memory of a process is read. An increase after the last reading is missed.
 const SAMPLE: Duration = Duration::from_millis(5);
 
 /// The marker of the line in which an ignored test prints its figures as JSON.
 const FIGURES: &str = "proof: ";
 
-/// One run of `prove`.
+/// A run of `prove`.
 pub struct Context {
-    /// The checkout.
+    /// The root of the checkout.
     pub root: PathBuf,
-    /// Whether settings are reduced.
+    /// `true` for reduced settings.
     pub quick: bool,
     target: PathBuf,
     given: Option<PathBuf>,
@@ -46,12 +46,12 @@ impl Context {
         })
     }
 
-    /// One setting, or its reduced form.
+    /// Returns the full or the reduced setting.
     pub fn or_quick<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
     }
 
-    /// The `honelm` that is tried, built where none was given.
+    /// Returns the `honelm` program to test, and builds it if none was given.
     pub fn binary(&self) -> Result<&Path, Stop> {
         if let Some(built) = self.binary.get() {
             return Ok(built);
@@ -67,7 +67,7 @@ impl Context {
         Ok(self.binary.get_or_init(|| path))
     }
 
-    /// The page, built once.
+    /// Builds the page, once.
     pub fn page(&self) -> Result<(), Stop> {
         if self.page.get().is_none() {
             let own = env::current_exe().map_err(|e| format!("the path of xtask: {e}"))?;
@@ -77,7 +77,7 @@ impl Context {
         Ok(())
     }
 
-    /// An empty folder of a part, on the disk of the target folder.
+    /// Returns an empty folder for a part, on the disk of the target folder.
     pub fn scratch(&self, part: &str) -> Result<PathBuf, Stop> {
         let folder = self.target.join("prove").join(part);
         let failed = |e: std::io::Error| format!("{}: {e}", folder.display());
@@ -88,14 +88,14 @@ impl Context {
         Ok(folder)
     }
 
-    /// A folder that stays from one run to the next.
+    /// Returns a folder that is kept from one run to the next.
     pub fn kept(&self, name: &str) -> Result<PathBuf, Stop> {
         let folder = self.target.join("prove").join(name);
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         Ok(folder)
     }
 
-    /// Something in the folder that `HONELM_TEST_DATA` names.
+    /// Returns a path in the folder that `HONELM_TEST_DATA` names.
     pub fn data(&self, path: &str) -> Result<PathBuf, Stop> {
         let folder = env::var_os("HONELM_TEST_DATA").filter(|folder| !folder.is_empty());
         let folder = folder.ok_or_else(|| Stop::Needs(format!("HONELM_TEST_DATA (with {path})")))?;
@@ -103,12 +103,12 @@ impl Context {
         if found.exists() { Ok(found) } else { Err(Stop::Needs(format!("{}", found.display()))) }
     }
 
-    /// The shipped model.
+    /// Returns the folder of the shipped model.
     pub fn pocket(&self) -> PathBuf {
         self.root.join("models/pocket")
     }
 
-    /// The binary with nothing of the surroundings.
+    /// Returns a command for the program without the variables of the environment that affect it.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Command, Stop> {
         let mut command = Command::new(self.binary()?);
         for name in ["HONELM_DEVICE", "HONELM_HOME"] {
@@ -118,37 +118,37 @@ impl Context {
         Ok(command)
     }
 
-    /// Runs the binary with `--json` and gives its document: the last line where there are several.
+    /// Runs the program with `--json` and returns its JSON document, the last line if there are several.
     pub fn document<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Value, Stop> {
         let output = self.command(arguments)?.arg("--json").output().map_err(|e| format!("honelm: {e}"))?;
         parse(&output, "honelm")
     }
 
-    /// As [`Context::document`], with the largest resident memory that the process had.
+    /// Runs as [`Context::document`] does, and also returns the peak resident memory of the process.
     pub fn measured<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<(Value, f64), Stop> {
         let (output, peak) = run_measured(self.command(arguments)?.arg("--json"))?;
-        let peak = peak.ok_or_else(|| Stop::Needs("Linux, which tells a process's peak memory".to_owned()))?;
+        let peak = peak.ok_or_else(|| Stop::Needs("Linux, which reports the peak memory of a process".to_owned()))?;
         Ok((parse(&output, "honelm")?, peak as f64))
     }
 
-    /// Fails where there is no GPU adapter.
+    /// Fails if there is no GPU adapter.
     pub fn needs_gpu(&self) -> Result<(), Stop> {
         let devices = self.document(&["devices"])?;
         if devices["gpus"].as_array().is_some_and(|gpus| !gpus.is_empty()) {
             return Ok(());
         }
-        Err(Stop::Needs("a GPU adapter (Mesa's lavapipe is one in software)".to_owned()))
+        Err(Stop::Needs("a GPU adapter (such as Mesa's lavapipe in software)".to_owned()))
     }
 
-    /// Runs an ignored test and gives the figures that it prints. `module` is the test's file, a module of the package's one test
-    /// binary or a binary of its own.
+    /// Runs an ignored test and returns the figures that it prints. `module` is the file of the test: a module of the
+    /// package's test binary, or a binary of its own.
     pub fn test(&self, package: &str, module: &str, name: &str, variables: &[(&str, &OsStr)]) -> Result<Value, Stop> {
         let packages = layers::metadata()?.packages;
         let targets = packages.iter().filter(|p| p.name.as_str() == package).flat_map(|p| &p.targets);
         let alone = targets.filter(|target| target.is_test()).any(|target| target.name == module);
         let binary = if alone { module } else { package.trim_start_matches("honelm-") };
         let mut cargo = cargo();
-        // Of the whole workspace, whose features are those that its tests are built with.
+        // The whole workspace is tested, so that the features are those of all other test builds.
         cargo.args(["test", "--quiet", "--workspace", "--test", binary, "--"]);
         cargo.args(["--ignored", "--nocapture", name]).current_dir(&self.root);
         let output = cargo.envs(variables.iter().copied()).output().map_err(|e| format!("cargo: {e}"))?;
@@ -167,25 +167,25 @@ impl Context {
     }
 }
 
-/// A number of a document.
+/// Returns a number from a document.
 pub fn number(document: &Value, key: &str) -> Result<f64, Stop> {
-    document[key].as_f64().ok_or_else(|| Stop::Failed(format!("no number `{key}` in {document}")))
+    document[key].as_f64().ok_or_else(|| Stop::Failed(format!("found no number `{key}` in {document}")))
 }
 
-/// Whether a program is on the path.
+/// Returns `true` if a program is on the path.
 pub fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|folder| folder.join(format!("{program}{}", env::consts::EXE_SUFFIX)).is_file())
 }
 
-/// Runs a command whose output on stdout is of no interest.
+/// Runs a command and discards its stdout.
 fn succeed(command: &mut Command) -> Result<(), Stop> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command.stdout(Stdio::null()).status().map_err(|e| format!("{program}: {e}"))?;
     if status.success() { Ok(()) } else { Err(Stop::Failed(format!("{program} ended with {status}"))) }
 }
 
-/// The last JSON line of what a program wrote.
+/// Returns the JSON document that a program wrote, the last line if there are several.
 pub fn parse(output: &Output, program: &str) -> Result<Value, Stop> {
     let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
@@ -197,7 +197,7 @@ pub fn parse(output: &Output, program: &str) -> Result<Value, Stop> {
     value.map_err(|e| Stop::Failed(format!("{program} wrote no JSON: {e}: {out}")))
 }
 
-/// Runs a command to its end, watching its peak memory; `None` where the platform does not tell.
+/// Runs a command to its end and measures its peak memory, which is `None` if the platform does not report it.
 fn run_measured(command: &mut Command) -> Result<(Output, Option<u64>), String> {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
@@ -213,12 +213,12 @@ fn run_measured(command: &mut Command) -> Result<(Output, Option<u64>), String> 
         });
         let output = child.wait_with_output();
         ended.store(true, Ordering::Relaxed);
-        let peak = watcher.join().map_err(|_| "the watcher of memory panicked".to_owned())?;
+        let peak = watcher.join().map_err(|_| "the thread that measures memory panicked".to_owned())?;
         Ok((output.map_err(|e| e.to_string())?, peak))
     })
 }
 
-/// The largest resident memory so far, in bytes.
+/// Returns the peak resident memory so far, in bytes.
 fn high_water(status: &Path) -> Option<u64> {
     let status = fs::read_to_string(status).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,4 +1,4 @@
-//! Every parser, five minutes a target.
+//! Five minutes of fuzzing per parser.
 
 use super::context::{Context, is_installed};
 use super::report::Report;
@@ -6,7 +6,7 @@ use super::{Part, Stop};
 use crate::fuzz;
 
 pub const PART: Part =
-    Part { name: "fuzz", claim: "five minutes of fuzzing find nothing in any parser", needs: "a C++ compiler", run };
+    Part { name: "fuzz", claim: "five minutes of fuzzing per parser find nothing", needs: "a C++ compiler", run };
 
 fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
     if !is_installed("c++") {

@@ -1,4 +1,4 @@
-//! Memory of a session in a browser, token by token.
+//! The memory of a session in a browser, token by token.
 
 use serde_json::{Value, json};
 
@@ -8,12 +8,12 @@ use super::{Part, Stop, browser};
 
 pub const PART: Part = Part {
     name: "growth",
-    claim: "in a browser the cache grows by whole pages, as calculated, and the wasm heap by nothing else",
+    claim: "in a browser, the cache grows by whole pages as calculated, and nothing else makes the wasm heap grow",
     needs: "node with npm, Chromium, a wasm32 target",
     run,
 };
 
-/// More tokens than a page has positions.
+/// The number of tokens, more than a page has positions.
 const TOKENS: usize = 100;
 
 fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
@@ -33,7 +33,7 @@ fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
 fn growth(report: &mut Report<'_>, place: &str, found: &Value) -> Result<(), Stop> {
     let samples = found["samples"].as_array().cloned().unwrap_or_default();
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
-        return Err(Stop::Failed(format!("no samples in {found}")));
+        return Err(Stop::Failed(format!("found no samples in {found}")));
     };
     let model = &found["model"];
     let positions = number(found, "prompt_tokens")? + samples.len() as f64 - 1.0;
@@ -43,8 +43,8 @@ fn growth(report: &mut Report<'_>, place: &str, found: &Value) -> Result<(), Sto
     report.equal(&format!("{place}: cache of {pages} pages"), device["cache"].to_string(), calculated.to_string());
     let weights = [first, last].map(|sample| sample["memory"]["device"]["weights"].to_string());
     let [before, after] = weights;
-    report.equal(&format!("{place}: weights in the end as in the beginning"), after, before);
-    // On the processor the cache is a part of the heap, which grows by 64 KiB.
+    report.equal(&format!("{place}: weights at the end as at the start"), after, before);
+    // On the CPU the cache is part of the heap, which grows in steps of 64 KiB.
     let own = if model["device"] == "cpu" { calculated } else { 0.0 };
     let heap = number(&last["memory"], "wasm_heap")? - number(&first["memory"], "wasm_heap")?;
     report.at_most(&format!("{place}: growth of the wasm heap"), heap, own + 65536.0, Unit::Megabytes);

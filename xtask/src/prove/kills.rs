@@ -1,31 +1,50 @@
-//! Jobs that are killed, and kept work that is damaged meanwhile: what comes of it is right or refused, never wrong.
+//! Jobs that are killed and whose saved work is damaged. The result must be right or an error, never wrong.
 //!
-//! `quantize` and `optimize` are killed at ten moments each. Before each job is run again, one bit of one kept file is
-//! flipped. The result must have the bytes of an undisturbed run, or the job must refuse and publish nothing else. Last,
-//! two `quantize` work on one path at the same time.
+//! `quantize` and `optimize` are killed at ten moments each. Before each job resumes, one bit of one file of its
+//! saved work is flipped. The result must have the bytes of an undisturbed run, or the job must end with an error
+//! and publish nothing else. Finally, two `quantize` jobs write to one path at the same time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Kills of each job.
+use super::context::Context;
+use super::report::Report;
+use super::{Part, Stop};
+
+pub const PART: Part = Part {
+    name: "kills",
+    claim: "quantize and optimize, killed and with a bit of their saved work flipped, give the right result or an error; \
+            so do two at once",
+    needs: "nothing",
+    run,
+};
+
+/// The number of kills per job.
 const MOMENTS: u32 = 10;
-/// Times that a kill at a moment is tried until it comes before the job is done.
+/// The number of attempts to kill a job at a moment before it is done.
 const ATTEMPTS: u32 = 4;
-/// Times that two jobs are started together.
+/// The number of times that two jobs are started together.
 const PAIRS: u32 = 4;
 
-/// Runs the proof with the program `binary` on `model`, in the folder `scratch`, which must exist. Gives claims with their
-/// figures, or the first result that is wrong.
-pub fn run(binary: &Path, model: &Path, scratch: &Path) -> Result<Vec<(String, String)>, String> {
+fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
+    for (claim, found) in proofs(context.binary()?, &context.pocket(), &context.scratch("kills")?)? {
+        report.proved(&claim, found, "0 wrong");
+    }
+    Ok(())
+}
+
+/// Runs the proof with the program `binary` on `model` in the existing folder `scratch`. Returns claims with their
+/// figures, or an error with the first wrong result.
+fn proofs(binary: &Path, model: &Path, scratch: &Path) -> Result<Vec<(String, String)>, String> {
     let bench = Bench::new(binary, model, scratch)?;
     let mut rows = Vec::new();
     for job in [bench.quantize("q4_0", "quantize.gguf"), bench.optimize("optimize")] {
         let seen = bench.series(&job)?;
-        rows.push((format!("{}: kill -9 at {MOMENTS} moments, a kept bit flipped each time", job.name), seen.shown()));
+        rows.push((format!("{}: killed at {MOMENTS} moments, a saved bit flipped", job.name), seen.shown()));
     }
-    rows.push((format!("two quantize to one path, {PAIRS} times"), bench.pairs()?));
+    rows.push((format!("two quantize jobs to one path, {PAIRS} times"), bench.pairs()?));
     Ok(rows)
 }
 
@@ -33,15 +52,15 @@ pub fn run(binary: &Path, model: &Path, scratch: &Path) -> Result<Vec<(String, S
 struct Job {
     name: &'static str,
     arguments: Vec<String>,
-    /// What it publishes.
+    /// The files that it publishes.
     results: Vec<PathBuf>,
-    /// All that it writes: results and kept work.
+    /// Everything that it writes: results and saved work.
     output: PathBuf,
-    /// The folder of its kept work.
+    /// The folder of its saved work.
     work: PathBuf,
 }
 
-/// What became of the disturbed runs.
+/// The results of the disturbed runs.
 #[derive(Default)]
 struct Seen {
     killed: u32,
@@ -53,7 +72,7 @@ struct Seen {
 impl Seen {
     fn shown(&self) -> String {
         let Self { killed, flipped, right, refused } = self;
-        format!("{killed} killed, {flipped} bits flipped: {right} right, {refused} refused, 0 wrong")
+        format!("{killed} killed, {flipped} bits flipped: {right} right, {refused} errors, 0 wrong")
     }
 }
 
@@ -110,19 +129,19 @@ impl Bench {
         Ok((output.status, String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 
-    /// Kills a job at several moments of its life, and lets it go on with damaged work.
+    /// Kills a job at several moments and resumes it with damaged work.
     fn series(&self, job: &Job) -> Result<Seen, String> {
         job.clear()?;
         let begin = Instant::now();
         let (status, said) = self.finish(job)?;
         let mut whole = begin.elapsed();
         if !status.success() {
-            return Err(format!("{} without any disturbance: {said}", job.name));
+            return Err(format!("{} without disturbance: {said}", job.name));
         }
         let expected = job.published()?;
         let mut seen = Seen::default();
         for moment in 0..MOMENTS {
-            // A run that was faster than the first one is killed earlier.
+            // If a run was faster than the first one, it is killed earlier.
             for _ in 0..ATTEMPTS {
                 job.clear()?;
                 match self.kill_after(job, whole * (2 * moment + 1) / (2 * MOMENTS))? {
@@ -142,7 +161,7 @@ impl Bench {
             let (status, said) = self.finish(job)?;
             let disturbed = || {
                 let file = chosen.map_or_else(|| "nothing".to_owned(), |path| shown(path));
-                format!("{}, killed at moment {moment}, a bit flipped in {file}", job.name)
+                format!("{}, killed at moment {moment}, with a bit flipped in {file}", job.name)
             };
             if status.code().is_none() || said.contains("panicked") {
                 return Err(format!("{}: it ended with {status}: {said}", disturbed()));
@@ -151,9 +170,11 @@ impl Bench {
             let wrong = found.iter().zip(&expected).any(|(found, expected)| found.is_some() && found != expected);
             match status.success() {
                 _ if wrong => return Err(format!("{}: the result is wrong", disturbed())),
-                true if found != expected => return Err(format!("{}: done, but not all is there", disturbed())),
+                true if found != expected => {
+                    return Err(format!("{}: it succeeded, but results are missing", disturbed()));
+                }
                 true => seen.right += 1,
-                false if said.is_empty() => return Err(format!("{}: refused without a word", disturbed())),
+                false if said.is_empty() => return Err(format!("{}: it failed without a message", disturbed())),
                 false => seen.refused += 1,
             }
         }
@@ -161,7 +182,7 @@ impl Bench {
         Ok(seen)
     }
 
-    /// Starts a job and kills it; where it was done before, the time that it took.
+    /// Starts a job and kills it. If it ended before, returns the time that it took.
     fn kill_after(&self, job: &Job, time: Duration) -> Result<Option<Duration>, String> {
         let failed = |e: std::io::Error| at(&self.binary, &e);
         let begin = Instant::now();
@@ -177,7 +198,7 @@ impl Bench {
         Ok(None)
     }
 
-    /// Two jobs at once to one path.
+    /// Runs two jobs at once with one path.
     fn pairs(&self) -> Result<String, String> {
         let jobs = ["q4_0", "q8_0"].map(|encoding| self.quantize(encoding, "pair.gguf"));
         let mut expected = Vec::new();
@@ -185,7 +206,7 @@ impl Bench {
             job.clear()?;
             let (status, said) = self.finish(job)?;
             if !status.success() {
-                return Err(format!("{} without any disturbance: {said}", job.name));
+                return Err(format!("{} without disturbance: {said}", job.name));
             }
             expected.push(job.published()?);
         }
@@ -210,19 +231,19 @@ impl Bench {
                 if status.success() { done += 1 } else { refused += 1 }
             }
             let found = jobs[0].published()?;
-            let of_a_job_that_succeeded = expected.iter().zip(succeeded).any(|(e, succeeded)| succeeded && *e == found);
+            let from_a_success = expected.iter().zip(succeeded).any(|(e, succeeded)| succeeded && *e == found);
             let nothing = found.iter().all(Option::is_none) && succeeded == [false; 2];
-            if !of_a_job_that_succeeded && !nothing {
-                return Err(format!("pair {pair}: the file is of neither job that succeeded ({succeeded:?})"));
+            if !from_a_success && !nothing {
+                return Err(format!("pair {pair}: the file is from neither job that succeeded ({succeeded:?})"));
             }
         }
         jobs[0].clear()?;
-        Ok(format!("{done} done, {refused} refused, 0 wrong"))
+        Ok(format!("{done} done, {refused} errors, 0 wrong"))
     }
 }
 
 impl Job {
-    /// Removes all that it wrote.
+    /// Removes everything that it wrote.
     fn clear(&self) -> Result<(), String> {
         for path in [&self.output, &self.work] {
             let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
@@ -234,7 +255,7 @@ impl Job {
         Ok(())
     }
 
-    /// The results that are there, of reports what is the same in every run.
+    /// Returns the existing results. Of reports, only the parts that are the same in every run.
     fn published(&self) -> Result<Vec<Option<Vec<u8>>>, String> {
         let read = |path: &PathBuf| match fs::read(path) {
             Ok(bytes) if path.extension().is_some_and(|e| e == "json") => Ok(Some(without_times(&bytes))),
@@ -246,7 +267,7 @@ impl Job {
     }
 }
 
-/// A report without what was measured by the clock.
+/// Returns a report without measured times and memory.
 fn without_times(report: &[u8]) -> Vec<u8> {
     let timed = ["_seconds\"", "_per_second\"", "peak_memory_bytes\""];
     let text = String::from_utf8_lossy(report);
@@ -254,7 +275,7 @@ fn without_times(report: &[u8]) -> Vec<u8> {
     lines.collect::<Vec<_>>().join("\n").into_bytes()
 }
 
-/// Flips one bit somewhere in a file, whose length stays.
+/// Flips one bit of a file without changing its length.
 fn flip_a_bit(path: &Path, seed: usize) -> Result<(), String> {
     let mut bytes = fs::read(path).map_err(|e| at(path, &e))?;
     if let Some(byte) = (seed * 104_729 + 31).checked_rem(bytes.len()).and_then(|i| bytes.get_mut(i)) {
@@ -263,7 +284,7 @@ fn flip_a_bit(path: &Path, seed: usize) -> Result<(), String> {
     fs::write(path, bytes).map_err(|e| at(path, &e))
 }
 
-/// All files below a folder, in order.
+/// Returns all files below a folder, in order.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -274,7 +295,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     out
 }
 
-/// Words without sense, the same for the same `seed`.
+/// Returns random words, the same for the same `seed`.
 fn prose(words: usize, seed: u64) -> String {
     const WORDS: [&str; 16] = [
         "the", "old", "man", "went", "to", "a", "house", "and", "said", "that", "he", "would", "see", "her", "again",

@@ -1,4 +1,4 @@
-//! A file of 400 MB goes to the GPU slab by slab.
+//! A file of 400 MB is loaded onto the GPU in slabs.
 
 use serde_json::json;
 
@@ -9,15 +9,15 @@ use super::{Part, Stop, browser};
 
 pub const PART: Part = Part {
     name: "large",
-    claim: "a 400 MB GGUF file loads onto the GPU without being in memory: the wasm heap, the host's peak",
+    claim: "a 400 MB GGUF file loads onto the GPU without being in memory as a whole: wasm heap, peak memory of the process",
     needs: "a GPU adapter; node with npm, Chromium, a wasm32 target",
     run,
 };
 
 const SIZE_BOUND: f64 = 390e6;
-/// Most of the wasm heap, the tokenizer included.
+/// The largest wasm heap, including the tokenizer.
 const HEAP_BOUND: f64 = 150e6;
-/// Most of the host's memory beyond what the GPU holds.
+/// The largest memory of the process beyond the GPU's.
 const HOST_BOUND: f64 = 200e6;
 
 fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
@@ -25,7 +25,7 @@ fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
     make(context, "400mb", "q8_0", context.or_quick(None, Some(2)), &file)?;
     let size = file.metadata().map_err(|e| format!("{}: {e}", file.display()))?.len() as f64;
     if !context.quick {
-        report.at_least("the file", size, SIZE_BOUND, Unit::Megabytes);
+        report.at_least("size of the file", size, SIZE_BOUND, Unit::Megabytes);
     }
     report.lines("in a browser", |report| {
         let found = browser::run(context, "memory", &json!({"model": file, "device": "gpu"}))?;
@@ -40,11 +40,11 @@ fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
         let found = context.document(&bench)?;
         let gpu = number(&found, "gpu_memory_bytes")?;
         let Some(peak) = found["peak_memory_bytes"].as_f64() else { return Err(Stop::Needs("Linux".to_owned())) };
-        // A GPU in software has its memory in that of the process.
+        // The memory of a software GPU is part of the process.
         let software = found["device"].as_str().is_some_and(|device| device.contains("llvmpipe"));
         let own = if software { peak - gpu } else { peak };
-        report.at_least("natively: the GPU's memory", gpu, 0.9 * size, Unit::Megabytes);
-        report.at_most("natively: host memory beyond it", own, HOST_BOUND, Unit::Megabytes);
+        report.at_least("natively: memory of the GPU", gpu, 0.9 * size, Unit::Megabytes);
+        report.at_most("natively: memory of the process beyond it", own, HOST_BOUND, Unit::Megabytes);
         Ok(())
     });
     Ok(())

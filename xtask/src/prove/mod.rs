@@ -1,15 +1,14 @@
 //! `cargo xtask prove`: proofs that take too long for every test run. Each prints its figures beside their bounds.
 
 mod browser;
-mod chunks;
 mod context;
-mod damage;
+mod divergence;
 mod fuzz;
 mod growth;
 mod kills;
 mod large;
-mod ledger;
 mod memory;
+mod perplexity;
 mod pull;
 mod report;
 mod resume;
@@ -21,37 +20,37 @@ use std::path::PathBuf;
 use context::Context;
 use report::{Report, Table, Verdict};
 
-/// One proof.
+/// A proof.
 struct Part {
     name: &'static str,
     /// The claim, in one line.
     claim: &'static str,
-    /// What the machine must have; a part without it is skipped.
+    /// The requirements. The part is skipped on a machine that does not meet them.
     needs: &'static str,
     run: fn(&Context, &mut Report<'_>) -> Result<(), Stop>,
 }
 
-/// The registry.
+/// All parts, in the order in which they run.
 const PARTS: &[Part] = &[
     tokens::PART,
-    chunks::PART,
+    divergence::PART,
     resume::PART,
-    damage::PART,
+    kills::PART,
     pull::PART,
     large::PART,
     growth::PART,
     memory::PART,
-    ledger::PART,
+    perplexity::PART,
     smollm2::PART,
     fuzz::PART,
 ];
 
-/// Why a part, or one of its lines, has no figure.
+/// The reason that a part, or one of its lines, has no figure.
 #[derive(Debug)]
 enum Stop {
-    /// The machine lacks something.
+    /// The machine does not meet a requirement.
     Needs(String),
-    /// Something went wrong.
+    /// An error occurred.
     Failed(String),
 }
 
@@ -61,25 +60,25 @@ impl From<String> for Stop {
     }
 }
 
-/// How parts are run.
+/// The settings of a run.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// JSON lines instead of a table.
+    /// `true` to print JSON lines instead of a table.
     pub json: bool,
-    /// Reduced settings, which show that a part works and prove nothing.
+    /// `true` for reduced settings, which show that a part works but prove nothing.
     pub quick: bool,
-    /// The `honelm` that is tried; by default a release build.
+    /// The `honelm` program to test; a release build by default.
     pub binary: Option<PathBuf>,
 }
 
-/// Prints the parts.
+/// Prints the list of parts.
 pub fn list() {
     for part in PARTS {
-        println!("{:<10} {}\n{:<10} needs {}", part.name, part.claim, "", part.needs);
+        println!("{:<10} {}\n{:<10} needs: {}", part.name, part.claim, "", part.needs);
     }
 }
 
-/// Runs the parts of these names, or all of them. An error where one fails.
+/// Runs the parts with these names, or all parts. Returns an error if one fails.
 pub fn run(names: &[String], settings: Settings) -> Result<(), String> {
     let parts = chosen(names)?;
     let mut table = Table::new(settings.json);
@@ -89,7 +88,7 @@ pub fn run(names: &[String], settings: Settings) -> Result<(), String> {
     }
     let summary = table.summary(context.quick);
     eprintln!("{summary}");
-    if table.count(Verdict::Failed) == 0 { Ok(()) } else { Err("not everything was proved".to_owned()) }
+    if table.count(Verdict::Failed) == 0 { Ok(()) } else { Err("some proofs failed".to_owned()) }
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Part>, String> {
@@ -102,10 +101,10 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Part>, String> {
 
 fn unknown(name: &str) -> String {
     let known: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
-    format!("no part is called `{name}`; there are {}", known.join(", "))
+    format!("found no part called `{name}`, expected one of {}", known.join(", "))
 }
 
-/// Runs one part, which fails where it ends without a line.
+/// Runs one part. A part that ends without a line fails.
 fn prove(part: &Part, context: &Context, table: &mut Table) {
     let mut report = Report::new(part.name, table);
     let done = (part.run)(context, &mut report);
@@ -153,6 +152,6 @@ mod tests {
             assert_eq!(chosen(&[part.name.to_owned()]).map(|found| found.len()), Ok(1));
         }
         let error = chosen(&["token".to_owned()]).map(|_| ()).expect_err("unknown");
-        assert!(error.contains("`token`") && error.contains("tokens, chunks"), "{error}");
+        assert!(error.contains("`token`") && error.contains("tokens, divergence"), "{error}");
     }
 }

@@ -1,8 +1,8 @@
-//! The one table of all parts.
+//! The table of all parts.
 
 use serde_json::{Value, json};
 
-/// What became of a line.
+/// The result of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Passed,
@@ -20,7 +20,7 @@ impl Verdict {
     }
 }
 
-/// How a number is written.
+/// The unit of a number.
 #[derive(Debug, Clone, Copy)]
 pub enum Unit {
     Count,
@@ -42,7 +42,7 @@ impl Unit {
     }
 }
 
-/// Prints lines as they come, and counts them.
+/// A table that prints lines as they come and counts them.
 pub struct Table {
     json: bool,
     silent: bool,
@@ -54,7 +54,7 @@ impl Table {
         Self { json, silent: false, verdicts: Vec::new() }
     }
 
-    /// Prints nothing.
+    /// Returns a table that prints nothing.
     #[cfg(test)]
     pub fn silent() -> Self {
         Self { json: false, silent: true, verdicts: Vec::new() }
@@ -81,11 +81,11 @@ impl Table {
             return;
         }
         if first {
-            println!("{:<9} {:<54} {:>22}  {:<22} verdict", "part", "figure", "found", "bound");
+            println!("{:<10} {:<66} {:>22}  {:<22} verdict", "part", "figure", "found", "bound");
         }
         let note = if line.note.is_empty() { String::new() } else { format!(": {}", line.note) };
         let verdict = line.verdict.name();
-        println!("{:<9} {:<54} {:>22}  {:<22} {verdict}{note}", line.part, line.what, line.found, line.bound);
+        println!("{:<10} {:<66} {:>22}  {:<22} {verdict}{note}", line.part, line.what, line.found, line.bound);
     }
 }
 
@@ -94,7 +94,7 @@ struct Line<'a> {
     what: &'a str,
     found: String,
     bound: String,
-    /// Number and limit, where they are numbers.
+    /// The number and its limit, if they are numbers.
     numbers: Option<(f64, f64)>,
     verdict: Verdict,
     note: String,
@@ -131,39 +131,39 @@ impl<'a> Report<'a> {
         self.empty
     }
 
-    /// A figure that must not be above its bound.
+    /// Adds a figure that must not be above its bound.
     pub fn at_most(&mut self, what: &str, value: f64, limit: f64, unit: Unit) {
         self.number(what, (value, limit), "at most", value <= limit, unit);
     }
 
-    /// A figure that must not be below its bound.
+    /// Adds a figure that must not be below its bound.
     pub fn at_least(&mut self, what: &str, value: f64, limit: f64, unit: Unit) {
         self.number(what, (value, limit), "at least", value >= limit, unit);
     }
 
-    /// Something that must be so.
+    /// Adds a value that must equal its bound.
     pub fn equal(&mut self, what: &str, found: impl Into<String>, expected: impl Into<String>) {
         let (found, bound) = (found.into(), expected.into());
         let verdict = if found == bound { Verdict::Passed } else { Verdict::Failed };
         self.add(what, found, bound, None, verdict, "");
     }
 
-    /// Something whose proof would have failed otherwise.
+    /// Adds a line whose proof succeeded; it would have returned an error otherwise.
     pub fn proved(&mut self, what: &str, found: String, bound: &str) {
         self.add(what, found, bound.to_owned(), None, Verdict::Passed, "");
     }
 
-    /// A line that was not tried.
+    /// Adds a line that was not tried.
     pub fn skipped(&mut self, what: &str, need: &str) {
         self.add(what, String::new(), String::new(), None, Verdict::Skipped, &format!("needs {need}"));
     }
 
-    /// A line that came to no figure.
+    /// Adds a line without a figure because of an error.
     pub fn failed(&mut self, what: &str, problem: &str) {
         self.add(what, String::new(), String::new(), None, Verdict::Failed, problem);
     }
 
-    /// Runs what gives one line or several; a need that is missing, or a failure, costs these alone.
+    /// Runs a function that adds one or more lines. An unmet requirement or an error costs only these lines.
     pub fn lines(&mut self, what: &str, run: impl FnOnce(&mut Self) -> Result<(), super::Stop>) {
         match run(self) {
             Ok(()) => {}

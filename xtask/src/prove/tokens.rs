@@ -1,4 +1,4 @@
-//! Greedy tokens: the same on every device, in single precision with a single-precision cache.
+//! Greedy tokens, which are the same on every device in single precision with a single-precision cache.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,22 @@ use super::{Part, Stop, browser};
 
 pub const PART: Part = Part {
     name: "tokens",
-    claim: "greedy tokens of 32 prompts are the same on the CPU (on every instruction set), the GPU, and on both in a browser (F32, F32 cache)",
+    claim: "greedy tokens of 32 prompts are the same on the CPU (every instruction set), on the GPU, and on both in a browser (F32, F32 cache)",
     needs: "a GPU adapter; node with npm, Chromium, a wasm32 target; HONELM_TEST_DATA for the larger model",
     run,
 };
 
-/// Smallest difference of the two largest logits at which rounding cannot change the token.
+/// The smallest difference between the two largest logits at which rounding cannot change the token.
 const MARGIN: f64 = 1e-2;
-/// The best instruction set: the variable that names one can only lower the choice.
+/// The best instruction set. The variable that names one can only select a lower one.
 const BEST: &str = "avx512";
-/// Prompts that must have clear margins.
+/// The smallest number of prompts with clear margins.
 const LEAST: usize = 20;
 
-/// What a model writes after each prompt.
+/// The tokens that a model generates after each prompt.
 type Answers = Vec<Vec<u64>>;
 
-/// A place by name, and how a model writes there.
+/// The name of a device, and a function that generates on it.
 type Place<'a> = (&'a str, &'a dyn Fn() -> Result<Answers, Stop>);
 
 fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
@@ -63,7 +63,8 @@ fn of_model(context: &Context, report: &mut Report<'_>, name: &str, model: &Path
     Ok(())
 }
 
-/// The prompts at which no step is close, each with its tokens, as the library writes them on the CPU.
+/// Returns the prompts whose margin is clear at every step, each with the tokens that the library generates on the
+/// CPU.
 fn expected(context: &Context, model: &Path, most: usize, tokens: usize) -> Result<BTreeMap<String, Vec<u64>>, Stop> {
     let tokens = tokens.to_string();
     let variables = [("HONELM_PROOF_MODEL", model.as_os_str()), ("HONELM_PROOF_TOKENS", tokens.as_ref())];
@@ -73,7 +74,7 @@ fn expected(context: &Context, model: &Path, most: usize, tokens: usize) -> Resu
     clear.map(|answer| Ok((answer["prompt"].as_str().unwrap_or_default().to_owned(), ids(&answer)?))).collect()
 }
 
-/// The token ids of an answer.
+/// Returns the token ids of an answer.
 fn ids(answer: &Value) -> Result<Vec<u64>, Stop> {
     let ids = answer["token_ids"].as_array().and_then(|ids| ids.iter().map(Value::as_u64).collect());
     ids.ok_or_else(|| Stop::Failed(format!("no token ids in {answer}")))

@@ -1,4 +1,4 @@
-//! What a batch does to each of its sequences, worked out before anything changes.
+//! The effect of a batch on each of its sequences, computed before anything changes.
 
 use std::ops::Range;
 
@@ -6,15 +6,15 @@ use super::Sequences;
 use super::draft::Draft;
 use crate::{BackendError, Batch, Parent, SequenceId};
 
-/// One sequence's rows of a batch.
+/// The rows of one sequence in a batch.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub sequence: SequenceId,
-    /// Rows of the batch.
+    /// The rows of the batch.
     pub rows: Range<usize>,
-    /// All pending drafts, those of these rows at the end.
+    /// All pending drafts, with those of these rows at the end.
     pub drafts: Vec<Draft>,
-    /// Whether the rows become accepted tokens at once.
+    /// `true` if the rows become accepted tokens at once.
     pub is_final: bool,
 }
 
@@ -22,11 +22,11 @@ fn invalid(row: usize, problem: impl Into<String>) -> BackendError {
     BackendError::InvalidBatch { row, problem: problem.into() }
 }
 
-/// Checks `batch` against the sequences' state.
+/// Checks `batch` against the state of the sequences.
 pub(super) fn plan(sequences: &Sequences, batch: &Batch) -> Result<Vec<Rows>, BackendError> {
     let n = batch.rows();
     if n == 0 {
-        return Err(invalid(0, "a batch needs at least one row"));
+        return Err(invalid(0, "found no rows, expected at least one"));
     }
     for (name, len) in
         [("sequences", batch.sequence.len()), ("parents", batch.parent.len()), ("wants", batch.want.len())]

@@ -1,28 +1,28 @@
 use crate::Edit;
 
-/// A page that a window group no longer holds.
+/// The number of a page that a window group has dropped.
 pub(super) const DROPPED: u32 = u32::MAX;
 
-/// The pages of one cache group: who holds how many, and which are free.
+/// The pages of one cache group, with the number of holders of each, and the free pages.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pool {
-    /// Holders of each page. // `[pages]`
+    /// The number of holders of each page. // `[pages]`
     holders: Vec<u32>,
     free: Vec<u32>,
 }
 
 impl Pool {
-    /// Pages ever made: every page number is below.
+    /// Returns the number of pages ever created, which exceeds every page number.
     pub fn count(&self) -> u32 {
         self.holders.len() as u32
     }
 
-    /// Pages that some sequence holds.
+    /// Returns the number of pages that some sequence holds.
     pub fn held(&self) -> usize {
         self.holders.len() - self.free.len()
     }
 
-    /// A page with one holder; its content is whatever was left there.
+    /// Returns a page with one holder and unspecified contents.
     pub fn take(&mut self) -> u32 {
         if let Some(page) = self.free.pop() {
             self.holders[page as usize] = 1;
@@ -32,14 +32,14 @@ impl Pool {
         self.count() - 1
     }
 
-    /// One holder more.
+    /// Adds a holder.
     pub fn share(&mut self, page: u32) {
         if page != DROPPED {
             self.holders[page as usize] += 1;
         }
     }
 
-    /// One holder less.
+    /// Removes a holder.
     pub fn release(&mut self, page: u32) {
         if page == DROPPED {
             return;
@@ -51,7 +51,7 @@ impl Pool {
         }
     }
 
-    /// Makes `page` the holder's own before it writes: copies its first `cells` cells when it is shared.
+    /// Gives the holder a page of its own before it writes. If the page is shared, its first `cells` cells are copied.
     pub fn own(&mut self, group: usize, page: &mut u32, cells: usize, edits: &mut Vec<Edit>) {
         if self.holders[*page as usize] == 1 {
             return;

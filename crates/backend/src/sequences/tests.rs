@@ -7,16 +7,16 @@ use crate::{Parent, Token, Want};
 
 const PAGE: usize = 4;
 
-/// What the model knows of a sequence: plain lists.
+/// A model of a sequence as plain lists.
 #[derive(Debug, Clone, Default)]
 struct Model {
     accepted: Vec<u32>,
-    /// Parent and token of each pending draft.
+    /// The parent and the token of each pending draft.
     drafts: Vec<(Option<usize>, u32)>,
 }
 
 impl Model {
-    /// The tokens from the start of the sequence to draft `node`, or to the last accepted one.
+    /// Returns the tokens from the start of the sequence to draft `node`, or to the last accepted one.
     fn path(&self, node: Option<usize>) -> Vec<u32> {
         let mut tail = Vec::new();
         let mut at = node;
@@ -29,7 +29,8 @@ impl Model {
     }
 }
 
-/// A cache whose cells hold the tokens that led there, so that a wrong cell cannot pass for the right one.
+/// A cache whose cells hold the tokens of their whole path, so that a wrong cell cannot be mistaken for the right
+/// one.
 #[derive(Default)]
 struct Fake {
     cells: HashMap<(usize, u32, u32), Vec<u32>>,
@@ -86,7 +87,7 @@ impl World {
         self.next_token
     }
 
-    /// Runs rows `(sequence index, parents)`, checks what every row sees, and brings the model up to date.
+    /// Runs rows `(sequence index, parents)`, checks what every row sees, and updates the model.
     fn step(&mut self, parts: &[(usize, Vec<Parent>)]) {
         let mut batch = Batch::default();
         let mut paths: Vec<Vec<u32>> = Vec::new();
@@ -212,7 +213,7 @@ enum Action {
     Open,
     Close(usize),
     Fork(usize),
-    /// Sequences and, for each row, how its parent is chosen.
+    /// Sequences and, for each row, the choice of its parent.
     Step(Vec<(usize, Vec<u8>)>),
     Chain(usize, usize),
     Accept(usize, usize),
@@ -232,7 +233,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// The parent that `choice` stands for in a batch whose rows of this sequence begin at `first`.
+/// Returns the parent for `choice` in a batch whose rows of this sequence begin at `first`.
 fn parent(choice: u8, row: usize, first: usize, pending: usize) -> Parent {
     let pick = choice as usize / 4;
     match choice % 4 {
@@ -339,12 +340,12 @@ fn a_tree_is_accepted_and_compacted() {
     //    +- b0 - b1
     use Parent::{Accepted, Draft, Previous, Row};
     world.step(&[(0, vec![Accepted, Row(0), Row(1), Accepted, Row(3)])]);
-    // A second round hangs on to the end of branch a, which is draft 2.
+    // A second round continues the end of branch a, which is draft 2.
     world.step(&[(0, vec![Draft(2), Previous, Accepted])]);
     world.fork(0);
     world.accept(0, Some(6));
     assert_eq!(world.models[0].1.accepted.len(), 6 + 5);
-    // The fork saw none of it, and both go on, sharing what they had.
+    // The fork saw none of it. Both continue and share the tokens they had.
     world.step(&[(0, vec![Previous]), (1, vec![Previous, Previous, Previous])]);
     world.chain(0, 9);
 }
@@ -384,7 +385,7 @@ fn a_chain_of_drafts_needs_no_extra_cells() {
     assert_eq!(step.cells, [5, 6, 7]);
 }
 
-/// Everything that a step could change, as text.
+/// Formats everything that a step could change.
 fn state(sequences: &Sequences) -> String {
     format!("{sequences:?}")
 }

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers of the tests.
 
 use honelm_blocks::Encoding;
 
@@ -18,17 +18,17 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Uniform in (0, 1].
+    /// Returns a number uniform in (0, 1].
     pub fn uniform(&mut self) -> f32 {
         ((self.next() >> 40) + 1) as f32 / (1u32 << 24) as f32
     }
 
-    /// Standard normal.
+    /// Returns a standard normal number.
     pub fn normal(&mut self) -> f32 {
         (-2.0 * self.uniform().ln()).sqrt() * (std::f32::consts::TAU * self.uniform()).cos()
     }
 
-    /// Normal, one value in 32 of them `1 + tail` times as large.
+    /// Returns a normal number; one in 32 is `1 + tail` times as large.
     pub fn heavy(&mut self, tail: f32) -> f32 {
         let outlier = self.uniform() < 1.0 / 32.0;
         self.normal() * if outlier { 1.0 + tail } else { 1.0 }

@@ -1,4 +1,4 @@
-//! Blocks decoded by gguf-py, ggml and PyTorch (`scripts/make_golden.py`).
+//! Known-answer tests: blocks decoded by gguf-py, ggml and PyTorch (`scripts/make_golden.py`).
 
 use std::path::Path;
 
@@ -64,7 +64,7 @@ fn every_point_of_a_lattice_decodes_bit_for_bit() {
 
 #[test]
 fn facts_agree_with_ggml() {
-    // (name, id, file type, values a block, bytes a block) of ggml's type table and llama.cpp's file types.
+    // (name, id, file type, values per block, bytes per block) from ggml's type table and llama.cpp's file types.
     let facts = [
         ("f32", 0, 0, 1, 4),
         ("f16", 1, 1, 1, 2),

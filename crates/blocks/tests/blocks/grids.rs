@@ -1,4 +1,4 @@
-//! Grids: the value that a sweep sees is the value that a reader decodes, and searches beat plain fits.
+//! Grids: a sweep sees the values that a reader decodes, and searches do better than plain fits.
 
 use crate::common::Random;
 use honelm_blocks::{BlockError, Encoding, Fit, Grid, GroupParams, IntGroups, ScaleType, WeightData};
@@ -18,7 +18,7 @@ fn int_grids() -> Vec<IntGroups> {
     out
 }
 
-/// Every grid with a name, groups of 32.
+/// Every grid by name, with groups of 32.
 fn grids() -> Vec<(String, Box<dyn Grid>)> {
     let blocks = Encoding::ALL.into_iter().filter_map(|e| {
         let grid = e.grid()?;
@@ -42,6 +42,9 @@ impl Grid for Borrowed {
     fn fit_plain(&self, values: &[f32]) -> GroupParams {
         self.0.fit_plain(values)
     }
+    fn with_scale(&self, p: GroupParams, scale: f32) -> GroupParams {
+        self.0.with_scale(p, scale)
+    }
     fn round(&self, p: GroupParams, x: f32) -> u8 {
         self.0.round(p, x)
     }
@@ -56,7 +59,7 @@ impl Grid for Borrowed {
     }
 }
 
-/// Weighted squared error of `x` rounded onto `p`.
+/// Returns the weighted squared error of `x` rounded onto `p`.
 fn error(grid: &dyn Grid, p: GroupParams, x: &[f32], w: &[f32]) -> f64 {
     let term = |(x, w): (&f32, &f32)| f64::from(*w) * f64::from(x - grid.value(p, grid.round(p, *x))).powi(2);
     x.iter().zip(w).map(term).sum()
@@ -131,7 +134,7 @@ fn search_is_never_worse_than_the_plain_fit_and_better_in_sum() {
             let x: Vec<f32> = (0..32).map(|_| 0.02 * random.heavy(3.0)).collect();
             let w: Vec<f32> = (0..32).map(|_| random.normal().powi(2)).collect();
             let (s, p) = (error(&*grid, grid.fit(&x, &w), &x, &w), error(&*grid, grid.fit_plain(&x), &x, &w));
-            // Ties of the search (to even) and of `round` (away from zero) may differ.
+            // The search rounds ties to even, `round` away from zero.
             assert!(s <= p * 1.0001, "{name}: searched {s}, plain {p}");
             (searched, plain) = (searched + s, plain + p);
         }
@@ -152,7 +155,7 @@ fn min_max_follows_the_reference_conventions() {
     let symmetric = grid(true).fit(&x, &[1.0; 4]);
     assert_eq!(symmetric.scale, 2.0 / 15.0);
     assert_eq!(symmetric.offset, -symmetric.scale * 8.0);
-    // 0 is in the range even where all values are positive.
+    // The range includes 0 even if all values are positive.
     let positive = grid(false).fit(&[1.0, 2.0, 3.0], &[1.0; 3]);
     assert_eq!((positive.scale, positive.offset), (3.0 / 15.0, 0.0));
 }
@@ -221,6 +224,23 @@ proptest! {
                 let q = grid.round(p, *v);
                 let _ = grid.value(p, q);
             }
+        }
+    }
+}
+
+#[test]
+fn another_scale_moves_every_value_in_proportion_to_its_code() {
+    let values: Vec<f32> = (0..32).map(|i| ((i * 37) % 41) as f32 / 20.0 - 0.7).collect();
+    for (name, grid) in grids() {
+        let p = grid.fit_plain(&values);
+        let (low, high) = grid.codes();
+        let [one, two, half] = [1.0, 2.0, 0.5].map(|scale| grid.with_scale(p, scale));
+        assert_eq!((one.scale, two.scale, half.scale), (1.0, 2.0, 0.5), "{name}");
+        for q in low..=high {
+            let step = grid.value(two, q) - grid.value(one, q);
+            assert!((grid.value(one, q) - grid.value(half, q) - 0.5 * step).abs() < 1e-6, "{name} {q}");
+            let again = grid.value(grid.with_scale(p, p.scale), q);
+            assert!((again - grid.value(p, q)).abs() < 1e-6, "{name} {q}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Weight encodings: golden values, grids, matrices, quantisation.
+//! Weight encodings: known answers, grids, matrices, quantisation.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;

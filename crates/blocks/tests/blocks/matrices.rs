@@ -3,7 +3,7 @@
 use honelm_blocks::{BlockError, BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_tensor::{AlignedVec, Matrix};
 
-/// 2 x 6, groups of 4 (the last of 2).
+/// A 2 x 6 matrix with groups of 4 columns (the last has 2).
 fn groups() -> GroupMatrix {
     GroupMatrix {
         rows: 2,
@@ -111,7 +111,7 @@ fn finds_groups_that_are_not_finite() {
     let bad = GroupMatrix { scales: vec![0.5, f32::INFINITY, 2.0, 1.0], order, ..groups() }.validated().unwrap();
     let found = WeightData::from(bad).check_finite().unwrap_err();
     assert_eq!(found, BlockError::NotFinite { row: 0, column: 0, value: f32::INFINITY });
-    // A finite scale whose codes are not.
+    // The scale is finite and its codes are not.
     let big = GroupMatrix { scale_type: ScaleType::F32, scales: vec![0.5, 1.0, 3e38, 1.0], ..groups() };
     assert!(matches!(big.validated().unwrap().check_finite(), Err(BlockError::NotFinite { row: 1, column: 0, .. })));
     groups().check_finite().unwrap();
@@ -130,7 +130,7 @@ fn finds_blocks_that_are_not_finite() {
             Encoding::NVFP4 => continue,
             Encoding::F32 | Encoding::FP8 => block[2..4].copy_from_slice(&[0xC1, 0x7F]),
             Encoding::MXFP4 => block[0] = 255,
-            // A nibble of the half-precision scale in each.
+            // Each field holds one nibble of the half-precision scale.
             Encoding::IQ1M => [1, 12, 15, 7].iter().enumerate().for_each(|(i, n)| block[49 + 2 * i] |= n << 4),
             _ => {
                 let at = match encoding {

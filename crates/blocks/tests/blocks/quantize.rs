@@ -1,10 +1,10 @@
-//! Encoders: error bounds, refusals, stability, and the searches against plain fits.
+//! Encoders: error bounds, errors, stability, and searches compared with plain fits.
 
 use crate::common::{Random, decoded, encoded};
 use honelm_blocks::{BlockError, Encoding};
 use proptest::prelude::*;
 
-/// Sum of w (x - y)^2.
+/// Returns the sum of w (x - y)^2.
 fn error(x: &[f32], y: &[f32], w: &[f32]) -> f64 {
     x.iter().zip(y).zip(w).map(|((x, y), w)| f64::from(*w) * (f64::from(*x) - f64::from(*y)).powi(2)).sum()
 }
@@ -28,7 +28,7 @@ fn refuses_values_beyond_the_range_of_the_scale() {
             for huge in [3.3e38f32, -3.38e38] {
                 let mut x = vec![0.5f32; 512];
                 x[300] = huge;
-                // The codes of Q1_0 are signs alone: its scale is the mean.
+                // The codes of Q1_0 are signs only, and its scale is the mean.
                 let filled = if encoding == Encoding::Q1_0 { 256..384 } else { 301..302 };
                 x[filled].fill(-huge);
                 let mut out = vec![0; encoding.row_bytes(512).unwrap()];
@@ -38,7 +38,7 @@ fn refuses_values_beyond_the_range_of_the_scale() {
                         assert_eq!(column, 300 / encoding.block_len() * encoding.block_len(), "{encoding}");
                     }
                     Err(BlockError::ValueOverflow { column: 300, .. }) if encoding == Encoding::F16 => {}
-                    // Their scales have the exponents of single precision.
+                    // The scales of these encodings have the exponent range of single precision.
                     Ok(()) if matches!(encoding, Encoding::BF16 | Encoding::MXFP4 | Encoding::FP8) => {
                         assert!(decoded(encoding, &out).iter().all(|v| v.is_finite()), "{encoding}");
                     }
@@ -85,7 +85,7 @@ fn tiny_values_decode_to_numbers_no_larger_than_a_few_smallest_scales() {
                 let x: Vec<f32> = (0..256).map(|i| size * if i % 3 == 0 { -1.0 } else { 1.0 }).collect();
                 let found = decoded(encoding, &encoded(encoding, &x, importance));
                 for (f, x) in found.iter().zip(&x) {
-                    // Half the smallest half-precision number, and what its rounding may add.
+                    // The bound is half the smallest half-precision number plus its rounding error.
                     assert!((f - x).abs() <= size.max(6e-8), "{encoding} {size}: {f} for {x}");
                 }
             }
@@ -106,7 +106,7 @@ fn searched_k_quants_are_better_than_plain_fits() {
             let q6 = error(&x, &decoded(Encoding::Q6K, &encoded(Encoding::Q6K, &x, given)), w);
             let plain6 = error(&x, &plain_q6_k(&x), w);
             println!("tail {tail}: Q4_K / plain {:.3}, Q6_K / plain {:.3}", q4 / plain4, q6 / plain6);
-            // The customary weights aim at another error than the plain one that is measured here.
+            // The customary weights minimise an error other than the plain one measured here.
             let margin = if given.is_some() { 0.95 } else { 1.0 };
             assert!(q4 < margin * plain4, "Q4_K {q4} against {plain4}");
             assert!(q6 < margin * plain6, "Q6_K {q6} against {plain6}");
@@ -114,7 +114,7 @@ fn searched_k_quants_are_better_than_plain_fits() {
     }
 }
 
-/// Smallest and largest value of each 32 with unrounded scales, which no stored Q4_K can have.
+/// Fits the smallest and largest value of every 32 with unrounded scales, which no stored Q4_K can have.
 fn plain_q4_k(x: &[f32]) -> Vec<f32> {
     let sub = |x: &[f32]| {
         let low = x.iter().copied().fold(0.0, f32::min);
@@ -124,7 +124,7 @@ fn plain_q4_k(x: &[f32]) -> Vec<f32> {
     x.chunks(32).flat_map(sub).collect()
 }
 
-/// The extreme value of each 16 as code 0 (-32), with unrounded scales.
+/// Fits the extreme value of every 16 as code 0 (-32), with unrounded scales.
 fn plain_q6_k(x: &[f32]) -> Vec<f32> {
     let sub = |x: &[f32]| {
         let top = x.iter().copied().fold(0.0f32, |m, v| if v.abs() > m.abs() { v } else { m });
@@ -134,7 +134,8 @@ fn plain_q6_k(x: &[f32]) -> Vec<f32> {
     x.chunks(16).flat_map(sub).collect()
 }
 
-/// Mean squared errors of llama.cpp's encoders (ggml 0.25, without an importance matrix) on normal values of variance 1.
+/// The mean squared errors of llama.cpp's encoders (ggml 0.25, no importance matrix) on normal values of variance
+/// 1.
 const LLAMA_CPP: [(Encoding, f64); 21] = [
     (Encoding::Q8_0, 0.000029),
     (Encoding::Q6K, 0.000317),
@@ -168,7 +169,7 @@ fn errs_no_more_than_llama_cpp_on_normal_values() {
     for (encoding, theirs) in LLAMA_CPP {
         let ours = error(&x, &decoded(encoding, &encoded(encoding, &x, None)), &ones) / total;
         println!("{encoding}: {ours:.6}, llama.cpp {theirs:.6}");
-        // These are other random numbers: 3% of play.
+        // The random numbers differ from those of llama.cpp's figures, hence the 3%.
         assert!(ours <= 1.03 * theirs, "{encoding}: {ours} against {theirs}");
     }
 }
@@ -201,7 +202,8 @@ proptest! {
             for (x, found) in x.chunks(32).zip(found.chunks(32)) {
                 let top = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
                 let (low, high) = x.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
-                // Q4_0 and Q5_0 lack a code for the value opposite to the extreme one: a whole step there.
+                // Q4_0 and Q5_0 have no code for the value opposite to the extreme one, so its error can be a whole
+                // step.
                 let bound = match encoding {
                     Encoding::Q4_0 => top / 8.0,
                     Encoding::Q5_0 => top / 16.0,
@@ -209,7 +211,7 @@ proptest! {
                     Encoding::Q5_1 => (high - low) / 62.0,
                     _ => top / 254.0,
                 };
-                // Rounding of the scale and minimum to half precision, 2^-11 relative, 2^-25 absolute a code.
+                // The scale and minimum are rounded to half precision: 2^-11 relative, 2^-25 absolute per code.
                 let slack = top * 1.5e-3 + 3e-8 * 260.0;
                 for (x, f) in x.iter().zip(found) {
                     prop_assert!((x - f).abs() <= bound + slack, "{} {} {}", encoding, x, f);
@@ -238,10 +240,10 @@ proptest! {
             let first = found.iter().position(|v| !v.is_finite());
             match matrix.check_finite() {
                 Ok(()) => prop_assert_eq!(first, None, "{}", encoding),
-                // NaN in the standard, whatever the codes.
+                // 255 is NaN in the standard, whatever the codes are.
                 Err(BlockError::NotFinite { column, .. }) if encoding == Encoding::MXFP4 && bytes[column / 32 * 17] == 255 => {}
                 Err(BlockError::NotFinite { column, .. }) => {
-                    // The scale of a block may be infinite where its codes are all such that values are NaN.
+                    // A scale may be infinite while the codes of its block happen to decode to finite values.
                     let at = first.map(|c| c / encoding.block_len() * encoding.block_len());
                     prop_assert_eq!(Some(column), at, "{}", encoding);
                 }

@@ -1,71 +1,74 @@
-//! `honelm bench`: prefill and decode, as llama-bench has them.
+//! `honelm bench`: the speed of prefill and decode, measured as llama-bench does.
 
 use clap::Args;
 use honelm::{BenchModel, BenchOptions, BenchRow, Encoding};
 
-use crate::arguments::Global;
-use crate::commands::optimize::at_least_one;
+use crate::arguments::{Global, at_least_one, encoding_parser};
 use crate::failure::Failure;
-use crate::output;
 use crate::progress::Progress;
+use crate::{help, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm bench pocket
-  honelm bench --shape llama-3.2-1b --encoding q4_0     made-up weights of a published shape
-  honelm bench model.gguf -p 128,512 -n 64 -d 0,4096 -r 3 --context 8192
-  honelm bench pocket -p 0 -n 128 --json                decode alone, JSON lines
-  honelm bench pocket --placement                       which operation took how long, and where
-
-Tests are named as llama-bench names them: pp512 prefills 512 tokens, tg64 decodes 64,
-tg64@d4096 does so behind 4096.";
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm bench pocket", ""),
+            ("honelm bench --shape llama-3.2-1b --encoding q4_0", "random weights in a published shape"),
+            ("honelm bench model.gguf -p 128,512 -n 64 -d 0,4096 -r 3 --context 8192", ""),
+            ("honelm bench pocket -p 0 -n 128 --json", "decoding only, one JSON document per test"),
+            ("honelm bench pocket --placement", "the time of every operation"),
+        ],
+        &[
+            "Tests have the names of llama-bench: pp512 is the prefill of 512 tokens, tg64 the decoding of 64 tokens, and \
+           tg64@d4096 the same with 4096 tokens in the cache.",
+        ],
+    )
+}
 
 /// Measure prefill and decode speed
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Bench {
-    /// A folder, a GGUF file, or a name; by default the shipped model
+    /// The model: a folder, a GGUF file or a name [default: the shipped model]
     #[arg(conflicts_with = "shape")]
     model: Option<String>,
 
-    /// Made-up weights of a published model's shape: llama-3.2-1b, llama-3.2-3b, llama-3.1-8b
+    /// Use random weights in the shape of llama-3.2-1b, llama-3.2-3b or llama-3.1-8b
     #[arg(long, value_name = "NAME", requires = "encoding")]
     shape: Option<String>,
 
-    /// Their encoding: q4_0, q8_0, f16, ...
-    #[arg(long, value_name = "E", requires = "shape", value_parser = encoding)]
+    /// Encoding of the random weights
+    #[arg(long, value_name = "ENCODING", requires = "shape", value_parser = encoding_parser(), ignore_case = true)]
     encoding: Option<Encoding>,
 
-    /// Tokens to prefill; several tests with commas, 0 for none
-    #[arg(short, long, value_name = "N", default_value = "512", value_delimiter = ',')]
+    /// Tokens to prefill, one test per number; 0 is no test
+    #[arg(short, long, value_name = "N", default_value = "512", value_delimiter = ',', value_parser = count, allow_negative_numbers = true)]
     prompt: Vec<usize>,
 
-    /// Tokens to decode; several tests with commas, 0 for none
-    #[arg(short = 'n', long, value_name = "N", default_value = "64", value_delimiter = ',')]
+    /// Tokens to decode, one test per number; 0 is no test
+    #[arg(short = 'n', long, value_name = "N", default_value = "64", value_delimiter = ',', value_parser = count, allow_negative_numbers = true)]
     generate: Vec<usize>,
 
-    /// Tokens that are cached before the timing begins; several tests with commas
-    #[arg(short, long, value_name = "N", default_value = "0", value_delimiter = ',')]
+    /// Tokens in the cache before each test, one round of tests per number
+    #[arg(short, long, value_name = "N", default_value = "0", value_delimiter = ',', value_parser = count, allow_negative_numbers = true)]
     depth: Vec<usize>,
 
-    /// Most rows of a prefill step
-    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    /// Most tokens per prefill step
+    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = at_least_one, allow_negative_numbers = true)]
     batch: usize,
 
-    /// Repeats of a test, after one that is not counted
-    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    /// Repetitions of each test, after one that is not counted
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = at_least_one, allow_negative_numbers = true)]
     repeats: usize,
 
-    /// Time every operation: which ran where, how long, and what it read and wrote
+    /// Measure every operation: its device, time, and bytes read and written
     #[arg(long)]
     placement: bool,
 }
 
-fn encoding(name: &str) -> Result<Encoding, String> {
-    Encoding::from_name(name).ok_or_else(|| {
-        let known: Vec<&str> = Encoding::ALL.iter().map(|e| e.name()).collect();
-        format!("expected one of {}", known.join(", "))
-    })
+/// Parses a number of tokens.
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected whole numbers of at least 0, with commas between them".to_owned())
 }
 
 impl Bench {
@@ -111,7 +114,7 @@ fn print(rows: &[BenchRow]) -> Result<(), Failure> {
             vec![
                 row.model.clone(),
                 row.encoding.clone(),
-                honelm::optimize::bytes(row.size_bytes),
+                honelm::units::bytes(row.size_bytes),
                 format!("{:.2} M", row.parameters as f64 / 1e6),
                 row.threads.to_string(),
                 row.compute.clone(),
@@ -120,18 +123,18 @@ fn print(rows: &[BenchRow]) -> Result<(), Failure> {
             ]
         })
         .collect();
-    output::line(&output::fitted(output::table(&titles, &cells)))?;
+    let table = output::table(&titles, &cells).rank(1, &["size", "parameters", "threads", "compute"]);
+    output::line(&output::fitted(table))?;
     let Some(first) = rows.first() else { return Ok(()) };
     let memory =
-        first.peak_memory_bytes.map_or_else(String::new, |b| format!("; peak memory {}", honelm::optimize::bytes(b)));
-    let gpu =
-        first.gpu_memory_bytes.map_or_else(String::new, |b| format!("; on the GPU {}", honelm::optimize::bytes(b)));
-    let loaded = honelm::optimize::seconds(first.load_seconds);
+        first.peak_memory_bytes.map_or_else(String::new, |b| format!("; peak memory {}", honelm::units::bytes(b)));
+    let gpu = first.gpu_memory_bytes.map_or_else(String::new, |b| format!("; on the GPU {}", honelm::units::bytes(b)));
+    let loaded = honelm::units::seconds(first.load_seconds);
     output::line(&format!("{}; context {}; loaded in {loaded}{memory}{gpu}", first.device, first.context))?;
     rows.iter().filter(|row| !row.placement.is_empty()).try_for_each(print_placement)
 }
 
-/// Which operation ran where, of one test.
+/// Prints the operations and kernels of one test.
 fn print_placement(row: &BenchRow) -> Result<(), Failure> {
     let total: f64 = row.placement.iter().map(|operation| operation.seconds).sum();
     let titles = ["operation", "device", "calls", "time", "share", "weights", "activations", "GB/s"];
@@ -145,16 +148,17 @@ fn print_placement(row: &BenchRow) -> Result<(), Failure> {
                 placed.operation.to_owned(),
                 placed.device.clone(),
                 placed.calls.to_string(),
-                honelm::optimize::seconds(placed.seconds),
+                honelm::units::seconds(placed.seconds),
                 format!("{:.1}%", 100.0 * placed.seconds / total.max(f64::MIN_POSITIVE)),
-                honelm::optimize::bytes(placed.weight_bytes),
-                honelm::optimize::bytes(placed.activation_bytes),
+                honelm::units::bytes(placed.weight_bytes),
+                honelm::units::bytes(placed.activation_bytes),
                 format!("{rate:.1}"),
             ]
         })
         .collect();
-    output::line(&format!("\n{}, all repeats", row.measurement.test))?;
-    output::line(&output::fitted(output::table(&titles, &cells)))?;
+    output::line(&format!("\n{}, all repetitions", row.measurement.test))?;
+    let table = output::table(&titles, &cells).rank(1, &["weights", "activations", "GB/s"]);
+    output::line(&output::fitted(table))?;
     if row.kernels.is_empty() {
         return Ok(());
     }
@@ -164,10 +168,10 @@ fn print_placement(row: &BenchRow) -> Result<(), Failure> {
         .iter()
         .map(|timed| {
             let share = 100.0 * timed.seconds / total.max(f64::MIN_POSITIVE);
-            let time = honelm::optimize::seconds(timed.seconds);
+            let time = honelm::units::seconds(timed.seconds);
             vec![timed.kernel.to_owned(), timed.calls.to_string(), time, format!("{share:.1}%")]
         })
         .collect();
-    output::line("\nby the device's own clock, each kernel in a pass of its own")?;
+    output::line("\nKernels, each in its own pass, by the clock of the device")?;
     output::line(&output::fitted(output::table(&["kernel", "calls", "time", "share"], &cells)))
 }

@@ -1,36 +1,35 @@
-//! `honelm inspect --compare`: the first layer at which two checkpoints of a model part.
+//! `honelm inspect --compare`: the first layer at which two checkpoints of a model differ.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use honelm::{DivergeOptions, Divergence};
 
-use crate::arguments::{Global, text_source};
-use crate::commands::optimize::at_least_one;
+use crate::arguments::{Global, at_least_one, finite, text_source};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Progress;
 
-/// Weights of a layer that are shown.
+/// The most weights of a layer that are shown.
 const WEIGHTS: usize = 8;
 
-/// Which checkpoint to compare with, and on what.
+/// The other checkpoint, and the text of the comparison.
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// Another checkpoint of the model: shows the first layer at which they part, and by how much
+    /// Compare with another checkpoint of the model, and show the first layer at which the two differ
     #[arg(long = "compare", value_name = "OTHER")]
     other: Option<String>,
 
-    /// What both read, UTF-8; by default the shipped text
+    /// Text for the comparison, UTF-8 [default: the shipped text]
     #[arg(long, value_name = "FILE", requires = "other")]
     text: Option<PathBuf>,
 
-    /// How many tokens of it
-    #[arg(long, value_name = "N", default_value = "256", value_parser = at_least_one, requires = "other")]
+    /// Tokens of the text to use
+    #[arg(long, value_name = "N", default_value = "256", value_parser = at_least_one, requires = "other", allow_negative_numbers = true)]
     tokens: usize,
 
-    /// A layer parts where its own difference is above this; f16 rounding makes 0.0005
-    #[arg(long, value_name = "X", default_value = "0.001", requires = "other")]
+    /// Largest `own` difference of a layer that counts as equal; rounding to f16 causes 0.0005
+    #[arg(long, value_name = "X", default_value = "0.001", value_parser = finite, requires = "other", allow_negative_numbers = true)]
     tolerance: f64,
 }
 
@@ -77,12 +76,12 @@ fn text(found: &Divergence) -> String {
     let mut out = output::fitted(output::table(&["layer", "rms", "difference", "own", "worst token"], &rows));
     out.push_str(&match found.first.and_then(|i| found.layers.get(i)) {
         Some(layer) => format!(
-            "\n\nThey part at {}: own difference {}, tolerance {}.\n",
+            "\n\nThe first difference is in {}: own difference {}, tolerance {}.\n",
             layer.layer,
             figure(layer.own_difference),
             figure(found.tolerance)
         ),
-        None => format!("\n\nNo layer parts by more than {}.\n", figure(found.tolerance)),
+        None => format!("\n\nNo layer differs by more than {}.\n", figure(found.tolerance)),
     });
     for weight in found.weights.iter().filter(|w| w.difference != 0.0).take(WEIGHTS) {
         let (relative, largest) = (figure(weight.difference), figure(weight.largest));

@@ -1,32 +1,37 @@
-//! `honelm devices`: what can run models here.
+//! `honelm devices`: the devices that can run models.
 
 use clap::Args;
 use honelm::{DeviceTest, GpuDevice};
 
 use crate::arguments::Global;
 use crate::failure::Failure;
-use crate::output;
 use crate::progress::Progress;
+use crate::{help, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm devices
-  honelm devices -v           limits and features of every GPU
-  honelm devices --json
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm devices", ""),
+            ("honelm devices -v", "with the limits and features of every GPU"),
+            ("honelm devices --json", ""),
+        ],
+        &[
+            "Before a GPU runs a model, its kernels are tested on inputs with known answers, and a kernel that fails is \
+           replaced by a simpler one. The result is kept for this adapter and driver version.",
+        ],
+    )
+}
 
-Every GPU is tested before it runs a model: each kernel must give known answers, and a plainer one takes its place where
-it does not. What was found is remembered for the adapter and its driver.";
-
-/// Show the processor and the GPUs, their memory, and whether their kernels give right answers
+/// List the CPU and the GPUs, and test the GPUs' kernels
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Devices {}
 
 impl Devices {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
         let mut progress = Progress::new(global);
-        let found =
-            honelm::devices(global.threads.map(std::num::NonZeroUsize::get), &mut |event| progress.event(event))?;
+        let found = honelm::devices(global.threads, &mut |event| progress.event(event))?;
         progress.finish();
         if global.json {
             output::json(&found)?;
@@ -38,15 +43,15 @@ impl Devices {
 }
 
 fn text(found: &honelm::Devices, all: bool) -> String {
-    let size = |bytes: Option<u64>| bytes.map_or_else(|| "not known".to_owned(), honelm::optimize::bytes);
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), honelm::units::bytes);
     let cpu = &found.cpu;
     let mut rows = vec![vec![
         "cpu".to_owned(),
-        cpu.name.clone().unwrap_or_else(|| "processor".to_owned()),
+        cpu.name.clone().unwrap_or_else(|| "CPU".to_owned()),
         cpu.instruction_set.clone(),
         format!("{} threads", cpu.threads),
         size(cpu.memory_bytes),
-        "always".to_owned(),
+        "-".to_owned(),
     ]];
     for gpu in &found.gpus {
         let report = &gpu.report;
@@ -59,10 +64,10 @@ fn text(found: &honelm::Devices, all: bool) -> String {
             verdict(&gpu.test).to_owned(),
         ]);
     }
-    let mut out = output::fitted(output::table(&["device", "name", "runs", "type", "memory", "tested"], &rows));
+    let mut out = output::fitted(output::table(&["device", "name", "runs", "type", "memory", "test"], &rows));
     out.push('\n');
     if found.gpus.is_empty() {
-        out.push_str("\nNo GPU was found: install a Vulkan, Metal or DX12 driver if there is one.\n");
+        out.push_str("\nNo GPU was found. If this machine has one, install its Vulkan, Metal or DX12 driver.\n");
     }
     for gpu in &found.gpus {
         let facts = facts(gpu, all);
@@ -79,29 +84,29 @@ fn kind(gpu: &GpuDevice) -> &'static str {
         honelm::AdapterKind::Integrated => "integrated",
         honelm::AdapterKind::Virtual => "virtual",
         honelm::AdapterKind::Software => "software",
-        honelm::AdapterKind::Unknown => "not known",
+        honelm::AdapterKind::Unknown => "unknown",
     }
 }
 
 fn verdict(test: &DeviceTest) -> &'static str {
     match test {
         DeviceTest { passed: false, .. } => "refused",
-        DeviceTest { demoted, .. } if !demoted.is_empty() => "passed, demoted",
+        DeviceTest { demoted, .. } if !demoted.is_empty() => "passed in part",
         DeviceTest { .. } => "passed",
     }
 }
 
-/// Which sums run, and how long both took.
+/// Describes the chosen way to sum over a workgroup, and the times of both.
 fn sums(sums: Option<honelm::Sums>) -> String {
-    let Some(sums) = sums else { return "by the workgroup's memory".to_owned() };
+    let Some(sums) = sums else { return "by workgroup memory".to_owned() };
     let text = |name: &str, nanoseconds: u64| format!("by {name} {:.2} ms", nanoseconds as f64 / 1e6);
-    let (subgroups, memory) = (text("subgroups", sums.by_subgroups), text("the workgroup's memory", sums.by_memory));
+    let (subgroups, memory) = (text("subgroups", sums.by_subgroups), text("workgroup memory", sums.by_memory));
     if sums.variants().subgroups { format!("{subgroups} ({memory})") } else { format!("{memory} ({subgroups})") }
 }
 
-/// What went wrong; with `all`, what else is known.
+/// Returns the problems of a GPU and, with `all`, its properties.
 fn facts(gpu: &GpuDevice, all: bool) -> Vec<(&'static str, String)> {
-    let (report, test, size) = (&gpu.report, &gpu.test, honelm::optimize::bytes);
+    let (report, test, size) = (&gpu.report, &gpu.test, honelm::units::bytes);
     let mut facts = Vec::new();
     if all {
         let has = |feature: bool| if feature { "yes" } else { "no" }.to_owned();
@@ -121,7 +126,7 @@ fn facts(gpu: &GpuDevice, all: bool) -> Vec<(&'static str, String)> {
             ("answers", format!("{} right in {:.2} s", test.answers, test.seconds)),
         ]);
     }
-    facts.extend(test.demoted.iter().map(|demotion| ("demoted", format!("{}\n{}", demotion.what, demotion.why))));
+    facts.extend(test.demoted.iter().map(|demotion| ("replaced", format!("{}\n{}", demotion.what, demotion.why))));
     facts.extend(test.problem.iter().map(|problem| ("refused", problem.clone())));
     facts
 }

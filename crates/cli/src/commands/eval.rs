@@ -1,52 +1,64 @@
-//! `honelm eval`: perplexity, alone or against the original.
+//! `honelm eval`: the perplexity of a model, alone or compared with the original.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use honelm::{EvaluateOptions, Evaluation, Protocol};
 
-use crate::arguments::{self, ComputeName, Global, text_source};
-use crate::commands::optimize::at_least_one;
+use crate::arguments::{self, ComputeName, Global, at_least_one, text_source};
 use crate::failure::Failure;
-use crate::output;
 use crate::progress::Progress;
+use crate::{help, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm eval pocket --text held-out.txt
-  honelm eval small.gguf --text held-out.txt --against pocket     also KL and the difference
-  honelm eval pocket --text wiki.test.raw --protocol gptq-2048
-  honelm eval pocket --text held-out.txt --compute f32 --chunks 100
-  honelm eval small.gguf --against small.gguf --against-compute f32   what the fast kernels cost
-  honelm eval small.gguf --device gpu --against small.gguf --against-compute f32   and what a GPU costs
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm eval pocket --text held-out.txt", ""),
+            ("honelm eval small.gguf --text held-out.txt --against pocket", "compare with the original"),
+            ("honelm eval pocket --text wiki.test.raw --protocol gptq-1024", ""),
+            ("honelm eval pocket --text held-out.txt --compute f32 --chunks 100", ""),
+            ("honelm eval small.gguf --against small.gguf --against-compute f32", "the loss by the fast kernels"),
+            ("honelm eval small.gguf --device gpu --against small.gguf --against-compute f32", "the loss by a GPU"),
+        ],
+        &[&help::list(
+            "Protocols",
+            &[
+                (
+                    "llama.cpp-N",
+                    "chunks of N tokens, the second half scored, as llama-perplexity does; N is at least 4",
+                ),
+                ("gptq-N", "chunks of N tokens, all scored; N is at least 2"),
+                ("hf-stride-N", "windows of the whole context, each N tokens after the last; N is at least 1"),
+            ],
+        )],
+    )
+}
 
-Protocols: llama.cpp-N (chunks of N tokens, the second half scored, as llama-perplexity does),
-gptq-N (chunks of N, all scored), hf-stride-N (the whole context, moved on by N).";
-
-/// Measure a model's perplexity on a text, and its distance from the original
+/// Measure the perplexity of a model on a text, alone or compared with the original
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Eval {
-    /// A folder, a GGUF file, or a name; by default the shipped model
+    /// The model: a folder, a GGUF file or a name [default: the shipped model]
     model: Option<String>,
 
-    /// The text, UTF-8; by default the shipped one
+    /// Text to score, UTF-8 [default: the shipped text]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 
-    /// How it is scored: llama.cpp-N, gptq-N, hf-stride-N
+    /// Protocol: llama.cpp-N, gptq-N or hf-stride-N
     #[arg(long, value_name = "P", default_value = "llama.cpp-512", value_parser = arguments::protocol)]
     protocol: Protocol,
 
-    /// Only the first N chunks
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    /// Score only the first N chunks
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     chunks: Option<usize>,
 
-    /// The original to compare with: a folder, a GGUF file, or a name
-    #[arg(long, value_name = "BASE")]
+    /// The original to compare with: a folder, a GGUF file or a name
+    #[arg(long, value_name = "MODEL")]
     against: Option<String>,
 
-    /// Kernels of the original, which then runs on the processor, where not those of the model
+    /// Arithmetic of the original, which then runs on the CPU [default: that of the model]
     #[arg(long, value_name = "COMPUTE", requires = "against")]
     against_compute: Option<ComputeName>,
 }
@@ -92,7 +104,7 @@ fn rows(found: &Evaluation) -> Vec<(&'static str, String)> {
                 found.tokens
             ),
         ),
-        ("path", found.compute.clone()),
+        ("computed by", found.compute.clone()),
         ("perplexity", format!("{:.4} ± {:.4}", found.perplexity, found.perplexity_stderr)),
     ];
     let (Some(base), Some(f)) = (&found.against, &found.comparison) else { return rows };
@@ -108,7 +120,7 @@ fn rows(found: &Evaluation) -> Vec<(&'static str, String)> {
         (
             "same top token",
             format!(
-                "{:.2}%; another one at {} of {} positions with a clear margin",
+                "{:.2}%; different at {} of {} positions where the original has a clear choice",
                 f.same_top_percent, f.clear_positions_changed, f.clear_positions
             ),
         ),

@@ -1,57 +1,58 @@
-//! Options of a generation, and how one is streamed; `run` and `chat` share them.
+//! The sampling options and the streaming output of `run` and `chat`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use honelm::{Answer, Generation, Model, RunOptions};
 
-use crate::arguments::{Global, SpecialTokens, not_negative, positive, probability, share};
+use crate::arguments::{Global, Seed, SpecialTokens, not_negative, positive, probability, seed, share, top_k};
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::wrap::Wrapper;
 use crate::{interrupt, output};
 
-/// How tokens are chosen. What is not given comes from the model's generation_config.json, else from our defaults.
+/// The sampling options. Their defaults are those of the model's `generation_config.json`, else those of the library.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct Sampling {
-    /// 0 is greedy
+    /// Temperature; 0 always takes the most likely token
     #[arg(long, value_name = "T", value_parser = not_negative, allow_negative_numbers = true)]
     temperature: Option<f32>,
 
-    /// Keep the K most likely tokens; 0 keeps all
-    #[arg(long, value_name = "K")]
+    /// Keep the K most likely tokens; 0 and -1 keep all
+    #[arg(long, value_name = "K", value_parser = top_k, allow_negative_numbers = true)]
     top_k: Option<u32>,
 
-    /// Keep the most likely tokens that hold this probability together; 1 keeps all
+    /// Keep the most likely tokens whose probabilities add up to P; 1 keeps all
     #[arg(long, value_name = "P", value_parser = share, allow_negative_numbers = true)]
     top_p: Option<f32>,
 
-    /// Keep tokens at least this many times as likely as the most likely one; 0 keeps all
+    /// Keep the tokens that are at least P times as likely as the most likely one; 0 keeps all
     #[arg(long, value_name = "P", value_parser = probability, allow_negative_numbers = true)]
     min_p: Option<f32>,
 
-    /// Penalty of tokens that are in the text already; 1 is none
+    /// Penalty on tokens that occur in the text already; 1 is none
     #[arg(long, value_name = "R", value_parser = positive, allow_negative_numbers = true)]
     repeat_penalty: Option<f32>,
 
-    /// Seed of the draws; by default another one each time
-    #[arg(long, value_name = "S")]
-    seed: Option<u64>,
+    /// Seed; the same seed gives the same answer; -1 is a new seed each time [default: -1]
+    #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
+    seed: Option<Seed>,
 
-    /// Ends the answer, and is not part of it; may be given several times. The model's own stop texts count besides
+    /// End the answer before this text, as well as before the model's own stop texts; can be repeated
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
 
-    /// Go on after the model's end tokens and stop texts
+    /// Do not end the answer at the model's end tokens and stop texts
     #[arg(long)]
     ignore_eos: bool,
 }
 
 impl Sampling {
-    /// The model's own settings with these in their place.
+    /// Returns the model's settings, changed by these options.
     pub fn apply(&self, mut generation: Generation) -> Generation {
         let set = &mut generation;
-        set.seed = self.seed.unwrap_or_else(another_seed);
+        set.seed = self.seed.and_then(|Seed(seed)| seed).unwrap_or_else(new_seed);
         if let Some(temperature) = self.temperature {
             set.temperature = temperature;
         }
@@ -75,13 +76,13 @@ impl Sampling {
     }
 }
 
-/// A seed that nobody asked for; small enough for every JSON reader.
-fn another_seed() -> u64 {
+/// Returns a new seed, small enough for every JSON reader.
+pub fn new_seed() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_nanos() as u64 ^ u64::from(std::process::id())) & 0xffff_ffff
 }
 
-/// Opens a model with its progress on stderr.
+/// Opens a model and shows the progress on stderr.
 pub fn open(name: Option<&str>, global: &Global, special: SpecialTokens) -> Result<Model, Failure> {
     let path = global.model(name)?;
     let mut progress = Progress::new(global);
@@ -97,26 +98,27 @@ pub fn open(name: Option<&str>, global: &Global, special: SpecialTokens) -> Resu
     Ok(model)
 }
 
-/// Writes an answer to stdout as it comes.
-#[derive(Default)]
+/// Writes an answer to stdout while it is generated. On a terminal, lines end between words.
 pub struct Streamer {
-    /// Whether anything is shown while it comes.
+    /// `true` if nothing is written.
     silent: bool,
+    wrapper: Option<Wrapper>,
     ends_with_newline: bool,
     failure: Option<Failure>,
 }
 
 impl Streamer {
-    /// Shows nothing where `silent`, and only watches for Ctrl-C.
+    /// Creates a streamer; a `silent` one writes nothing and only notices Ctrl-C.
     pub fn new(silent: bool) -> Self {
-        Self { silent, ..Self::default() }
+        let wrapper = output::stdout_columns().map(Wrapper::new);
+        Self { silent, wrapper, ends_with_newline: false, failure: None }
     }
 
-    /// Takes a piece of text; false stops the generation.
+    /// Writes a piece of text. Returns `false` to stop the generation.
     pub fn piece(&mut self, text: &str) -> bool {
         if !self.silent && !text.is_empty() {
             self.ends_with_newline = text.ends_with('\n');
-            if let Err(failure) = output::contents(text.as_bytes()) {
+            if let Err(failure) = self.write(text) {
                 self.failure = Some(failure);
                 return false;
             }
@@ -124,22 +126,31 @@ impl Streamer {
         !interrupt::pressed()
     }
 
-    /// Ends the output with a newline; fails where a write did.
-    pub fn end(mut self) -> Result<(), Failure> {
-        match self.failure.take() {
-            Some(failure) => Err(failure),
-            None if self.silent || self.ends_with_newline => Ok(()),
-            None => output::line(""),
+    fn write(&mut self, text: &str) -> Result<(), Failure> {
+        match &mut self.wrapper {
+            Some(wrapper) => output::write(&wrapper.push(&honelm::printable(text))),
+            None => output::raw(text.as_bytes()),
         }
+    }
+
+    /// Ends the output with a newline. Fails if a write has failed.
+    pub fn end(mut self) -> Result<(), Failure> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        if let Some(wrapper) = &mut self.wrapper {
+            output::write(&wrapper.finish())?;
+        }
+        if self.silent || self.ends_with_newline { Ok(()) } else { output::line("") }
     }
 }
 
-/// Speeds of an answer, in a line.
+/// Formats the speeds of an answer.
 pub fn speeds(answer: &Answer) -> String {
     let rate = |r: Option<f64>| r.map_or_else(String::new, |r| format!(", {r:.0} tok/s"));
     let first = answer
         .first_token_seconds
-        .map_or_else(String::new, |s| format!("; first token after {}", honelm::optimize::seconds(s)));
+        .map_or_else(String::new, |s| format!("; first token after {}", honelm::units::seconds(s)));
     format!(
         "prompt {} tokens{}; answer {} tokens{}{first}",
         answer.prompt_tokens,

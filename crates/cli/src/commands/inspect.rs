@@ -1,28 +1,36 @@
-//! `honelm inspect`: what a model is, without running it.
+//! `honelm inspect`: the facts about a model, without running it.
 
 use clap::Args;
 use honelm::{Inspection, TensorEntry, TokenizerFacts};
 
 use crate::arguments::Global;
 use crate::commands::compare::Compare;
+use crate::commands::contents;
 use crate::failure::Failure;
-use crate::{interrupt, output};
+use crate::{help, interrupt, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm inspect pocket
-  honelm inspect model.gguf -v               every tensor, configuration and chat template
-  honelm inspect model.gguf --context 32768 --json
-  honelm inspect pocket --compare model.gguf   the first layer at which the two part
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm inspect pocket", ""),
+            ("honelm inspect model.gguf -v", "every tensor, the configuration and the chat template"),
+            ("honelm inspect model.gguf --context 32768 --json", ""),
+            ("honelm inspect pocket --compare model.gguf", "the first layer at which the two differ"),
+        ],
+        &[
+            "--compare runs both models in f32 on the same tokens. `difference` is the relative difference of the activations \
+           after a layer; `own` is the part of it that the layer itself causes: the difference of its outputs if both \
+           models are given the same input.",
+        ],
+    )
+}
 
---compare runs both in f32 on the same tokens. `difference` is how far apart they are after a layer; `own` is what this
-layer adds when both are given the same input (of a layer: relative to what it adds to its input).";
-
-/// Show a model's configuration, tensors, encodings, tokenizer, chat template and memory needs
+/// Show the configuration, tensors, encodings, tokenizer, chat template and memory needs of a model
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Inspect {
-    /// A folder, a GGUF file, or a name; by default the shipped model
+    /// The model: a folder, a GGUF file or a name [default: the shipped model]
     model: Option<String>,
 
     #[command(flatten)]
@@ -31,13 +39,16 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
-        // Nothing is written here: Ctrl-C may end it at any moment.
+        // No file is written: Ctrl-C may end the command at any time.
         interrupt::watched(false);
         let model = global.model(self.model.as_deref())?;
         if self.compare.is_wanted() {
             return self.compare.run(model, global);
         }
-        let found = honelm::inspect(&model, &global.run_options())?;
+        let found = match honelm::inspect(&model, &global.run_options()) {
+            Err(error) if error.is_of_model() => return contents::show(&model, error.into(), global),
+            other => other?,
+        };
         if global.json {
             output::json(&found)?;
         } else {
@@ -62,7 +73,7 @@ fn text(found: &Inspection, all: bool) -> String {
     part("Chat template", &template(found, all));
     part("Memory", &memory(found));
     if !found.warnings.is_empty() {
-        part("Warnings", &found.warnings.join("\n"));
+        part("Warnings", &output::broken(&found.warnings.join("\n")));
     }
     out
 }
@@ -74,10 +85,7 @@ fn model(found: &Inspection) -> Vec<(&'static str, String)> {
         ("container", found.container.clone()),
         ("architecture", found.architecture.clone()),
         ("parameters", format!("{} ({:.2} M)", found.parameters, found.parameters as f64 / 1e6)),
-        (
-            "size",
-            format!("{}, {:.2} bits per weight", honelm::optimize::bytes(found.size_bytes), found.bits_per_weight),
-        ),
+        ("size", format!("{}, {:.2} bits per weight", honelm::units::bytes(found.size_bytes), found.bits_per_weight)),
         ("layers", found.layers.to_string()),
         ("width", found.width.to_string()),
         ("vocabulary", found.vocabulary.to_string()),
@@ -91,17 +99,17 @@ fn encodings(found: &Inspection) -> String {
         .iter()
         .map(|e| {
             let bits = e.bytes as f64 * 8.0 / e.values.max(1) as f64;
-            let size = honelm::optimize::bytes(e.bytes);
+            let size = honelm::units::bytes(e.bytes);
             vec![e.encoding.clone(), e.tensors.to_string(), e.values.to_string(), size, format!("{bits:.2}")]
         })
         .collect();
     output::fitted(output::table(&["encoding", "tensors", "values", "size", "bits/value"], &rows))
 }
 
-/// The tensors; layers that are like the first one in one line, unless `all` are wanted.
+/// Lists the tensors. Layers that equal the first one take one row, unless `all` are wanted.
 fn tensors(found: &Inspection, all: bool) -> String {
     let shape = |t: &TensorEntry| t.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
-    let row = |t: &TensorEntry| vec![t.name.clone(), t.encoding.clone(), shape(t), honelm::optimize::bytes(t.bytes)];
+    let row = |t: &TensorEntry| vec![t.name.clone(), t.encoding.clone(), shape(t), honelm::units::bytes(t.bytes)];
     let layer = |i: usize| found.tensors.iter().filter(move |t| t.layer == Some(i));
     let alike = |i: usize| {
         let facts = |t: &TensorEntry| (t.module.clone(), t.encoding.clone(), t.shape.clone());
@@ -115,15 +123,15 @@ fn tensors(found: &Inspection, all: bool) -> String {
             Some(_) if !repeated => rows.push(row(tensor)),
             Some(1) if layer(1).next().is_some_and(|first| first.name == tensor.name) => {
                 let bytes = found.tensors.iter().filter(|t| t.layer.is_some_and(|b| b > 0)).map(|t| t.bytes).sum();
-                let what = format!("layers 1 to {} are like layer 0", found.layers - 1);
-                rows.push(vec![what, String::new(), String::new(), honelm::optimize::bytes(bytes)]);
+                let label = format!("layers 1 to {} equal layer 0", found.layers - 1);
+                rows.push(vec![label, String::new(), String::new(), honelm::units::bytes(bytes)]);
             }
             Some(_) => {}
         }
     }
     let mut text = output::fitted(output::table(&["name", "encoding", "shape", "size"], &rows));
     if !found.ignored_tensors.is_empty() {
-        text.push_str(&format!("\nnot used: {}", found.ignored_tensors.join(", ")));
+        text.push_str(&format!("\nunused: {}", found.ignored_tensors.join(", ")));
     }
     text
 }
@@ -145,20 +153,24 @@ fn tokenizer(facts: &TokenizerFacts) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Lines of a template that are shown unasked.
+/// The most lines of a chat template that are shown without `-v`.
 const TEMPLATE_LINES: usize = 12;
 
 fn template(found: &Inspection, all: bool) -> String {
     let Some(source) = &found.chat_template else { return "none".to_owned() };
     let lines: Vec<&str> = source.lines().collect();
     if all || lines.len() <= TEMPLATE_LINES {
-        return source.clone();
+        return output::broken(source);
     }
-    format!("{}\n... {} more lines, shown with -v", lines[..TEMPLATE_LINES].join("\n"), lines.len() - TEMPLATE_LINES)
+    format!(
+        "{}\n... {} more lines, shown with -v",
+        output::broken(&lines[..TEMPLATE_LINES].join("\n")),
+        lines.len() - TEMPLATE_LINES
+    )
 }
 
 fn memory(found: &Inspection) -> String {
-    let size = honelm::optimize::bytes;
+    let size = honelm::units::bytes;
     let rows: Vec<Vec<String>> = found
         .memory
         .iter()
@@ -167,12 +179,12 @@ fn memory(found: &Inspection) -> String {
             std::iter::once(m.context.to_string()).chain(parts.map(size)).collect()
         })
         .collect();
-    let mut out = output::fitted(output::table(&["context", "weights", "cache", "scratch", "together"], &rows));
+    let mut out = output::fitted(output::table(&["context", "weights", "cache", "scratch", "total"], &rows));
     let rounded = found.memory.first().map_or(0, |m| m.rounded_tensors);
     if rounded > 0 {
-        out += &format!("\n{rounded} weights have no exact layout on a GPU and are rounded to F16 there");
+        out += &format!("\nA GPU rounds {rounded} weights to F16: it has no layout that holds them exactly.");
     }
     let jobs: Vec<Vec<String>> =
         found.jobs.iter().map(|j| vec![j.job.to_owned(), size(j.peak_bytes), j.phase.to_owned()]).collect();
-    format!("{out}\n\n{}", output::fitted(output::table(&["job", "at most", "which is"], &jobs)))
+    format!("{out}\n\n{}", output::fitted(output::table(&["command", "peak memory", "phase"], &jobs)))
 }

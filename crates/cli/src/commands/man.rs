@@ -8,32 +8,37 @@ use clap::{Args, Command};
 use clap_mangen::Man as Page;
 use honelm::{FormatError, OutputGate, write_atomic};
 
-use crate::arguments::Arguments;
 use crate::failure::Failure;
-use crate::output;
+use crate::{help, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm man | man -l -                              read it
-  honelm man --dir ~/.local/share/man/man1           install it: honelm.1, honelm-chat.1, ...";
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm man | man -l -", "read the first page"),
+            ("honelm man --dir ~/.local/share/man/man1", "install all pages: honelm.1, honelm-chat.1, ..."),
+        ],
+        &[],
+    )
+}
 
-/// Print the manual page, or write one of each command into a folder
+/// Print the manual page of honelm, or write the pages of all commands into a folder
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Man {
-    /// Folder that the pages are written into
+    /// Folder to write the pages to
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
-    /// Replace earlier pages
+    /// Replace pages of an earlier run
     #[arg(long, requires = "dir")]
     force: bool,
 }
 
 impl Man {
-    pub fn run(self) -> Result<u8, Failure> {
-        let mut command = Arguments::documented().disable_help_subcommand(true);
-        // Gives every command its full name and the options that it shares with the others.
+    pub fn run(self, command: Command) -> Result<u8, Failure> {
+        let mut command = command.disable_help_subcommand(true);
+        // Gives every command its full name and the global options.
         command.build();
         let Some(dir) = self.dir else {
             output::contents(page(&command)?.as_bytes())?;
@@ -59,14 +64,14 @@ impl Man {
     }
 }
 
-/// Whether a file is a manual page of this program, by its title line.
+/// Returns `true` if a file is a manual page of this program, by its title line.
 fn is_page(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(1 << 12).read_to_end(&mut head));
     read.is_ok() && String::from_utf8_lossy(&head).lines().any(|line| line.starts_with(".TH honelm"))
 }
 
-/// The page of one command.
+/// Returns the page of one command.
 fn page(command: &Command) -> Result<String, Failure> {
     let page = Page::new(command.clone()).source(concat!("honelm ", env!("CARGO_PKG_VERSION"))).manual("HoneLM");
     let mut out = Vec::new();
@@ -74,7 +79,7 @@ fn page(command: &Command) -> Result<String, Failure> {
     let mut out = String::from_utf8_lossy(&out).into_owned();
     if let Some(notes) = command.get_after_help() {
         let notes = notes.to_string();
-        out.push_str(&format!(".SH EXAMPLES\n{}", as_it_stands(notes.trim_start_matches("Examples:\n"))));
+        out.push_str(&format!(".SH EXAMPLES\n{}", verbatim(notes.trim_start_matches("Examples:\n"))));
     }
     Ok(out)
 }
@@ -88,12 +93,12 @@ fn sections(page: &Page, command: &Command, out: &mut Vec<u8>) -> io::Result<()>
     if command.has_subcommands() { page.render_subcommands_section(out) } else { Ok(()) }
 }
 
-/// Text whose lines stay as they are: columns would not survive being filled.
-fn as_it_stands(text: &str) -> String {
+/// Formats text whose lines and columns must stay as they are.
+fn verbatim(text: &str) -> String {
     let mut out = ".nf\n".to_owned();
     for line in text.lines() {
         let line = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
-        // A line that begins with a dot would be a command.
+        // A line that begins with a dot would be a request.
         let guard = if line.starts_with('.') { "\\&" } else { "" };
         out.push_str(&format!("{guard}{line}\n"));
     }

@@ -1,29 +1,34 @@
-//! One file a command.
+//! The commands, one per file.
 
 mod bench;
 mod chat;
 mod compare;
 mod completions;
+mod contents;
 mod devices;
 mod eval;
 mod generation;
+mod imatrix;
 mod inspect;
+mod list;
 mod man;
 mod measure;
 mod optimize;
 mod prompt;
 mod pull;
 mod quantize;
+mod recipes;
 mod run;
 mod tokenize;
 mod web;
 
 use clap::Subcommand;
 
-use crate::arguments::Arguments;
+use crate::arguments::Global;
 use crate::failure::Failure;
+use crate::interrupt;
 
-/// What there is to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Optimize(optimize::Optimize),
@@ -31,7 +36,10 @@ pub enum Command {
     Run(run::Run),
     Eval(eval::Eval),
     Quantize(quantize::Quantize),
+    Recipes(recipes::Recipes),
+    Imatrix(imatrix::Imatrix),
     Inspect(inspect::Inspect),
+    List(list::List),
     Tokenize(tokenize::Tokenize),
     Prompt(prompt::Prompt),
     Bench(bench::Bench),
@@ -44,24 +52,34 @@ pub enum Command {
     Measure(measure::Measure),
 }
 
-/// Runs the command that was asked for; gives the exit status.
-pub fn run(arguments: Arguments) -> Result<u8, Failure> {
-    let global = &arguments.global;
-    match arguments.command {
+/// Runs a command and returns the exit status. `documented` is the command line as the manual and completions show it.
+pub fn run(command: Command, global: &Global, documented: fn() -> clap::Command) -> Result<u8, Failure> {
+    let afresh: Option<&[&str]> = match command {
+        Command::Optimize(_) => Some(&["--restart", "--force"]),
+        Command::Quantize(_) | Command::Pull(_) => Some(&[]),
+        _ => None,
+    };
+    if let Some(afresh) = afresh.filter(|_| !global.quiet) {
+        interrupt::resume_with(std::env::args_os().map(|word| word.to_string_lossy().into_owned()), afresh);
+    }
+    match command {
         Command::Optimize(command) => command.run(global),
         Command::Chat(command) => command.run(global),
         Command::Run(command) => command.run(global),
         Command::Eval(command) => command.run(global),
         Command::Quantize(command) => command.run(global),
+        Command::Recipes(command) => command.run(global),
+        Command::Imatrix(command) => command.run(global),
         Command::Inspect(command) => command.run(global),
+        Command::List(command) => command.run(global),
         Command::Tokenize(command) => command.run(global),
         Command::Prompt(command) => command.run(global),
         Command::Bench(command) => command.run(global),
         Command::Devices(command) => command.run(global),
         Command::Pull(command) => command.run(global),
         Command::Web(command) => command.run(global),
-        Command::Completions(command) => command.run(),
-        Command::Man(command) => command.run(),
+        Command::Completions(command) => command.run(documented()),
+        Command::Man(command) => command.run(documented()),
         Command::Measure(command) => command.run(global),
     }
 }

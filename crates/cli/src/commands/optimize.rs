@@ -2,105 +2,122 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
-use honelm::optimize::{COLUMNS, Report};
-use honelm::{Container, Error, OptimizeOptions, Outcome, Protocol};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use honelm::optimize::{REPORT_TEXT, Report};
+use honelm::{CONTAINERS, Container, Error, NamedRecipe, OptimizeOptions, Outcome, Protocol};
 use serde_json::json;
 
-use crate::arguments::{self, Global, text_source};
+use crate::arguments::{self, Global, at_least_one, finite, text_source};
 use crate::commands::measure;
 use crate::failure::{BUDGET, Failure, NOT_ENOUGH_TEXT};
-use crate::output;
 use crate::progress::Progress;
+use crate::wrap::wrapped;
+use crate::{help, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm optimize                                   the shipped model, into honelm-out/pocket
-  honelm optimize path/to/model --budget 0.2        a stricter budget, in perplexity
-  honelm optimize path/to/model --bits 4            4 bits or nothing
-  honelm optimize path/to/model --container gptq    a folder in GPTQ's format
-  honelm optimize path/to/model --calibration mine.jsonl --text held-out.txt
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm optimize", "the shipped model, into honelm-out/pocket"),
+            ("honelm optimize path/to/model --budget 0.2", "allow less loss of quality"),
+            ("honelm optimize path/to/model --bits 4", "try 4 bits only"),
+            ("honelm optimize path/to/model --container gptq", "write a folder in GPTQ format"),
+            ("honelm optimize path/to/model --compare rtn,gptq,best", "compare recipes at 4 bits"),
+            ("honelm optimize path/to/model --calibration mine.jsonl --text held-out.txt", ""),
+        ],
+        &[
+            "Candidates are quantised from the smallest upward, reloaded from their files, and compared with the original \
+             on text that was not used for calibration. The first one whose increase in perplexity is within the budget, \
+             by its upper 95% confidence bound, is published. If there is none, nothing is published and the exit status \
+             is 3.",
+            "With --compare, each recipe compresses the model to the same encoding, the smallest of the container or that of \
+             --bits and --group-size. All are judged on the whole text. Of those within the budget, the one with the \
+             lowest KL divergence is published; within 1% of it, the smaller file or the faster one.",
+            "DIR must be new, empty, or the output of an earlier run; it must not be, contain or lie in the folder of the \
+             model. Running the same command again resumes interrupted work; finished work is not repeated.",
+        ],
+    )
+}
 
-DIR is new, empty, or an earlier run's; it is not the model, in it or around it. A second run on
-the same inputs resumes, or says that it is done. Status 3: no candidate holds
-the budget, and nothing is published. Status 4: not enough text for a verdict.";
-
-/// Find the smallest file of a model that holds a quality budget, and prove it
-///
-/// Quantises from the smallest candidate upward, reloads each file, measures it against the original on text that was
-/// never calibrated on, and publishes the first one whose upper bound (95%) holds the budget.
+/// Compress a model to the smallest file whose quality is within a budget
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Optimize {
-    /// A folder, a GGUF file, or a name; by default the shipped model
+    /// The model: a folder, a GGUF file or a name [default: the shipped model]
     model: Option<String>,
 
-    /// Output folder; by default honelm-out/MODEL, MODEL being its name
+    /// Output folder [default: honelm-out/NAME, after the model]
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// What is written
-    #[arg(long, value_enum, default_value_t = ContainerName::Gguf)]
-    container: ContainerName,
+    /// Format of the compressed model
+    #[arg(long, default_value = "gguf", value_parser = containers())]
+    container: &'static Container,
 
-    /// One width alone: 4, 5, 6, 8 (gguf), 4, 8 (gptq)
-    #[arg(long, value_name = "B")]
+    /// Bits per weight: 4, 5, 6, 8 (gguf), 2, 3, 4, 8 (gptq), 4 (awq), 4, 8 (compressed-tensors), 2 to 6, 8 (mlx)
+    /// [default: try the usual ones, from the smallest]
+    #[arg(long, value_name = "B", value_parser = bits, allow_negative_numbers = true)]
     bits: Option<u8>,
 
-    /// Group size (gptq)
-    #[arg(long, value_name = "G")]
+    /// Columns that share a scale (all containers but gguf) [default: try 128, 64 and 32]
+    #[arg(long, value_name = "G", value_parser = at_least_one, allow_negative_numbers = true)]
     group_size: Option<usize>,
 
-    /// Largest perplexity difference to the original
-    #[arg(long, value_name = "DIFFERENCE", default_value_t = 0.5, value_parser = budget, allow_negative_numbers = true)]
+    /// Compression recipe: rtn, gptq, awq, best or a TOML file
+    #[arg(long, value_name = "RECIPE", default_value = "gptq", value_parser = arguments::named_recipe)]
+    recipe: NamedRecipe,
+
+    /// Compare recipes with one encoding, such as gptq,awq,best or TOML files, and publish the best one
+    #[arg(long, value_name = "RECIPES", value_delimiter = ',', value_parser = arguments::named_recipe, conflicts_with = "recipe")]
+    compare: Vec<NamedRecipe>,
+
+    /// Largest allowed increase in perplexity
+    #[arg(long, value_name = "INCREASE", default_value_t = 0.5, value_parser = finite, allow_negative_numbers = true)]
     budget: f64,
 
-    /// Text to calibrate on: plain, or JSON lines with a field `text`; by default the shipped one
+    /// Calibration text: plain, or JSON lines with a field `text` [default: the shipped text]
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
-    /// Calibration samples to use, at most
+    /// Most calibration samples to use
     #[arg(long = "samples", alias = "calibration-blocks", value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     calibration_samples: usize,
 
-    /// Tokens in each calibration sample
+    /// Tokens per calibration sample
     #[arg(long = "length", alias = "calibration-length", value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     calibration_length: usize,
 
-    /// Text to be judged on; by default the shipped one
+    /// Held-out text for the comparison, UTF-8 [default: the shipped text]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 
-    /// How perplexity is measured: llama.cpp-N, gptq-N, hf-stride-N
+    /// Perplexity protocol: llama.cpp-N, gptq-N or hf-stride-N (see `honelm eval --help`)
     #[arg(long, value_name = "P", default_value = "llama.cpp-512", value_parser = arguments::protocol)]
     protocol: Protocol,
 
-    /// Begin afresh, even where earlier work on this model could be resumed or is done
+    /// Start over, even if earlier work on this model is finished or can be resumed
     #[arg(long)]
     restart: bool,
 
-    /// Begin afresh and replace what earlier runs left in DIR, whatever the model; write GGUF although it cannot say all that the tokenizer does
+    /// Start over and replace the output of earlier runs in DIR, even of another model; also write a GGUF file that cannot
+    /// represent the tokenizer exactly
     #[arg(long)]
     force: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ContainerName {
-    Gguf,
-    Gptq,
+/// Parses the name of a container.
+fn containers() -> impl TypedValueParser<Value = &'static Container> {
+    let names = CONTAINERS.iter().map(|container| PossibleValue::new(container.name).help(container.summary));
+    PossibleValuesParser::new(names).try_map(|name| Container::from_name(&name).ok_or("unknown container"))
 }
 
-fn budget(text: &str) -> Result<f64, String> {
-    let number = text.parse::<f64>().map_err(|e| e.to_string())?;
-    if number.is_finite() { Ok(number) } else { Err("expected a finite number".to_owned()) }
-}
-
-pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse::<usize>() {
-        Ok(0) => Err("expected at least 1".to_owned()),
-        Ok(n) => Ok(n),
-        Err(e) => Err(e.to_string()),
-    }
+/// Parses the bits per weight of a candidate.
+fn bits(text: &str) -> Result<u8, String> {
+    text.parse()
+        .ok()
+        .filter(|bits| (2..=8).contains(bits))
+        .ok_or_else(|| "expected a whole number from 2 to 8".to_owned())
 }
 
 impl Optimize {
@@ -122,16 +139,19 @@ impl Optimize {
     }
 
     fn options(self, global: &Global) -> Result<OptimizeOptions, Failure> {
+        let recipes = match self.compare.len() {
+            0 => vec![self.recipe],
+            1 => return Err(Failure::Usage("--compare: found one recipe, expected at least two".to_owned())),
+            _ => self.compare,
+        };
         let model = global.model(self.model.as_deref())?;
         let out = self.out.unwrap_or_else(|| Path::new("honelm-out").join(honelm::model_name(&model)));
         Ok(OptimizeOptions {
             out,
-            container: match self.container {
-                ContainerName::Gguf => Container::Gguf,
-                ContainerName::Gptq => Container::Gptq,
-            },
+            container: self.container,
             bits: self.bits,
             group_size: self.group_size,
+            recipes,
             budget: self.budget,
             calibration: text_source(self.calibration.as_deref()),
             calibration_samples: self.calibration_samples,
@@ -140,13 +160,25 @@ impl Optimize {
             protocol: self.protocol,
             restart: self.restart,
             force: self.force,
+            command: Some(command_line()),
             run: global.run_options(),
             model,
         })
     }
 }
 
-/// A text too short for a single chunk is too short for a verdict.
+/// The command line of this process, quoted for a shell.
+fn command_line() -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    let quoted = |argument: String| match argument.chars().all(is_plain) && !argument.is_empty() {
+        true => argument,
+        false => format!("'{}'", argument.replace('\'', "'\\''")),
+    };
+    let arguments = std::env::args_os().skip(1).map(|argument| quoted(argument.to_string_lossy().into_owned()));
+    std::iter::once("honelm".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+/// Classifies an error: a text that is too short for a single chunk is too short for a verdict.
 fn without_verdict(error: Error) -> Failure {
     match error {
         Error::Eval(honelm::EvalError::TextTooShort { .. }) => Failure::NoVerdict(error),
@@ -154,7 +186,7 @@ fn without_verdict(error: Error) -> Failure {
     }
 }
 
-/// The exit status of a report.
+/// Returns the exit status for a report.
 fn status(report: &Report) -> u8 {
     match report.chosen {
         Some(_) => 0,
@@ -163,15 +195,12 @@ fn status(report: &Report) -> u8 {
     }
 }
 
-/// The published model of a container.
+/// Returns the path of the published model.
 fn published(options: &OptimizeOptions) -> PathBuf {
-    options.out.join(match options.container {
-        Container::Gguf => "model.gguf",
-        Container::Gptq => "gptq",
-    })
+    options.out.join(options.container.output)
 }
 
-/// The report, and beside it where things are and, without a published model, why.
+/// Returns the report as JSON, with the paths of the results or the reason why nothing was published.
 fn document(outcome: &Outcome, options: &OptimizeOptions, status: u8) -> Result<serde_json::Value, Failure> {
     let report = &outcome.report;
     let mut document = serde_json::to_value(report).map_err(|e| Failure::Io("JSON".to_owned(), e.into()))?;
@@ -192,46 +221,36 @@ fn document(outcome: &Outcome, options: &OptimizeOptions, status: u8) -> Result<
 fn print(outcome: &Outcome, options: &OptimizeOptions, global: &Global) -> Result<(), Failure> {
     let report = &outcome.report;
     if outcome.was_done {
-        global.note("This was finished by an earlier run; --restart does it again.");
+        global.note("An earlier run has finished this work; --restart repeats it.");
     }
     output::line(&tables(report))?;
-    output::line(&format!("\n{}", report.summary()))?;
-    report.fallback_lines().iter().try_for_each(|line| output::line(line))?;
+    output::prose(&format!("\n{}", report.summary()))?;
+    report.speed_summary().iter().try_for_each(|line| output::prose(line))?;
+    report.fallback_lines().iter().try_for_each(|line| output::prose(line))?;
     if let (Some(sample), Some(chosen)) = (&report.sample, &report.chosen) {
         let told = |text: &str| text.trim().replace('\n', "\n  ");
+        let quoted = |text: &str| wrapped(&format!("  {}", told(text)), output::width(), 2);
         output::line(&format!(
-            "\n\"{}\"\n\noriginal:\n  {}\n\n{chosen}:\n  {}\n",
+            "\n\"{}\"\n\noriginal:\n{}\n\n{chosen}:\n{}\n",
             sample.prompt,
-            told(&sample.original),
-            told(&sample.chosen)
+            quoted(&sample.original),
+            quoted(&sample.chosen)
         ))?;
         let file = published(options);
-        output::line(&format!("{}\n{}", file.display(), options.out.join("report.md").display()))?;
-        global.note(&format!("Talk with it: honelm chat {}", file.display()));
+        output::line(&format!("{}\n{}", file.display(), options.out.join(REPORT_TEXT).display()))?;
+        global.note("Talk to it:");
+        global.note_command(&format!("honelm chat {}", file.display()));
     } else {
-        output::line(&options.out.join("report.md").display().to_string())?;
+        output::line(&options.out.join(REPORT_TEXT).display().to_string())?;
     }
     Ok(())
 }
 
-/// Columns that tell of quality; the others, of speed and memory, make the second table where one does not fit.
-const QUALITY: usize = 9;
-
-/// One table, or two that share their first column where the screen is too narrow for one.
+/// Returns the table of recipes, or else that of quality and that of size and speed.
 fn tables(report: &Report) -> String {
-    let titles: Vec<&str> = COLUMNS.iter().copied().chain(["peak memory"]).collect();
-    let rows: Vec<Vec<String>> = report.rows.iter().map(|row| report.cells(row)).collect();
-    let whole = output::table(&titles, &rows);
-    if output::fits(&whole) {
-        return output::fitted(whole);
+    let shown = |table: &honelm::optimize::Table| output::fitted(output::table(&table.titles(), &table.rows));
+    if let Some(table) = report.comparison_table() {
+        return shown(&table);
     }
-    let part = |columns: &[usize]| {
-        let titles: Vec<&str> = columns.iter().filter_map(|&c| titles.get(c).copied()).collect();
-        let rows: Vec<Vec<String>> =
-            rows.iter().map(|row| columns.iter().filter_map(|&c| row.get(c).cloned()).collect()).collect();
-        output::fitted(output::table(&titles, &rows))
-    };
-    let quality: Vec<usize> = (0..QUALITY).collect();
-    let speed: Vec<usize> = std::iter::once(0).chain(QUALITY..titles.len()).collect();
-    format!("{}\n\n{}", part(&quality), part(&speed))
+    format!("{}\n\n{}", shown(&report.quality_table()), shown(&report.speed_table()))
 }

@@ -1,4 +1,4 @@
-//! `honelm prompt`: what a model would be given.
+//! `honelm prompt`: the prompt that a chat template makes of a conversation.
 
 use std::path::{Path, PathBuf};
 
@@ -7,33 +7,38 @@ use serde_json::{Map, Value};
 
 use crate::arguments::{Global, SpecialTokens};
 use crate::failure::Failure;
-use crate::{input, interrupt, output};
+use crate::{help, input, interrupt, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm prompt pocket --messages talk.json
-  honelm prompt model.gguf --messages talk.json --json       the token ids too
-  honelm prompt template.jinja --messages talk.json          a template without a model
-  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"add_generation_prompt\": true}' |
-    honelm prompt pocket --messages -
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm prompt pocket --messages talk.json", ""),
+            ("honelm prompt model.gguf --messages talk.json --json", "with the token ids"),
+            ("honelm prompt template.jinja --messages talk.json", "a template without a model"),
+            ("echo '[{\"role\": \"user\", \"content\": \"Hi\"}]' | honelm prompt pocket -m -", ""),
+        ],
+        &[
+            "FILE is a JSON object with messages, tools, add_generation_prompt, now (a date for strftime_now in the template) \
+           and any other variable of the template; for a template without a model also bos_token and eos_token. A JSON \
+           list is read as the messages. Files that /save writes in `honelm chat` can be used.",
+        ],
+    )
+}
 
-FILE is a JSON object: messages, tools, add_generation_prompt, now (a date for the template's
-strftime_now), and any variable of the template; for a bare template also bos_token and eos_token.
-A list alone is taken for the messages. What /save writes in `honelm chat` can be used as it is.";
-
-/// Print what a model would be given for a conversation
+/// Print the prompt that a chat template makes of a conversation
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Prompt {
-    /// A folder, a GGUF file, a name, or a template (*.jinja)
+    /// The model: a folder, a GGUF file or a name; or a template file (*.jinja)
     #[arg(value_name = "MODEL|TEMPLATE")]
     model: String,
 
-    /// The conversation as JSON; `-` reads stdin
+    /// File with the conversation as JSON; `-` reads stdin
     #[arg(short, long, value_name = "FILE")]
     messages: PathBuf,
 
-    /// One of the model's templates by name, or a file; by default the one that transformers would choose
+    /// Chat template: a file, or one of the model's own by name [default: the choice of Transformers]
     #[arg(long, value_name = "FILE|NAME")]
     template: Option<String>,
 
@@ -43,7 +48,7 @@ pub struct Prompt {
 
 impl Prompt {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
-        // Nothing is written to files: Ctrl-C may end it at any moment.
+        // No file is written: Ctrl-C may end the command at any time.
         interrupt::watched(false);
         let given = conversation(&self.messages)?;
         let path = global.model(Some(&self.model))?;
@@ -51,14 +56,14 @@ impl Prompt {
         if global.json {
             output::json(&found)?;
         } else {
-            // To the byte: no newline is added.
+            // The exact prompt: no newline is added.
             output::contents(found.prompt.as_bytes())?;
         }
         Ok(0)
     }
 }
 
-/// The variables that a file holds.
+/// Reads the variables of the template from a file.
 fn conversation(path: &Path) -> Result<Map<String, Value>, Failure> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };

@@ -1,71 +1,87 @@
-//! `honelm quantize`: one encoding, no questions asked.
+//! `honelm quantize`: writes a model in a given encoding, without an evaluation.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use honelm::{Encoding, QuantizeOptions, QuantizeTarget, TextSource};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use honelm::{CONTAINERS, Container, Encoding, QuantizeOptions, QuantizeTarget, Recipe, TextSource};
 
-use crate::arguments::{Global, size};
-use crate::commands::optimize::at_least_one;
+use crate::arguments::{Global, at_least_one, recipe, size};
 use crate::failure::Failure;
-use crate::output;
 use crate::progress::Progress;
+use crate::{help, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm quantize pocket --to f16 -o pocket-f16.gguf
-  honelm quantize pocket --to q4_0 -o pocket-q4_0.gguf
-  honelm quantize pocket --to q4_0 --calibration text.txt -o better.gguf    with error feedback
-  honelm quantize pocket --to gptq --bits 4 --group-size 64 -o pocket-gptq
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm quantize pocket --to f16 -o pocket-f16.gguf", ""),
+            ("honelm quantize pocket --to q4_0 -o pocket-q4_0.gguf", "rounded to nearest"),
+            ("honelm quantize pocket --to q4_0 --calibration text.txt -o better.gguf", "quantised by GPTQ"),
+            ("honelm quantize pocket --to gptq --bits 4 --group-size 64 -o pocket-gptq", ""),
+            ("honelm quantize pocket --to mlx --bits 6 --group-size 64 -o pocket-mlx", ""),
+        ],
+        &[
+            "Weights are rounded to the nearest value, or with --calibration quantised by GPTQ. The quality of the result \
+             is not measured; `honelm optimize` and `honelm eval` do that.",
+            "PATH must be new, an empty file or folder, or with --force an earlier output of the same kind; it must not \
+             be, contain or lie in the folder of the model. Running the same command again resumes interrupted work.",
+        ],
+    )
+}
 
-PATH is new, an empty file or folder, or with --force an earlier output of the same kind; it is not
-the model, in it or around it. A run that was stopped goes on when it is started again.";
-
-/// Write a model in an encoding: GGUF, or a GPTQ folder
-///
-/// Plain rounding unless --calibration is given. `optimize` also proves what it writes.
+/// Write a model in a given encoding, as a GGUF file or a folder of integer groups
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Quantize {
-    /// A folder, a GGUF file, or a name
+    /// The model: a folder, a GGUF file or a name
     model: String,
 
-    #[arg(long, value_name = "ENCODING", value_parser = target, help = targets())]
+    /// Encoding of the matrices in a GGUF file, or gptq, awq, compressed-tensors or mlx for a folder of integer groups
+    #[arg(long, value_name = "ENCODING", value_parser = target_parser(), ignore_case = true)]
     to: Target,
 
-    /// Output: a GGUF file, or a folder (gptq)
+    /// Output: a GGUF file, or a folder (gptq, awq, compressed-tensors, mlx)
     #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
 
-    /// Replace an earlier output of the same kind; write GGUF although it cannot say all that the tokenizer does
+    /// Replace an earlier output of the same kind; also write a GGUF file that cannot represent the tokenizer exactly
     #[arg(long)]
     force: bool,
 
-    /// Bits (gptq): 4 or 8
-    #[arg(long, value_name = "B")]
+    /// Bits per weight of integer groups (gptq, awq, compressed-tensors, mlx) [default: 4]
+    #[arg(long, value_name = "B", value_parser = bits, allow_negative_numbers = true)]
     bits: Option<u8>,
 
-    /// Group size (gptq)
-    #[arg(long, value_name = "G")]
+    /// Columns that share a scale, of integer groups [default: 128]
+    #[arg(long, value_name = "G", value_parser = at_least_one, allow_negative_numbers = true)]
     group_size: Option<usize>,
 
-    /// Write files of weights of at most this size, such as 500M or 2G
+    /// Largest size of a weight file, such as 500M or 2G; a larger model is split into several files
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_shard_size: Option<u64>,
 
-    /// Refuse (status 5) rather than write any matrix in another encoding, or rounded in another way, than asked for
+    /// Fail with exit status 5 if a matrix cannot have the encoding that was asked for
     #[arg(long)]
     strict: bool,
 
-    /// Text to calibrate on: plain, or JSON lines with a field `text`
+    /// Calibration text: plain, or JSON lines with a field `text` [default: none, round to nearest]
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
-    /// Calibration samples to use, at most
+    /// Compression recipe: rtn, gptq, awq, best or a TOML file [default: gptq with --calibration, else rtn]
+    #[arg(long, value_name = "RECIPE", value_parser = recipe)]
+    recipe: Option<Recipe>,
+
+    /// Importance matrix, from `honelm imatrix` or llama.cpp: weights the columns when values are rounded to nearest
+    #[arg(long, value_name = "FILE", conflicts_with = "calibration")]
+    imatrix: Option<PathBuf>,
+
+    /// Most calibration samples to use
     #[arg(long = "samples", alias = "calibration-blocks", value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     calibration_samples: usize,
 
-    /// Tokens in each calibration sample
+    /// Tokens per calibration sample
     #[arg(long = "length", alias = "calibration-length", value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     calibration_length: usize,
 }
@@ -73,41 +89,54 @@ pub struct Quantize {
 #[derive(Debug, Clone, Copy)]
 enum Target {
     Gguf(Encoding),
-    Gptq,
+    Groups(&'static Container),
 }
 
-fn target(name: &str) -> Result<Target, String> {
-    if name.eq_ignore_ascii_case("gptq") {
-        return Ok(Target::Gptq);
-    }
-    let encoding = Encoding::from_name(name).filter(|e| e.ggml_id().is_some());
-    encoding.map(Target::Gguf).ok_or_else(|| format!("expected {}", targets()))
+/// Parses a container of integer groups, or an encoding that GGUF has, in either case.
+fn target_parser() -> impl TypedValueParser<Value = Target> {
+    let encodings = Encoding::ALL.iter().filter(|e| e.ggml_id().is_some()).map(|e| e.name());
+    let folders = CONTAINERS.iter().filter(|container| container.groups.is_some()).map(|container| container.name);
+    PossibleValuesParser::new(encodings.chain(folders)).try_map(|name| {
+        match Container::from_name(&name).filter(|container| container.groups.is_some()) {
+            Some(container) => Ok(Target::Groups(container)),
+            None => Encoding::from_name(&name).map(Target::Gguf).ok_or("unknown encoding"),
+        }
+    })
 }
 
-/// What `--to` takes.
-fn targets() -> String {
-    let known = Encoding::ALL.iter().filter(|e| e.ggml_id().is_some());
-    format!("{}, or gptq", known.map(|e| e.name()).collect::<Vec<_>>().join(", "))
+/// Parses a number of bits per weight.
+fn bits(text: &str) -> Result<u8, String> {
+    text.parse()
+        .ok()
+        .filter(|bits| (2..=8).contains(bits))
+        .ok_or_else(|| "expected a whole number from 2 to 8".to_owned())
 }
 
 impl Quantize {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
         let target = match self.to {
-            Target::Gptq => {
-                QuantizeTarget::Gptq { bits: self.bits.unwrap_or(4), group_size: self.group_size.unwrap_or(128) }
+            Target::Groups(container) => {
+                let (bits, group_size) = (self.bits.unwrap_or(4), self.group_size.unwrap_or(128));
+                QuantizeTarget::Groups { container, bits, group_size }
             }
             Target::Gguf(_) if self.bits.is_some() || self.group_size.is_some() => {
-                return Err(Failure::Usage("--bits and --group-size are for --to gptq".to_owned()));
+                let problem =
+                    "--bits and --group-size are for integer groups: --to gptq, awq, compressed-tensors or mlx";
+                return Err(Failure::Usage(problem.to_owned()));
             }
             Target::Gguf(encoding) => QuantizeTarget::Encoding(encoding),
         };
+        let needs_text = self.recipe.as_ref().is_some_and(Recipe::needs_calibration);
+        let shipped = needs_text.then_some(TextSource::Shipped);
         let options = QuantizeOptions {
             model: global.model(Some(&self.model))?,
             out: self.out,
             target,
             max_shard_size: self.max_shard_size,
             force: self.force,
-            calibration: self.calibration.map(TextSource::File),
+            calibration: self.calibration.map(TextSource::File).or(shipped),
+            recipe: self.recipe,
+            imatrix: self.imatrix,
             calibration_samples: self.calibration_samples,
             calibration_length: self.calibration_length,
             strict: self.strict,
@@ -121,9 +150,9 @@ impl Quantize {
             output::json(&done)?;
             return Ok(0);
         }
-        let size = honelm::optimize::bytes;
+        let size = honelm::units::bytes;
         output::line(&format!(
-            "{}: {} instead of {} ({:.2}), {:.2} bits per weight",
+            "{}: {}, original {} (ratio {:.2}), {:.2} bits per weight",
             done.path.display(),
             size(done.size_bytes),
             size(done.original_bytes),
@@ -131,7 +160,10 @@ impl Quantize {
             done.bits_per_weight
         ))?;
         if !done.fallbacks.is_empty() {
-            output::line(&format!("{:.2} bits per weight were asked for:", done.wanted_bits_per_weight))?;
+            output::line(&format!(
+                "Without these fallbacks, it would have {:.2} bits per weight:",
+                done.wanted_bits_per_weight
+            ))?;
         }
         honelm::fallback_lines(&done.fallbacks).iter().try_for_each(|line| output::line(&format!("  {line}")))?;
         Ok(0)

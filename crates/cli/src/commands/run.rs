@@ -1,4 +1,4 @@
-//! `honelm run`: one prompt, one answer.
+//! `honelm run`: the answer to one prompt.
 
 use std::io::{self, IsTerminal};
 
@@ -6,39 +6,51 @@ use clap::Args;
 use honelm::{Answer, Message, Model};
 use serde_json::json;
 
-use crate::arguments::{Global, SpecialTokens};
+use crate::arguments::{Global, SpecialTokens, token_limit};
 use crate::commands::generation::{self, Sampling, Streamer};
 use crate::failure::Failure;
-use crate::{input, interrupt, output};
+use crate::{help, input, interrupt, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm run pocket -p \"Tell me a story.\"
-  honelm run model.gguf -p \"Tell me a story.\" --temperature 0 -n 100
-  cat question.txt | honelm run model.gguf -p -
-  honelm run model.gguf --raw -p \"Once upon a time\"     no chat template
-  honelm run model.gguf -p \"Hello\" --json               text, token ids and speeds";
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm run pocket -p \"Tell me a story.\"", ""),
+            ("honelm run model.gguf -p \"Tell me a story.\" --temperature 0 -n 100", ""),
+            ("cat question.txt | honelm run model.gguf", ""),
+            ("honelm run model.gguf -p \"Hello\" --system \"Answer in one sentence.\"", ""),
+            ("honelm run model.gguf --raw -p \"Once upon a time\"", "continue a text, without chat template"),
+            ("honelm run model.gguf -p \"Hello\" --json", "text, token ids and speeds"),
+        ],
+        &[],
+    )
+}
 
 /// Answer one prompt
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Run {
-    /// A folder, a GGUF file, or a name; by default the shipped model
+    /// The model: a folder, a GGUF file or a name [default: the shipped model]
     model: Option<String>,
 
-    /// The prompt; `-`, or nothing beside a pipe, reads stdin (its last newline dropped). An empty one starts from BOS alone
+    /// The prompt; `-` reads stdin without its last newline; an empty TEXT starts from BOS alone [default: stdin, if it is
+    /// a pipe or a file]
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
 
-    /// Most tokens of the answer
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 256)]
+    /// System message before the prompt
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    system: Option<String>,
+
+    /// Most tokens of the answer; -1 is no limit
+    #[arg(short = 'n', long, value_name = "N", default_value = "256", value_parser = token_limit, allow_negative_numbers = true)]
     max_tokens: usize,
 
-    /// No chat template: the model continues the prompt
+    /// Continue the prompt as plain text, without the chat template
     #[arg(long)]
     raw: bool,
 
-    /// Another chat template: one of the model's own by name, or a file
+    /// Chat template: a file, or one of the model's own by name
     #[arg(long, value_name = "FILE|NAME", conflicts_with = "raw")]
     template: Option<String>,
 
@@ -58,16 +70,18 @@ impl Run {
         }
         let mut wanted = self.sampling.apply(model.generation());
         wanted.max_tokens = self.max_tokens;
-        let raw = self.raw || prompt.is_empty();
-        if !raw && model.chat_template().is_none() {
+        let is_chat = !self.raw && !prompt.is_empty() && (model.chat_template().is_some() || self.system.is_some());
+        if !self.raw && !prompt.is_empty() && model.chat_template().is_none() {
             global.note("The model has no chat template: it continues the prompt as plain text.");
         }
         let mut out = Streamer::new(global.json);
         let mut piece = |text: &str| out.piece(text);
-        let answer = if raw || model.chat_template().is_none() {
-            model.complete(&prompt, &wanted, &mut piece)
+        let answer = if is_chat {
+            let system = self.system.iter().map(|text| Message::new("system", text.as_str()));
+            let messages: Vec<Message> = system.chain([Message::new("user", prompt)]).collect();
+            model.chat(&messages, &wanted, &mut piece)
         } else {
-            model.chat(&[Message::new("user", prompt)], &wanted, &mut piece)
+            model.complete(&prompt, &wanted, &mut piece)
         }?;
         out.end()?;
         if interrupt::pressed() {
@@ -76,35 +90,40 @@ impl Run {
         if global.json {
             output::json_line(&document(&answer, &model, wanted.seed)?)?;
         } else {
-            let loaded = honelm::optimize::seconds(model.load_seconds());
+            let loaded = honelm::units::seconds(model.load_seconds());
             global.note(&format!("{}; loaded in {loaded}", generation::speeds(&answer)));
         }
         Ok(0)
     }
 
-    /// The prompt, from wherever it comes.
+    /// Returns the prompt: the option, or stdin.
     fn text(&self) -> Result<String, Failure> {
-        match self.prompt.as_deref() {
-            Some("-") => stdin(),
-            Some(text) => Ok(text.to_owned()),
+        let text = match self.prompt.as_deref() {
             None if io::stdin().is_terminal() => {
-                Err(Failure::Usage("no prompt: give one with -p TEXT, or through a pipe".to_owned()))
+                return Err(Failure::Usage("no prompt: give it by -p TEXT or on stdin".to_owned()));
             }
-            None => stdin(),
+            Some("-") | None => stdin()?,
+            Some("") if self.system.is_some() => {
+                return Err(Failure::Usage("--system needs a prompt, and -p is empty".to_owned()));
+            }
+            Some(text) => return Ok(text.to_owned()),
+        };
+        if text.is_empty() {
+            let problem = "no prompt: stdin is empty; give a prompt by -p TEXT (an empty TEXT starts from BOS alone)";
+            return Err(Failure::Usage(problem.to_owned()));
         }
+        Ok(text)
     }
 }
 
-/// All of stdin as text.
+/// Reads all of stdin as text.
 fn stdin() -> Result<String, Failure> {
-    let bytes = input::stdin(input::MOST_PROMPT)?;
-    let bad = |problem: String| honelm::Error::Text { path: "stdin".to_owned(), problem };
-    let mut text = String::from_utf8(bytes)
-        .map_err(|e| bad(format!("not UTF-8 from byte {} on", e.utf8_error().valid_up_to())))?;
+    let mut text = input::stdin_text(input::MOST_PROMPT)?;
     if let Some(at) = text.bytes().position(|b| b == 0) {
-        return Err(bad(format!("byte {at} is 0: binary, expected text")).into());
+        let problem = format!("byte {at} is 0: found binary data, expected text");
+        return Err(honelm::Error::Text { path: "stdin".to_owned(), problem }.into());
     }
-    // The newline that `echo` and editors put at the end is not part of the question.
+    // The newline that `echo` and editors put at the end is not part of the prompt.
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {

@@ -9,45 +9,49 @@ use serde_json::json;
 
 use crate::arguments::Global;
 use crate::failure::Failure;
-use crate::{input, interrupt, output};
+use crate::{help, input, interrupt, output};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm tokenize pocket -p \"Hello world\"
-  honelm tokenize vocabulary.gguf -p - < text.txt          stdin to the byte, its last newline too
-  honelm tokenize tokenizer.model -p \"Hello\" --json
-  honelm tokenize pocket -p \"<|user|>Hi\" --parse-special
-  honelm tokenize pocket --decode -p \"[1, 2, 3]\"           the exact bytes
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm tokenize pocket -p \"Hello world\"", ""),
+            ("honelm tokenize vocabulary.gguf -p - < text.txt", "all of stdin, with its last newline"),
+            ("honelm tokenize tokenizer.model -p \"Hello\" --json", ""),
+            ("honelm tokenize pocket -p \"<|user|>Hi\" --parse-special", ""),
+            ("honelm tokenize pocket --decode -p \"[1, 2, 3]\"", "the exact bytes of these tokens"),
+        ],
+        &["Unless asked for, no tokens are added, and the texts of special tokens are plain text."],
+    )
+}
 
-Nothing is added, and special tokens in the text are plain text, unless asked for.";
-
-/// Show the tokens of a text, or the text of tokens
+/// Convert text to tokens, or tokens to text
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Tokenize {
-    /// A folder, a GGUF file (its vocabulary is enough), a tokenizer's file, or a name; by default the shipped model
+    /// The model: a folder, a GGUF file, a tokenizer file or a name; weights are not needed [default: the shipped model]
     model: Option<String>,
 
-    /// The text, or with --decode the token ids; `-`, or nothing beside a pipe, reads stdin
+    /// The text, or with --decode the token ids; `-` reads stdin [default: stdin, if it is a pipe or a file]
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
 
-    /// Print the text of token ids, separated by spaces or commas
+    /// Print the text of token ids, which are separated by spaces or commas
     #[arg(long, conflicts_with_all = ["add_special", "parse_special"])]
     decode: bool,
 
-    /// Add what the model wants around a text, usually BOS
+    /// Add the special tokens that the model expects around a text, usually BOS
     #[arg(long)]
     add_special: bool,
 
-    /// Take special tokens in the text for what they are
+    /// Read the texts of special tokens as these tokens [default: as plain text]
     #[arg(long)]
     parse_special: bool,
 }
 
 impl Tokenize {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
-        // Nothing is written here: Ctrl-C may end it at any moment.
+        // No file is written: Ctrl-C may end the command at any time.
         interrupt::watched(false);
         let text = self.text()?;
         let ids = if self.decode { Some(ids(&text)?) } else { None };
@@ -62,37 +66,31 @@ impl Tokenize {
         Ok(0)
     }
 
-    /// The text, from wherever it comes.
+    /// Returns the text: the option, or stdin.
     fn text(&self) -> Result<String, Failure> {
         match self.prompt.as_deref() {
-            Some("-") => stdin(),
+            Some("-") => input::stdin_text(input::MOST_TEXT),
             Some(text) => Ok(text.to_owned()),
             None if io::stdin().is_terminal() => {
-                Err(Failure::Usage("no text: give one with -p TEXT, or through a pipe".to_owned()))
+                Err(Failure::Usage("no text: give it by -p TEXT or on stdin".to_owned()))
             }
-            None => stdin(),
+            None => input::stdin_text(input::MOST_TEXT),
         }
     }
 }
 
-/// All of stdin, every byte of it.
-fn stdin() -> Result<String, Failure> {
-    String::from_utf8(input::stdin(input::MOST_TEXT)?).map_err(|e| {
-        let problem = format!("not UTF-8 from byte {} on", e.utf8_error().valid_up_to());
-        honelm::Error::Text { path: "stdin".to_owned(), problem }.into()
-    })
-}
-
-/// Token ids as people and programs write them.
+/// Parses token ids as people and programs write them.
 fn ids(text: &str) -> Result<Vec<u32>, Failure> {
     let separates = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']');
     let id = |word: &str| {
-        word.parse().map_err(|_| Failure::Usage(format!("{word:?} is no token id; expected numbers like 1 2 3")))
+        word.parse().map_err(|_| {
+            Failure::Usage(format!("--decode: {word:?} is not a token id; expected numbers such as 1 2 3"))
+        })
     };
     text.split(separates).filter(|word| !word.is_empty()).map(id).collect()
 }
 
-/// Ids and pieces, one a line.
+/// Prints ids and pieces, one token per line.
 fn encode(tokenizer: &Tokenizer, text: &str, ids: &[u32], as_json: bool) -> Result<(), Failure> {
     let piece = |&id: &u32| readable(&tokenizer.token_bytes(id).unwrap_or_default());
     if as_json {
@@ -108,11 +106,14 @@ fn encode(tokenizer: &Tokenizer, text: &str, ids: &[u32], as_json: bool) -> Resu
     output::write(&out)
 }
 
-/// The bytes of tokens; ids beyond the vocabulary are an error rather than nothing.
+/// Prints the bytes of tokens. An id outside the vocabulary is an error.
 fn decode(tokenizer: &Tokenizer, ids: &[u32], as_json: bool) -> Result<(), Failure> {
     let size = tokenizer.vocab_size();
     if let Some(id) = ids.iter().find(|&&id| id as usize >= size) {
-        return Err(Failure::Usage(format!("token id {id} is outside the vocabulary of {size}")));
+        return Err(Failure::Usage(format!(
+            "--decode: token id {id} is not in the vocabulary: expected 0 to {}",
+            size.saturating_sub(1)
+        )));
     }
     let bytes = tokenizer.decode_bytes(ids);
     if !as_json {
@@ -125,7 +126,7 @@ fn decode(tokenizer: &Tokenizer, ids: &[u32], as_json: bool) -> Result<(), Failu
     output::json_line(&document)
 }
 
-/// A token's bytes as text, with `\n`, `\\`, and `\xE2` for what is no character of its own.
+/// Formats the bytes of a token as text, with escapes such as `\n` and `\\`, and `\xE2` for bytes that are not UTF-8.
 fn readable(bytes: &[u8]) -> String {
     let mut out = String::new();
     for chunk in bytes.utf8_chunks() {

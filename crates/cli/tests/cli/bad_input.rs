@@ -1,4 +1,4 @@
-//! Broken models, texts and folders: status 1, a message that names the file, no panic, nothing half-written.
+//! Broken models, texts and folders: exit status 1, a message with the file name, no panic, no partial output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/pocket")
 }
 
-/// A copy of the shipped model's folder.
+/// Copies the folder of the shipped model.
 fn copy(to: &Path) -> PathBuf {
     let folder = to.join("copy");
     fs::create_dir(&folder).expect("a folder");
@@ -27,7 +27,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn files_that_are_no_models() {
+fn files_that_are_not_models() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = |name: &str, contents: &[u8]| {
         let path = dir.path().join(name);
@@ -78,8 +78,14 @@ fn damaged_folders() {
 
     fs::remove_file(folder.join("tokenizer.json")).expect("removed");
     assert_fails(&run(&["run", text(&folder), "-p", "x"]), 1, &["tokenizer.json"]);
-    // What is known of it is still told.
+    // `inspect` shows what can be read.
     assert_eq!(status(&run(&["inspect", text(&folder)])), 0);
+    fs::write(&config, json.replacen("\"llama\"", "\"mystery\"", 1)).expect("written");
+    let shown = run(&["inspect", text(&folder), "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("a document");
+    assert_eq!((status(&shown), &found["architecture"]), (1, &"mystery".into()));
+    assert!(found["tensors"].as_array().is_some_and(|tensors| tensors.len() > 50), "{found}");
+    assert!(found["error"]["message"].as_str().is_some_and(|m| m.contains("mystery")), "{found}");
 }
 
 #[test]

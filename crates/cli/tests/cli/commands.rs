@@ -1,15 +1,18 @@
-//! The other commands, with the shipped model.
+//! The other commands, run with the shipped model.
 
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::common::{assert_fails, assert_keys, document, honelm, run, run_with, status, stderr, stdout, write_text};
+use crate::common::{
+    assert_documented, assert_fails, assert_keys, document, honelm, run, run_with, status, stderr, stdout, write_text,
+};
 use serde_json::Value;
 
 #[test]
 fn version_and_help_are_results() {
     assert_eq!(stdout(&run(&["--version"])).trim(), format!("honelm {}", env!("CARGO_PKG_VERSION")));
-    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "devices", "inspect", "tokenize"] {
+    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "devices", "inspect", "imatrix", "tokenize"]
+    {
         let output = run(&[command, "--help"]);
         assert_eq!(status(&output), 0);
         let help = stdout(&output);
@@ -17,6 +20,24 @@ fn version_and_help_are_results() {
     }
     assert!(!stdout(&run(&["--help"])).contains("measure"));
     assert_eq!(status(&run::<&str>(&[])), 2);
+}
+
+#[test]
+fn recipes_are_listed_and_printed_as_files() {
+    let listed = run(&["recipes"]);
+    assert_eq!(status(&listed), 0, "{}", stderr(&listed));
+    let found = document(&run(&["recipes", "--json"]));
+    let names: Vec<&str> = found.as_array().expect("a list").iter().filter_map(|r| r["name"].as_str()).collect();
+    assert_eq!(names, ["rtn", "gptq", "awq", "best"]);
+    for name in names {
+        assert!(stdout(&listed).lines().any(|line| line.starts_with(name)), "{}", stdout(&listed));
+        let text = stdout(&run(&["recipes", name]));
+        assert!(text.starts_with("# ") && text.contains("\n[[stage]]\nkind = "), "{text}");
+        let found = document(&run(&["recipes", name, "--json"]));
+        assert_eq!(found["toml"], Value::from(text));
+        assert!(found["stage"][0]["kind"].is_string(), "{found}");
+    }
+    assert_fails(&run(&["recipes", "gtpq"]), 2, &["'gptq'"]);
 }
 
 #[test]
@@ -68,11 +89,11 @@ fn inspect_tells_what_the_model_is() {
     let output = run(&["inspect"]);
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let text = stdout(&output);
-    for part in ["Encodings", "Tensors", "Tokenizer", "Chat template", "Memory", "F16", "<|end|>", "like layer 0"] {
+    for part in ["Encodings", "Tensors", "Tokenizer", "Chat template", "Memory", "F16", "<|end|>", "equal layer 0"] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     let all = stdout(&run(&["inspect", "-v"]));
-    assert!(all.contains("model.layers.7.") && all.contains("Configuration") && !all.contains("like layer 0"));
+    assert!(all.contains("model.layers.7.") && all.contains("Configuration") && !all.contains("equal layer 0"));
 }
 
 #[test]
@@ -86,7 +107,7 @@ fn eval_scores_alone_and_against_the_original() {
     let found = document(&alone);
     assert_keys(&found, &["perplexity", "perplexity_stderr", "protocol", "chunks", "tokens", "warnings", "compute"]);
     assert_eq!((found["chunks"].as_u64(), found["protocol"].as_str()), (Some(2), Some("llama.cpp-64")));
-    assert!(stderr(&alone).contains("warning: 2 chunks"), "{}", stderr(&alone));
+    assert!(stderr(&alone).contains("warning: the text has 2 chunks"), "{}", stderr(&alone));
     let found = document(&run(&[&scored[..], &["--json", "--against", "pocket"]].concat()));
     assert_keys(
         &found,
@@ -130,6 +151,36 @@ fn quantize_writes_a_file_that_runs() {
     let inspected = document(&run(&["inspect", out, "--json"]));
     assert_eq!((&inspected["container"], &inspected["encodings"][0]["encoding"]), (&"gguf".into(), &"Q8_0".into()));
     assert_eq!(inspected["tokenizer"]["stop"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn an_importance_matrix_is_collected_and_used() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("a path in UTF-8").to_owned();
+    let collect = |name: &str, more: &[&str]| {
+        let (out, few) = (path(name), ["--samples", "2", "--length", "16"]);
+        run(&[&["imatrix", "pocket", "-o", &out][..], &few, more].concat())
+    };
+    let found = document(&collect("im.gguf", &["--json"]));
+    assert_eq!((&found["tokens"], &found["samples"]), (&32.into(), &2.into()));
+    assert_fails(&collect("im.gguf", &[]), 1, &["im.gguf", "--force"]);
+    assert_eq!(status(&collect("im.gguf", &["--force"])), 0);
+    assert_eq!(status(&collect("im.dat", &["--format", "dat"])), 0);
+    let quantize = |imatrix: &str, out: &str| {
+        run(&["quantize", "pocket", "--to", "q4_0", "--imatrix", &path(imatrix), "-o", &path(out), "--quiet"])
+    };
+    for imatrix in ["im.gguf", "im.dat"] {
+        let done = quantize(imatrix, &format!("{imatrix}.q.gguf"));
+        assert_eq!(status(&done), 0, "{}", stderr(&done));
+    }
+    assert_eq!(status(&run(&["quantize", "pocket", "--to", "q4_0", "-o", &path("plain.gguf"), "--quiet"])), 0);
+    let bytes = |name: &str| std::fs::read(path(name)).expect("written");
+    assert_ne!(bytes("plain.gguf"), bytes("im.gguf.q.gguf"));
+    assert_eq!(bytes("plain.gguf").len(), bytes("im.dat.q.gguf").len());
+    assert_fails(&quantize("plain.gguf", "no.gguf"), 1, &["plain.gguf", "expected an importance matrix"]);
+    let (from, out) = (path("im.gguf"), path("x.gguf"));
+    let gptq = ["quantize", "pocket", "--to", "q4_0", "--recipe", "gptq", "--imatrix", &from, "-o", &out];
+    assert_fails(&run(&gptq), 2, &["importance matrix", "rtn"]);
 }
 
 #[test]
@@ -191,6 +242,7 @@ fn bench_writes_a_line_a_test() {
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let lines: Vec<Value> =
         stdout(&output).lines().map(|line| serde_json::from_str(line).expect("a document a line")).collect();
+    lines.iter().for_each(assert_documented);
     let names: Vec<&str> = lines.iter().filter_map(|l| l["test"].as_str()).collect();
     assert_eq!(names, ["pp8", "pp16", "tg4", "pp8@d8", "pp16@d8", "tg4@d8"]);
     assert_keys(&lines[0], &["prefill_tokens_per_second", "load_seconds", "peak_memory_bytes", "threads", "encoding"]);
@@ -212,7 +264,8 @@ fn chat_takes_lines_as_turns_and_obeys_commands() {
     let output = run_with(&["chat", "--system", "Be kind."], script.as_bytes());
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let said = stderr(&output);
-    for part in ["(max_tokens is 6)", "(6 tokens", "saved)", "loaded)", "of 1024 tokens", "/nonsense is no command"] {
+    for part in ["(max_tokens is 6)", "(6 tokens", "saved)", "loaded)", "of 1024 tokens", "/nonsense is not a command"]
+    {
         assert!(said.contains(part), "{part} is not in {said}");
     }
     assert!(stdout(&output).lines().filter(|l| !l.is_empty()).count() >= 2, "{}", stdout(&output));
@@ -284,7 +337,7 @@ fn compare_names_the_layer_and_the_weight_that_differ() {
     assert_eq!(found["layers"][first + 1]["own_difference"], 0.0);
     assert!(found["layers"][first + 1]["difference"].as_f64().expect("a number") > 0.0);
     let output = run(&["inspect", "--compare", changed, "--tokens", "32"]);
-    assert!(stdout(&output).contains("They part at layer 3"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("The first difference is in layer 3"), "{}", stdout(&output));
     assert_fails(&run(&["inspect", "--text", "x.txt"]), 2, &["--compare"]);
 }
 
@@ -297,7 +350,7 @@ fn quantize_lists_every_fallback_and_strict_refuses_with_status_5() {
     let model = source.path().display().to_string();
     let shown = run(&["quantize", &model, "--to", "q2_k", "-o", &path("a.gguf")]);
     assert_eq!(status(&shown), 0, "{}", stderr(&shown));
-    for said in ["bits per weight were asked for:", "Q4_0 instead of Q2_K in 6 matrices", "no multiple of 256"] {
+    for said in ["Without these fallbacks", "Q4_0 instead of Q2_K in 6 matrices", "no multiple of 256"] {
         assert!(stdout(&shown).contains(said), "{}", stdout(&shown));
     }
     let found = document(&run(&["quantize", &model, "--to", "q2_k", "-o", &path("b.gguf"), "--json"]));
@@ -322,4 +375,69 @@ fn unknown_fields_are_refused_with_the_option_that_lets_them_pass() {
     assert_fails(&refused, 1, &["--allow-unknown odd "]);
     let found = document(&run(&[&inspect[..], &["--allow-unknown", "odd", "--allow-unknown", "strange"]].concat()));
     assert_eq!(found["warnings"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn chat_goes_on_after_input_that_cannot_be_sent() {
+    let arguments = ["chat", "-n", "4", "--temperature", "0"];
+    let output = run_with(&arguments, b"Tell me caf\xe9\nTell me a story.\n/system Be kind.\n/nonsense\nHello\n");
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let said = stderr(&output);
+    for part in ["byte 11 of it is not UTF-8", "the conversation starts over", "/nonsense is not a command"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    assert_eq!(said.matches("(4 tokens").count(), 2, "{said}");
+}
+
+#[test]
+fn chat_takes_messages_of_several_lines_and_answers_again() {
+    let arguments = ["chat", "-n", "8", "--temperature", "1", "--seed", "1", "--json", "-q"];
+    let found = document(&run_with(&arguments, b"\"\"\"Tell me\n/quit\na story.\"\"\"\n/retry\n"));
+    let messages = found["messages"].as_array().expect("messages");
+    assert_eq!(messages.len(), 2, "the second answer replaces the first one: {found}");
+    assert_eq!(messages[0]["content"], "Tell me\n/quit\na story.");
+    assert_eq!(found["answers"].as_array().map(Vec::len), Some(2));
+    assert_ne!(found["answers"][0]["token_ids"], found["answers"][1]["token_ids"], "another seed");
+    let nothing = run_with(&["chat"], b"/retry\n");
+    assert!(stderr(&nothing).contains("no message to answer again"), "{}", stderr(&nothing));
+}
+
+#[test]
+fn a_message_longer_than_the_context_is_refused_before_an_answer() {
+    let long = "word ".repeat(3000);
+    let output = run_with(&["chat"], format!("{long}\n").as_bytes());
+    assert_fails(&output, 1, &["the message has 3", "the context holds only 1024"]);
+}
+
+#[test]
+fn minus_one_is_no_limit_and_a_random_seed() {
+    let limits = ["-n", "-1", "--seed", "-1", "--top-k", "-1", "--temperature", "0"];
+    let found = document(&run(&[&["run", "-p", "Tell me a story.", "--json", "-q"], &limits[..]].concat()));
+    assert!(found["finish_reason"] == "stop" || found["finish_reason"] == "context", "{found}");
+    let output = run_with(&["chat", "-n", "-1"], b"/set max_tokens -1\n/set seed -1\n/set top_k -1\n/stats\n");
+    assert!(
+        stderr(&output).contains("top_k 0") && stderr(&output).contains("max_tokens no limit"),
+        "{}",
+        stderr(&output)
+    );
+    for (flag, value) in
+        [("--max-tokens", "-2"), ("--seed", "x"), ("--top-k", "-5"), ("--threads", "-1"), ("--context", "-1")]
+    {
+        assert_fails(&run(&["run", "-p", "x", flag, value]), 2, &[flag, value, "expected"]);
+    }
+}
+
+#[test]
+fn wrong_names_get_the_nearest_ones() {
+    for (arguments, expected, near) in [
+        (&["quantize", "pocket", "--to", "q4_9", "-o", "x.gguf"][..], 2, "q4_0"),
+        (&["bench", "--shape", "llama-3.2-1b", "--encoding", "q8_9"], 2, "q8_0"),
+        (&["optimise"], 2, "optimize"),
+        (&["run", "--temprature", "1"], 2, "--temperature"),
+        (&["run", "pockt", "-p", "x"], 1, "pocket"),
+    ] {
+        assert_fails(&run(arguments), expected, &[near]);
+    }
+    assert_fails(&run(&["run", "", "-p", "x"]), 2, &["empty"]);
+    assert_fails(&run(&["eval", "--against", ""]), 2, &["empty"]);
 }

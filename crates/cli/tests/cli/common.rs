@@ -1,4 +1,4 @@
-//! Running the command as users do.
+//! Runs the command as users do.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -7,25 +7,32 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// The command, with nothing of the surroundings but the shipped model.
+/// Creates the command with a fixed environment.
 pub fn honelm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_honelm"));
-    // What the processor writes is known; a GPU would be tried first.
+    // The output of the CPU is known; by default a GPU would be tried first.
     command.env("HONELM_DEVICE", "cpu");
     command.env_remove("HONELM_HOME").env("HONELM_HISTORY", "").stdin(Stdio::null());
-    for name in ["HF_ENDPOINT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"]
-    {
+    for name in [
+        "HF_ENDPOINT",
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+        "HF_TOKEN",
+        "HF_TOKEN_PATH",
+        "HF_HUB_OFFLINE",
+        "HF_HUB_DISABLE_SYMLINKS",
+    ] {
         command.env_remove(name);
     }
     command
 }
 
-/// Runs it to its end.
+/// Runs the command to its end.
 pub fn run<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
     honelm().args(arguments).output().expect("the command starts")
 }
 
-/// Runs it to its end with something on stdin.
+/// Runs the command to its end with input on stdin.
 pub fn run_with<S: AsRef<OsStr>>(arguments: &[S], stdin: &[u8]) -> Output {
     let mut child = honelm()
         .args(arguments)
@@ -39,7 +46,7 @@ pub fn run_with<S: AsRef<OsStr>>(arguments: &[S], stdin: &[u8]) -> Output {
     child.wait_with_output().expect("the command ends")
 }
 
-/// Runs it where files cannot grow beyond `kib` KiB, as on a disk that is full.
+/// Runs the command where files cannot grow beyond `kib` KiB, as on a full disk.
 #[cfg(unix)]
 pub fn run_on_a_full_disk(kib: usize, arguments: &[&str]) -> Output {
     // A write beyond the limit then fails instead of killing the process.
@@ -49,7 +56,29 @@ pub fn run_on_a_full_disk(kib: usize, arguments: &[&str]) -> Output {
     shell.env_remove("HONELM_HOME").stdin(Stdio::null()).output().expect("a shell")
 }
 
-/// Its exit status; a signal is a failure.
+/// Runs it on a terminal of `columns` columns, which util-linux's `script` makes; returns its stdout, or `None` without
+/// `script`.
+#[cfg(target_os = "linux")]
+pub fn on_a_terminal(columns: usize, arguments: &[&str]) -> Option<String> {
+    let quoted = |word: &&str| format!("'{word}'");
+    let line = format!(
+        "stty rows 40 cols {columns}; '{}' {} 2>/dev/null",
+        env!("CARGO_BIN_EXE_honelm"),
+        arguments.iter().map(quoted).collect::<Vec<_>>().join(" ")
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env("HONELM_DEVICE", "cpu").env("NO_COLOR", "1").stdin(Stdio::null());
+    let output = script.output().ok()?;
+    assert!(output.status.success(), "{output:?}");
+    Some(String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n"))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn on_a_terminal(_: usize, _: &[&str]) -> Option<String> {
+    None
+}
+
+/// Returns the exit status; a signal is a failure.
 pub fn status(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("{}\n{}", output.status, stderr(output)))
 }
@@ -62,13 +91,34 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The document on stdout of a command that succeeded.
+/// Returns the JSON document on stdout of a command that succeeded, whose keys `docs/json.md` must describe.
 pub fn document(output: &Output) -> Value {
     assert_eq!(status(output), 0, "{}", stderr(output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stdout(output)))
+    let document = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stdout(output)));
+    assert_documented(&document);
+    document
 }
 
-/// Checks that a command failed with a message of these words, and did not panic.
+/// Checks that `docs/json.md` describes every key of a document.
+pub fn assert_documented(document: &Value) {
+    let page = include_str!("../../../../docs/json.md");
+    match document {
+        Value::Array(values) => values.iter().for_each(assert_documented),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let described = [format!("`{key}`"), format!(".{key}`")].iter().any(|name| page.contains(name));
+                assert!(described, "docs/json.md does not describe '{key}'");
+                // These are the files of the model and of a recipe.
+                if !matches!(&**key, "config" | "generation_config" | "stage") {
+                    assert_documented(value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Checks that a command failed with a message that contains these words, and did not panic.
 pub fn assert_fails(output: &Output, expected: i32, words: &[&str]) {
     let said = stderr(output);
     assert_eq!(status(output), expected, "{said}");
@@ -86,7 +136,7 @@ pub fn assert_keys(document: &Value, keys: &[&str]) {
     }
 }
 
-/// Writes prose of about `words` words, the same for the same `seed`, which no other seed shares many sequences with.
+/// Writes about `words` words of prose. Texts of different seeds share few sequences of words.
 pub fn write_text(path: &Path, words: usize, seed: u64) {
     const WORDS: [&str; 24] = [
         "the", "old", "man", "went", "to", "a", "house", "and", "said", "that", "he", "would", "see", "her", "again",

@@ -1,4 +1,4 @@
-//! Files, servers and models that mean harm: what is read, what reaches a terminal, and how long anything waits.
+//! Malicious files, servers and models: what is read, what reaches a terminal, and how long the program waits.
 
 mod gguf;
 mod reading;

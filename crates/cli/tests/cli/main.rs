@@ -1,4 +1,4 @@
-//! The binary as a user runs it.
+//! Tests that run the binary.
 
 mod bad_input;
 mod commands;
@@ -10,5 +10,6 @@ mod prompt;
 mod pull;
 mod reference;
 mod run;
+mod screen;
 mod shells;
 mod tokenize;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::common::{assert_keys, document, run, status, stderr, stdout, write_text};
+use crate::common::{assert_documented, assert_keys, document, run, status, stderr, stdout, write_text};
 use serde_json::Value;
 
 struct Job {
@@ -23,7 +23,7 @@ impl Job {
         Self { _dir: dir, out, calibration, text }
     }
 
-    fn run(&self, more: &[&str]) -> Output {
+    fn arguments<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         fn text(path: &Path) -> &str {
             path.to_str().expect("a path in UTF-8")
         }
@@ -32,7 +32,11 @@ impl Job {
             &["--samples", "2", "--length", "64", "--protocol", "llama.cpp-64"][..],
             more,
         ];
-        run(&arguments.concat())
+        arguments.concat()
+    }
+
+    fn run(&self, more: &[&str]) -> Output {
+        run(&self.arguments(more))
     }
 }
 
@@ -42,10 +46,10 @@ fn a_candidate_that_holds_the_budget_is_published_and_done_once() {
     let output = job.run(&["--bits", "8", "--budget", "1000000"]);
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let shown = stdout(&output);
-    for part in ["original", "Q8_0 *", "perplexity", "tok/s", "peak memory", "holds the budget", "model.gguf"] {
+    for part in ["original", "Q8_0", "accepted", "perplexity", "tok/s", "memory", "holds the budget", "model.gguf"] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
-    for name in ["model.gguf", "report.json", "report.md"] {
+    for name in ["model.gguf", "report.json", "report.md", "report.svg"] {
         assert!(job.out.join(name).is_file(), "{name}");
     }
     let again = job.run(&["--bits", "8", "--budget", "1000000", "--json"]);
@@ -89,11 +93,53 @@ fn a_broken_budget_has_status_3_and_publishes_nothing() {
     let output = job.run(&["--bits", "4", "--budget", "-1000", "--json", "-q"]);
     assert_eq!(status(&output), 3, "{}", stderr(&output));
     let found: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    assert_documented(&found);
     assert_eq!((&found["chosen"], &found["error"]["code"]), (&Value::Null, &Value::from("budget-exceeded")));
     assert_eq!(found["rows"].as_array().map(Vec::len), Some(2));
     assert!(!job.out.join("model.gguf").exists());
     assert!(job.out.join("report.json").is_file());
     assert!(stderr(&output).is_empty(), "{}", stderr(&output));
+}
+
+#[test]
+fn recipes_are_compared_on_all_chunks_and_the_lowest_divergence_is_published() {
+    let job = Job::new();
+    let mine = job.out.with_file_name("mine.toml");
+    std::fs::write(&mine, stdout(&run(&["recipes", "rtn"])).replace("min-max\"", "search\"")).expect("written");
+    let recipes = format!("rtn,gptq,{}", mine.display());
+    let output = job.run(&["--compare", &recipes, "--budget", "1000000"]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let shown = stdout(&output);
+    for part in ["recipe", "quantise", "\nrtn ", "\ngptq ", "\nmine.toml ", " is picked", "model.gguf"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    let found = document(&job.run(&["--compare", &recipes, "--budget", "1000000", "--json"]));
+    assert_eq!(found["was_done"], Value::from(true));
+    let rows = &found["rows"].as_array().expect("rows")[1..];
+    let text = |row: &Value, key: &str| row[key].as_str().map(str::to_owned);
+    let names: Vec<String> = rows.iter().filter_map(|row| text(row, "recipe")).collect();
+    assert_eq!(names, ["rtn", "gptq", "mine.toml"]);
+    let number = |row: &Value, key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} of {row}"));
+    let lowest = rows.iter().map(|row| number(row, "kl_divergence")).fold(f64::INFINITY, f64::min);
+    for row in rows {
+        assert_eq!((&row["rejected_early"], &row["chunks"]), (&Value::from(false), &rows[0]["chunks"]));
+        assert!(number(row, "quantise_seconds") > 0.0 && row["verdict"] == "accepted", "{row}");
+        assert!(row["chosen"] == false || number(row, "kl_divergence") <= lowest * 1.01, "{row}");
+    }
+    let chosen: Vec<&Value> = rows.iter().filter(|row| row["chosen"] == true).map(|row| &row["name"]).collect();
+    assert_eq!(chosen, [&found["chosen"]]);
+    for name in ["model.gguf", "report.json", "report.md", "report.svg"] {
+        assert!(job.out.join(name).is_file(), "{name}");
+    }
+    // None holds the budget: all are judged to the end and nothing is published.
+    let output = job.run(&["--compare", "rtn,gptq", "--budget", "-1000", "--restart", "--json", "-q"]);
+    assert_eq!(status(&output), 3, "{}", stderr(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    assert_eq!((&found["rows"][1]["rejected_early"], &found["chosen"]), (&Value::from(false), &Value::Null));
+    assert!(!job.out.join("model.gguf").exists());
+    for wrong in ["rtn", "rtn,rtn", "rtn,magic"] {
+        assert_eq!(status(&job.run(&["--compare", wrong])), 2, "{wrong}");
+    }
 }
 
 #[test]
@@ -103,4 +149,35 @@ fn too_few_chunks_have_status_4() {
     let output = job.run(&["--bits", "8"]);
     assert_eq!(status(&output), 4, "{}", stderr(&output));
     assert!(!job.out.join("model.gguf").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_is_acknowledged_and_the_last_line_resumes() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
+    use crate::common::honelm;
+
+    let job = Job::new();
+    let arguments = job.arguments(&["--bits", "8", "--budget", "1000000"]);
+    let mut child = honelm()
+        .args(&arguments)
+        .arg("--restart")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("scoring")), "no stage begins");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().expect("the command ends").code(), Some(130), "{rest:?}");
+    assert!(rest.iter().any(|line| line.starts_with("Stopping:") && line.contains("again to quit")), "{rest:?}");
+    let [.., resume, command] = rest.as_slice() else { panic!("{rest:?}") };
+    assert!(resume.contains("resume") && !command.contains("--restart"), "{rest:?}");
+    let resumed = Command::new("sh").args(["-c", command]).env("HONELM_DEVICE", "cpu").output().expect("a shell");
+    assert_eq!(status(&resumed), 0, "{}", stderr(&resumed));
+    assert!(job.out.join("model.gguf").is_file());
 }

@@ -209,7 +209,7 @@ fn an_output_never_is_the_input_nor_in_it_nor_around_it() {
         for command in [&["quantize", "pocket", "--to", "q8_0", "--force"][..], &["optimize"]] {
             let output = honelm().args(command).arg("--calibration").arg(&text).arg("-o").arg(out).output();
             let output = output.expect("it runs");
-            assert_fails(&output, 1, &["which is read", "text.gguf"]);
+            assert_fails(&output, 1, &["which is an input", "text.gguf"]);
         }
     }
     assert!(fs::read(&text).expect("still there").starts_with(b"GGUF are"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::common::{assert_fails, document, run, run_with, status, stderr, stdout};
 use serde_json::{Value, json};
 
-/// A file of this content in a folder.
+/// Writes a file and returns its path.
 fn file(dir: &Path, name: &str, content: &str) -> String {
     let path = dir.join(name);
     fs::write(&path, content).expect("written");
@@ -44,7 +44,7 @@ fn a_bare_template_takes_its_variables_from_the_file() {
     assert_eq!(found, json!({"prompt": "<s>Hi 29 Feb 2024 [{\"a\": 1}] None"}));
 }
 
-/// The shipped model's tokenizer with several templates.
+/// Writes the tokenizer of the shipped model with several templates.
 fn many_templates(dir: &Path) {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/pocket");
     fs::copy(shipped.join("tokenizer.json"), dir.join("tokenizer.json")).expect("copied");
@@ -95,7 +95,7 @@ fn special_tokens_in_messages_are_text() {
     assert_eq!(ids("Hi there!", &[]), ids("Hi there!", &["--parse-special"]));
 }
 
-/// The shipped model with another template.
+/// Writes the shipped model with another template.
 fn model_with_template(dir: &Path, source: &str) {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/pocket");
     for entry in fs::read_dir(&shipped).expect("a folder").map(|entry| entry.expect("an entry")) {

@@ -1,4 +1,4 @@
-//! `honelm pull` from a Hub in the test process, and models by the names that they have there.
+//! `honelm pull` from a Hub in the test process, and models by their Hub names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use honelm_testing::pocket_dir;
 const FILES: [&str; 5] =
     ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 
-/// The shipped model as a repository.
+/// Returns the files of the shipped model.
 fn pocket() -> Vec<(&'static str, Vec<u8>)> {
     FILES.iter().map(|name| (*name, fs::read(pocket_dir().join(name)).expect("the shipped model"))).collect()
 }
@@ -79,8 +79,68 @@ fn a_pulled_model_runs_by_its_name() {
 
     let again = bench.run(&["pull", "org/pocket"]);
     assert_eq!(status(&again), 0, "{}", stderr(&again));
-    assert!(stdout(&again).contains("all of it was here"), "{}", stdout(&again));
+    assert!(stdout(&again).contains("were in the cache"), "{}", stdout(&again));
     assert!(stderr(&again).contains("honelm chat org/pocket"), "{}", stderr(&again));
+}
+
+#[test]
+fn addresses_of_the_hub_are_names_too() {
+    let bench = Bench::new(&pocket());
+    let output = bench.run(&["pull", "https://huggingface.co/org/pocket/tree/main"]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    for name in ["hf.co/org/pocket", "https://huggingface.co/org/pocket"] {
+        assert_eq!(document(&bench.run(&["inspect", name, "--json"]))["name"], "pocket", "{name}");
+    }
+    let asked = bench.server.seen().len();
+    for command in ["pull", "inspect"] {
+        let output = bench.run(&[command, "https://example.com/org/pocket"]);
+        assert!(stderr(&output).contains("example.com is not a host of the Hub"), "{}", stderr(&output));
+        assert_ne!(status(&output), 0);
+    }
+    assert_eq!(bench.server.seen().len(), asked);
+}
+
+#[test]
+fn pulled_models_and_those_of_model_folders_are_listed() {
+    let bench = Bench::new(&pocket());
+    let empty = bench.dir.path().join("own");
+    fs::create_dir_all(&empty).expect("a folder");
+    fs::write(empty.join("broken.gguf"), "GGUF").expect("written");
+    let list = ["list", "--model-dir", empty.to_str().expect("UTF-8")];
+    let models = |output: &Output| -> Vec<serde_json::Value> {
+        let listed = document(output);
+        listed["models"].as_array().expect("a list").clone()
+    };
+    let named = |models: &[serde_json::Value], name: &str| models.iter().find(|m| m["name"] == name).cloned();
+    let before = models(&bench.run(&[&list[..], &["--json"]].concat()));
+    assert_eq!(named(&before, "org/pocket"), None);
+    assert_eq!(status(&bench.run(&["pull", "org/pocket"])), 0);
+    let after = models(&bench.run(&[&list[..], &["--json"]].concat()));
+    let pulled = named(&after, "org/pocket").expect("listed");
+    assert_keys(&pulled, &["path", "revision", "architecture", "files"]);
+    assert_eq!((&pulled["commit"], &pulled["revision"]), (&COMMIT.into(), &"main".into()));
+    assert_eq!((&pulled["container"], &pulled["encoding"]), (&"safetensors".into(), &"F16".into()));
+    let inspected = document(&bench.run(&["inspect", "org/pocket", "--json"]));
+    assert_eq!(pulled["size_bytes"], inspected["size_bytes"]);
+    let broken = named(&after, "broken").expect("listed");
+    assert!(broken["problem"].as_str().is_some_and(|p| p.contains("broken.gguf")), "{broken}");
+
+    let text = bench.run(&list);
+    assert_eq!(status(&text), 0, "{}", stderr(&text));
+    let text = stdout(&text);
+    for word in ["org/pocket", "main (01234567)", "safetensors F16", "Cannot be opened\nbroken: "] {
+        assert!(text.contains(word), "{word} is not in: {text}");
+    }
+}
+
+#[test]
+fn files_instead_of_links_are_stored_on_request() {
+    let bench = Bench::new(&pocket());
+    let mut command = bench.command(&["pull", "org/pocket", "--json"]);
+    let pulled = document(&command.env("HF_HUB_DISABLE_SYMLINKS", "1").output().expect("it runs"));
+    let weights = Path::new(pulled["path"].as_str().expect("a path")).join("model.safetensors");
+    assert!(fs::symlink_metadata(weights).expect("a file").is_file());
+    assert_eq!(status(&bench.run(&["inspect", "org/pocket"])), 0);
 }
 
 #[test]
@@ -116,7 +176,7 @@ fn a_quant_of_a_pulled_repository_is_a_model() {
     assert_fails(&bench.run(&["inspect", "org/pocket:Q8_0"]), 1, &["only Q4_0", "`honelm pull org/pocket:Q8_0`"]);
 }
 
-/// A repository of 64 MB that comes a little at a time.
+/// Starts a Hub that sends a repository of 64 MB slowly.
 fn slow() -> Bench {
     let mut files = pocket();
     files[2].1 = (0..64_u32 << 18).flat_map(u32::to_le_bytes).collect();
@@ -136,7 +196,7 @@ fn partial(bench: &Bench) -> u64 {
     fs::metadata(path).map_or(0, |m| m.len())
 }
 
-/// Starts a pull and waits until some of the weights are here.
+/// Starts a pull and waits until some of the weights have arrived.
 fn started(bench: &Bench) -> std::process::Child {
     let mut command = bench.command(&["pull", "org/pocket", "--json"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
@@ -207,14 +267,14 @@ fn the_token_of_the_environment_is_sent() {
     assert!(bench.server.seen().iter().all(|r| r.header("authorization") == Some("Bearer hf_own")));
 }
 
-/// The largest resident memory of a process so far; `None` where the platform does not tell.
+/// Returns the peak resident memory of a process, if the platform reports it.
 fn peak_memory(id: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Prints what a large file cost over connections that break.
+/// Prints the time and memory of a large download over broken connections.
 #[test]
 #[ignore = "long proof: cargo xtask prove pull"]
 fn a_large_file_survives_twenty_cuts() {

@@ -1,4 +1,4 @@
-//! `docs/cli.md` is what the program says of itself. `cargo xtask generate` writes it.
+//! Keeps `docs/cli.md` equal to the help texts. `cargo xtask generate` writes it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn help(arguments: &[&str]) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// The commands that the overview lists.
+/// Returns the commands in the overview.
 fn commands(overview: &str) -> Vec<&str> {
     let lines = overview.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names = lines

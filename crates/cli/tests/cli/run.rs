@@ -79,6 +79,16 @@ fn raw_leaves_the_template_out() {
 }
 
 #[test]
+fn a_system_message_comes_before_the_prompt() {
+    let tokens = |more: &[&str]| {
+        let arguments = [&["run", "-p", "Hello", "-n", "1", "--json"][..], more].concat();
+        document(&run(&arguments))["prompt_tokens"].as_u64().expect("a number")
+    };
+    assert!(tokens(&["--system", "Be kind."]) > tokens(&[]) + 2);
+    assert_fails(&run(&["run", "-p", "x", "--system", "Be kind.", "--raw"]), 2, &["--system", "--raw"]);
+}
+
+#[test]
 fn a_stop_text_ends_the_answer_and_is_not_part_of_it() {
     let whole = stdout(&run(&["run", "-p", "Tell me a story.", "-n", "40", "--temperature", "0"]));
     let stop = whole.split(' ').nth(5).expect("some words");
@@ -123,6 +133,10 @@ fn a_gpu_writes_what_the_processor_writes() {
 
 #[test]
 fn unusable_prompts_and_settings_are_refused() {
+    for empty in [&["run"][..], &["run", "-p", "-"]] {
+        assert_fails(&run_with(empty, b""), 2, &["stdin is empty", "-p TEXT"]);
+    }
+    assert_fails(&run(&["run", "-p", "", "--system", "Be kind."]), 2, &["--system"]);
     assert_fails(&run_with(&["run", "-p", "-"], b"ab\0c"), 1, &["stdin", "byte 2"]);
     assert_fails(&run_with(&["run", "-p", "-"], b"ab\xff"), 1, &["stdin", "UTF-8"]);
     let long = "word ".repeat(3000);
@@ -155,7 +169,7 @@ fn every_cache_type_and_compute_path_answers() {
     }
 }
 
-/// The 200 tokens that llama2.c and PyTorch write with this model.
+/// Compares with the 200 tokens that llama2.c and PyTorch generate with this model.
 #[test]
 fn stories260k_writes_what_other_programs_write() {
     let Some(data) = std::env::var_os("HONELM_TEST_DATA") else {

@@ -24,7 +24,6 @@ fn every_shell_has_completions() {
     assert_fails(&run(&["completions", "tcsh"]), 2, &["bash", "zsh", "fish"]);
 }
 
-/// Where the shell is there, it is asked whether it understands them.
 #[test]
 #[cfg(unix)]
 fn bash_completes_commands_and_options() {

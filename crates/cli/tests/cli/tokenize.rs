@@ -118,7 +118,7 @@ fn says_what_is_wrong() {
         (file("empty.gguf", b""), ["empty.gguf", ""]),
         (file("tokenizer.json", b"{"), ["tokenizer.json", "line 1"]),
         (file("t.tiktoken", b"IQ== 0\nIg== x\n"), ["line 2", "rank"]),
-        (file("cut.model", b"\x0a\x20abc"), ["tokenizer.model", "32"]),
+        (file("cut.model", b"\x0a\x20abc"), ["tokenizer.model", "pieces"]),
         (file("vocab.json", b"{}"), ["merges.txt", ""]),
     ] {
         assert_fails(&run(&["tokenize", text(&path), "-p", "x"]), 1, &words);

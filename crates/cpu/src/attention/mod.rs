@@ -1,11 +1,11 @@
 //! Attention over the paged cache.
 //!
-//! Every row walks the cells that it sees in the order of their positions, in chunks of 256 positions: scores, their
-//! maximum, weights `exp(score - maximum)`, their sum and the weighted values of a chunk, each in an order that depends on
-//! positions alone; chunks are merged in order (online softmax, Milakov and Gimelshein 2018). So the bits of a row depend on
-//! nothing but its own query and the cells it sees.
+//! Each row processes the cells that it sees in the order of their positions, in chunks of 256 positions. A chunk gives
+//! scores, their maximum, the weights `exp(score - maximum)`, the sum of the weights and the weighted values, each in an order
+//! that depends on positions alone. Chunks are merged in order (online softmax, Milakov and Gimelshein 2018). The bits of a
+//! row therefore depend on its own query and the cells that it sees, and on nothing else.
 
-mod block;
+mod segment;
 mod source;
 
 use std::ops::Range;
@@ -15,18 +15,18 @@ use honelm_backend::{Attention, Step};
 use crate::cache::{Columns, Head, Store};
 use crate::{Isa, Output, Pool};
 
-pub(crate) use block::Scratch;
+pub(crate) use segment::Scratch;
 
-/// Query vectors that share a converted chunk of keys and values.
+/// The number of query vectors that share a converted chunk of keys and values.
 const VECTORS: usize = 48;
-/// Writing fewer values than this to the cache is not worth waking threads.
+/// Fewer values than this are written to the cache by the calling thread alone.
 const SERIAL: usize = 16 * 1024;
 
-/// What a call of attention works on.
+/// The arguments of one call of attention.
 pub(crate) struct Call<'a> {
     pub(crate) step: &'a Step,
     pub(crate) layer: usize,
-    pub(crate) how: &'a Attention,
+    pub(crate) options: &'a Attention,
     /// Queries. // [N, H * E]
     pub(crate) q: &'a [f32],
     /// Keys. // [N, G * E]
@@ -42,7 +42,7 @@ struct Task {
     head: usize,
 }
 
-/// Writes keys and values to the cache, then attends. // -> out: [N, H * E]
+/// Writes keys and values to the cache, then computes the attention. // -> out: [N, H * E]
 pub(crate) fn run(
     pool: &Pool,
     isa: Isa,
@@ -62,28 +62,28 @@ pub(crate) fn run(
     if call.k.len() < SERIAL {
         heads.iter_mut().enumerate().for_each(|(g, head)| write(g, head));
     } else {
-        pool.run_chunks(heads, 1, |g, heads| heads.iter_mut().for_each(|head| write(g, head)));
+        pool.run_parts(heads, 1, |g, heads| heads.iter_mut().for_each(|head| write(g, head)));
     }
 
-    let shared = call.how.heads / shape.kv_heads;
+    let shared = call.options.heads / shape.kv_heads;
     let tasks = tasks(call.step, shape.kv_heads, (VECTORS / shared).max(1));
     let heads = &*heads;
     pool.run_with(scratch, tasks.len(), |i, scratch| {
         let task = &tasks[i];
-        let segment = block::Segment {
+        let segment = segment::Segment {
             cache: source::Cells::new(call.step, group, task.segment, &heads[task.head].pages, page_len, width),
             step_group: &call.step.groups[group],
-            how: call.how,
+            options: call.options,
             q: call.q,
             first_head: task.head * shared,
             heads: shared,
             out,
         };
-        block::run(isa, &segment, task.rows.clone(), scratch.as_mut());
+        segment::run(isa, &segment, task.rows.clone(), scratch.as_mut());
     });
 }
 
-/// Blocks of at most `most` rows of every segment, each with every head; the longest first.
+/// Splits every segment into runs of at most `most` rows, each with every head; the longest tasks come first.
 fn tasks(step: &Step, heads: usize, most: usize) -> Vec<Task> {
     let mut tasks = Vec::new();
     for (segment, rows) in step.segments.iter().enumerate().map(|(i, s)| (i, s.rows.clone())) {

@@ -18,7 +18,7 @@ pub(super) struct Cells<'a> {
     pub(super) width: usize,
 }
 
-/// Tiles of keys or values in the number type they are kept in.
+/// Tiles of keys or values in the number type of the cache.
 pub(super) enum Source<'a> {
     F32(Tiles<'a, f32>),
     F16(Tiles<'a, f16>),
@@ -37,13 +37,13 @@ impl<'a> Cells<'a> {
         Self { table: &group.pages[group.tables[segment].clone()], pages, page_len, width }
     }
 
-    /// The page and slot of a cell.
+    /// Returns the page and slot of a cell.
     #[inline(always)]
     fn at(&self, cell: usize) -> (&'a Page, usize) {
         (&self.pages[self.table[cell / self.page_len] as usize], cell % self.page_len)
     }
 
-    /// `cells` page by page: the page, its first slot, and the cells.
+    /// Splits `cells` by page. Returns the page, its first slot and the cells.
     #[inline(always)]
     pub(super) fn pieces(self, cells: Range<usize>) -> impl Iterator<Item = (&'a Page, usize, Range<usize>)> {
         let mut next = cells.start;
@@ -58,35 +58,35 @@ impl<'a> Cells<'a> {
         })
     }
 
-    /// Whether products can read the pages as they are.
+    /// Returns `true` if products can read the pages directly.
     pub(super) fn is_direct(&self) -> bool {
         let tiled = self.page_len.is_multiple_of(TILE) && self.width.is_multiple_of(TILE);
         tiled && !matches!(self.pages.first(), Some(Page { k: Plane::Q8_0 { .. }, .. }))
     }
 
-    /// Keys of a page as tiles of 16 cells from `slot` on, in a cache that [`Cells::is_direct`].
+    /// Returns keys of a page as tiles of 16 cells from `slot` on. The cache must be direct ([`Cells::is_direct`]).
     #[inline(always)]
     pub(super) fn keys(&self, page: &'a Page, slot: usize) -> Source<'a> {
         let (tile, step) = (TILE, self.page_len);
         match &page.k {
             Plane::F32(g) => Source::F32(Tiles { data: &g.data[slot..], tile, step }),
             Plane::F16(g) => Source::F16(Tiles { data: &g.data[slot..], tile, step }),
-            Plane::Q8_0 { .. } => unreachable!("blocks are decoded first"),
+            Plane::Q8_0 { .. } => unreachable!("blocks are decoded before products"),
         }
     }
 
-    /// Values of a page from `slot` on as tiles of 16 columns, in a cache that [`Cells::is_direct`].
+    /// Returns values of a page from `slot` on as tiles of 16 columns. The cache must be direct ([`Cells::is_direct`]).
     #[inline(always)]
     pub(super) fn values(&self, page: &'a Page, slot: usize) -> Source<'a> {
         let (tile, step) = (TILE, self.width);
         match &page.v {
             Plane::F32(g) => Source::F32(Tiles { data: &g.data[slot * step..], tile, step }),
             Plane::F16(g) => Source::F16(Tiles { data: &g.data[slot * step..], tile, step }),
-            Plane::Q8_0 { .. } => unreachable!("blocks are decoded first"),
+            Plane::Q8_0 { .. } => unreachable!("blocks are decoded before products"),
         }
     }
 
-    /// Copies keys of `cells` to columns `at..` of `k` `[E, stride]` and values to rows `at..` of `v` `[.., padded]`.
+    /// Copies the keys of `cells` to columns `at..` of `k` `[E, stride]` and the values to rows `at..` of `v` `[.., padded]`.
     #[inline(always)]
     pub(super) fn load<L: Lanes>(
         &self,
@@ -97,8 +97,8 @@ impl<'a> Cells<'a> {
         (v, padded): (&mut [f32], usize),
     ) {
         let start = cells.start;
-        // Scales of a line of keys; pages have at most 256 cells.
-        let mut scales_of_line = [0.0; 256];
+        // The scales of one block of each key; a page has at most 256 cells.
+        let mut block_scales = [0.0; 256];
         for (page, slot, piece) in self.pieces(cells) {
             let (at, n) = (at + piece.start - start, piece.len());
             for e in 0..self.width {
@@ -107,7 +107,7 @@ impl<'a> Cells<'a> {
                     Plane::F32(g) => out.copy_from_slice(&g.data[e * g.value + slot..][..n]),
                     Plane::F16(g) => widen(l, &g.data[e * g.value + slot..][..n], out),
                     Plane::Q8_0 { codes, scales } => {
-                        let scale = &mut scales_of_line[..n];
+                        let scale = &mut block_scales[..n];
                         if e % BLOCK == 0 {
                             widen(l, &scales.data[e / BLOCK * scales.value + slot..][..n], scale);
                         }

@@ -18,19 +18,17 @@ use crate::attention::{self, Scratch};
 use crate::cache::{BLOCK, Store};
 use crate::linear::{self, Linear};
 use crate::rope::Table;
-
 use crate::values::{Memory, Value};
 use crate::weights::Stored;
 use crate::{Isa, Output, Pool, activation};
-use products::After;
 use rows::by_rows;
 
 pub use options::{AllocatedBytes, Compute, CpuOptions};
 
-/// Steps whose sampled tokens a later step can refer to.
+/// The number of steps whose sampled tokens a later step can refer to.
 const SAMPLED_STEPS: usize = 64;
 
-/// Working memory of one thread.
+/// The working memory of one thread.
 #[derive(Debug)]
 struct ThreadMemory {
     linear: AlignedVec<f32>,
@@ -49,19 +47,19 @@ impl AsMut<Scratch> for ThreadMemory {
     }
 }
 
-/// The step being recorded.
+/// The step that is being recorded.
 #[derive(Debug, Default)]
 struct Recording {
     step: Step,
     tokens: Vec<u32>,
-    /// Rotation tables by weight and the bits of the magnitude.
+    /// Rotation tables, by weight and the bits of the magnitude.
     tables: Vec<((u32, u32), Table)>,
     outputs: Outputs,
     sampled: Vec<(u32, u32)>,
     failure: Option<BackendError>,
 }
 
-/// Runs language models on the processor, while they are recorded.
+/// The back end that runs language models on the CPU. Operations run as they are recorded.
 #[derive(Debug)]
 pub struct CpuBackend {
     compute: Compute,
@@ -78,12 +76,12 @@ pub struct CpuBackend {
     results: HashMap<Ticket, Result<Outputs, BackendError>>,
     sampled: VecDeque<(Ticket, Vec<(u32, u32)>)>,
     submitted: u64,
-    /// Rows of the table that the last step embedded with.
+    /// The number of rows of the table that the last step embedded with.
     vocabulary: Option<usize>,
 }
 
 impl CpuBackend {
-    /// A back end with its own threads.
+    /// Creates a back end with its own threads.
     #[must_use]
     pub fn new(options: CpuOptions) -> Self {
         let pool = Pool::new(options.threads);
@@ -107,7 +105,7 @@ impl CpuBackend {
         }
     }
 
-    /// Bytes held now, by what for.
+    /// Returns the bytes that are in use, by purpose.
     #[must_use]
     pub fn allocated_bytes(&mut self) -> AllocatedBytes {
         self.collect();
@@ -121,7 +119,7 @@ impl CpuBackend {
         }
     }
 
-    /// Takes back what the handles that are gone stood for.
+    /// Frees the objects whose handles are gone.
     fn collect(&mut self) {
         for value in self.values.collect() {
             self.memory.give_back(value);
@@ -151,7 +149,7 @@ impl CpuBackend {
         Weight::new(self.weights.insert(linear), rows, cols)
     }
 
-    /// A vector that was uploaded as a weight.
+    /// Returns a vector that was uploaded as a weight.
     fn vector(&self, weight: &Weight) -> &[f32] {
         match &self.weights.get(weight.guard()).weight {
             Stored::Vector(values) => values,
@@ -159,7 +157,7 @@ impl CpuBackend {
         }
     }
 
-    /// The rotations of the step's rows, made once for each set of frequencies.
+    /// Returns the index of the rotations of the step's rows, computed once per set of frequencies.
     fn table(&mut self, rope: &Rope) -> usize {
         let key = (rope.inverse_frequencies.index(), rope.magnitude.to_bits());
         if let Some(i) = self.recording.tables.iter().position(|(k, _)| *k == key) {
@@ -289,7 +287,7 @@ impl Backend for CpuBackend {
     }
 
     fn linear(&mut self, x: &Tensor, w: &Weight) -> Tensor {
-        self.products(x, &[w], After::Keep).swap_remove(0)
+        self.products(x, &[w]).swap_remove(0)
     }
 
     fn rms_norm(&mut self, x: &Tensor, gain: &Weight, eps: f32) -> Tensor {
@@ -321,7 +319,7 @@ impl Backend for CpuBackend {
             2 * rope.inverse_frequencies.cols() <= width && cols.is_multiple_of(width),
             "heads of {width} in {cols}"
         );
-        assert_eq!(x.rows(), self.recording.step.rows(), "rows of the step");
+        assert_eq!(x.rows(), self.recording.step.rows(), "the number of rows of the step");
         let table = self.table(rope);
         self.change(x, |b, data| {
             let (isa, table) = (b.isa, &b.recording.tables[table].1);
@@ -340,17 +338,17 @@ impl Backend for CpuBackend {
         v: &Tensor,
         cache: &Cache,
         layer: usize,
-        how: &Attention,
+        options: &Attention,
     ) -> Tensor {
         let shape = cache.spec().layers[layer];
         let (rows, kv) = (self.recording.step.rows(), shape.kv_heads * shape.head_width);
-        assert!(shape.kv_heads > 0 && how.heads.is_multiple_of(shape.kv_heads), "{} heads", how.heads);
-        assert_eq!((q.rows(), q.cols()), (rows, how.heads * shape.head_width), "the shape of queries");
+        assert!(shape.kv_heads > 0 && options.heads.is_multiple_of(shape.kv_heads), "{} heads", options.heads);
+        assert_eq!((q.rows(), q.cols()), (rows, options.heads * shape.head_width), "the shape of queries");
         assert_eq!((k.rows(), k.cols()), (rows, kv), "the shape of keys");
         assert_eq!((v.rows(), v.cols()), (rows, kv), "the shape of values");
         let mut out = self.value(rows, q.cols());
         let data = |x: &Tensor| self.values.get(x.guard()).data();
-        let call = attention::Call { step: &self.recording.step, layer, how, q: data(q), k: data(k), v: data(v) };
+        let call = attention::Call { step: &self.recording.step, layer, options, q: data(q), k: data(k), v: data(v) };
         let store = self.caches.get_mut(cache.guard());
         let result = Output::new(out.data_mut(), rows, q.cols());
         attention::run(&self.pool, self.isa, &mut self.threads, store, &call, &result);
@@ -389,14 +387,15 @@ impl Backend for CpuBackend {
         self.each_value(x, |isa, part| activation::softcap(isa, part, cap))
     }
 
-    fn sample(&mut self, key: u32, logits: &Tensor, how: &[(u32, Sampling)]) {
-        assert_eq!(logits.rows(), how.len(), "settings for each row of logits");
+    fn sample(&mut self, key: u32, logits: &Tensor, samplings: &[(u32, Sampling)]) {
+        assert_eq!(logits.rows(), samplings.len(), "settings for each row of logits");
         let data = self.values.get(logits.guard()).data();
         let step = &self.recording.step;
-        let rows = data.chunks_exact(logits.cols().max(1)).zip(how);
-        let tokens: Vec<u32> =
-            rows.map(|(logits, (row, how))| choose(logits, how, u64::from(step.positions[*row as usize]))).collect();
-        self.recording.sampled.extend(how.iter().map(|(row, _)| *row).zip(tokens.iter().copied()));
+        let rows = data.chunks_exact(logits.cols().max(1)).zip(samplings);
+        let tokens: Vec<u32> = rows
+            .map(|(logits, (row, sampling))| choose(logits, sampling, u64::from(step.positions[*row as usize])))
+            .collect();
+        self.recording.sampled.extend(samplings.iter().map(|(row, _)| *row).zip(tokens.iter().copied()));
         self.recording.outputs.push((key, Outcome::Tokens(tokens)));
     }
 
@@ -428,15 +427,15 @@ impl Backend for CpuBackend {
 
     fn norm_linears(&mut self, x: &Tensor, gain: &Weight, eps: f32, ws: &[&Weight]) -> Vec<Tensor> {
         let h = self.rms_norm(x, gain, eps);
-        self.products(&h, ws, After::Keep)
+        self.products(&h, ws)
     }
 
     fn linear_add(&mut self, x: &Tensor, w: &Weight, residual: Tensor) -> Tensor {
-        self.products(x, &[w], After::AddTo(residual)).swap_remove(0)
+        self.product_added(x, w, residual)
     }
 
     fn norm_gated(&mut self, x: &Tensor, gain: &Weight, eps: f32, gate: &Weight, up: &Weight, f: Activation) -> Tensor {
         let h = self.rms_norm(x, gain, eps);
-        self.products(&h, &[gate, up], After::Gate(f)).swap_remove(0)
+        self.products_gated(&h, gate, up, f)
     }
 }

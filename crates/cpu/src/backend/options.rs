@@ -1,41 +1,41 @@
 use crate::Isa;
 
-/// How products with encoded weights are computed.
+/// The arithmetic of products with encoded weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compute {
-    /// Weights decoded to f32, float activations: the truth that others are measured against.
+    /// Weights decoded to f32 and float activations: the reference for the other.
     F32,
-    /// Activations in 8 bits for the encodings that have a kernel; what users run.
+    /// Activations in 8 bits for the encodings that have a kernel. This is the default for users.
     #[default]
     Fast,
 }
 
-/// How a [`CpuBackend`](crate::CpuBackend) runs.
+/// The options of a [`CpuBackend`](crate::CpuBackend).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CpuOptions {
-    /// Threads; as many as the system offers where it is `None`.
+    /// The number of threads; `None` means one per CPU of the system.
     pub threads: Option<usize>,
-    /// How products are computed.
+    /// The arithmetic of products.
     pub compute: Compute,
-    /// Instruction set; what [`Isa::detect`] finds where it is `None`.
+    /// The instruction set; `None` means that of [`Isa::detect`].
     pub isa: Option<Isa>,
 }
 
-/// Bytes that a [`CpuBackend`](crate::CpuBackend) holds.
+/// The bytes that a [`CpuBackend`](crate::CpuBackend) has allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AllocatedBytes {
-    /// Weights, those included that are views into a memory map.
+    /// Weights, including those that are views of a memory map.
     pub weights: usize,
     /// Pages of all caches.
     pub cache: usize,
-    /// Activations, in use or waiting to be used again.
+    /// Activations, in use or free for reuse.
     pub activations: usize,
-    /// Threads' working memory.
+    /// The working memory of the threads.
     pub scratch: usize,
 }
 
 impl AllocatedBytes {
-    /// The sum.
+    /// Returns the sum.
     #[must_use]
     pub fn total(self) -> usize {
         self.weights + self.cache + self.activations + self.scratch

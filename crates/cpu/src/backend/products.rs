@@ -1,22 +1,15 @@
-//! Matrix products: the forms of the activations, the results' memory, and what follows.
+//! Matrix products: the forms of the activations, and the buffers of the results.
 
-use honelm_backend::{Activation, Tensor, Weight};
+use honelm_backend::{Activation, Slots, Tensor, Weight};
 
 use super::CpuBackend;
 use crate::Output;
-use crate::linear::{self, Finish, Input, Part, Product};
+use crate::linear::{self, Finish, Input, Linear, Part, Product};
 use crate::values::Value;
 use crate::weights::Stored;
 
-/// What is done with products besides keeping them.
-pub(super) enum After {
-    Keep,
-    AddTo(Tensor),
-    Gate(Activation),
-}
-
 impl CpuBackend {
-    /// Makes the forms of `x` that products with `ws` need.
+    /// Creates the forms of `x` that products with `ws` need.
     fn prepare(&mut self, x: &Tensor, ws: &[&Weight]) {
         let (rows, cols) = (x.rows(), x.cols());
         for w in ws {
@@ -37,72 +30,66 @@ impl CpuBackend {
         }
     }
 
-    /// The products of `x` with `ws`: one value each, or the first alone where they are gated.
-    pub(super) fn products(&mut self, x: &Tensor, ws: &[&Weight], after: After) -> Vec<Tensor> {
+    /// Returns the product of `x` with each of `ws`.
+    pub(super) fn products(&mut self, x: &Tensor, ws: &[&Weight]) -> Vec<Tensor> {
         self.prepare(x, ws);
-        let after = match after {
-            After::AddTo(residual) => After::AddTo(self.own(residual)),
-            other => other,
-        };
-        let rows = x.rows();
-        let gated = matches!(after, After::Gate(_));
-        assert!(!gated || ws[0].rows() == ws[1].rows(), "a gate and what it gates differ in width");
-        let mut outs: Vec<Value> = ws.iter().map(|w| self.value(rows, w.rows())).collect();
-        let mut target = match &after {
-            After::AddTo(residual) => {
-                assert_eq!((residual.rows(), residual.cols()), (rows, ws[0].rows()), "the shape of a residual");
-                self.take(residual)
-            }
-            _ => Value::empty(),
-        };
-        let input = self.values.get(x.guard());
-        let float = Input { rows, cols: x.cols(), packed: input.packed.as_deref().unwrap_or(input.data()) };
-        let mut parts = ws.iter().zip(&mut outs).map(|(w, out)| {
-            let linear = self.weights.get(w.guard());
-            let quantized = match &linear.weight {
-                Stored::Int8(weight) => {
-                    input.quantized.iter().find(|(o, _)| o.as_deref() == weight.column_order()).map(|(_, q)| q)
-                }
-                _ => None,
-            };
-            Part { linear, quantized, out: Output::new(out.data_mut(), rows, w.rows()) }
-        });
-        let products: Vec<Product<'_>> = match &after {
-            After::Keep => parts.map(|part| Product { part, finish: Finish::Keep }).collect(),
-            After::AddTo(_) => {
-                let target = Output::new(target.data_mut(), rows, ws[0].rows());
-                parts.next().map(|part| Product { part, finish: Finish::AddTo(target) }).into_iter().collect()
-            }
-            After::Gate(f) => {
-                let pair = parts.next().zip(parts.next());
-                pair.map(|(part, up)| Product { part, finish: Finish::Gate(up, *f) }).into_iter().collect()
-            }
-        };
-        linear::run(&self.pool, self.isa, &mut self.threads, float, &products);
+        let mut outs: Vec<Value> = ws.iter().map(|w| self.value(x.rows(), w.rows())).collect();
+        let values = self.values.get(x.guard());
+        let parts = ws.iter().zip(&mut outs).map(|(w, out)| part(&self.weights, (x, values), w, out));
+        let products: Vec<_> = parts.map(|part| Product { part, finish: Finish::Keep }).collect();
+        linear::run(&self.pool, self.isa, &mut self.threads, input(x, values), &products);
         drop(products);
-        self.finish_products(ws, rows, outs, (after, target))
+        outs.into_iter().zip(ws).map(|(out, w)| self.tensor(out, x.rows(), w.rows())).collect()
     }
 
-    fn finish_products(
-        &mut self,
-        ws: &[&Weight],
-        rows: usize,
-        outs: Vec<Value>,
-        (after, target): (After, Value),
-    ) -> Vec<Tensor> {
-        match after {
-            After::Keep => outs.into_iter().zip(ws).map(|(out, w)| self.tensor(out, rows, w.rows())).collect(),
-            After::AddTo(residual) => {
-                outs.into_iter().for_each(|out| self.memory.give_back(out));
-                *self.values.get_mut(residual.guard()) = target;
-                vec![residual]
-            }
-            After::Gate(_) => {
-                let mut outs = outs.into_iter();
-                let gated = outs.next().map(|out| self.tensor(out, rows, ws[0].rows()));
-                outs.for_each(|up| self.memory.give_back(up));
-                gated.into_iter().collect()
-            }
-        }
+    /// Returns `residual` plus the product of `x` with `w`.
+    pub(super) fn product_added(&mut self, x: &Tensor, w: &Weight, residual: Tensor) -> Tensor {
+        assert_eq!((residual.rows(), residual.cols()), (x.rows(), w.rows()), "the shape of a residual");
+        self.prepare(x, &[w]);
+        let residual = self.own(residual);
+        let mut sum = self.take(&residual);
+        let mut out = self.value(x.rows(), w.rows());
+        let values = self.values.get(x.guard());
+        let product = Product {
+            part: part(&self.weights, (x, values), w, &mut out),
+            finish: Finish::AddTo(Output::new(sum.data_mut(), x.rows(), w.rows())),
+        };
+        linear::run(&self.pool, self.isa, &mut self.threads, input(x, values), &[product]);
+        self.memory.give_back(out);
+        *self.values.get_mut(residual.guard()) = sum;
+        residual
     }
+
+    /// Returns `f` of the product of `x` with `gate`, times the product of `x` with `up`.
+    pub(super) fn products_gated(&mut self, x: &Tensor, gate: &Weight, up: &Weight, f: Activation) -> Tensor {
+        assert_eq!(gate.rows(), up.rows(), "the gate and the up projection differ in width");
+        self.prepare(x, &[gate, up]);
+        let mut out = self.value(x.rows(), gate.rows());
+        let mut gated = self.value(x.rows(), up.rows());
+        let values = self.values.get(x.guard());
+        let product = Product {
+            part: part(&self.weights, (x, values), gate, &mut out),
+            finish: Finish::Gate(part(&self.weights, (x, values), up, &mut gated), f),
+        };
+        linear::run(&self.pool, self.isa, &mut self.threads, input(x, values), &[product]);
+        self.memory.give_back(gated);
+        self.tensor(out, x.rows(), gate.rows())
+    }
+}
+
+/// Returns the activations in single precision.
+fn input<'a>(x: &Tensor, values: &'a Value) -> Input<'a> {
+    Input { rows: x.rows(), cols: x.cols(), packed: values.packed.as_deref().unwrap_or(values.data()) }
+}
+
+/// Returns the product of `x` with `w`, written to `out`.
+fn part<'a>(weights: &'a Slots<Linear>, (x, values): (&Tensor, &'a Value), w: &Weight, out: &'a mut Value) -> Part<'a> {
+    let linear = weights.get(w.guard());
+    let quantized = match &linear.weight {
+        Stored::Int8(weight) => {
+            values.quantized.iter().find(|(order, _)| order.as_deref() == weight.column_order()).map(|(_, rows)| rows)
+        }
+        _ => None,
+    };
+    Part { linear, quantized, out: Output::new(out.data_mut(), x.rows(), w.rows()) }
 }

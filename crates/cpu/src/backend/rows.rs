@@ -1,4 +1,4 @@
-//! Operations that work row by row: in place where they can, rows shared out over the pool.
+//! Row-wise operations. They work in place if they can, and the pool's threads share the rows.
 
 use honelm_backend::{Tensor, Weight};
 
@@ -6,11 +6,11 @@ use super::CpuBackend;
 use crate::values::Value;
 use crate::{Isa, Pool};
 
-/// Row-wise operations on fewer values than this run on the calling thread.
+/// Operations on fewer values than this run on the calling thread.
 const SERIAL: usize = 32 * 1024;
 
 impl CpuBackend {
-    /// The same values under a handle that nobody else has.
+    /// Returns the same values under a handle that is not shared, copying them if necessary.
     pub(super) fn own(&mut self, x: Tensor) -> Tensor {
         if x.is_unique() {
             return x;
@@ -20,14 +20,14 @@ impl CpuBackend {
         self.tensor(copy, x.rows(), x.cols())
     }
 
-    /// Takes out the values of a handle that nobody else has, without the forms made of them.
+    /// Takes out the values of an unshared handle, without the forms created from them.
     pub(super) fn take(&mut self, x: &Tensor) -> Value {
         let mut value = std::mem::replace(self.values.get_mut(x.guard()), Value::empty());
         self.memory.forget_forms(&mut value);
         value
     }
 
-    /// Changes `x` in place, or a copy where others hold it.
+    /// Changes `x` in place, or a copy if the handle is shared.
     pub(super) fn change(&mut self, x: Tensor, f: impl FnOnce(&mut Self, &mut [f32])) -> Tensor {
         let x = self.own(x);
         let mut value = self.take(&x);
@@ -36,7 +36,7 @@ impl CpuBackend {
         x
     }
 
-    /// Changes `x` by an operation that looks at one value alone.
+    /// Changes `x` by an element-wise operation.
     pub(super) fn each_value(&mut self, x: Tensor, f: impl Fn(Isa, &mut [f32]) + Sync) -> Tensor {
         let cols = x.cols();
         self.change(x, |b, data| {
@@ -45,7 +45,7 @@ impl CpuBackend {
         })
     }
 
-    /// Row `i + offset` of `table` for each `i` of `indices`, zeros where it has none.
+    /// Returns row `i + offset` of `table` for each `i` of `indices`; zeros for rows past the last.
     pub(super) fn lookup(&mut self, table: &Weight, indices: &[u32], offset: usize) -> Tensor {
         let (rows, cols) = (indices.len(), table.cols());
         let mut out = self.value(rows, cols);
@@ -64,12 +64,12 @@ impl CpuBackend {
     }
 }
 
-/// Calls `f(first row, rows)` for all rows of `data` `[.., cols]`, shared out where there are many values.
+/// Calls `f(first row, rows)` for all rows of `data` `[.., cols]`. The pool's threads share the rows if there are many values.
 pub(super) fn by_rows(pool: &Pool, data: &mut [f32], cols: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     if data.len() < SERIAL {
         f(0, data);
     } else {
         let rows = (data.len() / cols.max(1)).div_ceil(pool.threads() * 4).max(1);
-        pool.run_chunks(data, rows * cols.max(1), |i, part| f(i * rows, part));
+        pool.run_parts(data, rows * cols.max(1), |i, part| f(i * rows, part));
     }
 }

@@ -1,5 +1,5 @@
-//! Tiles of integer groups of 4 and 8 bits: 256 or 512 bytes of codes a block; 16 scales in their own type and 16
-//! zero points (a byte each) a group.
+//! Tiles of integer groups of 4 and 8 bits: 256 or 512 bytes of codes per block; 16 scales in their own number type and 16
+//! zero points (one byte each) per group.
 
 use half::{bf16, f16};
 use honelm_blocks::{GroupMatrix, ScaleType, Zeros};
@@ -16,19 +16,19 @@ use super::{
 /// Groups of codes of `BITS` (4 or 8) bits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Groups<const BITS: u32> {
-    /// Blocks that share a stored scale: a group's, as far as they divide a chunk.
+    /// The number of blocks that share a stored scale: those of a group, or a divisor that also divides a chunk.
     blocks: usize,
     scale_type: ScaleType,
 }
 
 impl<const BITS: u32> Groups<BITS> {
-    /// Groups of `blocks` blocks of 32 columns.
+    /// Creates the format of groups of `blocks` blocks of 32 columns.
     pub fn new(blocks: usize, scale_type: ScaleType) -> Self {
         let blocks = 1 << blocks.trailing_zeros().min(CHUNK.trailing_zeros());
         Self { blocks, scale_type }
     }
 
-    /// Block `b` with its codes unpacked.
+    /// Returns block `b` with unpacked `codes`.
     #[inline(always)]
     pub fn with_codes<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, codes: [S::Codes; 8]) -> Block<S> {
         let unit = b / self.blocks;
@@ -36,7 +36,7 @@ impl<const BITS: u32> Groups<BITS> {
         Block { zeros: s.ints_from_bytes(chunk.get(2, unit * 16)), ..block }
     }
 
-    /// Numbers `unit` of section `section`.
+    /// Returns numbers `unit` of section `section`.
     #[inline(always)]
     fn numbers<S: Simd>(&self, s: S, chunk: &Chunk<'_>, section: usize, unit: usize) -> S::Floats {
         match self.scale_type {
@@ -64,16 +64,16 @@ impl<const BITS: u32> TileFormat for Groups<BITS> {
     }
 }
 
-/// A group matrix in the order in which its columns are packed.
+/// A group matrix, and the order in which its columns are packed.
 #[derive(Debug)]
 pub(super) struct GroupSource<'a> {
     matrix: &'a GroupMatrix,
-    /// Column at each position, where the groups' columns are not neighbours already.
+    /// The column at each position, if the columns of a group are not adjacent.
     pub order: Option<Vec<u32>>,
 }
 
 impl<'a> GroupSource<'a> {
-    /// `None` where the groups do not fill blocks of 32 columns.
+    /// Wraps a matrix; `None` if the groups do not fill blocks of 32 columns.
     pub fn new(matrix: &'a GroupMatrix) -> Option<Self> {
         let groups = matrix.groups();
         let size = matrix.group_size.min(matrix.cols);
@@ -94,7 +94,7 @@ impl<'a> GroupSource<'a> {
         Some(Self { matrix, order: (!order.is_sorted()).then_some(order) })
     }
 
-    /// Packs row `row` as row `lane` of `tile`; `bits` is 2, 3, 4 or 8.
+    /// Packs row `row` as row `lane` of `tile`. `bits` is 2, 3, 4 or 8.
     pub fn pack(&self, layout: &TileLayout, bits: u32, row: usize, lane: usize, tile: &mut [u8]) {
         let m = self.matrix;
         let codes = m.row_codes(row);
@@ -115,7 +115,7 @@ impl<'a> GroupSource<'a> {
                 _ => put_bytes(tile, layout.at(b, 0), lane, &block),
             }
         }
-        // Groups longer than a chunk are written again in every chunk, so a kernel finds all in one stream.
+        // The numbers of a group longer than a chunk are repeated in every chunk, so that a kernel reads one stream.
         let per_group = m.group_size.min(m.cols) / BLOCK;
         for b in 0..layout.blocks {
             let i = row * m.groups() + b / per_group;
@@ -123,13 +123,13 @@ impl<'a> GroupSource<'a> {
             match &m.zeros {
                 Zeros::Constant(zero) => put_lane(tile, layout.at(b, 2), lane, &[*zero]),
                 Zeros::Integer(zeros) => put_lane(tile, layout.at(b, 2), lane, &[zeros[i]]),
-                Zeros::Bias(_) => unreachable!("the format of biases has no tiles"),
+                Zeros::Bias(_) => unreachable!("biases have no tile format"),
             }
         }
     }
 }
 
-/// Writes a number that `kind` holds exactly.
+/// Writes a number that is exact in `kind`.
 fn put_number(kind: ScaleType, tile: &mut [u8], at: usize, lane: usize, value: f32) {
     match kind {
         ScaleType::F16 => put_lane(tile, at, lane, &f16::from_f32(value).to_le_bytes()),

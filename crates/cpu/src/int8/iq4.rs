@@ -1,26 +1,27 @@
-//! Tiles of nibbles that name the entries of a table (IQ4_NL, IQ4_XS, MXFP4): 256 bytes of nibbles and 16 scales a block.
+//! Tiles of table-based nibbles (IQ4_NL, IQ4_XS, MXFP4): 256 bytes of nibbles and 16 scales per block. A nibble is an index
+//! of a table.
 //!
-//! Entries are signed bytes, stored + 128 so that they are unsigned.
+//! Table entries are signed bytes plus 128, which makes them unsigned.
 
 use super::{
     simd::Simd,
     tile::{Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibbles, put_lane, put_nibbles},
 };
 
-/// The entries of IQ4_NL and IQ4_XS, + 128.
+/// The table of IQ4_NL and IQ4_XS, plus 128.
 const NON_LINEAR: [u8; 16] = [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
 
-/// Twice the E2M1 numbers of MXFP4, + 128.
+/// Twice the E2M1 numbers of MXFP4, plus 128.
 const E2M1: [u8; 16] = [128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116];
 
-/// How scales are stored.
+/// The storage of scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scales {
-    /// Half precision a block.
+    /// One half-precision number per block.
     F16,
-    /// A power of two in bfloat16 a block.
+    /// One power of two in bfloat16 per block.
     BF16,
-    /// A signed byte a block, times a half-precision d every 256 columns: exact in single precision.
+    /// One signed byte per block, times a half-precision d per 256 columns; the product is exact in single precision.
     Super,
 }
 
@@ -69,7 +70,7 @@ impl TileFormat for Iq4 {
     }
 }
 
-/// Packs a `row` of IQ4_NL (18 bytes a block: d, nibbles) as row `lane` of `tile`.
+/// Packs a `row` of IQ4_NL (18 bytes per block: d, nibbles) as row `lane` of `tile`.
 pub(super) fn pack_iq4_nl(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<18>().0.iter().enumerate() {
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 2));
@@ -77,18 +78,18 @@ pub(super) fn pack_iq4_nl(layout: &TileLayout, row: &[u8], lane: usize, tile: &m
     }
 }
 
-/// Packs a `row` of MXFP4 (17 bytes a block: exponent, nibbles) as row `lane` of `tile`.
+/// Packs a `row` of MXFP4 (17 bytes per block: exponent, nibbles) as row `lane` of `tile`.
 pub(super) fn pack_mxfp4(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<17>().0.iter().enumerate() {
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 1));
-        // 2^(e - 128), for the table holds numbers twice as large.
+        // 2^(e - 128), because the entries of the table are doubled.
         let e = u16::from(block[0]);
         let scale: u16 = if e < 2 { 0x20 << e } else { (e - 1) << 7 };
         put_lane(tile, layout.at(b, 1), lane, &scale.to_le_bytes());
     }
 }
 
-/// Packs a `row` of IQ4_XS (136 bytes every 256 columns: d, upper and lower bits of scales, nibbles) as row `lane` of `tile`.
+/// Packs a `row` of IQ4_XS (136 bytes per 256 columns: d, upper and lower bits of scales, nibbles) as row `lane` of `tile`.
 pub(super) fn pack_iq4_xs(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<136>().0.iter().enumerate() {
         put_lane::<2>(tile, layout.at(8 * i, 2), lane, bytes_at(block, 0));

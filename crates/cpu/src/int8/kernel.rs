@@ -1,14 +1,14 @@
 //! The matrix product, written once for all instruction sets and encodings.
 //!
-//! One lane adds up one output in single precision, block after block, whatever the number of rows beside it:
-//! `sum = fma(t, scale of the activations, sum)` where t stands for the block's weights times codes,
+//! One lane computes one output in single precision, block after block, regardless of the number of rows:
+//! `sum = fma(t, scale of the activations, sum)`, where t is the product of the block's weights and the activations' codes:
 //! - [`Rule::Zero`], [`Rule::RowZero`]: t = scale * dot(q - z, x)
 //! - [`Rule::Offset`]: t = fma(dot(q, x), scale, offset * sum(x))
-//! - [`Rule::Halves`]: t = fma(dot(q - z, x) of the second half, second, scale * the first half's)
-//! - [`Rule::OffsetHalves`]: t = fma(dot of the second half, second, fma(dot of the first, scale, offsets)) with
-//!   offsets = fma(offsets\[1\], sum of the second half, offsets\[0\] * sum of the first)
+//! - [`Rule::Halves`]: t = fma(dot(q - z, x) of the second half, second, scale * dot(q - z, x) of the first half)
+//! - [`Rule::OffsetHalves`]: t = fma(dot of the second half, second, fma(dot of the first half, scale, offsets)) with
+//!   offsets = fma(offsets\[1\], sum of the second half, offsets\[0\] * sum of the first half)
 //!
-//! and every dot product is an exact integer (below 2^24, so exact in single precision too).
+//! Every dot product is an integer below 2^24, which is also exact in single precision.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -20,16 +20,16 @@ use super::{
 };
 use crate::{OutputTile, TILE};
 
-/// Panels of activations between two passes over the weights, at most.
+/// The largest number of activation panels per pass over the weights.
 const PANELS_MAX: usize = 16;
 
-/// Bytes of activation codes that stay in the second-level cache during a pass.
+/// The bytes of activation codes that stay in the L2 cache during a pass.
 const PASS_BYTES: usize = 512 << 10;
 
-/// Bytes between the chunk in use and what is asked for.
+/// The distance in bytes from the chunk in use to the prefetched cache line.
 const PREFETCH: usize = 6144;
 
-/// Rows for which reading the weights once a row is faster than unpacking them for all.
+/// Up to this many rows, reading the weights once per row is faster than unpacking them for all rows.
 const ONE_BY_ONE: usize = 3;
 
 /// A packed weight matrix.
@@ -43,7 +43,8 @@ pub(super) struct Packed<'a, F> {
 
 /// Multiplies rows `rows` of `x` by the output rows of `tiles`.
 ///
-/// Few rows (of one panel) take the weights from memory to registers; more share unpacked codes in the first-level cache.
+/// With few rows (of one panel), weights go from memory directly to registers. More rows share unpacked codes in the L1
+/// cache.
 pub(super) fn multiply<S: Simd, F: TileFormat>(
     s: S,
     weights: &Packed<'_, F>,
@@ -73,7 +74,7 @@ pub(super) fn multiply<S: Simd, F: TileFormat>(
     }
 }
 
-/// What to multiply, and where to.
+/// The operands and the result of a product.
 struct Product<'a, 'o, F> {
     weights: &'a Packed<'a, F>,
     tiles: Range<usize>,
@@ -83,21 +84,21 @@ struct Product<'a, 'o, F> {
 }
 
 impl<F: TileFormat> Product<'_, '_, F> {
-    /// Tile `t`.
+    /// Returns tile `t`.
     #[inline(always)]
     fn tile(&self, t: usize) -> &[u8] {
         let stride = self.weights.layout.tile_bytes;
         &self.weights.bytes[t * stride..][..stride]
     }
 
-    /// Chunk `c` of a tile.
+    /// Returns chunk `c` of a tile.
     #[inline(always)]
     fn chunk<'t>(&self, tile: &'t [u8], c: usize) -> Encoded<'t, F> {
         Encoded { format: self.weights.format, chunk: self.weights.layout.chunk(tile, c) }
     }
 }
 
-/// At most `R` rows of one panel, the weights from memory to registers.
+/// A kernel for at most `R` rows of one panel, with weights directly from memory.
 struct Narrow<'a, 'o, F, const R: usize>(Product<'a, 'o, F>);
 
 impl<S: Simd, F: TileFormat, const R: usize> Kernel<S> for Narrow<'_, '_, F, R> {
@@ -124,10 +125,10 @@ impl<S: Simd, F: TileFormat, const R: usize> Kernel<S> for Narrow<'_, '_, F, R> 
     }
 }
 
-/// Many rows, in passes whose activations stay in cache; each chunk of weights is unpacked once for all rows of a pass.
+/// A kernel for many rows, in passes whose activations stay in the cache. Each chunk of weights is unpacked once per pass.
 struct Wide<'a, 'o, F>(Product<'a, 'o, F>);
 
-/// Sums of the panels of a pass for one tile.
+/// The sums of the panels of a pass for one tile.
 #[repr(align(64))]
 struct Sums([[[f32; TILE]; PANEL]; PANELS_MAX]);
 
@@ -168,7 +169,7 @@ impl<S: Simd, F: TileFormat> Kernel<S> for Wide<'_, '_, F> {
     }
 }
 
-/// Adds blocks `span` to the sums of rows `slots` of a panel; the first blocks start the sums.
+/// Adds blocks `span` to the sums of rows `slots` of a panel. The first blocks of a row initialise its sums.
 #[inline(always)]
 fn add_panel<S: Simd, P: Shape>(
     s: S,
@@ -203,7 +204,7 @@ fn add_panel<S: Simd, P: Shape>(
     }
 }
 
-/// Adds blocks `span` to the sums of rows `slot..slot + R` of a panel.
+/// A kernel that adds blocks `span` to the sums of rows `slot..slot + R` of a panel.
 struct AddRows<'a, P, const R: usize> {
     unpacked: &'a Unpacked,
     panel: &'a Panel<'a>,
@@ -235,7 +236,7 @@ impl<S: Simd, P: Shape, const R: usize> Kernel<S> for AddRows<'_, P, R> {
     }
 }
 
-/// Blocks of weights, wherever they come from.
+/// A source of blocks of weights.
 trait Source<S: Simd> {
     fn block(&self, s: S, b: usize) -> Block<S>;
 }
@@ -258,7 +259,7 @@ impl<S: Simd, F: TileFormat> Source<S> for Encoded<'_, F> {
     }
 }
 
-/// Unpacked weights of a chunk, every vector in a cache line of its own.
+/// The unpacked weights of a chunk; each vector has its own cache line.
 #[repr(align(64))]
 struct Unpacked {
     codes: [[[u8; 64]; 8]; CHUNK],
@@ -322,13 +323,44 @@ impl<S: Simd> Source<S> for Unpacked {
     }
 }
 
-/// What makes good the zero points of one block of one row: `(code shift - z) * sum of the codes`, for the dot product to
-/// start from; and by rule the same of the second half, `-sum`, or the sum as the bits of a float. For
-/// [`Rule::OffsetHalves`] both halves' sums as bits of floats.
-type Terms = [i32; 2];
+/// A correction term: 32 bits that hold an integer or a float, as the [`Rule`] says.
+#[derive(Debug, Clone, Copy, Default)]
+struct Term(u32);
+
+impl Term {
+    #[inline(always)]
+    fn int(value: i32) -> Self {
+        Self(value.cast_unsigned())
+    }
+
+    #[inline(always)]
+    fn float(value: f32) -> Self {
+        Self(value.to_bits())
+    }
+
+    #[inline(always)]
+    fn to_int(self) -> i32 {
+        self.0.cast_signed()
+    }
+
+    #[inline(always)]
+    fn to_float(self) -> f32 {
+        f32::from_bits(self.0)
+    }
+}
+
+/// The two terms that correct the products of one block of one row for zero points and offsets.
+///
+/// An integer term is `(code shift - z) * sum of the activations' codes`: the initial value of a dot product.
+/// - [`Rule::Zero`]: that integer, and nothing.
+/// - [`Rule::RowZero`]: that integer without z, and `-sum` as an integer, which is multiplied by each row's z.
+/// - [`Rule::Offset`]: that integer, and the sum as a float.
+/// - [`Rule::Halves`]: that integer of each half of the block.
+/// - [`Rule::OffsetHalves`]: the sum of each half as a float.
+type Terms = [Term; 2];
 
 impl<F: TileFormat> Product<'_, '_, F> {
-    /// The terms of all blocks of `panels`, in storage order.
+    /// Computes the terms of all blocks of `panels`, in storage order.
     #[inline(always)]
     fn terms<S: Simd>(&self, panels: Range<usize>) -> Vec<Terms> {
         let (_, _, sums) = self.x.parts();
@@ -336,15 +368,15 @@ impl<F: TileFormat> Product<'_, '_, F> {
         let (last, width) = self.x.panel(panels.end - 1);
         let sums = &sums[start..last + width * self.x.blocks()];
         let factor = S::code_shift(F::Shape::BITS) - self.weights.format.zero();
-        let mut all = vec![[0; 2]; sums.len()];
+        let mut all = vec![Terms::default(); sums.len()];
         for (terms, &[first, second]) in all.iter_mut().zip(sums) {
             let whole = first + second;
             *terms = match F::Shape::RULE {
-                Rule::Zero => [factor * whole, 0],
-                Rule::RowZero => [factor * whole, -whole],
-                Rule::Offset => [factor * whole, (whole as f32).to_bits() as i32],
-                Rule::Halves => [factor * first, factor * second],
-                Rule::OffsetHalves => [(first as f32).to_bits() as i32, (second as f32).to_bits() as i32],
+                Rule::Zero => [Term::int(factor * whole), Term::default()],
+                Rule::RowZero => [Term::int(factor * whole), Term::int(-whole)],
+                Rule::Offset => [Term::int(factor * whole), Term::float(whole as f32)],
+                Rule::Halves => [Term::int(factor * first), Term::int(factor * second)],
+                Rule::OffsetHalves => [Term::float(first as f32), Term::float(second as f32)],
             };
         }
         all
@@ -361,7 +393,7 @@ struct Panel<'a> {
 }
 
 impl<'a> Panel<'a> {
-    /// Panel `p`, whose terms come first in `terms`.
+    /// Creates panel `p`. Its terms are the first of `terms`.
     #[inline(always)]
     fn new(x: &'a QuantizedRows, p: usize, terms: &'a [Terms]) -> Self {
         let ((start, width), (codes, scales, _)) = (x.panel(p), x.parts());
@@ -369,8 +401,8 @@ impl<'a> Panel<'a> {
         Self { codes: &codes[start..start + len], scales: &scales[start..start + len], terms: &terms[..len], width }
     }
 
-    /// The stored rows that hold rows `rows` of `total`, where this is panel `p`; with the last row come those that fill
-    /// the panel up, because a wider kernel costs less than several.
+    /// Returns the stored rows of rows `rows` of `total`; this is panel `p`. If they include the last row, the padding is
+    /// included too, because one wider kernel costs less than several narrow ones.
     #[inline(always)]
     fn slots(&self, p: usize, rows: &Range<usize>, total: usize) -> Range<usize> {
         let first = rows.start.saturating_sub(p * PANEL);
@@ -379,7 +411,7 @@ impl<'a> Panel<'a> {
     }
 }
 
-/// Adds blocks `span`, which come first in `source`, to the sums of rows `slot..slot + R` of a panel.
+/// Adds blocks `span` to the sums of rows `slot..slot + R` of a panel. Block 0 of `source` is the first of them.
 #[inline(always)]
 fn add_blocks<S: Simd, P: Shape, const R: usize>(
     s: S,
@@ -399,9 +431,9 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
         let mut dots = [s.ints(0); R];
         let mut r = 0;
         while r < R {
-            dots[r] = s.ints(if P::RULE == Rule::OffsetHalves { 0 } else { terms[r][0] });
+            dots[r] = s.ints(if P::RULE == Rule::OffsetHalves { 0 } else { terms[r][0].to_int() });
             if P::RULE == Rule::RowZero {
-                dots[r] = s.mul_add_short(block.zeros, terms[r][1], dots[r]);
+                dots[r] = s.mul_add_short(block.zeros, terms[r][1].to_int(), dots[r]);
             }
             r += 1;
         }
@@ -414,17 +446,17 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
             let dot = s.widen_ints(dots[r]);
             products[r] = match P::RULE {
                 Rule::Offset => {
-                    let sum = s.floats(f32::from_bits(terms[r][1] as u32));
+                    let sum = s.floats(terms[r][1].to_float());
                     s.mul_add(dot, block.scale, s.mul(block.second, sum))
                 }
                 Rule::OffsetHalves => {
-                    let [first, second] = terms[r].map(|bits| s.floats(f32::from_bits(bits as u32)));
+                    let [first, second] = terms[r].map(|sum| s.floats(sum.to_float()));
                     let offsets = s.mul_add(block.offsets[1], second, s.mul(block.offsets[0], first));
                     s.mul_add(dot, block.scale, offsets)
                 }
                 _ => s.mul(dot, block.scale),
             };
-            dots[r] = s.ints(if P::RULE == Rule::Halves { terms[r][1] } else { 0 });
+            dots[r] = s.ints(if P::RULE == Rule::Halves { terms[r][1].to_int() } else { 0 });
             r += 1;
         }
         if halves {
@@ -443,7 +475,7 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
     }
 }
 
-/// `R` values at `at`.
+/// Returns `R` values from `at` on.
 #[inline(always)]
 fn chunk_at<T, const R: usize>(values: &[T], at: usize) -> &[T; R] {
     match values[at..].first_chunk() {

@@ -1,4 +1,4 @@
-//! Which encodings have a kernel, and the tile format of each.
+//! The encodings that have a kernel, and the tile format of each.
 
 use honelm_blocks::{Encoding, ScaleType, WeightData, Zeros};
 
@@ -20,37 +20,37 @@ use super::{
     tile::{TileFormat, TileLayout, tile_count},
 };
 
-/// Zero points of integer groups.
+/// The zero points of integer groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ZeroKind {
     /// The same integer for every group.
     Constant(u8),
-    /// One integer a group.
+    /// One integer per group.
     Integer,
-    /// One bias a group.
+    /// One bias per group.
     Bias,
 }
 
-/// What a packed weight looks like, for those who plan memory.
+/// The properties that determine the size of a packed weight, for memory planning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Int8Kind {
     /// A block encoding.
     Blocks(Encoding),
     /// Integer groups.
     Groups {
-        /// Bits a code: 2, 3, 4 or 8.
+        /// Bits per code: 2, 3, 4 or 8.
         bits: u8,
-        /// Columns a group, a multiple of 32 (or all columns).
+        /// Columns per group, a multiple of 32 (or all columns).
         group_size: usize,
-        /// Number type of scales and biases.
+        /// The number type of scales and biases.
         scale_type: ScaleType,
-        /// Zero points.
+        /// The zero points.
         zeros: ZeroKind,
     },
 }
 
 impl Int8Kind {
-    /// The kind of `weight`, whether it has a kernel or not.
+    /// Returns the kind of `weight`, even if it has no kernel.
     #[must_use]
     pub fn of(weight: &WeightData) -> Self {
         match weight {
@@ -88,7 +88,7 @@ pub(super) enum Format {
     Int8(Groups<8>),
 }
 
-/// `$body` with `$f` as the concrete format.
+/// Evaluates `$body` with `$f` as the concrete format.
 macro_rules! with_format {
     ($format:expr, $f:ident => $body:expr) => {
         match $format {
@@ -111,10 +111,10 @@ macro_rules! with_format {
 }
 pub(super) use with_format;
 
-/// Writes a row of blocks as one lane of a tile.
+/// A function that writes a row of blocks as one lane of a tile.
 pub(super) type BlockPacker = fn(&TileLayout, &[u8], usize, &mut [u8]);
 
-/// The format of an encoding and what packs it; `None` where there is no kernel.
+/// Returns the format of an encoding and its packing function; `None` if there is no kernel.
 pub(super) fn blocks(encoding: Encoding) -> Option<(Format, BlockPacker)> {
     Some(match encoding {
         Encoding::Q4_0 => (Format::Q4_0(Q4_0), q4_0::pack),
@@ -135,7 +135,7 @@ pub(super) fn blocks(encoding: Encoding) -> Option<(Format, BlockPacker)> {
 }
 
 impl Format {
-    /// The format of a weight of `cols` columns; `None` where there is no kernel.
+    /// Returns the format of a weight of `cols` columns; `None` if there is no kernel.
     pub fn of(kind: Int8Kind, cols: usize) -> Option<Self> {
         if !cols.is_multiple_of(BLOCK) || cols == 0 {
             return None;
@@ -154,7 +154,7 @@ impl Format {
 
     fn groups(bits: u8, blocks: usize, scale_type: ScaleType, zeros: ZeroKind) -> Option<Self> {
         match (bits, zeros) {
-            // Biases (MLX) run through the float path.
+            // Biases (MLX) use the float path.
             (_, ZeroKind::Bias) => None,
             (2 | 3, _) => Some(Self::LowInts(LowGroups::new(bits, blocks, scale_type))),
             (4, _) => Some(Self::Int4(Groups::new(blocks, scale_type))),
@@ -163,13 +163,13 @@ impl Format {
         }
     }
 
-    /// Where the parts of a tile of `cols` columns are.
+    /// Returns the layout of a tile of `cols` columns.
     pub fn layout(self, cols: usize) -> Option<TileLayout> {
         with_format!(self, f => TileLayout::new(f.sections(), cols))
     }
 }
 
-/// Bytes that a packed weight `[rows, cols]` takes; `None` where there is no kernel.
+/// Returns the bytes of a packed weight `[rows, cols]`; `None` if there is no kernel.
 #[must_use]
 pub fn packed_bytes(kind: Int8Kind, rows: usize, cols: usize) -> Option<usize> {
     let layout = Format::of(kind, cols)?.layout(cols)?;

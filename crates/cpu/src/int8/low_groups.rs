@@ -1,5 +1,5 @@
-//! Tiles of integer groups of 2 and 3 bits: 128 bytes of bit pairs a block, scales and zero points as those of 4 bits have
-//! them, and 8 masks of third bits a block where there are any.
+//! Tiles of integer groups of 2 and 3 bits: 128 bytes of bit pairs per block, scales and zero points as for 4 bits, and, for 3
+//! bits, 8 masks of third bits per block.
 
 use honelm_blocks::ScaleType;
 
@@ -16,7 +16,7 @@ pub(super) struct LowGroups {
 }
 
 impl LowGroups {
-    /// Groups of `blocks` blocks of 32 columns of 2 or 3 bits.
+    /// Creates the format of groups of `blocks` blocks of 32 columns of 2 or 3 bits.
     pub fn new(bits: u8, blocks: usize, scale_type: ScaleType) -> Self {
         Self { scales: Groups::new(blocks, scale_type), third_bits: bits == 3 }
     }

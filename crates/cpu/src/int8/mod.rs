@@ -1,14 +1,14 @@
 //! Quantised weights times activations in 8 bits.
 //!
-//! Weights lie in tiles of 16 output rows, interleaved so that one vector holds 4 columns of 16 rows, at the bit width of their
-//! encoding; unsigned codes go straight into 8-bit dot products, and zero points and minima are made good through sums of
-//! the activations' codes. One layout serves one row and many. Activations are rounded to 8 bits in blocks of 32 columns
-//! for every encoding ([`quantize`]).
+//! Weights are stored in tiles of 16 output rows, interleaved so that one vector holds 4 columns of 16 rows, with the bit
+//! width of their encoding. Unsigned codes are the operands of 8-bit dot products; zero points and minima are corrected by
+//! sums of the activations' codes. The same layout serves one row and many. Activations are rounded to 8 bits in blocks of 32
+//! columns for every encoding ([`quantize`]).
 //!
-//! A row's result depends on nothing but the row and the weight: not on rows beside it, threads, or instruction set.
+//! A row's result depends on the row and the weight alone, not on neighbouring rows, threads or the instruction set.
 //!
-//! Adding an encoding: one file with its `TileFormat` and `pack`, one line in `kind::blocks` and two for `Format`. Adding an
-//! instruction set: one file that implements `Simd`, one line in `Int8Weight::multiply`.
+//! To add an encoding, write one file with its `TileFormat` and `pack`, and add one line to `kind::blocks` and two for
+//! `Format`. To add an instruction set, write one file that implements `Simd`, and add one line to `Int8Weight::multiply`.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -64,14 +64,17 @@ pub struct Int8Weight {
 }
 
 impl Int8Weight {
-    /// Packs `weight`; `None` where there is no kernel: floats and the encodings that `docs/support.md` says so of, groups of other
-    /// bits than 2, 3, 4 and 8, with biases or of sizes that are not multiples of 32, columns that do not fill blocks of 32.
+    /// Packs `weight`.
+    ///
+    /// Returns `None` if there is no kernel: for floats, for the encodings that `docs/support.md` lists without one, for
+    /// groups whose bits are not 2, 3, 4 or 8, whose size is not a multiple of 32 or which have biases, and for columns that
+    /// do not fill blocks of 32.
     #[must_use]
     pub fn pack(weight: &WeightData, isa: Isa) -> Option<Self> {
         Self::pack_on(weight, isa, &Pool::new(Some(1)))
     }
 
-    /// As [`Int8Weight::pack`], on the threads of `pool`.
+    /// Packs `weight` on the threads of `pool`; see [`Int8Weight::pack`].
     #[must_use]
     pub fn pack_on(weight: &WeightData, isa: Isa, pool: &Pool) -> Option<Self> {
         let (rows, cols) = (weight.rows(), weight.cols());
@@ -94,41 +97,41 @@ impl Int8Weight {
         Some(Self { rows, cols, isa, format, layout, bytes, order })
     }
 
-    /// Output rows (M).
+    /// Returns the number of output rows (M).
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Input columns (K).
+    /// Returns the number of input columns (K).
     #[must_use]
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// Number of tiles of 16 output rows, the last perhaps partial.
+    /// Returns the number of tiles of 16 output rows; the last may be partial.
     #[must_use]
     pub fn tiles(&self) -> usize {
         tile_count(self.rows)
     }
 
-    /// Bytes of memory.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len() + self.order.as_ref().map_or(0, |order| size_of_val(order.as_slice()))
     }
 
-    /// The column of the activations at each packed position, where they are not in order (GPTQ's act-order): what
-    /// [`quantize_ordered`] takes. // `[cols]`
+    /// Returns the column of the activations at each packed position, if the columns are reordered (GPTQ's act-order). This
+    /// is the argument of [`quantize_ordered`]. // `[cols]`
     #[must_use]
     pub fn column_order(&self) -> Option<&[u32]> {
         self.order.as_deref()
     }
 
-    /// Decodes output row `r` into `out` `[cols]`, with the very values of [`WeightData::dequantize_row`].
+    /// Decodes output row `r` into `out` `[cols]`, to the same values as [`WeightData::dequantize_row`].
     ///
     /// # Panics
-    /// When there is no such row or `out` is not `cols` long.
+    /// Panics if there is no such row or `out` is not `cols` long.
     pub fn row(&self, r: usize, out: &mut [f32]) {
         assert!(r < self.rows && out.len() == self.cols, "row {r} of {} into {} values", self.rows, out.len());
         let tile = &self.bytes[r / TILE * self.layout.tile_bytes..][..self.layout.tile_bytes];
@@ -145,10 +148,10 @@ impl Int8Weight {
         }
     }
 
-    /// Multiplies rows `rows` of `x` `[N, K]` by the output rows of `tiles`, into the same rows of `out` `[N, M]`.
+    /// Multiplies rows `rows` of `x` `[N, K]` by the output rows of `tiles`, and writes to the same rows of `out` `[N, M]`.
     ///
     /// # Panics
-    /// When `x` has other columns, or rows or tiles lie outside `x` or `out`.
+    /// Panics if `x` has another number of columns, or if rows or tiles are outside `x` or `out`.
     pub fn multiply(&self, tiles: Range<usize>, x: &QuantizedRows, rows: Range<usize>, out: &mut OutputTile<'_>) {
         assert_eq!(x.cols(), self.cols, "columns of activations");
         assert!(rows.end <= x.rows() && tiles.end <= self.tiles(), "rows {rows:?}, tiles {tiles:?}");
@@ -167,7 +170,7 @@ impl Int8Weight {
     }
 }
 
-/// Calls `pack(row, lane, tile)` for every output row, tiles spread over the pool.
+/// Calls `pack(row, lane, tile)` for each output row. The pool's threads share the tiles.
 fn fill_tiles(
     pool: &Pool,
     bytes: &mut [u8],
@@ -186,7 +189,7 @@ fn fill_tiles(
     });
 }
 
-/// Block `b` of one lane.
+/// Decodes block `b` of one lane.
 fn decode_row<F: TileFormat>(format: &F, layout: &TileLayout, tile: &[u8], b: usize, lane: usize) -> [f32; 32] {
     let block = format.block(Portable, &layout.chunk(tile, b / CHUNK), b % CHUNK);
     std::array::from_fn(|k| {

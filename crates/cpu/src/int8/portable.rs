@@ -1,13 +1,14 @@
-//! The operations in plain Rust: the oracle of the vector versions, and what other processors run.
+//! The operations in plain Rust: the reference of the vector versions, and the implementation for other CPUs.
 //!
-//! Each operation is a function of its own: inlined into every kernel, their unrolled loops were 1.3 MB of code, a third of the crate.
+//! Each operation is a separate function. Inlined into every kernel, their unrolled loops were 1.3 MB of code, a third of the
+//! crate.
 
 use half::{bf16, f16};
 
 use super::simd::{Kernel, Simd};
 use crate::math::fused;
 
-/// Plain Rust; needs no instructions.
+/// Plain Rust, which needs no special instructions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Portable;
 

@@ -1,5 +1,5 @@
-//! Q2_K tiles: 128 bytes of bit pairs, 16 scales and 16 minima (in bytes) for each half of a block of 32; 16
-//! half-precision d and 16 -dmin every 256 columns. Their products with the 4-bit integers are exact in single precision.
+//! Q2_K tiles: 128 bytes of bit pairs per block of 32, and 16 scales and 16 minima (one byte each) for each half of it; 16
+//! half-precision d and 16 -dmin per 256 columns. Their products with the 4-bit integers are exact in single precision.
 
 use super::{
     simd::Simd,
@@ -29,7 +29,7 @@ impl TileFormat for Q2K {
     }
 }
 
-/// Packs `row` (84 bytes every 256 columns: scales and minima, bit pairs, d, dmin) as row `lane` of `tile`.
+/// Packs `row` (84 bytes per 256 columns: scales and minima, bit pairs, d, dmin) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<84>().0.iter().enumerate() {
         let whole = layout.at(8 * i, 2);
@@ -47,7 +47,7 @@ pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]
     }
 }
 
-/// Columns `32 j..` out of the bit pairs of Q2_K and Q3_K: 32 bytes per 128 columns, 32 columns at every two bits.
+/// Returns columns `32 j..` from the bit pairs of Q2_K and Q3_K: 32 bytes per 128 columns, 32 columns for every two bits.
 pub(super) fn bit_pairs(qs: &[u8; 64], j: usize) -> [u8; 32] {
     bytes_at(qs, j / 4 * 32).map(|q: u8| q >> (j % 4 * 2) & 3)
 }

@@ -1,5 +1,5 @@
-//! Q3_K tiles: 128 bytes of bit pairs, 8 masks of third bits, 16 signed scales for each half of a block of 32; 16
-//! half-precision d every 256 columns. Their products with the 6-bit scales are exact in single precision.
+//! Q3_K tiles: 128 bytes of bit pairs and 8 masks of third bits per block of 32, and 16 signed scales for each half of it; 16
+//! half-precision d per 256 columns. Their products with the 6-bit scales are exact in single precision.
 
 use super::{
     q2_k::bit_pairs,
@@ -38,7 +38,7 @@ impl TileFormat for Q3K {
     }
 }
 
-/// Packs `row` (110 bytes every 256 columns: third bits, bit pairs, 12 bytes of scales, d) as row `lane` of `tile`.
+/// Packs `row` (110 bytes per 256 columns: third bits, bit pairs, 12 bytes of scales, d) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<110>().0.iter().enumerate() {
         put_lane::<2>(tile, layout.at(8 * i, 3), lane, bytes_at(block, 108));
@@ -55,7 +55,7 @@ pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]
     }
 }
 
-/// The scale of 16 columns, signed, out of their 12 bytes.
+/// Returns the signed scale of 16 columns from the 12 bytes of scales.
 fn scale(s: &[u8; 12], j: usize) -> u8 {
     (s[j % 8] >> (j / 8 * 4) & 15 | (s[8 + j % 4] >> (j / 4 * 2) & 3) << 4).wrapping_sub(32)
 }

@@ -1,4 +1,4 @@
-//! Q4_0 tiles: 256 bytes of nibbles and 16 half-precision scales a block.
+//! Q4_0 tiles: 256 bytes of nibbles and 16 half-precision scales per block.
 
 use super::{
     simd::Simd,
@@ -27,7 +27,7 @@ impl TileFormat for Q4_0 {
     }
 }
 
-/// Packs `row` (18 bytes a block: d, nibbles) as row `lane` of `tile`.
+/// Packs `row` (18 bytes per block: d, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<18>().0.iter().enumerate() {
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 2));

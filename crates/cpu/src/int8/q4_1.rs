@@ -1,4 +1,4 @@
-//! Q4_1 tiles: 256 bytes of nibbles, 16 half-precision scales and 16 minima a block.
+//! Q4_1 tiles: 256 bytes of nibbles, 16 half-precision scales and 16 minima per block.
 
 use super::{
     simd::Simd,
@@ -24,7 +24,7 @@ impl TileFormat for Q4_1 {
     }
 }
 
-/// Packs `row` (20 bytes a block: d, m, nibbles) as row `lane` of `tile`.
+/// Packs `row` (20 bytes per block: d, m, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<20>().0.iter().enumerate() {
         let at = layout.at(b, 1);

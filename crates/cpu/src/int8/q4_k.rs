@@ -1,5 +1,5 @@
-//! Q4_K tiles: 256 bytes of nibbles, 16 scales and 16 minima of 6 bits (in bytes) a block of 32; 16 half-precision
-//! d and 16 -dmin every 256 columns. Their products with the 6-bit integers are exact in single precision.
+//! Q4_K tiles: 256 bytes of nibbles, 16 scales and 16 minima of 6 bits (one byte each) per block of 32; 16 half-precision
+//! d and 16 -dmin per 256 columns. Their products with the 6-bit integers are exact in single precision.
 
 use super::{
     simd::Simd,
@@ -26,7 +26,7 @@ impl TileFormat for Q4K {
     }
 }
 
-/// 6-bit scale and minimum of sub-block `j` out of their 12 bytes.
+/// Returns the 6-bit scale and minimum of sub-block `j` from the 12 bytes of scales.
 pub(super) fn scale_and_min(s: &[u8; 12], j: usize) -> [u8; 2] {
     if j < 4 {
         [s[j] & 63, s[j + 4] & 63]
@@ -35,7 +35,7 @@ pub(super) fn scale_and_min(s: &[u8; 12], j: usize) -> [u8; 2] {
     }
 }
 
-/// Packs `row` (144 bytes every 256 columns: d, dmin, 12 bytes of scales, nibbles) as row `lane` of `tile`.
+/// Packs `row` (144 bytes per 256 columns: d, dmin, 12 bytes of scales, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<144>().0.iter().enumerate() {
         let whole = layout.at(8 * i, 2);
@@ -51,7 +51,7 @@ pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]
     }
 }
 
-/// Sub-block `j` out of the nibbles of Q4_K and Q5_K: sub-blocks 2p and 2p + 1 are the low and the high ones of 32 bytes.
+/// Returns sub-block `j` from the nibbles of Q4_K and Q5_K: 32 bytes hold sub-block 2p (low) and 2p + 1 (high).
 pub(super) fn sub_nibbles(qs: &[u8; 128], j: usize) -> [u8; 16] {
     let pair: &[u8; 32] = bytes_at(qs, j / 2 * 32);
     std::array::from_fn(|m| match j % 2 {

@@ -1,4 +1,4 @@
-//! Q5_0 tiles: 256 bytes of nibbles, 8 masks of fifth bits and 16 half-precision scales a block.
+//! Q5_0 tiles: 256 bytes of nibbles, 8 masks of fifth bits and 16 half-precision scales per block.
 
 use super::{
     simd::Simd,
@@ -32,7 +32,7 @@ impl TileFormat for Q5_0 {
     }
 }
 
-/// Packs `row` (22 bytes a block: d, fifth bits, nibbles) as row `lane` of `tile`.
+/// Packs `row` (22 bytes per block: d, fifth bits, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<22>().0.iter().enumerate() {
         put_nibbles(tile, layout.at(b, 0), lane, bytes_at(block, 6));

@@ -1,4 +1,4 @@
-//! Q5_1 tiles: 256 bytes of nibbles, 8 masks of fifth bits, 16 half-precision scales and 16 minima a block.
+//! Q5_1 tiles: 256 bytes of nibbles, 8 masks of fifth bits, 16 half-precision scales and 16 minima per block.
 
 use super::{
     simd::Simd,
@@ -29,7 +29,7 @@ impl TileFormat for Q5_1 {
     }
 }
 
-/// Packs `row` (24 bytes a block: d, m, fifth bits, nibbles) as row `lane` of `tile`.
+/// Packs `row` (24 bytes per block: d, m, fifth bits, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<24>().0.iter().enumerate() {
         let at = layout.at(b, 2);

@@ -1,4 +1,4 @@
-//! Q5_K tiles: those of Q4_K with 8 masks of fifth bits a block.
+//! Q5_K tiles: those of Q4_K and 8 masks of fifth bits per block.
 
 use super::{
     q4_k::{scale_and_min, sub_nibbles},
@@ -32,7 +32,7 @@ impl TileFormat for Q5K {
     }
 }
 
-/// Packs `row` (176 bytes every 256 columns: d, dmin, 12 bytes of scales, fifth bits, nibbles) as row `lane` of `tile`.
+/// Packs `row` (176 bytes per 256 columns: d, dmin, 12 bytes of scales, fifth bits, nibbles) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<176>().0.iter().enumerate() {
         let whole = layout.at(8 * i, 2);

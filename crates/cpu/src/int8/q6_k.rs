@@ -1,5 +1,5 @@
-//! Q6_K tiles: 256 bytes of nibbles, 128 of upper bit pairs, 16 signed scales for each half of a block of 32; 16
-//! half-precision d every 256 columns. Their products with the 8-bit scales are exact in single precision.
+//! Q6_K tiles: 256 bytes of nibbles and 128 of upper bit pairs per block of 32, and 16 signed scales for each half of it; 16
+//! half-precision d per 256 columns. Their products with the 8-bit scales are exact in single precision.
 
 use super::{
     simd::Simd,
@@ -41,7 +41,7 @@ impl TileFormat for Q6K {
     }
 }
 
-/// Packs `row` (210 bytes every 256 columns: low nibbles, upper pairs, 16 scales, d) as row `lane` of `tile`.
+/// Packs `row` (210 bytes per 256 columns: low nibbles, upper pairs, 16 scales, d) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (i, block) in row.as_chunks::<210>().0.iter().enumerate() {
         put_lane::<2>(tile, layout.at(8 * i, 3), lane, bytes_at(block, 208));
@@ -50,7 +50,7 @@ pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]
             for half in 0..2 {
                 put_lane(tile, layout.at(b, 2) + half * 16, lane, &[block[192 + 2 * j + half]]);
             }
-            // Columns 32 j..: per 128 columns 64 bytes of nibbles, two blocks of 32 low, two high; 32 bytes of pairs.
+            // Columns 32 j... Per 128 columns: 64 bytes of nibbles (two blocks of 32 low, two high) and 32 bytes of pairs.
             let low: &[u8; 32] = bytes_at(block, j / 4 * 64 + j % 2 * 32);
             let pairs: &[u8; 32] = bytes_at(block, 128 + j / 4 * 32);
             let codes: [u8; 32] = low.map(|q| if j % 4 < 2 { q & 15 } else { q >> 4 });

@@ -1,4 +1,4 @@
-//! Q8_0 tiles: 512 bytes of codes (+ 128, so that they are unsigned) and 16 half-precision scales a block.
+//! Q8_0 tiles: 512 bytes of codes (plus 128, which makes them unsigned) and 16 half-precision scales per block.
 
 use super::{
     simd::Simd,
@@ -27,7 +27,7 @@ impl TileFormat for Q8_0 {
     }
 }
 
-/// Packs `row` (34 bytes a block: d, signed codes) as row `lane` of `tile`.
+/// Packs `row` (34 bytes per block: d, signed codes) as row `lane` of `tile`.
 pub(super) fn pack(layout: &TileLayout, row: &[u8], lane: usize, tile: &mut [u8]) {
     for (b, block) in row.as_chunks::<34>().0.iter().enumerate() {
         let signed: &[u8; 32] = bytes_at(block, 2);

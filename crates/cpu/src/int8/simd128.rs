@@ -1,4 +1,4 @@
-//! The operations in quadruples of WebAssembly's 128-bit vectors, four rows of a tile each.
+//! The operations as quadruples of WebAssembly's 128-bit vectors, four rows of a tile each.
 
 use std::arch::wasm32::*;
 
@@ -14,7 +14,7 @@ fn each(f: impl Fn(usize) -> v128) -> Quad {
     [f(0), f(1), f(2), f(3)]
 }
 
-/// Products of codes of `bits` bits that can be added up in 16 bits before they must be widened.
+/// Returns the number of products, of codes of `bits` bits, that can be added in 16 bits before widening.
 const fn short_sums(bits: u32) -> usize {
     match bits {
         ..=5 => 8, // 8 * 31 * 127 = 31,496
@@ -23,13 +23,13 @@ const fn short_sums(bits: u32) -> usize {
     }
 }
 
-/// Four bytes shifted down by `shift`, and masked.
+/// Shifts each byte right by `shift` and masks it.
 #[inline(always)]
 fn bits_at(v: Quad, shift: u32, mask: u8) -> Quad {
     each(|i| v128_and(u16x8_shr(v[i], shift), u8x16_splat(mask)))
 }
 
-/// Two vectors of eight products, those of four columns of four rows side by side, added up row by row.
+/// Adds two vectors of eight products, four adjacent ones per row, row by row.
 #[inline(always)]
 fn row_sums(low: v128, high: v128) -> v128 {
     let (low, high) = (i32x4_extadd_pairwise_i16x8(low), i32x4_extadd_pairwise_i16x8(high));
@@ -61,7 +61,7 @@ impl Simd for Simd128 {
     #[inline(always)]
     fn store_codes(self, codes: Quad, out: &mut [u8; 64]) {
         for (codes, out) in codes.into_iter().zip(out.as_chunks_mut::<16>().0) {
-            // SAFETY: `out` has the 16 bytes that are written, and need not be aligned.
+            // SAFETY: `out` has the 16 bytes that are written, and any alignment will do.
             unsafe { v128_store(out.as_mut_ptr().cast(), codes) };
         }
     }
@@ -83,7 +83,7 @@ impl Simd for Simd128 {
 
     #[inline(always)]
     fn add_where(self, codes: Quad, mask: u64, value: u8) -> Quad {
-        // Byte i of a vector looks at bit i % 8 of byte i / 8 of its quarter of the mask.
+        // Byte i of a vector tests bit i % 8 of byte i / 8 of its quarter of the mask.
         let spread = u8x16(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
         let bit = u64x2_splat(0x8040_2010_0804_0201);
         each(|i| {
@@ -122,7 +122,7 @@ impl Simd for Simd128 {
     #[inline(always)]
     fn store_ints(self, v: Quad, out: &mut [i32; 16]) {
         for (v, out) in v.into_iter().zip(out.as_chunks_mut::<4>().0) {
-            // SAFETY: `out` has the 16 bytes that are written, and need not be aligned.
+            // SAFETY: `out` has the 16 bytes that are written, and any alignment will do.
             unsafe { v128_store(out.as_mut_ptr().cast(), v) };
         }
     }
@@ -141,7 +141,7 @@ impl Simd for Simd128 {
 
     #[inline(always)]
     fn mul_add_short(self, a: Quad, b: i32, c: Quad) -> Quad {
-        // The upper half of every lane of `a` is 0, so only the lower half of `b` counts.
+        // The upper half of each lane of `a` is 0, so only the lower half of `b` matters.
         let b = i32x4_splat(b);
         each(|i| i32x4_add(c[i], i32x4_dot_i16x8(a[i], b)))
     }
@@ -156,7 +156,7 @@ impl Simd for Simd128 {
         sums: &mut [Quad; R],
     ) {
         let step = short_sums(bits).min(to - from);
-        // Codes of 8 bits come less 128, which makes them signed.
+        // Codes of 8 bits are reduced by 128, which makes them signed.
         let flip = u8x16_splat(if bits < 8 { 0 } else { 128 });
         let mut r = 0;
         while r < R {
@@ -248,7 +248,7 @@ impl Simd for Simd128 {
 
     #[inline(always)]
     fn mul_add(self, a: Quad, b: Quad, c: Quad) -> Quad {
-        // Rounded twice, as `math::fused` in the browser: there is no such instruction.
+        // Rounded twice, like `math::fused` in the browser, which has no fused multiply-add.
         each(|i| f32x4_add(f32x4_mul(a[i], b[i]), c[i]))
     }
 

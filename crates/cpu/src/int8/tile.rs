@@ -1,15 +1,15 @@
-//! Tiles of 16 output rows: how an encoding lays them out and how a kernel reads them.
+//! Tiles of 16 output rows: the layout of each encoding, and its use by kernels.
 //!
-//! A tile is a sequence of chunks of 8 blocks (256 columns), a chunk a sequence of sections (codes, scales, ...), a section
-//! what its 8 blocks have of it for the 16 rows.
+//! A tile is a sequence of chunks of 8 blocks (256 columns). A chunk is a sequence of sections (codes, scales, ...). A section
+//! holds one part of the 8 blocks for the 16 rows.
 
 use super::{activations::BLOCK, simd::Simd};
 use crate::TILE;
 
-/// Blocks (of 32 columns) that lie together and are unpacked together: as many as the K-quants' 256 columns have.
+/// The number of blocks (of 32 columns) that are stored and unpacked together: 256 columns, as in the K-quants.
 pub(super) const CHUNK: usize = 8;
 
-/// What the codes of a block stand for; q is a code, all else is per output row and block.
+/// The formula that decodes a block. q is a code; the other values are per output row and block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
     /// w = scale * (q - z), one z for the whole matrix.
@@ -24,9 +24,9 @@ pub(super) enum Rule {
     OffsetHalves,
 }
 
-/// What an inner loop must know of an encoding at compile time; encodings that agree share the loop.
+/// The properties of an encoding that an inner loop needs at compile time. Encodings with the same properties share the loop.
 pub(super) trait Shape: Copy + Send + Sync {
-    /// Bits of a code once unpacked.
+    /// The number of bits of an unpacked code.
     const BITS: u32;
     const RULE: Rule;
 }
@@ -74,10 +74,10 @@ impl<const BITS: u32> Shape for OffsetHalves<BITS> {
 
 /// 32 columns of the 16 rows of a tile.
 pub(super) struct Block<S: Simd> {
-    /// Vector v: columns `4 v..4 v + 4`.
+    /// Codes; vector v holds columns `4 v..4 v + 4`.
     pub codes: [S::Codes; 8],
     pub scale: S::Floats,
-    /// The offset of [`Rule::Offset`], the second scale of [`Rule::Halves`] and [`Rule::OffsetHalves`].
+    /// The offset of [`Rule::Offset`], or the second scale of [`Rule::Halves`] and [`Rule::OffsetHalves`].
     pub second: S::Floats,
     /// The offsets of [`Rule::OffsetHalves`].
     pub offsets: [S::Floats; 2],
@@ -86,7 +86,7 @@ pub(super) struct Block<S: Simd> {
 }
 
 impl<S: Simd> Block<S> {
-    /// A block of [`Rule::Zero`]; the other rules replace fields.
+    /// Creates a block of [`Rule::Zero`]. The other rules replace fields.
     #[inline(always)]
     pub fn new(s: S, codes: [S::Codes; 8], scale: S::Floats) -> Self {
         Self { codes, scale, second: s.floats(0.0), offsets: [s.floats(0.0); 2], zeros: s.ints(0) }
@@ -97,40 +97,40 @@ impl<S: Simd> Block<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Section {
     pub bytes: usize,
-    /// Divides [`CHUNK`].
+    /// The number of blocks, a divisor of [`CHUNK`].
     pub blocks: usize,
 }
 
 impl Section {
-    /// Not there.
+    /// An absent section.
     pub const NONE: Self = Self { bytes: 0, blocks: 1 };
 
-    /// `bytes` for every block.
+    /// A section with `bytes` bytes for each block.
     pub const fn each(bytes: usize) -> Self {
         Self { bytes, blocks: 1 }
     }
 }
 
-/// An encoding's tiles: one file each.
+/// The tile format of an encoding, one file each.
 pub(super) trait TileFormat: Copy + Send + Sync {
     type Shape: Shape;
 
-    /// Cache lines to ask for with every block, so that all of a chunk are.
+    /// The number of cache lines to prefetch per block, enough for a whole chunk.
     const LINES: usize;
 
-    /// Whether 2 to 8 rows have kernels of their own, which the common encodings are worth compiling; without, the first few
-    /// go one by one and more the way of many rows.
+    /// `true` if 2 to 8 rows have kernels of their own, which is worth the code for the common encodings. Otherwise the first
+    /// few rows are computed one by one, and more rows by the kernel for many rows.
     const FEW_ROWS: bool = true;
 
-    /// Parts of a chunk in order, the codes first.
+    /// Returns the sections of a chunk in order, the codes first.
     fn sections(&self) -> [Section; 4];
 
-    /// z of [`Rule::Zero`] and [`Rule::Halves`].
+    /// Returns z of [`Rule::Zero`] and [`Rule::Halves`].
     fn zero(&self) -> i32 {
         0
     }
 
-    /// Block `b` of `chunk`.
+    /// Unpacks block `b` of `chunk`.
     fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S>;
 }
 
@@ -138,36 +138,36 @@ pub(super) trait TileFormat: Copy + Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk<'a> {
     pub bytes: &'a [u8],
-    /// First byte of each section.
+    /// The first byte of each section.
     pub starts: [usize; 4],
-    /// Blocks.
+    /// The number of blocks.
     pub len: usize,
 }
 
 impl Chunk<'_> {
-    /// `N` bytes at `at` of section `section`.
+    /// Returns `N` bytes from `at` on of section `section`.
     #[inline(always)]
     pub fn get<const N: usize>(&self, section: usize, at: usize) -> &[u8; N] {
         bytes_at(self.bytes, self.starts[section] + at)
     }
 }
 
-/// Where things are in a tile: chunks of 8 blocks, so that a kernel reads one stream, and perhaps a shorter one.
+/// The positions of the parts of a tile: chunks of 8 blocks, read as one stream, and possibly a shorter chunk.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TileLayout {
-    /// Blocks of 32 columns.
+    /// The number of blocks of 32 columns.
     pub blocks: usize,
     sections: [Section; 4],
-    /// First byte of each section in a full chunk, and in the last one where that is shorter.
+    /// The first byte of each section, in a full chunk and in a shorter last chunk.
     starts: [[usize; 4]; 2],
-    /// Bytes a full chunk, whole cache lines.
+    /// Bytes per full chunk, a multiple of the cache line.
     chunk_bytes: usize,
-    /// Bytes a tile, whole cache lines.
+    /// Bytes per tile, a multiple of the cache line.
     pub tile_bytes: usize,
 }
 
 impl TileLayout {
-    /// `None` where a tile would not fit in memory.
+    /// Computes the layout; `None` if the size of a tile overflows.
     pub fn new(sections: [Section; 4], cols: usize) -> Option<Self> {
         let blocks = cols / BLOCK;
         let place = |count: usize| {
@@ -183,13 +183,13 @@ impl TileLayout {
         Some(Self { blocks, sections, starts: [full, tail], chunk_bytes, tile_bytes })
     }
 
-    /// Number of chunks.
+    /// Returns the number of chunks.
     #[inline(always)]
     pub fn chunks(&self) -> usize {
         self.blocks.div_ceil(CHUNK)
     }
 
-    /// Chunk `c` of `tile`.
+    /// Returns chunk `c` of `tile`.
     #[inline(always)]
     pub fn chunk<'a>(&self, tile: &'a [u8], c: usize) -> Chunk<'a> {
         let len = (self.blocks - c * CHUNK).min(CHUNK);
@@ -197,7 +197,7 @@ impl TileLayout {
         Chunk { bytes, starts: self.starts[usize::from(len < CHUNK)], len }
     }
 
-    /// Where block `b` has its part of section `section` in a tile.
+    /// Returns the offset in a tile of block `b`'s part of section `section`.
     pub fn at(&self, b: usize, section: usize) -> usize {
         let c = b / CHUNK;
         let starts = self.starts[usize::from(self.blocks - c * CHUNK < CHUNK)];
@@ -206,12 +206,12 @@ impl TileLayout {
     }
 }
 
-/// Number of tiles of `rows` output rows.
+/// Returns the number of tiles of `rows` output rows.
 pub(super) const fn tile_count(rows: usize) -> usize {
     rows.div_ceil(TILE)
 }
 
-/// `N` bytes at `at`.
+/// Returns `N` bytes from `at` on.
 #[inline(always)]
 pub(super) fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     match bytes[at..].first_chunk() {
@@ -220,7 +220,7 @@ pub(super) fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     }
 }
 
-/// The codes of block `b` in nibbles: vector v low, vector v + 4 high in vector v.
+/// Unpacks the codes of block `b` from nibbles: the low nibbles of vector v are vector v, the high ones vector v + 4.
 #[inline(always)]
 pub(super) fn nibbles<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 8] {
     let bytes: &[u8; 256] = chunk.get(0, b * 256);
@@ -235,7 +235,7 @@ pub(super) fn nibbles<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 
     codes
 }
 
-/// The codes of block `b` in bytes.
+/// Loads the codes of block `b` from bytes.
 #[inline(always)]
 pub(super) fn whole_bytes<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 8] {
     let bytes: &[u8; 512] = chunk.get(0, b * 512);
@@ -248,7 +248,7 @@ pub(super) fn whole_bytes<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Cod
     codes
 }
 
-/// The codes of block `b` in pairs of bits: vector v at bit `2 (v % 4)` of vector v / 4.
+/// Unpacks the codes of block `b` from pairs of bits: vector v is at bit `2 (v % 4)` of vector v / 4.
 #[inline(always)]
 pub(super) fn pairs<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 8] {
     let bytes: &[u8; 128] = chunk.get(0, b * 128);
@@ -262,7 +262,7 @@ pub(super) fn pairs<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 8]
     codes
 }
 
-/// Adds a bit of this value to codes: 8 masks a block, bit `4 lane + j` of mask v for column `4 v + j`.
+/// Adds `value` to the codes whose bit is set. There are 8 masks per block; bit `4 lane + j` of mask v is for column `4 v + j`.
 #[inline(always)]
 pub(super) fn with_bits<S: Simd>(s: S, codes: &mut [S::Codes; 8], masks: &[u8; 64], value: u8) {
     let mut v = 0;
@@ -273,14 +273,14 @@ pub(super) fn with_bits<S: Simd>(s: S, codes: &mut [S::Codes; 8], masks: &[u8; 6
     }
 }
 
-/// Writes row `lane` of a block in nibbles; `packed` byte j has column j low and column j + 16 high (ggml's order).
+/// Writes row `lane` of a block as nibbles. Byte j of `packed` holds column j (low) and column j + 16 (high), as in ggml.
 pub(super) fn put_nibbles(tile: &mut [u8], at: usize, lane: usize, packed: &[u8; 16]) {
     for (vector, four) in tile[at..at + 256].as_chunks_mut::<64>().0.iter_mut().zip(packed.as_chunks::<4>().0) {
         vector[4 * lane..4 * lane + 4].copy_from_slice(four);
     }
 }
 
-/// Writes row `lane` of a block in pairs of bits, as [`pairs`] reads them.
+/// Writes row `lane` of a block as pairs of bits, in the order of [`pairs`].
 pub(super) fn put_pairs(block: &mut [u8], lane: usize, codes: &[u8; 32]) {
     for (c, vector) in block.as_chunks_mut::<64>().0.iter_mut().enumerate() {
         for j in 0..4 {
@@ -290,14 +290,14 @@ pub(super) fn put_pairs(block: &mut [u8], lane: usize, codes: &[u8; 32]) {
     }
 }
 
-/// Writes row `lane` of a block in bytes.
+/// Writes row `lane` of a block as bytes.
 pub(super) fn put_bytes(tile: &mut [u8], at: usize, lane: usize, codes: &[u8; 32]) {
     for (vector, four) in tile[at..at + 512].as_chunks_mut::<64>().0.iter_mut().zip(codes.as_chunks::<4>().0) {
         vector[4 * lane..4 * lane + 4].copy_from_slice(four);
     }
 }
 
-/// Writes what [`with_bits`] reads of row `lane` of a block; bit k of `high` is column k's.
+/// Writes the masks of [`with_bits`] for row `lane` of a block. Bit k of `high` is for column k.
 pub(super) fn put_bits(tile: &mut [u8], at: usize, lane: usize, high: u32) {
     for (v, mask) in tile[at..at + 64].as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let four = u64::from(high >> (4 * v) & 15) << (4 * lane);
@@ -310,7 +310,7 @@ pub(super) fn put_lane<const N: usize>(tile: &mut [u8], at: usize, lane: usize, 
     tile[at + N * lane..][..N].copy_from_slice(number);
 }
 
-/// Columns j low and j + 16 high in byte j, from codes below 16.
+/// Packs codes below 16: byte j holds column j (low) and column j + 16 (high).
 pub(super) fn to_nibbles(codes: &[u8; 32]) -> [u8; 16] {
     std::array::from_fn(|j| codes[j] & 15 | codes[j + 16] << 4)
 }

@@ -5,17 +5,19 @@ use half::{bf16, f16};
 use crate::TILE;
 use crate::math::fused;
 
-/// Sixteen float lanes. An implementor is a token that proves its instructions, so every method is safe; all are inlined
-/// into the function that enables the instructions. All implementors give the same bits.
+/// Sixteen float lanes.
+///
+/// An implementor is a token that proves its instructions, so every method is safe. All methods are inlined into the
+/// function that enables the instructions. All implementors give the same bits.
 pub(crate) trait Lanes: Copy {
     /// Sixteen floats.
     type V: Copy;
 
-    /// Whether 24 sums fit into registers beside their operands.
+    /// `true` if 24 sums fit in registers beside their operands.
     const WIDE: bool;
-    /// Whether there are no vector instructions to rely on.
+    /// `true` if there are no vector instructions to rely on.
     const PLAIN: bool;
-    /// Rows that panels may have, in falling order; the last is 1.
+    /// The numbers of rows that a panel may have, in descending order; the last is 1.
     const HEIGHTS: &'static [usize];
 
     fn splat(self, x: f32) -> Self::V;
@@ -23,11 +25,11 @@ pub(crate) trait Lanes: Copy {
     fn load_f16(self, x: &[f16; TILE]) -> Self::V;
     fn load_bf16(self, x: &[bf16; TILE]) -> Self::V;
     fn store(self, v: Self::V, out: &mut [f32; TILE]);
-    /// a * b + c, rounded once; twice in the browser (see [`crate::math::fused`]).
+    /// Returns a * b + c, rounded once; twice in the browser (see [`crate::math::fused`]).
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 }
 
-/// A number type that weights and caches are kept in.
+/// A number type of weights and caches.
 pub(crate) trait Number: Copy + Send + Sync + 'static {
     fn load<L: Lanes>(l: L, x: &[Self; TILE]) -> L::V;
     fn to_f32(self) -> f32;

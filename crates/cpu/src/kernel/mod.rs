@@ -1,4 +1,4 @@
-//! The float product that linear layers and attention share.
+//! The float product that linear modules and attention share.
 
 mod lanes;
 mod product;
@@ -10,19 +10,19 @@ mod x86;
 pub(crate) use lanes::{Generic, Lanes, Number};
 pub(crate) use product::{STRIDE, Scratch, Tiles, height, packed, strided};
 
-/// Runs `$body` with `$lanes` bound to the token of `$isa`, inside a function compiled for it: `$name` must be an
+/// Runs `$name` with the token of `$isa`, inside a function that is compiled for the instruction set. `$name` must be an
 /// `#[inline(always)]` function whose first parameter is the token.
 macro_rules! with_lanes {
     ($isa:expr, $name:ident($($arg:ident: $ty:ty),* $(,)?)) => {{
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma,f16c")]
-        #[allow(clippy::too_many_arguments, reason = "as many as its body")]
+        #[allow(clippy::too_many_arguments, reason = "the same arguments as the body")]
         fn avx2(token: $crate::Avx2, $($arg: $ty),*) {
             $name(token, $($arg),*)
         }
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-        #[allow(clippy::too_many_arguments, reason = "as many as its body")]
+        #[allow(clippy::too_many_arguments, reason = "the same arguments as the body")]
         fn avx512(token: $crate::Avx512, $($arg: $ty),*) {
             $name(token, $($arg),*)
         }
@@ -30,7 +30,7 @@ macro_rules! with_lanes {
             $crate::Isa::Generic => $name($crate::kernel::Generic, $($arg),*),
             #[cfg(target_arch = "wasm32")]
             $crate::Isa::Simd128(token) => $name(token, $($arg),*),
-            // SAFETY: the token proves that the processor has the features that the function enables.
+            // SAFETY: the token proves that the CPU has the features that the function enables.
             #[cfg(target_arch = "x86_64")]
             $crate::Isa::Avx2(token) => unsafe { avx2(token, $($arg),*) },
             // SAFETY: as above.

@@ -1,15 +1,16 @@
-//! `out[r, t*16 + lane] = sum over k of x[r, k] * w[t, k, lane]`, every sum by one lane, one term after the other with fused
-//! multiply-add: its bits depend on nothing but its own row and column.
+//! `out[r, t*16 + lane] = sum over k of x[r, k] * w[t, k, lane]`. One lane computes each sum, term after term with fused
+//! multiply-add, so that its bits depend on its own row and column alone.
 
 use super::{Lanes, Number};
 use crate::{OutputTile, TILE};
 
-/// Distance of the rows of a matrix of scores: 256 and a vector more, so that rows do not compete for the same cache lines.
+/// The distance between the rows of a matrix of scores: 256 and one more vector, so that rows do not compete for the same
+/// cache lines.
 pub(crate) const STRIDE: usize = 256 + TILE;
 
-/// Where a product's rows go.
+/// A destination for the rows of a product.
 pub(crate) trait Rows {
-    /// The columns of `tiles` tiles from `tile` on in row `row`; fewer at the right edge.
+    /// Returns the columns of `tiles` tiles from `tile` on in row `row`; fewer at the right edge.
     fn row(&mut self, row: usize, tile: usize, tiles: usize) -> &mut [f32];
 }
 
@@ -20,7 +21,7 @@ impl Rows for OutputTile<'_> {
     }
 }
 
-/// A scratch matrix whose rows are `stride` long, a multiple of 16.
+/// A scratch matrix with rows of length `stride`, a multiple of 16.
 pub(crate) struct Scratch<'a> {
     pub(crate) data: &'a mut [f32],
     pub(crate) stride: usize,
@@ -34,23 +35,23 @@ impl Rows for Scratch<'_> {
     }
 }
 
-/// Tiles of 16 columns: number `k` of tile `t` is `data[t * tile + k * step..][..16]`.
+/// Tiles of 16 columns. Row `k` of tile `t` is `data[t * tile + k * step..][..16]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiles<'a, W> {
     pub(crate) data: &'a [W],
-    /// Distance of neighbouring tiles.
+    /// The distance between neighbouring tiles.
     pub(crate) tile: usize,
-    /// Distance of neighbouring k.
+    /// The distance between neighbouring k.
     pub(crate) step: usize,
 }
 
-/// Rows of the next panel where `left` remain.
+/// Returns the height of the next panel if `left` rows remain.
 pub(crate) fn height(left: usize, heights: &[usize]) -> usize {
     heights.iter().copied().find(|h| *h <= left).unwrap_or(1)
 }
 
-/// One panel's product with `k` terms, `XK` and `XR` the distances in `x` of neighbouring k and rows. With `carry` the sums continue
-/// those in `out`.
+/// Computes the product of one panel with `k` terms. `XK` and `XR` are the distances in `x` between neighbouring k and rows.
+/// With `carry` the sums continue from those in `out`.
 #[inline(always)]
 fn panel<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, const XR: usize>(
     l: L,
@@ -121,7 +122,7 @@ fn store_row<L: Lanes, const T: usize>(l: L, sums: &[L::V; T], row: &mut [f32]) 
     }
 }
 
-/// One panel over `tiles` tiles, as many at a time as registers hold.
+/// Multiplies one panel by `tiles` tiles, as many at once as registers can hold.
 #[inline(always)]
 fn across<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, const XR: usize>(
     l: L,
@@ -152,8 +153,8 @@ fn across<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, 
     }
 }
 
-/// Calls `across` for the number of rows at hand: few rows take more tiles at a time, so that there are enough sums to hide the latency
-/// of an addition.
+/// Calls `across` for the given number of rows. Few rows take more tiles at once, so that there are enough sums to hide the
+/// latency of an addition.
 macro_rules! by_height {
     ($rows:expr, |$r:ident| ($xk:expr, $xr:expr), $args:tt) => {
         if L::WIDE {
@@ -183,7 +184,7 @@ macro_rules! by_height {
     }};
 }
 
-/// The product of a panel of `rows` rows packed as `[k][rows]` with `tiles` tiles; written to `out` from (`row`, `tile`) on.
+/// Multiplies a panel of `rows` rows, packed as `[k][rows]`, by `tiles` tiles. Writes to `out` from (`row`, `tile`) on.
 #[inline(always)]
 pub(crate) fn packed<L: Lanes, W: Number>(
     l: L,
@@ -197,7 +198,7 @@ pub(crate) fn packed<L: Lanes, W: Number>(
     by_height!(rows, |R| (R, 1), (l, x, w, size, out, at, carry));
 }
 
-/// The same with the rows of `x` at a distance of [`STRIDE`] of each other.
+/// Does the same for rows of `x` that are [`STRIDE`] apart.
 #[inline(always)]
 pub(crate) fn strided<L: Lanes, W: Number>(
     l: L,

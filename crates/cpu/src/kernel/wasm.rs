@@ -1,5 +1,5 @@
-//! Float lanes in WebAssembly's 128-bit vectors, which have no fused multiply-add: sums are rounded twice, as those of
-//! [`crate::math::fused`] there.
+//! Float lanes in WebAssembly's 128-bit vectors. These have no fused multiply-add, so terms are rounded twice, as in
+//! [`crate::math::fused`].
 
 use std::arch::wasm32::*;
 
@@ -8,17 +8,17 @@ use half::{bf16, f16};
 use super::Lanes;
 use crate::{Simd128, TILE};
 
-/// A vector from memory.
+/// Loads a vector from memory.
 macro_rules! load {
     ($f:ident, $values:expr, $at:expr, $count:literal) => {{
         let part: &[_; $count] = part($values, $at);
-        // SAFETY: `part` is as long as what the instruction reads, which need not be aligned.
+        // SAFETY: `part` has the size that the instruction reads, and any alignment will do.
         unsafe { $f(part.as_ptr().cast()) }
     }};
 }
 pub(crate) use load;
 
-/// Values `at..at + N`.
+/// Returns values `at..at + N`.
 #[inline(always)]
 pub(crate) fn part<T, const N: usize>(values: &[T], at: usize) -> &[T; N] {
     match values[at..].first_chunk() {
@@ -39,10 +39,10 @@ pub(crate) fn store_floats(v: v128, out: &mut [f32], at: usize) {
     out[at..at + 4].copy_from_slice(&values);
 }
 
-/// Four half-precision numbers, each in the lower half of a lane, in single precision.
+/// Converts four half-precision numbers, each in the lower half of a lane, to single precision.
 ///
-/// Exponent and fraction move into place, and one exact product corrects the exponent's bias, subnormal numbers included;
-/// infinities and NaNs then take the largest exponent.
+/// The exponent and fraction are moved into place. One exact product corrects the exponent's bias, also for subnormal
+/// numbers. Infinities and NaNs then get the largest exponent.
 #[inline(always)]
 pub(crate) fn widen_halves(h: v128) -> v128 {
     let magnitude = u32x4_shl(v128_and(h, u32x4_splat(0x7fff)), 13);

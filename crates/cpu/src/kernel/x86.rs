@@ -5,16 +5,8 @@ use std::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::Lanes;
+use crate::x86::proved;
 use crate::{Avx2, Avx512, TILE};
-
-/// An expression of intrinsics, inside a method of the token.
-macro_rules! proved {
-    ($e:expr) => {{
-        // SAFETY: the token exists only where detection found the instructions; loads and stores go through
-        // references to arrays of the vector's size.
-        unsafe { $e }
-    }};
-}
 
 impl Lanes for Avx512 {
     type V = __m512;
@@ -24,29 +16,28 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
-        proved!(_mm512_set1_ps(x))
+        proved!(self, _mm512_set1_ps, x)
     }
     #[inline(always)]
     fn load(self, x: &[f32; TILE]) -> __m512 {
-        proved!(_mm512_loadu_ps(x.as_ptr()))
+        proved!(self, _mm512_castsi512_ps, self.load_512(x))
     }
     #[inline(always)]
     fn load_f16(self, x: &[f16; TILE]) -> __m512 {
-        proved!(_mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())))
+        proved!(self, _mm512_cvtph_ps, self.load_256(x))
     }
     #[inline(always)]
     fn load_bf16(self, x: &[bf16; TILE]) -> __m512 {
-        proved!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(
-            x.as_ptr().cast()
-        )))))
+        let wide = proved!(self, _mm512_cvtepu16_epi32, self.load_256(x));
+        proved!(self, _mm512_castsi512_ps, proved!(self, _mm512_slli_epi32::<16>, wide))
     }
     #[inline(always)]
     fn store(self, v: __m512, out: &mut [f32; TILE]) {
-        proved!(_mm512_storeu_ps(out.as_mut_ptr(), v));
+        self.store_512(proved!(self, _mm512_castps_si512, v), out);
     }
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        proved!(_mm512_fmadd_ps(a, b, c))
+        proved!(self, _mm512_fmadd_ps, a, b, c)
     }
 }
 
@@ -58,34 +49,33 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
-        [proved!(_mm256_set1_ps(x)); 2]
+        [proved!(self, _mm256_set1_ps, x); 2]
     }
     #[inline(always)]
     fn load(self, x: &[f32; TILE]) -> [__m256; 2] {
-        proved!([_mm256_loadu_ps(x.as_ptr()), _mm256_loadu_ps(x.as_ptr().add(8))])
+        let [a, b] = self.load_256_pair(x);
+        [proved!(self, _mm256_castsi256_ps, a), proved!(self, _mm256_castsi256_ps, b)]
     }
     #[inline(always)]
     fn load_f16(self, x: &[f16; TILE]) -> [__m256; 2] {
-        let p = x.as_ptr();
-        proved!([_mm256_cvtph_ps(_mm_loadu_si128(p.cast())), _mm256_cvtph_ps(_mm_loadu_si128(p.add(8).cast()))])
+        let [a, b] = self.load_128_pair(x);
+        [proved!(self, _mm256_cvtph_ps, a), proved!(self, _mm256_cvtph_ps, b)]
     }
     #[inline(always)]
     fn load_bf16(self, x: &[bf16; TILE]) -> [__m256; 2] {
-        let p = x.as_ptr();
-        proved!([
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))),
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(8).cast())))),
-        ])
+        let mut out = [self.splat(0.0)[0]; 2];
+        for (out, half) in out.iter_mut().zip(self.load_128_pair(x)) {
+            let wide = proved!(self, _mm256_cvtepu16_epi32, half);
+            *out = proved!(self, _mm256_castsi256_ps, proved!(self, _mm256_slli_epi32::<16>, wide));
+        }
+        out
     }
     #[inline(always)]
     fn store(self, v: [__m256; 2], out: &mut [f32; TILE]) {
-        proved!({
-            _mm256_storeu_ps(out.as_mut_ptr(), v[0]);
-            _mm256_storeu_ps(out.as_mut_ptr().add(8), v[1]);
-        });
+        self.store_256_pair([proved!(self, _mm256_castps_si256, v[0]), proved!(self, _mm256_castps_si256, v[1])], out);
     }
     #[inline(always)]
     fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
-        proved!([_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])])
+        [proved!(self, _mm256_fmadd_ps, a[0], b[0], c[0]), proved!(self, _mm256_fmadd_ps, a[1], b[1], c[1])]
     }
 }

@@ -1,9 +1,10 @@
 use super::{exp, fused, polynomial};
 
-/// The error function, at most 2 ULP off.
+/// Returns the error function of `x` with an error of at most 2 ULP.
 ///
-/// |x| < 1: x + x P(x^2), P interpolates erf(x)/x - 1 at Chebyshev nodes of [0, 1] (error 6e-9). Else 1 - e^(-t - t Q(t)) with
-/// t = min(|x|, 4), Q interpolates -ln(erfc(t))/t - 1 on [1, 4] (relative error of erfc 2e-8), and the sign of x.
+/// For |x| < 1: x + x P(x^2), where P interpolates erf(x)/x - 1 at Chebyshev nodes of [0, 1] (error 6e-9). Otherwise
+/// 1 - e^(-t - t Q(t)) with t = min(|x|, 4) and the sign of x, where Q interpolates -ln(erfc(t))/t - 1 on [1, 4] (relative
+/// error of erfc 2e-8).
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     const P: [f32; 7] =
@@ -21,7 +22,7 @@ mod tests {
     use super::*;
     use crate::math::tests::ulp_error;
 
-    /// erf by its Maclaurin series, exact to 1e-13 for |x| <= 4.
+    /// Returns erf by its Maclaurin series, with an error below 1e-13 for |x| <= 4.
     fn series(x: f64) -> f64 {
         let (mut term, mut sum) = (x, x);
         for n in 1..120 {

@@ -1,16 +1,17 @@
 use super::{fused, polynomial};
 
-/// e^x, at most 1.5 ULP off where the result is normal.
+/// Returns e^x with an error of at most 1.5 ULP where the result is normal.
 ///
-/// e^x = 2^n * e^r with n = round(x / ln 2) and r = x - n ln 2, ln 2 in two parts (Cody and Waite); e^r, |r| <= ln 2 / 2, by Taylor's
-/// series to the 7th power (remainder below 6e-9). 2^n in two factors, so that results reach denormals and infinity.
+/// e^x = 2^n * e^r with n = round(x / ln 2) and r = x - n ln 2, where ln 2 is split in two parts (Cody and Waite). e^r, with
+/// |r| <= ln 2 / 2, is the Taylor series to the 7th power (remainder below 6e-9). 2^n is a product of two factors, so that
+/// results can be subnormal or infinite.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_145_75;
     const LN2_LOW: f32 = 1.428_606_8e-6;
-    /// 1.5 * 2^23: adding it rounds to an integer, which then stands in the lowest bits.
+    /// 1.5 * 2^23. Adding it rounds to an integer, which is then in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    // Beyond these e^x is infinite or 0; they keep n in range. NaN passes.
+    // Beyond these bounds e^x is infinite or 0; inside, n is in range. NaN is kept.
     let clamped = if x > 90.0 { 90.0 } else { x };
     let clamped = if clamped < -105.0 { -105.0 } else { clamped };
     let shifted = fused(clamped, std::f32::consts::LOG2_E, ROUND);
@@ -22,7 +23,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
-/// 2^n, n in -126..=127.
+/// Returns 2^n for n in -126..=127.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)

@@ -1,9 +1,9 @@
 use super::{exp, fused, polynomial};
 
-/// tanh(x), at most 2 ULP off.
+/// Returns tanh(x) with an error of at most 2 ULP.
 ///
-/// |x| < 0.625: x + x^3 P(x^2), P interpolates (tanh(x)/x - 1) / x^2 at Chebyshev nodes of [0, 0.625^2] (relative error 1.5e-8). Else
-/// 1 - 2 / (1 + e^2|x|) with the sign of x.
+/// For |x| < 0.625: x + x^3 P(x^2), where P interpolates (tanh(x)/x - 1) / x^2 at Chebyshev nodes of [0, 0.625^2] (relative
+/// error 1.5e-8). Otherwise 1 - 2 / (1 + e^2|x|) with the sign of x.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let s = x * x;

@@ -10,20 +10,21 @@ pub struct Seen {
     pub v: Matrix,
 }
 
-/// softmax(softcap(q k^T * scale)) v for each head of each row; heads share key-value heads in runs. // q: [N, H * E] -> [N, H * E]
+/// Computes softmax(softcap(q k^T * scale)) v for each head of each row. Runs of heads share a key-value head.
+/// // q: [N, H * E] -> [N, H * E]
 #[must_use]
-pub fn attention(q: &Matrix, seen: &[Seen], kv_heads: usize, how: &Attention) -> Matrix {
-    let width = q.cols / how.heads;
-    let shared = how.heads / kv_heads;
+pub fn attention(q: &Matrix, seen: &[Seen], kv_heads: usize, options: &Attention) -> Matrix {
+    let width = q.cols / options.heads;
+    let shared = options.heads / kv_heads;
     let mut out = Matrix::zeros(q.rows, q.cols);
     for (n, seen) in seen.iter().enumerate() {
-        for h in 0..how.heads {
+        for h in 0..options.heads {
             let kv = h / shared * width..(h / shared + 1) * width;
             let query = &q.row(n)[h * width..(h + 1) * width];
             let score = |k: &[f32]| {
                 let dot: f64 = query.iter().zip(&k[kv.clone()]).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-                let score = dot * f64::from(how.scale);
-                how.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
+                let score = dot * f64::from(options.scale);
+                options.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
             };
             let scores: Vec<f64> = seen.k.iter_rows().map(score).collect();
             let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);

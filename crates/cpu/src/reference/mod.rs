@@ -1,4 +1,4 @@
-//! Every operation as its definition says, one value at a time with sums in f64: what the fast paths are tested against.
+//! Each operation as it is defined, one value at a time with sums in f64. The fast paths are tested against these.
 
 mod attention;
 
@@ -50,7 +50,7 @@ pub fn layer_norm(x: &Matrix, gain: &[f32], bias: Option<&[f32]>, eps: f32) -> M
     out
 }
 
-/// Rotates each head of `width` values of each row to its position; the angle is rounded to f32, as in transformers.
+/// Rotates each head of `width` values of each row to its position. The angle is rounded to f32, as in transformers.
 #[must_use]
 pub fn rope(x: &Matrix, positions: &[u32], inverse_frequencies: &[f32], width: usize, magnitude: f32) -> Matrix {
     let mut out = x.clone();
@@ -69,13 +69,13 @@ pub fn rope(x: &Matrix, positions: &[u32], inverse_frequencies: &[f32], width: u
     out
 }
 
-/// f(x), value by value.
+/// f(x) for each value.
 #[must_use]
 pub fn activate(x: &Matrix, f: Activation) -> Matrix {
     Matrix::new(x.rows, x.cols, x.data.iter().map(|v| apply(f, f64::from(*v)) as f32).collect())
 }
 
-/// f(gate) * up, value by value.
+/// f(gate) * up for each value.
 #[must_use]
 pub fn gate(gate: &Matrix, up: &Matrix, f: Activation) -> Matrix {
     let values = gate.data.iter().zip(&up.data);
@@ -93,7 +93,7 @@ fn apply(f: Activation, x: f64) -> f64 {
     }
 }
 
-/// The error function: its Maclaurin series, and 1 beyond 5.
+/// Returns the error function: its Maclaurin series, and 1 beyond 5.
 fn erf(x: f64) -> f64 {
     if x.is_nan() || x.abs() > 5.0 {
         return if x.is_nan() { x } else { x.signum() };
@@ -106,7 +106,7 @@ fn erf(x: f64) -> f64 {
     sum * 2.0 / std::f64::consts::PI.sqrt()
 }
 
-/// cap * tanh(x / cap), value by value.
+/// cap * tanh(x / cap) for each value.
 #[must_use]
 pub fn softcap(x: &Matrix, cap: f32) -> Matrix {
     let cap = f64::from(cap);

@@ -5,7 +5,7 @@ use crate::common::{Rows, assert_close, backend, cache_spec, random, same_bits, 
 use honelm_cpu::reference::{self, Seen};
 use honelm_cpu::{Compute, CpuBackend, Isa};
 
-/// Keys, values and queries of every position of a sequence.
+/// The keys, values and queries of every position of a sequence.
 struct Sequence {
     q: Matrix,
     k: Matrix,
@@ -32,7 +32,7 @@ impl Shape {
         b.create_cache(cache_spec(self.kv_heads, self.width, self.page_len, self.element)).unwrap()
     }
 
-    /// What the cache keeps of a value.
+    /// Returns the values after rounding to the cache's number type.
     fn kept(self, x: &Matrix) -> Matrix {
         match self.element {
             CacheType::F16 => Matrix::new(x.rows, x.cols, x.data.iter().map(|v| f16::from_f32(*v).to_f32()).collect()),
@@ -47,12 +47,12 @@ impl Shape {
 
 const HOW: Attention = Attention { heads: 0, scale: 0.25, softcap: None };
 
-/// Runs `rows` on the cache; rows of sequence i take their values from `sequences[i]` at their cells.
+/// Runs `rows` on the cache. Rows of sequence i take their values from `sequences[i]` at their cells.
 fn attend(
     b: &mut CpuBackend,
     cache: &Cache,
     s: Shape,
-    how: Attention,
+    options: Attention,
     sequences: &[Sequence],
     rows: &[Rows],
 ) -> Matrix {
@@ -65,11 +65,11 @@ fn attend(
         Matrix::new(cells.len(), of(&sequences[0]).cols, cells.concat())
     };
     let (q, k, v) = (b.input(&gather(|s| &s.q)), b.input(&gather(|s| &s.k)), b.input(&gather(|s| &s.v)));
-    let out = b.attention(&q, &k, &v, cache, 0, &Attention { heads: s.heads, ..how });
+    let out = b.attention(&q, &k, &v, cache, 0, &Attention { heads: s.heads, ..options });
     values(b, &out)
 }
 
-fn expected(s: Shape, how: Attention, sequences: &[Sequence], rows: &[Rows]) -> Matrix {
+fn expected(s: Shape, options: Attention, sequences: &[Sequence], rows: &[Rows]) -> Matrix {
     let mut seen = Vec::new();
     let mut q = Vec::new();
     for part in rows {
@@ -83,13 +83,13 @@ fn expected(s: Shape, how: Attention, sequences: &[Sequence], rows: &[Rows]) -> 
         }
     }
     let q = Matrix::new(seen.len(), s.heads * s.width, q);
-    reference::attention(&q, &seen, s.kv_heads, &Attention { heads: s.heads, ..how })
+    reference::attention(&q, &seen, s.kv_heads, &Attention { heads: s.heads, ..options })
 }
 
 #[test]
 fn matches_the_reference() {
     let shapes = [(4, 2, 64, 256), (3, 1, 24, 16), (8, 8, 16, 1), (2, 2, 80, 8), (6, 2, 32, 64), (16, 1, 8, 128)];
-    // A prefill beside a short one, decode of both, a window, and rows that cross the border of a chunk.
+    // A prefill beside a short one, decoding of both, a window, and rows that cross the border of a chunk.
     let steps = [
         vec![Rows::chain(0, 0, 230, 1000), Rows::chain(1, 0, 3, 1000)],
         vec![Rows::chain(0, 230, 1, 1000), Rows::chain(1, 3, 1, 2)],
@@ -103,13 +103,13 @@ fn matches_the_reference() {
             }
             let s = Shape { heads, kv_heads, width, page_len, element };
             let sequences = [s.sequence(361, 1), s.sequence(6, 4)];
-            let how = Attention { softcap: (i == 1).then_some(3.0), ..HOW };
-            let wanted: Vec<Matrix> = steps.iter().map(|rows| expected(s, how, &sequences, rows)).collect();
+            let options = Attention { softcap: (i == 1).then_some(3.0), ..HOW };
+            let wanted: Vec<Matrix> = steps.iter().map(|rows| expected(s, options, &sequences, rows)).collect();
             for isa in Isa::available() {
                 let mut b = backend(isa, 2, Compute::Fast);
                 let cache = s.cache(&mut b);
                 for (n, rows) in steps.iter().enumerate() {
-                    let found = attend(&mut b, &cache, s, how, &sequences, rows);
+                    let found = attend(&mut b, &cache, s, options, &sequences, rows);
                     assert_close(&found, &wanted[n], s.tolerance(), &format!("{isa} {s:?} step {n}"));
                 }
             }
@@ -145,11 +145,11 @@ fn rows_do_not_depend_on_neighbours_threads_or_the_way_into_the_cache() {
 fn instruction_sets_give_the_same_bits() {
     let s = Shape { heads: 4, kv_heads: 2, width: 64, page_len: 32, element: CacheType::F16 };
     let sequences = [s.sequence(300, 30)];
-    let how = Attention { softcap: Some(5.0), ..HOW };
+    let options = Attention { softcap: Some(5.0), ..HOW };
     let run = |isa| {
         let mut b = backend(isa, 1, Compute::Fast);
         let cache = s.cache(&mut b);
-        attend(&mut b, &cache, s, how, &sequences, &[Rows::chain(0, 0, 300, 10_000)])
+        attend(&mut b, &cache, s, options, &sequences, &[Rows::chain(0, 0, 300, 10_000)])
     };
     let first = run(Isa::Generic);
     for isa in Isa::available() {
@@ -157,7 +157,7 @@ fn instruction_sets_give_the_same_bits() {
     }
 }
 
-/// Rows of a draft tree see scattered ancestors; each gives the bits that its path would give as a chain.
+/// Rows of a draft tree see scattered ancestors. Each gives the bits that its path would give as a chain.
 #[test]
 fn a_path_through_a_draft_tree_equals_the_chain() {
     for isa in Isa::available() {
@@ -200,7 +200,7 @@ fn a_path_through_a_draft_tree_equals_the_chain() {
 }
 
 #[test]
-fn bad_values_reach_only_those_who_see_them() {
+fn values_that_are_not_finite_affect_only_rows_that_see_them() {
     for isa in Isa::available() {
         for page_len in [4, 64] {
             let s = Shape { heads: 4, kv_heads: 1, width: 16, page_len, element: CacheType::F32 };

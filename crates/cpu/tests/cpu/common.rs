@@ -24,7 +24,7 @@ impl Random {
         self.0
     }
 
-    /// Roughly normal, deviation 1.
+    /// Returns a number from a roughly normal distribution with deviation 1.
     pub fn value(&mut self) -> f32 {
         (0..4).map(|_| (self.bits() >> 40) as f32 / (1u32 << 24) as f32 - 0.5).sum::<f32>() * 1.7
     }
@@ -35,7 +35,7 @@ pub fn random(rows: usize, cols: usize, seed: u64) -> Matrix {
     Matrix::new(rows, cols, (0..rows * cols).map(|_| random.value()).collect())
 }
 
-/// `matrix` in every encoding that its columns allow.
+/// Returns `matrix` in every encoding that its columns allow.
 pub fn test_weights(matrix: &Matrix) -> Vec<WeightData> {
     let fits = |e: &Encoding| matrix.cols.is_multiple_of(e.block_len());
     let blocks = Encoding::ALL.into_iter().filter(fits);
@@ -77,7 +77,7 @@ pub fn backend(isa: Isa, threads: usize, compute: Compute) -> CpuBackend {
     CpuBackend::new(CpuOptions { threads: Some(threads), compute, isa: Some(isa) })
 }
 
-/// The values of a tensor; ends the step.
+/// Ends the step and returns the values of a tensor.
 pub fn values(b: &mut CpuBackend, x: &Tensor) -> Matrix {
     b.output(0, x);
     let ticket = b.submit();
@@ -99,24 +99,24 @@ pub fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
-/// A cache of one group and one layer.
+/// Returns the description of a cache of one group and one layer.
 pub fn cache_spec(kv_heads: usize, head_width: usize, page_len: usize, element: CacheType) -> CacheSpec {
     let layers = vec![LayerCache { kv_heads, head_width, group: 0 }];
     CacheSpec { groups: vec![CacheKind::Full], layers, page_len, element }
 }
 
-/// What the rows of one sequence do in a step.
+/// The rows of one sequence in a step.
 #[derive(Debug, Clone)]
 pub struct Rows {
     pub sequence: usize,
-    /// Cell and position of each row.
+    /// The cell and position of each row.
     pub cells: Vec<u32>,
-    /// First and end of the contiguous cells, and scattered cells, of each row.
+    /// The first and end of the contiguous cells, and the scattered cells, of each row.
     pub seen: Vec<(u32, u32, Vec<u32>)>,
 }
 
 impl Rows {
-    /// `count` rows after `past` tokens, each seeing the last `window`.
+    /// Returns `count` rows after `past` tokens, each of which sees the last `window`.
     pub fn chain(sequence: usize, past: usize, count: usize, window: usize) -> Self {
         let cells: Vec<u32> = (past..past + count).map(|c| c as u32).collect();
         let seen = cells.iter().map(|c| ((c + 1).saturating_sub(window as u32), c + 1, Vec::new())).collect();
@@ -124,7 +124,7 @@ impl Rows {
     }
 }
 
-/// A step of these rows; every sequence owns `pages` pages, in an order that is not that of its cells.
+/// Returns a step of these rows. Every sequence owns `pages` pages, in an order that differs from that of its cells.
 pub fn step(rows: &[Rows], pages: usize, sequences: usize) -> Step {
     let mut step = Step::default();
     let mut group = StepGroup { page_count: (pages * sequences) as u32, ..StepGroup::default() };
@@ -147,12 +147,12 @@ pub fn step(rows: &[Rows], pages: usize, sequences: usize) -> Step {
     step
 }
 
-/// Begins a step of `n` rows that only positions matter for.
+/// Begins a step of `n` rows, for operations that depend on positions alone.
 pub fn begin_rows(b: &mut CpuBackend, positions: &[u32]) -> Cache {
     let cache = b.create_cache(cache_spec(1, 16, 16, CacheType::F32)).unwrap();
     let mut step = step(&[Rows::chain(0, 0, positions.len(), 1)], positions.len().div_ceil(16).max(1), 1);
     if step.groups[0].pages.len().is_multiple_of(5) {
-        // The shuffle of `step` needs a number of pages without the factor 5.
+        // The shuffle in `step` needs a number of pages without the factor 5.
         step.groups[0].pages = (0..step.groups[0].pages.len() as u32).collect();
     }
     step.positions = positions.to_vec();

@@ -1,4 +1,4 @@
-//! Every instruction set against a reference that knows nothing of tiles, bit for bit.
+//! Every instruction set compared bit for bit with a reference that does not use tiles.
 
 #![allow(unsafe_code, reason = "parts of one result for several threads")]
 
@@ -39,13 +39,13 @@ fn rounded(x: &Matrix, order: Option<&[u32]>, isa: Isa) -> QuantizedRows {
     out
 }
 
-/// Rows `rows` of the product, tiles in two parts.
+/// Computes rows `rows` of the product, with the tiles in two parts.
 fn multiply(weight: &Int8Weight, x: &QuantizedRows, rows: Range<usize>, out: &mut Matrix) {
     let (n, m) = (out.rows, out.cols);
     let output = Output::new(&mut out.data, n, m);
     let half = weight.tiles() / 2;
     for tiles in [0..half, half..weight.tiles()] {
-        // SAFETY: one part at a time.
+        // SAFETY: only one part is alive at a time.
         let mut part = unsafe { output.tiles(tiles.clone()) };
         weight.multiply(tiles, x, rows.clone(), &mut part);
     }
@@ -61,7 +61,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| if v.is_nan() { u32::MAX } else { v.to_bits() }).collect()
 }
 
-/// The product on every instruction set, the packed rows, the size: all as the reference has them.
+/// Asserts that the product on every instruction set, the packed rows and the size agree with the reference.
 fn check(weight: &WeightData, x: &Matrix, what: &str) {
     let expected = product(weight, x);
     for isa in isas() {
@@ -167,7 +167,7 @@ fn act_order_is_undone() {
 }
 
 #[test]
-fn a_row_keeps_its_bits_whatever_stands_beside_it() {
+fn a_row_has_the_same_bits_beside_any_other_rows() {
     let mut random = Random::new(6);
     let (rows, cols, count) = (33, 512, 501);
     let x = random.matrix(count, cols);
@@ -175,7 +175,7 @@ fn a_row_keeps_its_bits_whatever_stands_beside_it() {
     for bits in [3, 8] {
         weights.extend((0..2).map(|zeros| groups(bits, rows, cols, 128, ScaleType::F32, zeros, &mut random).into()));
     }
-    let isa = isas().pop().expect("generic is always there");
+    let isa = isas().pop().expect("generic is always available");
     for weight in weights {
         let packed = Int8Weight::pack(&weight, isa).expect("a kernel");
         let whole = full(&packed, &rounded(&x, None, isa));
@@ -227,7 +227,7 @@ fn stays_within_the_rounding_of_the_activations() {
 }
 
 #[test]
-fn what_is_not_finite_reaches_its_own_row_alone() {
+fn values_that_are_not_finite_affect_only_their_own_row() {
     let mut random = Random::new(8);
     for encoding in ENCODINGS {
         let weight = random_blocks(encoding, 17, 256, 1.0, &mut random);
@@ -258,7 +258,7 @@ fn activations_round_alike_on_every_instruction_set() {
     let mut random = Random::new(9);
     for count in [1, 2, 5, 7, 8, 13, 24] {
         let mut x = random.matrix(count, 96);
-        // Ties, denormals, the largest and the smallest magnitudes.
+        // Ties, subnormals, the largest and the smallest magnitudes.
         for (i, v) in x.row_mut(0).iter_mut().enumerate() {
             *v = match i / 32 {
                 0 => [127.0, 0.5, 1.5, -2.5][i % 4],
@@ -268,7 +268,7 @@ fn activations_round_alike_on_every_instruction_set() {
         }
         let expected = round_rows(&x);
         for isa in isas() {
-            // A buffer that has been used for more rows before.
+            // A buffer that was used for more rows before.
             let mut found = rounded(&random.matrix(30, 128), None, isa);
             quantize(&x.data, count, 96, isa, &mut found);
             for (r, row) in expected.iter().enumerate() {
@@ -299,7 +299,7 @@ fn weights_without_a_kernel_are_refused() {
     none(groups(4, 4, 64, 16, ScaleType::F16, 1, &mut random).into());
     none(groups(4, 4, 48, 48, ScaleType::F16, 1, &mut random).into());
     none(groups(4, 4, 64, 32, ScaleType::F16, 2, &mut random).into());
-    // Column groups of uneven length.
+    // Column groups of different lengths.
     let mut uneven = groups(4, 4, 64, 32, ScaleType::F16, 1, &mut random);
     uneven.order = Some((0..64).map(|c| u32::from(c > 40)).collect());
     none(uneven.into());
@@ -309,25 +309,25 @@ fn weights_without_a_kernel_are_refused() {
 }
 
 #[test]
-fn takes_no_more_room_than_the_encoding_itself() {
+fn takes_no_more_memory_than_the_encoding() {
     for (encoding, slack) in [
         (Encoding::Q4_0, 0),
         (Encoding::Q4_1, 0),
         (Encoding::Q5_0, 0),
         (Encoding::Q5_1, 0),
         (Encoding::Q8_0, 0),
-        // 6-bit scales and minima in bytes.
+        // 6-bit scales and minima stored as bytes.
         (Encoding::Q4K, 2048 / 256 * 4 * 32),
-        // Whole cache lines every 256 columns.
+        // Whole cache lines per 256 columns.
         (Encoding::Q6K, 2048 / 256 * 2 * 32),
-        // 4-bit scales and minima in bytes.
+        // 4-bit scales and minima stored as bytes.
         (Encoding::Q2K, 2048 / 256 * 16 * 32),
-        // 6-bit scales in bytes; whole cache lines.
+        // 6-bit scales stored as bytes; whole cache lines.
         (Encoding::Q3K, 2048 / 256 * 6 * 32),
         (Encoding::Q5K, 2048 / 256 * 4 * 32),
         (Encoding::IQ4NL, 0),
         (Encoding::IQ4XS, 2048 / 256 * 4 * 32),
-        // Scales in bfloat16.
+        // Scales stored as bfloat16.
         (Encoding::MXFP4, 2048 / 32 * 32),
     ] {
         let stored = encoding.row_bytes(2048).expect("whole blocks") * 32;

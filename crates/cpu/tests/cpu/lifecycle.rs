@@ -17,7 +17,7 @@ fn with_tokens(tokens: Vec<Token>) -> Step {
 }
 
 #[test]
-fn says_what_it_is() {
+fn describes_itself() {
     let b = backend(Isa::Generic, 1, Compute::F32);
     assert_eq!(b.describe(), "cpu (generic, 1 thread, f32)");
     assert!(new().describe().ends_with(", 2 threads, fast)"));
@@ -79,13 +79,13 @@ fn each_ticket_is_read_once() {
 fn sampled_tokens_feed_later_steps() {
     let mut b = new();
     let cache = b.create_cache(cache_spec(1, 16, 256, CacheType::F32)).unwrap();
-    let how = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 1, stream: 2 };
+    let sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 1, stream: 2 };
     let logits = random(2, 20, 3);
     b.begin(with_tokens(vec![Token::Id(0), Token::Id(1), Token::Id(2)]), &cache).unwrap();
     let x = b.input(&logits);
-    b.sample(5, &x, &[(0, how), (2, how)]);
+    b.sample(5, &x, &[(0, sampling), (2, sampling)]);
     let ticket = b.submit();
-    let expected = vec![choose(logits.row(0), &how, 0), choose(logits.row(1), &how, 2)];
+    let expected = vec![choose(logits.row(0), &sampling, 0), choose(logits.row(1), &sampling, 2)];
     assert_eq!(block_on(b.read(ticket)).unwrap(), vec![(5, Value::Tokens(expected.clone()))]);
     let table = random(20, 16, 4);
     let weight = b.upload(BlockMatrix::quantize(&table, Encoding::F32, None).unwrap().into(), None).unwrap();
@@ -132,7 +132,7 @@ fn refuses_a_q8_0_cache_of_heads_that_are_not_blocks() {
 }
 
 #[test]
-fn memory_is_counted_and_used_again() {
+fn memory_is_counted_and_reused() {
     let mut b = new();
     let empty = b.allocated_bytes();
     let weight: WeightData = BlockMatrix::quantize(&random(32, 64, 5), Encoding::F16, None).unwrap().into();
@@ -160,7 +160,7 @@ fn memory_is_counted_and_used_again() {
 }
 
 #[test]
-fn values_changed_in_place_are_multiplied_anew() {
+fn values_changed_in_place_are_packed_again() {
     for encoding in [Encoding::F32, Encoding::Q8_0] {
         for n in [1, 5] {
             let weight: WeightData = BlockMatrix::quantize(&random(8, 64, 7), encoding, None).unwrap().into();
@@ -175,7 +175,7 @@ fn values_changed_in_place_are_multiplied_anew() {
             let fresh = b.input(&x);
             let expected = b.linear(&fresh, &w);
             assert_eq!(values(&mut b, &found), values(&mut b, &expected), "{encoding} {n}");
-            // A residual whose forms were made is written in place too.
+            // A residual with packed and rounded forms is written in place too.
             let wide: WeightData = BlockMatrix::quantize(&random(64, 64, 10), encoding, None).unwrap().into();
             let wide = b.upload(wide, None).unwrap();
             let sum = b.linear_add(&y, &wide, fresh);

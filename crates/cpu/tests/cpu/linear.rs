@@ -77,7 +77,7 @@ fn instruction_sets_give_the_same_bits() {
     }
 }
 
-/// A row alone, among 16 and beside 500, with 1 to 3 threads.
+/// A row alone, among 16 and among 500, with 1 to 3 threads.
 #[test]
 fn a_row_does_not_depend_on_its_neighbours_or_threads() {
     let many = random(501, 512, 9);
@@ -101,7 +101,7 @@ fn a_row_does_not_depend_on_its_neighbours_or_threads() {
 }
 
 #[test]
-fn bad_values_stay_in_their_row() {
+fn values_that_are_not_finite_affect_only_their_row() {
     for isa in Isa::available() {
         let mut x = random(5, 256, 11);
         x.row_mut(0)[3] = f32::NAN;

@@ -1,7 +1,7 @@
-//! Every operation against its reference, on every instruction set of the machine.
+//! Every operation compared with its reference, on every instruction set of the machine.
 //!
-//! The tests stand outside the crate, so that its kernels are compiled once. Modules that only the crate knows are
-//! compiled again here, with the tests inside them.
+//! The tests are outside of the crate, so that its kernels are compiled once. Private modules are compiled again here, with
+//! their tests.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod attention;
@@ -15,13 +15,13 @@ mod rows;
 mod table;
 
 #[path = "../../src/cache.rs"]
-#[allow(dead_code, reason = "its own tests use a part")]
+#[allow(dead_code, reason = "its tests use a part")]
 mod cache;
 #[path = "../../src/isa.rs"]
-#[allow(dead_code, unused_imports, unused_macros, reason = "its own tests use a part")]
+#[allow(dead_code, unused_imports, unused_macros, reason = "its tests use a part")]
 mod isa;
 #[path = "../../src/math/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "its own tests use a part")]
+#[allow(dead_code, unused_imports, reason = "its tests use a part")]
 mod math;
 
 use honelm_cpu::TILE;

@@ -22,6 +22,6 @@ fn writes_only_its_own_columns() {
 fn rejects_tiles_past_the_edge() {
     let mut values = vec![0.0f32; 20];
     let out = Output::new(&mut values, 1, 20);
-    // SAFETY: the only part.
+    // SAFETY: this is the only part.
     let _ = unsafe { out.tiles(1..3) };
 }

@@ -38,11 +38,11 @@ fn each_thread_has_its_own_scratch() {
 }
 
 #[test]
-fn chunks_cover_all_items_once() {
+fn parts_cover_all_items_once() {
     let pool = Pool::new(Some(2));
     for len in [0usize, 1, 5, 64, 65] {
         let mut items = vec![0usize; len];
-        pool.run_chunks(&mut items, 8, |i, part| part.iter_mut().for_each(|v| *v += i + 1));
+        pool.run_parts(&mut items, 8, |i, part| part.iter_mut().for_each(|v| *v += i + 1));
         assert!(items.iter().enumerate().all(|(i, v)| *v == i / 8 + 1));
     }
 }

@@ -8,7 +8,7 @@ use crate::common::backend;
 fn operators_match_their_definitions() {
     for isa in Isa::available() {
         for (compute, tolerance) in [(Compute::F32, Tolerance::F32), (Compute::Fast, Tolerance::FAST)] {
-            // All give the same bits on the float path; the fast one has float products, too.
+            // On the float path all give the same bits; the fast path also has float products.
             if compute == Compute::Fast || isa == Isa::detect() {
                 run_operator_table(&mut || Box::new(backend(isa, 2, compute)) as Box<dyn Backend>, &tolerance);
             }

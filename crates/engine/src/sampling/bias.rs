@@ -1,4 +1,4 @@
-/// Adds biases to the logits of tokens; ids outside the vocabulary are ignored. // `[V]`
+/// Adds biases to the logits of tokens. Ids outside of the vocabulary are ignored. // `[V]`
 pub fn add_bias(logits: &mut [f32], bias: impl IntoIterator<Item = (u32, f32)>) {
     for (id, bias) in bias {
         if let Some(logit) = logits.get_mut(id as usize) {

@@ -1,6 +1,7 @@
 use crate::TokenLogprobs;
 
-/// Natural log-probabilities of `id` and of the `top` most likely tokens, the lower id first among equals. // `[V]`
+/// Computes the natural log-probabilities of `id` and of the `top` most likely tokens. Equally likely tokens are sorted by
+/// their ids. // `[V]`
 #[must_use]
 pub fn token_logprobs(logits: &[f32], id: u32, top: usize) -> TokenLogprobs {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -1,5 +1,5 @@
-//! What changes logits before a token is drawn, in this order: bias, repeat penalty, frequency and presence penalty. Then
-//! [`honelm_backend::choose`] applies temperature, top-k, top-p and min-p. One pure function a stage.
+//! The changes of logits before a token is drawn, in this order: bias, repeat penalty, frequency and presence penalty.
+//! [`honelm_backend::choose`] then applies temperature, top-k, top-p and min-p. Each change is a pure function.
 
 mod bias;
 mod logprobs;

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Makes tokens of `recent` less likely, each once: positive logits are divided by `penalty`, others multiplied by
-/// it. // `[V]`
+/// Makes the tokens of `recent` less likely, each once: positive logits are divided by `penalty`, others multiplied by it
+/// (Keskar et al. 2019). // `[V]`
 pub fn penalize_repeats(logits: &mut [f32], recent: &[u32], penalty: f32) {
     for id in recent.iter().collect::<BTreeSet<_>>() {
         if let Some(logit) = logits.get_mut(*id as usize) {
@@ -10,7 +10,7 @@ pub fn penalize_repeats(logits: &mut [f32], recent: &[u32], penalty: f32) {
     }
 }
 
-/// Takes `count * frequency + presence` from the logit of each token that stands `count` times in `answer`. // `[V]`
+/// Subtracts `count * frequency + presence` from the logit of each token that occurs `count` times in `answer`. // `[V]`
 pub fn penalize_frequency_and_presence(logits: &mut [f32], answer: &[u32], frequency: f32, presence: f32) {
     let mut counts = BTreeMap::new();
     for id in answer {

@@ -1,4 +1,4 @@
-//! One answer: prefill, then token by token.
+//! The generation of one answer: a prefill, then one token after another.
 
 use std::ops::ControlFlow;
 
@@ -10,7 +10,7 @@ use crate::generation::{Completion, FinishReason, Generation, Overflow, TokenLog
 use crate::stop::StopScanner;
 use crate::{EngineError, sampling};
 
-/// What the last row of a step gave.
+/// The result of the last row of a step.
 enum Drawn {
     Token(u32, Option<TokenLogprobs>),
     Cancelled,
@@ -20,18 +20,18 @@ pub(super) struct Run<'r> {
     session: &'r mut Session,
     tokenizer: &'r Tokenizer,
     how: &'r Generation,
-    /// Tokens that the sequence shall hold, the newest included.
+    /// The tokens that the sequence should hold, including the newest one.
     tokens: Vec<u32>,
-    /// Prompt and answer, also what a shift dropped.
+    /// The prompt and the answer, including tokens that a shift dropped.
     history: Vec<u32>,
     prompt_tokens: usize,
     cached_tokens: usize,
-    /// Tokens that end the answer.
+    /// The tokens that end the answer.
     ends: Vec<u32>,
     shifts: u64,
     decoder: DecodeStream<'r>,
     scanner: StopScanner,
-    /// Tokens drawn, an end token included.
+    /// The number of drawn tokens, including an end token.
     drawn: usize,
     text: String,
     token_ids: Vec<u32>,
@@ -90,7 +90,7 @@ impl<'r> Run<'r> {
 
     pub async fn complete(mut self, clock: Clock<'_>, on_update: OnUpdate<'_>) -> Result<Completion, EngineError> {
         let start = clock();
-        // The last token is always computed: its logits are what comes next.
+        // The last token is always computed, since its logits are needed.
         let common = self.session.cached.iter().zip(&self.tokens).take_while(|(a, b)| a == b).count();
         self.cached_tokens = self.session.keep(common.min(self.tokens.len() - 1))?;
         let mut drawn = if self.how.max_tokens == 0 { None } else { Some(self.advance(on_update).await?) };
@@ -125,7 +125,7 @@ impl<'r> Run<'r> {
         Ok(self.finish(reason, seconds, on_update))
     }
 
-    /// Computes the tokens that are not cached yet, in chunks, and draws the next one.
+    /// Computes the tokens that are not cached, in several steps if needed, and draws the next token.
     async fn advance(&mut self, on_update: OnUpdate<'_>) -> Result<Drawn, EngineError> {
         let total = self.tokens.len();
         let is_prefill = total - self.session.cached.len() > 1 || self.drawn == 0;
@@ -134,14 +134,14 @@ impl<'r> Run<'r> {
                 return Ok(Drawn::Cancelled);
             }
             let done = self.session.cached.len();
-            let chunk = self.tokens[done..done + self.session.prefill_rows].to_vec();
-            self.step(&chunk, Want::NOTHING).await?;
+            let part = self.tokens[done..done + self.session.prefill_rows].to_vec();
+            self.step(&part, Want::NOTHING).await?;
         }
         if is_prefill && self.report_prefill(total, on_update).is_break() {
             return Ok(Drawn::Cancelled);
         }
         let rest = self.tokens[self.session.cached.len()..].to_vec();
-        // Drawn on the device where nothing here needs the logits. Those of the first token are always checked.
+        // The device draws the token if its logits are not needed here. Those of the first token are always checked.
         let sampling = self.sampling();
         let on_device = self.drawn > 0 && !self.needs_logits();
         let want = if on_device { Want { sample: Some(sampling), ..Want::NOTHING } } else { Want::LOGITS };
@@ -161,7 +161,7 @@ impl<'r> Run<'r> {
         on_update(Update::Prefill { done: self.session.cached.len(), total })
     }
 
-    /// Runs tokens at the end of the sequence; `want` is asked of the last one.
+    /// Runs tokens at the end of the sequence; `want` is the requested output of the last one.
     async fn step(&mut self, tokens: &[u32], want: Want) -> Result<honelm_model::StepOutput, EngineError> {
         let mut batch = Batch::default();
         batch.extend(self.session.sequence, tokens, want);
@@ -180,13 +180,13 @@ impl<'r> Run<'r> {
             || how.ignore_eos
     }
 
-    /// After a shift positions come again, and must not bring the same draws.
+    /// Returns the sampling settings. Positions are reused after a shift, and must not give the same draws.
     fn sampling(&self) -> Sampling {
         let sampling = self.how.sampling();
         Sampling { stream: sampling.stream.wrapping_add(self.shifts << 32), ..sampling }
     }
 
-    /// Draws a token from logits `[V]` here.
+    /// Draws a token from logits. // `[V]`
     fn draw(&self, mut logits: Vec<f32>, sampling: &Sampling) -> Result<Drawn, EngineError> {
         let position = self.tokens.len() - 1;
         let broken = |(_, v): &(usize, &f32)| v.is_nan() || **v == f32::INFINITY;
@@ -213,7 +213,7 @@ impl<'r> Run<'r> {
         Ok(Drawn::Token(token, logprobs))
     }
 
-    /// Adds a token to the answer and tells of it.
+    /// Adds a token to the answer and reports it.
     fn take(&mut self, token: u32, logprobs: Option<TokenLogprobs>, on_update: OnUpdate<'_>) -> ControlFlow<()> {
         self.tokens.push(token);
         self.history.push(token);
@@ -226,7 +226,7 @@ impl<'r> Run<'r> {
         flow
     }
 
-    /// Makes room: drops the older half of what is not kept. What follows is prefilled by the next step.
+    /// Drops the older half of the tokens that are not kept. The next step prefills the rest.
     fn shift(&mut self, keep: usize) -> Result<(), EngineError> {
         shift(&mut self.tokens, keep);
         self.shifts += 1;
@@ -240,7 +240,7 @@ impl<'r> Run<'r> {
                 rest.push_str(&self.scanner.finish());
             }
             if !rest.is_empty() {
-                // The answer is over: there is nothing left to cancel.
+                // The answer has ended, so there is nothing to cancel.
                 let _ = on_update(Update::Rest(&rest));
                 self.text.push_str(&rest);
             }
@@ -259,7 +259,7 @@ impl<'r> Run<'r> {
     }
 }
 
-/// Drops the older half of the tokens after the first `keep`, one at least.
+/// Drops the older half of the tokens after the first `keep`, and at least one.
 fn shift(tokens: &mut Vec<u32>, keep: usize) {
     let keep = keep.min(tokens.len() - 1);
     let dropped = (tokens.len() - keep).div_ceil(2);

@@ -11,16 +11,16 @@ use honelm_model::{Facts, ModelError, Runner, StepOutput};
 use honelm_tensor::Matrix;
 use honelm_text::{EncodeOptions, Tokenizer};
 
-/// What a scripted model did, for tests to look at.
+/// The record of a scripted model.
 #[derive(Debug, Default)]
 pub struct Log {
     /// Rows of each step.
     pub rows: RefCell<Vec<usize>>,
     /// Tokens of the sequence after each step.
     pub tokens: RefCell<Vec<u32>>,
-    /// Rows that wanted logits.
+    /// The number of rows that requested logits.
     pub logits: Cell<usize>,
-    /// Rows that were sampled on the device.
+    /// The number of rows that were sampled on the device.
     pub sampled: Cell<usize>,
 }
 
@@ -34,7 +34,7 @@ pub struct Scripted {
     outputs: BTreeMap<u64, StepOutput>,
     next: u64,
     log: Rc<Log>,
-    /// Most rows that a step should have.
+    /// The maximum number of rows in a step.
     pub step_rows: usize,
 }
 
@@ -155,7 +155,7 @@ pub fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     tokenizer.encode(text, EncodeOptions { add_special: false, parse_special: true }).expect("text")
 }
 
-/// Tokens that spell `text` byte by byte, so that characters are split.
+/// Returns tokens that spell `text` byte by byte, so that characters are split.
 pub fn bytes_of(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     let single = |byte: u8| {
         let spells = |id: &u32| tokenizer.token_bytes(*id).is_some_and(|b| b == [byte]) && !tokenizer.special(*id);
@@ -164,14 +164,14 @@ pub fn bytes_of(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     text.bytes().map(single).collect()
 }
 
-/// Logits that make `token` the most likely one of `vocabulary`.
+/// Returns logits that make `token` the most likely one of `vocabulary`.
 pub fn favour(vocabulary: usize, token: u32) -> Vec<f32> {
     let mut logits = vec![0.0; vocabulary];
     logits[token as usize] = 20.0;
     logits
 }
 
-/// A session whose answers are `answer`, then the end token, whatever the prompt of `prompt_len` tokens.
+/// Returns a session that answers any prompt of `prompt_len` tokens with `answer` and the end token.
 pub fn answering(tokenizer: &Tokenizer, prompt_len: usize, answer: Vec<u32>) -> (Session, Rc<Log>) {
     let vocabulary = tokenizer.vocab_size();
     let end = tokenizer.eos_ids()[0];
@@ -181,7 +181,7 @@ pub fn answering(tokenizer: &Tokenizer, prompt_len: usize, answer: Vec<u32>) -> 
     (Session::new(Box::new(runner)), log)
 }
 
-/// Generates without listening; checks that the updates' texts add up to the text.
+/// Generates, and checks that the text is the concatenation of the updates' texts.
 pub fn generate(
     session: &mut Session,
     tokenizer: &Tokenizer,

@@ -10,7 +10,7 @@ use honelm_engine::{FinishReason, Generation, Overflow, Session, Update};
 const PROMPT: [u32; 3] = [70, 71, 72];
 
 #[test]
-fn ends_at_the_end_token_and_leaves_it_out() {
+fn an_answer_ends_before_the_end_token() {
     let t = tokenizer();
     let answer = encode(&t, "Hello there.");
     let (mut session, log) = answering(&t, 3, answer.clone());
@@ -24,7 +24,7 @@ fn ends_at_the_end_token_and_leaves_it_out() {
 }
 
 #[test]
-fn ends_at_the_token_limit() {
+fn an_answer_ends_at_the_token_limit() {
     let t = tokenizer();
     let answer = encode(&t, "Hello there.");
     for limit in 0..answer.len() {
@@ -43,7 +43,7 @@ fn stop_texts_that_span_tokens_are_never_emitted() {
         let done = generate(&mut session, &t, &PROMPT, &how).expect("an answer");
         assert_eq!((done.text.as_str(), done.finish_reason), ("one two ", FinishReason::Stop));
     }
-    // The beginning of a stop text that never comes is given back.
+    // The beginning of an incomplete stop text is returned.
     let (mut session, _) = answering(&t, 3, bytes_of(&t, "one STO"));
     let how = Generation { stop: vec!["STOP".into()], ..Generation::greedy(100) };
     assert_eq!(generate(&mut session, &t, &PROMPT, &how).expect("an answer").text, "one STO");
@@ -62,7 +62,7 @@ fn stop_tokens_and_the_texts_of_special_tokens_end_the_answer() {
         let done = generate(&mut session, &t, &PROMPT, &how).expect("an answer");
         assert_eq!((done.text.as_str(), done.finish_reason), ("ab", FinishReason::Stop));
     }
-    // Unasked, a special token is a token without text.
+    // By default, a special token has no text.
     let (mut session, _) = answering(&t, 3, answer);
     assert_eq!(generate(&mut session, &t, &PROMPT, &Generation::greedy(100)).expect("an answer").text, "abcd");
 }
@@ -84,7 +84,7 @@ fn characters_are_never_split() {
         .expect("an answer");
     assert_eq!(done.text, text);
     assert_eq!(pieces, ["a", "", "é", "", "", "€", "", "", "", "😀", "!"]);
-    // An answer that is cut inside of a character ends with the sign for it.
+    // An answer that ends within a character ends with the replacement character.
     let (mut session, _) = answering(&t, 3, answer);
     assert_eq!(generate(&mut session, &t, &PROMPT, &Generation::greedy(4)).expect("an answer").text, "aé\u{fffd}");
 }
@@ -99,7 +99,7 @@ fn ignoring_end_tokens_bans_them() {
     assert!(done.token_ids.iter().all(|id| !t.eos_ids().contains(id)));
 }
 
-/// A model whose logits depend on the position alone, spread so that draws differ.
+/// Returns a session whose logits depend only on the position, and are spread so that draws differ.
 fn spread(context: usize) -> Session {
     let (runner, _) =
         Scripted::new(300, context, |tokens| (0..300).map(|id| 6.0 * uniform(1, id, tokens.len() as u64, 0)).collect());
@@ -138,10 +138,10 @@ fn penalties_and_bias_change_the_choice() {
     // 101 was seen in the prompt: 2.5 / 1.4 = 1.79. Then 100 falls to 2.14, still above 2.0; with 1.6 to 1.875.
     assert_eq!(draw(Generation { repeat_penalty: 1.4, ..base() }), [100, 100, 100, 100]);
     assert_eq!(draw(Generation { repeat_penalty: 1.6, ..base() }), [100, 102, 100, 100]);
-    // One token back, only the last one is punished.
+    // With a range of one token, only the last token is penalised.
     assert_eq!(draw(Generation { repeat_penalty: 2.0, repeat_last_n: 1, ..base() }), [100, 101, 100, 101]);
     assert_eq!(draw(Generation { repeat_penalty: 2.0, repeat_last_n: 0, ..base() }), [100, 100, 100, 100]);
-    // Frequency and presence look at the answer alone.
+    // Frequency and presence penalties apply only to the answer.
     assert_eq!(draw(Generation { frequency_penalty: 0.3, ..base() }), [100, 100, 101, 100]);
     assert_eq!(draw(Generation { presence_penalty: 0.7, ..base() }), [100, 101, 100, 100]);
     let bias = [(100, f32::NEG_INFINITY), (102, 1.0)].into();
@@ -149,7 +149,7 @@ fn penalties_and_bias_change_the_choice() {
 }
 
 #[test]
-fn log_probabilities_are_the_models_own() {
+fn log_probabilities_are_those_before_penalties() {
     let t = tokenizer();
     let (runner, _) = Scripted::new(300, 1000, |_| {
         let mut logits = vec![f32::NEG_INFINITY; 300];
@@ -183,7 +183,7 @@ fn a_common_prefix_is_not_computed_again() {
     let next = [&PROMPT[..2], &[99, 98]].concat();
     let second = generate(&mut session, &t, &next, &Generation::greedy(1)).expect("an answer");
     assert_eq!((second.cached_tokens, log.rows.borrow().clone()), (2, vec![2]));
-    // The very same prompt: its last token alone.
+    // For the same prompt, only the last token is computed.
     let third = generate(&mut session, &t, &next, &Generation::greedy(1)).expect("an answer");
     assert_eq!((third.cached_tokens, third.token_ids), (3, second.token_ids));
     assert_eq!(log.rows.borrow().clone(), [2, 1]);
@@ -205,7 +205,7 @@ fn a_prefix_whose_window_pages_are_gone_is_computed_again() {
 }
 
 #[test]
-fn steps_of_a_wide_model_have_as_few_rows_as_it_asks_for() {
+fn steps_of_a_wide_model_have_few_rows() {
     let t = tokenizer();
     let vocabulary = t.vocab_size();
     let (mut runner, log) = Scripted::new(vocabulary, 64, move |_| vec![0.0; vocabulary]);
@@ -217,7 +217,7 @@ fn steps_of_a_wide_model_have_as_few_rows_as_it_asks_for() {
 }
 
 #[test]
-fn a_long_prompt_is_prefilled_in_chunks_that_can_be_cancelled() {
+fn a_long_prompt_is_prefilled_in_steps_that_can_be_cancelled() {
     let t = tokenizer();
     let prompt: Vec<u32> = (0..100).collect();
     let session = || {
@@ -247,13 +247,13 @@ fn a_long_prompt_is_prefilled_in_chunks_that_can_be_cancelled() {
         .expect("no answer, but no error");
     assert_eq!((done.finish_reason.name(), done.completion_tokens()), ("cancelled", 0));
     assert_eq!((log.rows.borrow().clone(), cut.cached().len()), (vec![32, 32], 64));
-    // What is done is done.
+    // The finished steps stay cached.
     let done = generate(&mut cut, &t, &prompt, &Generation::greedy(1)).expect("an answer");
     assert_eq!((done.cached_tokens, done.text.as_str()), (64, &t.decode(&done.token_ids, true)[..]));
 }
 
 #[test]
-fn an_answer_can_be_cancelled_and_counts_as_far_as_it_came() {
+fn a_cancelled_answer_keeps_its_beginning() {
     let t = tokenizer();
     let (mut session, _) = answering(&t, 3, bytes_of(&t, "abcdef"));
     let tokens = Cell::new(0);
@@ -280,7 +280,7 @@ fn a_full_context_ends_the_answer() {
     let done = generate(&mut session, &t, &full, &Generation::greedy(100)).expect("a prompt that just fits");
     assert_eq!(done.completion_tokens(), 1);
     let error = generate(&mut session, &t, &[&full[..], &[1]].concat(), &Generation::greedy(1)).expect_err("too long");
-    assert_eq!(error.to_string(), "the prompt has 11 tokens, the context holds 10");
+    assert_eq!(error.to_string(), "the prompt is too long: found 11 tokens, the context holds 10");
     assert_eq!(error.code(), "prompt-too-long");
 }
 
@@ -320,7 +320,7 @@ fn a_shift_keeps_the_start_and_the_newer_half() {
 #[test]
 fn draws_after_a_shift_do_not_repeat_earlier_ones() {
     let t = tokenizer();
-    // All tokens are equally likely, so a token says which draw it was.
+    // All tokens are equally likely, so a token identifies its draw.
     let (runner, _) = Scripted::new(300, 8, |_| vec![0.0; 300]);
     let mut session = Session::new(Box::new(runner));
     let how = Generation {
@@ -340,7 +340,7 @@ fn draws_after_a_shift_do_not_repeat_earlier_ones() {
 }
 
 #[test]
-fn nonsense_is_refused_by_name() {
+fn invalid_settings_are_refused_by_name() {
     let t = tokenizer();
     let base = || Generation::greedy(5);
     let nan = f32::NAN;
@@ -363,7 +363,7 @@ fn nonsense_is_refused_by_name() {
     for (how, name) in cases {
         let error = generate(&mut session, &t, &PROMPT, &how).expect_err(name);
         assert_eq!(error.code(), "invalid-setting");
-        assert!(error.to_string().starts_with(&format!("{name} is ")), "{error}");
+        assert!(error.to_string().starts_with(&format!("invalid {name}: ")), "{error}");
     }
     assert_eq!(generate(&mut session, &t, &[], &base()).expect_err("empty").code(), "empty-prompt");
     assert!(log.rows.borrow().is_empty(), "nothing was computed");
@@ -371,7 +371,7 @@ fn nonsense_is_refused_by_name() {
 }
 
 #[test]
-fn logits_that_are_no_numbers_are_an_error() {
+fn logits_that_are_not_numbers_are_an_error() {
     let t = tokenizer();
     for value in [f32::NAN, f32::INFINITY] {
         let (runner, _) = Scripted::new(300, 10, move |_| {
@@ -402,7 +402,7 @@ fn speeds_come_from_the_callers_clock() {
     assert_eq!(done.prefill_tokens_per_second(), Some(1.5));
     assert_eq!(done.decode_tokens_per_second(), Some(10.0));
 
-    // Where no token is asked for, nothing is computed and nothing measured.
+    // If no token is requested, nothing is computed or measured.
     let none = Generation::greedy(0);
     let done = session.generate(&t, &PROMPT, &none, &|| 7.0, &mut |_| ControlFlow::Continue(())).expect("no answer");
     assert_eq!((done.first_token_seconds, done.prefill_tokens_per_second()), (0.0, None));

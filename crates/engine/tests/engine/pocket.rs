@@ -16,7 +16,7 @@ fn pocket() -> Model {
     Model::load(checkpoint.blueprint(), &checkpoint, device, &options).expect("it loads")
 }
 
-/// The most likely next token, from the whole text at once.
+/// Computes the most likely next token from the whole text at once.
 fn next(model: &mut Model, tokens: &[u32]) -> u32 {
     let id = model.open();
     let mut batch = Batch::default();
@@ -28,7 +28,7 @@ fn next(model: &mut Model, tokens: &[u32]) -> u32 {
 }
 
 #[test]
-fn a_cached_answer_is_that_of_whole_texts() {
+fn cached_and_whole_texts_give_the_same_answer() {
     let t = tokenizer();
     let prompt = [vec![t.bos().expect("a BOS")], encode(&t, "The old house stood")].concat();
     let mut model = pocket();

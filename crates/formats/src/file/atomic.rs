@@ -1,22 +1,17 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::entry::{Entry, refuse_special};
 use super::publish::{mark, publish_file, publish_folder};
+use super::temporary::{OLD, PARTIAL, file_name, is_temporary_of, parent, sync_folder, sync_tree, temporary_name};
 use crate::FormatError;
 
-/// Ends the name of what is being written.
-pub(super) const PARTIAL: &str = ".partial";
-/// Ends the name of a complete folder that is about to be replaced.
-pub(super) const OLD: &str = ".old";
-
-/// A file that appears under its final name only when complete.
+/// A file that appears under its final name only when it is complete.
 ///
-/// It is written beside the target as `.NAME.PID.N.partial`; [`AtomicFile::commit`] flushes it to
-/// the disk and renames it over the target. Dropped without that, it is removed; what a killed
-/// process left behind is removed when the same target is written next.
+/// The contents go to `.NAME.PID.N.partial` beside the target. [`AtomicFile::commit`] flushes them to the disk and
+/// renames the file over the target. Dropping the value without that removes the file. If the process is killed,
+/// the next write to the same target removes what is left.
 #[derive(Debug)]
 pub struct AtomicFile {
     out: Option<BufWriter<File>>,
@@ -28,7 +23,8 @@ impl AtomicFile {
     /// Starts a new file for `target`, whose folder must exist.
     ///
     /// # Errors
-    /// [`FormatError::OutputIsSpecial`] where a link, a device or a pipe is, and I/O errors naming the path.
+    /// [`FormatError::OutputIsSpecial`] if the target is a link, a device, a pipe or a socket, and I/O errors with the
+    /// path.
     pub fn create(target: impl AsRef<Path>) -> Result<Self, FormatError> {
         let target = target.as_ref().to_owned();
         refuse_special(&target)?;
@@ -40,8 +36,8 @@ impl AtomicFile {
                 .create_new(true)
                 .open(&temporary)
                 .map_err(|error| FormatError::io("create", temporary.display(), error))?;
-            // The lock tells a sweep that the owner lives. Without support for locks nothing is
-            // swept either. A sweep may have come between the two calls: then try again.
+            // The lock tells `sweep` that the owner is alive. On a file system without locks, `sweep` removes nothing.
+            // `sweep` may have run between the two calls; then another attempt is needed.
             let _ = file.lock();
             if temporary.exists() {
                 return Ok(Self { out: Some(BufWriter::with_capacity(1 << 20, file)), temporary, target });
@@ -49,19 +45,20 @@ impl AtomicFile {
         }
     }
 
-    /// The file as it is so far, under its temporary name, to be read before [`AtomicFile::commit`].
+    /// Returns the path of the temporary file with everything written so far, for reading before
+    /// [`AtomicFile::commit`].
     ///
     /// # Errors
-    /// I/O errors naming the target.
+    /// I/O errors with the target.
     pub fn written(&mut self) -> Result<&Path, FormatError> {
         self.flush().map_err(|error| FormatError::io("write", self.target.display(), error))?;
         Ok(&self.temporary)
     }
 
-    /// Puts the complete file under its final name, replacing what was there.
+    /// Gives the complete file its final name, replacing any existing file.
     ///
     /// # Errors
-    /// I/O errors; the target is then as it was, unless only its folder could not be flushed.
+    /// I/O errors. The target is then unchanged, unless only the flush of its folder failed.
     pub fn commit(mut self) -> Result<(), FormatError> {
         let result = self.finish();
         if result.is_err() {
@@ -93,17 +90,17 @@ impl Write for AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(out) = self.out.take() {
-            // Without into_parts the buffer would be written once more, to a file that goes.
+            // Without `into_parts`, the buffer would be flushed to a file that is about to be removed.
             drop(out.into_parts());
             let _ = fs::remove_file(&self.temporary);
         }
     }
 }
 
-/// Writes `target` through an [`AtomicFile`], committed where `write` succeeds.
+/// Writes `target` through an [`AtomicFile`], and commits it if `write` succeeds.
 ///
 /// # Errors
-/// What `write` returns, and I/O errors.
+/// The error of `write`, and I/O errors.
 pub fn write_atomic<E: From<FormatError>>(
     target: impl AsRef<Path>,
     write: impl FnOnce(&mut AtomicFile) -> Result<(), E>,
@@ -113,7 +110,7 @@ pub fn write_atomic<E: From<FormatError>>(
     Ok(file.commit()?)
 }
 
-/// A folder that appears under its final name only when complete; as [`AtomicFile`].
+/// A folder that appears under its final name only when it is complete; works as [`AtomicFile`] does.
 #[derive(Debug)]
 pub struct AtomicDir {
     temporary: PathBuf,
@@ -126,7 +123,8 @@ impl AtomicDir {
     /// Starts a new folder for `target`, whose parent must exist.
     ///
     /// # Errors
-    /// [`FormatError::OutputIsSpecial`] where a link, a device or a pipe is, and I/O errors naming the path.
+    /// [`FormatError::OutputIsSpecial`] if the target is a link, a device, a pipe or a socket, and I/O errors with the
+    /// path.
     pub fn create(target: impl AsRef<Path>) -> Result<Self, FormatError> {
         let target = target.as_ref().to_owned();
         refuse_special(&target)?;
@@ -144,19 +142,21 @@ impl AtomicDir {
         }
     }
 
-    /// The folder to write into, until [`AtomicDir::commit`].
+    /// Returns the folder to write to before [`AtomicDir::commit`].
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.temporary
     }
 
-    /// Marks the complete folder as ours and puts it under its final name. A folder that was there is replaced where
-    /// an earlier call wrote everything in it: it is moved aside first, put back where the new one cannot take its place,
-    /// and removed last, so that a half-written folder is never under the name. A process killed between the two moves
-    /// leaves no folder there; the next [`AtomicDir::create`] puts the old one back.
+    /// Marks the complete folder as written by HoneLM and gives it its final name.
+    ///
+    /// An existing folder is replaced if every file in it was written by an earlier call. It is moved aside first,
+    /// moved back if the new folder cannot take its place, and removed last, so that the name never refers to a
+    /// half-written folder. If the process is killed between the two moves, the name refers to nothing; the next
+    /// [`AtomicDir::create`] moves the old folder back.
     ///
     /// # Errors
-    /// [`FormatError::FolderNotOurs`] where a folder with anything else is there, and I/O errors.
+    /// [`FormatError::FolderNotOurs`] if the existing folder contains anything else, and I/O errors.
     pub fn commit(mut self) -> Result<(), FormatError> {
         mark(&self.temporary)?;
         sync_tree(&self.temporary)?;
@@ -174,43 +174,9 @@ impl Drop for AtomicDir {
     }
 }
 
-pub(super) fn parent(target: &Path) -> &Path {
-    match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-fn file_name(target: &Path) -> Option<&str> {
-    target.file_name()?.to_str()
-}
-
-/// A name beside `target` that no other call of any process uses.
-pub(super) fn temporary_name(target: &Path, suffix: &str) -> Result<PathBuf, FormatError> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let name = file_name(target).ok_or_else(|| {
-        let reason = io::Error::new(io::ErrorKind::InvalidInput, "not a UTF-8 file name");
-        FormatError::io("create", target.display(), reason)
-    })?;
-    let (process, n) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-    Ok(parent(target).join(format!(".{name}.{process}.{n}{suffix}")))
-}
-
-/// Whether `name` is one that [`temporary_name`] gives for a target called `target`.
-fn is_temporary_of(name: &str, target: &str, suffix: &str) -> bool {
-    let numbers = name
-        .strip_prefix('.')
-        .and_then(|rest| rest.strip_prefix(target))
-        .and_then(|rest| rest.strip_prefix('.'))
-        .and_then(|rest| rest.strip_suffix(suffix))
-        .and_then(|rest| rest.split_once('.'));
-    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    numbers.is_some_and(|(process, n)| digits(process) && digits(n))
-}
-
-/// Tidies up after killed processes: removes partial files and folders of `target` that nobody holds
-/// a lock on, and puts back a folder that was moved aside where nothing has taken its place. Best
-/// effort, since nothing depends on it but disk space.
+/// Cleans up after killed processes: removes partial files and folders of `target` that no process has locked, and
+/// moves back a folder that was moved aside if nothing has taken its place. Failures are ignored, because they cost
+/// only disk space.
 fn sweep(target: &Path) {
     let (Some(name), Ok(entries)) = (file_name(target), fs::read_dir(parent(target))) else { return };
     for entry in entries.flatten() {
@@ -221,11 +187,11 @@ fn sweep(target: &Path) {
             continue;
         }
         let path = entry.path();
-        // To open a pipe would wait for its other end, and a link is not ours.
+        // Opening a pipe would wait for its other end, and a link was not made by HoneLM.
         if !entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir()) {
             continue;
         }
-        // The lock is held while the entry goes.
+        // The lock is held until the entry is gone.
         let Ok(file) = File::open(&path) else { continue };
         if file.try_lock().is_err() {
             continue;
@@ -236,31 +202,4 @@ fn sweep(target: &Path) {
             _ => fs::remove_file(&path),
         };
     }
-}
-
-/// Flushes a folder's entries to the disk, where the system can (Windows cannot open folders).
-pub(super) fn sync_folder(folder: &Path) -> Result<(), FormatError> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|file| file.sync_all())
-            .map_err(|error| FormatError::io("write", folder.display(), error))?;
-    }
-    Ok(())
-}
-
-/// Flushes every file and folder below `folder`.
-fn sync_tree(folder: &Path) -> Result<(), FormatError> {
-    let failed = |error| FormatError::io("write", folder.display(), error);
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.file_type().map_err(failed)?.is_dir() {
-            sync_tree(&entry.path())?;
-        } else {
-            // Windows flushes only handles that may write.
-            let file = OpenOptions::new().append(true).open(entry.path());
-            file.and_then(|file| file.sync_all())
-                .map_err(|error| FormatError::io("write", entry.path().display(), error))?;
-        }
-    }
-    sync_folder(folder)
 }

@@ -1,4 +1,4 @@
-//! What is under a name, without following links and without waiting for pipes.
+//! Inspection of paths without following links or waiting for pipes.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::FormatError;
 
-/// What a path names. A link is never followed.
+/// The kind of file at a path. Links are not followed.
 #[derive(Debug)]
 pub(crate) enum Entry {
     /// Nothing.
@@ -15,12 +15,12 @@ pub(crate) enum Entry {
     File(Metadata),
     /// A folder.
     Folder(Metadata),
-    /// A link, a device, a pipe or a socket; the string says which.
+    /// A link, a device, a pipe or a socket, as the string says.
     Special(&'static str),
 }
 
 impl Entry {
-    /// Looks at `path`.
+    /// Inspects `path`.
     pub(crate) fn at(path: &Path) -> Result<Self, FormatError> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Nothing),
@@ -31,7 +31,7 @@ impl Entry {
         }
     }
 
-    /// The identity of a file or folder.
+    /// Returns the identity of a file or folder.
     pub(crate) fn identity(&self) -> Option<Identity> {
         match self {
             Self::File(metadata) | Self::Folder(metadata) => identity(metadata),
@@ -40,17 +40,17 @@ impl Entry {
     }
 }
 
-/// Tells two names of one file from two files: device and inode.
+/// The device and inode, which are equal for two names of the same file.
 pub(crate) type Identity = (u64, u64);
 
-/// The identity of a file or folder, where the system has one.
+/// Returns the identity of a file or folder, if the system has one.
 #[cfg(unix)]
 pub(crate) fn identity(metadata: &Metadata) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// The identity of a file or folder, where the system has one.
+/// Returns the identity of a file or folder, if the system has one.
 #[cfg(not(unix))]
 pub(crate) fn identity(_metadata: &Metadata) -> Option<Identity> {
     None
@@ -73,7 +73,7 @@ fn special(metadata: &Metadata) -> &'static str {
     if metadata.file_type().is_symlink() { "a symbolic link" } else { "a device" }
 }
 
-/// Checks that no link, device, pipe or socket is at `path`.
+/// Checks that `path` is not a link, a device, a pipe or a socket.
 ///
 /// # Errors
 /// [`FormatError::OutputIsSpecial`], and I/O errors.
@@ -84,14 +84,14 @@ pub fn refuse_special(path: &Path) -> Result<(), FormatError> {
     }
 }
 
-/// Opens a regular file. A link is refused rather than followed, and a pipe or device is refused without waiting for it.
+/// Opens a regular file. Fails on a link instead of following it, and on a pipe or device without waiting for it.
 ///
 /// # Errors
 /// I/O errors, and [`FormatError::NotAFile`].
 pub fn open_no_follow(path: &Path, options: &OpenOptions) -> Result<File, FormatError> {
     let shown = path.display();
     let refused = |found| FormatError::NotAFile { path: shown.to_string(), found };
-    // For the clearer message: the flags below close the gap between the two calls.
+    // This check gives the clearer message. The flags below close the gap between the two calls.
     match Entry::at(path)? {
         Entry::Folder(_) => return Err(refused("a folder")),
         Entry::Special(found) => return Err(refused(found)),
@@ -113,7 +113,7 @@ fn no_follow(mut options: OpenOptions) -> OpenOptions {
 #[cfg(windows)]
 fn no_follow(mut options: OpenOptions) -> OpenOptions {
     use std::os::windows::fs::OpenOptionsExt;
-    /// `FILE_FLAG_OPEN_REPARSE_POINT`: opens a link itself.
+    /// `FILE_FLAG_OPEN_REPARSE_POINT`, which opens a link itself.
     const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
     options.custom_flags(OPEN_REPARSE_POINT);
     options
@@ -124,14 +124,14 @@ fn no_follow(options: OpenOptions) -> OpenOptions {
     options
 }
 
-/// Whether `path` is a regular file that begins with `magic`; no where it cannot be read.
+/// Returns `true` if `path` is a regular file that begins with `magic`, and `false` if it cannot be read.
 pub(crate) fn begins_with(path: &Path, magic: &[u8]) -> bool {
     let mut head = vec![0; magic.len()];
     let read = open_no_follow(path, OpenOptions::new().read(true)).map(|mut file| file.read_exact(&mut head));
     matches!(read, Ok(Ok(()))) && head == magic
 }
 
-/// The name of an entry of a folder; `None` where it is empty.
+/// Returns the name of an entry of a folder, or `None` if the folder is empty.
 pub(crate) fn first_name(folder: &Path) -> Result<Option<String>, FormatError> {
     let failed = |error| FormatError::io("open", folder.display(), error);
     let first = fs::read_dir(folder).map_err(failed)?.next().transpose().map_err(failed)?;

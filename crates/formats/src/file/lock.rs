@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use super::entry::{Entry, identity, open_no_follow};
 use crate::FormatError;
 
-/// An exclusive lock of the operating system on a file that is there for nothing else.
+/// An exclusive lock of the operating system on a file that serves no other purpose.
 ///
-/// It ends with its holder, however that ends, and is seen by every process of the machine, in other containers and
-/// namespaces too. The file holds nothing and is never written to; a link in its place is refused.
+/// The lock ends with the process that holds it, however that ends. Every process of the machine sees it, including
+/// those in other containers and namespaces. The file is empty and never written to. A link in its place is an
+/// error.
 #[derive(Debug)]
 pub struct LockFile {
     path: PathBuf,
@@ -16,9 +17,9 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// Takes the lock on the file at `path`, which is made where there is none; `None` where somebody else holds it.
+    /// Locks the file at `path`, creating it if it does not exist. Returns `None` if another holder has the lock.
     ///
-    /// A file system that has no locks locks nothing.
+    /// On a file system without locks, the call succeeds without locking.
     ///
     /// # Errors
     /// I/O errors, and [`FormatError::NotAFile`] for anything but a regular file.
@@ -33,7 +34,8 @@ impl LockFile {
                 }
                 Ok(()) | Err(TryLockError::Error(_)) => {}
             }
-            // The last holder may have removed the file between the two calls: a lock on it keeps nobody out.
+            // The last holder may have removed the file between the two calls. A lock on a removed file excludes no
+            // one.
             let held = file.metadata().map_err(|error| FormatError::io("lock", path.display(), error))?;
             let here = Entry::at(path)?;
             if !matches!(here, Entry::Nothing) && here.identity() == identity(&held) {
@@ -42,7 +44,7 @@ impl LockFile {
         }
     }
 
-    /// Removes the file, then gives up the lock.
+    /// Removes the file and releases the lock.
     ///
     /// # Errors
     /// I/O errors.

@@ -1,16 +1,17 @@
-//! The one place of this crate with unsafe code: memory maps, and the signal that a lost page of one raises.
+//! Memory maps, and the signal that a lost page raises. This is the only module of this crate with unsafe code.
 //!
 //! # Files that change while they are mapped
 //!
-//! A map shows the file as it is at each access. A file that is overwritten in place therefore changes weights that were
-//! opened long before: [`crate::FileWatch`] compares its length and time of last change before a result is given.
+//! A map shows the current contents of the file at every access. Overwriting a file in place therefore changes
+//! weights that were opened long before. [`crate::FileWatch`] compares length and modification time before a result
+//! is returned.
 //!
-//! A file that is cut short has no bytes to show, and the system raises `SIGBUS` at the next access. No comparison can
-//! exclude that, because the file can be cut between the comparison and the access. Plain reads would report it as an
-//! error, at the price of a copy of every weight in memory that the system cannot take back, and a model larger than
-//! memory could not be streamed. So models stay mapped, and [`report_lost_pages`] replaces the silent end of the process
-//! by a message that names the file. The process still ends at once: the access that failed has no value to go on with.
-//! Nothing is published then, because files get their names only when they are complete.
+//! If a file is cut short, the next access to a missing page raises `SIGBUS`. No comparison can exclude this,
+//! because the file can be cut between the comparison and the access. Plain reads would report an error instead,
+//! but they would copy every weight into memory that the system cannot reclaim, and a model larger than memory
+//! could not be streamed. Models therefore stay mapped, and [`report_lost_pages`] replaces the silent end of the
+//! process by a message that names the file. The process still ends at once, because the failed access has no value
+//! to continue with. Nothing is published, because files get their names only when they are complete.
 #![allow(unsafe_code, reason = "a memory map is the only way to hold a model larger than memory")]
 
 use std::fs::File;
@@ -21,14 +22,14 @@ use bytes::Bytes;
 
 use crate::{FileData, FileStamp, FormatError};
 
-/// A file in memory.
+/// A memory-mapped file.
 #[derive(Debug, Clone)]
 pub(crate) struct Map(Arc<Mapped>);
 
 #[derive(Debug)]
 struct Mapped {
     map: memmap2::Mmap,
-    /// Kept open, so that its length and time can be asked for whatever its name is.
+    /// The open file, whose length and times can be queried under any name.
     file: File,
     stamp: FileStamp,
     #[cfg(unix)]
@@ -42,9 +43,9 @@ impl AsRef<[u8]> for Map {
 }
 
 impl Map {
-    /// Gives the memory back that its pages take; who reads them again has them read from the file again.
+    /// Releases the memory of the map's pages. Later accesses read them from the file again.
     pub(crate) fn release(&self) {
-        // SAFETY: nobody writes to a read-only map, so that its pages hold nothing but the file's own bytes.
+        // SAFETY: the map is read-only, so its pages hold nothing but the file's own bytes.
         #[cfg(unix)]
         let _ = unsafe { self.0.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
     }
@@ -54,29 +55,29 @@ impl Map {
     }
 }
 
-/// A map that lives as long as somebody views it.
+/// A reference to a map that does not keep it alive.
 #[derive(Debug, Clone)]
 pub(crate) struct WeakMap(Weak<Mapped>);
 
 impl WeakMap {
-    /// Checks that the file is as it was when it was mapped.
+    /// Checks that the file has not changed since it was mapped.
     pub(crate) fn check(&self) -> Result<(), FormatError> {
         let Some(mapped) = self.0.upgrade() else { return Ok(()) };
         let metadata = mapped.file.metadata();
         mapped.stamp.compare(&metadata.map_err(|error| FormatError::io("read", mapped.stamp.shown(), error))?)
     }
 
-    /// Checks that its path still leads to it.
+    /// Checks that the path still leads to the file.
     pub(crate) fn check_name(&self) -> Result<(), FormatError> {
         self.0.upgrade().map_or(Ok(()), |mapped| mapped.stamp.check())
     }
 }
 
-/// Maps a file into memory, read-only; views of it keep the map alive.
+/// Maps a file into memory, read-only. Views of the map keep it alive.
 ///
-/// The file must not be shortened while it is mapped: the system then ends the process on the next access (`SIGBUS`;
-/// [`report_lost_pages`] tells the user why). Replacing it by rename, as [`crate::AtomicFile`] does, is safe.
-/// [`FileData::watch`] tells whether it was written to.
+/// The file must not be shortened while it is mapped: the next access would end the process (`SIGBUS`;
+/// [`report_lost_pages`] prints the reason). Replacing the file by a rename, as [`crate::AtomicFile`] does, is
+/// safe. [`FileData::watch`] detects writes to the file.
 ///
 /// # Errors
 /// I/O errors, and [`FormatError::NotAFile`] for folders, pipes and devices.
@@ -84,16 +85,16 @@ pub fn map_file(path: impl AsRef<Path>) -> Result<FileData, FormatError> {
     let path = path.as_ref();
     let shown = path.display();
     let file = super::open_file(path)?;
-    // Noted before the map is made, so that a later change is never taken for the state at opening.
+    // Recorded before the map is made, so that a later change is never taken for the initial state.
     let metadata = file.metadata().map_err(|error| FormatError::io("open", &shown, error))?;
     if metadata.len() == 0 {
         return Ok(Bytes::new().into());
     }
     let stamp = FileStamp::new(path, &metadata);
-    // SAFETY: the map is private and read-only. Rust asks that nobody changes the bytes behind a
-    // shared slice; no process can be kept from writing to a file, so parsers must not rely on
-    // reading the same value twice for memory safety. They are safe code and every read they make
-    // is bounds-checked, so a changed byte can give wrong numbers or an error, never a wild access.
+    // SAFETY: the map is private and read-only. Rust requires that the bytes behind a shared slice do not change, but
+    // nothing can keep other processes from writing to the file. Parsers therefore must not rely on reading the same
+    // value twice for memory safety. They are safe code with bounds checks on every read, so a changed byte can cause
+    // wrong numbers or an error but no invalid access.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| FormatError::io("map", &shown, error))?;
     #[cfg(unix)]
     let _range = lost_pages::Range::new(&map, path);
@@ -107,27 +108,27 @@ pub fn map_file(path: impl AsRef<Path>) -> Result<FileData, FormatError> {
     Ok(FileData::mapped(Map(Arc::new(mapped))))
 }
 
-/// How [`report_lost_pages`] tells of a mapped file that was cut short: a text with the file's path in the middle, escaped
-/// as inside a JSON string.
+/// The message of [`report_lost_pages`] about a mapped file that was cut short: `before`, the path, `problem` and
+/// `after`. The path is escaped as in a JSON string.
 #[derive(Debug, Clone, Copy)]
 pub struct LostPage {
-    /// Written to stderr, or to stdout.
+    /// `true` to write to stdout instead of stderr.
     pub to_stdout: bool,
     /// The text before the path.
     pub before: &'static str,
-    /// What is said of the file.
+    /// The text about the file.
     pub problem: &'static str,
-    /// The text after that.
+    /// The text at the end.
     pub after: &'static str,
-    /// The process's exit status.
+    /// The exit status of the process.
     pub status: u8,
 }
 
-/// Lets the process end with a message, rather than by a silent `SIGBUS`, when a mapped file was cut short or its disk
-/// fails. A program calls it once, at its start; a library leaves signals to its program. Other causes of the signal
-/// are left to whoever handled it before.
+/// Makes the process end with a message, instead of a silent `SIGBUS`, if a mapped file was cut short or its disk
+/// fails.
 ///
-/// Does nothing on systems without this signal.
+/// A program calls this function once at its start; a library leaves signals to the program. Other causes of the
+/// signal go to the previous handler. On systems without this signal, the function does nothing.
 pub fn report_lost_pages(report: LostPage) {
     #[cfg(unix)]
     lost_pages::install(report);
@@ -135,7 +136,7 @@ pub fn report_lost_pages(report: LostPage) {
     let _ = report;
 }
 
-/// The handler of `SIGBUS`, and the table of maps that it looks the address up in.
+/// The handler of `SIGBUS`, and the table in which it looks up the address.
 #[cfg(unix)]
 mod lost_pages {
     use std::path::Path;
@@ -145,13 +146,13 @@ mod lost_pages {
 
     use super::LostPage;
 
-    /// Maps that are told by name; models rarely have more files.
+    /// The number of maps that can be reported by name. Models rarely have more files.
     const SLOTS: usize = 1024;
-    /// A slot that is taken but not filled in yet.
+    /// The mark of a slot that is reserved but not yet filled.
     const TAKEN: usize = usize::MAX;
 
     struct Slot {
-        /// First address; 0 where the slot is free.
+        /// The first address; 0 if the slot is free.
         start: AtomicUsize,
         end: AtomicUsize,
         name: AtomicPtr<u8>,
@@ -167,16 +168,17 @@ mod lost_pages {
         }
     }; SLOTS];
 
-    /// A map's row in the table, until it is dropped.
+    /// The entry of a map in the table, removed on drop.
     #[derive(Debug)]
     pub(super) struct Range {
         slot: Option<usize>,
-        /// What the slot points to.
+        /// The memory that the slot points to.
         _name: Box<[u8]>,
     }
 
     impl Range {
-        /// Enters a map. Where the table is full it stays without a name, and its signal with whoever had it before.
+        /// Adds a map to the table. If the table is full, the map has no entry, and its signal goes to the previous
+        /// handler.
         pub(super) fn new(map: &[u8], path: &Path) -> Self {
             let json = serde_json::to_string(&path.to_string_lossy()).unwrap_or_default();
             let inside = json.get(1..json.len().saturating_sub(1)).unwrap_or_default();
@@ -212,14 +214,14 @@ mod lost_pages {
         if REPORT.set(report).is_err() {
             return;
         }
-        // SAFETY: a zeroed sigaction is one without flags and with an empty mask. `handle` has the signature that
-        // SA_SIGINFO asks for, and does only what a signal handler may. The pointers are to live values.
+        // SAFETY: a zeroed sigaction has no flags and an empty mask. `handle` has the signature that SA_SIGINFO
+        // requires and does only what a signal handler may do. The pointers are to live values.
         unsafe {
             let mut before: libc::sigaction = std::mem::zeroed();
             if libc::sigaction(libc::SIGBUS, ptr::null(), &raw mut before) != 0 {
                 return;
             }
-            // Known before the handler can run.
+            // Set before the handler can run.
             let _ = BEFORE_US.set(before);
             let mut ours: libc::sigaction = std::mem::zeroed();
             let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = handle;
@@ -229,9 +231,10 @@ mod lost_pages {
         }
     }
 
-    /// Calls nothing but functions that are safe in a signal handler: atomic loads, `write`, `_exit`, `sigaction`, `raise`.
+    /// Handles the signal. Calls only functions that are safe in a signal handler: atomic loads, `write`, `_exit`,
+    /// `sigaction` and `raise`.
     extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        // SAFETY: with SA_SIGINFO the system passes a valid siginfo_t, and SIGBUS has an address in it.
+        // SAFETY: with SA_SIGINFO, the system passes a valid siginfo_t, which for SIGBUS contains an address.
         let address = unsafe { (*info).si_addr() } as usize;
         let hit = TABLE.iter().find(|slot| {
             let start = slot.start.load(Ordering::Acquire);
@@ -243,15 +246,15 @@ mod lost_pages {
             let fixed = |text: &str| (text.as_ptr(), text.len());
             let texts = [fixed(report.before), (name.cast_const(), len), fixed(report.problem), fixed(report.after)];
             for (text, len) in texts {
-                // SAFETY: the texts are static. The name lives as long as its map, which the thread that the signal
-                // interrupted is reading from. Nothing can be done about a failed write.
+                // SAFETY: the texts are static. The name lives as long as its map, from which the interrupted thread
+                // is reading. A failed write cannot be handled.
                 let _ = unsafe { libc::write(descriptor, text.cast(), len) };
             }
-            // SAFETY: ends the process at once, as a signal handler may.
+            // SAFETY: `_exit` ends the process at once and is safe in a signal handler.
             unsafe { libc::_exit(report.status.into()) };
         }
-        // Not a map of ours: as if this handler had never been.
-        // SAFETY: the action is the one that the system gave for this signal.
+        // The address is in none of the maps, so the previous handler is restored and takes over.
+        // SAFETY: the action is the one that the system returned for this signal.
         unsafe {
             if let Some(before) = BEFORE_US.get() {
                 libc::sigaction(signal, before, ptr::null_mut());

@@ -1,36 +1,36 @@
-//! The gate that the path of every output passes before any work is done.
+//! The check of every output path before any work begins.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::atomic::{PARTIAL, parent, temporary_name};
 use super::entry::{Entry, Identity, begins_with, first_name, identity};
 use super::publish::foreign_entry;
+use super::temporary::{PARTIAL, parent, temporary_name};
 use crate::{FormatError, error::shown, parse_shard_name};
 
-/// Longest file name that file systems take, in bytes.
+/// The longest file name that file systems accept, in bytes.
 const NAME_LIMIT: usize = 255;
-/// Bytes that the names of unfinished files have more than those of finished ones: `.NAME.4294967295.9999999999.partial`.
+/// The number of bytes that a temporary name adds: `.NAME.4294967295.9999999999.partial`.
 const TEMPORARY: usize = 31;
-/// Bytes that the name of a part has more than that of the whole: `-00001-of-00003`.
+/// The number of bytes that the name of a part adds: `-00001-of-00003`.
 const PART: usize = 15;
 const GGUF: &str = "a GGUF file";
 const MODEL_FOLDER: &str = "a folder of an earlier model";
 
-/// Decides whether a command may write to a path, before it begins to work.
+/// Decides whether a command may write to a path, before the command begins to work.
 ///
-/// A path may be written to where nothing is there, where an empty file or folder is, and where an earlier output of the
-/// same kind is that the user wants replaced. It is refused
+/// A path is accepted if it does not exist, if it is an empty file or folder, or if it is an earlier output of the
+/// same kind and the user wants to replace it. A path is rejected if
 ///
-/// - where it is `-`, has no name, is not UTF-8, or is too long for the names of unfinished files;
-/// - where a link, a device, a pipe or a socket is: those are neither followed nor replaced;
-/// - where anything else is that no earlier run wrote: a file of another kind, or a folder with such files;
-/// - where it is an input of the command, lies in one or contains one, under whatever name;
-/// - where its folder cannot be written to.
+/// - it is `-`, has no file name, is not UTF-8, or is too long for the names of temporary files;
+/// - it is a link, a device, a pipe or a socket, which are neither written to nor replaced;
+/// - it is anything else that no earlier run wrote: a file of another kind, or a folder with such files;
+/// - it is an input of the command, lies in one or contains one, under any name;
+/// - its folder cannot be written to.
 ///
-/// Folders on the way to the output may be links, and may be missing.
+/// The folders above the output may be links, and need not exist.
 #[derive(Debug, Clone, Default)]
 pub struct OutputGate {
     inputs: Vec<Input>,
@@ -46,22 +46,23 @@ struct Input {
     is_folder: bool,
 }
 
-/// Where an output path leads.
+/// The resolved location of an output path.
 struct Place {
-    /// The path, its folders resolved.
+    /// The path with its folders resolved.
     resolved: PathBuf,
-    /// The nearest folder above it that is there.
+    /// The nearest existing folder above it.
     base: PathBuf,
 }
 
 impl OutputGate {
-    /// A gate that lets outputs replace earlier ones of their kind where `replace` is set.
+    /// Returns a gate that accepts earlier outputs of the same kind if `replace` is set.
     #[must_use]
     pub fn new(replace: bool) -> Self {
         Self { inputs: Vec::new(), replace }
     }
 
-    /// Adds a file or folder that the command reads. One that cannot be found is left for its reader to report.
+    /// Adds a file or folder that the command reads. A missing input is ignored here and left for its reader to
+    /// report.
     #[must_use]
     pub fn with_input(mut self, path: impl AsRef<Path>) -> Self {
         let shown = path.as_ref().to_owned();
@@ -72,10 +73,10 @@ impl OutputGate {
         self
     }
 
-    /// Checks the path of a GGUF file; with `in_parts` also the names of its parts that are there.
+    /// Checks the path of a GGUF file and, with `in_parts`, the names of its existing parts.
     ///
     /// # Errors
-    /// [`FormatError`]'s variants on outputs, each of which says what is there and what was expected.
+    /// The output variants of [`FormatError`], which say what was found and what was expected.
     pub fn gguf(&self, path: &Path, in_parts: bool) -> Result<(), FormatError> {
         let place = self.file_within(path, NAME_LIMIT - TEMPORARY - if in_parts { PART } else { 0 }, GGUF, &is_gguf)?;
         let (Some(stem), Some(folder)) = (place.resolved.file_stem(), place.resolved.parent()) else { return Ok(()) };
@@ -93,10 +94,10 @@ impl OutputGate {
         Ok(())
     }
 
-    /// Checks the path of a file. `kind` is what messages call such a file; `is_kind` tells one from others.
+    /// Checks the path of a file. Errors call this kind of file `kind`; `is_kind` recognises one.
     ///
     /// # Errors
-    /// As [`OutputGate::gguf`].
+    /// Those of [`OutputGate::gguf`].
     pub fn file(&self, path: &Path, kind: &'static str, is_kind: &dyn Fn(&Path) -> bool) -> Result<(), FormatError> {
         self.file_within(path, NAME_LIMIT - TEMPORARY, kind, is_kind).map(drop)
     }
@@ -109,7 +110,7 @@ impl OutputGate {
         is_kind: &dyn Fn(&Path) -> bool,
     ) -> Result<Place, FormatError> {
         let text = text_of(path)?;
-        // Path drops these: `model/` would become a file called `model`.
+        // `Path` drops a trailing separator: `model/` would become a file called `model`.
         if text.ends_with(std::path::is_separator) || Path::new(text).file_name().is_none() || ends_in_dot(text) {
             return Err(FormatError::OutputWithoutName { path: shown_path(path), expected: kind });
         }
@@ -134,10 +135,10 @@ impl OutputGate {
         Ok(place)
     }
 
-    /// Checks the path of a folder that is written whole and replaced whole, as [`crate::AtomicDir`] does.
+    /// Checks the path of a folder that is written and replaced as a whole, as [`crate::AtomicDir`] does.
     ///
     /// # Errors
-    /// As [`OutputGate::gguf`].
+    /// Those of [`OutputGate::gguf`].
     pub fn folder(&self, path: &Path) -> Result<(), FormatError> {
         text_of(path)?;
         let current = std::env::current_dir().and_then(fs::canonicalize).ok();
@@ -159,11 +160,11 @@ impl OutputGate {
         place.probe()
     }
 
-    /// Checks the path of a folder that work goes on in, run after run. `is_ours` tells one that an earlier run worked
-    /// in; whether its results may be replaced is for the caller to decide.
+    /// Checks the path of a folder in which several runs work one after another. `is_ours` recognises a folder in
+    /// which an earlier run worked. The caller decides whether its results may be replaced.
     ///
     /// # Errors
-    /// As [`OutputGate::gguf`].
+    /// Those of [`OutputGate::gguf`].
     pub fn work_folder(&self, path: &Path, is_ours: &dyn Fn(&Path) -> bool) -> Result<(), FormatError> {
         text_of(path)?;
         let place = match (path.file_name(), fs::canonicalize(path)) {
@@ -191,7 +192,7 @@ impl OutputGate {
     fn refuse_inputs(&self, path: &Path, place: &Place) -> Result<(), FormatError> {
         let output = Entry::at(&place.resolved)?.identity();
         let same = |a: Option<Identity>, b: Option<Identity>| a.is_some() && a == b;
-        // By identity too: a folder can be mounted twice, and names can differ in case alone.
+        // Identities are compared too, because a folder can be mounted twice and names can differ in case only.
         let lies_below = |path: &Path, folder: &Path, id: Option<Identity>| {
             let is_folder = |above: &Path| fs::metadata(above).is_ok_and(|metadata| same(identity(&metadata), id));
             path.starts_with(folder) || path.ancestors().skip(1).any(is_folder)
@@ -214,8 +215,8 @@ impl OutputGate {
 }
 
 impl Place {
-    /// Checks that a file can be made here, by making one: under the longest name that will be needed, where the folder
-    /// of that name is there.
+    /// Checks that a file can be created here by creating one, with the longest name that will be needed if the folder
+    /// exists.
     fn probe(&self) -> Result<(), FormatError> {
         let name = match self.resolved.strip_prefix(&self.base) {
             Ok(name) if name.components().count() == 1 => name,
@@ -228,12 +229,12 @@ impl Place {
     }
 }
 
-/// A path as messages name it.
+/// Formats a path for a message.
 fn shown_path(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// The path as text; `-` and what is no text are refused.
+/// Returns the path as text. `-` and paths that are not UTF-8 are errors.
 fn text_of(path: &Path) -> Result<&str, FormatError> {
     match path.to_str() {
         None => Err(FormatError::OutputNotUtf8 { path: shown_path(path) }),
@@ -242,12 +243,12 @@ fn text_of(path: &Path) -> Result<&str, FormatError> {
     }
 }
 
-/// Whether the last component of a path is `.`, which [`Path`] drops.
+/// Returns `true` if the last component of a path is `.`, which [`Path`] drops.
 fn ends_in_dot(text: &str) -> bool {
     text.strip_suffix('.').is_some_and(|rest| rest.ends_with(std::path::is_separator))
 }
 
-/// Whether a folder is at the place, rather than nothing; anything else is refused.
+/// Returns `true` for a folder and `false` for nothing. Anything else is an error.
 fn is_folder(path: &Path, place: &Place) -> Result<bool, FormatError> {
     match Entry::at(&place.resolved)? {
         Entry::Nothing => Ok(false),
@@ -260,7 +261,8 @@ fn is_folder(path: &Path, place: &Place) -> Result<bool, FormatError> {
     }
 }
 
-/// Follows the folders of `path`, of which the last may be missing, but not its last name. `limit` is for that name.
+/// Resolves the folders of `path`, the last of which may be missing, but not its last name. `limit` applies to that
+/// name.
 fn resolve(path: &Path, limit: usize, expected: &'static str) -> Result<Place, FormatError> {
     let nameless = || FormatError::OutputWithoutName { path: shown_path(path), expected };
     let mut below = vec![path.file_name().ok_or_else(nameless)?];

@@ -1,4 +1,4 @@
-//! Complete files and folders get their final names.
+//! The final step of writing: complete files and folders get their names.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -7,33 +7,33 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::{OLD, parent, sync_folder, temporary_name, write_atomic};
 use super::entry::{Entry, first_name};
-use super::read_small;
+use super::read::read_small;
+use super::temporary::{OLD, parent, sync_folder, temporary_name};
 use crate::FormatError;
 use crate::error::shown;
 
-/// Marks a folder as ours, and says which files in it are.
+/// The file that marks a folder as written by HoneLM and lists the files written to it.
 const MARKER: &str = ".honelm";
-/// Largest marker that is read.
+/// The size up to which a marker is read.
 const MARKER_LIMIT: u64 = 16 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Marker {
     made_by: String,
-    /// Paths below the folder, with `/`.
+    /// Paths relative to the folder, with `/`.
     files: BTreeSet<String>,
 }
 
-/// Gives a complete file or folder its final name, on the same file system and durably.
+/// Gives a complete file or folder on the same file system its final name, durably.
 ///
-/// Nothing, an empty file and an empty folder are replaced. Where `replace` is set, so is a file, and a folder in which
-/// [`crate::AtomicDir`] wrote every file; a folder is moved aside first, put back where the new one cannot take its place, and
-/// removed last.
+/// An empty file or folder is always replaced. With `replace`, so are any file, and a folder in which
+/// [`crate::AtomicDir`] wrote every file. Such a folder is moved aside first, moved back if the new one cannot take
+/// its place, and removed last.
 ///
 /// # Errors
-/// [`FormatError::OutputExists`], [`FormatError::FolderNotOurs`] and I/O errors, with everything as it was;
-/// [`FormatError::OutputIsSpecial`] for links and devices.
+/// [`FormatError::OutputExists`], [`FormatError::FolderNotOurs`] and I/O errors, after which everything is
+/// unchanged; [`FormatError::OutputIsSpecial`] for links and devices.
 pub fn publish(from: &Path, to: &Path, replace: bool) -> Result<(), FormatError> {
     match Entry::at(from)? {
         Entry::Folder(_) => publish_folder(from, to, replace)?,
@@ -42,7 +42,7 @@ pub fn publish(from: &Path, to: &Path, replace: bool) -> Result<(), FormatError>
     sync_folder(parent(to))
 }
 
-/// As [`publish`], for a file.
+/// Publishes a file as [`publish`] does.
 pub(super) fn publish_file(from: &Path, to: &Path, replace: bool) -> Result<(), FormatError> {
     let failed = |error| FormatError::io("create", to.display(), error);
     let replaces = match Entry::at(to)? {
@@ -54,17 +54,17 @@ pub(super) fn publish_file(from: &Path, to: &Path, replace: bool) -> Result<(), 
     if replaces {
         return fs::rename(from, to).map_err(failed);
     }
-    // A second name is refused by the system where the name is taken; a new one would replace what has it.
+    // A hard link fails if the name is taken. A rename would replace what has the name.
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from).map_err(|error| FormatError::io("remove", from.display(), error)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(to)),
-        // Not every file system has second names.
+        // Some file systems have no hard links.
         Err(_) if matches!(Entry::at(to)?, Entry::Nothing) => fs::rename(from, to).map_err(failed),
         Err(error) => Err(failed(error)),
     }
 }
 
-/// As [`publish`], for a folder.
+/// Publishes a folder as [`publish`] does.
 pub(super) fn publish_folder(from: &Path, to: &Path, replace: bool) -> Result<(), FormatError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => exists(to),
@@ -75,7 +75,7 @@ pub(super) fn publish_folder(from: &Path, to: &Path, replace: bool) -> Result<()
         Entry::Special(found) => return Err(FormatError::special(to, found)),
         Entry::File(_) => return Err(failed(io::ErrorKind::NotADirectory.into())),
         Entry::Folder(_) if first_name(to)?.is_none() => {
-            // Only some systems put a folder in the place of an empty one.
+            // Only some systems can rename a folder to the name of an empty one.
             if !cfg!(unix) {
                 fs::remove_dir(to).map_err(failed)?;
             }
@@ -91,11 +91,11 @@ pub(super) fn publish_folder(from: &Path, to: &Path, replace: bool) -> Result<()
     fs::rename(from, to).map_err(failed)
 }
 
-/// Puts a folder in the place of another one, which is removed.
+/// Puts a folder in the place of another and removes the other.
 fn exchange(from: &Path, to: &Path) -> Result<(), FormatError> {
     let failed = |error| FormatError::io("create", to.display(), error);
     let aside = temporary_name(to, OLD)?;
-    // Held while it is aside: a sweep would put it back.
+    // The lock keeps `sweep` from moving the folder back while it is aside.
     let lock = File::open(to).ok();
     if let Some(lock) = &lock {
         let _ = lock.try_lock();
@@ -113,7 +113,7 @@ fn exists(path: &Path) -> FormatError {
     FormatError::OutputExists { path: path.display().to_string() }
 }
 
-/// Removes an output, where it is there: a file, or a folder in which [`crate::AtomicDir`] wrote every file.
+/// Removes an output if it exists: a file, or a folder in which [`crate::AtomicDir`] wrote every file.
 ///
 /// # Errors
 /// [`FormatError::FolderNotOurs`], [`FormatError::OutputIsSpecial`], and I/O errors.
@@ -134,7 +134,7 @@ fn not_ours(path: &Path, found: &str) -> FormatError {
     FormatError::FolderNotOurs { path: path.display().to_string(), found: shown(found) }
 }
 
-/// Marks a complete folder as ours.
+/// Marks a complete folder as written by HoneLM.
 pub(super) fn mark(folder: &Path) -> Result<(), FormatError> {
     let mut files = BTreeSet::new();
     walk(folder, "", &mut |path, _| {
@@ -145,10 +145,10 @@ pub(super) fn mark(folder: &Path) -> Result<(), FormatError> {
     let path = folder.join(MARKER);
     let failed = |error: io::Error| FormatError::io("write", path.display(), error);
     let json = serde_json::to_vec_pretty(&marker).map_err(|error| failed(error.into()))?;
-    write_atomic(&path, |file| io::Write::write_all(file, &json).map_err(failed))
+    fs::write(&path, json).map_err(failed)
 }
 
-/// What in a folder none of our runs wrote: the first such file by its path below the folder; `None` where all is ours.
+/// Returns the first path within a folder that HoneLM did not write, or `None` if it wrote everything.
 pub(super) fn foreign_entry(folder: &Path) -> Result<Option<String>, FormatError> {
     let path = folder.join(MARKER);
     let bytes = match Entry::at(&path)? {
@@ -169,7 +169,8 @@ pub(super) fn foreign_entry(folder: &Path) -> Result<Option<String>, FormatError
     Ok(foreign)
 }
 
-/// Calls `see` with everything below `folder` but folders that are not empty, until it returns false; gives its last answer.
+/// Calls `see` with every file and every empty folder below `folder` until it returns `false`, and returns its last
+/// answer.
 fn walk(folder: &Path, prefix: &str, see: &mut dyn FnMut(&str, &Entry) -> bool) -> Result<bool, FormatError> {
     let failed = |error| FormatError::io("open", folder.display(), error);
     for entry in fs::read_dir(folder).map_err(failed)? {

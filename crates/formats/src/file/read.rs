@@ -1,7 +1,7 @@
-//! Reading files that others wrote: regular files, or pipes where a user may name one, and no more than a limit.
+//! Bounded reads of files from outside: regular files and, where a user names the path, pipes.
 //!
-//! Everything that opens a path for reading goes through here, so that a named pipe, a device or an endless file in a
-//! model's folder is an error that names it, and nothing waits or fills the memory.
+//! Every path that is opened for reading goes through this module. A named pipe, a device or an endless file in a
+//! model's folder is therefore an error with its name, and can neither block the program nor fill the memory.
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read};
@@ -9,7 +9,10 @@ use std::path::Path;
 
 use crate::FormatError;
 
-/// Opens a regular file to read it, through links.
+/// The largest JSON file that is read. Tokenizers reach about 30 MB.
+const JSON_LIMIT: u64 = 256 << 20;
+
+/// Opens a regular file for reading, through links.
 ///
 /// # Errors
 /// I/O errors, and [`FormatError::NotAFile`] for folders, pipes, devices and sockets.
@@ -20,17 +23,17 @@ pub fn open_file(path: impl AsRef<Path>) -> Result<File, FormatError> {
 /// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`open_file`], and [`FormatError::FileTooLarge`].
+/// Those of [`open_file`], and [`FormatError::FileTooLarge`].
 pub fn read_file(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>, FormatError> {
     let path = path.as_ref();
     read_open(open_file(path)?, path, limit)
 }
 
-/// Reads a path that a user names, which may be a pipe, such as `<(command)` in a shell: at most `limit` bytes. A pipe
-/// that nobody writes to is empty.
+/// Reads at most `limit` bytes from a path that a user named, which may be a pipe such as a shell's `<(command)`. A
+/// pipe without a writer is empty.
 ///
 /// # Errors
-/// As [`read_file`].
+/// Those of [`read_file`].
 pub fn read_input(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>, FormatError> {
     let path = path.as_ref();
     let file = open(path, |kind| kind.is_file() || is_pipe(*kind))?;
@@ -38,7 +41,7 @@ pub fn read_input(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>, FormatE
     read_open(file, path, limit)
 }
 
-/// Reads `source`, for example stdin, to its end: at most `limit` bytes. `name` is what messages call it.
+/// Reads `source`, for example stdin, to its end, but at most `limit` bytes. Errors call it `name`.
 ///
 /// # Errors
 /// I/O errors, and [`FormatError::FileTooLarge`].
@@ -54,7 +57,7 @@ fn read_open(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FormatError
     if length > limit {
         return Err(FormatError::FileTooLarge { path: name, limit });
     }
-    // The length of a pipe is 0, and a file may grow meanwhile: what is read is counted in any case.
+    // The length of a pipe is 0 and a file may grow, so the bytes read are counted in any case.
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
     read_into(file, &mut bytes, &name, limit)?;
     Ok(bytes)
@@ -69,8 +72,8 @@ fn read_into(source: impl Read, bytes: &mut Vec<u8>, name: &str, limit: u64) -> 
     Ok(())
 }
 
-/// Opens a path of a kind that is `accepted`. The kind is asked for before opening, since opening some devices has an
-/// effect, and again after it, since the path may have become another one meanwhile.
+/// Opens a path if its kind is `accepted`. The kind is checked before opening, because opening some devices has an
+/// effect, and again afterwards, because the path may have been replaced.
 fn open(path: &Path, accepted: impl Fn(&FileType) -> bool) -> Result<File, FormatError> {
     let failed = |error| FormatError::io("open", path.display(), error);
     let check = |kind: FileType| match accepted(&kind) {
@@ -86,7 +89,7 @@ fn open(path: &Path, accepted: impl Fn(&FileType) -> bool) -> Result<File, Forma
     Ok(file)
 }
 
-/// Lets a named pipe be opened although nobody writes to it.
+/// Allows opening a named pipe that has no writer.
 #[cfg(unix)]
 fn without_waiting(options: &mut OpenOptions) {
     use rustix::fs::OFlags;
@@ -97,7 +100,7 @@ fn without_waiting(options: &mut OpenOptions) {
 #[cfg(not(unix))]
 fn without_waiting(_: &mut OpenOptions) {}
 
-/// Lets reads wait for those who have opened the other end of a pipe.
+/// Makes reads wait for the processes that have opened the other end of a pipe.
 #[cfg(unix)]
 fn wait_for_writers(file: &File) -> io::Result<()> {
     use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -119,7 +122,7 @@ fn is_pipe(_: FileType) -> bool {
     false
 }
 
-/// A kind of file in a message.
+/// Returns the name of a kind of file for messages.
 fn name_of(kind: FileType) -> &'static str {
     #[cfg(unix)]
     {
@@ -135,6 +138,25 @@ fn name_of(kind: FileType) -> &'static str {
         }
     }
     if kind.is_dir() { "a folder" } else { "a special file" }
+}
+
+/// Reads and parses a JSON file such as `config.json`. Returns `None` if there is no such file.
+///
+/// # Errors
+/// Those of [`read_file`] with a limit of 256 MiB, and [`FormatError::InvalidJson`].
+pub fn read_json(path: impl AsRef<Path>) -> Result<Option<serde_json::Value>, FormatError> {
+    match read_small(path.as_ref(), JSON_LIMIT)? {
+        Some(bytes) => crate::parse_json(&path.as_ref().display().to_string(), &bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads a file of at most `limit` bytes. Returns `None` if there is no such file.
+pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FormatError> {
+    match read_file(path, limit) {
+        Err(FormatError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +183,7 @@ mod tests {
     #[test]
     fn an_endless_source_is_refused_at_its_limit() {
         let error = read_limited(io::repeat(b'x'), "stdin", 1 << 16).unwrap_err();
-        assert_eq!(error.to_string(), "stdin is larger than 65536 bytes, the most that is read of it");
+        assert_eq!(error.to_string(), "stdin is larger than the limit of 65536 bytes");
     }
 
     #[cfg(unix)]
@@ -195,7 +217,7 @@ mod tests {
         let pipe = dir.path().join("pipe");
         fifo(&pipe);
         assert_eq!(read_input(&pipe, 10).unwrap(), b"", "nobody writes to it");
-        // Opened for both, so that opening waits for nobody.
+        // Opened for reading and writing, so that opening does not wait.
         let mut writer = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
         io::Write::write_all(&mut writer, b"a few words").unwrap();
         let reader = {

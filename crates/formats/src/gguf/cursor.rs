@@ -3,28 +3,30 @@ use std::fmt::Display;
 use super::value::{ARRAY_ID, Array, Value};
 use crate::FormatError;
 
-/// Reads little-endian fields one after the other, checking every extent and count first.
-pub(super) struct Cursor<'a> {
+/// Reads little-endian fields one after another and checks every extent and count first.
+pub(crate) struct Cursor<'a> {
     pub(super) file: &'a str,
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(file: &'a str, bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(file: &'a str, bytes: &'a [u8]) -> Self {
         Self { file, bytes, at: 0 }
     }
 
-    /// Offset of the next byte.
-    pub(super) fn offset(&self) -> u64 {
+    /// Returns the offset of the next byte.
+    pub(crate) fn offset(&self) -> u64 {
         self.at as u64
     }
 
-    fn remaining(&self) -> usize {
+    /// Returns the number of bytes after the last one that was read.
+    pub(crate) fn remaining(&self) -> usize {
         self.bytes.len() - self.at
     }
 
-    fn take(&mut self, n: u64, what: impl Display) -> Result<&'a [u8], FormatError> {
+    /// Reads `n` bytes.
+    pub(crate) fn take(&mut self, n: u64, what: impl Display) -> Result<&'a [u8], FormatError> {
         let rest = &self.bytes[self.at..];
         match usize::try_from(n).ok().and_then(|n| rest.get(..n)) {
             Some(taken) => {
@@ -47,7 +49,7 @@ impl<'a> Cursor<'a> {
         Ok(out)
     }
 
-    pub(super) fn u32(&mut self, what: impl Display) -> Result<u32, FormatError> {
+    pub(crate) fn u32(&mut self, what: impl Display) -> Result<u32, FormatError> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
@@ -55,27 +57,42 @@ impl<'a> Cursor<'a> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    /// A count of things that take at least `smallest` bytes each, refused where the rest of the file
-    /// cannot hold them.
+    /// Reads a count of items of at least `smallest` bytes each. Fails if the rest of the file cannot hold them.
     pub(super) fn count(&mut self, smallest: u64, what: impl Display) -> Result<usize, FormatError> {
-        let offset = self.offset();
         let count = self.u64(&what)?;
+        self.fitting(count, 8, smallest, what)
+    }
+
+    /// Reads a count as [`Cursor::count`] does, stored as i32.
+    pub(crate) fn count_i32(&mut self, smallest: u64, what: impl Display) -> Result<usize, FormatError> {
+        // A negative count becomes one that no file can hold.
+        let count = u64::from(self.u32(&what)?);
+        self.fitting(count, 4, smallest, what)
+    }
+
+    /// Checks that the rest of the file can hold `count` items. The count itself is the last `width` bytes read.
+    fn fitting(&self, count: u64, width: u64, smallest: u64, what: impl Display) -> Result<usize, FormatError> {
         let available = self.remaining() as u64;
         match usize::try_from(count) {
             Ok(fits) if count <= available / smallest => Ok(fits),
             _ => Err(FormatError::ImplausibleCount {
                 file: self.file.to_owned(),
                 what: what.to_string(),
-                offset,
+                offset: self.offset() - width,
                 count,
                 available,
             }),
         }
     }
 
-    /// A string: its length as u64, then UTF-8.
+    /// Reads a string: its length as u64, then UTF-8.
     pub(super) fn string(&mut self, what: impl Display) -> Result<String, FormatError> {
         let length = self.count(1, format_args!("the length of {what}"))?;
+        self.text(length, what)
+    }
+
+    /// Reads `length` bytes of UTF-8.
+    pub(crate) fn text(&mut self, length: usize, what: impl Display) -> Result<String, FormatError> {
         let offset = self.offset();
         let bytes = self.take(length as u64, &what)?;
         match std::str::from_utf8(bytes) {
@@ -84,7 +101,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The value of metadata key `key`.
+    /// Reads the value of metadata key `key`.
     pub(super) fn value(&mut self, key: &str) -> Result<Value, FormatError> {
         let shown = crate::error::shown(key);
         let what = format_args!("the value of {shown}");
@@ -138,7 +155,7 @@ impl<'a> Cursor<'a> {
             let strings = (0..count).map(|i| self.string(format_args!("element {i} of {shown}")));
             return Ok(Array::String(strings.collect::<Result<_, _>>()?));
         }
-        // The count is checked: the product is at most what is left of the file.
+        // The count was checked, so the product is at most the rest of the file.
         let bytes = self.take(count as u64 * smallest, format_args!("the value of {shown}"))?;
         Ok(match id {
             0 => Array::U8(bytes.to_vec()),

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use super::{Array, Value};
 use crate::FormatError;
 
-/// Keys and values in the order of the file.
+/// The keys and values of a file, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
     pairs: Vec<(String, Value)>,
@@ -11,33 +11,33 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Number of keys.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether there are no keys.
+    /// Returns `true` if there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// Keys and values in the order of the file.
+    /// Returns the keys and values in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.pairs.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The value of `key`, whatever its type.
+    /// Returns the value of `key`, of any type.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.index.get(key).and_then(|&i| self.pairs.get(i)).map(|(_, value)| value)
     }
 
-    /// The value of `key` as a `T`, `None` where there is no such key; `file` is for the message.
+    /// Returns the value of `key` as a `T`, or `None` if there is no such key. Errors name the file `file`.
     ///
     /// # Errors
-    /// [`FormatError::WrongValueType`], [`FormatError::ValueOutOfRange`].
+    /// [`FormatError::WrongValueType`] and [`FormatError::ValueOutOfRange`].
     pub fn get<'a, T: FromValue<'a>>(&'a self, file: &str, key: &str) -> Result<Option<T>, FormatError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         match T::from_value(value) {
@@ -53,7 +53,7 @@ impl Metadata {
         }
     }
 
-    /// Adds a key; false where it is there already.
+    /// Adds a key. Returns `false` if it already exists.
     pub(super) fn insert(&mut self, key: String, value: Value) -> bool {
         if self.index.contains_key(&key) {
             return false;
@@ -64,14 +64,14 @@ impl Metadata {
     }
 }
 
-/// A Rust type that a metadata value can be read as. Integers are read from any integer type that
-/// holds a fitting value, since writers disagree on widths.
+/// A Rust type that a metadata value can be converted to. An integer type accepts every integer value in its range,
+/// because writers use different widths.
 pub trait FromValue<'a>: Sized {
-    /// What is expected, for messages.
+    /// The expected type, for errors.
     const EXPECTED: &'static str;
-    /// Whether any integer has the right type, if perhaps not the right range.
+    /// `true` if integers of any width have the right type, even if they are out of range.
     const EXPECTED_INTEGER: bool = false;
-    /// The value, or `None` where it is of another type or out of range.
+    /// Converts the value. Returns `None` if it has another type or is out of range.
     fn from_value(value: &'a Value) -> Option<Self>;
 }
 

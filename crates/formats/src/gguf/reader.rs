@@ -9,19 +9,19 @@ use super::types::{GgmlType, ggml_type};
 use super::{MAX_DIMENSIONS, alignment};
 use crate::{FileData, FileWatch, FormatError, TensorInfo, TensorSource};
 
-/// Smallest possible entries: an empty key, its type and one byte; an empty name, rank 0, type, offset.
+/// The smallest entries: an empty key with its type and one byte; an empty name with rank 0, type and offset.
 const SMALLEST_PAIR: u64 = 8 + 4 + 1;
 const SMALLEST_TENSOR: u64 = 8 + 4 + 4 + 8;
 
 /// A parsed GGUF file.
 #[derive(Debug, Clone)]
 pub struct Gguf {
-    /// Keys and values in the order of the file.
+    /// The keys and values in the order of the file.
     pub metadata: Metadata,
     pub(super) version: u32,
     pub(super) tensors: Vec<Entry>,
     pub(super) index: HashMap<String, usize>,
-    /// The files, one or the parts of a split model; never empty.
+    /// The files: one, or the parts of a split model. Never empty.
     pub(super) parts: Vec<Part>,
 }
 
@@ -35,13 +35,13 @@ pub(super) struct Part {
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) info: TensorInfo,
-    /// Number of the file in [`Gguf::parts`].
+    /// The index of the file in [`Gguf::parts`].
     pub(super) part: usize,
-    /// Bytes in the file.
+    /// The byte range in the file.
     range: Range<u64>,
 }
 
-/// A tensor's entry as the file has it.
+/// A tensor's entry as stored in the file.
 struct Declared {
     name: String,
     dimensions: Vec<u64>,
@@ -50,12 +50,12 @@ struct Declared {
 }
 
 impl Gguf {
-    /// Parses a file that is the whole of a model; `file` names it in messages.
+    /// Parses a file that is a whole model. Errors name the file `file`.
     ///
     /// # Errors
-    /// A variant of [`FormatError`] for each way in which the file breaks the format, for versions
-    /// but 2 and 3, big-endian files and parts of split models ([`Gguf::join`] takes them);
-    /// [`FormatError::NotFetched`] where more of a remote file's header is needed.
+    /// A variant of [`FormatError`] for each violation of the format, for versions other than 2 and 3, for big-endian
+    /// files and for parts of split models ([`Gguf::join`] reads these); [`FormatError::NotFetched`] if more of a
+    /// remote file's header is needed.
     pub fn parse(data: impl Into<FileData>, file: impl Into<String>) -> Result<Self, FormatError> {
         let gguf = Self::parse_part(data.into(), file.into())?;
         match gguf.split_count()? {
@@ -71,10 +71,10 @@ impl Gguf {
         Ok(gguf)
     }
 
-    /// Parses the `bytes` at the beginning of a file of `len` bytes; the parts are still to be filled in.
+    /// Parses `bytes`, the beginning of a file of `len` bytes. The caller fills in the parts.
     fn parse_head(bytes: &[u8], len: u64, file: &str) -> Result<Self, FormatError> {
         if !bytes.starts_with(b"GGUF") {
-            // Two or three bytes of the magic are a truncated file, not another format.
+            // A file of two or three bytes of the magic is truncated, not of another format.
             if !bytes.is_empty() && b"GGUF".starts_with(bytes) {
                 let (file, what) = (file.to_owned(), "the magic".to_owned());
                 return Err(FormatError::Truncated { file, what, offset: 0, needed: 4, available: len });
@@ -89,7 +89,7 @@ impl Gguf {
             _ if matches!(version.swap_bytes(), 1..=3) => return Err(FormatError::BigEndian { file: file.to_owned() }),
             found => return Err(FormatError::UnsupportedVersion { file: file.to_owned(), found }),
         }
-        // Both counts together must fit, since neither list has been read yet.
+        // Both counts together must fit, because neither list has been read yet.
         let tensor_count = cursor.count(SMALLEST_TENSOR, "the number of tensors")?;
         let pair_count = cursor.count(SMALLEST_PAIR, "the number of metadata keys")?;
         let metadata = read_metadata(&mut cursor, pair_count)?;
@@ -107,40 +107,40 @@ impl Gguf {
         Ok(Self { metadata, version, tensors, index, parts: Vec::new() })
     }
 
-    /// The format's version, 2 or 3.
+    /// Returns the version of the format, 2 or 3.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// The name that messages give the file, of a split model the first one.
+    /// Returns the name of the file in errors; the first one of a split model.
     #[must_use]
     pub fn file(&self) -> &str {
         self.parts.first().map_or("", |part| &part.file)
     }
 
-    /// The names of all files of the model.
+    /// Returns the names of all files of the model.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().map(|part| part.file.as_str())
     }
 
-    /// All tensors in the order of the file.
+    /// Returns all tensors in the order of the file.
     pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
         self.tensors.iter().map(|entry| &entry.info)
     }
 
-    /// The value of `key` as a `T`; `None` where there is no such key.
+    /// Returns the value of `key` as a `T`, or `None` if there is no such key.
     ///
     /// # Errors
-    /// [`FormatError::WrongValueType`], [`FormatError::ValueOutOfRange`].
+    /// [`FormatError::WrongValueType`] and [`FormatError::ValueOutOfRange`].
     pub fn get_as<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<Option<T>, FormatError> {
         self.metadata.get(self.file(), key)
     }
 
-    /// The value of a key that has to be there.
+    /// Returns the value of a required key.
     ///
     /// # Errors
-    /// [`FormatError::MissingKey`], and as [`Gguf::get_as`].
+    /// [`FormatError::MissingKey`], and those of [`Gguf::get_as`].
     pub fn require<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T, FormatError> {
         self.get_as(key)?.ok_or_else(|| FormatError::MissingKey {
             file: self.file().to_owned(),
@@ -152,9 +152,8 @@ impl Gguf {
 
 macro_rules! getters {
     ($($(#[$doc:meta])* $name:ident -> $t:ty;)+) => {
-        /// Typed metadata, `None` where the key is missing. Each fails with
-        /// [`FormatError::WrongValueType`] or [`FormatError::ValueOutOfRange`], naming file, key, what
-        /// was found and what was expected.
+        /// Typed metadata. Each method returns `None` if the key is missing, and fails with
+        /// [`FormatError::WrongValueType`] or [`FormatError::ValueOutOfRange`] if the value cannot be converted.
         #[allow(clippy::missing_errors_doc, reason = "said once for all of them")]
         impl Gguf {$(
             $(#[$doc])*
@@ -165,27 +164,27 @@ macro_rules! getters {
     };
 }
 getters! {
-    /// Any integer that fits.
+    /// Returns an integer of any width that fits.
     get_u32 -> u32;
-    /// Any integer that fits.
+    /// Returns an integer of any width that fits.
     get_i32 -> i32;
-    /// Any integer that fits.
+    /// Returns an integer of any width that fits.
     get_u64 -> u64;
-    /// A float of either width.
+    /// Returns a float of either width.
     get_f32 -> f32;
-    /// A boolean.
+    /// Returns a boolean.
     get_bool -> bool;
-    /// A string.
+    /// Returns a string.
     get_str -> &str;
-    /// An array of strings.
+    /// Returns an array of strings.
     get_array_str -> &[String];
-    /// An array of f32.
+    /// Returns an array of f32.
     get_array_f32 -> &[f32];
-    /// An array of booleans.
+    /// Returns an array of booleans.
     get_array_bool -> &[bool];
-    /// An array of any integers that fit.
+    /// Returns an array of integers of any width that fit.
     get_array_u32 -> Vec<u32>;
-    /// An array of any integers that fit.
+    /// Returns an array of integers of any width that fit.
     get_array_i32 -> Vec<i32>;
 }
 
@@ -248,7 +247,7 @@ fn read_tensor(cursor: &mut Cursor<'_>, i: usize) -> Result<Declared, FormatErro
     Ok(Declared { name, dimensions, kind, offset })
 }
 
-/// Checks every tensor's extent against the data section, which runs from `start` to `end` of the file.
+/// Checks every tensor's extent against the data section, which spans `start` to `end` of the file.
 fn place(file: &str, declared: Vec<Declared>, start: u64, end: u64, alignment: u64) -> Result<Vec<Entry>, FormatError> {
     let available = end.saturating_sub(start);
     let mut sizes = Vec::with_capacity(declared.len());
@@ -270,7 +269,7 @@ fn place(file: &str, declared: Vec<Declared>, start: u64, end: u64, alignment: u
         }
         sizes.push(size);
     }
-    // A type of unknown size reaches up to the next tensor, or to the end.
+    // A tensor of unknown size extends to the next tensor or to the end.
     let mut order: Vec<usize> = (0..declared.len()).filter(|&i| sizes[i] != Some(0)).collect();
     order.sort_by_key(|&i| declared[i].offset);
     for (k, &i) in order.iter().enumerate() {
@@ -286,7 +285,7 @@ fn place(file: &str, declared: Vec<Declared>, start: u64, end: u64, alignment: u
     }
     let entry = |(tensor, size): (Declared, Option<u64>)| {
         let size = size.unwrap_or(0);
-        // Within the file, so the sums fit; a tensor without data may be nowhere.
+        // The range lies within the file, so the sums fit. A tensor without data may have any offset.
         let begin = if size == 0 { 0 } else { start + tensor.offset };
         let shape = tensor.dimensions.iter().rev().map(|&d| usize::try_from(d));
         let shape = shape.collect::<Result<Vec<_>, _>>().map_err(|_| overflow(file, &tensor))?;
@@ -296,7 +295,7 @@ fn place(file: &str, declared: Vec<Declared>, start: u64, end: u64, alignment: u
     declared.into_iter().zip(sizes).map(entry).collect()
 }
 
-/// Bytes of the tensor's data; `None` where its type is unknown.
+/// Returns the number of bytes of the tensor's data, or `None` if its type is unknown.
 fn size_of(file: &str, tensor: &Declared) -> Result<Option<u64>, FormatError> {
     let Some((block_len, block_bytes)) = tensor.kind.block else { return Ok(None) };
     let row = tensor.dimensions.first().copied().unwrap_or(1);

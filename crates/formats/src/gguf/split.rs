@@ -1,17 +1,16 @@
-//! Models in parts: `NAME-00001-of-00003.gguf` and so on, as llama.cpp's `gguf-split` writes them.
+//! Models in parts named `NAME-00001-of-00003.gguf` and so on, as llama.cpp's `gguf-split` writes them.
 //!
-//! The first part has all metadata; every part has its number, the number of parts and the number of tensors of
-//! all. Nothing in them names the model, so that a part of another one with the same tensors is not told from the
-//! right one.
+//! The first part has all metadata. Every part has its number, the number of parts and the number of tensors in all
+//! parts. Nothing in a part names the model, so a part of another model with the same tensors cannot be detected.
 
 use super::{ALIGNMENT_KEY, Gguf, SPLIT_COUNT, SPLIT_NO, SPLIT_TENSORS};
 use crate::{FileData, FormatError, TensorSource};
 
 impl Gguf {
-    /// Opens and maps a file, of a split model every part, whichever is named.
+    /// Opens and maps a file. If it is a part of a split model, opens all parts.
     ///
     /// # Errors
-    /// As [`Gguf::parse`] and [`Gguf::join`], I/O errors, [`FormatError::MissingShard`],
+    /// Those of [`Gguf::parse`] and [`Gguf::join`], I/O errors, [`FormatError::MissingShard`], and
     /// [`FormatError::SplitName`] for a part whose name does not lead to the others.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, FormatError> {
@@ -47,16 +46,16 @@ impl Gguf {
         Self::join(parts)
     }
 
-    /// Parses the parts of a model in their order; each has a name for messages.
+    /// Parses the parts of a model, which must be in order. Each has a name for errors.
     ///
     /// # Errors
-    /// As [`Gguf::parse`], [`FormatError::SplitMismatch`] for a part that is another one or that of another
-    /// model, [`FormatError::TensorInTwoShards`].
+    /// Those of [`Gguf::parse`], [`FormatError::SplitMismatch`] for a part out of order or of another model, and
+    /// [`FormatError::TensorInTwoShards`].
     pub fn join(parts: Vec<(FileData, String)>) -> Result<Self, FormatError> {
         let count = parts.len();
         let mut parts = parts.into_iter().map(|(data, file)| Self::parse_part(data, file));
         let Some(first) = parts.next() else {
-            return Err(FormatError::EmptyFile { file: "a model without parts".to_owned() });
+            return Err(FormatError::EmptyFile { file: "the list of parts".to_owned() });
         };
         let mut model = first?;
         let total = model.check_part(0, count)?;
@@ -70,12 +69,12 @@ impl Gguf {
         }
         let found = model.tensors.len() as u64;
         if total.is_some_and(|total| total != found) {
-            return Err(model.mismatch(SPLIT_TENSORS, shown(total), format!("{found}, those of all parts")));
+            return Err(model.mismatch(SPLIT_TENSORS, shown(total), format!("{found}, the number in all parts")));
         }
         Ok(model)
     }
 
-    /// Parts of the model that this is one of; 1 for a whole model.
+    /// Returns the number of parts of the model to which this file belongs; 1 for a whole model.
     pub(super) fn split_count(&self) -> Result<u16, FormatError> {
         Ok(self.part_number(SPLIT_COUNT)?.unwrap_or(1).max(1))
     }
@@ -87,7 +86,7 @@ impl Gguf {
     }
 
     fn require_part(&self, key: &str) -> Result<u16, FormatError> {
-        let missing = || self.mismatch(key, "missing".to_owned(), "a number".to_owned());
+        let missing = || self.mismatch(key, "nothing".to_owned(), "a number".to_owned());
         self.part_number(key)?.ok_or_else(missing)
     }
 
@@ -95,7 +94,7 @@ impl Gguf {
         FormatError::SplitMismatch { file: self.file().to_owned(), key: key.to_owned(), found, expected }
     }
 
-    /// Checks that this is part `no` of `count`; the number of all tensors, where it says it.
+    /// Checks that this is part `no` of `count`. Returns the number of tensors in all parts, if the part states it.
     fn check_part(&self, no: usize, count: usize) -> Result<Option<u64>, FormatError> {
         for (key, expected) in [(SPLIT_COUNT, count), (SPLIT_NO, no)] {
             let found = usize::from(self.require_part(key)?);
@@ -106,7 +105,7 @@ impl Gguf {
         self.get_u64(SPLIT_TENSORS)
     }
 
-    /// Takes over the tensors of part `no`, whose metadata must not contradict what is there.
+    /// Adds the tensors of part `no`, whose metadata must not contradict that of the earlier parts.
     fn append(&mut self, part: Self, no: usize) -> Result<(), FormatError> {
         for (key, value) in part.metadata.iter().filter(|(key, _)| *key != SPLIT_NO && *key != ALIGNMENT_KEY) {
             match self.metadata.value(key) {
@@ -132,5 +131,5 @@ impl Gguf {
 }
 
 fn shown(count: Option<u64>) -> String {
-    count.map_or_else(|| "missing".to_owned(), |count| count.to_string())
+    count.map_or_else(|| "nothing".to_owned(), |count| count.to_string())
 }

@@ -2,15 +2,15 @@ use honelm_blocks::Encoding;
 
 use crate::{ElementType, IntegerType};
 
-/// A tensor type of ggml: what it stands for, and its block where that is known.
+/// A tensor type of ggml: its elements, and its block if it is known.
 pub(super) struct GgmlType {
     pub(super) element: ElementType,
-    /// Values and bytes of a block.
+    /// The number of values and of bytes per block.
     pub(super) block: Option<(u64, u64)>,
 }
 
-/// The type with ggml's number `id`. Encodings that we can decode come from `honelm-blocks`; the rest
-/// is known by name, so that a file can be listed and refused by tensor.
+/// Returns the type with ggml's number `id`. Types that `honelm-blocks` can decode become its encodings. Other
+/// types are known by name only, so that a file can be listed and errors can name the tensor.
 pub(super) fn ggml_type(id: u32) -> GgmlType {
     if let Some(encoding) = Encoding::from_ggml_id(id) {
         let block = Some((encoding.block_len() as u64, encoding.block_bytes() as u64));

@@ -1,4 +1,4 @@
-/// An array of one element type; GGUF files that nest arrays are refused.
+/// An array of one element type. Nested arrays are not supported.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the names are the element types")]
 pub enum Array {
@@ -35,10 +35,10 @@ pub enum Value {
     F64(f64),
 }
 
-/// GGUF's number of the array type.
+/// The number of the array type in GGUF.
 pub(super) const ARRAY_ID: u32 = 9;
 
-/// Runs `$body` with `$values` bound to the vector of whatever type `$array` has.
+/// Runs `$body` with `$values` bound to the vector in `$array`, of any type.
 macro_rules! with_values {
     ($array:expr, $values:ident => $body:expr) => {
         match $array {
@@ -60,19 +60,19 @@ macro_rules! with_values {
 pub(super) use with_values;
 
 impl Array {
-    /// Number of elements.
+    /// Returns the number of elements.
     #[must_use]
     pub fn len(&self) -> usize {
         with_values!(self, values => values.len())
     }
 
-    /// Whether there are no elements.
+    /// Returns `true` if there are no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// GGUF's number of the element type.
+    /// Returns the number of the element type in GGUF.
     pub(super) fn element_id(&self) -> u32 {
         match self {
             Self::U8(_) => 0,
@@ -90,7 +90,7 @@ impl Array {
         }
     }
 
-    /// The elements as integers; `None` where they are not.
+    /// Returns the elements as integers, or `None` if they are of another type.
     #[must_use]
     pub fn integers(&self) -> Option<Vec<i128>> {
         fn widen<T: Copy + Into<i128>>(values: &[T]) -> Option<Vec<i128>> {
@@ -111,7 +111,7 @@ impl Array {
 }
 
 impl Value {
-    /// GGUF's number of the type.
+    /// Returns the number of the type in GGUF.
     pub(super) fn id(&self) -> u32 {
         match self {
             Self::U8(_) => 0,
@@ -130,7 +130,7 @@ impl Value {
         }
     }
 
-    /// The value as an integer, whatever its width; `None` where it is not one.
+    /// Returns the value as an integer of any width, or `None` if it is of another type.
     #[must_use]
     pub fn integer(&self) -> Option<i128> {
         match self {
@@ -146,7 +146,7 @@ impl Value {
         }
     }
 
-    /// What the value is, for messages: its type, and the value itself where that is short.
+    /// Describes the value for errors: its type, and the value itself if it is short.
     #[must_use]
     pub fn describe(&self) -> String {
         let name = type_name(self.id());

@@ -8,15 +8,15 @@ use super::value::{Array, Value, with_values};
 use super::{ALIGNMENT_KEY, MAX_DIMENSIONS, SPLIT_COUNT, SPLIT_NO, SPLIT_TENSORS, alignment};
 use crate::{ElementType, FormatError, TensorInfo, TensorSink, shards};
 
-/// ggml keeps names in 64 bytes, the last of them 0.
+/// The longest tensor name. ggml stores names in 64 bytes, the last of which is 0.
 const MAX_NAME: usize = 63;
-/// The format's own limit on keys.
+/// The longest key of the format.
 const MAX_KEY: usize = 65535;
-/// Names the file in messages before [`Writer::write_to`] gets to know it.
+/// The name of the file in errors before [`Writer::write_to`] receives it.
 const UNNAMED: &str = "the new GGUF file";
 
-/// Writes a GGUF version 3 file: metadata and tensors are declared first, then each tensor's data are
-/// asked for in turn, so that no two need be in memory.
+/// Writes a GGUF file of version 3. Metadata and all tensors are declared first. The data are then requested tensor
+/// by tensor, so only one tensor needs to be in memory at a time.
 #[derive(Debug, Clone, Default)]
 pub struct Writer {
     metadata: Metadata,
@@ -26,16 +26,16 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// An empty file.
+    /// Returns an empty file.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a metadata key; `general.alignment` sets the alignment of tensor data.
+    /// Adds a metadata key. `general.alignment` sets the alignment of tensor data.
     ///
     /// # Errors
-    /// [`FormatError::DuplicateKey`], [`FormatError::NameTooLong`].
+    /// [`FormatError::DuplicateKey`] and [`FormatError::NameTooLong`].
     pub fn metadata(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Result<&mut Self, FormatError> {
         let key = key.into();
         if key.len() > MAX_KEY {
@@ -47,12 +47,12 @@ impl Writer {
         Ok(self)
     }
 
-    /// Declares the next tensor; `shape` is outermost first.
+    /// Declares the next tensor, whose `shape` is outermost first.
     ///
     /// # Errors
-    /// [`FormatError::DuplicateTensor`], [`FormatError::NameTooLong`],
-    /// [`FormatError::TooManyDimensions`], [`FormatError::PartialBlock`],
-    /// [`FormatError::SizeOverflow`], [`FormatError::NotRepresentable`] where ggml has no such encoding.
+    /// [`FormatError::DuplicateTensor`], [`FormatError::NameTooLong`], [`FormatError::TooManyDimensions`],
+    /// [`FormatError::PartialBlock`], [`FormatError::SizeOverflow`], and [`FormatError::NotRepresentable`] if ggml has
+    /// no such encoding.
     pub fn tensor(
         &mut self,
         name: impl Into<String>,
@@ -73,7 +73,7 @@ impl Writer {
             return Err(FormatError::PartialBlock { file, tensor: name, row, encoding: encoding.to_string(), block });
         }
         let Some(ggml_id) = encoding.ggml_id() else {
-            let reason = format!("ggml has no type like {encoding}");
+            let reason = format!("ggml has no type for {encoding}");
             return Err(FormatError::NotRepresentable { tensor: name, format: "GGUF", reason });
         };
         let element = ElementType::Weights(encoding);
@@ -89,22 +89,22 @@ impl Writer {
         Ok(self)
     }
 
-    /// The declared tensors, in the order in which their data are asked for.
+    /// Returns the declared tensors in the order in which their data are requested.
     #[must_use]
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
     }
 
-    /// The same tensors in files of at most `limit` bytes, in the declared order; a tensor that is larger gets a
-    /// file of its own. The first has all metadata; where there is more than one they are marked as parts, as
-    /// llama.cpp's `gguf-split` does, and go by the names of [`crate::shard_name`].
+    /// Divides the tensors, in the declared order, into files of at most `limit` bytes. A larger tensor gets a file of
+    /// its own. The first file has all metadata. If there are several files, they are marked as parts as llama.cpp's
+    /// `gguf-split` does, and take the names of [`crate::shard_name`].
     ///
     /// # Errors
-    /// [`FormatError::TooManyShards`], and as for [`Writer::write_to`].
+    /// [`FormatError::TooManyShards`], and those of [`Writer::write_to`].
     pub fn split(&self, limit: u64) -> Result<Vec<Self>, FormatError> {
         let alignment = alignment(UNNAMED, &self.metadata)?;
         let empty = Self { metadata: self.metadata.clone(), ..Self::default() };
-        // Three keys of a part, and the padding of the header.
+        // The three keys of a part, and the padding of the header.
         let marks = 128 + alignment;
         let first = empty.header(UNNAMED, alignment)?.len() as u64 + marks;
         let entry = |tensor: &TensorInfo| {
@@ -136,22 +136,22 @@ impl Writer {
         parts.into_iter().enumerate().map(part).collect()
     }
 
-    /// Bytes of the whole file.
+    /// Returns the size of the whole file in bytes.
     ///
     /// # Errors
-    /// As for [`Writer::write_to`].
+    /// Those of [`Writer::write_to`].
     pub fn file_size(&self) -> Result<u64, FormatError> {
         let alignment = alignment(UNNAMED, &self.metadata)?;
         let header = self.header(UNNAMED, alignment)?.len() as u64;
         Ok(header + self.tensors.iter().map(|tensor| tensor.size.next_multiple_of(alignment)).sum::<u64>())
     }
 
-    /// Writes the file to `out`, which messages call `file`. `data` is called once for each tensor,
-    /// in the declared order, and must write exactly the declared bytes.
+    /// Writes the file to `out`. Errors call it `file`. `data` is called once per tensor in the declared order, and
+    /// must write exactly the declared number of bytes.
     ///
     /// # Errors
-    /// What `data` returns, [`FormatError::SizeMismatch`] where it writes too little or too much,
-    /// [`FormatError::InvalidAlignment`], I/O errors.
+    /// The errors of `data`, [`FormatError::SizeMismatch`] if it writes too little or too much,
+    /// [`FormatError::InvalidAlignment`], and I/O errors.
     pub fn write_to<W: Write, E: From<FormatError>>(
         &self,
         out: &mut W,
@@ -172,7 +172,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Everything before the data section, padded.
+    /// Returns everything before the data section, padded.
     fn header(&self, file: &str, alignment: u64) -> Result<Vec<u8>, FormatError> {
         let mut out = b"GGUF".to_vec();
         out.extend(3u32.to_le_bytes());
@@ -210,7 +210,7 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// How one value is laid out.
+/// The encoding of one value in a file.
 trait Put {
     fn put(&self, out: &mut Vec<u8>);
 }

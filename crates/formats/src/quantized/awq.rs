@@ -1,22 +1,25 @@
-//! AWQ checkpoints of version `gemm`: three tensors a linear layer, 4 bit.
+//! AWQ checkpoints of version `gemm`: three tensors per linear module, 4 bits.
 //!
-//! `qweight` i32 `[in, out / 8]` holds eight output channels a word in the order 0, 2, 4, 6, 1, 3, 5, 7
-//! from the lowest nibble; `qzeros` i32 `[groups, out / 8]` the zero points likewise; `scales`
-//! `[groups, out]`. `w = scale * (q - z)`.
+//! `qweight` i32 `[in, out / 8]` holds eight output channels per word, in the order 0, 2, 4, 6, 1, 3, 5, 7 from the
+//! lowest nibble. `qzeros` i32 `[groups, out / 8]` holds the zero points in the same order. `scales` is `[groups, out]`.
+//! `w = scale * (q - z)`.
 //!
-//! `modules_to_not_convert` needs no reading: a module is packed where it has a `qweight`.
+//! `modules_to_not_convert` is not read: a module is packed if it has a `qweight`. It is written for other loaders.
 //!
 //! Source: AutoAWQ (`modules/linear/gemm.py`, `utils/packing_utils.py`, `models/_config.py`).
 
-use honelm_blocks::{GroupMatrix, WeightData};
+use honelm_blocks::{GroupMatrix, ScaleType, WeightData};
 use honelm_tensor::AlignedVec;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::tensors::{Packed, check_not_empty, floats, scale_type, words, zeros_of};
+use super::tensors::{
+    I32, Packed, check_not_empty, check_not_ordered, check_whole_groups, checked, float_tensor, floats, integer_zeros,
+    refused, scale_element, scale_type, word_tensor, words, zeros_of,
+};
 use super::words::{Packing, transposed};
-use super::{Form, Method, ModuleShape, QuantizedFormat};
-use crate::{FormatError, TensorSource};
+use super::{Form, GroupFormat, Method, ModuleShape, QuantizedFormat};
+use crate::{FormatError, RawTensor, TensorInfo, TensorSource};
 
 pub(super) const METHOD: Method = Method {
     name: "awq",
@@ -27,6 +30,8 @@ pub(super) const METHOD: Method = Method {
 
 const FORMAT: &str = "AWQ";
 const BITS: u8 = 4;
+/// The output channels per word.
+const CHANNELS: usize = 8;
 const READ: [&str; 11] = [
     "quant_method",
     "method",
@@ -38,10 +43,10 @@ const READ: [&str; 11] = [
     "format",
     "checkpoint_format",
     "pack_dtype",
-    // Zero points are stored either way.
+    // Zero points are stored in any case.
     "zero_point",
 ];
-/// Which modules were left alone, how they were quantised, how to run them.
+/// The fields that describe which modules were left alone, how modules were quantised, and how to run them.
 const HARMLESS: [&str; 14] = [
     "modules_to_not_convert",
     "backend",
@@ -62,7 +67,7 @@ const HARMLESS: [&str; 14] = [
 /// The settings of an AWQ checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Awq {
-    /// Columns a group; `None` (-1 in the file) for one group a row.
+    /// The columns per group; `None` (-1 in the file) for one group per row.
     pub group_size: Option<usize>,
 }
 
@@ -93,6 +98,23 @@ impl Awq {
             None => Err(fields.invalid("group_size", "-1 or a number of columns")),
         }
     }
+
+    /// Returns the tensors of a packed module.
+    fn tensors(&self, module: &ModuleShape<'_>, scale_type: ScaleType) -> Result<Packed, FormatError> {
+        check_not_empty(module, FORMAT)?;
+        let (rows, cols) = (module.rows, module.cols);
+        if !rows.is_multiple_of(CHANNELS) {
+            let reason = format!("it has {rows} output rows, which is not a multiple of {CHANNELS}");
+            return Err(refused(module.name, FORMAT, reason));
+        }
+        let group_size = self.group_size.unwrap_or(cols);
+        check_whole_groups(module, FORMAT, group_size)?;
+        let groups = cols / group_size;
+        Ok(Packed::new(Form::Groups { bits: BITS, group_size, symmetric: false, scale_type })
+            .with(module.tensor("qweight"), &[cols, rows / CHANNELS])
+            .with(module.tensor("qzeros"), &[groups, rows / CHANNELS])
+            .with(module.tensor("scales"), &[groups, rows]))
+    }
 }
 
 impl QuantizedFormat for Awq {
@@ -104,22 +126,7 @@ impl QuantizedFormat for Awq {
         if !module.is_linear() || !source.contains(&module.tensor("qweight")) {
             return Ok(None);
         }
-        check_not_empty(module, FORMAT)?;
-        let (rows, cols) = (module.rows, module.cols);
-        let group_size = self.group_size.unwrap_or(cols);
-        for (what, found, unit) in [("output rows", rows, 8), ("input columns", cols, group_size)] {
-            if !found.is_multiple_of(unit) {
-                let reason = format!("{found} {what}; it needs a multiple of {unit}");
-                return Err(FormatError::NotRepresentable { tensor: module.name.to_owned(), format: FORMAT, reason });
-            }
-        }
-        let groups = cols / group_size;
-        let scale_type = scale_type(source, &module.tensor("scales"));
-        let packed = Packed::new(Form::Groups { bits: BITS, group_size, symmetric: false, scale_type })
-            .with(module.tensor("qweight"), &[cols, rows / 8])
-            .with(module.tensor("qzeros"), &[groups, rows / 8])
-            .with(module.tensor("scales"), &[groups, rows]);
-        Ok(Some(packed))
+        self.tensors(module, scale_type(source, &module.tensor("scales"))).map(Some)
     }
 
     fn decode(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<WeightData, FormatError> {
@@ -148,5 +155,44 @@ impl QuantizedFormat for Awq {
             zeros,
             order: None,
         }))
+    }
+}
+
+impl GroupFormat for Awq {
+    /// Returns the settings as AutoAWQ writes them.
+    fn settings(&self, plain: &[String]) -> Value {
+        json!({
+            "quant_method": METHOD.name,
+            "bits": BITS,
+            "group_size": self.group_size.map_or_else(|| json!(-1), |size| json!(size)),
+            "zero_point": true,
+            "version": "gemm",
+            "modules_to_not_convert": if plain.is_empty() { Value::Null } else { json!(plain) },
+        })
+    }
+
+    fn tensor_infos(&self, module: &ModuleShape<'_>, scale_type: ScaleType) -> Result<Vec<TensorInfo>, FormatError> {
+        let element = |name: &str| if name.ends_with(".scales") { scale_element(scale_type) } else { I32 };
+        self.tensors(module, scale_type)?.infos(FORMAT, element)
+    }
+
+    /// Packs a matrix as `qweight`, `qzeros`, `scales`.
+    fn encode(&self, module: &ModuleShape<'_>, matrix: &GroupMatrix) -> Result<Vec<RawTensor>, FormatError> {
+        let (rows, cols) = (module.rows, module.cols);
+        let matrix = checked(matrix, module, FORMAT, (BITS, self.group_size.unwrap_or(cols)))?;
+        check_not_ordered(&matrix, module, FORMAT)?;
+        let groups = matrix.groups();
+        let zeros = integer_zeros(&matrix).map_err(|reason| refused(module.name, FORMAT, reason))?;
+        // [rows, count] -> [count, words of rows]
+        let packed = |codes: &[u8], count: usize| Packing::Interleaved.pack_rows(BITS, &transposed(codes, count), rows);
+        let mut tensors = Vec::with_capacity(3);
+        for info in self.tensor_infos(module, matrix.scale_type)? {
+            tensors.push(match info.name.rsplit_once('.') {
+                Some((_, "qweight")) => word_tensor(info, &packed(&matrix.codes, cols)),
+                Some((_, "qzeros")) => word_tensor(info, &packed(&zeros, groups)),
+                _ => float_tensor(info, &transposed(&matrix.scales, groups), matrix.scale_type),
+            });
+        }
+        Ok(tensors)
     }
 }

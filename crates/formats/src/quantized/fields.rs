@@ -1,12 +1,14 @@
+//! The fields of a settings object.
+
 use serde_json::{Map, Value};
 
 use crate::FormatError;
 
-/// The fields of a settings object, with errors that name file and field.
+/// A settings object whose errors name the file and the field.
 #[derive(Debug, Clone)]
 pub(crate) struct Fields<'a> {
     pub(crate) file: &'a str,
-    /// Where the object stands in the file: ``, `config_groups.group_0.weights.`.
+    /// The path of the object in the file: empty, or `config_groups.group_0.weights.`.
     prefix: String,
     object: &'a Map<String, Value>,
 }
@@ -19,19 +21,19 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The object `field`; `None` where it is missing or null.
+    /// Returns the object `field`, or `None` if it is missing or null.
     pub(crate) fn child(&self, field: &str) -> Result<Option<Self>, FormatError> {
         let Some(value) = self.get(field) else { return Ok(None) };
         let Some(object) = value.as_object() else { return Err(self.invalid(field, "an object")) };
         Ok(Some(Self { file: self.file, prefix: format!("{}{field}.", self.prefix), object }))
     }
 
-    /// All fields that are not null.
+    /// Returns all fields that are not null.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         self.object.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The value of `field`; `None` where it is missing or null.
+    /// Returns the value of `field`, or `None` if it is missing or null.
     pub(crate) fn get(&self, field: &str) -> Option<&'a Value> {
         self.object.get(field).filter(|value| !value.is_null())
     }
@@ -46,14 +48,14 @@ impl<'a> Fields<'a> {
         value.as_bool().map(Some).ok_or_else(|| self.invalid(field, "true or false"))
     }
 
-    /// A list of strings, empty where there is none.
+    /// Returns a list of strings, which is empty if the field is missing.
     pub(crate) fn texts(&self, field: &str) -> Result<Vec<&'a str>, FormatError> {
         let Some(value) = self.get(field) else { return Ok(Vec::new()) };
         let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
         texts.ok_or_else(|| self.invalid(field, "a list of strings"))
     }
 
-    /// Bits a code, one of `supported`, which `names` lists.
+    /// Returns the bits per code, which must be one of `supported`; `names` lists these for the error.
     pub(crate) fn bits(&self, field: &str, supported: &[u8], names: &'static str) -> Result<Option<u8>, FormatError> {
         let Some(value) = self.get(field) else { return Ok(None) };
         let Some(found) = value.as_u64() else { return Err(self.invalid(field, "a number of bits")) };
@@ -63,7 +65,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Columns a group: `Some(None)` for -1, one group a row.
+    /// Returns the columns per group: `Some(None)` for -1, one group per row.
     pub(crate) fn group_size(&self, field: &str) -> Result<Option<Option<usize>>, FormatError> {
         let Some(value) = self.get(field) else { return Ok(None) };
         match value.as_i64() {
@@ -73,7 +75,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses `field` where it has another value than one of `supported`, which `names` lists; any case will do.
+    /// Refuses `field` if it is set to anything but one of `supported`, in any case; `names` lists these for the error.
     pub(crate) fn require(&self, field: &str, supported: &[&str], names: &'static str) -> Result<(), FormatError> {
         match self.text(field)? {
             Some(found) if !supported.iter().any(|name| name.eq_ignore_ascii_case(found)) => {
@@ -83,11 +85,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses every field that is neither `read` nor `harmless`, unless it says nothing (null, false, empty): it
-    /// might change the weights.
+    /// Refuses every field that is neither `read` nor `harmless`, because it might change the weights, unless its value
+    /// is null, false or empty.
     pub(crate) fn only(&self, read: &[&str], harmless: &[&str]) -> Result<(), FormatError> {
         for (field, value) in self.iter() {
-            if read.contains(&field) || harmless.contains(&field) || says_nothing(value) {
+            if read.contains(&field) || harmless.contains(&field) || is_unset(value) {
                 continue;
             }
             return Err(self.unknown(field));
@@ -95,7 +97,7 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// That `field` might change the weights, and is not known.
+    /// Returns the error of an unknown field, which might change the weights.
     pub(crate) fn unknown(&self, field: &str) -> FormatError {
         let found = self.object.get(field).unwrap_or(&Value::Null).to_string();
         let (file, field) = (self.file.to_owned(), self.path(field));
@@ -117,13 +119,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The name of `field` from the top of the settings.
+    /// Returns the path of `field` from the top of the settings.
     pub(crate) fn path(&self, field: &str) -> String {
         crate::error::escaped(&format!("{}{field}", self.prefix))
     }
 }
 
-fn says_nothing(value: &Value) -> bool {
+/// Returns `true` for the values that switch a setting off.
+fn is_unset(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::Array(list) => list.is_empty(),

@@ -1,11 +1,10 @@
-//! FP8 checkpoints: weights in E4M3 (`F8_E4M3`, 1 + 4 + 3 bits, no infinity) under scales in another tensor.
-//! `w = scale * E4M3(q)`, whatever the scale is called: one for all (`weight_scale` or `weight_scale_inv`, a single
-//! number), or one for each block of `weight_block_size` rows and columns (`weight_scale_inv`
-//! `[ceil(out / 128), ceil(in / 128)]`, as DeepSeek and Qwen publish).
+//! FP8 checkpoints: weights in E4M3 (`F8_E4M3`, 1 + 4 + 3 bits, no infinity) with scales in another tensor.
+//! `w = scale * E4M3(q)` under either name of the scales: one scale for all weights (`weight_scale` or
+//! `weight_scale_inv`, a single number), or one per tile of `weight_block_size` rows and columns (`weight_scale_inv`
+//! `[ceil(out / 128), ceil(in / 128)]`, as published by DeepSeek and Qwen).
 //!
-//! Activations that a runtime rounds to FP8 too (`activation_scheme`, `input_scale`) are its own business: the weights
-//! are what they are, and computing with more exact activations is closer to the original model. The scales of
-//! activations are read over.
+//! Settings for activations in FP8 (`activation_scheme`, `input_scale`) do not change the weights and are ignored:
+//! computing with more exact activations is closer to the original model.
 //!
 //! Source: transformers (`integrations/finegrained_fp8.py`, `FineGrainedFP8Config`); the OCP's "8-bit floating point
 //! specification" for E4M3.
@@ -20,30 +19,31 @@ use crate::{ElementType, FormatError, TensorSource};
 
 pub(super) const METHOD: Method = Method {
     name: "fp8",
-    reads: "E4M3 with one scale a tensor or a block",
+    reads: "E4M3 with one scale per tensor or per block",
     recognises: |_| false,
     parse: |file, settings| Ok(Box::new(Fp8::parse(file, settings)?)),
 };
 
 const FORMAT: &str = "FP8";
 const READ: [&str; 5] = ["quant_method", "fmt", "activation_scheme", "weight_block_size", "expert_dtype"];
-/// Which modules were left alone; what loading does; powers of two as scales, which their tensor's type shows.
+/// The fields that describe which modules were left alone and what loading does. Scales that are powers of two
+/// (`scale_fmt`) are recognised by the type of their tensor.
 const HARMLESS: [&str; 5] =
     ["modules_to_not_convert", "ignored_layers", "modules_to_convert", "dequantize", "scale_fmt"];
 
-/// What part of a matrix shares a scale.
+/// The part of a matrix that shares a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Grid {
-    /// All of it.
+    /// The whole matrix.
     Tensor,
-    /// Each row.
+    /// A row.
     Rows,
-    /// Blocks of so many rows and columns.
+    /// A tile of this many rows and columns.
     Blocks(usize, usize),
 }
 
 impl Grid {
-    /// Rows and columns that share a scale.
+    /// Returns the numbers of rows and columns that share a scale.
     fn block(self, module: &ModuleShape<'_>) -> (usize, usize) {
         match self {
             Self::Tensor => (module.rows, module.cols),
@@ -77,7 +77,7 @@ impl Fp8 {
     }
 }
 
-/// The rows and columns of a block.
+/// Reads the numbers of rows and columns that share a scale.
 pub(super) fn block(fields: &Fields<'_>, field: &str) -> Result<Option<(usize, usize)>, FormatError> {
     let Some(value) = fields.get(field) else { return Ok(None) };
     let sides: Option<Vec<usize>> = value
@@ -89,12 +89,12 @@ pub(super) fn block(fields: &Fields<'_>, field: &str) -> Result<Option<(usize, u
     }
 }
 
-/// Whether a module's `weight` is E4M3.
+/// Returns `true` if a module's `weight` is E4M3.
 pub(super) fn is_fp8(source: &dyn TensorSource, module: &ModuleShape<'_>) -> bool {
     source.info(&module.tensor("weight")).is_some_and(|info| info.element == ElementType::F8E4M3)
 }
 
-/// The tensors of an FP8 module whose scales are called one of `names`.
+/// Returns the tensors of an FP8 module; `names` are the possible suffixes of its scales.
 pub(super) fn packed(
     source: &dyn TensorSource,
     module: &ModuleShape<'_>,
@@ -106,7 +106,7 @@ pub(super) fn packed(
     let scales = scales_of(source, module, names);
     let found = source.info(&scales).map(|info| info.shape.as_slice());
     let shape = match grid {
-        // A single number has no, one or two dimensions.
+        // A single number may have zero, one or two dimensions.
         Grid::Tensor => match found {
             Some(shape) if shape.iter().all(|&n| n == 1) => shape.to_vec(),
             _ => vec![1],
@@ -126,14 +126,14 @@ pub(super) fn packed(
     Ok(packed)
 }
 
-/// The name of a module's scales.
+/// Returns the name of a module's scales.
 fn scales_of(source: &dyn TensorSource, module: &ModuleShape<'_>, names: &[&str]) -> String {
     let mut found = names.iter().map(|suffix| module.tensor(suffix));
     let there = found.clone().find(|name| source.contains(name));
     there.or_else(|| found.next()).unwrap_or_default()
 }
 
-/// The weights of an FP8 module whose tensors are known to be there in the right shapes.
+/// Reads the weights of an FP8 module. The caller has checked that its tensors exist and have the right shapes.
 pub(super) fn decode(
     source: &dyn TensorSource,
     module: &ModuleShape<'_>,
@@ -174,7 +174,7 @@ impl QuantizedFormat for Fp8 {
 }
 
 impl Fp8 {
-    /// Embeddings have one scale for all.
+    /// Returns the part of a module that shares a scale: an embedding has one scale.
     fn grid_of(&self, module: &ModuleShape<'_>) -> Grid {
         if module.is_linear() { self.grid } else { Grid::Tensor }
     }

@@ -1,14 +1,14 @@
-//! Quantised modules inside safetensors: one file per format, one interface.
+//! Quantised modules in safetensors files: one source file per format behind one interface.
 //!
-//! A [`QuantizedFormat`] is made of a checkpoint's settings ([`detect`]) and says of a module, by its name and shape,
-//! which tensors hold it ([`QuantizedFormat::packed`]) and what they mean ([`QuantizedFormat::decode`]). Modules that it does
-//! not find packed are plain tensors `NAME.weight`. Settings that are not known are refused by name:
-//! they might change the weights.
+//! [`detect`] makes a [`QuantizedFormat`] from the settings of a checkpoint. [`QuantizedFormat::packed`] names the
+//! tensors that hold a module and [`QuantizedFormat::decode`] reads them. A module that is not packed is a plain
+//! tensor `NAME.weight`. Unknown settings are refused by name because they might change the weights.
+//! [`GroupFormat`] is the other direction: the formats that integer groups are written in.
 //!
-//! A scale of 0 is legal: the weights of its group are 0, or the group's bias. A scale that is not finite
-//! is decoded as it is; [`honelm_blocks::WeightData::check_finite`] refuses it.
+//! A scale of 0 is legal: the weights of its group are 0, or equal to the group's bias. A scale that is not finite
+//! is decoded unchanged; [`honelm_blocks::WeightData::check_finite`] refuses it.
 //!
-//! Adding a format: its file with a `Method`, and one line of `METHODS`.
+//! A new format takes one file with a `Method`, and one line in `METHODS`.
 
 pub mod awq;
 pub mod compressed_tensors;
@@ -20,6 +20,7 @@ mod pattern;
 mod settings;
 mod tensors;
 mod words;
+mod writing;
 
 use std::fmt;
 
@@ -29,30 +30,31 @@ use serde_json::Value;
 use crate::{FormatError, TensorSource};
 pub use settings::Settings;
 pub use tensors::{Packed, PackedTensor};
+pub use writing::GroupFormat;
 
-/// Every format. The first that recognises settings reads them.
+/// Every format. The settings are read by the first that recognises them.
 const METHODS: &[&Method] = &[&mlx::METHOD, &compressed_tensors::METHOD, &awq::METHOD, &fp8::METHOD, &gptq::METHOD];
 
-/// All formats: the name, as `quant_method` has it, and what is read of it.
+/// Returns every format's name, as `quant_method` holds it, and a description of the variants that are read.
 #[must_use]
 pub fn known() -> Vec<(&'static str, &'static str)> {
     METHODS.iter().map(|method| (method.name, method.reads)).collect()
 }
 
-/// A format's name and how its settings are read.
+/// A format's name and the functions that read its settings.
 struct Method {
     name: &'static str,
-    /// What is read, for people.
+    /// The variants that are read, for people.
     reads: &'static str,
-    /// Whether settings without a name are its own.
+    /// Returns `true` if settings that name no method are this format's.
     recognises: fn(&Value) -> bool,
     parse: Parse,
 }
 
-/// Reads a settings object of the file that is named first.
+/// Reads a settings object; the first argument is the file's name for messages.
 type Parse = fn(&str, &Value) -> Result<Box<dyn QuantizedFormat>, FormatError>;
 
-/// What a module is, by the name of PyTorch's class.
+/// The class of a module, by its name in PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModuleClass {
     /// `Linear`.
@@ -62,7 +64,7 @@ pub enum ModuleClass {
 }
 
 impl ModuleClass {
-    /// `Linear` or `Embedding`.
+    /// Returns `Linear` or `Embedding`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -72,21 +74,21 @@ impl ModuleClass {
     }
 }
 
-/// A module with a matrix, as a format sees it.
+/// The name, class and shape of a module with a matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleShape<'a> {
-    /// Its name in the file, without suffix: `model.layers.0.mlp.up_proj`.
+    /// The name in the file, without suffix: `model.layers.0.mlp.up_proj`.
     pub name: &'a str,
-    /// What it is.
+    /// The class.
     pub class: ModuleClass,
-    /// Output rows.
+    /// The number of output rows.
     pub rows: usize,
-    /// Input columns.
+    /// The number of input columns.
     pub cols: usize,
 }
 
 impl ModuleShape<'_> {
-    /// The name of its tensor `suffix`.
+    /// Returns the name of the module's tensor `suffix`.
     fn tensor(&self, suffix: &str) -> String {
         format!("{}.{suffix}", self.name)
     }
@@ -96,47 +98,47 @@ impl ModuleShape<'_> {
     }
 }
 
-/// What a packed module decodes to.
+/// The form of a decoded module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// Integer groups.
     Groups {
-        /// Bits a code.
+        /// The bits per code.
         bits: u8,
-        /// Columns a group.
+        /// The columns per group.
         group_size: usize,
-        /// Whether every zero point is the middle code.
+        /// `true` if every zero point is the middle code.
         symmetric: bool,
-        /// Number type of the scales.
+        /// The number type of the scales.
         scale_type: ScaleType,
     },
     /// Row-wise blocks.
     Blocks(Encoding),
 }
 
-/// How the quantised modules of a checkpoint are stored.
+/// The format of a checkpoint's quantised modules.
 pub trait QuantizedFormat: fmt::Debug + Send + Sync {
-    /// The format's name: `gptq`.
+    /// Returns the format's name: `gptq`.
     fn name(&self) -> &'static str;
 
-    /// The tensors of a module with the shapes that they must have; `None` where it is a plain `NAME.weight`.
+    /// Returns the tensors of a packed module with the shapes that they must have, or `None` for a plain `NAME.weight`.
     ///
     /// # Errors
-    /// What keeps the module's settings from being known, or its shape from being packed.
+    /// Settings of the module that cannot be determined, or a shape that the format cannot hold.
     fn packed(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<Option<Packed>, FormatError>;
 
-    /// Reads a module that [`QuantizedFormat::packed`] found, without loss.
+    /// Reads a module without loss.
     ///
     /// # Errors
-    /// As [`QuantizedFormat::packed`] and [`Packed::check`], and contents that make no sense.
+    /// The errors of [`QuantizedFormat::packed`] and [`Packed::check`], and tensors with invalid contents.
     fn decode(&self, source: &dyn TensorSource, module: &ModuleShape<'_>) -> Result<WeightData, FormatError>;
 
-    /// Settings that the tensors of a packed module contradict without doubt, a sentence for each that says what was found and
-    /// which of the two counts in [`QuantizedFormat::decode`]. Contradictions that leave doubt are errors of
-    /// [`QuantizedFormat::packed`], [`Packed::check`] and [`QuantizedFormat::decode`].
+    /// Returns a sentence for every setting that the tensors of a packed module clearly contradict: what was found, and
+    /// which of the two [`QuantizedFormat::decode`] follows. An ambiguous contradiction is an error of
+    /// [`QuantizedFormat::packed`], [`Packed::check`] or [`QuantizedFormat::decode`] instead.
     ///
     /// # Errors
-    /// As [`QuantizedFormat::packed`] and [`Packed::check`].
+    /// The errors of [`QuantizedFormat::packed`] and [`Packed::check`].
     fn contradictions(
         &self,
         _source: &dyn TensorSource,
@@ -146,7 +148,8 @@ pub trait QuantizedFormat: fmt::Debug + Send + Sync {
     }
 }
 
-/// The format that a model folder's settings ask for; `None` where nothing is quantised. See [`Settings::find`].
+/// Returns the format that the settings of a model folder ask for, or `None` if nothing is quantised. See
+/// [`Settings::find`].
 ///
 /// # Errors
 /// [`FormatError::InvalidQuantization`], [`FormatError::UnsupportedQuantization`],

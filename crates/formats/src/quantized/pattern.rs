@@ -1,4 +1,4 @@
-//! Regular expressions of quantisation settings, which name modules as Python's `re.match` does.
+//! Regular expressions in quantisation settings, which match module names as Python's `re.match` does.
 
 use std::fmt;
 
@@ -6,30 +6,31 @@ use fancy_regex::{Regex, RegexBuilder};
 
 use crate::FormatError;
 
-/// Bytes that all expressions of a file may take when compiled.
+/// The bytes that all compiled expressions of a file may take.
 const COMPILED_BYTES: usize = 32 << 20;
-/// Bytes that one expression may take, tried in this order: what an expression takes is known by what it fits into.
+/// The bytes that one compiled expression may take, tried in this order. The size of an expression is known only by the
+/// smallest limit that it fits.
 const SIZES: [usize; 4] = [16 << 10, 64 << 10, 256 << 10, 1 << 20];
-/// Longest expression and longest name that is matched, in bytes.
+/// The longest expression, and the longest name that is matched, in bytes.
 const MAX_BYTES: usize = 4096;
-/// Steps back that matching may take, where an expression needs more than an automaton.
+/// The backtracking steps that a match may take, for expressions that a finite automaton cannot match.
 const BACKTRACKS: usize = 20_000;
 
-/// Compiles the expressions of one file, within bounds on what they take together.
+/// Compiles the expressions of one file within a limit on their total size.
 pub(crate) struct Patterns {
     left: usize,
 }
 
 impl Patterns {
-    /// Nothing compiled yet.
+    /// Returns a compiler with the whole limit left.
     pub(crate) fn new() -> Self {
         Self { left: COMPILED_BYTES }
     }
 
-    /// Compiles `text`, which `file` has in `field`.
+    /// Compiles `text`, the content of `field` in `file`.
     ///
     /// # Errors
-    /// [`FormatError::InvalidQuantization`] for what is no expression, or one that is too large.
+    /// [`FormatError::InvalidQuantization`] for an invalid expression, or one that is too large.
     pub(crate) fn compile(&mut self, file: &str, field: &str, text: &str) -> Result<Pattern, FormatError> {
         let wrong = |expected| FormatError::InvalidQuantization {
             file: file.to_owned(),
@@ -41,7 +42,7 @@ impl Patterns {
             return Err(wrong("a regular expression of at most 4096 bytes"));
         }
         let source = format!(r"\A(?:{text})");
-        // An expression that looks around is compiled in parts, each of which may take the size.
+        // An expression with look-around is compiled in parts, each of which may take the whole size.
         let parts = 1 + text.matches("(?").count();
         let mut failed = "a regular expression";
         for size in SIZES {
@@ -67,7 +68,7 @@ impl Patterns {
     }
 }
 
-/// An expression that has to match from the start of a name, not up to its end.
+/// An expression that must match from the start of a name, but not up to its end.
 #[derive(Clone)]
 pub(crate) struct Pattern {
     text: String,
@@ -75,7 +76,7 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Whether it matches; `None` where that takes too long to find out.
+    /// Returns `true` if the expression matches, or `None` if matching takes too long.
     pub(crate) fn matches(&self, name: &str) -> Option<bool> {
         if name.len() > MAX_BYTES { None } else { self.regex.is_match(name).ok() }
     }

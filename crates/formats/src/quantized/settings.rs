@@ -1,4 +1,4 @@
-//! The settings of a checkpoint: which of several objects counts, and what it asks for.
+//! The settings of a checkpoint: the choice among several settings objects, and the format that they ask for.
 
 use std::borrow::Cow;
 
@@ -8,23 +8,23 @@ use super::fields::Fields;
 use super::{METHODS, Method, QuantizedFormat, mlx};
 use crate::FormatError;
 
-/// The settings object that counts.
+/// The settings object that takes precedence.
 #[derive(Debug)]
 pub struct Settings<'a> {
-    /// The file that it is in.
+    /// The file that holds the object.
     pub file: &'a str,
     object: Cow<'a, Value>,
-    /// The other objects, each with its file.
+    /// The other objects, with their files.
     others: Vec<(&'a str, &'a Value)>,
     is_mlx: bool,
 }
 
 impl<'a> Settings<'a> {
-    /// The settings object of a model folder; `None` where there is none.
+    /// Returns the settings object of a model folder, or `None` if there is none.
     ///
-    /// `config` is `config.json`, `own` the files that hold settings alone (`quantize_config.json`,
-    /// `quant_config.json`), each with its name for messages. The first of `own` counts, else `quantization` (MLX), else
-    /// `quantization_config` of `config`.
+    /// `config` is `config.json`; `own` are the files that hold nothing but settings (`quantize_config.json`,
+    /// `quant_config.json`). Both come with their names for messages. The first of `own` takes precedence, then
+    /// `quantization` (MLX), then `quantization_config` of `config`.
     #[must_use]
     pub fn find(config: Option<(&'a str, &'a Value)>, own: &[(&'a str, &'a Value)]) -> Option<Self> {
         let of_config = |field: &str| {
@@ -42,7 +42,7 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// The format that they ask for.
+    /// Returns the format that the settings ask for.
     ///
     /// # Errors
     /// [`FormatError::InvalidQuantization`], [`FormatError::UnsupportedQuantization`],
@@ -71,15 +71,15 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// Leaves `field` out, named as in [`FormatError::UnknownQuantization`]. Whether it was there.
+    /// Removes `field`, named as in [`FormatError::UnknownQuantization`]. Returns `true` if it existed.
     pub fn remove(&mut self, field: &str) -> bool {
         crate::remove_field(self.object.to_mut(), field)
     }
 
-    /// Fields that another object of the folder gives another value, a sentence for each.
+    /// Returns a sentence for every field to which another object of the folder gives another value.
     #[must_use]
     pub fn contradictions(&self) -> Vec<String> {
-        /// What decides how tensors are read.
+        /// The fields that determine how tensors are read.
         const FIELDS: [&str; 9] = [
             "quant_method",
             "bits",
@@ -108,7 +108,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// Whether two values are the same; names in any case.
+/// Returns `true` if two values are equal; the case of strings is ignored.
 fn alike(a: &Value, b: &Value) -> bool {
     match (a.as_str(), b.as_str()) {
         (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),

@@ -1,27 +1,27 @@
-//! Codes of a few bits in 32-bit words: the ways in which group checkpoints pack them.
+//! Codes of a few bits packed in 32-bit words, in the ways that the formats use.
 
-/// How codes fill the words of a row (or of a column).
+/// The way in which codes fill the words of a row (or of a column).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
-    /// One stream, least significant bits first: code k at bit k * bits.
+    /// One stream, least significant bits first: code k starts at bit k * bits.
     Stream,
-    /// 32 div bits codes a word from its least significant bit; the bits left over are 0.
+    /// 32 div bits codes per word, from the least significant bit; the remaining bits are 0.
     Whole,
-    /// For every 32 codes one plane after the other, that of the lowest bits first (3 = 2 + 1 bits,
-    /// 5 = 4 + 1, 6 = 4 + 2, 7 = 4 + 2 + 1); a plane of width w holds 32 / w codes a word.
+    /// Planes of bits for every 32 codes, the plane of the lowest bits first (3 = 2 + 1 bits, 5 = 4 + 1, 6 = 4 + 2,
+    /// 7 = 4 + 2 + 1). A plane of width w holds 32 / w codes per word.
     Planes,
-    /// 4 bit, eight codes a word, code k in nibble [`NIBBLES`]`[k]`.
+    /// Eight codes of 4 bits per word, code k in nibble [`NIBBLES`]`[k]`.
     Interleaved,
 }
 
-/// Nibble of each of eight interleaved codes.
+/// The nibble of each of eight interleaved codes.
 const NIBBLES: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
-/// The words of one unit, and a word of 0 so that a code may be read across the last border.
+/// The words of one unit, and one more word so that the last code can be read as part of a pair of words.
 type Unit = [u32; 9];
 
 impl Packing {
-    /// Codes and words after which the pattern repeats.
+    /// Returns the numbers of codes and words after which the pattern repeats.
     fn unit(self, bits: u8) -> (usize, usize) {
         match self {
             Self::Stream | Self::Planes => (32, bits.into()),
@@ -30,7 +30,7 @@ impl Packing {
         }
     }
 
-    /// Words of `count` codes.
+    /// Returns the number of words that `count` codes take.
     pub(crate) fn words(self, bits: u8, count: usize) -> usize {
         let (codes, words) = self.unit(bits);
         let rest = count % codes;
@@ -103,7 +103,7 @@ impl Packing {
         }
     }
 
-    /// Codes packed along rows. // words [rows, words of cols] -> out [rows, cols]
+    /// Unpacks codes that are packed along rows. // words [rows, words of cols] -> out [rows, cols]
     pub(crate) fn unpack_rows(self, bits: u8, words: &[u32], cols: usize, out: &mut [u8]) {
         let (codes, per_unit) = self.unit(bits);
         let width = self.words(bits, cols);
@@ -119,7 +119,7 @@ impl Packing {
         }
     }
 
-    /// Codes packed along columns, turned over. // words [words of cols, rows] -> out [rows, cols]
+    /// Unpacks codes that are packed along columns, and transposes them. // words [words of cols, rows] -> out [rows, cols]
     pub(crate) fn unpack_columns(self, bits: u8, words: &[u32], rows: usize, cols: usize, out: &mut [u8]) {
         let (codes, per_unit) = self.unit(bits);
         if rows == 0 || cols == 0 {
@@ -137,7 +137,7 @@ impl Packing {
         }
     }
 
-    /// The inverse of [`Packing::unpack_rows`].
+    /// Packs codes along rows: the inverse of [`Packing::unpack_rows`].
     pub(crate) fn pack_rows(self, bits: u8, codes: &[u8], cols: usize) -> Vec<u32> {
         let (per_unit, _) = self.unit(bits);
         let width = self.words(bits, cols);
@@ -152,13 +152,14 @@ impl Packing {
         out
     }
 
-    /// The inverse of [`Packing::unpack_columns`]. // codes [rows, cols] -> [words of cols, rows]
+    /// Packs codes along columns: the inverse of [`Packing::unpack_columns`]. // codes [rows, cols] -> [words of cols, rows]
     pub(crate) fn pack_columns(self, bits: u8, codes: &[u8], cols: usize) -> Vec<u32> {
         let width = self.words(bits, cols);
         transposed(&self.pack_rows(bits, codes, cols), width)
     }
 }
 
+/// Returns the widths of the planes of codes of `bits` bits.
 fn planes(bits: u8) -> &'static [usize] {
     match bits {
         2 => &[2],
@@ -171,9 +172,9 @@ fn planes(bits: u8) -> &'static [usize] {
     }
 }
 
-/// Turns a matrix over. // [rows, cols] -> [cols, rows]
+/// Returns the transpose. // [rows, cols] -> [cols, rows]
 pub(crate) fn transposed<T: Copy + Default>(values: &[T], cols: usize) -> Vec<T> {
-    /// Values of a tile's side: whole cache lines of bytes both ways.
+    /// The rows and columns of a tile: whole cache lines of bytes in both directions.
     const TILE: usize = 64;
     let rows = values.len().checked_div(cols).unwrap_or(0);
     let mut out = vec![T::default(); values.len()];
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn turning_over_twice_is_nothing() {
+    fn transposing_twice_changes_nothing() {
         let values: Vec<u32> = (0..70 * 130).collect();
         assert_eq!(transposed(&transposed(&values, 130), 70), values);
         assert_eq!(transposed(&[1, 2, 3, 4, 5, 6], 3), [1, 4, 2, 5, 3, 6]);

@@ -8,33 +8,32 @@ use super::header::File;
 use crate::json::{self, Pairs};
 use crate::{FileData, FileWatch, FormatError, TensorInfo, TensorSource};
 
-/// A safetensors checkpoint: one file, or the shards that an index names.
+/// A safetensors checkpoint: one file, or the shards of an index.
 #[derive(Debug, Clone)]
 pub struct Safetensors {
-    /// The file, folder or index, for messages.
+    /// The file, folder or index, for errors.
     name: String,
     files: Vec<File>,
-    /// (file, tensor of the file), in the order of file or index.
+    /// Each tensor as the indices of its file and of the tensor within it, in the order of the file or index.
     order: Vec<(usize, usize)>,
     index: HashMap<String, (usize, usize)>,
-    /// Tensors of a shard that the index puts in another one, each with the file that is passed over.
+    /// Tensors in shards other than the one that the index names, each with the ignored file.
     passed_over: Vec<(String, usize)>,
 }
 
-/// `model.safetensors.index.json`; its `metadata` is not needed.
+/// The contents of `model.safetensors.index.json` except its `metadata`.
 #[derive(Deserialize)]
 struct Index {
     weight_map: Pairs<String>,
 }
 
 impl Safetensors {
-    /// Opens a `.safetensors` file, or a folder with `model.safetensors` or
-    /// `model.safetensors.index.json`. All files are mapped.
+    /// Opens a `.safetensors` file, or a folder with `model.safetensors` or `model.safetensors.index.json`. All files
+    /// are mapped.
     ///
     /// # Errors
-    /// As [`Safetensors::parse`] and [`Safetensors::from_shards`], I/O errors,
-    /// [`FormatError::NoWeights`] for a folder with neither file, [`FormatError::Pickle`] for one that
-    /// has pickles instead.
+    /// Those of [`Safetensors::parse`] and [`Safetensors::from_shards`], I/O errors, [`FormatError::NoWeights`] for a
+    /// folder with neither file, and [`FormatError::Pickle`] for a folder with pickles instead.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, FormatError> {
         const INDEX_LIMIT: u64 = super::HEADER_LIMIT;
@@ -61,10 +60,10 @@ impl Safetensors {
         })
     }
 
-    /// Parses one file; `file` names it in messages.
+    /// Parses one file. Errors name it `file`.
     ///
     /// # Errors
-    /// A variant of [`FormatError`] for each way in which the file breaks the format.
+    /// A variant of [`FormatError`] for each violation of the format.
     pub fn parse(data: impl Into<FileData>, file: impl Into<String>) -> Result<Self, FormatError> {
         let name = file.into();
         let file = File::parse(data.into(), name.clone())?;
@@ -73,15 +72,13 @@ impl Safetensors {
         Ok(Self { name, files: vec![file], order, index, passed_over: Vec::new() })
     }
 
-    /// Parses the shards that an index names. `load` is called once for each and gives its bytes
-    /// and its name for messages. The index decides which shard a tensor is taken from; tensors of the shards that it does
-    /// not list come last.
+    /// Parses the shards of an index. `load` is called once per shard and returns its contents and its name for
+    /// errors. The index determines the shard from which a tensor is taken. Tensors that it does not list come last.
     ///
     /// # Errors
-    /// [`FormatError::InvalidJson`], [`FormatError::DuplicateTensor`],
-    /// [`FormatError::UnsafeShardName`] for anything but a plain file name,
-    /// [`FormatError::TensorNotInShard`], [`FormatError::TensorInTwoShards`] for one that the index does not list, what
-    /// `load` returns, and as [`Safetensors::parse`].
+    /// [`FormatError::InvalidJson`], [`FormatError::DuplicateTensor`], [`FormatError::UnsafeShardName`] for anything
+    /// but a plain file name, [`FormatError::TensorNotInShard`], [`FormatError::TensorInTwoShards`] for a tensor that
+    /// the index does not list, the errors of `load`, and those of [`Safetensors::parse`].
     pub fn from_shards(
         index_name: &str,
         index_json: &[u8],
@@ -133,31 +130,31 @@ impl Safetensors {
         Ok(Self { name: index_name.to_owned(), files, order, index, passed_over })
     }
 
-    /// The `__metadata__` strings of the (first) file, in its order.
+    /// Returns the `__metadata__` strings of the (first) file in its order.
     #[must_use]
     pub fn metadata(&self) -> &[(String, String)] {
         self.files.first().map_or(&[], |file| &file.metadata)
     }
 
-    /// Tensors that are in a shard although the index puts them in another one, each with the file that is passed over.
+    /// Returns the tensors in shards other than the one that the index names, each with the ignored file.
     pub fn passed_over(&self) -> impl Iterator<Item = (&str, &str)> {
         self.passed_over
             .iter()
             .filter_map(|(tensor, file)| Some((tensor.as_str(), self.files.get(*file)?.name.as_str())))
     }
 
-    /// The file or index that names the tensors, as messages name it.
+    /// Returns the name of the file or index in errors.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The files of the checkpoint, as messages name them.
+    /// Returns the names of the files in errors.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|file| file.name.as_str())
     }
 
-    /// All tensors in the order of file or index.
+    /// Returns all tensors in the order of the file or index.
     pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
         self.order.iter().filter_map(|&place| self.place(place)).map(|(_, info, _)| info)
     }
@@ -199,7 +196,8 @@ impl TensorSource for Safetensors {
     }
 }
 
-/// Whether a shard's name stays in the folder: no separator, device or drive of any system, no parent.
+/// Returns `true` if a shard's name stays in the folder: no separator, device or drive of any system, and no
+/// parent.
 fn is_plain_name(name: &str) -> bool {
     !crate::is_device_name(name)
         && !name.is_empty()
@@ -208,7 +206,7 @@ fn is_plain_name(name: &str) -> bool {
         && !name.contains(['/', '\\', ':', '\0'])
 }
 
-/// A folder without safetensors: says so, and says why where it holds pickles.
+/// Returns the error for a folder without safetensors, which mentions pickles if there are any.
 #[cfg(not(target_arch = "wasm32"))]
 fn no_weights(folder: &std::path::Path) -> FormatError {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

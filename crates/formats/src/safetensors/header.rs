@@ -10,17 +10,17 @@ use super::{HEADER_LIMIT, METADATA_KEY};
 use crate::json::Pairs;
 use crate::{ElementType, FileData, FormatError, IntegerType, TensorInfo};
 
-/// One parsed file.
+/// A parsed file.
 #[derive(Debug, Clone)]
 pub(super) struct File {
     pub(super) name: String,
     pub(super) metadata: Vec<(String, String)>,
-    /// In the order of the header.
+    /// The tensors and their byte ranges in the order of the header.
     pub(super) tensors: Vec<(TensorInfo, Range<u64>)>,
     pub(super) data: FileData,
 }
 
-/// Metadata and tensors of a header.
+/// The metadata and the tensors of a header.
 type Contents = (Vec<(String, String)>, Vec<(TensorInfo, Range<u64>)>);
 
 /// A tensor's entry in the header.
@@ -31,7 +31,7 @@ struct Entry {
     data_offsets: [u64; 2],
 }
 
-/// The header in the order of the text, repeated keys kept so that they can be refused by name.
+/// The header in the order of the text. Repeated keys are kept, so that they can be rejected by name.
 struct Header {
     metadata: Vec<Vec<(String, String)>>,
     tensors: Vec<(String, Entry)>,
@@ -72,7 +72,7 @@ impl File {
         Ok(Self { name, metadata, tensors, data })
     }
 
-    /// Parses the `bytes` at the beginning of a file of `len` bytes.
+    /// Parses `bytes`, the beginning of a file of `len` bytes.
     fn parse_head(bytes: &[u8], len: u64, name: &str) -> Result<Contents, FormatError> {
         let text = header_text(bytes, name)?;
         let start = 8 + text.len() as u64;
@@ -89,7 +89,7 @@ impl File {
     }
 }
 
-/// The JSON text of the header.
+/// Returns the JSON text of the header.
 fn header_text<'a>(bytes: &'a [u8], file: &str) -> Result<&'a str, FormatError> {
     let truncated = |what: &str, offset, needed| FormatError::Truncated {
         file: file.to_owned(),
@@ -99,7 +99,7 @@ fn header_text<'a>(bytes: &'a [u8], file: &str) -> Result<&'a str, FormatError> 
         available: bytes.len() as u64 - offset,
     };
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        // Shorter than any header, but a page or a pointer would not be.
+        // Such a file is too short for a header, but not for a web page or a pointer.
         return Err(if bytes.is_empty() {
             FormatError::EmptyFile { file: file.to_owned() }
         } else {
@@ -141,7 +141,7 @@ fn unique_metadata(file: &str, found: Vec<Vec<(String, String)>>) -> Result<Vec<
     Ok(metadata)
 }
 
-/// Checks types, sizes and offsets; the data section has `data_len` bytes from `start` of the file.
+/// Checks types, sizes and offsets. The data section has `data_len` bytes from `start` of the file.
 fn place(
     file: &str,
     entries: Vec<(String, Entry)>,
@@ -175,7 +175,7 @@ fn place(
     Ok(tensors)
 }
 
-/// Tensors must cover the data section: in order of their offsets, each begins where the last ended.
+/// Checks that the tensors cover the data section: in order of offset, each begins where the last ended.
 fn check_cover(file: &str, entries: &[(String, Entry)], data_len: u64) -> Result<(), FormatError> {
     let mut order: Vec<&(String, Entry)> = entries.iter().collect();
     order.sort_by_key(|(_, entry)| entry.data_offsets);
@@ -205,7 +205,7 @@ fn check_cover(file: &str, entries: &[(String, Entry)], data_len: u64) -> Result
     Ok(())
 }
 
-/// What a dtype stands for, and the bits of one value.
+/// Returns the element type of a dtype, and the number of bits per value.
 fn dtype(name: &str) -> Option<(ElementType, u64)> {
     let integer = |integer: IntegerType| Some((ElementType::Integer(integer), 8 * integer.width() as u64));
     let other = |name: &'static str, bits| Some((ElementType::Other(name.into()), bits));
@@ -236,7 +236,7 @@ fn dtype(name: &str) -> Option<(ElementType, u64)> {
     }
 }
 
-/// The name of `element` in a header; `None` where safetensors has none.
+/// Returns the name of `element` in a header, or `None` if safetensors has no such type.
 pub(super) fn dtype_name(element: &ElementType) -> Option<&'static str> {
     match element {
         ElementType::Weights(Encoding::F32) => Some("F32"),

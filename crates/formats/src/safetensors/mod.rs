@@ -1,8 +1,8 @@
-//! safetensors: one file, or a folder as Hugging Face lays it out, with `model.safetensors` or with
-//! shards and `model.safetensors.index.json`.
+//! safetensors: one file, or a folder in the layout of Hugging Face with `model.safetensors`, or with shards and
+//! `model.safetensors.index.json`.
 //!
-//! Source: the format's README and its reference implementation. A file is a little-endian u64, a JSON
-//! header of that many bytes, and the tensors' data without holes.
+//! Source: the README and the reference implementation of the format. A file consists of a little-endian u64, a
+//! JSON header of that many bytes, and the data of the tensors without gaps.
 
 mod checkpoint;
 mod header;
@@ -11,7 +11,7 @@ mod writer;
 pub use checkpoint::Safetensors;
 pub use writer::{Writer, index};
 
-/// Longest header, as in the reference implementation.
+/// The longest header, as in the reference implementation.
 const HEADER_LIMIT: u64 = 100_000_000;
-/// The header's key that holds strings rather than a tensor.
+/// The key of the header that holds strings instead of a tensor.
 const METADATA_KEY: &str = "__metadata__";

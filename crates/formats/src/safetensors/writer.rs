@@ -7,11 +7,11 @@ use super::header::dtype_name;
 use super::{HEADER_LIMIT, METADATA_KEY};
 use crate::{ElementType, FormatError, TensorInfo, TensorSink, shards};
 
-/// Names the file in messages before [`Writer::write_to`] gets to know it.
+/// The name of the file in errors before [`Writer::write_to`] receives it.
 const UNNAMED: &str = "the new safetensors file";
 
-/// Writes a safetensors file: tensors are declared first, then each one's data are asked for in
-/// turn, so that no two need be in memory.
+/// Writes a safetensors file. All tensors are declared first. The data are then requested tensor by tensor, so only
+/// one tensor needs to be in memory at a time.
 #[derive(Debug, Clone)]
 pub struct Writer {
     metadata: Map<String, Value>,
@@ -26,7 +26,7 @@ impl Default for Writer {
 }
 
 impl Writer {
-    /// An empty file with the metadata `{"format": "pt"}`, without which transformers refuses it.
+    /// Returns an empty file with the metadata `{"format": "pt"}`, which transformers requires.
     #[must_use]
     pub fn new() -> Self {
         let metadata = Map::from_iter([("format".to_owned(), json!("pt"))]);
@@ -39,12 +39,11 @@ impl Writer {
         self
     }
 
-    /// Declares the next tensor; `shape` is outermost first. Floats and integers only: safetensors
+    /// Declares the next tensor, whose `shape` is outermost first. Only floats and integers are possible: safetensors
     /// has no block encodings.
     ///
     /// # Errors
-    /// [`FormatError::DuplicateTensor`], [`FormatError::NotRepresentable`],
-    /// [`FormatError::SizeOverflow`].
+    /// [`FormatError::DuplicateTensor`], [`FormatError::NotRepresentable`] and [`FormatError::SizeOverflow`].
     pub fn tensor(
         &mut self,
         name: impl Into<String>,
@@ -67,8 +66,8 @@ impl Writer {
         Ok(self)
     }
 
-    /// The declared tensors in the order in which their data are written: as declared where that
-    /// leaves every tensor aligned to its element, otherwise by width, widest first.
+    /// Returns the declared tensors in the order in which their data are written: as declared if that aligns every
+    /// tensor to its element, otherwise by width, widest first.
     #[must_use]
     pub fn tensors(&self) -> Vec<&TensorInfo> {
         let mut tensors: Vec<&TensorInfo> = self.tensors.iter().collect();
@@ -84,14 +83,13 @@ impl Writer {
         tensors
     }
 
-    /// The same tensors in files of at most `limit` bytes, in the declared order; a tensor that is larger gets a
-    /// file of its own. Where there is more than one they go by the names of [`crate::shard_name`] and need an
-    /// [`index`].
+    /// Divides the tensors, in the declared order, into files of at most `limit` bytes. A larger tensor gets a file of
+    /// its own. If there are several files, they take the names of [`crate::shard_name`] and need an [`index`].
     ///
     /// # Errors
     /// [`FormatError::TooManyShards`].
     pub fn split(&self, limit: u64) -> Result<Vec<Self>, FormatError> {
-        // No offset has more than 20 digits.
+        // An offset has at most 20 digits.
         let entry = |tensor: &TensorInfo| {
             let name = Value::from(tensor.name.as_str()).to_string();
             (name.len() + tensor.shape.len() * 21 + 90) as u64 + tensor.size
@@ -110,21 +108,21 @@ impl Writer {
         Ok(parts.into_iter().map(part).collect())
     }
 
-    /// Bytes of the whole file.
+    /// Returns the size of the whole file in bytes.
     ///
     /// # Errors
-    /// [`FormatError::SizeOverflow`], [`FormatError::HeaderTooLarge`].
+    /// [`FormatError::SizeOverflow`] and [`FormatError::HeaderTooLarge`].
     pub fn file_size(&self) -> Result<u64, FormatError> {
         let header = self.header(UNNAMED)?.len() as u64;
         Ok(header + self.tensors.iter().map(|tensor| tensor.size).sum::<u64>())
     }
 
-    /// Writes the file to `out`, which messages call `file`. `data` is called once for each tensor,
-    /// in the order of [`Writer::tensors`], and must write exactly the declared bytes.
+    /// Writes the file to `out`. Errors call it `file`. `data` is called once per tensor in the order of
+    /// [`Writer::tensors`], and must write exactly the declared number of bytes.
     ///
     /// # Errors
-    /// What `data` returns, [`FormatError::SizeMismatch`] where it writes too little or too much, as
-    /// [`Writer::file_size`], I/O errors.
+    /// The errors of `data`, [`FormatError::SizeMismatch`] if it writes too little or too much, those of
+    /// [`Writer::file_size`], and I/O errors.
     pub fn write_to<W: Write, E: From<FormatError>>(
         &self,
         out: &mut W,
@@ -142,7 +140,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The length and the JSON header, padded with spaces so that the data begin on 8 bytes.
+    /// Returns the length and the JSON header, padded with spaces so that the data begin at a multiple of 8 bytes.
     fn header(&self, file: &str) -> Result<Vec<u8>, FormatError> {
         let mut header = Map::new();
         if !self.metadata.is_empty() {
@@ -171,7 +169,7 @@ impl Writer {
     }
 }
 
-/// `model.safetensors.index.json` of the shards `files`.
+/// Returns `model.safetensors.index.json` for the shards `files`.
 #[must_use]
 pub fn index(files: &[(String, Writer)]) -> Value {
     let mut map = Map::new();

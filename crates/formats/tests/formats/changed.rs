@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use honelm_formats::{FileStamp, FileWatch, map_file};
 
-/// A file of two pages, last written to a minute ago.
+/// Writes a file of two pages that was last modified a minute ago.
 fn file(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("model.gguf");
     fs::write(&path, vec![1; 8192]).unwrap();
@@ -39,7 +39,7 @@ fn a_mapped_file_that_is_replaced_by_rename_is_unchanged_but_has_lost_its_name()
     let data = map_file(&path).unwrap();
     let (watch, stamp) = (data.watch(), FileStamp::of(&path).unwrap());
     watch.check_names().unwrap();
-    // What other programs do to the name does not matter.
+    // Changes to the file's names by other programs do not matter.
     fs::hard_link(&path, folder.path().join("second")).unwrap();
     watch.check_names().unwrap();
     fs::write(folder.path().join("new"), vec![2; 8192]).unwrap();
@@ -50,7 +50,7 @@ fn a_mapped_file_that_is_replaced_by_rename_is_unchanged_but_has_lost_its_name()
         assert_eq!(error.code(), "file-changed");
     }
     fs::remove_file(&path).unwrap();
-    assert!(stamp.check().unwrap_err().to_string().contains("cannot be found"));
+    assert!(stamp.check().unwrap_err().to_string().contains("can no longer be found"));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_map_that_nothing_views_is_not_watched() {
     watch.check().unwrap();
 }
 
-/// The child of the test below: maps the file, cuts it short and reads on.
+/// The child process of the test below: maps the file, cuts it short and reads on.
 #[test]
 #[cfg(unix)]
 fn child_that_loses_a_page() {

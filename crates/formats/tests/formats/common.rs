@@ -1,4 +1,4 @@
-//! Builders of files byte by byte, right and wrong, and a check on memory.
+//! Builders of valid and invalid files, byte by byte, and a check on memory.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ pub struct RawGguf {
     pub version: u32,
     pub tensor_count: Option<u64>,
     pub pair_count: Option<u64>,
-    /// Each already laid out: key, type, value.
+    /// The encoded pairs: key, type and value.
     pub pairs: Vec<Vec<u8>>,
     pub tensors: Vec<RawTensorInfo>,
     pub alignment: usize,
@@ -19,7 +19,7 @@ pub struct RawGguf {
 #[derive(Clone)]
 pub struct RawTensorInfo {
     pub name: String,
-    /// Innermost first, as in the file.
+    /// The dimensions, innermost first as in the file.
     pub dimensions: Vec<u64>,
     pub kind: u32,
     pub offset: u64,
@@ -38,7 +38,7 @@ pub fn pair(key: &str, kind: u32, value: &[u8]) -> Vec<u8> {
 }
 
 impl RawGguf {
-    /// Two keys and two F32 tensors of 8 values.
+    /// Returns two keys and two F32 tensors of 8 values.
     pub fn valid() -> Self {
         Self {
             magic: *b"GGUF",
@@ -81,7 +81,7 @@ impl RawGguf {
     }
 }
 
-/// A safetensors file of this header and data.
+/// Returns a safetensors file with this header and data.
 pub fn raw_safetensors(header: impl AsRef<[u8]>, data: &[u8]) -> Vec<u8> {
     let header = header.as_ref();
     [&(header.len() as u64).to_le_bytes()[..], header, data].concat()
@@ -91,7 +91,7 @@ pub fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// Where larger data are, or a loud skip.
+/// Returns the folder of larger test data, or reports that the test is skipped.
 pub fn test_data(test: &str) -> Option<PathBuf> {
     let found = std::env::var_os("HONELM_TEST_DATA").map(PathBuf::from);
     if found.is_none() {
@@ -100,7 +100,7 @@ pub fn test_data(test: &str) -> Option<PathBuf> {
     found
 }
 
-/// Fails where the process ever asked for more address space than small files can need.
+/// Fails if the process ever asked for more address space than small files can need.
 pub fn assert_modest_memory() {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
         eprintln!("SKIPPED assert_modest_memory: needs /proc");

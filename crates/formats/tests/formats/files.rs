@@ -1,4 +1,4 @@
-//! Files on disk: the map, and writing that never leaves half a file.
+//! Files on disk: memory maps, and writing that never leaves half a file.
 
 use std::fs;
 use std::io::Write;
@@ -36,7 +36,7 @@ fn a_view_outlives_the_name_of_its_file() {
     let view = data.bytes().unwrap().slice(9_000..);
     fs::remove_file(&path).unwrap();
     assert!(view.iter().all(|&b| b == 7));
-    // Pages that were given back are read again.
+    // Released pages are read again.
     data.forget();
     drop(data);
     assert!(view.iter().all(|&b| b == 7));
@@ -121,7 +121,7 @@ fn errors_of_writing_name_the_path() {
     assert_eq!(error.code(), "file-not-found");
     assert!(error.to_string().contains("absent"), "{error}");
     assert_eq!(AtomicFile::create("..").unwrap_err().code(), "io-error");
-    // A folder cannot be replaced by a file, and the partial file goes.
+    // A file cannot replace a folder, and the partial file is removed.
     fs::create_dir(folder.path().join("d")).unwrap();
     fs::write(folder.path().join("d/x"), b"").unwrap();
     assert!(AtomicFile::create(folder.path().join("d")).unwrap().commit().is_err());

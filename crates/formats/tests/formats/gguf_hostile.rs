@@ -1,4 +1,4 @@
-//! GGUF files that are wrong, one way at a time.
+//! GGUF files with one error each.
 
 use crate::common::{RawGguf, assert_modest_memory, pair, string, tensor};
 use bytes::Bytes;
@@ -53,7 +53,7 @@ fn names_the_truncated_field_with_its_offset() {
     let whole = RawGguf::valid().bytes();
     assert_eq!(
         refusal(whole[..6].to_vec()).to_string(),
-        "model.gguf is truncated: the version at byte 4 needs 4 bytes, 2 are left"
+        "model.gguf is truncated: the version at byte 4 needs 4 bytes, found 2"
     );
 }
 
@@ -170,7 +170,7 @@ fn rejects_alignments_that_are_no_powers_of_two() {
     for alignment in [0, 3, 48, u32::MAX] {
         assert_eq!(with(alignment), "invalid-alignment");
     }
-    // The data would begin far behind the end.
+    // The data would begin far beyond the end.
     assert_eq!(with(1 << 31), "tensor-out-of-bounds");
     let text = RawGguf::valid().with_pair(pair("general.alignment", 8, &string(b"32")));
     assert_eq!(code(text.bytes()), "wrong-value-type");
@@ -200,7 +200,7 @@ fn lists_tensors_of_unsupported_types_and_refuses_their_data() {
     assert_eq!(listed, [("Q2_K".into(), 84), ("type 77".into(), 32), ("F64".into(), 8)]);
     let error = gguf.get("x").unwrap_err();
     assert_eq!(error.code(), "unsupported-encoding");
-    assert_eq!(error.to_string(), "model.gguf: tensor 'x' has the encoding type 77, which is not supported");
+    assert_eq!(error.to_string(), "model.gguf: tensor 'x': encoding type 77 is not supported");
     assert_eq!(gguf.get("d").unwrap_err().code(), "unsupported-encoding");
     assert!(gguf.get("q").is_ok());
 }
@@ -223,18 +223,18 @@ fn metadata_errors_name_key_found_and_expected() {
     let message = |error: FormatError| error.to_string();
     assert_eq!(
         message(gguf.get_u32("general.architecture").unwrap_err()),
-        "model.gguf: metadata key 'general.architecture' is the string 'llama'; expected u32"
+        "model.gguf: metadata key 'general.architecture': found the string 'llama', expected u32"
     );
     let error = gguf.get_u32("minus").unwrap_err();
     assert_eq!(error.code(), "value-out-of-range");
-    assert_eq!(message(error), "model.gguf: metadata key 'minus' is the i32 -1; expected a value that fits u32");
+    assert_eq!(message(error), "model.gguf: metadata key 'minus': found the i32 -1, expected a value that fits u32");
     assert_eq!(gguf.get_str("n").unwrap_err().code(), "wrong-value-type");
     let error = gguf.require::<&[String]>("tokens").unwrap_err();
     assert_eq!(error.code(), "missing-key");
-    assert_eq!(message(error), "model.gguf: metadata key 'tokens' is missing; expected an array of strings");
+    assert_eq!(message(error), "model.gguf: metadata key 'tokens' is missing, expected an array of strings");
 }
 
-/// Reads everything a parsed file offers.
+/// Reads everything that a parsed file offers.
 fn use_all(gguf: &Gguf) {
     for name in gguf.names() {
         if let Ok(tensor) = gguf.get(name) {
@@ -254,7 +254,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(tail in proptest::collection::vec(any::<u8>(), 0..400)) {
         let _ = parse(tail.clone());
-        // Small counts and lengths get further than noise.
+        // Small counts and lengths get further than random bytes.
         let bytes: Vec<u8> = [b"GGUF\x03\0\0\0".to_vec(), tail.iter().map(|b| b & 3).collect()].concat();
         let _ = parse(bytes).map(|gguf| use_all(&gguf));
         assert_modest_memory();

@@ -2,8 +2,8 @@
 
 use crate::common::golden;
 use honelm_blocks::{Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
-use honelm_formats::gptq::{self, CheckpointFormat, Dynamic, QuantizeConfig};
-use honelm_formats::quantized::{ModuleClass, ModuleShape, QuantizedFormat};
+use honelm_formats::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
+use honelm_formats::quantized::{GroupFormat, ModuleClass, ModuleShape, QuantizedFormat};
 use honelm_formats::safetensors::{Safetensors, Writer};
 use honelm_formats::{ElementType, FormatError, IntegerType, RawTensor, TensorSource};
 use honelm_tensor::AlignedVec;
@@ -40,6 +40,11 @@ fn read(
         WeightData::Groups(matrix) => Ok(matrix),
         other => panic!("{} in place of groups", other.encoding_name()),
     }
+}
+
+fn encode(matrix: &GroupMatrix, name: &str, config: &QuantizeConfig) -> Result<Vec<RawTensor>, FormatError> {
+    let module = ModuleShape { name, class: ModuleClass::Linear, rows: matrix.rows, cols: matrix.cols };
+    config.encode(&module, matrix)
 }
 
 fn golden_file() -> Safetensors {
@@ -79,13 +84,14 @@ fn encodes_the_very_bytes_it_decoded() {
         let config = config(bits, Some(group), format);
         let matrix = read(&file, name, (rows, cols), &config).unwrap();
         if name.ends_with("borrow") {
-            let refused = gptq::encode(&matrix, name, &config).unwrap_err();
+            let refused = encode(&matrix, name, &config).unwrap_err();
             assert_eq!(refused.code(), "not-representable");
             assert_eq!(CheckpointFormat::for_matrices([&matrix]), CheckpointFormat::V2);
             continue;
         }
-        let tensors = gptq::encode(&matrix, name, &config).unwrap();
-        let declared = gptq::tensor_infos(name, (rows, cols), &config, ScaleType::F16).unwrap();
+        let tensors = encode(&matrix, name, &config).unwrap();
+        let module = ModuleShape { name, class: ModuleClass::Linear, rows, cols };
+        let declared = config.tensor_infos(&module, ScaleType::F16).unwrap();
         for (tensor, info) in tensors.iter().zip(declared) {
             assert_eq!(tensor, &file.get(&tensor.name).unwrap());
             assert_eq!((&info.name, info.size), (&tensor.name, tensor.bytes.len() as u64));
@@ -121,7 +127,7 @@ fn zero_points_tell_v1_and_v2_apart_where_sym_is_claimed() {
         let matrix = symmetric(bits);
         let with = |format, sym| QuantizeConfig { sym, ..config(bits, Some(32), format) };
         for (stored, label) in [(V1, V1), (V2, V2), (V1, V2), (V2, V1), (Planar, Planar)] {
-            let tensors = gptq::encode(&matrix, "l", &with(stored, true)).unwrap();
+            let tensors = encode(&matrix, "l", &with(stored, true)).unwrap();
             let source = source_of(&tensors);
             let claimed = with(label, true);
             let found = read(&source, "l", (32, 64), &claimed).unwrap();
@@ -158,7 +164,7 @@ fn a_group_size_of_minus_one_is_one_group_a_row() {
     let file = golden_file();
     let matrix = read(&file, "w8_v2_one_group", (8, 32), &config(8, None, CheckpointFormat::V2)).unwrap();
     assert_eq!((matrix.group_size, matrix.scales.len()), (32, 8));
-    let tensors = gptq::encode(&matrix, "w8_v2_one_group", &config(8, None, CheckpointFormat::V2)).unwrap();
+    let tensors = encode(&matrix, "w8_v2_one_group", &config(8, None, CheckpointFormat::V2)).unwrap();
     assert!(tensors.iter().all(|tensor| file.get(&tensor.name).unwrap() == *tensor));
 }
 
@@ -252,9 +258,9 @@ fn refuses_to_write_what_the_layout_cannot_hold() {
     let code = |edit: &dyn Fn(&mut GroupMatrix), config: QuantizeConfig| {
         let mut matrix = right.clone();
         edit(&mut matrix);
-        gptq::encode(&matrix, "l", &config).expect_err("must be refused").code()
+        encode(&matrix, "l", &config).expect_err("must be refused").code()
     };
-    assert!(gptq::encode(&right, "l", &v1()).is_ok());
+    assert!(encode(&right, "l", &v1()).is_ok());
     let same = |_: &mut GroupMatrix| {};
     for config in [config(8, Some(16), CheckpointFormat::V1), config(4, Some(32), CheckpointFormat::V1)] {
         assert_eq!(code(&same, config), "not-representable");

@@ -1,4 +1,4 @@
-//! Files: round trips, hostile input, formats of quantised modules.
+//! Files: round trips, hostile input, quantised formats.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod changed;
@@ -6,6 +6,7 @@ mod common;
 mod files;
 mod gguf_hostile;
 mod gptq;
+mod imatrix;
 mod outputs;
 mod quantized;
 mod real_files;
@@ -13,3 +14,4 @@ mod remote;
 mod round_trip;
 mod safetensors_hostile;
 mod shards;
+mod writing;

@@ -1,4 +1,4 @@
-//! Where outputs may be written, locks, and final names.
+//! Output paths, locks and final names.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ fn code<T>(result: Result<T, FormatError>) -> &'static str {
     result.err().map_or("written", |error| error.code())
 }
 
-/// A folder as [`AtomicDir`] writes it.
+/// Writes a folder as [`AtomicDir`] does.
 fn model_folder(path: &Path, contents: &str) {
     let folder = AtomicDir::create(path).unwrap();
     fs::create_dir(folder.path().join("sub")).unwrap();
@@ -113,7 +113,7 @@ fn a_folder_with_files_of_others_is_neither_replaced_nor_removed() {
         assert!(path.exists());
         fs::remove_dir_all(&ours).unwrap();
     }
-    // A marker that cannot be read marks nothing.
+    // An unreadable marker marks nothing.
     model_folder(&ours, "model");
     fs::write(ours.join(".honelm"), "{").unwrap();
     refused(&ours);
@@ -146,7 +146,7 @@ fn links_and_pipes_are_neither_followed_nor_replaced() {
     drop(socket);
     assert_eq!(fs::read(path("victim")).unwrap(), b"precious");
     assert!(!path("nowhere").exists());
-    // A pipe with the name of an unfinished file does not hold the next one up.
+    // A pipe with the name of a temporary file does not block the next write.
     let pipe = path(".m.1.1.partial");
     if !std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED links_and_pipes_are_neither_followed_nor_replaced: needs mkfifo for the rest");
@@ -166,7 +166,7 @@ fn a_lock_keeps_everybody_out_until_its_holder_ends() {
     let second = LockFile::acquire(&path).unwrap().expect("free again");
     second.remove().unwrap();
     assert!(!path.exists());
-    // A lock on a file that is no longer there keeps nobody out.
+    // A lock on a removed file excludes no one.
     let gone = fs::File::create(&path).unwrap();
     gone.lock().unwrap();
     fs::remove_file(&path).unwrap();

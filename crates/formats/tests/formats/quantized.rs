@@ -8,20 +8,20 @@ use honelm_formats::{ElementType, FormatError, IntegerType, RawTensor, TensorSou
 use serde_json::{Value, json};
 
 /// A layer of a golden file.
-struct Layer {
-    name: String,
+pub struct Layer {
+    pub name: String,
     class: ModuleClass,
     rows: usize,
     cols: usize,
-    settings: Value,
+    pub settings: Value,
 }
 
 impl Layer {
-    fn shape(&self) -> ModuleShape<'_> {
+    pub fn shape(&self) -> ModuleShape<'_> {
         ModuleShape { name: &self.name, class: self.class, rows: self.rows, cols: self.cols }
     }
 
-    fn format(&self, file: &str) -> Box<dyn QuantizedFormat> {
+    pub fn format(&self, file: &str) -> Box<dyn QuantizedFormat> {
         detect(file, &self.settings).unwrap()
     }
 }
@@ -31,7 +31,7 @@ fn detect(file: &str, settings: &Value) -> Result<Box<dyn QuantizedFormat>, Form
     Ok(quantized::detect(Some(("config.json", &json!({ key: settings }))), &[])?.unwrap())
 }
 
-fn open(file: &str) -> (Safetensors, Vec<Layer>) {
+pub fn open(file: &str) -> (Safetensors, Vec<Layer>) {
     let source = Safetensors::open(golden(&format!("{file}.safetensors"))).unwrap();
     let layers = source.metadata().iter().find(|(key, _)| key == "layers").unwrap().1.clone();
     let layers: Vec<Value> = serde_json::from_str(&layers).unwrap();
@@ -86,7 +86,7 @@ fn tensors(source: &Safetensors, name: &str) -> Vec<RawTensor> {
     source.names().into_iter().filter(own).map(|name| source.get(name).unwrap()).collect()
 }
 
-fn source_of(tensors: &[RawTensor]) -> Safetensors {
+pub fn source_of(tensors: &[RawTensor]) -> Safetensors {
     let mut writer = Writer::new();
     for tensor in tensors {
         writer.tensor(tensor.name.as_str(), &tensor.shape, tensor.element.clone()).unwrap();

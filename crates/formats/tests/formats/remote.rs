@@ -1,4 +1,4 @@
-//! Files of which only parts are here.
+//! Files of which only parts have been fetched.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ fn values() -> Vec<u8> {
     (0..ROWS * 64).flat_map(|i| (i as f32).to_le_bytes()).collect()
 }
 
-/// A file whose header takes some megabytes.
+/// Returns a file with a header of several megabytes.
 fn gguf_file() -> Vec<u8> {
     let mut writer = gguf::Writer::new();
     let words: Vec<String> = (0..100_000).map(|i| format!("a token of some length, number {i}")).collect();
@@ -37,7 +37,7 @@ fn safetensors_file() -> Vec<u8> {
     file
 }
 
-/// Calls `read` until it has what it needs; the ranges that it asked for.
+/// Calls `read` until it has everything it needs, and returns the ranges that it asked for.
 fn fetched<T>(
     file: &[u8],
     data: &FileData,
@@ -80,7 +80,7 @@ fn a_remote_gguf_needs_its_header_and_what_is_read() {
     let (gguf, asked) = fetched(&file, &data, || Gguf::parse(data.clone(), "model.gguf"));
     assert!(asked.len() > 2, "a long header is fetched in growing pieces: {asked:?}");
     assert!(asked.windows(2).all(|pair| pair[0].end == pair[1].start), "no byte twice: {asked:?}");
-    // The tensors here are smaller than the last piece; what matters is that they need not be there.
+    // The tensors here are smaller than the last piece, but they need not have been fetched.
     let gguf = gguf.unwrap();
     assert_eq!(gguf.get_array_str("tokenizer.ggml.tokens").unwrap().unwrap().len(), 100_000);
     reads_rows_alone(&file, &gguf, &data, bytes_of(&asked).min(data.len() - 1));

@@ -1,4 +1,4 @@
-//! What the writers write, the readers read; files of other writers say what those wrote.
+//! The readers read what the writers write. Files of other writers have the expected contents.
 
 use crate::common::golden;
 use bytes::Bytes;

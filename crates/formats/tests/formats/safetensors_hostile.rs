@@ -1,4 +1,4 @@
-//! safetensors files and folders that are wrong, one way at a time.
+//! safetensors files and folders with one error each.
 
 use std::fs;
 
@@ -85,7 +85,7 @@ fn rejects_duplicates() {
     assert_eq!(with(field, 1), "invalid-header");
 }
 
-/// Two byte tensors at these offsets.
+/// Returns two byte tensors at these offsets.
 fn two(a: [u64; 2], b: [u64; 2]) -> String {
     let entry = |name, [begin, end]: [u64; 2]| {
         let shape = end.saturating_sub(begin);
@@ -155,7 +155,7 @@ fn shards(index: &str) -> Result<Safetensors, FormatError> {
 fn reads_shards_as_the_index_says() {
     let model = shards(r#"{"metadata":{"total_size":2},"weight_map":{"b":"2.safetensors","a":"1.safetensors"}}"#);
     let model = model.unwrap();
-    // What the index does not list is seen all the same, and comes last.
+    // Tensors that the index does not list are found all the same, and come last.
     assert_eq!(model.names(), ["b", "a", "c"]);
     assert_eq!((model.integers("a").unwrap(), model.integers("b").unwrap()), (vec![5], vec![7]));
     assert!(model.file_of("a").ends_with("1.safetensors") && model.file_of("b").ends_with("2.safetensors"));
@@ -208,10 +208,10 @@ fn says_why_a_folder_has_no_weights() {
     assert_eq!(Safetensors::open(folder.path().join("absent")).expect_err("absent").code(), "file-not-found");
 }
 
-/// Name, shape and data of a tensor.
+/// The name, shape and data of a tensor.
 type Content = (String, Vec<usize>, Vec<u8>);
 
-/// What the reference implementation says of a file.
+/// Returns the result of the reference implementation.
 fn reference(bytes: &[u8]) -> Option<Vec<Content>> {
     let file = honelm_testing::SafeTensors::deserialize(bytes).ok()?;
     let mut tensors: Vec<_> = file.iter().map(|(n, t)| (n.to_owned(), t.shape().to_vec(), t.data().to_vec())).collect();
@@ -219,8 +219,8 @@ fn reference(bytes: &[u8]) -> Option<Vec<Content>> {
     Some(tensors)
 }
 
-/// Whatever we accept, the reference accepts with the same content; what it accepts beyond that are
-/// repeated keys, of which it takes the last.
+/// The reference accepts every file that we accept, with the same contents. It also accepts repeated keys, of which
+/// it takes the last.
 fn agrees_with_the_reference(bytes: Vec<u8>) {
     let (ours, theirs) = (parse(bytes.clone()), reference(&bytes));
     match (ours, theirs) {

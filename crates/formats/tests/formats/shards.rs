@@ -9,7 +9,7 @@ use honelm_formats::gguf::{self, Gguf};
 use honelm_formats::safetensors::{self, Safetensors};
 use honelm_formats::{ElementType, FormatError, TensorSource, shard_name};
 
-/// A part of two tensors `names`, whose data are `first`, `first + 1`, ...
+/// Returns a part with two tensors `names`, whose data are `first`, `first + 1`, ...
 fn part(no: u16, count: u16, total: i32, names: [&str; 2], first: u8) -> RawGguf {
     let marks = [
         pair("split.no", 2, &no.to_le_bytes()),
@@ -78,7 +78,7 @@ fn rejects_parts_that_do_not_belong_together() {
     );
     let overlapping = join(&[a.clone(), part(1, 2, 4, ["c", "b"], 0)]).expect_err("must be refused");
     assert_eq!(overlapping.code(), "tensor-in-two-shards");
-    assert!(overlapping.to_string().contains("part-1.gguf: tensor 'b' is in part-0.gguf too"), "{overlapping}");
+    assert!(overlapping.to_string().contains("part-1.gguf: tensor 'b' is also in part-0.gguf"), "{overlapping}");
     let foreign = b.clone().with_pair(pair("general.architecture", 8, &string(b"gpt2")));
     assert_eq!(code(&[a.clone(), foreign]), "split-mismatch", "metadata that contradict");
     let unmarked = RawGguf { pairs: Vec::new(), ..b };
@@ -88,7 +88,7 @@ fn rejects_parts_that_do_not_belong_together() {
     assert_eq!(code(&[wide]), "split-mismatch", "a count beyond 16 bits");
 }
 
-/// Tensors `t0`.. of these many F32 values, tensor i filled with bytes i.
+/// The number of F32 values of tensors `t0`, `t1`, ... Tensor i is filled with bytes i.
 const SIZES: [usize; 6] = [100, 300, 20, 1000, 8, 8];
 
 fn read_back(source: &dyn TensorSource) {
@@ -103,7 +103,7 @@ fn data(tensor: &str) -> u8 {
     tensor[1..].parse().unwrap()
 }
 
-/// Writes the model in parts of at most `limit` bytes, or one tensor, and gives their number.
+/// Writes the model in parts of at most `limit` bytes, or of one tensor, and returns the number of parts.
 fn write_gguf(dir: &Path, limit: u64) -> usize {
     let mut writer = gguf::Writer::new();
     writer.metadata("general.architecture", "llama").unwrap();
@@ -154,7 +154,7 @@ fn safetensors_shards_keep_to_the_limit_and_are_read_back() {
             })
             .unwrap();
             assert!(out.len() as u64 <= limit || part.tensors().len() == 1, "{name} has {} bytes", out.len());
-            // The reference implementation takes every shard by itself.
+            // The reference implementation reads every shard by itself.
             assert_eq!(honelm_testing::SafeTensors::deserialize(&out).unwrap().len(), part.tensors().len());
             fs::write(dir.path().join(name), out).unwrap();
         }

@@ -1,4 +1,4 @@
-//! The fuzzer: libFuzzer's options, and the target's name in `HONELM_FUZZ_TARGET`.
+//! The fuzzer. Takes libFuzzer's options; `HONELM_FUZZ_TARGET` names the target.
 #![no_main]
 
 use std::sync::LazyLock;

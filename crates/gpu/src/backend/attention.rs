@@ -1,4 +1,4 @@
-//! Attention over the cache: new keys and values are written in one dispatch, read in the next.
+//! Attention over the cache. One dispatch writes the new keys and values, the next reads them.
 
 use honelm_backend::{Attention, Cache, CacheType, LayerCache, Rope, Tensor};
 
@@ -7,19 +7,19 @@ use crate::cache::BLOCK;
 use crate::recording::{Bound, Group};
 use crate::shaders::Constant;
 
-/// Threads of the attention kernel.
+/// The number of threads per workgroup of the attention kernel.
 const THREADS: usize = 64;
 
-/// Positions that the kernel scores at a time.
+/// The number of positions that the kernel scores at once.
 const CHUNK: usize = 256;
 
-/// Workgroups from which a device is busy: with fewer, positions are shared out, too.
+/// The number of workgroups that occupies a device. With fewer, the positions are split between workgroups too.
 const BUSY: usize = 512;
 
-/// Rotations of the step's rows: pairs, and where they stand.
+/// The rotations of the step's rows: the number of pairs, and the position of the table.
 type Rotations = (usize, u32);
 
-/// The constants of a cache's number type.
+/// Returns the constants of a cache's number type.
 fn element_constants(element: CacheType) -> [(&'static str, Constant); 2] {
     let (number, per_word) = match element {
         CacheType::F32 => (0, 1),
@@ -39,12 +39,12 @@ impl GpuBackend {
         rope: Option<&Rope>,
         cache: &Cache,
         layer: usize,
-        how: &Attention,
+        options: &Attention,
     ) -> Tensor {
         let shape = cache.spec().layers[layer];
         let (rows, kv) = (self.recording.frame.rows, shape.kv_heads * shape.head_width);
-        assert!(shape.kv_heads > 0 && how.heads.is_multiple_of(shape.kv_heads), "{} heads", how.heads);
-        assert_eq!((q.rows(), q.cols()), (rows, how.heads * shape.head_width), "the shape of queries");
+        assert!(shape.kv_heads > 0 && options.heads.is_multiple_of(shape.kv_heads), "{} heads", options.heads);
+        assert_eq!((q.rows(), q.cols()), (rows, options.heads * shape.head_width), "the shape of queries");
         assert_eq!((k.rows(), k.cols()), (rows, kv), "the shape of keys");
         assert_eq!((v.rows(), v.cols()), (rows, kv), "the shape of values");
         let rotations = rope.map_or((0, 0), |rope| {
@@ -54,10 +54,10 @@ impl GpuBackend {
         });
         let group = self.recording.frame.groups[shape.group].clone();
         self.append(k, v, rotations, &group, cache, layer);
-        self.weigh(q, rotations, &group, cache, layer, how)
+        self.weigh(q, rotations, &group, cache, layer, options)
     }
 
-    /// Writes keys and values to the rows' cells.
+    /// Writes keys and values to the cells of the rows.
     fn append(
         &mut self,
         k: &Tensor,
@@ -90,7 +90,7 @@ impl GpuBackend {
         self.dispatch(variant, Bound::Cache(cache.clone(), layer), &params, (rows * 2 * units).div_ceil(64));
     }
 
-    /// Softmax-weighted values of the cells that each row sees.
+    /// Computes the softmax-weighted values of the cells that each row sees.
     fn weigh(
         &mut self,
         q: &Tensor,
@@ -98,17 +98,17 @@ impl GpuBackend {
         group: &Group,
         cache: &Cache,
         layer: usize,
-        how: &Attention,
+        options: &Attention,
     ) -> Tensor {
         let spec = cache.spec();
         let LayerCache { kv_heads, head_width, .. } = spec.layers[layer];
-        let (rows, heads) = (q.rows(), how.heads);
+        let (rows, heads) = (q.rows(), options.heads);
         let out = self.tensor(rows, q.cols());
         let wanted = (BUSY / (rows * heads).max(1)).clamp(1, 64);
         let span_len = group.most.div_ceil(wanted).max(1).next_multiple_of(CHUNK);
         let spans = group.most.div_ceil(span_len).max(1);
         let parts = (spans > 1).then(|| self.tensor(rows * heads * spans, head_width + 2));
-        // Spans follow each other without room between them: fewer values than the matrix has.
+        // The spans are stored without gaps, so they take fewer values than the matrix has.
         let spans_at = parts.as_ref().map_or(0, |parts| self.at(parts));
         let params = [
             rows as u32,
@@ -124,8 +124,8 @@ impl GpuBackend {
             group.pages,
             group.extra,
             spec.page_len as u32,
-            how.scale.to_bits(),
-            how.softcap.unwrap_or(1.0).to_bits(),
+            options.scale.to_bits(),
+            options.softcap.unwrap_or(1.0).to_bits(),
             spans as u32,
             span_len as u32,
             spans_at,
@@ -137,7 +137,7 @@ impl GpuBackend {
             per_word,
             width,
             ("THREADS", Constant::U32(THREADS as u32)),
-            ("CAPPED", Constant::Bool(how.softcap.is_some())),
+            ("CAPPED", Constant::Bool(options.softcap.is_some())),
             ("SPLIT", Constant::Bool(spans > 1)),
         ];
         let bound = Bound::Cache(cache.clone(), layer);

@@ -1,21 +1,21 @@
-//! What the device holds.
+//! The memory in use on the device.
 
 use super::GpuBackend;
 use crate::cache;
 
-/// Bytes held on the device now, by what for.
+/// The bytes in use on the device, by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceBytes {
-    /// Buffers of weights, room for more included.
+    /// Buffers of weights, including their free parts.
     pub weights: u64,
     /// Keys and values.
     pub cache: u64,
-    /// Activations, parameters and numbers of a step.
+    /// Activations, parameters, and the numbers of a step.
     pub activations: u64,
 }
 
 impl DeviceBytes {
-    /// All of them.
+    /// Returns the sum.
     #[must_use]
     pub fn total(self) -> u64 {
         self.weights + self.cache + self.activations
@@ -23,7 +23,7 @@ impl DeviceBytes {
 }
 
 impl GpuBackend {
-    /// Bytes held on the device now, by what for.
+    /// Returns the bytes in use on the device, by purpose.
     #[must_use]
     pub fn device_bytes(&self) -> DeviceBytes {
         DeviceBytes {

@@ -1,4 +1,4 @@
-//! Linear layers and their fused forms.
+//! Linear modules and their fused forms.
 
 use honelm_backend::{Activation, Tensor, Weight};
 
@@ -8,22 +8,22 @@ use crate::pack::Layout;
 use crate::recording::Bound;
 use crate::shaders::{Constant, Variant};
 
-/// Rows of x up to which every weight is read once, by a kernel of its own.
+/// The largest number of rows of x for which a separate kernel reads every weight once.
 const FEW_ROWS: usize = 4;
 
-/// Weights that one dispatch applies to the same rows.
+/// The largest number of weights that one dispatch applies to the same rows.
 const PARTS: usize = 3;
 
-/// What becomes of a product.
+/// An operation on a product.
 pub(super) enum After {
     Keep,
-    /// Added to this matrix.
+    /// Adds the product to this matrix.
     AddTo(Tensor),
-    /// f(first) * second, of two products.
+    /// Computes f(first) * second of two products.
     Gate(Activation),
 }
 
-/// One weight, or a piece of one, and where its result goes.
+/// A weight, or a piece of one, and the place of its result.
 #[derive(Debug, Clone)]
 struct Part {
     layout: Layout,
@@ -32,14 +32,14 @@ struct Part {
     weight: u32,
     bias: u32,
     order: u32,
-    /// In vectors of four.
+    /// The offset of the result, in vectors of four.
     out: u32,
     out_stride: u32,
     residual: u32,
 }
 
 impl Part {
-    /// Whether one dispatch can compute both.
+    /// Returns `true` if one dispatch can compute both.
     fn goes_with(&self, other: &Self) -> bool {
         (self.layout, self.chunk, self.order) == (other.layout, other.chunk, other.order)
     }
@@ -50,7 +50,7 @@ impl Part {
 }
 
 impl GpuBackend {
-    /// Each weight times x, which is RMS-normed before where a gain is given. // [N, K], [M, K] -> each [N, M]
+    /// Returns each weight times x, after an RMS norm of x if a gain is given. // [N, K], [M, K] -> each [N, M]
     pub(super) fn products(
         &mut self,
         x: &Tensor,
@@ -65,7 +65,7 @@ impl GpuBackend {
             assert!(gain.cols() > 0 && x.cols().is_multiple_of(gain.cols()), "runs of {} in {}", gain.cols(), x.cols());
         }
         let is_few = x.rows() <= FEW_ROWS;
-        // Norms of heads are not those of rows.
+        // A norm of heads cannot be fused with a product of whole rows.
         let (normed, norm) = match norm {
             Some((gain, eps)) if !is_few || gain.cols() != x.cols() => (Some(self.norm(x, gain, eps, false)), None),
             norm => (None, norm),
@@ -88,7 +88,7 @@ impl GpuBackend {
         }
     }
 
-    /// The products as matrices of their own, as few dispatches as the places of the weights allow.
+    /// Computes each product as a separate matrix, with as few dispatches as the places of the weights allow.
     fn separate(
         &mut self,
         x: &Tensor,
@@ -112,7 +112,7 @@ impl GpuBackend {
         outs
     }
 
-    /// f(gate) * up in one dispatch, where both weights lie in one buffer.
+    /// Computes f(gate) * up in one dispatch, if both weights are in one buffer.
     fn gated(&mut self, x: &Tensor, norm: Option<(&Weight, f32)>, ws: [&Weight; 2], f: Activation) -> Option<Tensor> {
         assert_eq!(ws[0].rows(), ws[1].rows(), "rows of gate and up");
         let [gate, up] = ws.map(|w| self.parts(w, 0, NONE));
@@ -126,7 +126,7 @@ impl GpuBackend {
         Some(out)
     }
 
-    /// The pieces of a weight, its result starting at `out`.
+    /// Returns the pieces of a weight; its result starts at `out`.
     fn parts(&self, w: &Weight, out: u32, residual: u32) -> Vec<Part> {
         let matrix = self.matrix(w);
         let part = |piece: &crate::weights::Piece| {
@@ -146,14 +146,14 @@ impl GpuBackend {
         matrix.pieces.iter().map(part).collect()
     }
 
-    /// Threads that share a row of few rows' kernel: each takes some runs of eight columns, more on a software adapter, to which a thread
-    /// is dear.
+    /// Returns the number of threads that share a row in the kernel for few rows. Each takes some runs of eight columns; more on a
+    /// software adapter, where threads are expensive.
     fn team(&self, cols: usize) -> usize {
         let (each, most) = if self.gpu.wide_teams() { (4, 256) } else { (8, 8) };
         cols.div_ceil(8 * each).next_power_of_two().min(most)
     }
 
-    /// One dispatch: parts that go together.
+    /// Records one dispatch for parts that go together.
     fn multiply(&mut self, x: &Tensor, norm: Option<(&Weight, f32)>, parts: &[Part], gated: Option<Activation>) {
         let (rows, cols) = (x.rows(), x.cols());
         let first = &parts[0];

@@ -1,4 +1,4 @@
-//! The back end: handles, memory, and what each operation records.
+//! The back end: handles, memory, and the recording of operations.
 
 mod attention;
 mod bytes;
@@ -37,36 +37,36 @@ use tokens::Tokens;
 
 pub use bytes::DeviceBytes;
 
-/// Stands where an optional offset is not given.
+/// The value of an optional offset that is absent.
 const NONE: u32 = u32::MAX;
 
-/// Bytes of a weight that are on the host at once.
+/// The bytes of a weight that are on the host at once.
 const SLAB: usize = 8 << 20;
 
-/// Runs language models on a GPU: operations are recorded, and encoded when the step is submitted.
+/// The back end that runs language models on a GPU. Operations are recorded, and encoded when the step is submitted.
 pub struct GpuBackend {
     gpu: Gpu,
-    /// In vectors of four.
+    /// The matrices, in vectors of four.
     tensors: Slots<Range>,
     weights: Slots<Stored>,
     caches: Slots<cache::Store>,
     store: weights::Store,
     arena: Growing,
     ranges: Ranges,
-    /// One past the last vector of four that the step uses.
+    /// The end of the last vector of four that the step uses.
     arena_peak: u32,
     ring: Growing,
     tokens: Tokens,
     params: Refilled,
     words: Refilled,
-    /// The bind group of the step's own buffers, with the buffer of vectors that it was made for.
+    /// The bind group of the step's own buffers, and the buffer of vectors that it was created for.
     base: Option<(wgpu::Buffer, wgpu::BindGroup)>,
     recording: Recording,
     pending: HashMap<Ticket, Pending>,
     staging: StagingPool,
     checks: Vec<Check>,
     submitted: u64,
-    /// Rows of the table that the last step embedded with.
+    /// The number of rows of the table that the last step embedded with.
     vocabulary: Option<usize>,
     dispatches: usize,
     pass_each: bool,
@@ -74,16 +74,16 @@ pub struct GpuBackend {
     times: Option<KernelTimes>,
 }
 
-/// Values from the start of a row to the start of the next.
+/// Returns the number of values from one row to the next.
 fn stride(cols: usize) -> usize {
     cols.next_multiple_of(4)
 }
 
 impl GpuBackend {
-    /// A back end on an opened device. Kernels are shared by all back ends of the device.
+    /// Creates a back end on an opened device. All back ends of a device share its kernels.
     ///
     /// # Errors
-    /// Not even the smallest buffers fit the device.
+    /// Fails if the smallest buffers do not fit in the device's memory.
     pub fn new(gpu: &Gpu) -> Result<Self, BackendError> {
         let mut checks = Vec::new();
         Ok(Self {
@@ -113,41 +113,41 @@ impl GpuBackend {
         })
     }
 
-    /// The device that it runs on.
+    /// Returns the device.
     #[must_use]
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
     }
 
-    /// Gives every dispatch a compute pass of its own, to measure what it costs.
+    /// With `true`, records each dispatch in a compute pass of its own, to measure its cost.
     pub fn set_pass_each(&mut self, pass_each: bool) {
         self.pass_each = pass_each;
     }
 
-    /// What becomes of weights that no layout holds without loss; they are refused by default.
+    /// Sets the treatment of weights that no layout holds without loss. By default they are rejected.
     pub fn set_fallback(&mut self, fallback: Fallback) {
         self.fallback = fallback;
     }
 
-    /// Times every kernel from the next step on, each in a pass of its own. Where the device has no clock, nothing comes in.
+    /// Times every kernel from the next step on, each in its own pass. If the device has no clock, there are no times.
     pub fn time_kernels(&mut self) {
         self.times.get_or_insert_default();
     }
 
-    /// What the kernels of the steps that were read cost so far, by name; empty without [`GpuBackend::time_kernels`].
+    /// Returns the times of the kernels of all steps read so far, by name; empty without [`GpuBackend::time_kernels`].
     #[must_use]
     pub fn kernel_times(&self) -> BTreeMap<&'static str, KernelTime> {
         self.times.as_ref().map(|times| times.borrow().clone()).unwrap_or_default()
     }
 
-    /// Dispatches of the step that was submitted last.
+    /// Returns the number of dispatches of the last submitted step.
     #[must_use]
     pub fn dispatches(&self) -> usize {
         self.dispatches
     }
 
-    /// Waits until the device has taken what was uploaded so far. Natively uploads wait for themselves; in a browser, whoever loads a
-    /// large model waits now and then, or the copies that are on their way fill the memory.
+    /// Waits until the device has received all uploads so far. Natively, uploads wait by themselves. In a browser, the loader of a
+    /// large model must wait now and then, or the copies in transit fill the memory.
     pub fn uploaded(&self) -> impl Future<Output = ()> + 'static {
         let (gpu, submission) = (self.gpu.clone(), self.gpu.inner.queue.submit([]));
         let signal = Signal::default();
@@ -158,7 +158,7 @@ impl GpuBackend {
         }
     }
 
-    /// The layouts of the weights that it holds, each once: what the known-answer test needs to know of a loaded model.
+    /// Returns the layouts of the weights, each once. The known-answer test needs them for a loaded model.
     #[must_use]
     pub fn layouts(&self) -> Vec<Layout> {
         let mut layouts = Vec::new();
@@ -172,7 +172,7 @@ impl GpuBackend {
         layouts
     }
 
-    /// Takes back what the handles that are gone stood for.
+    /// Frees the objects whose handles are gone.
     fn collect(&mut self) {
         for range in self.tensors.collect() {
             self.ranges.give(range);
@@ -186,14 +186,14 @@ impl GpuBackend {
         }
     }
 
-    /// A new matrix with any content.
+    /// Allocates a matrix with unspecified contents.
     fn tensor(&mut self, rows: usize, cols: usize) -> Tensor {
         self.collect();
         let range = self.room(rows * stride(cols) / 4);
         Tensor::new(self.tensors.insert(range), rows, cols)
     }
 
-    /// Room in the arena for vectors of four; where it has none, the step fails.
+    /// Allocates vectors of four in the arena. If it has no room, the step fails.
     fn room(&mut self, vectors: usize) -> Range {
         let most = (self.gpu.max_binding() / 16).min(u64::from(u32::MAX / 4)) as u32;
         let range = u32::try_from(vectors).ok().and_then(|len| self.ranges.take(len, most));
@@ -205,12 +205,12 @@ impl GpuBackend {
         range
     }
 
-    /// Where a matrix starts, in values.
+    /// Returns the offset of a matrix, in values.
     fn at(&self, x: &Tensor) -> u32 {
         self.tensors.get(x.guard()).start * 4
     }
 
-    /// Where a matrix starts, in vectors of four.
+    /// Returns the offset of a matrix, in vectors of four.
     fn at4(&self, x: &Tensor) -> u32 {
         self.tensors.get(x.guard()).start
     }
@@ -274,7 +274,7 @@ impl GpuBackend {
     }
 }
 
-/// A variant without a format.
+/// Creates a variant without a format.
 fn variant<const N: usize>(op: &'static str, constants: [(&'static str, Constant); N]) -> Variant {
     Variant { op, constants: constants.to_vec(), format: None }
 }
@@ -308,7 +308,7 @@ impl Backend for GpuBackend {
 
     fn begin_weight(&mut self, encoding: Encoding, rows: usize, cols: usize) -> Result<Weight, BackendError> {
         self.collect();
-        // A weight without rows says how its rows will lie.
+        // A weight without rows has the layout that its rows will have.
         let none = BlockMatrix { encoding, rows: 0, cols, bytes: Bytes::new() };
         let layout = self.packed(&none.into())?.layout;
         let pieces = self.store.reserve(&self.gpu, layout, [rows, cols], &mut self.checks)?;
@@ -376,7 +376,7 @@ impl Backend for GpuBackend {
     }
 
     fn select(&mut self, x: &Tensor, rows: &[u32]) -> Tensor {
-        assert!(rows.iter().all(|&r| (r as usize) < x.rows()), "a selected row outside of {}", x.rows());
+        assert!(rows.iter().all(|&r| (r as usize) < x.rows()), "a selected row is outside of {}", x.rows());
         let list = self.recording.append(rows.iter().copied());
         self.copied(false, [rows.len(), x.cols()], self.at(x), stride(x.cols()), list)
     }
@@ -409,9 +409,9 @@ impl Backend for GpuBackend {
         v: &Tensor,
         cache: &Cache,
         layer: usize,
-        how: &Attention,
+        options: &Attention,
     ) -> Tensor {
-        self.attend(q, k, v, None, cache, layer, how)
+        self.attend(q, k, v, None, cache, layer, options)
     }
 
     fn gate(&mut self, gate: Tensor, up: &Tensor, f: Activation) -> Tensor {
@@ -434,12 +434,12 @@ impl Backend for GpuBackend {
         self.map(x, None, Map::Softcap(cap))
     }
 
-    fn sample(&mut self, key: u32, logits: &Tensor, how: &[(u32, Sampling)]) {
-        self.sample_rows(key, logits, how);
+    fn sample(&mut self, key: u32, logits: &Tensor, samplings: &[(u32, Sampling)]) {
+        self.sample_rows(key, logits, samplings);
     }
 
     fn output(&mut self, key: u32, x: &Tensor) {
-        // Of this back end's own.
+        // Checks that the tensor belongs to this back end.
         let _ = self.tensors.get(x.guard());
         self.recording.pinned.push((key, Pinned::Floats(x.clone())));
     }
@@ -475,8 +475,8 @@ impl Backend for GpuBackend {
         rope: &Rope,
         cache: &Cache,
         layer: usize,
-        how: &Attention,
+        options: &Attention,
     ) -> Tensor {
-        self.attend(&q, &k, v, Some(rope), cache, layer, how)
+        self.attend(&q, &k, v, Some(rope), cache, layer, options)
     }
 }

@@ -1,4 +1,4 @@
-//! Operations that look at values, heads or rows alone.
+//! Operations on single values, heads or rows.
 
 use honelm_backend::{Activation, BackendError, Rope, Tensor, Weight};
 
@@ -6,10 +6,10 @@ use super::{GpuBackend, NONE, stride, variant};
 use crate::recording::Bound;
 use crate::shaders::{Constant, Variant};
 
-/// Threads of most kernels.
+/// The number of threads per workgroup of most kernels.
 pub(super) const THREADS: usize = 256;
 
-/// An operation on values.
+/// An element-wise operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Map {
     Add,
@@ -19,7 +19,7 @@ pub(super) enum Map {
     Softcap(f32),
 }
 
-/// The number that the shaders know an activation by.
+/// Returns the number of an activation in the shaders.
 pub(super) fn activation_constant(f: Activation) -> (&'static str, Constant) {
     let number = match f {
         Activation::Relu => 0,
@@ -31,7 +31,7 @@ pub(super) fn activation_constant(f: Activation) -> (&'static str, Constant) {
 }
 
 impl GpuBackend {
-    /// `x` itself where nobody else has it, a new matrix of its shape otherwise.
+    /// Returns `x` itself if its handle is not shared, otherwise a new matrix of the same shape.
     pub(super) fn target(&mut self, x: &Tensor) -> Tensor {
         if x.is_unique() { x.clone() } else { self.tensor(x.rows(), x.cols()) }
     }
@@ -56,7 +56,7 @@ impl GpuBackend {
         out
     }
 
-    /// Rows and columns of a matrix, or of the step's numbers.
+    /// Copies rows and columns of a matrix, or of the step's numbers.
     pub(super) fn copied(
         &mut self,
         from_host: bool,
@@ -108,7 +108,7 @@ impl GpuBackend {
         self.look_up(table, tokens, rows)
     }
 
-    /// Rows of a table, whose numbers stand at `ids` among the step's numbers.
+    /// Copies rows of a table; their indices start at `ids` among the step's numbers.
     pub(super) fn look_up(&mut self, table: &Weight, ids: u32, rows: usize) -> Tensor {
         let cols = table.cols();
         let out = self.tensor(rows, cols);
@@ -135,7 +135,7 @@ impl GpuBackend {
         out
     }
 
-    /// Where the rotations of the step's rows stand: cosines, then sines, of every row.
+    /// Returns the position of the rotations of the step's rows: cosines, then sines, for each row.
     pub(super) fn rotations(&mut self, rope: &Rope) -> u32 {
         let key = (rope.inverse_frequencies.index(), rope.magnitude.to_bits());
         if let Some((_, at)) = self.recording.frame.rotations.iter().find(|(k, _)| *k == key) {

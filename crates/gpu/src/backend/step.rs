@@ -1,4 +1,4 @@
-//! The begin of a step: what the host knows of it becomes numbers for the kernels.
+//! The begin of a step: the host's description of it becomes numbers for the kernels.
 
 use honelm_backend::{BackendError, Cache, Step, StepGroup, Token};
 
@@ -6,7 +6,7 @@ use super::{GpuBackend, variant};
 use crate::cache::cell_words;
 use crate::recording::{Bound, Frame, Group};
 
-/// Marks a slot of the ring of sampled tokens among token ids.
+/// The bit that marks a slot of the ring of sampled tokens among token ids.
 const SAMPLED: u32 = 1 << 31;
 
 impl GpuBackend {
@@ -31,7 +31,7 @@ impl GpuBackend {
         Ok(())
     }
 
-    /// A token id, or the slot of the ring that will hold it.
+    /// Returns a token id, or the slot of the ring that will hold it.
     fn resolve(&self, token: Token) -> Result<u32, BackendError> {
         match token {
             Token::Sampled(ticket, row) => {
@@ -39,7 +39,7 @@ impl GpuBackend {
                 Ok(SAMPLED | slot)
             }
             Token::Id(id) => {
-                // No table has this many rows, and the mark must stay free.
+                // No table has this many rows, and the bit of the mark must be free.
                 let vocabulary = self.vocabulary.unwrap_or(SAMPLED as usize);
                 let is_known = (id as usize) < vocabulary && id < SAMPLED;
                 if is_known { Ok(id) } else { Err(BackendError::UnknownToken { token: id, vocabulary }) }
@@ -70,7 +70,7 @@ impl GpuBackend {
         }
     }
 
-    /// Copies of cells in every layer of their groups.
+    /// Copies cells in every layer of their groups.
     fn edit(&mut self, step: &Step, cache: &Cache) {
         let spec = cache.spec();
         for group in 0..spec.groups.len() {

@@ -1,4 +1,4 @@
-//! Encoding of what was recorded: copies in, one compute pass, copies out.
+//! Encoding of a recorded step: copies to the device, one compute pass, copies to the host.
 
 use honelm_backend::{BackendError, Ticket};
 use wgpu::{BufferUsages, CommandEncoder};
@@ -55,7 +55,7 @@ impl GpuBackend {
         ticket
     }
 
-    /// The step's compute pass.
+    /// Encodes the step's compute pass.
     fn encode(
         &mut self,
         recording: &Recording,
@@ -65,14 +65,14 @@ impl GpuBackend {
     ) -> Result<Option<Queries>, BackendError> {
         let gpu = self.gpu.clone();
         let commands = &recording.commands[..recording.cut.unwrap_or(recording.commands.len())];
-        // A buffer that was replaced before the next one failed must not stay bound.
+        // A buffer that was replaced must not stay bound if the next one fails.
         let base = self.base.take();
         let moved = self.arena.reserve(&gpu, u64::from(self.arena_peak) * 16, encoder, retired, checks)?
             | self.ring.reserve(&gpu, u64::from(self.tokens.capacity()) * 4, encoder, retired, checks)?
             | self.params.fit(&gpu, size_of_val(&recording.params[..]) as u64, retired, checks)?
             | self.words.fit(&gpu, size_of_val(&recording.words[..]) as u64, retired, checks)?;
         let kept = base.filter(|(vectors, _)| !moved && vectors == self.store.vectors());
-        // Bind groups are handles: a clone is the same one.
+        // Bind groups are handles; a clone is the same object.
         let (vectors, base) = kept.unwrap_or_else(|| (self.store.vectors().clone(), self.bind_base()));
         self.base = Some((vectors, base.clone()));
         let queue = &gpu.inner.queue;
@@ -124,7 +124,7 @@ impl GpuBackend {
         })
     }
 
-    /// Copies what is pinned to a buffer that the host can read.
+    /// Copies the results to a buffer that the host can read.
     fn copy_out(
         &mut self,
         recording: &Recording,
@@ -165,7 +165,7 @@ impl GpuBackend {
     }
 }
 
-/// A buffer that is filled anew by every step.
+/// A buffer that every step fills again.
 #[derive(Debug)]
 pub(super) struct Refilled {
     what: &'static str,
@@ -188,7 +188,7 @@ impl Refilled {
         &self.buffer
     }
 
-    /// Makes room for `bytes` bytes; whether the buffer is another one now.
+    /// Makes room for `bytes` bytes. Returns `true` if the buffer was replaced.
     fn fit(
         &mut self,
         gpu: &crate::Gpu,

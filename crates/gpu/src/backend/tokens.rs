@@ -1,16 +1,16 @@
-//! The ring of sampled tokens: where a later step finds a token that no host has seen.
+//! The ring of sampled tokens, from which later steps read tokens that the host has not seen.
 
 use std::collections::VecDeque;
 
 use honelm_backend::Ticket;
 
-/// Steps whose sampled tokens a later step can refer to.
+/// The number of steps whose sampled tokens a later step can refer to.
 const STEPS: usize = 64;
 
-/// Tokens that the ring holds at first.
+/// The initial capacity of the ring, in tokens.
 const TOKENS: u32 = 4096;
 
-/// Which slot of the ring holds the token of which row of which step.
+/// The slots of the ring, by step and row.
 #[derive(Debug)]
 pub(super) struct Tokens {
     capacity: u32,
@@ -25,12 +25,12 @@ impl Default for Tokens {
 }
 
 impl Tokens {
-    /// Slots of the ring.
+    /// Returns the number of slots.
     pub(super) fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// `count` slots in a row, none of which `current`, the step being recorded, has already.
+    /// Returns `count` consecutive slots, none of which `current`, the step being recorded, already uses.
     pub(super) fn take(&mut self, count: u32, current: &[(u32, u32)]) -> u32 {
         let mut start = self.next;
         if start + count > self.capacity {
@@ -59,7 +59,7 @@ impl Tokens {
         self.steps.push_back((ticket, sampled));
     }
 
-    /// The slot of a row's token.
+    /// Returns the slot of a row's token.
     pub(super) fn find(&self, ticket: Ticket, row: u32) -> Option<u32> {
         let (_, rows) = self.steps.iter().find(|(t, _)| *t == ticket)?;
         rows.iter().find(|(r, _)| *r == row).map(|(_, slot)| *slot)
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_that_is_used_again_is_no_longer_found() {
+    fn a_reused_slot_is_no_longer_found() {
         let mut tokens = Tokens::default();
         let first = tokens.take(TOKENS - 1, &[]);
         tokens.submit(Ticket(1), vec![(0, first), (7, first + 7)]);

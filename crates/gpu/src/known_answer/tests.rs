@@ -7,7 +7,7 @@ use crate::pack::tests::text::layouts;
 
 const CACHES: [CacheType; 3] = [CacheType::F32, CacheType::F16, CacheType::Q8_0];
 
-/// A clock that stands still: nothing is clearly faster, so that subgroups are taken.
+/// A clock that stands still: nothing is clearly faster, so subgroups are selected.
 fn still() -> f64 {
     0.0
 }
@@ -16,47 +16,48 @@ fn of_layouts(layouts: &[Layout]) -> Needed {
     Needed { layouts: layouts.to_vec(), caches: Vec::new() }
 }
 
-/// The answers themselves are right: a back end that computes every operation in double precision gives them all.
+/// Checks the expected results: a back end that computes every operation in double precision gives them all.
 #[test]
 fn the_answers_are_those_of_the_definitions() {
     let needed = Needed { layouts: layouts(), caches: CACHES.to_vec() };
-    let marks = block_on(questions::ask(&mut Naive::new(), &needed, true, &mut |_, _| {})).unwrap();
-    assert_eq!(marks.wrong, []);
-    assert!(marks.asked > 4 * layouts().len(), "{} questions", marks.asked);
+    let outcome = block_on(cases::run(&mut Naive::new(), &needed, true, &mut |_, _| {})).unwrap();
+    assert_eq!(outcome.wrong, []);
+    assert!(outcome.tested > 4 * layouts().len(), "{} cases", outcome.tested);
 }
 
-/// A round in which `wrong` answers of 10 are wrong.
-fn marks(wrong: usize) -> Marks {
-    let of = |i: usize| Wrong { what: format!("question {i}"), why: "1, not 2".to_owned() };
-    Marks { asked: 10, wrong: (0..wrong).map(of).collect() }
+/// Returns a round in which `wrong` results of 10 are wrong.
+fn outcome(wrong: usize) -> Outcome {
+    let of = |i: usize| Wrong { what: format!("case {i}"), why: "1, not 2".to_owned() };
+    Outcome { tested: 10, wrong: (0..wrong).map(of).collect() }
 }
 
 #[test]
-fn wrong_answers_demote_to_the_plainer_variant_and_all_is_asked_again() {
-    let first = block_on(settle(Trust::default(), &of_layouts(&[Layout::F32]), async |_, _, _| Ok(marks(0)))).unwrap();
+fn wrong_answers_demote_to_the_simpler_variant_and_everything_is_tested_again() {
+    let first =
+        block_on(select(Trust::default(), &of_layouts(&[Layout::F32]), async |_, _, _| Ok(outcome(0)))).unwrap();
     assert_eq!((first.variants, first.answers), (Variants::default(), 10));
-    let mut asked = Vec::new();
+    let mut tested = Vec::new();
     let needed = of_layouts(&[Layout::F32, Layout::Q8_0]);
-    let settled = settle(first, &needed, async |variants, needed, others| {
-        asked.push((needed.layouts.clone(), others));
-        Ok(marks(if variants.plain_half { 0 } else { 2 }))
+    let selected = select(first, &needed, async |variants, needed, others| {
+        tested.push((needed.layouts.clone(), others));
+        Ok(outcome(if variants.plain_half { 0 } else { 2 }))
     });
-    let trust = block_on(settled).unwrap();
-    assert_eq!(asked, [(vec![Layout::Q8_0], false), (vec![Layout::F32, Layout::Q8_0], true)]);
+    let trust = block_on(selected).unwrap();
+    assert_eq!(tested, [(vec![Layout::Q8_0], false), (vec![Layout::F32, Layout::Q8_0], true)]);
     assert!(trust.variants.plain_half && trust.missing(&needed) == Needed::default());
     let [demotion] = &trust.demoted[..] else { panic!("{:?}", trust.demoted) };
-    assert_eq!(demotion.why, "question 0: 1, not 2");
+    assert_eq!(demotion.why, "case 0: 1, not 2");
     let kept: Trust = serde_json::from_str(&serde_json::to_string(&trust).unwrap()).unwrap();
     assert_eq!(kept, trust);
 }
 
 #[test]
 fn wrong_sums_by_subgroups_demote_to_the_workgroups_memory() {
-    let begin = Trust { variants: LADDER[0].0, ..Trust::default() };
-    let round = async |variants: Variants, _: &Needed, _| Ok(marks(usize::from(variants.subgroups)));
-    let trust = block_on(settle(begin, &of_layouts(&[Layout::F16]), round)).unwrap();
+    let begin = Trust { variants: VARIANTS[0].0, ..Trust::default() };
+    let round = async |variants: Variants, _: &Needed, _| Ok(outcome(usize::from(variants.subgroups)));
+    let trust = block_on(select(begin, &of_layouts(&[Layout::F16]), round)).unwrap();
     assert_eq!(trust.variants, Variants::default());
-    let why = "question 0: 1, not 2".to_owned();
+    let why = "case 0: 1, not 2".to_owned();
     let what = "sums by subgroups -> by the workgroup's memory".to_owned();
     assert_eq!(trust.demoted, [Demotion { what, why }]);
 }
@@ -81,7 +82,7 @@ fn the_faster_sums_are_taken_and_those_are_tested() {
         let kept: Trust = serde_json::from_str(&serde_json::to_string(&trust).unwrap()).unwrap();
         assert_eq!(kept, trust);
     }
-    // By a real clock there is a winner too.
+    // A real clock selects one too.
     let begin = std::time::Instant::now();
     let clock = || begin.elapsed().as_secs_f64();
     let trust = block_on(known_answers(&gpu, &Needed::default(), None, &clock, &mut |_, _| {})).unwrap();
@@ -94,24 +95,24 @@ fn a_device_that_fails_with_subgroups_goes_on_without_them() {
     let Some(gpu) = gpu else {
         honelm_testing::skip!("a_device_that_fails_with_subgroups_goes_on_without_them", "a GPU with subgroups");
     };
-    gpu.inner.faults.report(Fault::Failed("it refuses the kernel".to_owned()));
+    gpu.inner.faults.report(Fault::Failed("the kernel is rejected".to_owned()));
     let trust = block_on(known_answers(&gpu, &of_layouts(&[Layout::F32]), None, &still, &mut |_, _| {})).unwrap();
     assert_eq!((trust.variants, gpu.variants()), (Variants::default(), Variants::default()));
     let [demotion] = &trust.demoted[..] else { panic!("{:?}", trust.demoted) };
-    assert!(demotion.why.contains("it refuses the kernel"), "{demotion:?}");
-    // Nothing helps against a loss.
+    assert!(demotion.why.contains("the kernel is rejected"), "{demotion:?}");
+    // A lost device has no fallback.
     gpu.destroy();
     let lost = block_on(known_answers(&gpu, &of_layouts(&[Layout::F16]), None, &still, &mut |_, _| {})).unwrap_err();
-    assert!(lost.to_string().contains("given back"), "{lost}");
+    assert!(lost.to_string().contains("destroyed"), "{lost}");
 }
 
 #[test]
 fn an_adapter_without_a_right_variant_is_refused_with_the_reason() {
     let none = Needed::default();
-    let refused = |wrong| block_on(settle(Trust::default(), &none, async |_, _, _| Ok(marks(wrong)))).unwrap_err();
-    assert_eq!(refused(1), "question 0: 1, not 2");
-    assert_eq!(refused(3), "question 0: 1, not 2; 2 more are wrong");
-    let failed = settle(Trust::default(), &none, async |_, _, _| Err("the device was lost".to_owned()));
+    let refused = |wrong| block_on(select(Trust::default(), &none, async |_, _, _| Ok(outcome(wrong)))).unwrap_err();
+    assert_eq!(refused(1), "case 0: 1, not 2");
+    assert_eq!(refused(3), "case 0: 1, not 2; 2 more are wrong");
+    let failed = select(Trust::default(), &none, async |_, _, _| Err("the device was lost".to_owned()));
     assert_eq!(block_on(failed).unwrap_err(), "the device was lost");
 }
 
@@ -121,9 +122,9 @@ fn every_variant_gives_the_known_answers() {
         honelm_testing::skip!("every_variant_gives_the_known_answers", "a GPU adapter");
     };
     let needed = Needed { layouts: vec![Layout::F16, Layout::Q4K], caches: vec![CacheType::F16] };
-    // Teams of as few threads as suits a processor, and of as many as suits a GPU.
+    // As few threads per row as suit a CPU, and as many as suit a GPU.
     let devices = [false, true].map(|wide| gpu.clone().with_wide_teams(wide));
-    for (variants, _) in &LADDER {
+    for (variants, _) in &VARIANTS {
         if variants.subgroups && gpu.report().subgroups.is_none() {
             eprintln!("SKIPPED every_variant_gives_the_known_answers for {variants:?}: needs a GPU with subgroups");
             continue;
@@ -131,16 +132,16 @@ fn every_variant_gives_the_known_answers() {
         gpu.use_variants(*variants);
         for gpu in &devices {
             let mut b = back_end(gpu).unwrap();
-            let marks = block_on(questions::ask(&mut b, &needed, true, &mut |_, _| {})).unwrap();
-            assert_eq!(marks.wrong, [], "{variants:?}");
+            let outcome = block_on(cases::run(&mut b, &needed, true, &mut |_, _| {})).unwrap();
+            assert_eq!(outcome.wrong, [], "{variants:?}");
         }
     }
 }
 
 #[test]
-fn this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice() {
+fn this_machines_gpu_gives_the_known_answers_and_is_not_tested_twice() {
     let Ok(gpu) = block_on(Gpu::open(None)) else {
-        honelm_testing::skip!("this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice", "a GPU adapter");
+        honelm_testing::skip!("this_machines_gpu_gives_the_known_answers_and_is_not_tested_twice", "a GPU adapter");
     };
     let mut needed = of_layouts(&[Layout::F32, Layout::Q4_0]);
     let trust = block_on(known_answers(&gpu, &needed, None, &still, &mut |_, _| {})).unwrap();
@@ -148,31 +149,31 @@ fn this_machines_gpu_gives_the_known_answers_and_is_not_asked_twice() {
     let built = gpu.pipelines();
     let again = block_on(known_answers(&gpu, &needed, Some(trust.clone()), &still, &mut |_, _| {})).unwrap();
     assert_eq!((&again, gpu.pipelines()), (&trust, built));
-    // Only what is new is asked.
+    // Only what is new is tested.
     needed.caches = CACHES.to_vec();
     let more = block_on(known_answers(&gpu, &needed, Some(again), &still, &mut |_, _| {})).unwrap();
     assert_eq!(more.answers, trust.answers + 2 * CACHES.len());
-    // What was found of older kernels is forgotten.
+    // Results of older kernels are discarded.
     let older = Trust { kernels: KERNELS - 1, layouts: layouts().iter().map(name).collect(), ..trust };
     let tested = block_on(known_answers(&gpu, &of_layouts(&[]), Some(older), &still, &mut |_, _| {})).unwrap();
     assert!(tested.layouts.is_empty() && tested.kernels == KERNELS, "{tested:?}");
 }
 
 #[test]
-fn a_rehearsal_asks_for_every_kernel_that_the_questions_need() {
+fn every_kernel_that_the_cases_need_is_built_before_they_run() {
     let Ok(gpu) = block_on(Gpu::open(None)) else {
-        honelm_testing::skip!("a_rehearsal_asks_for_every_kernel_that_the_questions_need", "a GPU adapter");
+        honelm_testing::skip!("every_kernel_that_the_cases_need_is_built_before_they_run", "a GPU adapter");
     };
     let needed = Needed { layouts: vec![Layout::Q8_0], caches: vec![CacheType::F16] };
-    questions::rehearse(&mut back_end(&gpu).unwrap(), &needed, true).unwrap();
-    let rehearsed = gpu.pipelines();
-    let (mut b, mut told) = (back_end(&gpu).unwrap(), Vec::new());
-    let mut tell = |done, total| told.push((done, total));
-    let marks = block_on(questions::ask(&mut b, &needed, true, &mut tell)).unwrap();
-    assert!(marks.wrong.is_empty() && rehearsed > 10, "{marks:?}");
-    assert_eq!(gpu.pipelines(), rehearsed);
-    // Two steps for each of six sheets.
-    assert_eq!(told, (0..=12).map(|done| (done, 12)).collect::<Vec<_>>());
+    cases::build_kernels(&mut back_end(&gpu).unwrap(), &needed, true).unwrap();
+    let built = gpu.pipelines();
+    let (mut b, mut reported) = (back_end(&gpu).unwrap(), Vec::new());
+    let mut report = |done, total| reported.push((done, total));
+    let outcome = block_on(cases::run(&mut b, &needed, true, &mut report)).unwrap();
+    assert!(outcome.wrong.is_empty() && built > 10, "{outcome:?}");
+    assert_eq!(gpu.pipelines(), built);
+    // Two steps for each of six suites.
+    assert_eq!(reported, (0..=12).map(|done| (done, 12)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Weights whose products with small integers are exact in single precision, whatever the order of the sums.
 //!
-//! The scales of a row are one power of two; every other row's is below the normal range of half precision, because shaders may
-//! read such a number as 0 and models are full of them.
+//! The scales of a row are one power of two. Those of every other row are subnormal in half precision, because shaders may
+//! read such numbers as 0, and models contain many of them.
 
 use half::{bf16, f16};
 use honelm_blocks::{BlockError, BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
@@ -9,35 +9,35 @@ use honelm_tensor::AlignedVec;
 
 use crate::pack::{CodeBits, GroupLayout, GroupZeros, Layout};
 
-/// Rows of every weight: a whole tile and a part of one.
+/// The number of rows of every weight: a whole tile and a part of one.
 pub(super) const ROWS: usize = 70;
 
-/// Columns at least: two blocks of the longest kind.
+/// The smallest number of columns: two blocks of the longest kind.
 const COLS: usize = 512;
 
-/// A draw that is the same everywhere. // -> 0..2^16
+/// Returns a pseudorandom number that is the same on every machine. // -> 0..2^16
 pub(super) fn draw(seed: u32, index: usize) -> u32 {
     let mixed = (index as u32).wrapping_mul(0x9e37_79b9) ^ seed.wrapping_mul(0x85eb_ca6b);
     let mixed = (mixed ^ mixed >> 15).wrapping_mul(0x2c1b_3c6d);
     (mixed ^ mixed >> 13).wrapping_mul(0x297a_2d39) >> 16
 }
 
-/// An integer from `-most` to `most`.
+/// Returns an integer from `-most` to `most`.
 pub(super) fn integer(seed: u32, index: usize, most: i32) -> f32 {
     (draw(seed, index) as i32 % (2 * most + 1) - most) as f32
 }
 
-/// The scale of a row.
+/// Returns the scale of a row.
 fn scale(row: usize) -> f32 {
     if row % 2 == 1 { 1.0 / (1 << 20) as f32 } else { 1.0 / 64.0 }
 }
 
-/// A weight that gets `layout`.
+/// Returns a weight whose layout is `layout`.
 pub(super) fn of_layout(layout: Layout) -> Result<WeightData, BlockError> {
     of_shape(layout, [ROWS, COLS])
 }
 
-/// A weight of at least so many columns, a multiple of 256, that gets `layout`.
+/// Returns a weight whose layout is `layout`, with at least this number of columns, a multiple of 256.
 pub(super) fn of_shape(layout: Layout, shape: [usize; 2]) -> Result<WeightData, BlockError> {
     match layout {
         Layout::Groups(groups) => of_groups(groups, shape).map(WeightData::Groups),
@@ -54,7 +54,7 @@ fn of_blocks(encoding: Encoding, [rows, cols]: [usize; 2]) -> Result<BlockMatrix
     BlockMatrix::new(encoding, rows, cols, bytes.into())
 }
 
-/// Sets the scales of a block of random bytes; a float becomes `number` times the scale.
+/// Sets the scales of a block of random bytes. A float becomes `number` times the scale.
 fn fix_block(encoding: Encoding, scale: f32, number: f32, block: &mut [u8]) {
     let half = f16::from_f32(scale).to_le_bytes();
     match encoding {
@@ -63,7 +63,7 @@ fn fix_block(encoding: Encoding, scale: f32, number: f32, block: &mut [u8]) {
         Encoding::BF16 => block.copy_from_slice(&bf16::from_f32(number * scale).to_le_bytes()),
         Encoding::FP8 => {
             block[..4].copy_from_slice(&scale.to_le_bytes());
-            // Exponents from 6 to 13, so that sums stay exact: sixteenths up to 120.
+            // Exponents from 6 to 13 keep sums exact: sixteenths up to 120.
             block[4..].iter_mut().for_each(|q| *q = *q & 0x87 | (6 + (*q >> 3 & 7)) << 3);
         }
         Encoding::Q6K => block[208..].copy_from_slice(&half),
@@ -82,7 +82,7 @@ fn of_groups(layout: GroupLayout, [rows, least_cols]: [usize; 2]) -> Result<Grou
     let bits: u8 = if layout.bits == CodeBits::Four { 4 } else { 8 };
     let code = |seed, i| draw(seed, i) as u8 >> (8 - bits);
     let codes: Vec<u8> = (0..rows * cols).map(|i| code(11, i)).collect();
-    // Bfloat16 and single precision have no such small number to lose.
+    // Bfloat16 and single precision represent smaller numbers without subnormals.
     let scale = |row| if layout.scale_type == ScaleType::F16 { scale(row) } else { 1.0 / 64.0 };
     let zeros = match layout.zeros {
         GroupZeros::Constant(zero) => Zeros::Constant(zero),
@@ -103,7 +103,7 @@ fn of_groups(layout: GroupLayout, [rows, least_cols]: [usize; 2]) -> Result<Grou
     matrix.validated()
 }
 
-/// `weight` with its columns spread over the groups, as GPTQ's act-order has them.
+/// Returns `weight` with its columns spread over the groups, as with GPTQ's act-order.
 pub(super) fn ordered(weight: &WeightData) -> Option<WeightData> {
     let WeightData::Groups(m) = weight else { return None };
     let groups = m.groups() as u32;

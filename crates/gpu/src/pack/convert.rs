@@ -1,7 +1,7 @@
-//! Block encodings without a layout of their own, as integer groups with the very same values.
+//! Conversion of block encodings without their own layout to integer groups with the same values.
 //!
-//! Q4_1 and Q2_K have scales and minima: their codes are taken as they are. In all others every value of a block (or sub-block) is an
-//! integer multiple of one number, which is found from the decoded values: their greatest common divisor, in floats, where
+//! Q4_1 and Q2_K have scales and minima, and their codes are kept. In all others every value of a block (or sub-block) is an
+//! integer multiple of one number. It is found from the decoded values as their greatest common divisor, in floats, whose
 //! remainders are exact.
 
 use honelm_blocks::{BlockMatrix, Encoding, ScaleType};
@@ -9,7 +9,7 @@ use honelm_blocks::{BlockMatrix, Encoding, ScaleType};
 use super::{GroupLayout, GroupZeros, PackError, blocks::half_bits, layout::CodeBits};
 use half::f16;
 
-/// The groups that hold blocks of `encoding` exactly; `None` for those with a layout of their own.
+/// Returns the groups that hold blocks of `encoding` exactly; `None` for encodings with their own layout.
 pub(super) fn groups_of(encoding: Encoding) -> Option<GroupLayout> {
     let groups = |bits, group_size, scale_type, zeros| Some(GroupLayout { bits, group_size, scale_type, zeros });
     let nibbles = |size| groups(CodeBits::Four, size, ScaleType::F32, GroupZeros::Constant(8));
@@ -43,7 +43,7 @@ pub(super) fn groups_of(encoding: Encoding) -> Option<GroupLayout> {
     }
 }
 
-/// Packs all rows of `m` as `layout`, the one of [`groups_of`].
+/// Packs all rows of `m` as `layout`, which is that of [`groups_of`].
 pub(super) fn pack_rows(
     m: &BlockMatrix,
     layout: GroupLayout,
@@ -69,7 +69,7 @@ pub(super) fn pack_rows(
     Ok(())
 }
 
-/// One row as codes and group parameters.
+/// A row as codes and group parameters.
 struct Row {
     values: Vec<f32>,
     codes: Vec<u8>,
@@ -81,7 +81,7 @@ impl Row {
         Self { values: vec![0.0; cols], codes: vec![0; cols], parameters: vec![(0.0, 0.0); layout.groups(cols)] }
     }
 
-    /// d, m, then nibbles, columns j and j + 16 in byte j.
+    /// Reads d, m, then nibbles with columns j and j + 16 in byte j.
     fn take_q4_1(&mut self, row: &[u8]) {
         let groups = self.codes.as_chunks_mut::<32>().0.iter_mut().zip(&mut self.parameters);
         for ((codes, parameters), block) in groups.zip(row.as_chunks::<20>().0) {
@@ -92,7 +92,7 @@ impl Row {
         }
     }
 
-    /// 16 scales (low nibble) and minima, then per 128 columns 32 bytes, byte l holding column 32 t + l at bit 2 t; d, dmin.
+    /// Reads 16 scales (low nibble) and minima, then per 128 columns 32 bytes, whose byte l holds column 32 t + l at bit 2 t; d, dmin.
     fn take_q2_k(&mut self, row: &[u8]) {
         let groups = self.codes.as_chunks_mut::<16>().0.iter_mut().zip(&mut self.parameters);
         for (sub, (codes, parameters)) in groups.enumerate() {
@@ -106,7 +106,7 @@ impl Row {
         }
     }
 
-    /// The codes of `values`, or the first column of a group that has none.
+    /// Converts `values` to codes. On failure, returns the first column of a group without codes.
     fn take_multiples(&mut self, layout: GroupLayout) -> Result<(), usize> {
         let size = layout.group_size as usize;
         let zero = if layout.bits == CodeBits::Four { 8i16 } else { 128 };
@@ -129,7 +129,7 @@ fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_bits(half_bits(block, at) as u16).to_f32()
 }
 
-/// The greatest number that all of `values` are integer multiples of, 0 for zeros; `None` where one is not finite.
+/// Returns the greatest number of which all `values` are integer multiples, 0 for zeros; `None` if a value is not finite.
 fn common_divisor(values: &[f32]) -> Option<f32> {
     let mut divisor = 0.0f32;
     for &value in values {

@@ -1,11 +1,8 @@
-//! F32, F16 and BF16: the numbers of a row in order, one or two a word, columns filled up with zeros to a multiple of 8.
+//! F32, F16 and BF16: the numbers of a row in order, one or two per word, padded with zero columns to a multiple of 8.
 
 use half::f16;
 
-use super::{
-    blocks::{BlockLayout, half_bits, word},
-    layout::align,
-};
+use super::blocks::{BlockLayout, align, half_bits, word};
 
 pub(super) const F32: BlockLayout = BlockLayout {
     name: "f32",
@@ -26,7 +23,7 @@ pub(super) const F32: BlockLayout = BlockLayout {
 pub(super) const F16: BlockLayout = BlockLayout {
     name: "f16",
     source: include_str!("../shaders/formats/f16.wgsl"),
-    row_words: two_a_word,
+    row_words: two_per_word,
     pack: pack_halves,
     unpack: |words, out| unpack_halves(words, out, |bits| f16::from_bits(bits).to_f32()),
 };
@@ -34,12 +31,12 @@ pub(super) const F16: BlockLayout = BlockLayout {
 pub(super) const BF16: BlockLayout = BlockLayout {
     name: "bf16",
     source: include_str!("../shaders/formats/bf16.wgsl"),
-    row_words: two_a_word,
+    row_words: two_per_word,
     pack: pack_halves,
     unpack: |words, out| unpack_halves(words, out, |bits| f32::from_bits(u32::from(bits) << 16)),
 };
 
-fn two_a_word(cols: usize) -> usize {
+fn two_per_word(cols: usize) -> usize {
     align(cols.div_ceil(2))
 }
 

@@ -1,9 +1,6 @@
-//! FP8: E4M3 numbers, 4 columns a word; then the scales in single precision, a word each.
+//! FP8: E4M3 numbers, 4 columns per word; then the scales in single precision, one per word.
 
-use super::{
-    blocks::{BlockLayout, word},
-    layout::align,
-};
+use super::blocks::{BlockLayout, align, word};
 
 pub(super) const LAYOUT: BlockLayout = BlockLayout {
     name: "fp8",
@@ -27,7 +24,7 @@ pub(super) const LAYOUT: BlockLayout = BlockLayout {
     },
 };
 
-/// The E4M3 number of a code, 480 for NaN's as the shader has it.
+/// Returns the E4M3 number of a code. NaN's code gives 480, as in the shader.
 fn number(code: u8) -> f32 {
     let seven = u32::from(code & 127);
     let magnitude = if seven < 8 { seven as f32 / 512.0 } else { f32::from_bits((seven << 20) + (120 << 23)) };

@@ -1,8 +1,8 @@
-//! Integer groups: the codes of a row, 8 or 4 columns a word, filled up with zeros; then the parameters of its groups.
+//! Integer groups: the codes of a row, 8 or 4 columns per word, padded with zeros; then the parameters of its groups.
 //!
-//! Codes of 4 bits lie as in Q4_0, so that a word is two quads. Parameters of 16 bits are a word a group: the scale (low half)
-//! and the zero point or bias as the same number type; where all zero points are one constant, the scales alone, two a word.
-//! In single precision each is a word.
+//! Codes of 4 bits have the order of Q4_0, so that a word is two quads. Parameters of 16 bits take one word per group: the scale
+//! (low half), and the zero point or bias in the same number type. If all zero points are the same constant, the scales are
+//! stored alone, two per word. Parameters in single precision take one word each.
 
 use half::{bf16, f16};
 use honelm_blocks::{GroupMatrix, ScaleType, Zeros};
@@ -14,7 +14,7 @@ use super::{
 };
 
 impl GroupLayout {
-    /// The layout of groups of `bits` bits; `None` where groups end within 8 columns.
+    /// Returns the layout of groups of `bits` bits; `None` if groups end within 8 columns.
     pub(super) fn new(
         bits: u8,
         group_size: usize,
@@ -22,14 +22,14 @@ impl GroupLayout {
         zeros: GroupZeros,
         cols: usize,
     ) -> Option<Self> {
-        // One group a row may have any size: nothing lies behind it.
+        // A single group per row may have any size, because nothing follows it.
         let group_size = if group_size >= cols { cols.next_multiple_of(8) } else { group_size };
         let fits = group_size > 0 && group_size.is_multiple_of(8);
         let bits = if bits <= 4 { CodeBits::Four } else { CodeBits::Eight };
         Some(Self { bits, group_size: u32::try_from(group_size).ok().filter(|_| fits)?, scale_type, zeros })
     }
 
-    /// Packs one row: `codes` in their packed order, and `(scale, zero point or bias)` of every group.
+    /// Packs one row: `codes` in their packed order, and `(scale, zero point or bias)` of each group.
     pub(super) fn pack(self, codes: &[u8], parameters: impl Iterator<Item = (f32, f32)>, out: &mut [u32]) {
         let (words, rest) = out.split_at_mut(self.code_words(codes.len()));
         let quad = |chunk: &[u8]| chunk.iter().enumerate().fold(0, |quad, (i, &q)| quad | u32::from(q) << (8 * i));
@@ -64,7 +64,7 @@ impl GroupLayout {
         }
     }
 
-    /// Scale, zero point and bias of group `g`; one of the last two is 0.
+    /// Returns the scale, zero point and bias of group `g`; one of the last two is 0.
     fn parameters(self, words: &[u32], g: usize) -> (f32, f32, f32) {
         let number = |bits: u32| match self.scale_type {
             ScaleType::BF16 => f32::from_bits(bits << 16),
@@ -99,7 +99,7 @@ impl GroupLayout {
     }
 }
 
-/// Zero points of a matrix as a layout has them.
+/// Returns the kind of a matrix's zero points in a layout.
 pub(super) fn zeros_of(zeros: &Zeros) -> GroupZeros {
     match zeros {
         Zeros::Constant(zero) => GroupZeros::Constant(*zero),
@@ -108,11 +108,11 @@ pub(super) fn zeros_of(zeros: &Zeros) -> GroupZeros {
     }
 }
 
-/// The columns in their packed order, sorted by group, where that is not their own; the packed groups then lie one after the
-/// other. `None` for columns in order.
+/// Returns the columns in their packed order, sorted by group, so that each group is contiguous; `None` if the columns are in
+/// this order already.
 ///
 /// # Errors
-/// [`PackError::UnevenGroups`] when a group but the last has other than `group_size` columns.
+/// [`PackError::UnevenGroups`] if a group other than the last does not have `group_size` columns.
 pub(super) fn column_order(m: &GroupMatrix) -> Result<Option<Vec<u32>>, PackError> {
     let Some(group_of) = &m.order else { return Ok(None) };
     let mut counts = vec![0; m.groups()];
@@ -128,7 +128,7 @@ pub(super) fn column_order(m: &GroupMatrix) -> Result<Option<Vec<u32>>, PackErro
     Ok((!order.is_sorted()).then_some(order))
 }
 
-/// Packs all rows of `m`, which has `layout` by `super::Packing`.
+/// Packs all rows of `m`, whose layout is `layout`.
 pub(super) fn pack_rows(
     m: &GroupMatrix,
     layout: GroupLayout,

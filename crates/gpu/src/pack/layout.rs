@@ -1,10 +1,14 @@
 use honelm_blocks::{Encoding, ScaleType};
 
-use super::{PackError, blocks::BlockLayout, floats, fp8, q4_0, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
+use super::{
+    blocks::{BlockLayout, align},
+    error::PackError,
+    floats, fp8, q4_0, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0,
+};
 
-/// How the rows of a packed weight lie in memory: one format include each, `shaders/formats/NAME.wgsl`.
+/// The memory layout of the rows of a packed weight. Each has one format include, `shaders/formats/NAME.wgsl`.
 ///
-/// A row is a whole number of vectors of four words, so that rows and the sections of a row can be read 16 bytes at a time.
+/// A row is a whole number of vectors of four words, so that rows and their sections can be read 16 bytes at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are those of the encodings")]
 pub enum Layout {
@@ -23,20 +27,20 @@ pub enum Layout {
     Groups(GroupLayout),
 }
 
-/// Integer groups: codes of a row, then the parameters of its groups.
+/// Integer groups: the codes of a row, then the parameters of its groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GroupLayout {
-    /// Bits a stored code.
+    /// Bits per stored code.
     pub bits: CodeBits,
-    /// Columns a group, a multiple of 8; the last group of a row may be short.
+    /// Columns per group, a multiple of 8. The last group of a row may be shorter.
     pub group_size: u32,
-    /// Number type of scales and biases; integer zero points are stored as the same type, which holds them exactly.
+    /// The number type of scales and biases. Integer zero points are stored in the same type, which holds them exactly.
     pub scale_type: ScaleType,
-    /// Zero points.
+    /// The zero points.
     pub zeros: GroupZeros,
 }
 
-/// Bits a stored code; codes of fewer bits are widened.
+/// The bits of a stored code. Codes of fewer bits are widened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CodeBits {
     /// A nibble.
@@ -45,18 +49,18 @@ pub enum CodeBits {
     Eight,
 }
 
-/// Zero points of integer groups.
+/// The zero points of integer groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GroupZeros {
     /// The same integer for every group: w = scale (q - z).
     Constant(u8),
-    /// w = scale (q - z), one integer a group.
+    /// w = scale (q - z), with one integer per group.
     Integer,
-    /// w = scale q + bias, one bias a group.
+    /// w = scale q + bias, with one bias per group.
     Bias,
 }
 
-/// Every layout of blocks, and the encoding that it holds.
+/// All layouts of blocks, and the encodings that they hold.
 const BLOCKS: [(Layout, Encoding, &BlockLayout); 11] = [
     (Layout::F32, Encoding::F32, &floats::F32),
     (Layout::F16, Encoding::F16, &floats::F16),
@@ -71,14 +75,14 @@ const BLOCKS: [(Layout, Encoding, &BlockLayout); 11] = [
     (Layout::Q4K, Encoding::Q4K, &q4_k::LAYOUT),
 ];
 
-/// Columns that a shader decodes at a time; what a row has beyond its own up to a multiple of it decodes to finite numbers.
+/// The number of columns that a shader decodes at once. The padding of a row up to a multiple of it decodes to finite numbers.
 pub const COLUMNS: usize = 8;
 
 const GROUPS_4: &str = include_str!("../shaders/formats/groups4.wgsl");
 const GROUPS_8: &str = include_str!("../shaders/formats/groups8.wgsl");
 
 impl Layout {
-    /// The layouts of blocks, each of which holds the encoding of its name; [`Layout::Groups`] comes in more kinds.
+    /// The layouts of blocks, each of which holds the encoding of the same name. [`Layout::Groups`] has more variants.
     pub const BLOCKS: [Self; BLOCKS.len()] = {
         let mut all = [Self::F32; BLOCKS.len()];
         let mut i = 0;
@@ -89,13 +93,13 @@ impl Layout {
         all
     };
 
-    /// The layout that holds the blocks of `encoding` as they are; `None` where they are converted.
+    /// Returns the layout that holds the blocks of `encoding` unchanged; `None` if they are converted.
     #[must_use]
     pub fn of_blocks(encoding: Encoding) -> Option<Self> {
         BLOCKS.iter().find(|row| row.1 == encoding).map(|row| row.0)
     }
 
-    /// The encoding whose blocks this layout holds.
+    /// Returns the encoding whose blocks this layout holds.
     #[must_use]
     pub fn encoding(self) -> Option<Encoding> {
         BLOCKS.iter().find(|row| row.0 == self).map(|row| row.1)
@@ -105,7 +109,7 @@ impl Layout {
         BLOCKS.iter().find(|row| row.0 == self).map(|row| row.2)
     }
 
-    /// The name of its format include: `q4_0`, `groups4`.
+    /// Returns the name of its format include: `q4_0`, `groups4`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -115,7 +119,7 @@ impl Layout {
         }
     }
 
-    /// What reports call it: `Q4_0`, `int4 g128`.
+    /// Returns the name for reports: `Q4_0`, `int4 g128`.
     #[must_use]
     pub fn display_name(self) -> String {
         match (self, self.encoding()) {
@@ -124,8 +128,8 @@ impl Layout {
         }
     }
 
-    /// The format include: WGSL that defines `weights4x2`, and through `lib/weights` `weights8`, over a binding
-    /// `weight: array<u32>`, with the constants of [`Layout::constants`]. `COLS` stands for the columns of the weight.
+    /// Returns the format include: WGSL that defines `weights4x2`, and through `lib/weights` also `weights8`, for a binding
+    /// `weight: array<u32>` and the constants of [`Layout::constants`]. `COLS` stands for the columns of the weight.
     #[must_use]
     pub fn source(self) -> &'static str {
         match self {
@@ -135,7 +139,7 @@ impl Layout {
         }
     }
 
-    /// Numbers that [`Layout::source`] uses by name.
+    /// Returns the constants that [`Layout::source`] uses, by name.
     #[must_use]
     pub fn constants(self) -> Vec<(&'static str, u32)> {
         let mut constants = Vec::new();
@@ -160,7 +164,7 @@ impl Layout {
         constants
     }
 
-    /// Words (of 4 bytes) a row of `cols` columns, a multiple of 4.
+    /// Returns the words (of 4 bytes) per row of `cols` columns, a multiple of 4.
     #[must_use]
     pub fn row_words(self, cols: usize) -> usize {
         match (self, self.blocks()) {
@@ -170,10 +174,10 @@ impl Layout {
         }
     }
 
-    /// Bytes of a weight `[rows, cols]`.
+    /// Returns the bytes of a weight `[rows, cols]`.
     ///
     /// # Errors
-    /// A size beyond the address space.
+    /// [`PackError::TooLarge`] if the size exceeds the address space.
     pub fn bytes(self, rows: usize, cols: usize) -> Result<u64, PackError> {
         let bytes = self.row_words(cols).checked_mul(4).and_then(|row| row.checked_mul(rows));
         bytes.map(|bytes| bytes as u64).ok_or(PackError::TooLarge { rows, cols })
@@ -181,7 +185,7 @@ impl Layout {
 }
 
 impl CodeBits {
-    /// 4 or 8.
+    /// Returns 4 or 8.
     #[must_use]
     pub const fn count(self) -> usize {
         match self {
@@ -192,17 +196,17 @@ impl CodeBits {
 }
 
 impl GroupLayout {
-    /// Groups a row.
+    /// Returns the number of groups per row.
     pub(super) fn groups(self, cols: usize) -> usize {
         cols.div_ceil(self.group_size.max(1) as usize)
     }
 
-    /// Words of the codes of a row, which come first.
+    /// Returns the words of a row's codes, which come first.
     pub(super) fn code_words(self, cols: usize) -> usize {
         align((cols * self.bits.count()).div_ceil(32))
     }
 
-    /// Words of the parameters of a row's groups.
+    /// Returns the words of the parameters of a row's groups.
     fn parameter_words(self, cols: usize) -> usize {
         let groups = self.groups(cols);
         align(match (self.scale_type, self.zeros) {
@@ -212,9 +216,4 @@ impl GroupLayout {
             _ => groups,
         })
     }
-}
-
-/// The next whole number of vectors of four words.
-pub(super) fn align(words: usize) -> usize {
-    words.next_multiple_of(4)
 }

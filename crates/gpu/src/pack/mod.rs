@@ -1,15 +1,16 @@
-//! Weights as the shaders read them.
+//! Weights in the form that the shaders read.
 //!
-//! A packed weight is rows of 32-bit words, each row a whole number of 16-byte vectors and independent of the others, so that a
-//! weight can be split over buffers and filled slab of rows by slab of rows ([`pack_rows`]). Nothing is lost: the block encodings
-//! that have a [`Layout`] of their own keep their codes and scales in another order, integer groups of 2 to 8 bits become groups of
-//! 4 or 8, and all other encodings become such groups with the very same values. What remains (groups that end within 8
-//! columns, GPTQ column groups of uneven size) is refused by name, or rounded to F16 where the caller accepts that ([`Fallback`]).
+//! A packed weight is a list of rows of 32-bit words. Each row is a whole number of 16-byte vectors and independent of the others,
+//! so that a weight can be split over buffers and filled slab by slab ([`pack_rows`]). Packing is lossless: the block encodings
+//! that have their own [`Layout`] keep their codes and scales in another order, integer groups of 2 to 8 bits become groups of 4
+//! or 8 bits, and all other encodings become such groups with the same values. The remaining weights (groups that end within 8
+//! columns, GPTQ column groups of uneven size) are an error, or are rounded to F16 if the caller allows it ([`Fallback`]).
 //!
-//! Adding a layout: one file here, one format include in `shaders/formats`, one row of the table in `layout.rs`.
+//! To add a layout, write one file here and one format include in `shaders/formats`, and add one row to the table in `layout.rs`.
 
 mod blocks;
 mod convert;
+mod error;
 mod floats;
 mod fp8;
 mod groups;
@@ -25,124 +26,41 @@ mod q8_0;
 pub(crate) mod tests;
 
 use half::f16;
-use honelm_blocks::{BlockError, Encoding, ScaleType, WeightData};
+use honelm_blocks::{Encoding, ScaleType, WeightData};
 
+pub use error::PackError;
 pub use layout::{COLUMNS, CodeBits, GroupLayout, GroupZeros, Layout};
 
-/// Why a weight cannot be packed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PackError {
-    /// No layout holds the encoding without loss.
-    #[error(
-        "{encoding} has no layout on the GPU with {cols} columns; rounded to F16 it would take {f16_bytes} bytes rather than {bytes}"
-    )]
-    NoLayout {
-        /// What the encoding is called.
-        encoding: String,
-        /// Columns of the weight.
-        cols: usize,
-        /// Bytes as stored.
-        bytes: u64,
-        /// Bytes as F16.
-        f16_bytes: u64,
-    },
-    /// Column groups that are not all of one size.
-    #[error("column group {group} has {columns} columns, expected {expected}")]
-    UnevenGroups {
-        /// The group.
-        group: usize,
-        /// Columns it has.
-        columns: usize,
-        /// Columns that the group size asks for.
-        expected: usize,
-    },
-    /// The weight is of another kind than the layout is for.
-    #[error("{encoding} cannot be packed as {layout}")]
-    OtherLayout {
-        /// What the weight's encoding is called.
-        encoding: String,
-        /// What the layout is called.
-        layout: String,
-    },
-    /// Values that the encoding's definition rules out.
-    #[error("row {row}, columns from {column}: {encoding} values without integer codes")]
-    NotExact {
-        /// Display name of the encoding.
-        encoding: &'static str,
-        /// Row, counted within the rows that were given.
-        row: usize,
-        /// First column of the group.
-        column: usize,
-    },
-    /// A value beyond half precision, where F16 was accepted.
-    #[error("row {row}, column {column}: {value} is beyond the range of F16")]
-    HalfOverflow {
-        /// Row, counted within the rows that were given.
-        row: usize,
-        /// Column.
-        column: usize,
-        /// The value.
-        value: f32,
-    },
-    /// The size does not fit the address space.
-    #[error("a {rows} x {cols} matrix is too large to address")]
-    TooLarge {
-        /// Rows.
-        rows: usize,
-        /// Columns.
-        cols: usize,
-    },
-    /// Columns that do not fill blocks.
-    #[error(transparent)]
-    Blocks(#[from] BlockError),
-}
-
-impl PackError {
-    /// A stable name for programs.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NoLayout { .. } | Self::UnevenGroups { .. } => "no-gpu-layout",
-            Self::OtherLayout { .. } => "other-gpu-layout",
-            Self::NotExact { .. } => "not-exact",
-            Self::HalfOverflow { .. } => "half-overflow",
-            Self::TooLarge { .. } => "too-large",
-            Self::Blocks(source) => source.code(),
-        }
-    }
-}
-
-/// What to do with a weight that no layout holds without loss.
+/// The treatment of a weight that no layout holds without loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fallback {
-    /// Refuse it by name.
+    /// Return an error.
     #[default]
     Refuse,
     /// Round its values to half precision.
     F16,
 }
 
-/// What decides the layout of a weight, for those who plan memory.
+/// The properties that determine the layout of a weight, for memory planning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightKind {
     /// A block encoding.
     Blocks(Encoding),
     /// Integer groups.
     Groups {
-        /// Bits a code, 2 to 8.
+        /// Bits per code, 2 to 8.
         bits: u8,
-        /// Columns a group.
+        /// Columns per group.
         group_size: usize,
-        /// Number type of scales and biases.
+        /// The number type of scales and biases.
         scale_type: ScaleType,
-        /// Zero points.
+        /// The zero points.
         zeros: GroupZeros,
     },
 }
 
 impl WeightKind {
-    /// The kind of `weight`.
+    /// Returns the kind of `weight`.
     #[must_use]
     pub fn of(weight: &WeightData) -> Self {
         match weight {
@@ -156,7 +74,7 @@ impl WeightKind {
         }
     }
 
-    /// What reports call it.
+    /// Returns the name for reports.
     fn display_name(self) -> String {
         match self {
             Self::Blocks(encoding) => encoding.display_name().to_owned(),
@@ -164,7 +82,7 @@ impl WeightKind {
         }
     }
 
-    /// The layout that holds it without loss.
+    /// Returns the layout that holds it without loss.
     fn exact_layout(self, cols: usize) -> Option<Layout> {
         match self {
             Self::Blocks(encoding) => {
@@ -176,7 +94,7 @@ impl WeightKind {
         }
     }
 
-    /// Bytes as stored, zero points of integer groups unpacked.
+    /// Returns the bytes as stored, with unpacked zero points of integer groups.
     fn stored_bytes(self, rows: usize, cols: usize) -> u64 {
         let (rows, cols) = (rows as u64, cols as u64);
         match self {
@@ -189,12 +107,12 @@ impl WeightKind {
     }
 }
 
-/// The layout that a weight `[rows, cols]` of a kind gets, and its bytes on the GPU, known before there is any data. Column groups
-/// (GPTQ's act-order) are taken to be of one size each.
+/// Returns the layout of a weight `[rows, cols]` of this kind and its bytes on the GPU, before any data is known. Column groups
+/// (GPTQ's act-order) are assumed to have equal sizes.
 ///
 /// # Errors
-/// [`PackError::NoLayout`] where no layout holds it and `fallback` refuses, columns that do not fill blocks, a size beyond the address
-/// space.
+/// [`PackError::NoLayout`] if no layout holds it and `fallback` is to refuse; an error if the columns do not fill blocks or
+/// the size exceeds the address space.
 pub fn packed_bytes(
     kind: WeightKind,
     rows: usize,
@@ -215,20 +133,20 @@ pub fn packed_bytes(
     Ok((layout, layout.bytes(rows, cols)?))
 }
 
-/// The layout that holds a weight without loss.
+/// Returns the layout that holds a weight without loss.
 ///
 /// # Errors
-/// As [`packed_bytes`], [`PackError::UnevenGroups`].
+/// The errors of [`packed_bytes`], and [`PackError::UnevenGroups`].
 pub fn layout_of(weight: &WeightData) -> Result<Layout, PackError> {
     column_order(weight)?;
     Ok(packed_bytes(WeightKind::of(weight), weight.rows(), weight.cols(), Fallback::Refuse)?.0)
 }
 
-/// The columns in their packed order where that is not their own (GPTQ's act-order): packed column j is column `order[j]` of the
-/// weight, so that a kernel takes value `order[j]` of an activation row for it. // `[cols]`
+/// Returns the columns in their packed order, if it differs from their own (GPTQ's act-order). Packed column j is column
+/// `order[j]` of the weight, so a kernel multiplies it by value `order[j]` of an activation row. // `[cols]`
 ///
 /// # Errors
-/// [`PackError::UnevenGroups`].
+/// [`PackError::UnevenGroups`] if the column groups have different sizes.
 pub fn column_order(weight: &WeightData) -> Result<Option<Vec<u32>>, PackError> {
     match weight {
         WeightData::Groups(m) => groups::column_order(m),
@@ -236,26 +154,26 @@ pub fn column_order(weight: &WeightData) -> Result<Option<Vec<u32>>, PackError> 
     }
 }
 
-/// A weight matrix `[rows, cols]` as the shaders read it.
+/// A weight matrix `[rows, cols]` in the form that the shaders read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedWeight {
-    /// How a row lies in memory.
+    /// The layout of a row.
     pub layout: Layout,
-    /// Output rows (M).
+    /// The number of output rows (M).
     pub rows: usize,
-    /// Input columns (K).
+    /// The number of input columns (K).
     pub cols: usize,
-    /// [`Layout::row_words`] words a row.
+    /// [`Layout::row_words`] words per row.
     pub words: Vec<u32>,
-    /// What [`column_order`] says.
+    /// The result of [`column_order`].
     pub order: Option<Vec<u32>>,
 }
 
 impl PackedWeight {
-    /// Decodes row `r` into `out` `[cols]`, with the very values of [`WeightData::dequantize_row`] (a zero may have the other sign).
+    /// Decodes row `r` into `out` `[cols]`, to the same values as [`WeightData::dequantize_row`] (a zero may have the other sign).
     ///
     /// # Panics
-    /// When there is no such row or `out` is not `cols` long.
+    /// Panics if there is no such row or `out` is not `cols` long.
     pub fn dequantize_row(&self, r: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.cols, "values of a row");
         let width = self.layout.row_words(self.cols);
@@ -277,10 +195,10 @@ fn unpack(layout: Layout, words: &[u32], out: &mut [f32]) {
     }
 }
 
-/// Packs a whole weight without loss, or as `fallback` says where no layout holds it so.
+/// Packs a whole weight without loss, or according to `fallback` if no layout holds it.
 ///
 /// # Errors
-/// Those of [`layout_of`] and [`pack_rows`].
+/// The errors of [`layout_of`] and [`pack_rows`].
 pub fn pack(weight: &WeightData, fallback: Fallback) -> Result<PackedWeight, PackError> {
     match (layout_of(weight), fallback) {
         (Err(PackError::NoLayout { .. } | PackError::UnevenGroups { .. }), Fallback::F16) => {
@@ -290,22 +208,21 @@ pub fn pack(weight: &WeightData, fallback: Fallback) -> Result<PackedWeight, Pac
     }
 }
 
-/// Packs a whole weight as `layout`: the one of [`packed_bytes`], or F16, to which any weight can be rounded.
+/// Packs a whole weight as `layout`: that of [`packed_bytes`], or F16, to which any weight can be rounded.
 ///
 /// # Errors
-/// Those of [`pack_rows`].
+/// The errors of [`pack_rows`].
 pub fn pack_as(weight: &WeightData, layout: Layout) -> Result<PackedWeight, PackError> {
     let order = if matches!(layout, Layout::Groups(_)) { column_order(weight)? } else { None };
     let words = pack_rows(weight, layout)?;
     Ok(PackedWeight { layout, rows: weight.rows(), cols: weight.cols(), words, order })
 }
 
-/// Packs rows of a weight whose layout is known; the words are those of the same rows of the whole. Any rows can be rounded to
-/// [`Layout::F16`].
-/// // -> [rows, layout.row_words(cols)]
+/// Packs rows of a weight whose layout is known. The words are those of the same rows in the whole weight. Any rows can be
+/// rounded to [`Layout::F16`]. // -> [rows, layout.row_words(cols)]
 ///
 /// # Errors
-/// A layout of another kind of weight, [`PackError::UnevenGroups`], values that the layout cannot hold.
+/// An error if the layout is for another kind of weight or cannot hold a value, and [`PackError::UnevenGroups`].
 pub fn pack_rows(rows: &WeightData, layout: Layout) -> Result<Vec<u32>, PackError> {
     let (count, cols, width) = (rows.rows(), rows.cols(), layout.row_words(rows.cols()));
     let words = width.checked_mul(count).ok_or(PackError::TooLarge { rows: count, cols })?;

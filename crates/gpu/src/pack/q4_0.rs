@@ -1,9 +1,6 @@
-//! Q4_0: nibbles, 8 columns a word; then the scales, halves, two a word.
+//! Q4_0: nibbles, 8 columns per word; then the half-precision scales, two per word.
 
-use super::{
-    blocks::{BlockLayout, half, half_bits, halves_of_32, nibble_codes, put_half, put_nibbles},
-    layout::align,
-};
+use super::blocks::{BlockLayout, align, half, half_bits, halves_of_32, nibble_codes, put_half, put_nibbles};
 
 pub(super) const LAYOUT: BlockLayout = BlockLayout {
     name: "q4_0",

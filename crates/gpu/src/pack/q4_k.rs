@@ -1,5 +1,5 @@
-//! Q4_K: nibbles, 8 columns a word; then four words a block: d (low half) and dmin; the low nibbles of the 8 scales; those of
-//! the 8 minima; the upper two bits of the scales (low half) and of the minima. Sub-block j is at bit 4 j or 2 j.
+//! Q4_K: nibbles, 8 columns per word; then four words per block: d (low half) and dmin; the low nibbles of the 8 scales; those
+//! of the 8 minima; the upper two bits of the scales (low half) and of the minima. Sub-block j is at bit 4 j or 2 j.
 
 use super::blocks::{BlockLayout, half, nibble_codes, nibbles, put_nibbles, word};
 
@@ -28,12 +28,12 @@ pub(super) const LAYOUT: BlockLayout = BlockLayout {
     },
 };
 
-/// The quads of sub-block `j`: 2 p and 2 p + 1 are the low and the high nibbles of 32 bytes.
+/// Returns the quads of sub-block `j`: 32 bytes hold sub-block 2 p (low nibbles) and 2 p + 1 (high nibbles).
 pub(super) fn sub_quads(qs: &[u8], j: usize) -> [u32; 8] {
     std::array::from_fn(|t| nibbles(word(&qs[j / 2 * 32..], t), j % 2 * 4))
 }
 
-/// The four words of the scales of a block of Q4_K or Q5_K, which begins with d, dmin and 12 bytes of scales.
+/// Returns the four words of the scales of a Q4_K or Q5_K block, which begins with d, dmin and 12 bytes of scales.
 pub(super) fn scales_header(block: &[u8]) -> [u32; 4] {
     let mut header = [word(block, 0), 0, 0, 0];
     let s = &block[4..16];
@@ -51,7 +51,7 @@ pub(super) fn scales_header(block: &[u8]) -> [u32; 4] {
     header
 }
 
-/// Scale and minimum of sub-block `sub` of a row.
+/// Returns the scale and minimum of sub-block `sub` of a row.
 pub(super) fn scale_and_min(headers: &[u32], sub: usize) -> (f32, f32) {
     let (header, j) = (&headers[sub / 8 * 4..], sub % 8);
     let six = |low: u32, high: u32| (low >> (4 * j) & 15 | (high >> (2 * j) & 3) << 4) as f32;

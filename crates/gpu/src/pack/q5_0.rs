@@ -1,11 +1,8 @@
-//! Q5_0: nibbles, 8 columns a word; fifth bits, 32 columns a word; then the scales, halves, two a word.
+//! Q5_0: nibbles, 8 columns per word; fifth bits, 32 columns per word; then the half-precision scales, two per word.
 
-use super::{
-    blocks::{
-        BlockLayout, fifth_bits, five_bit_codes, half, half_bits, halves_of_32, put_half, put_nibbles, with_fifth_bits,
-        word,
-    },
-    layout::align,
+use super::blocks::{
+    BlockLayout, align, fifth_bits, five_bit_codes, half, half_bits, halves_of_32, put_half, put_nibbles,
+    with_fifth_bits, word,
 };
 
 pub(super) const LAYOUT: BlockLayout = BlockLayout {

@@ -1,8 +1,7 @@
-//! Q5_1: nibbles, 8 columns a word; fifth bits, 32 columns a word; then scale (low half) and minimum of each block, a word.
+//! Q5_1: nibbles, 8 columns per word; fifth bits, 32 columns per word; then one word per block: scale (low half) and minimum.
 
-use super::{
-    blocks::{BlockLayout, fifth_bits, five_bit_codes, half, halves_of_32, put_nibbles, with_fifth_bits, word},
-    layout::align,
+use super::blocks::{
+    BlockLayout, align, fifth_bits, five_bit_codes, half, halves_of_32, put_nibbles, with_fifth_bits, word,
 };
 
 pub(super) const LAYOUT: BlockLayout = BlockLayout {

@@ -1,4 +1,4 @@
-//! Q5_K: nibbles, 8 columns a word; fifth bits, 32 columns a word; then four words a block as Q4_K has them.
+//! Q5_K: nibbles, 8 columns per word; fifth bits, 32 columns per word; then four words per block, as in Q4_K.
 
 use super::{
     blocks::{BlockLayout, fifth_bits, five_bit_codes, put_nibbles, word},

@@ -1,10 +1,7 @@
-//! Q6_K: nibbles, 8 columns a word; upper bits, 16 columns a word (bits 2 t of byte j are those of column 4 t + j); the scales
-//! of 16 columns, signed bytes, 4 a word; then d of each block, halves, two a word.
+//! Q6_K: nibbles, 8 columns per word; upper bits, 16 columns per word (bits 2 t of byte j are for column 4 t + j); the scales of
+//! 16 columns, signed bytes, 4 per word; then the half-precision d of each block, two per word.
 
-use super::{
-    blocks::{BlockLayout, half, half_bits, nibbles, put_half, put_nibbles, word},
-    layout::align,
-};
+use super::blocks::{BlockLayout, align, half, half_bits, nibbles, put_half, put_nibbles, word};
 
 pub(super) const LAYOUT: BlockLayout = BlockLayout {
     name: "q6_k",
@@ -43,7 +40,7 @@ pub(super) const LAYOUT: BlockLayout = BlockLayout {
     },
 };
 
-/// The quads of 32 of the 256 values: quarters 0 to 3 are the first 128.
+/// Returns the quads of 32 of the 256 values; quarters 0 to 3 are the first 128.
 fn quarter_quads(block: &[u8; 210], quarter: usize) -> [u32; 8] {
     let (half, part) = (quarter / 4, quarter % 4);
     let (low, high) = (&block[64 * half + 32 * (part % 2)..], &block[128 + 32 * half..]);

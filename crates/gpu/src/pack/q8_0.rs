@@ -1,9 +1,6 @@
-//! Q8_0: signed bytes, 4 columns a word; then the scales, halves, two a word.
+//! Q8_0: signed bytes, 4 columns per word; then the half-precision scales, two per word.
 
-use super::{
-    blocks::{BlockLayout, half, half_bits, put_half, word},
-    layout::align,
-};
+use super::blocks::{BlockLayout, align, half, half_bits, put_half, word};
 
 pub(super) const LAYOUT: BlockLayout = BlockLayout {
     name: "q8_0",

@@ -52,8 +52,8 @@ fn the_cache_takes_exactly_the_bytes_of_its_pages() {
 }
 
 #[test]
-fn what_is_dropped_is_used_again() {
-    on_every_adapter("what_is_dropped_is_used_again", |gpu| {
+fn freed_memory_is_reused() {
+    on_every_adapter("freed_memory_is_reused", |gpu| {
         let mut b = GpuBackend::new(gpu).unwrap();
         let cache = b.create_cache(spec(CacheType::F16)).unwrap();
         let mut held = Vec::new();
@@ -78,8 +78,8 @@ fn what_is_dropped_is_used_again() {
 }
 
 #[test]
-fn tensors_outlive_the_arena_that_they_were_made_in() {
-    on_every_adapter("tensors_outlive_the_arena_that_they_were_made_in", |gpu| {
+fn tensors_outlive_the_arena_that_they_were_created_in() {
+    on_every_adapter("tensors_outlive_the_arena_that_they_were_created_in", |gpu| {
         let mut b = GpuBackend::new(gpu).unwrap();
         let cache = b.create_cache(spec(CacheType::F32)).unwrap();
         let x = matrix(3, 50, 1);
@@ -99,8 +99,8 @@ fn tensors_outlive_the_arena_that_they_were_made_in() {
 }
 
 #[test]
-fn more_than_the_device_holds_is_refused_and_the_device_goes_on() {
-    on_every_adapter("more_than_the_device_holds_is_refused_and_the_device_goes_on", |gpu| {
+fn an_allocation_that_does_not_fit_fails_and_the_device_remains_usable() {
+    on_every_adapter("an_allocation_that_does_not_fit_fails_and_the_device_remains_usable", |gpu| {
         let mut b = GpuBackend::new(gpu).unwrap();
         let layer = LayerCache { kv_heads: 1 << 14, head_width: 1 << 14, group: 0 };
         let huge = CacheSpec { layers: vec![layer; 2], ..spec(CacheType::F32) };
@@ -110,7 +110,7 @@ fn more_than_the_device_holds_is_refused_and_the_device_goes_on() {
         batch.extend(sequences.open(), &[1, 2], Want::NOTHING);
         let refused = b.begin(sequences.step(&batch).unwrap(), &cache).unwrap_err();
         assert!(matches!(refused, BackendError::OutOfMemory { .. }), "{refused}");
-        // Activations beyond a binding: the step fails, the next one does not.
+        // Activations that exceed a binding: the step fails, and the next step succeeds.
         let cache = b.create_cache(spec(CacheType::F32)).unwrap();
         b.begin(Default::default(), &cache).unwrap();
         let x = b.input(&Matrix::new(1, 4, vec![1.0; 4]));
@@ -130,8 +130,8 @@ fn more_than_the_device_holds_is_refused_and_the_device_goes_on() {
 }
 
 #[test]
-fn a_lost_device_says_so_when_a_step_is_read() {
-    on_every_adapter("a_lost_device_says_so_when_a_step_is_read", |gpu| {
+fn a_lost_device_is_reported_when_a_step_is_read() {
+    on_every_adapter("a_lost_device_is_reported_when_a_step_is_read", |gpu| {
         let mut b = GpuBackend::new(gpu).unwrap();
         let cache = b.create_cache(spec(CacheType::F32)).unwrap();
         b.begin(Default::default(), &cache).unwrap();
@@ -144,10 +144,10 @@ fn a_lost_device_says_so_when_a_step_is_read() {
     });
 }
 
-/// Weights beyond what a kernel can see of a buffer are cut by rows.
+/// Weights larger than a kernel's view of a buffer are split by rows.
 #[test]
-fn a_weight_in_pieces_gives_what_it_gives_whole() {
-    on_every_adapter("a_weight_in_pieces_gives_what_it_gives_whole", |gpu| {
+fn a_split_weight_gives_the_same_results() {
+    on_every_adapter("a_split_weight_gives_the_same_results", |gpu| {
         let rows = 1000;
         let data = |seed| BlockMatrix::quantize(&matrix(rows, 64, seed), Encoding::F32, None).unwrap().into();
         let (bias, gain) = (matrix(1, rows, 3).data, matrix(1, 64, 4).data);
@@ -205,10 +205,10 @@ fn kernels_are_timed_where_the_device_has_a_clock() {
     });
 }
 
-/// A fork whose first step fails for lack of memory has its own copy of the shared page all the same.
+/// A fork whose first step fails for lack of memory still has its own copy of the shared page.
 #[test]
-fn edits_of_a_failed_step_are_done() {
-    on_every_adapter("edits_of_a_failed_step_are_done", |gpu| {
+fn edits_of_a_failed_step_are_made() {
+    on_every_adapter("edits_of_a_failed_step_are_made", |gpu| {
         let run = |fails: bool| {
             let mut b = GpuBackend::new(&gpu.clone().with_max_binding(1 << 20)).unwrap();
             let cache = b.create_cache(spec(CacheType::F32)).unwrap();

@@ -1,4 +1,4 @@
-//! The GPU back end on the machine's adapters: operators, whole models, what goes wrong.
+//! The GPU back end on the machine's adapters: operators, whole models, failures.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../../../model/tests/model/common.rs"]
@@ -15,13 +15,13 @@ mod tiny;
 use honelm_backend::block_on;
 use honelm_gpu::Gpu;
 
-/// Every adapter, opened; none where the machine has none.
+/// Returns every adapter, opened.
 fn adapters() -> Vec<Gpu> {
     let reports = block_on(Gpu::adapters());
     reports.iter().map(|report| block_on(Gpu::open(Some(report.index))).unwrap()).collect()
 }
 
-/// Runs `test` on every adapter, or says that there is none.
+/// Runs `test` on every adapter, or reports that there is none.
 fn on_every_adapter(name: &str, test: impl Fn(&Gpu)) {
     let adapters = adapters();
     if adapters.is_empty() {

@@ -17,7 +17,7 @@ fn load(path: &Path, context: Option<usize>, device: Device) -> Model {
     Model::load(checkpoint.blueprint(), &checkpoint, device, &options).unwrap()
 }
 
-/// As users run: with subgroups where there are some. The plain variants have the table of operators.
+/// Returns a back end with the variants of users: with subgroups if available. The operator tests cover the other variants.
 fn on(gpu: &Gpu) -> Rc<RefCell<GpuBackend>> {
     gpu.use_variants(Variants { subgroups: gpu.report().subgroups.is_some(), ..Variants::default() });
     Rc::new(RefCell::new(GpuBackend::new(gpu).unwrap()))
@@ -32,7 +32,7 @@ fn every_architecture_gives_the_logits_of_the_cpu() {
             let scale = deviation(&expected);
             let cpu = logits(&mut load(&tiny(name), context(name), device()), &tokens, tokens.len());
             let mut model = load(&tiny(name), context(name), on(gpu));
-            // All at once, by tiles; token by token; in steps between.
+            // All rows at once (by tiles), token by token, and in steps of three.
             for rows in [tokens.len(), 1, 3] {
                 let found = logits(&mut model, &tokens, rows);
                 let error = distance(&found, &cpu) / scale;
@@ -45,7 +45,8 @@ fn every_architecture_gives_the_logits_of_the_cpu() {
     });
 }
 
-/// Greedy tokens after `prompt`, several in flight: a token is sampled on the device and goes into the next step unseen.
+/// Returns the greedy tokens after `prompt`, with several in flight: a token is sampled on the device and used by the next step
+/// before the host has read it.
 fn greedy_unseen(model: &mut Model, prompt: &[u32], count: usize) -> Vec<u32> {
     let want = Want { sample: Some(Sampling::GREEDY), ..Want::NOTHING };
     let id = model.open();
@@ -68,7 +69,7 @@ fn greedy_unseen(model: &mut Model, prompt: &[u32], count: usize) -> Vec<u32> {
     tokens
 }
 
-/// Greedy tokens and, for each, by how much it was the most likely.
+/// Returns the greedy tokens, each with its margin over the second most likely token.
 fn greedy_with_margins(model: &mut Model, prompt: &[u32], count: usize) -> Vec<(u32, f32)> {
     let id = model.open();
     let (mut next, mut out) = (prompt.to_vec(), Vec::new());
@@ -87,15 +88,15 @@ fn greedy_with_margins(model: &mut Model, prompt: &[u32], count: usize) -> Vec<(
 }
 
 #[test]
-fn the_shipped_model_writes_what_it_writes_on_the_cpu() {
+fn the_shipped_model_generates_the_same_tokens_as_on_the_cpu() {
     let mut cpu = load(&pocket_dir(), Some(256), device());
     let prompts: [&[u32]; 3] = [&[0, 400, 301, 512, 77], &[0, 1234, 88, 3000, 41, 9, 700, 6001], &[0]];
     let expected = prompts.map(|prompt| greedy_with_margins(&mut cpu, prompt, 48));
-    on_every_adapter("the_shipped_model_writes_what_it_writes_on_the_cpu", |gpu| {
+    on_every_adapter("the_shipped_model_generates_the_same_tokens_as_on_the_cpu", |gpu| {
         let mut model = load(&pocket_dir(), Some(256), on(gpu));
         for (prompt, expected) in prompts.iter().zip(&expected) {
             let found = greedy_unseen(&mut model, prompt, expected.len());
-            // Where two tokens are all but equally likely, rounding may choose.
+            // If two tokens are almost equally likely, rounding may decide.
             let sure = expected.iter().take_while(|(_, margin)| *margin >= 1e-3).count();
             assert!(sure >= 16, "only {sure} tokens are sure");
             let tokens: Vec<u32> = expected.iter().map(|(token, _)| *token).collect();
@@ -104,8 +105,8 @@ fn the_shipped_model_writes_what_it_writes_on_the_cpu() {
     });
 }
 
-/// Dispatches of a layer for one token; beside the layers there are the embedding, the last norm, the output layer and the sampling.
-fn dispatches_a_layer(gpu: &Gpu, dir: &Path) -> f64 {
+/// Returns the dispatches per layer for one token. The embedding, the last norm, the output layer and the sampling are not counted.
+fn dispatches_per_layer(gpu: &Gpu, dir: &Path) -> f64 {
     let backend = on(gpu);
     let mut model = load(dir, Some(32), backend.clone());
     greedy_unseen(&mut model, &[0, 5, 9], 3);
@@ -113,15 +114,15 @@ fn dispatches_a_layer(gpu: &Gpu, dir: &Path) -> f64 {
 }
 
 #[test]
-fn a_token_takes_few_dispatches_a_layer() {
-    on_every_adapter("a_token_takes_few_dispatches_a_layer", |gpu| {
-        let pocket = dispatches_a_layer(gpu, &pocket_dir());
-        eprintln!("pocket: {pocket:.1} dispatches a layer");
+fn a_token_takes_few_dispatches_per_layer() {
+    on_every_adapter("a_token_takes_few_dispatches_per_layer", |gpu| {
+        let pocket = dispatches_per_layer(gpu, &pocket_dir());
+        eprintln!("pocket: {pocket:.1} dispatches per layer");
         assert!(pocket <= 8.0, "{pocket}");
         for &name in MODELS {
-            let each = dispatches_a_layer(gpu, &tiny(name));
-            eprintln!("{name}: {each:.1} dispatches a layer");
-            // Layer norms, norms behind the branches, factors of a branch and matrices that are cut apart are dispatches of their own.
+            let each = dispatches_per_layer(gpu, &tiny(name));
+            eprintln!("{name}: {each:.1} dispatches per layer");
+            // Layer norms, norms after the branches, factors of a branch and split matrices need dispatches of their own.
             let most = if name.starts_with("llama") || name.starts_with("mistral") { 8.0 } else { 16.0 };
             assert!(each <= most, "{name}: {each}");
         }

@@ -7,7 +7,7 @@ use crate::on_every_adapter;
 #[test]
 fn operators_match_their_definitions() {
     on_every_adapter("operators_match_their_definitions", |gpu| {
-        // Lavapipe rounds every operation as a processor does; a real GPU divides and rounds less exactly.
+        // Lavapipe rounds every operation like a CPU; a hardware GPU divides and rounds less exactly.
         let tolerance = match gpu.report().software {
             true => Tolerance::F32,
             false => Tolerance { attention: 1e-3, ..Tolerance::F32 },

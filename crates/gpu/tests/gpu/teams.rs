@@ -5,7 +5,7 @@ use honelm_testing::{Naive, assert_close, matrix};
 
 use crate::on_every_adapter;
 
-/// Linear layers of few rows, alone and fused, with `cols` columns.
+/// Computes linear modules for few rows, alone and fused, with `cols` columns.
 fn run(b: &mut dyn Backend, cols: usize) -> Outputs {
     let data = |rows, seed| BlockMatrix::quantize(&matrix(rows, cols, seed), Encoding::F32, None).unwrap().into();
     let (w, up) = (b.upload(data(37, 1), None).unwrap(), b.upload(data(37, 2), None).unwrap());

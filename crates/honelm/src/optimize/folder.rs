@@ -1,4 +1,4 @@
-//! The output folder: whose work it holds, and what becomes of it.
+//! The output folder of a job.
 
 use std::path::{Path, PathBuf};
 
@@ -7,42 +7,42 @@ use honelm_formats::{OutputGate, refuse_special, remove_output};
 use crate::Error;
 use crate::work::{JobCard, Work, is_marked, is_ours};
 
-/// An output folder that this process may write to.
+/// An output folder that is locked for this process.
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
     work: Work,
 }
 
-/// What becomes of an earlier run's work and results in the folder.
+/// The treatment of an earlier run's work and results in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Earlier {
-    /// The same job goes on; any other is refused.
+    /// The same job is resumed; any other is an error.
     Resumed,
-    /// Jobs on the same model make way for a new beginning.
+    /// Jobs on the same model are replaced; any other is an error.
     Restarted,
-    /// Every job makes way.
+    /// Every job is replaced.
     Replaced,
 }
 
-/// The folder of unfinished work in an output folder.
+/// The name of the work folder in an output folder.
 pub const WORK: &str = ".work";
 
-/// Checks that `root` is new, empty, or an earlier run's: one is told by the card in its `.work`.
+/// Checks that `root` is new, empty, or an earlier run's, which has a card in its work folder.
 pub fn check(root: &Path, gate: &OutputGate) -> Result<(), Error> {
     gate.work_folder(root, &|root| {
         let work = root.join(WORK);
         let alone = || std::fs::read_dir(root).is_ok_and(|entries| entries.count() == 1);
         is_marked(&work) || is_ours(&work) && alone()
     })?;
-    for name in super::RESULTS {
+    for name in super::results() {
         refuse_special(&root.join(name))?;
     }
     Ok(())
 }
 
 impl Folder {
-    /// Claims `root` for the job of `card`. What other people put there is never touched.
+    /// Claims `root` for the job of `card`. Files that are no results stay untouched.
     pub fn claim(root: &Path, gate: &OutputGate, card: &JobCard, earlier: Earlier) -> Result<Self, Error> {
         check(root, gate)?;
         let work = Work::claim(&root.join(WORK), gate, true).map_err(|error| match error {
@@ -66,24 +66,24 @@ impl Folder {
         Ok(folder)
     }
 
-    /// A final name in the folder.
+    /// Returns the path of a result.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// A name for unfinished work.
+    /// Returns the path of unfinished work.
     pub fn work(&self, name: &str) -> PathBuf {
         self.work.path(name)
     }
 
-    /// Removes work, if it is there.
+    /// Removes unfinished work, if it exists.
     pub fn remove(&self, path: &Path) -> Result<(), Error> {
         crate::work::remove(path)
     }
 
-    /// Removes results and work of an earlier run; the lock and other people's files stay.
+    /// Removes the results and the work of an earlier run. The lock and all other files stay.
     fn clear(&self) -> Result<(), Error> {
-        for name in super::RESULTS {
+        for name in super::results() {
             remove_output(&self.path(name))?;
         }
         self.tidy(&[])
@@ -94,7 +94,7 @@ impl Folder {
         self.work.tidy(keep)
     }
 
-    /// Keeps the folder, whose job is done.
+    /// Keeps the folder after the job is done.
     pub fn finish(&mut self) {
         self.work.stay();
     }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn work_goes_on_for_the_same_job_only() {
+    fn only_the_same_job_resumes_work() {
         let dir = tempfile::tempdir().expect("a folder");
         let root = dir.path().join("out");
         let folder = claim(&root, &card("a", "1"), Earlier::Resumed).expect("new");
@@ -133,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_fails_before_it_keeps_anything_leaves_nothing() {
+    fn a_job_that_fails_before_it_saves_anything_leaves_nothing() {
         let dir = tempfile::tempdir().expect("a folder");
         let claimed = |root: &str| claim(&dir.path().join(root), &card("a", "1"), Earlier::Resumed).expect("new");
         let folder = claimed("new/out");
         fs::create_dir(folder.work("journal")).expect("a folder");
         drop(folder);
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0);
-        // A job that is done leaves its mark.
+        // A finished job leaves its card.
         let mut folder = claimed("new/out");
         folder.finish();
         drop(folder);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn one_run_at_a_time_works_in_a_folder() {
+    fn a_folder_admits_one_process_at_a_time() {
         let dir = tempfile::tempdir().expect("a folder");
         let folder = claim(dir.path(), &card("a", "1"), Earlier::Resumed).expect("new");
         let refused = claim(dir.path(), &card("a", "1"), Earlier::Replaced).expect_err("refused");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_other_people_are_left_alone() {
+    fn a_folder_without_a_card_is_an_error() {
         let dir = tempfile::tempdir().expect("a folder");
         fs::write(dir.path().join("model.gguf"), "theirs").expect("written");
         let refused = claim(dir.path(), &card("a", "1"), Earlier::Replaced).expect_err("refused");

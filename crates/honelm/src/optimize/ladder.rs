@@ -1,32 +1,84 @@
-//! Which candidates are tried, smallest first.
+//! The ladder: the candidates in the order in which they are tried.
 
 use honelm_blocks::Encoding;
-use honelm_compress::{Method, Scheme};
+use honelm_compress::Scheme;
+use honelm_model::Checkpoint;
+use honelm_model::export::{Container, Groups};
 
-use super::Container;
+use super::NamedRecipe;
 use crate::Error;
+use crate::quantize::check_model;
 
-/// One candidate.
+/// A candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rung {
-    /// What tables call it: `Q5_0`, `int4 g128`.
+    /// The name in tables: `Q5_0`, `int4 g128`; where recipes are compared, with the recipe: `Q5_0 gptq`.
     pub name: String,
-    /// How it is made.
+    /// The name of the recipe.
+    pub recipe: String,
+    /// The way in which it is made.
     pub scheme: Scheme,
 }
 
-/// The rungs of a container. `bits` takes one rung alone (gguf) or the rungs of that width (gptq), `group_size`
-/// one group size (gptq).
-pub fn ladder(container: Container, bits: Option<u8>, group_size: Option<usize>) -> Result<Vec<Rung>, Error> {
-    match container {
-        Container::Gguf => gguf(bits, group_size),
-        Container::Gptq => gptq(bits, group_size),
+/// Returns the candidates of a container, compressed by `recipe`, the smallest first. `bits` selects those of one width,
+/// `group_size` those of one group size (containers of integer groups only).
+///
+/// # Errors
+/// [`Error::Usage`] for a width or a group size that the container does not have.
+pub fn ladder(
+    container: &Container,
+    bits: Option<u8>,
+    group_size: Option<usize>,
+    recipe: &NamedRecipe,
+) -> Result<Vec<Rung>, Error> {
+    match container.groups {
+        None => gguf(bits, group_size, recipe),
+        Some(ref groups) => grouped(container, groups, bits, group_size, recipe),
     }
 }
 
-fn gguf(bits: Option<u8>, group_size: Option<usize>) -> Result<Vec<Rung>, Error> {
+/// Returns the candidates of a comparison: the first rung, compressed by each recipe.
+pub fn compared(rungs: Vec<Rung>, recipes: &[NamedRecipe]) -> Vec<Rung> {
+    let by = |rung: Rung| {
+        recipes.iter().map(move |NamedRecipe { name, recipe }| Rung {
+            name: format!("{} {name}", rung.name),
+            recipe: name.clone(),
+            scheme: Scheme { recipe: recipe.clone(), ..rung.scheme.clone() },
+        })
+    };
+    rungs.into_iter().take(1).flat_map(by).collect()
+}
+
+/// Returns the candidates that `container` can hold for a model, and a sentence for each of the others.
+///
+/// # Errors
+/// The reason why the first rung cannot be held, if none can.
+pub fn fitting(
+    rungs: Vec<Rung>,
+    container: &Container,
+    checkpoint: &Checkpoint,
+) -> Result<(Vec<Rung>, Vec<String>), Error> {
+    let (mut fitting, mut skipped, mut first) = (Vec::new(), Vec::new(), None);
+    for rung in rungs {
+        match check_model(container, checkpoint, &rung.scheme) {
+            Ok(()) => fitting.push(rung),
+            Err(error) => {
+                skipped.push(format!("{} is not tried: {error}", rung.name));
+                first = first.or(Some(error));
+            }
+        }
+    }
+    match first {
+        Some(error) if fitting.is_empty() => Err(error),
+        _ => Ok((fitting, skipped)),
+    }
+}
+
+fn gguf(bits: Option<u8>, group_size: Option<usize>, recipe: &NamedRecipe) -> Result<Vec<Rung>, Error> {
     if group_size.is_some() {
-        return Err(Error::Usage("--group-size is for --container gptq; GGUF blocks have fixed sizes".to_owned()));
+        return Err(Error::Usage(
+            "--group-size: needs a container of integer groups; the blocks of GGUF have fixed sizes".to_owned(),
+        ));
     }
     use Encoding::{Q4_0, Q5_0, Q5_1, Q6K, Q8_0};
     let encodings = match bits {
@@ -35,58 +87,91 @@ fn gguf(bits: Option<u8>, group_size: Option<usize>) -> Result<Vec<Rung>, Error>
         Some(5) => vec![Q5_0],
         Some(6) => vec![Q6K],
         Some(8) => vec![Q8_0],
-        Some(other) => return Err(Error::Usage(format!("--bits {other}: gguf has 4, 5, 6 and 8"))),
+        Some(other) => {
+            return Err(Error::Usage(format!("--bits: found {other}, expected 4, 5, 6 or 8 for --container gguf")));
+        }
     };
-    let rung = |e: Encoding| Rung { name: e.display_name().to_owned(), scheme: Scheme::gguf(e, Method::gptq()) };
+    let rung = |e: Encoding| Rung {
+        name: e.display_name().to_owned(),
+        recipe: recipe.name.clone(),
+        scheme: Scheme::gguf(e, recipe.recipe.clone()),
+    };
     Ok(encodings.into_iter().map(rung).collect())
 }
 
-fn gptq(bits: Option<u8>, group_size: Option<usize>) -> Result<Vec<Rung>, Error> {
-    if let Some(g) = group_size
-        && (g == 0 || g % 32 != 0)
-    {
-        return Err(Error::Usage(format!("--group-size {g}: expected a multiple of 32")));
-    }
-    let steps: Vec<(u8, usize)> = match (bits, group_size) {
-        (None, None) => vec![(4, 128), (4, 64), (4, 32), (8, 128)],
-        (None, Some(g)) => vec![(4, g), (8, g)],
-        (Some(4), None) => vec![(4, 128), (4, 64), (4, 32)],
-        (Some(8), None) => vec![(8, 128)],
-        (Some(b @ (4 | 8)), Some(g)) => vec![(b, g)],
-        (Some(other), _) => return Err(Error::Usage(format!("--bits {other}: gptq has 4 and 8"))),
-    };
+fn grouped(
+    container: &Container,
+    groups: &Groups,
+    bits: Option<u8>,
+    group_size: Option<usize>,
+    recipe: &NamedRecipe,
+) -> Result<Vec<Rung>, Error> {
+    let candidates = container.candidates(bits, group_size).map_err(|error| Error::Usage(error.to_string()))?;
     let rung = |(bits, g): (u8, usize)| Rung {
         name: format!("int{bits} g{g}"),
-        scheme: Scheme::gptq(bits, g, false, Method::gptq()),
+        recipe: recipe.name.clone(),
+        scheme: Scheme::gptq(bits, g, groups.symmetric, recipe.recipe.clone()),
     };
-    Ok(steps.into_iter().map(rung).collect())
+    Ok(candidates.into_iter().map(rung).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use honelm_compress::Recipe;
+
     use super::*;
 
-    fn names(container: Container, bits: Option<u8>, group: Option<usize>) -> Vec<String> {
-        ladder(container, bits, group).expect("rungs").into_iter().map(|r| r.name).collect()
+    fn gptq() -> NamedRecipe {
+        NamedRecipe::new("gptq", Recipe::gptq())
+    }
+
+    fn named(container: &str) -> &'static Container {
+        Container::from_name(container).expect("known")
+    }
+
+    fn names(container: &str, bits: Option<u8>, group: Option<usize>) -> Vec<String> {
+        ladder(named(container), bits, group, &gptq()).expect("rungs").into_iter().map(|r| r.name).collect()
     }
 
     #[test]
-    fn defaults_go_from_small_to_large() {
-        assert_eq!(names(Container::Gguf, None, None), ["Q4_0", "Q5_0", "Q5_1", "Q6_K", "Q8_0"]);
-        assert_eq!(names(Container::Gptq, None, None), ["int4 g128", "int4 g64", "int4 g32", "int8 g128"]);
+    fn candidates_go_from_small_to_large() {
+        assert_eq!(names("gguf", None, None), ["Q4_0", "Q5_0", "Q5_1", "Q6_K", "Q8_0"]);
+        assert_eq!(names("gptq", None, None), ["int4 g128", "int4 g64", "int4 g32", "int8 g128"]);
+        assert_eq!(names("awq", None, Some(64)), ["int4 g64"]);
+        assert_eq!(names("mlx", Some(6), None), ["int6 g64"]);
     }
 
     #[test]
-    fn bits_take_one_rung_and_wrong_ones_are_usage_errors() {
-        assert_eq!(names(Container::Gguf, Some(5), None), ["Q5_0"]);
-        assert_eq!(names(Container::Gptq, Some(8), Some(64)), ["int8 g64"]);
+    fn rungs_that_a_model_does_not_fit_are_skipped_and_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        honelm_testing::write_small_model(dir.path(), &[]).expect("written");
+        // Its linear modules have 96 columns and more, in multiples of 32.
+        let checkpoint = Checkpoint::open(dir.path()).expect("a model");
+        let fit = |group| {
+            let rungs = ladder(named("awq"), None, group, &gptq()).expect("rungs");
+            fitting(rungs, named("awq"), &checkpoint)
+        };
+        let (rungs, skipped) = fit(None).expect("one fits");
+        assert_eq!(rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(), ["int4 g32"]);
+        assert_eq!(skipped.len(), 2);
+        assert!(skipped[0].starts_with("int4 g128 is not tried: "), "{skipped:?}");
+        assert!(skipped[0].contains("not a multiple of the group size 128"), "{skipped:?}");
+        assert_eq!(fit(Some(64)).expect_err("none fits").code(), "not-representable");
+    }
+
+    #[test]
+    fn bits_select_a_width_and_unknown_widths_are_errors() {
+        assert_eq!(names("gguf", Some(5), None), ["Q5_0"]);
+        assert_eq!(names("gptq", Some(8), Some(64)), ["int8 g64"]);
         for (container, bits, group) in [
-            (Container::Gguf, None, Some(64)),
-            (Container::Gguf, Some(7), None),
-            (Container::Gptq, Some(5), None),
-            (Container::Gptq, None, Some(33)),
+            ("gguf", None, Some(64)),
+            ("gguf", Some(7), None),
+            ("gptq", Some(5), None),
+            ("gptq", None, Some(33)),
+            ("awq", Some(8), None),
+            ("mlx", None, Some(96)),
         ] {
-            assert_eq!(ladder(container, bits, group).expect_err("refused").code(), "usage");
+            assert_eq!(ladder(named(container), bits, group, &gptq()).expect_err("refused").code(), "usage");
         }
     }
 }

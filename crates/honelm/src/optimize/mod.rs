@@ -1,74 +1,139 @@
-//! The main job: shrink a model until the smallest candidate that holds the budget is found, and prove it.
+//! The main job: finds the smallest file of a model that holds a quality budget, and proves it.
 
+mod candidate;
+mod comparison;
 mod folder;
 mod job;
 mod ladder;
+mod machine;
+mod markdown;
+mod plan;
+mod plot;
 mod report;
+mod speed;
+mod state;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
 use honelm_bench::Speed;
+use honelm_compress::Recipe;
 use honelm_eval::Protocol;
+use honelm_model::export::{CONTAINERS, Container};
 
 pub use job::optimize;
 pub use ladder::{Rung, ladder};
-pub use report::{COLUMNS, Quality, Report, Row, Sample, TextCard, bytes, seconds};
+pub use machine::Machine;
+pub use report::{Quality, Report, Row, Sample, TextCard};
+pub use speed::{SpeedRatio, Spread};
+pub use tables::{Column, Table};
 
 use crate::{Error, RunOptions, TextSource};
 
-/// Names under which results are published.
-const RESULTS: [&str; 4] = ["model.gguf", "gptq", "report.json", "report.md"];
-
-/// What a compressed model is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Container {
-    /// One GGUF file, `model.gguf`.
-    Gguf,
-    /// A Hugging Face folder in GPTQ's format, `gptq/`.
-    Gptq,
+/// The name of the report for programs.
+pub const REPORT: &str = "report.json";
+/// The name of the report for people.
+pub const REPORT_TEXT: &str = "report.md";
+/// The name of the plot beside it.
+pub const REPORT_PLOT: &str = "report.svg";
+/// Returns the names of everything that a job publishes in its output folder.
+fn results() -> impl Iterator<Item = &'static str> {
+    CONTAINERS.iter().map(|container| container.output).chain([REPORT, REPORT_TEXT, REPORT_PLOT])
 }
 
-/// Settings of [`optimize`].
+/// The settings of [`optimize`].
 #[derive(Debug, Clone)]
 pub struct OptimizeOptions {
     /// The model: a folder or a GGUF file.
     pub model: PathBuf,
-    /// Output folder.
+    /// The output folder.
     pub out: PathBuf,
-    /// What is written.
-    pub container: Container,
-    /// One rung alone.
+    /// The container of the candidates.
+    pub container: &'static Container,
+    /// The only width to try, in bits; `None` tries all.
     pub bits: Option<u8>,
-    /// Group size (gptq).
+    /// The only group size to try, for containers of integer groups; `None` tries the usual ones.
     pub group_size: Option<usize>,
-    /// Largest perplexity difference.
+    /// The recipe by which candidates are compressed. Several recipes are compared: each compresses the smallest
+    /// encoding of the container, and all are judged on the whole text.
+    pub recipes: Vec<NamedRecipe>,
+    /// The largest perplexity difference allowed.
     pub budget: f64,
-    /// Calibration text.
+    /// The calibration text.
     pub calibration: TextSource,
-    /// Most samples of it.
+    /// The largest number of calibration samples.
     pub calibration_samples: usize,
-    /// Tokens a sample.
+    /// The number of tokens per sample.
     pub calibration_length: usize,
-    /// Text that decides.
+    /// The held-out text, which decides.
     pub text: TextSource,
-    /// How it is scored.
+    /// The protocol of the evaluation.
     pub protocol: Protocol,
-    /// Begin afresh, even where work on the same model could be resumed or is done.
+    /// `true` to begin again, even if work on the same model could be resumed or is done.
     pub restart: bool,
-    /// Begin afresh, whatever earlier runs left in the folder.
+    /// `true` to begin again and replace the results of earlier runs in the folder, whatever their model.
     pub force: bool,
-    /// How the models are run: on the processor where no device is named.
+    /// The command line that the report shows; it does not change the result.
+    pub command: Option<String>,
+    /// The device and threads. With [`crate::DeviceChoice::Auto`] models run on the CPU.
     pub run: RunOptions,
 }
 
-/// Measures the speed and memory of the model at a path, best in a process of its own.
+/// A recipe and its name in the report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedRecipe {
+    /// The name: that of a built-in recipe, or a file name.
+    pub name: String,
+    /// The recipe.
+    pub recipe: Recipe,
+}
+
+impl NamedRecipe {
+    /// Creates a recipe with a name.
+    #[must_use]
+    pub fn new(name: impl Into<String>, recipe: Recipe) -> Self {
+        Self { name: name.into(), recipe }
+    }
+}
+
+impl OptimizeOptions {
+    /// Returns `true` if recipes are compared.
+    pub(crate) fn compares(&self) -> bool {
+        self.recipes.len() > 1
+    }
+
+    /// Returns the default settings: GGUF candidates of all widths, a budget of 0.5 perplexity, the shipped texts.
+    #[must_use]
+    pub fn new(model: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            model: model.into(),
+            out: out.into(),
+            container: Container::gguf(),
+            recipes: vec![NamedRecipe::new("gptq", Recipe::gptq())],
+            bits: None,
+            group_size: None,
+            budget: 0.5,
+            calibration: TextSource::Shipped,
+            calibration_samples: 256,
+            calibration_length: 512,
+            text: TextSource::Shipped,
+            protocol: Protocol::LlamaCpp(512),
+            restart: false,
+            force: false,
+            command: None,
+            run: RunOptions::default(),
+        }
+    }
+}
+
+/// Measures the speed and memory of the model at a path. A process of its own gives the right peak memory.
 pub type Measure<'a> = &'a mut dyn FnMut(&Path) -> Result<Speed, Error>;
 
-/// What [`optimize`] came to.
+/// The result of [`optimize`].
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Everything found.
+    /// The findings.
     pub report: Report,
-    /// Whether an earlier run had finished the same job already, so that nothing was done.
+    /// `true` if an earlier run had finished the same job, so that nothing was done.
     pub was_done: bool,
 }

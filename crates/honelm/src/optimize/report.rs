@@ -1,61 +1,70 @@
-//! What a run found, as data, and as Markdown.
-
-use std::fmt::Write as _;
+//! The findings of a job as data.
 
 use honelm_bench::Speed;
 use honelm_eval::{Figures, Verdict};
-use honelm_formats::printable;
 use serde::{Deserialize, Serialize};
 
-use crate::{Fallback, fallback_lines};
+use super::{Machine, SpeedRatio};
+use crate::Fallback;
+use crate::units::bytes;
 
-/// One row of the table: the original or a candidate.
+/// The original or a candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// `original`, or the candidate's encoding.
+    /// `original`, or the candidate's encoding, followed by the recipe where recipes are compared.
     pub name: String,
-    /// Whether this is the one that was published.
+    /// The name of the recipe; `None` for the original.
+    #[serde(default)]
+    pub recipe: Option<String>,
+    /// `true` for the candidate that was published.
     pub chosen: bool,
-    /// The gate's answer; `None` for the original.
+    /// The gate's verdict; `None` for the original.
     pub verdict: Option<Verdict>,
-    /// Whether the candidate was rejected before all chunks were scored.
+    /// `true` if the candidate was rejected before all chunks were scored.
     pub rejected_early: bool,
-    /// Bytes of the weights' files.
+    /// The size of the files that hold the weights, in bytes.
     pub size_bytes: u64,
-    /// Size over the original's.
+    /// The size divided by the original's.
     pub size_ratio: f64,
-    /// File bits over all parameters.
+    /// The bits of these files divided by the number of all parameters.
     pub bits_per_weight: f64,
-    /// What that would be without fallbacks.
+    /// The same if every matrix could have the encoding asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_bits_per_weight: Option<f64>,
-    /// Every matrix that has another encoding than the candidate's name says.
+    /// The matrices that have another encoding than the candidate's name says.
     #[serde(default)]
     pub fallbacks: Vec<Fallback>,
-    /// Quality; the original's has no differences.
+    /// The quality; the original's has no differences.
     #[serde(flatten)]
     pub quality: Quality,
-    /// Speed and memory, measured in a process of its own; absent for candidates that were rejected without it.
+    /// The time that the compression took, in seconds; `None` for the original.
+    #[serde(default)]
+    pub quantise_seconds: Option<f64>,
+    /// The speed and memory, the median of all measurements, each in a process of its own.
     #[serde(flatten)]
     pub speed: Option<Speed>,
+    /// The speed as a multiple of the original's; `None` for the original.
+    pub speed_ratio: Option<SpeedRatio>,
 }
 
-/// Quality columns.
+/// The figures of quality.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    /// Chunks scored.
+    /// The number of chunks scored. All other figures are of these chunks.
     pub chunks: usize,
-    /// Perplexity.
+    /// The perplexity.
     pub perplexity: f64,
-    /// Its standard error.
+    /// The standard error of the perplexity.
     pub perplexity_stderr: f64,
-    /// Difference to the original on the same chunks.
+    /// The original's perplexity on the same chunks; `None` for the original itself.
+    pub original_perplexity: Option<f64>,
+    /// The perplexity minus the original's on the same chunks.
     pub perplexity_difference: Option<f64>,
-    /// One-sided 95% upper bound of the difference.
+    /// The one-sided 95% upper bound of the difference.
     pub perplexity_difference_upper95: Option<f64>,
-    /// Mean KL divergence from the original in nats.
+    /// The mean KL divergence from the original, in nats.
     pub kl_divergence: Option<f64>,
-    /// Share of positions with the same most likely token, in percent.
+    /// The percentage of positions at which both models find the same token most likely.
     pub same_top_percent: Option<f64>,
 }
 
@@ -65,6 +74,7 @@ impl From<&Figures> for Quality {
             chunks: f.chunks,
             perplexity: f.perplexity,
             perplexity_stderr: f.perplexity_stderr,
+            original_perplexity: Some(f.base_perplexity),
             perplexity_difference: Some(f.perplexity_difference),
             perplexity_difference_upper95: f.perplexity_difference_upper95,
             kl_divergence: Some(f.kl_divergence),
@@ -73,160 +83,93 @@ impl From<&Figures> for Quality {
     }
 }
 
-/// A text as the report names it.
+/// A text that was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextCard {
-    /// File name, or `shipped`.
+    /// The file name, or `shipped`.
     pub name: String,
-    /// SHA-256.
+    /// The SHA-256 digest of the text.
     pub sha256: String,
-    /// Tokens used.
+    /// The number of tokens used.
     pub tokens: usize,
 }
 
-/// What a model wrote after the demonstration prompt.
+/// The answers of both models to the demonstration prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// The prompt.
     pub prompt: String,
     /// The original's answer.
     pub original: String,
-    /// The chosen model's answer.
+    /// The published model's answer.
     pub chosen: String,
 }
 
-/// Everything that a run found.
+/// The findings of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Version of the program.
+    /// The version of the program.
     pub version: String,
-    /// Digest of everything that decided the result.
+    /// The start of the job in UTC, in ISO 8601 form: `2026-01-31T12:00:00Z`.
+    pub date: String,
+    /// The command line that started the job, if the caller gave one.
+    pub command: Option<String>,
+    /// The machine.
+    pub machine: Machine,
+    /// A digest of everything that decides the result.
     pub key: String,
-    /// Name of the model.
+    /// The model's name.
     pub model: String,
-    /// Digest of its files.
+    /// A digest of the model's files.
     pub model_digest: String,
-    /// Its parameters.
+    /// The number of parameters.
     pub parameters: u64,
     /// `gguf` or `gptq`.
     pub container: String,
-    /// Largest perplexity difference allowed.
+    /// The largest perplexity difference allowed.
     pub budget: f64,
-    /// Protocol of the figures.
+    /// The protocol of the evaluation.
     pub protocol: String,
-    /// Context of the evaluation in tokens.
+    /// The context of the evaluation in tokens.
     pub context: usize,
-    /// Whether windows begin with BOS.
+    /// `true` if windows begin with BOS.
     pub bos: bool,
-    /// Digest of the tokenizer.
+    /// A digest of the tokenizer.
     pub tokenizer_digest: String,
-    /// Kernel path of the figures, as users run it.
+    /// The back end and the kernels that scored the models.
     pub compute: String,
-    /// The text judged on.
+    /// The held-out text.
     pub evaluation: TextCard,
-    /// The text calibrated on.
+    /// The calibration text.
     pub calibration: TextCard,
-    /// Name of the row that was published, if any.
+    /// The name of the row that was published, if any.
     pub chosen: Option<String>,
-    /// Whether there was too little text for a verdict.
+    /// The comparison of recipes, in one sentence; `None` for a job with one recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<String>,
+    /// `true` if there was too little text for a verdict.
     pub not_enough_text: bool,
-    /// Original first, then the candidates in the order they were tried.
+    /// The original, then the candidates in the order in which they were tried.
     pub rows: Vec<Row>,
-    /// The models' own writing.
+    /// The answers of both models to the same prompt, if a model was published.
     pub sample: Option<Sample>,
-    /// SHA-256 of the published weights.
+    /// The SHA-256 digest of the published model's files.
     pub published_sha256: Option<String>,
-    /// Things the user should know.
+    /// Warnings of the whole job.
     pub warnings: Vec<String>,
 }
 
-/// Titles of the table's columns.
-pub const COLUMNS: [&str; 13] = [
-    "model",
-    "size",
-    "ratio",
-    "bits/w",
-    "perplexity",
-    "difference",
-    "upper 95%",
-    "KL",
-    "same top",
-    "load",
-    "prefill",
-    "decode",
-    "first token",
-];
-
-fn or_dash<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
-    value.map_or_else(|| "-".to_owned(), show)
-}
-
-/// Bytes as people read them, in powers of 1000.
-#[must_use]
-pub fn bytes(n: u64) -> String {
-    match n {
-        0..1_000 => format!("{n} B"),
-        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
-        _ => format!("{:.2} GB", n as f64 / 1e9),
-    }
-}
-
-/// Seconds as people read them.
-#[must_use]
-pub fn seconds(s: f64) -> String {
-    if s < 1.0 { format!("{:.0} ms", s * 1e3) } else { format!("{s:.2} s") }
-}
-
 impl Report {
-    /// The original's row.
-    fn original(&self) -> Option<&Row> {
+    /// Returns the original's row.
+    pub(super) fn original(&self) -> Option<&Row> {
         self.rows.first()
     }
 
-    /// The cells of a row: [`COLUMNS`], and peak memory.
-    #[must_use]
-    pub fn cells(&self, row: &Row) -> Vec<String> {
-        let q = &row.quality;
-        let base = self.original().and_then(|r| r.speed.as_ref());
-        let rate = |value: fn(&Speed) -> f64| {
-            or_dash(row.speed.as_ref(), |s| match base {
-                Some(base) if row.verdict.is_some() => {
-                    format!("{:.0} tok/s ({:.2}x)", value(s), value(s) / value(base))
-                }
-                _ => format!("{:.0} tok/s", value(s)),
-            })
-        };
-        let mark = match row.verdict {
-            Some(_) if row.chosen => " *",
-            Some(Verdict::Rejected) if row.rejected_early => " (rejected early)",
-            Some(Verdict::Rejected) => " (rejected)",
-            Some(Verdict::NotEnoughText) => " (not judged)",
-            _ => "",
-        };
-        vec![
-            format!("{}{mark}", row.name),
-            bytes(row.size_bytes),
-            format!("{:.2}", row.size_ratio),
-            format!("{:.2}", row.bits_per_weight),
-            format!("{:.3} ± {:.3}", q.perplexity, q.perplexity_stderr),
-            or_dash(q.perplexity_difference, |d| format!("{d:+.3}")),
-            or_dash(q.perplexity_difference_upper95, |d| format!("{d:+.3}")),
-            or_dash(q.kl_divergence, |d| format!("{d:.4}")),
-            or_dash(q.same_top_percent, |p| format!("{p:.1}%")),
-            or_dash(row.speed.as_ref(), |s| seconds(s.load_seconds)),
-            rate(|s| s.prefill_tokens_per_second),
-            rate(|s| s.decode_tokens_per_second),
-            or_dash(row.speed.as_ref(), |s| seconds(s.first_token_seconds)),
-            or_dash(row.speed.as_ref().and_then(|s| s.peak_memory_bytes), bytes),
-        ]
-    }
-
-    /// The fallbacks of all candidates, a line for each kind.
+    /// Returns a line per kind of fallback of each candidate.
     #[must_use]
     pub fn fallback_lines(&self) -> Vec<String> {
         let of = |row: &Row| {
-            let kinds = fallback_lines(&row.fallbacks);
+            let kinds = crate::fallback_lines(&row.fallbacks);
             let wanted = row.wanted_bits_per_weight.unwrap_or(row.bits_per_weight);
             let name = format!("{} ({:.2} bits per weight, wanted {wanted:.2})", row.name, row.bits_per_weight);
             kinds.into_iter().map(move |kind| format!("{name}: {kind}")).collect::<Vec<_>>()
@@ -234,10 +177,13 @@ impl Report {
         self.rows.iter().flat_map(of).collect()
     }
 
-    /// What the run came to, in one sentence.
+    /// Returns the result in one sentence.
     #[must_use]
     pub fn summary(&self) -> String {
         let chosen = self.rows.iter().find(|r| r.chosen);
+        if let Some(comparison) = self.comparison.as_ref().filter(|_| !self.not_enough_text) {
+            return comparison.clone();
+        }
         match chosen {
             Some(row) => format!(
                 "{} holds the budget of {:+} perplexity: {} instead of {}, difference {:+.3}, at most {:+.3} (95%).",
@@ -253,56 +199,5 @@ impl Report {
             }
             None => format!("No candidate holds the budget of {:+} perplexity. Nothing was published.", self.budget),
         }
-    }
-
-    /// The report as Markdown.
-    #[must_use]
-    pub fn markdown(&self) -> String {
-        let mut out = format!("# {}\n\n{}\n\n", self.model, self.summary());
-        let titles = COLUMNS.iter().copied().chain(["peak memory"]).collect::<Vec<_>>();
-        let _ = writeln!(out, "| {} |\n|{}", titles.join(" | "), "---|".repeat(titles.len()));
-        for row in &self.rows {
-            let _ = writeln!(out, "| {} |", self.cells(row).join(" | "));
-        }
-        let _ = writeln!(
-            out,
-            "\n- protocol: {}, context {}, {}; judged on {} ({} tokens, SHA-256 {})",
-            self.protocol,
-            self.context,
-            if self.bos { "BOS first" } else { "no BOS" },
-            self.evaluation.name,
-            self.evaluation.tokens,
-            self.evaluation.sha256
-        );
-        let _ = writeln!(
-            out,
-            "- calibrated on {} ({} tokens, SHA-256 {})",
-            self.calibration.name, self.calibration.tokens, self.calibration.sha256
-        );
-        let _ = writeln!(out, "- path: {}; tokenizer {}", self.compute, self.tokenizer_digest);
-        let _ =
-            writeln!(out, "- model {} ({} parameters); honelm {}", self.model_digest, self.parameters, self.version);
-        if let Some(sha) = &self.published_sha256 {
-            let _ = writeln!(out, "- published weights: SHA-256 {sha}");
-        }
-        for line in self.fallback_lines() {
-            let _ = writeln!(out, "- {line}");
-        }
-        for warning in &self.warnings {
-            let _ = writeln!(out, "- warning: {warning}");
-        }
-        if let Some(s) = &self.sample {
-            let quote = |text: &str| text.trim().replace('\n', "\n> ");
-            let _ = writeln!(
-                out,
-                "\n## \"{}\"\n\nOriginal:\n\n> {}\n\n{}:\n\n> {}",
-                s.prompt,
-                quote(&s.original),
-                self.chosen.as_deref().unwrap_or("chosen"),
-                quote(&s.chosen)
-            );
-        }
-        // Names and answers are the model's: whoever shows the report on a terminal must not obey them.
-        printable(&out).into_owned()
     }
 }

@@ -1,4 +1,4 @@
-//! Model files that are written to while they are in use: no result comes of them.
+//! Model files that change while they are in use give no result.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -17,7 +17,7 @@ fn overwrite(path: &Path) {
     let middle = file.metadata().unwrap().len() / 2;
     file.seek(SeekFrom::Start(middle)).unwrap();
     file.write_all(&[0x11; 64]).unwrap();
-    // File systems count time in steps that may be longer than this test.
+    // The file system's clock may be coarser than the duration of this test.
     let before = file.metadata().unwrap().modified().unwrap();
     file.set_modified(before + Duration::from_secs(3600)).unwrap();
 }
@@ -26,7 +26,7 @@ fn weights(dir: &Path) -> PathBuf {
     small_model(dir).join("model.safetensors")
 }
 
-/// Overwrites the file when a stage of this name is told.
+/// Overwrites the file at the first event of this stage.
 fn overwriting<'a>(stage: &'a str, file: &'a Path) -> impl FnMut(&Event<'_>) -> bool + 'a {
     let mut done = false;
     move |event| {
@@ -45,7 +45,7 @@ fn assert_changed<T>(result: Result<T, Error>, file: &str) {
 }
 
 #[test]
-fn nothing_is_published_of_a_model_that_changed_while_it_was_quantised() {
+fn a_model_that_changes_while_it_is_quantised_is_not_published() {
     for calibration in [None, Some(200)] {
         let dir = folder();
         let options = QuantizeOptions {
@@ -56,6 +56,8 @@ fn nothing_is_published_of_a_model_that_changed_while_it_was_quantised() {
             target: QuantizeTarget::Encoding(Encoding::Q4_0),
             max_shard_size: None,
             calibration: calibration.map(|words| TextSource::File(write_text(&dir.path().join("text"), words, 1))),
+            recipe: None,
+            imatrix: None,
             calibration_samples: 2,
             calibration_length: 16,
             run: run_options(),
@@ -64,8 +66,8 @@ fn nothing_is_published_of_a_model_that_changed_while_it_was_quantised() {
         assert_changed(quantize(&options, &mut overwriting("quantising", &file)), "model.safetensors");
         assert!(!options.out.exists());
         let kept = fs::read_dir(dir.path().join(".out.gguf.work")).map_or(0, Iterator::count);
-        assert_eq!(kept, 0, "no layer that was made of it is kept");
-        // When only what remains to be written is left, it is too late to keep nothing, but not too late to refuse.
+        assert_eq!(kept, 0, "no layer of it is saved");
+        // A change after the last layer is saved must be noticed too.
         let done = quantize(&options, &mut |event| {
             if matches!(event, Event::Stage { detail: "finished", .. }) {
                 overwrite(&file);
@@ -78,7 +80,7 @@ fn nothing_is_published_of_a_model_that_changed_while_it_was_quantised() {
 }
 
 #[test]
-fn no_perplexity_is_given_of_a_model_that_changed_meanwhile() {
+fn a_model_that_changes_while_it_is_evaluated_has_no_perplexity() {
     let dir = folder();
     let model = small_model(dir.path());
     let other = folder();
@@ -102,7 +104,7 @@ fn no_perplexity_is_given_of_a_model_that_changed_meanwhile() {
 }
 
 #[test]
-fn a_model_that_changed_while_it_was_loaded_is_refused() {
+fn a_model_that_changes_while_it_is_loaded_is_an_error() {
     let dir = folder();
     let (model, file) = (small_model(dir.path()), weights(dir.path()));
     assert_changed(Model::open(&model, &run_options(), &mut overwriting("loading", &file)), "model.safetensors");
@@ -117,7 +119,7 @@ fn a_model_that_changed_while_it_was_loaded_is_refused() {
 }
 
 #[test]
-fn answers_end_once_weights_change_that_are_read_from_the_file() {
+fn answers_are_errors_after_mapped_weights_change() {
     let dir = folder();
     let path = dir.path().join("small.gguf");
     let options = QuantizeOptions {
@@ -128,6 +130,8 @@ fn answers_end_once_weights_change_that_are_read_from_the_file() {
         target: QuantizeTarget::Encoding(Encoding::Q4_0),
         max_shard_size: None,
         calibration: None,
+        recipe: None,
+        imatrix: None,
         calibration_samples: 1,
         calibration_length: 1,
         run: run_options(),
@@ -139,7 +143,7 @@ fn answers_end_once_weights_change_that_are_read_from_the_file() {
     let f32 = RunOptions { compute: Compute::F32, ..run_options() };
     let mut views = Model::open(&path, &f32, &mut |_| true).unwrap();
     answer(&mut views).unwrap();
-    // A new file under the same name leaves the old one to those who have it.
+    // A new file with the same name does not change the open one.
     let bytes = fs::read(&path).unwrap();
     fs::write(dir.path().join("new"), &bytes).unwrap();
     fs::rename(dir.path().join("new"), &path).unwrap();

@@ -1,4 +1,4 @@
-//! Two ways to compare a model with its original find the same.
+//! Comparison with the original: from saved states, and side by side.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ fn it_can_be_stopped() {
     assert!(matches!(stopped, Err(EvalError::Interrupted)), "{stopped:?}");
 }
 
-/// Prints what is planned of a model beside its original, and of its calibration.
+/// Prints the planned memory of a comparison and of a calibration.
 #[test]
 #[ignore = "long proof: cargo xtask prove memory"]
 fn the_plan_of_a_comparison_and_a_calibration() {
@@ -96,7 +96,7 @@ impl Pieces for Memory {
     }
 }
 
-/// A model of one layer whose states are wide, so that few of them are a piece.
+/// Returns a model of one layer whose states are so wide that few of them fill a piece.
 fn wide_model() -> Model {
     let config = json!({
         "model_type": "llama", "vocab_size": 32, "hidden_size": 4096, "intermediate_size": 32, "num_hidden_layers": 1,
@@ -110,7 +110,7 @@ fn wide_model() -> Model {
 }
 
 #[test]
-fn scoring_that_is_killed_loses_only_the_piece_at_hand() {
+fn scoring_that_is_killed_loses_only_the_current_piece() {
     let mut model = wide_model();
     let width = model.facts().width;
     let tokens: Vec<u32> = (0..7 * 96).map(|i| i * i % 31).collect();
@@ -135,7 +135,7 @@ fn scoring_that_is_killed_loses_only_the_piece_at_hand() {
     let (half, done, _) = measured(&killed, &mut model, 4);
     assert!(matches!(done, Err(EvalError::Interrupted)) && !half.is_complete());
     assert_eq!(killed.0.borrow().len(), 1);
-    // What is there is not scored again, whatever is damaged is.
+    // Saved pieces are not scored again, damaged ones are.
     let (resumed, done, heard) = measured(&killed, &mut model, usize::MAX);
     done.expect("scored");
     assert!(heard[0] > 0, "{heard:?}");
@@ -148,7 +148,7 @@ fn scoring_that_is_killed_loses_only_the_piece_at_hand() {
 }
 
 #[test]
-fn states_that_are_lost_while_they_are_used_are_an_error() {
+fn states_that_are_lost_during_a_comparison_are_an_error() {
     let (mut model, memory) = (wide_model(), Memory::default());
     let width = model.facts().width;
     let tokens: Vec<u32> = (0..5 * 96).map(|i| i * i % 31).collect();

@@ -1,4 +1,4 @@
-//! The examples do what they say.
+//! Tests of the examples.
 
 #[path = "../../examples/run.rs"]
 mod run;
@@ -6,7 +6,7 @@ mod run;
 mod shrink;
 
 #[test]
-fn run_writes_the_answer_while_it_is_made() {
+fn run_streams_the_answer() {
     let mut shown = Vec::new();
     let answer = run::ask("Tell me a story.", 12, &mut shown).expect("an answer");
     assert_eq!(String::from_utf8(shown).expect("text"), answer.text);
@@ -15,7 +15,7 @@ fn run_writes_the_answer_while_it_is_made() {
 }
 
 #[test]
-fn shrink_halves_the_model_and_keeps_its_mind() {
+fn shrink_halves_the_model_at_little_loss() {
     let dir = tempfile::tempdir().expect("a folder");
     let (written, found) = shrink::shrink(&dir.path().join("small.gguf"), 2).expect("shrunk");
     let ratio = written.size_bytes as f64 / written.original_bytes as f64;

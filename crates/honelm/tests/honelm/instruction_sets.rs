@@ -1,4 +1,4 @@
-//! The same tokens on every instruction set.
+//! Every instruction set gives the same tokens.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -13,14 +13,14 @@ use honelm_text::{EncodeOptions, Tokenizer};
 
 const PROMPTS: &str = include_str!("../data/prompts.txt");
 const TOKENS: usize = 64;
-/// Smallest difference of the two largest logits at which rounding cannot change the token.
+/// The smallest difference of the two largest logits at which rounding cannot change the token.
 const MARGIN: f32 = 1e-3;
 
 fn shipped() -> PathBuf {
     honelm::locate(None, None).expect("the shipped model")
 }
 
-/// Greedy tokens of a folder's model after each prompt, and the smallest top-2 margin on the way.
+/// Returns the greedy tokens of a model after each prompt, and the smallest top-2 margin among them.
 fn write(path: &Path, isa: Isa, max_tokens: usize, prompts: &[&str]) -> Vec<(Vec<u32>, f32)> {
     let checkpoint = Checkpoint::open(path).expect("a model");
     let tokenizer = Tokenizer::from_dir(path).expect("a tokenizer");
@@ -47,7 +47,7 @@ fn write(path: &Path, isa: Isa, max_tokens: usize, prompts: &[&str]) -> Vec<(Vec
     prompts.iter().map(answer).collect()
 }
 
-/// A few prompts; `cargo xtask prove tokens` compares all of them, to the full length.
+/// Compares a few prompts. `cargo xtask prove tokens` compares all of them at full length.
 #[test]
 fn greedy_tokens_are_the_same_on_every_instruction_set() {
     const SHORT: usize = 24;
@@ -66,7 +66,7 @@ fn greedy_tokens_are_the_same_on_every_instruction_set() {
     }
 }
 
-/// Prints the tokens with which those of other devices are compared.
+/// Prints the tokens that other devices must give.
 #[test]
 #[ignore = "long proof: cargo xtask prove tokens"]
 fn greedy_tokens_of_a_model() {

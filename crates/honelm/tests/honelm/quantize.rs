@@ -1,8 +1,10 @@
-//! What a written model is beside what was asked for, and what it keeps of the original.
+//! Quantised models: fallbacks, end tokens, unknown fields.
 
 use std::path::{Path, PathBuf};
 
-use honelm::{Encoding, Error, QuantizeOptions, QuantizeTarget, Quantized, RunOptions, quantize};
+use honelm::{
+    CONTAINERS, Container, Encoding, Error, QuantizeOptions, QuantizeTarget, Quantized, RunOptions, quantize,
+};
 use honelm_model::Checkpoint;
 use honelm_testing::write_small_model;
 use honelm_text::Tokenizer;
@@ -22,6 +24,8 @@ fn write(model: &Path, target: QuantizeTarget, out: &Path, strict: bool) -> Resu
         target,
         max_shard_size: None,
         calibration: None,
+        recipe: None,
+        imatrix: None,
         calibration_samples: 1,
         calibration_length: 8,
         strict,
@@ -36,7 +40,7 @@ fn every_fallback_is_listed_with_its_reason_and_its_bits() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out.gguf");
     let done = write(model.path(), QuantizeTarget::Encoding(Encoding::Q2K), &out, false).unwrap();
-    // Of the eight matrices one has whole blocks of 256 values a row.
+    // One of the eight matrices has rows of whole blocks of 256 values.
     let stored = Checkpoint::open(&out).unwrap();
     let named: Vec<(&str, &str, &str)> =
         done.fallbacks.iter().map(|f| (f.tensor.as_str(), f.wanted.as_str(), f.written.as_str())).collect();
@@ -72,11 +76,15 @@ fn end_tokens_and_stop_texts_survive_every_container() {
     let model = small(&[("generation_config.json", generation)]);
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| -> PathBuf { dir.path().join(name) };
-    let gptq = QuantizeTarget::Gptq { bits: 8, group_size: 32 };
     write(model.path(), QuantizeTarget::Encoding(Encoding::F32), &path("out.gguf"), true).unwrap();
-    write(model.path(), gptq, &path("gptq"), true).unwrap();
-    write(&path("out.gguf"), gptq, &path("through-gguf"), true).unwrap();
-    for name in ["out.gguf", "gptq", "through-gguf"] {
+    let mut names = vec!["out.gguf".to_owned()];
+    for container in CONTAINERS.iter().filter(|container| container.groups.is_some()) {
+        let target = QuantizeTarget::Groups { container, bits: 4, group_size: 32 };
+        names.extend([container.name.to_owned(), format!("{container}-through-gguf")]);
+        write(model.path(), target, &path(container.name), true).unwrap();
+        write(&path("out.gguf"), target, &path(names.last().unwrap()), true).unwrap();
+    }
+    for name in &names {
         let checkpoint = Checkpoint::open(path(name)).unwrap();
         assert_eq!(checkpoint.generation_config().unwrap()["stop_strings"], json!(["ab", "n"]), "{name}");
         let tokenizer = match checkpoint.gguf() {
@@ -90,6 +98,24 @@ fn end_tokens_and_stop_texts_survive_every_container() {
 }
 
 #[test]
+fn forms_and_models_that_a_container_cannot_hold_are_refused_before_any_work() {
+    let model = small(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    // The small model has 96 columns, so no groups of 64.
+    for (name, bits, group_size, code) in [
+        ("awq", 8, 32, "usage"),
+        ("mlx", 4, 96, "usage"),
+        ("gptq", 4, 33, "usage"),
+        ("awq", 4, 64, "not-representable"),
+    ] {
+        let target = QuantizeTarget::Groups { container: Container::from_name(name).unwrap(), bits, group_size };
+        let error = write(model.path(), target, &dir.path().join(name), false).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{error}");
+    }
+}
+
+#[test]
 fn an_unknown_field_is_ignored_where_the_options_allow_it() {
     let model = small(&[("quantize_config.json", r#"{"bits": 4, "group_size": 32, "odd": 1}"#)]);
     let mut run = RunOptions { threads: Some(1), ..RunOptions::default() };
@@ -98,7 +124,7 @@ fn an_unknown_field_is_ignored_where_the_options_allow_it() {
     run.allow_unknown = vec!["odd".to_owned()];
     let found = honelm::inspect(model.path(), &run).unwrap();
     assert!(
-        matches!(&found.warnings[..], [one] if one.contains("the field odd ('1') is not known")),
+        matches!(&found.warnings[..], [one] if one.contains("the unknown field odd ('1') is ignored")),
         "{:?}",
         found.warnings
     );

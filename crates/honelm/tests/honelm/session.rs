@@ -1,4 +1,4 @@
-//! The model as users meet it through the library.
+//! Tests of [`honelm::Model`] and [`honelm::Conversation`].
 
 use honelm::{DeviceChoice, FinishReason, Generation, Message, Model, Overflow, RunOptions};
 
@@ -35,7 +35,7 @@ fn a_second_turn_reads_only_what_is_new() {
     let second = session.ask("And then?", &settings, &mut |_| true).expect("answered");
     assert!(second.cached_tokens > first.prompt_tokens, "{} of {}", second.cached_tokens, second.prompt_tokens);
     assert_eq!(session.messages().len(), 4);
-    // What was cached does not change the answer.
+    // The cache does not change the answer.
     let before = session.messages()[..3].to_vec();
     let fresh = pocket(None).chat(&before, &settings, &mut |_| true).expect("answered");
     assert_eq!((second.text, fresh.cached_tokens), (fresh.text, 0));

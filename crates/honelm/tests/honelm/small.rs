@@ -1,4 +1,4 @@
-//! A model that is made in a moment, and texts for it.
+//! A small random model, and texts for it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
@@ -9,21 +9,21 @@ use honelm::{DeviceChoice, Encoding, RunOptions};
 use honelm_model::{Checkpoint, export};
 use serde_json::json;
 
-/// A folder that goes when it is dropped; in memory where there is such a place, since kept work waits for the disk.
+/// Returns a temporary folder, in memory if possible, because saving work waits for the disk.
 pub fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     made.or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// The characters that stand for bytes in a byte-level vocabulary.
+/// Returns the characters that stand for bytes in a byte-level vocabulary.
 fn byte_characters() -> Vec<char> {
     let shown = |b: &u32| matches!(b, 33..=126 | 161..=172 | 174..=255);
     let mut hidden = 256..;
     (0..256).filter_map(|b| if shown(&b) { Some(b) } else { hidden.next() }).filter_map(char::from_u32).collect()
 }
 
-/// A folder with two layers of random weights and a tokenizer that makes a token of every byte.
+/// Writes a model of two layers with random weights and a tokenizer with one token per byte.
 pub fn small_model(dir: &Path) -> PathBuf {
     let folder = dir.join("model");
     if folder.exists() {
@@ -62,7 +62,7 @@ pub fn run_options() -> RunOptions {
     RunOptions { device: DeviceChoice::Cpu, threads: Some(1), ..RunOptions::default() }
 }
 
-/// Text of `length` letters without sense, the same for the same `seed`.
+/// Writes a text of `length` random letters, which depend on `seed`.
 pub fn write_text(path: &Path, length: usize, seed: u64) -> PathBuf {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -75,7 +75,7 @@ pub fn write_text(path: &Path, length: usize, seed: u64) -> PathBuf {
     path.to_owned()
 }
 
-/// Flips one bit, somewhere else for every `seed`, and leaves the length as it was.
+/// Flips one bit of a file, at a position that depends on `seed`.
 pub fn flip_a_bit(path: &Path, seed: usize) {
     let mut bytes = fs::read(path).unwrap();
     if let Some(at) = (seed * 7919 + 13).checked_rem(bytes.len()) {

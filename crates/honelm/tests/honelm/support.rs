@@ -1,34 +1,33 @@
-//! `docs/support.md` is what the code reads, writes and runs. `cargo xtask generate` writes it.
+//! Compares `docs/support.md` with the code. `cargo xtask generate` writes the file.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use honelm_blocks::{BlockMatrix, Encoding};
 use honelm_cpu::{Isa, int8::Int8Weight};
+use honelm_model::export::Container;
 use honelm_tensor::Matrix;
 
 fn tables() -> String {
     let mut out = "# What is supported\n\nWritten by `cargo xtask generate`; do not edit.\n".to_owned();
-    out.push_str(
-        "\nEvery architecture takes every encoding from every container, and runs it on every instruction set.\n",
-    );
+    out.push_str("\nEvery architecture runs with every encoding, from every container, on every instruction set.\n");
 
     out.push_str("\n## Architectures\n\n| `model_type` | GGUF's `general.architecture` |\n|---|---|\n");
     for (model_type, gguf) in honelm_model::architectures() {
         let _ = writeln!(out, "| {model_type} | {gguf} |");
     }
-    out.push_str("\nAll of them are read from both containers and written to both. Of several with the same name in GGUF, the first reads it.\n");
+    out.push_str("\nAll architectures are read from both containers and written to both. If several have the same name in GGUF, the first one reads it.\n");
 
     out.push_str("\n## Encodings\n\n");
     out.push_str(
-        "| encoding | bits a weight | safetensors | GGUF | error feedback | fast kernel |\n|---|---|---|---|---|---|\n",
+        "| encoding | bits per weight | safetensors | GGUF | error feedback | fast kernel |\n|---|---|---|---|---|---|\n",
     );
     for encoding in Encoding::ALL {
         let matrix = Matrix::zeros(1, encoding.block_len().max(32));
         let packed = BlockMatrix::quantize(&matrix, encoding, None).expect("zeros can be encoded");
         let kernel = match Int8Weight::pack(&packed.into(), Isa::Generic) {
             Some(_) => "8-bit activations",
-            None => "float, a tile at a time",
+            None => "float, tile by tile",
         };
         let feedback = if encoding.grid().is_some() { "yes" } else { "" };
         let safetensors = match encoding {
@@ -42,12 +41,16 @@ fn tables() -> String {
     }
     out.push_str("| integer groups | by group size | see below | | yes | 2, 3, 4, 8 bit: 8-bit activations |\n");
 
-    out.push_str("\n## Quantised modules in safetensors\n\n| layout | read | written |\n|---|---|---|\n");
+    out.push_str("\n## Quantised modules in safetensors\n\n| quantised format | read | written |\n|---|---|---|\n");
     for (layout, reads) in honelm_formats::quantized::known() {
-        let written = if layout == "gptq" { "4 and 8 bit" } else { "" };
+        let written = Container::from_name(layout).and_then(|container| container.groups.as_ref());
+        let written = written.map_or_else(String::new, |groups| {
+            let bits: Vec<_> = groups.bits.iter().map(u8::to_string).collect();
+            format!("{} bits; group sizes: {}", bits.join(", "), groups.group_sizes)
+        });
         let _ = writeln!(out, "| {layout} | {reads} | {written} |");
     }
-    out.push_str("\nBoth containers are read in parts (`model.safetensors.index.json`, `-00001-of-0000N.gguf`) and written so with `quantize --max-shard-size`.\n");
+    out.push_str("\nBoth containers can be split into several files (`model.safetensors.index.json`, `-00001-of-0000N.gguf`); `quantize --max-shard-size` writes such files.\n");
     out
 }
 

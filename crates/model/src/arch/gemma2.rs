@@ -1,24 +1,24 @@
 //! Gemma 2 (Riviere et al. 2024; transformers' `modeling_gemma2.py`).
 //!
-//! Unlike Llama: every sublayer has a second norm behind it, gains are stored less 1, embeddings are scaled by sqrt(D), scores by
-//! 1 / sqrt(`query_pre_attn_scalar`), scores and logits are capped, the feed-forward layer is gated by a tanh GELU, and every
-//! other layer has a window. The output layer is tied to the embedding.
+//! Differences from Llama: norms also follow attention and feed-forward network, gains are stored minus 1, embeddings are
+//! scaled by sqrt(D) and scores by 1 / sqrt(`query_pre_attn_scalar`), scores and logits are capped, the gate is a tanh GELU,
+//! every other layer has a sliding window, and the output layer is tied to the embedding.
 
 use std::rc::Rc;
 
 use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, Tensor, Weight};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Family, HARMLESS, limits};
+use super::{Family, HARMLESS};
 use crate::architecture::CacheShape;
 use crate::decoder::{Biases, Defaults, Ends, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, Form, Key, layer_types, tensor};
+use crate::gguf_keys::{DECODER, Form, Key, layer_types, tensor};
 use crate::layers::{GatedMlp, SelfAttention};
 use crate::rope::{RopeConfig, THETA};
 use crate::weights::{LayerWeights, bound};
 use crate::windows::Windows;
-use crate::{Architecture, Definition, ModelError, Module, Tree, Weights};
+use crate::{Architecture, Definition, ModelError, Module, Tree, Weights, limits};
 
 /// `Gemma2Config`.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +51,7 @@ impl Config {
         let rope = RopeConfig::parse(&mut f, &sizes.rope(THETA))?;
         let width = f.optional_count("sliding_window", limits::CONTEXT)?.unwrap_or(WINDOW as usize);
         let windows = Windows::parse(&mut f, Some(width), sizes.layers, |i| i.is_multiple_of(2))?;
-        // Null switches a cap off.
+        // Null disables a cap.
         let mut cap = |name, default| match f.given(name) {
             true => f.optional_number(name),
             false => Ok(Some(default)),
@@ -64,7 +64,7 @@ impl Config {
     }
 }
 
-/// Refuses any activation but the one that Gemma has, and attention that sees what follows.
+/// Refuses activations other than Gemma's, and bidirectional attention.
 pub(super) fn only_gelu(f: &mut Fields<'_>) -> Result<(), ModelError> {
     f.only("hidden_act", &json!("gelu_pytorch_tanh"))?;
     f.only("hidden_activation", &json!("gelu_pytorch_tanh"))?;
@@ -75,14 +75,14 @@ pub(super) fn query_scalar(f: &mut Fields<'_>) -> Result<f64, ModelError> {
     Ok(f.optional_number("query_pre_attn_scalar")?.unwrap_or(256.0))
 }
 
-/// Writes it: transformers insists on a whole number, which it is in every published model.
+/// Writes the field. Transformers requires a whole number, which it is in all published models.
 pub(super) fn write_query_scalar(scalar: f64, config: &mut Map<String, Json>) {
     let whole = scalar.fract() == 0.0 && scalar < f64::from(u32::MAX);
     let value = if whole { json!(scalar as u32) } else { json!(scalar) };
     config.insert("query_pre_attn_scalar".to_owned(), value);
 }
 
-/// The registry's line.
+/// The registry's entry.
 pub(super) const FAMILY: Family = Family {
     model_type: "gemma2",
     gguf: "gemma2",
@@ -93,7 +93,7 @@ pub(super) const FAMILY: Family = Family {
             layer_types(2),
             Key { field: "attn_logit_softcapping", gguf: "attn_logit_softcapping", form: Form::NumberOr(SCORE_CAP) },
             Key { field: "final_logit_softcapping", gguf: "final_logit_softcapping", form: Form::NumberOr(LOGIT_CAP) },
-            // The one with 46 layers has 27 billion parameters.
+            // The 27B model has 46 layers.
             Key { field: "query_pre_attn_scalar", gguf: "attention.scale", form: Form::QueryScalar { wide: 46 } },
             tensor("attention_bias", "blk.0.attn_q.bias"),
         ],
@@ -102,7 +102,7 @@ pub(super) const FAMILY: Family = Family {
     define: |fields| Ok(Rc::new(Config::parse(fields)?)),
 };
 
-/// The modules of Gemma 2 and 3; `more` are norms of a layer besides.
+/// Returns the modules of Gemma 2 and 3; `more` are further norms of a layer.
 pub(super) fn tree(sizes: &Sizes, attention_bias: bool, more: Vec<Module>) -> Tree {
     let mut layer = sizes.layer(Biases { qkv: attention_bias, o: attention_bias, mlp: false });
     layer.extend([
@@ -173,7 +173,7 @@ pub(super) struct Gemma {
 }
 
 impl Gemma {
-    /// `attention` binds the attention of a layer, whose number it is given.
+    /// Binds all uploaded layers; `attention` binds the attention of one, given its number and weights.
     pub(super) fn bind(
         w: &Weights,
         sizes: &Sizes,
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_other_block_has_a_window_and_caps_can_be_switched_off() {
+    fn every_other_layer_has_a_window_and_caps_can_be_disabled() {
         let mut json = json!({"vocab_size": 10, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2,
             "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6, "sliding_window": 5,
             "final_logit_softcapping": null});

@@ -1,10 +1,10 @@
 //! Gemma 3, text (Kamath et al. 2025; transformers' `modeling_gemma3.py`).
 //!
-//! Unlike Gemma 2: an RMS norm on every head of q and of k in the place of capped scores, five layers with a window to one
-//! without, and two rotary embeddings: layers with a window have a base of their own, and no scaling.
+//! Differences from Gemma 2: an RMS norm on each head of q and of k instead of capped scores, five layers with a sliding
+//! window for each one without, and two rotary embeddings: the layers with a window have their own base and no scaling.
 //!
-//! `gemma3`, the model with an image tower, is read as its text part: the tower's tensors are not used, and what is written
-//! of it is a `gemma3_text`.
+//! The multimodal `gemma3` is read as its language model: the tensors of the image tower are not used, and it is written
+//! as a `gemma3_text`.
 
 use std::rc::Rc;
 
@@ -12,23 +12,23 @@ use honelm_backend::{Attention, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
 use super::gemma2::{self, Gemma};
-use super::{Family, HARMLESS, limits};
+use super::{Family, HARMLESS};
 use crate::architecture::CacheShape;
 use crate::decoder::{Defaults, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, Form, Key, WINDOW, layer_types, number, tensor};
+use crate::gguf_keys::{DECODER, Form, Key, WINDOW, layer_types, number, tensor};
 use crate::rope::{RopeConfig, RopeScaling, THETA};
 use crate::weights::LayerWeights;
 use crate::windows::Windows;
-use crate::{Architecture, Definition, ModelError, Module, Tree, Weights};
+use crate::{Architecture, Definition, ModelError, Module, Tree, Weights, limits};
 
 /// `Gemma3TextConfig`.
 #[derive(Debug, Clone, PartialEq)]
 struct Config {
     sizes: Sizes,
-    /// Of layers without a window.
+    /// The rotary embedding of layers without a window.
     rope: RopeConfig,
-    /// Of layers with one.
+    /// The rotary embedding of layers with a window.
     local_rope: RopeConfig,
     windows: Windows,
     attention_bias: bool,
@@ -54,7 +54,7 @@ impl Config {
         let sizes = Sizes::parse_with(&mut f, &DEFAULTS)?;
         let (rope, local_rope) = ropes(&mut f, &sizes)?;
         let width = f.optional_count("sliding_window", limits::CONTEXT)?.unwrap_or(4096);
-        // Two names of different versions.
+        // The name depends on the version of transformers.
         let every = f.optional_count("sliding_window_pattern", limits::LAYERS)?;
         let every = f.optional_count("_sliding_window_pattern", limits::LAYERS)?.or(every).unwrap_or(PATTERN);
         let windows = Windows::parse(&mut f, Some(width), sizes.layers, |i| !(i + 1).is_multiple_of(every))?;
@@ -64,7 +64,7 @@ impl Config {
         Ok(Self { sizes, rope, local_rope, windows, attention_bias, query_scalar, logit_cap })
     }
 
-    /// The text part of a model with an image tower.
+    /// Parses the language model of a multimodal configuration.
     fn parse_multimodal(mut f: Fields<'_>) -> Result<Self, ModelError> {
         let text = f.object("text_config")?.ok_or_else(|| f.missing("text_config", "an object"))?;
         f.only("tie_word_embeddings", &json!(true))?;
@@ -81,7 +81,7 @@ impl Config {
     }
 }
 
-/// The rotary embeddings of layers without and with a window.
+/// Reads the rotary embeddings of layers without and with a window.
 fn ropes(f: &mut Fields<'_>, sizes: &Sizes) -> Result<(RopeConfig, RopeConfig), ModelError> {
     let (global, local) = (sizes.rope(GLOBAL_THETA), sizes.rope(THETA));
     let (scaling, local_scaling) = match f.object("rope_parameters")? {
@@ -101,7 +101,7 @@ fn ropes(f: &mut Fields<'_>, sizes: &Sizes) -> Result<(RopeConfig, RopeConfig), 
     Ok((rope, local))
 }
 
-/// The registry's line. Files of Gemma 3 are read as this one.
+/// The registry's entry, as which GGUF files of Gemma 3 are read.
 pub(super) const FAMILY: Family = Family {
     model_type: "gemma3_text",
     gguf: "gemma3",
@@ -112,7 +112,7 @@ pub(super) const FAMILY: Family = Family {
             layer_types(PATTERN),
             number("rope_local_base_freq", "rope.freq_base_swa"),
             number("final_logit_softcapping", "final_logit_softcapping"),
-            // The one with 62 layers has 27 billion parameters.
+            // The 27B model has 62 layers.
             Key { field: "query_pre_attn_scalar", gguf: "attention.scale", form: Form::QueryScalar { wide: 62 } },
             tensor("attention_bias", "blk.0.attn_q.bias"),
         ],
@@ -121,7 +121,7 @@ pub(super) const FAMILY: Family = Family {
     define: |fields| Ok(Rc::new(Config::parse(fields)?)),
 };
 
-/// The registry's line of the model with an image tower.
+/// The registry's entry of the multimodal model.
 pub(super) const MULTIMODAL: Family =
     Family { model_type: "gemma3", define: |fields| Ok(Rc::new(Config::parse_multimodal(fields)?)), ..FAMILY };
 
@@ -131,7 +131,7 @@ impl Definition for Config {
         let norms =
             vec![norm("q_norm", "self_attn.q_norm", "attn_q_norm"), norm("k_norm", "self_attn.k_norm", "attn_k_norm")];
         let tree = gemma2::tree(&self.sizes, self.attention_bias, norms);
-        // Beside an image tower, by the age of the file.
+        // The names in multimodal checkpoints, which depend on the version of transformers.
         Tree { hf_aliases: &[("model.", "language_model.model."), ("model.", "model.language_model.")], ..tree }
     }
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sixth_block_sees_everything_with_a_rotary_embedding_of_its_own() {
+    fn every_sixth_layer_has_no_window_and_its_own_rotary_embedding() {
         let config = parse(&small()).expect("valid");
         let full: Vec<usize> = (0..7).filter(|&i| config.cache(i).kind == CacheKind::Full).collect();
         assert_eq!((full, config.cache(0).kind), (vec![5], CacheKind::Window(5)));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_with_an_image_tower_is_read_as_its_text_part() {
+    fn a_multimodal_model_is_read_as_its_language_model() {
         let json = json!({"model_type": "gemma3", "text_config": small(), "vision_config": {"hidden_size": 8},
             "image_token_index": 9});
         let config = Config::parse_multimodal(Fields::new("config.json", &json).expect("an object")).expect("valid");

@@ -1,21 +1,21 @@
 //! GPT-2 (Radford et al. 2019; transformers' `modeling_gpt2.py`).
 //!
-//! Not as Llama: learned positions are added to the embedding, norms are layer norms with biases, every linear layer has a
-//! bias, q, k and v come from one projection, and the feed-forward layer is not gated, with the tanh form of GELU. Hugging
-//! Face stores matrices as `[in, out]`, and in the first checkpoints without the prefix `transformer.`.
+//! Differences from Llama: learned positions are added to the embedding, norms are layer norms with biases, all linear
+//! modules have biases, q, k and v are one projection, and the feed-forward network has a tanh GELU and no gate. Hugging
+//! Face stores matrices as `[in, out]`; names in the first checkpoints lack the prefix `transformer.`.
 
 use std::rc::Rc;
 
 use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, CacheKind, Tensor, Weight};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Family, HARMLESS, limits};
+use super::{Family, HARMLESS};
 use crate::architecture::CacheShape;
 use crate::fields::Fields;
-use crate::gguf_config::{count, number};
+use crate::gguf_keys::{count, number};
 use crate::layers::split;
 use crate::weights::bound;
-use crate::{Architecture, Definition, ModelError, Module, Tree, Weights};
+use crate::{Architecture, Definition, ModelError, Module, Tree, Weights, limits};
 
 /// `GPT2Config`.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +30,7 @@ struct Config {
     tied: bool,
 }
 
-/// Fields that bear on training, on other heads than the language model's, or on the order of rounding.
+/// Fields that affect only training, heads for other tasks, or the order of rounding.
 const UNUSED: &[&str] = &[
     "attn_pdrop",
     "embd_pdrop",
@@ -73,7 +73,7 @@ impl Config {
     }
 }
 
-/// The registry's line.
+/// The registry's entry.
 pub(super) const FAMILY: Family = Family {
     model_type: "gpt2",
     gguf: "gpt2",
@@ -119,7 +119,7 @@ impl Definition for Config {
         self.context
     }
 
-    fn cache(&self, _block: usize) -> CacheShape {
+    fn cache(&self, _layer: usize) -> CacheShape {
         CacheShape { kind: CacheKind::Full, kv_heads: self.heads, head_width: self.width / self.heads }
     }
 
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn matrices_are_fused_turned_and_biased() {
+    fn matrices_are_fused_transposed_and_biased() {
         let json = json!({"vocab_size": 10, "n_embd": 8, "n_layer": 2, "n_head": 4, "n_positions": 32, "n_ctx": 32});
         let parse = |json: &Json| Config::parse(Fields::new("config.json", json).expect("an object"));
         let config = parse(&json).expect("valid");

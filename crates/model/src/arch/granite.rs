@@ -1,7 +1,7 @@
 //! Granite 3 and 4, dense (Granite Team 2024; transformers' `modeling_granite.py`).
 //!
-//! Llama with four factors: on embeddings, on attention scores in the place of 1 / sqrt(E), on what each half of a layer
-//! adds to the residual, and under the logits.
+//! Differences from Llama: factors on the embeddings, on the attention scores (instead of 1 / sqrt(E)) and on the outputs
+//! of attention and feed-forward network, and a divisor of the logits.
 
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use super::{Family, HARMLESS};
 use crate::architecture::CacheShape;
 use crate::decoder::{Biases, Ends, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, number, tensor};
+use crate::gguf_keys::{DECODER, number, tensor};
 use crate::layers::{GatedMlp, SelfAttention};
 use crate::rope::{RopeConfig, THETA};
 use crate::weights::bound;
@@ -25,13 +25,13 @@ struct Config {
     rope: RopeConfig,
     attention_bias: bool,
     mlp_bias: bool,
-    /// `embedding_multiplier`
+    /// `embedding_multiplier`, the factor on embeddings.
     embedding: f64,
-    /// `attention_multiplier`
+    /// `attention_multiplier`, the factor on attention scores.
     attention: f64,
-    /// `residual_multiplier`
+    /// `residual_multiplier`, the factor on what is added to the residual.
     residual: f64,
-    /// `logits_scaling`, what logits are divided by.
+    /// `logits_scaling`, the divisor of logits.
     logits: f64,
 }
 
@@ -46,7 +46,7 @@ impl Config {
             attention_bias: f.flag("attention_bias")?,
             mlp_bias: f.flag("mlp_bias")?,
             embedding: f.optional_number("embedding_multiplier")?.unwrap_or(1.0),
-            // Required: config.json means 1 where it is absent, GGUF 1 / sqrt(E).
+            // Required because its default is 1 in config.json and 1 / sqrt(E) in GGUF.
             attention: f.number("attention_multiplier")?,
             residual: f.optional_number("residual_multiplier")?.unwrap_or(1.0),
             logits: f.optional_number("logits_scaling")?.unwrap_or(1.0),
@@ -56,7 +56,7 @@ impl Config {
     }
 }
 
-/// The registry's line.
+/// The registry's entry.
 pub(super) const FAMILY: Family = Family {
     model_type: "granite",
     gguf: "granite",
@@ -77,14 +77,14 @@ pub(super) const FAMILY: Family = Family {
 impl Definition for Config {
     fn tree(&self) -> Tree {
         let biases = Biases { qkv: self.attention_bias, o: self.attention_bias, mlp: self.mlp_bias };
-        self.sizes.tree(self.sizes.interleaved_block(biases))
+        self.sizes.tree(self.sizes.interleaved_layer(biases))
     }
 
     fn context(&self) -> usize {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, _block: usize) -> CacheShape {
+    fn cache(&self, _layer: usize) -> CacheShape {
         self.sizes.cache(CacheKind::Full)
     }
 
@@ -128,7 +128,7 @@ struct Granite {
 }
 
 impl Granite {
-    /// x + residual * linear(h, w). // [N, K], [N, D] -> [N, D]
+    /// Computes x + residual * linear(h, w). // [N, K], [N, D] -> [N, D]
     fn add(&self, h: &Tensor, w: &Weight, x: Tensor, b: &mut dyn Backend) -> Tensor {
         let y = b.linear(h, w);
         let y = b.scale(y, self.residual);

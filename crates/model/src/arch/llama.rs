@@ -1,22 +1,22 @@
 //! Llama 1 to 3 (Touvron et al. 2023, Grattafiori et al. 2024; transformers' `modeling_llama.py`).
 //!
 //! A pre-norm decoder: x += attention(norm(x)), x += mlp(norm(x)), with RMS norms, rotary embedding of whole heads,
-//! grouped key-value heads and a SiLU-gated feed-forward layer. Every other architecture is described by how it
-//! differs from this one.
+//! grouped key-value heads and a SiLU-gated feed-forward network. The other architectures are described by their
+//! differences from this one.
 
 use std::rc::Rc;
 
 use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Family, HARMLESS, limits, mistral};
+use super::{Family, HARMLESS, mistral};
 use crate::architecture::CacheShape;
 use crate::decoder::{Biases, PreNorm, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, WINDOW, layer_types, tensor};
+use crate::gguf_keys::{DECODER, WINDOW, layer_types, tensor};
 use crate::rope::{RopeConfig, THETA};
 use crate::windows::Windows;
-use crate::{Architecture, Definition, ModelError, Tree, Weights};
+use crate::{Architecture, Definition, ModelError, Tree, Weights, limits};
 
 /// `LlamaConfig`, with `sliding_window` and `layer_types` as `MinistralConfig` has them.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,7 @@ impl Config {
     }
 }
 
-/// The registry's line. GGUF has this name for models of others that compute the same, too.
+/// The registry's entry. In GGUF, this is also the name of other models with the same forward pass.
 pub(super) const FAMILY: Family = Family {
     model_type: "llama",
     gguf: "llama",
@@ -59,7 +59,7 @@ pub(super) const FAMILY: Family = Family {
 impl Definition for Config {
     fn tree(&self) -> Tree {
         let biases = Biases { qkv: self.attention_bias, o: self.attention_bias, mlp: self.mlp_bias };
-        self.sizes.tree(self.sizes.interleaved_block(biases))
+        self.sizes.tree(self.sizes.interleaved_layer(biases))
     }
 
     fn context(&self) -> usize {
@@ -72,7 +72,7 @@ impl Definition for Config {
 
     fn config(&self) -> Map<String, Json> {
         if self.windows.width.is_some() && !self.attention_bias && !self.mlp_bias {
-            // LlamaConfig has no windows: readers would take no notice of them.
+            // LlamaConfig has no windows, so readers would ignore them.
             return mistral::config_of_llama(&self.sizes, &self.rope, &self.windows);
         }
         let mut config = self.sizes.config("llama", "LlamaForCausalLM");
@@ -112,7 +112,7 @@ mod tests {
         assert!(tree.output.is_some() && tree.layers[0].iter().any(|m| m.name == "v" && m.bias));
         let stages: Vec<Vec<&str>> = tree.stages(0).iter().map(|s| s.iter().map(|m| m.name).collect()).collect();
         assert_eq!(stages, [vec!["q", "k", "v"], vec!["o"], vec!["gate", "up"], vec!["down"]]);
-        // The configuration it writes means the same, every default spelt out.
+        // The configuration that it writes, with all defaults, is parsed to the same settings.
         let own = Json::Object(config.config());
         assert_eq!(Config::parse(Fields::new("config.json", &own).expect("an object")).expect("own form"), config);
     }

@@ -1,22 +1,22 @@
 //! Mistral 7B, Nemo, Small and Ministral (Jiang et al. 2023; transformers' `modeling_mistral.py`, `modeling_ministral.py`).
 //!
-//! Llama with a sliding window: in every layer (`mistral`) or in those that `layer_types` names (`ministral`). Nemo and the
-//! later ones have none, and heads of a width of their own. GGUF knows it as `llama`, and llama.cpp takes no notice of the
-//! window.
+//! Differences from Llama: a sliding window in every layer (`mistral`) or in those in `layer_types` (`ministral`). Nemo and
+//! later models have no window, and a head width of their own. In GGUF the architecture is `llama`, and llama.cpp ignores
+//! the window.
 
 use std::rc::Rc;
 
 use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Family, HARMLESS, limits};
+use super::{Family, HARMLESS};
 use crate::architecture::CacheShape;
 use crate::decoder::{Biases, Defaults, PreNorm, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, WINDOW, layer_types};
+use crate::gguf_keys::{DECODER, WINDOW, layer_types};
 use crate::rope::{RopeConfig, THETA};
 use crate::windows::Windows;
-use crate::{Architecture, Definition, ModelError, Tree, Weights};
+use crate::{Architecture, Definition, ModelError, Tree, Weights, limits};
 
 /// `MistralConfig`, `MinistralConfig`.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ impl Config {
         f.only("hidden_act", &json!("silu"))?;
         let sizes = Sizes::parse_with(&mut f, &Defaults { kv_heads: Some(8), ..Defaults::default() })?;
         let rope = RopeConfig::parse(&mut f, &sizes.rope(THETA))?;
-        // Null is no window; a configuration without the field has the class's default.
+        // Null means no window; without the field, the default of transformers' class applies.
         let width = match f.given("sliding_window") {
             true => f.optional_count("sliding_window", limits::CONTEXT)?,
             false => Some(4096),
@@ -48,7 +48,7 @@ impl Config {
             return Err(f.wrong(
                 "layer_types",
                 types,
-                "windows in all layers or in none; model_type ministral can mix",
+                "windows in all layers or in none (the model_type ministral allows both kinds)",
             ));
         }
         f.finish(HARMLESS)?;
@@ -56,7 +56,7 @@ impl Config {
     }
 }
 
-/// The configuration of a decoder with windows.
+/// Returns the configuration of a decoder with windows.
 fn config(model_type: &str, sizes: &Sizes, rope: &RopeConfig, windows: &Windows) -> Map<String, Json> {
     let class = if model_type == MISTRAL_TYPE { "MistralForCausalLM" } else { "MinistralForCausalLM" };
     let mut config = sizes.config(model_type, class);
@@ -69,13 +69,13 @@ fn config(model_type: &str, sizes: &Sizes, rope: &RopeConfig, windows: &Windows)
     config
 }
 
-/// A llama with windows, by the name that Hugging Face has for it.
+/// Returns the configuration of a Llama with windows, which Hugging Face gives another `model_type`.
 pub(super) fn config_of_llama(sizes: &Sizes, rope: &RopeConfig, windows: &Windows) -> Map<String, Json> {
     let model_type = if windows.sliding.contains(&false) { MINISTRAL_TYPE } else { MISTRAL_TYPE };
     config(model_type, sizes, rope, windows)
 }
 
-/// The registry's line.
+/// The registry's entry.
 pub(super) const FAMILY: Family = Family {
     model_type: MISTRAL_TYPE,
     gguf: "llama",
@@ -84,7 +84,7 @@ pub(super) const FAMILY: Family = Family {
     define: |fields| Ok(Rc::new(Config::parse(MISTRAL_TYPE, fields)?)),
 };
 
-/// The registry's line of the variant whose layers differ.
+/// The registry's entry of the variant with both kinds of layers.
 pub(super) const MINISTRAL: Family = Family {
     model_type: MINISTRAL_TYPE,
     define: |fields| Ok(Rc::new(Config::parse(MINISTRAL_TYPE, fields)?)),
@@ -93,7 +93,7 @@ pub(super) const MINISTRAL: Family = Family {
 
 impl Definition for Config {
     fn tree(&self) -> Tree {
-        self.sizes.tree(self.sizes.interleaved_block(Biases::default()))
+        self.sizes.tree(self.sizes.interleaved_layer(Biases::default()))
     }
 
     fn context(&self) -> usize {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_in_all_blocks_or_where_layer_types_names_them() {
+    fn windows_are_in_all_layers_or_in_those_of_layer_types() {
         let kinds = |config: &Config| [config.cache(0).kind, config.cache(1).kind];
         let mistral = parse(MISTRAL_TYPE, &json!({"sliding_window": 5})).expect("valid");
         assert_eq!(kinds(&mistral), [CacheKind::Window(5); 2]);

@@ -1,4 +1,4 @@
-//! The registry of architectures: one file and one line each.
+//! The registry of architectures. Each architecture is one file and one line here.
 
 mod gemma2;
 mod gemma3;
@@ -17,22 +17,22 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 
 use crate::fields::Fields;
-use crate::gguf_config::Key;
+use crate::gguf_keys::Key;
 use crate::{Blueprint, Definition, ModelError};
 
 type Constructor = fn(Fields<'_>) -> Result<Rc<dyn Definition>, ModelError>;
 
-/// An architecture's names and how its configuration is read.
+/// An architecture in the registry.
 pub(crate) struct Family {
     /// Hugging Face's `model_type`.
     pub model_type: &'static str,
-    /// GGUF's `general.architecture`. Of several families with the same one, files are read as the first.
+    /// GGUF's `general.architecture`. If several families have the same one, files are read as the first of them.
     pub gguf: &'static str,
-    /// GGUF's names of its settings.
+    /// The settings' keys in GGUF.
     pub keys: &'static [&'static [Key]],
-    /// Whether positions enter by a rotary embedding.
+    /// `true` if the architecture has a rotary embedding.
     pub rope: bool,
-    /// Reads its configuration.
+    /// Parses a configuration.
     pub define: Constructor,
 }
 
@@ -53,23 +53,13 @@ pub(crate) const FAMILIES: &[&Family] = &[
     &smollm3::FAMILY,
 ];
 
-/// Names of all architectures that can be loaded: Hugging Face's `model_type` and GGUF's `general.architecture`.
+/// Returns the names of all supported architectures: Hugging Face's `model_type` and GGUF's `general.architecture`.
 #[must_use]
 pub fn architectures() -> Vec<(&'static str, &'static str)> {
     FAMILIES.iter().map(|family| (family.model_type, family.gguf)).collect()
 }
 
-/// Largest numbers that a configuration may name: far above any model, and small enough that no product of two
-/// overflows.
-pub(crate) mod limits {
-    pub(crate) const WIDTH: usize = 1 << 20;
-    pub(crate) const LAYERS: usize = 1 << 12;
-    pub(crate) const HEADS: usize = 1 << 12;
-    pub(crate) const VOCABULARY: usize = 1 << 24;
-    pub(crate) const CONTEXT: usize = 1 << 30;
-}
-
-/// Fields of a config.json that do not change what a model computes on given tokens.
+/// Fields of a config.json that do not change a model's results on given tokens.
 pub(crate) const HARMLESS: &[&str] = &[
     "_attn_implementation",
     "_attn_implementation_autoset",
@@ -165,7 +155,7 @@ pub(crate) const HARMLESS: &[&str] = &[
     "use_gradient_checkpointing",
 ];
 
-/// Reads a configuration in Hugging Face's form, which messages say is in `file`; `name` is the model's own.
+/// Parses a configuration in Hugging Face's form. Errors name it as `file`; `name` is the model's name.
 pub(crate) fn blueprint(file: &str, name: String, config: &Json) -> Result<Blueprint, ModelError> {
     let mut fields = Fields::new(file, config)?;
     let found = fields.text("model_type")?.ok_or_else(|| fields.missing("model_type", "a name"))?;
@@ -174,13 +164,13 @@ pub(crate) fn blueprint(file: &str, name: String, config: &Json) -> Result<Bluep
     Ok(Blueprint::new(family.model_type, name, (family.define)(fields)?))
 }
 
-/// The family of a blueprint.
+/// Returns the family of a blueprint.
 pub(crate) fn family_of(blueprint: &Blueprint) -> &'static Family {
     let family = FAMILIES.iter().find(|family| family.model_type == blueprint.facts.architecture);
-    family.expect("a blueprint is made by a registered architecture")
+    family.expect("every blueprint has a registered architecture")
 }
 
-/// The error for an architecture that is not in the registry.
+/// Returns the error for an architecture that is not in the registry.
 pub(crate) fn unknown(file: &str, found: &str) -> ModelError {
     let found = format!("{:?}", found.chars().take(80).collect::<String>());
     let known: Vec<_> = FAMILIES.iter().map(|family| family.model_type).collect();

@@ -1,25 +1,25 @@
 //! OPT (Zhang et al. 2022; transformers' `modeling_opt.py`).
 //!
-//! Not as Llama: learned positions from row 2 of their table on are added to the embedding, norms are layer norms with
-//! biases, linear layers have biases, and the feed-forward layer is a ReLU between two linear layers. The 350M model has its
-//! norms behind the residual sums, none at the end, and an embedding narrower than its states, with a projection on
-//! either side. llama.cpp does not know the architecture: GGUF files of it have keys and names of our own.
+//! Differences from Llama: learned positions, from row 2 of their table on, are added to the embedding, norms are layer
+//! norms with biases, linear modules have biases, and the feed-forward network is a ReLU between two linear modules. The
+//! 350M model has norms after the residual sums, no last norm, and an embedding narrower than its hidden states, with a
+//! projection at each end. llama.cpp does not support OPT; GGUF files of it have HoneLM's own keys and names.
 
 use std::rc::Rc;
 
 use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, CacheKind, Tensor, Weight};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Family, HARMLESS, limits};
+use super::{Family, HARMLESS};
 use crate::architecture::CacheShape;
 use crate::fields::Fields;
-use crate::gguf_config::{count, flag};
+use crate::gguf_keys::{count, flag};
 use crate::weights::bound;
-use crate::{Architecture, Definition, ModelError, Module, Tree, Weights};
+use crate::{Architecture, Definition, ModelError, Module, Tree, Weights, limits};
 
-/// Rows of the position table before that of position 0.
+/// The row of position 0 in the position table.
 const OFFSET: usize = 2;
-/// What torch's `LayerNorm` has unless told otherwise.
+/// The default of torch's `LayerNorm`.
 const EPS: f32 = 1e-5;
 
 /// `OPTConfig`.
@@ -27,20 +27,20 @@ const EPS: f32 = 1e-5;
 struct Config {
     vocabulary: usize,
     width: usize,
-    /// Columns of the embedding.
+    /// The number of columns of the embedding.
     embed_width: usize,
     ffn: usize,
     layers: usize,
     heads: usize,
     context: usize,
     bias: bool,
-    /// Whether norms stand before attention and feed-forward layer rather than behind the sums.
+    /// `true` if norms precede attention and feed-forward network, instead of following the sums.
     pre_norm: bool,
     last_norm: bool,
     tied: bool,
 }
 
-/// Fields that bear on training.
+/// Fields that affect only training.
 const UNUSED: &[&str] = &["activation_dropout", "dropout", "gradient_checkpointing", "init_std", "layerdrop"];
 
 impl Config {
@@ -74,7 +74,7 @@ impl Config {
     }
 }
 
-/// The registry's line.
+/// The registry's entry.
 pub(super) const FAMILY: Family = Family {
     model_type: "opt",
     gguf: "opt",
@@ -98,7 +98,7 @@ impl Definition for Config {
         let (d, e, f, v) = (self.width, self.embed_width, self.ffn, self.vocabulary);
         let norm = |name, hf, gguf| Module::norm(name, hf, gguf, d).with_bias();
         let linear = |name, hf, gguf, shape| Module::linear(name, hf, gguf, shape, self.bias);
-        // A norm behind a sum also feeds the residual: it cannot take over scales.
+        // The output of a norm after a sum is also the residual, so such a norm cannot absorb scales.
         let (attn_by, mlp_by) = (self.pre_norm.then_some("attn_norm"), self.pre_norm.then_some("mlp_norm"));
         let layer = vec![
             norm("attn_norm", "self_attn_layer_norm", "attn_norm"),
@@ -131,7 +131,7 @@ impl Definition for Config {
         self.context
     }
 
-    fn cache(&self, _block: usize) -> CacheShape {
+    fn cache(&self, _layer: usize) -> CacheShape {
         CacheShape { kind: CacheKind::Full, kv_heads: self.heads, head_width: self.width / self.heads }
     }
 

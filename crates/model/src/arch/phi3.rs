@@ -1,33 +1,33 @@
 //! Phi-3, Phi-3.5 and Phi-4 mini (Abdin et al. 2024; transformers' `modeling_phi3.py`).
 //!
-//! Llama with q, k and v in one projection and gate and up in another, a sliding window in every layer where it is set,
-//! and rotary embedding of a part of each head in Phi-4 mini. llama.cpp takes no notice of the window.
+//! Differences from Llama: q, k and v are one projection and gate and up another, every layer has a sliding window if one
+//! is set, and Phi-4 mini has a rotary embedding of a part of each head. llama.cpp ignores the window.
 
 use std::rc::Rc;
 
 use honelm_backend::{Activation, Attention, Backend, BackendError, Cache, CacheKind, Rope, Tensor, Weight};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Family, HARMLESS, limits};
+use super::{Family, HARMLESS};
 use crate::architecture::CacheShape;
 use crate::decoder::{Ends, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, Form, Key, WINDOW};
+use crate::gguf_keys::{DECODER, Form, Key, WINDOW};
 use crate::layers::split;
 use crate::rope::{RopeConfig, RopeShape, THETA};
 use crate::weights::bound;
-use crate::{Architecture, Definition, ModelError, Module, Tree, Weights};
+use crate::{Architecture, Definition, ModelError, Module, Tree, Weights, limits};
 
 /// `Phi3Config`.
 #[derive(Debug, Clone, PartialEq)]
 struct Config {
     sizes: Sizes,
     rope: RopeConfig,
-    /// A row sees this many positions, its own included.
+    /// The number of positions that a row attends to, including its own.
     window: Option<usize>,
 }
 
-/// Dropout, and where the published folders keep the code that this file stands for.
+/// Dropout, and the path of the model's Python code in published folders.
 const UNUSED: &[&str] = &["auto_map", "embd_pdrop", "resid_pdrop"];
 
 impl Config {
@@ -53,7 +53,7 @@ fn shape(sizes: &Sizes) -> RopeShape {
     RopeShape { partial: true, ..sizes.rope(THETA) }
 }
 
-/// The registry's line.
+/// The registry's entry.
 pub(super) const FAMILY: Family = Family {
     model_type: "phi3",
     gguf: "phi3",
@@ -66,12 +66,16 @@ impl Definition for Config {
     fn tree(&self) -> Tree {
         let (d, f, [q, kv]) = (self.sizes.width, self.sizes.ffn, self.sizes.projections());
         let linear = |name, hf, gguf, shape| Module::linear(name, hf, gguf, shape, false);
-        let o = linear("o", "self_attn.o_proj", "attn_output", [d, q]).stage(1);
+        let readers = self.sizes.heads / self.sizes.kv_heads;
         let layer = vec![
             Module::norm("attn_norm", "input_layernorm", "attn_norm", d),
             linear("qkv", "self_attn.qkv_proj", "attn_qkv", [q + 2 * kv, d]).scaled_by("attn_norm"),
-            // With grouped heads several query heads read one value head: its channels cannot take over their scales.
-            if q == kv { o.scaled_by_rows("qkv", q + kv) } else { o },
+            linear("o", "self_attn.o_proj", "attn_output", [d, q]).stage(1).scaled_by_heads(
+                "qkv",
+                q + kv,
+                self.sizes.head_width,
+                readers,
+            ),
             Module::norm("mlp_norm", "post_attention_layernorm", "ffn_norm", d),
             linear("gate_up", "mlp.gate_up_proj", "ffn_up", [2 * f, d]).stage(2).scaled_by("mlp_norm"),
             linear("down", "mlp.down_proj", "ffn_down", [d, f]).stage(3).scaled_by_rows("gate_up", f),
@@ -83,7 +87,7 @@ impl Definition for Config {
         self.rope.limit(self.sizes.context)
     }
 
-    fn cache(&self, _block: usize) -> CacheShape {
+    fn cache(&self, _layer: usize) -> CacheShape {
         self.sizes.cache(self.window.map_or(CacheKind::Full, CacheKind::Window))
     }
 
@@ -176,7 +180,8 @@ mod tests {
         let tree = config.tree();
         let module = |name: &str| tree.layers[1].iter().find(|m| m.name == name).expect("in the tree");
         assert_eq!((module("qkv").shape, module("gate_up").shape), ([64, 32], [24, 32]));
-        assert_eq!((module("o").scaled_by, module("down").scaled_by.map(|c| c.first)), (None, Some(12)));
+        let first = |name: &str| module(name).scaled_by.map(|c| (c.first, c.readers));
+        assert_eq!((first("o"), first("down")), (Some((48, 2)), Some((12, 1))));
         assert_eq!((config.rope.rotated, config.sizes.eps, config.window), (6, 1e-5, Some(4)));
         assert_eq!(parse(&Json::Object(config.config())).expect("own form"), config);
         json["lm_head_bias"] = json!(true);

@@ -1,21 +1,21 @@
 //! Qwen 2 and 2.5 (Yang et al. 2024; transformers' `modeling_qwen2.py`).
 //!
-//! Llama with biases on q, k and v alone. Where `use_sliding_window` is set, the layers from `max_window_layers` on (or
-//! those that `layer_types` names) have a window; no published model sets it, and llama.cpp does not know it.
+//! Differences from Llama: q, k and v have biases, and with `use_sliding_window` the layers from `max_window_layers` on, or
+//! those in `layer_types`, have a sliding window. No published model sets that, and llama.cpp does not support it.
 
 use std::rc::Rc;
 
 use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Family, HARMLESS, limits};
+use super::{Family, HARMLESS};
 use crate::architecture::CacheShape;
 use crate::decoder::{Biases, PreNorm, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, Form, Key, WINDOW, layer_types};
+use crate::gguf_keys::{DECODER, Form, Key, WINDOW, layer_types};
 use crate::rope::{RopeConfig, THETA};
 use crate::windows::Windows;
-use crate::{Architecture, Definition, ModelError, Tree, Weights};
+use crate::{Architecture, Definition, ModelError, Tree, Weights, limits};
 
 /// `Qwen2Config`.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,16 +37,16 @@ impl Config {
     }
 }
 
-/// The windows as Qwen's configurations describe them.
+/// Reads the windows from Qwen's fields.
 pub(super) fn windows(f: &mut Fields<'_>, layers: usize) -> Result<Windows, ModelError> {
     let width = f.optional_count("sliding_window", limits::CONTEXT)?.unwrap_or(4096);
     let used = f.flag("use_sliding_window")?;
-    // Of a model with windows: the default of the configuration's class; without them it may be anything.
+    // 28 is the default of transformers' class. Without windows the field may have any value.
     let first = f.value("max_window_layers").map_or(Some(28), Json::as_u64).filter(|_| used);
     Windows::parse(f, used.then_some(width), layers, |i| first.is_some_and(|first| i as u64 >= first))
 }
 
-/// Writes what [`windows`] reads.
+/// Writes the fields that [`windows`] reads.
 pub(super) fn write_windows(windows: &Windows, config: &mut Map<String, Json>) {
     config.insert("use_sliding_window".to_owned(), json!(windows.width.is_some()));
     if let Some(width) = windows.width {
@@ -55,11 +55,11 @@ pub(super) fn write_windows(windows: &Windows, config: &mut Map<String, Json>) {
     }
 }
 
-/// GGUF's names of what [`windows`] reads.
+/// The keys in GGUF of the fields that [`windows`] reads.
 pub(super) const WINDOWS: &[Key] =
     &[WINDOW, Key { field: "use_sliding_window", gguf: WINDOW.gguf, form: Form::Present }, layer_types(0)];
 
-/// The registry's line.
+/// The registry's entry.
 pub(super) const FAMILY: Family = Family {
     model_type: "qwen2",
     gguf: "qwen2",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_used_where_they_are_switched_on() {
+    fn windows_are_used_if_they_are_enabled() {
         let published = json!({"use_sliding_window": false, "sliding_window": 32768, "max_window_layers": 1});
         assert_eq!(parse(&published).expect("valid").windows.width, None);
         let used = parse(&json!({"use_sliding_window": true, "sliding_window": 5, "max_window_layers": 1}));

@@ -1,7 +1,7 @@
 //! Qwen 3, dense (Yang et al. 2025; transformers' `modeling_qwen3.py`).
 //!
-//! Llama with an RMS norm on every head of q and of k before the rotary embedding, heads of 128 values whatever the width, and
-//! Qwen 2's windows.
+//! Differences from Llama: an RMS norm on each head of q and of k before the rotary embedding, a head width of 128
+//! regardless of the model's width, and the windows of Qwen 2.
 
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use super::{Family, HARMLESS, qwen2};
 use crate::architecture::CacheShape;
 use crate::decoder::{Biases, Defaults, PreNorm, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, tensor};
+use crate::gguf_keys::{DECODER, tensor};
 use crate::rope::{RopeConfig, THETA};
 use crate::windows::Windows;
 use crate::{Architecture, Definition, ModelError, Module, Tree, Weights};
@@ -38,7 +38,7 @@ impl Config {
     }
 }
 
-/// The registry's line.
+/// The registry's entry.
 pub(super) const FAMILY: Family = Family {
     model_type: "qwen3",
     gguf: "qwen3",
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_have_norms_and_a_width_of_their_own() {
+    fn heads_have_norms_and_their_own_width() {
         let mut json = json!({"vocab_size": 10, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1,
             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32});
         let parse = |json: &Json| Config::parse(Fields::new("config.json", json).expect("an object")).expect("valid");

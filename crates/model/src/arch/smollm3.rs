@@ -1,26 +1,26 @@
 //! SmolLM3 (Bakouch et al. 2025; transformers' `modeling_smollm3.py`).
 //!
-//! Llama in which some layers, every fourth unless `no_rope_layers` says otherwise, see no positions. With
-//! `use_sliding_window` those layers have a window. No published model sets that or another pattern; llama.cpp knows
-//! neither.
+//! Differences from Llama: some layers, by default every fourth, have no rotary embedding (`no_rope_layers`), and with
+//! `use_sliding_window` these layers have a sliding window. No published model sets that or another pattern, and
+//! llama.cpp supports neither.
 
 use std::rc::Rc;
 
 use honelm_backend::{Activation, Backend, BackendError};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Family, HARMLESS, limits, qwen2};
+use super::{Family, HARMLESS, qwen2};
 use crate::architecture::CacheShape;
 use crate::decoder::{Biases, PreNorm, Sizes};
 use crate::fields::Fields;
-use crate::gguf_config::{DECODER, Form, Key, tensor};
+use crate::gguf_keys::{DECODER, Form, Key, tensor};
 use crate::rope::RopeConfig;
 use crate::windows::Windows;
-use crate::{Architecture, Definition, ModelError, Tree, Weights};
+use crate::{Architecture, Definition, ModelError, Tree, Weights, limits};
 
-/// `rope_theta` where a configuration has none.
+/// The default of `rope_theta`.
 const THETA: f64 = 2_000_000.0;
-/// `no_rope_layer_interval` where a configuration has none.
+/// The default of `no_rope_layer_interval`.
 const INTERVAL: usize = 4;
 
 /// `SmolLM3Config`.
@@ -28,7 +28,7 @@ const INTERVAL: usize = 4;
 struct Config {
     sizes: Sizes,
     rope: RopeConfig,
-    /// For each layer, whether it rotates q and k.
+    /// `true` for each layer with rotary embedding.
     rotating: Vec<bool>,
     attention_bias: bool,
     mlp_bias: bool,
@@ -53,7 +53,8 @@ impl Config {
     }
 }
 
-/// Which layers rotate: those that have a 1 in `no_rope_layers`; without it all but each `no_rope_layer_interval`-th.
+/// Reads the layers with rotary embedding: those with a 1 in `no_rope_layers`, by default all but every
+/// `no_rope_layer_interval`-th.
 fn rotating(f: &mut Fields<'_>, layers: usize) -> Result<Vec<bool>, ModelError> {
     let interval = f.optional_count("no_rope_layer_interval", limits::LAYERS)?.unwrap_or(INTERVAL);
     let Some(value) = f.value("no_rope_layers") else {
@@ -65,7 +66,7 @@ fn rotating(f: &mut Fields<'_>, layers: usize) -> Result<Vec<bool>, ModelError> 
     list.ok_or_else(|| f.wrong("no_rope_layers", value, format!("0 or 1 for each of {layers} layers")))
 }
 
-/// The registry's line.
+/// The registry's entry.
 pub(super) const FAMILY: Family = Family {
     model_type: "smollm3",
     gguf: "smollm3",
@@ -82,7 +83,7 @@ pub(super) const FAMILY: Family = Family {
 impl Definition for Config {
     fn tree(&self) -> Tree {
         let biases = Biases { qkv: self.attention_bias, o: self.attention_bias, mlp: self.mlp_bias };
-        self.sizes.tree(self.sizes.interleaved_block(biases))
+        self.sizes.tree(self.sizes.interleaved_layer(biases))
     }
 
     fn context(&self) -> usize {
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_without_positions_follow_the_configuration() {
+    fn layers_without_positions_follow_the_configuration() {
         let mut json = json!({"vocab_size": 10, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 5,
             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32, "pretraining_tp": 2});
         let parse = |json: &Json| Config::parse(Fields::new("config.json", json).expect("an object"));

@@ -1,6 +1,5 @@
-//! Opening models: everything about a checkpoint is checked here, before any weight is used.
+//! Opening of models: a checkpoint is checked completely before any weight is used.
 
-mod reading;
 mod source;
 mod synthetic;
 
@@ -16,15 +15,14 @@ use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{FileStamp, FileWatch};
 use serde_json::Value as Json;
 
+use crate::reading::{OpenOptions, Reading};
 use crate::{
     Blueprint, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, disputed, gguf_config, gguf_sampling,
 };
-pub use reading::OpenOptions;
-pub(crate) use reading::Reading;
 use source::Source;
 use synthetic::Synthetic;
 
-/// Where a model was read from.
+/// The origin of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A Hugging Face folder.
@@ -37,24 +35,24 @@ pub enum Origin {
         /// The file.
         path: PathBuf,
     },
-    /// No file: the weights are generated.
+    /// No file, since the weights are generated.
     Synthetic,
 }
 
-/// How a weight is encoded in its file.
+/// The encoding of a weight in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoredEncoding {
-    /// Row-wise blocks, floats included.
+    /// Blocks of GGML, or floats.
     Blocks(Encoding),
     /// Integer groups.
     Groups {
-        /// Bits a code.
+        /// The bits per code.
         bits: u8,
-        /// Columns a group.
+        /// The columns per group.
         group_size: usize,
-        /// Whether every zero point is the middle code.
+        /// `true` if every zero point is the middle code.
         symmetric: bool,
-        /// Number type of the scales.
+        /// The number type of the scales.
         scale_type: ScaleType,
     },
 }
@@ -82,20 +80,20 @@ impl From<&WeightData> for StoredEncoding {
     }
 }
 
-/// The JSON files of a Hugging Face folder that bear on its weights.
+/// The JSON files of a Hugging Face folder that affect its weights.
 #[derive(Debug, Clone, Default)]
 pub struct FolderFiles {
     /// `config.json`.
     pub config: Json,
     /// `generation_config.json`.
     pub generation_config: Option<Json>,
-    /// `quantize_config.json`, which GPTQ checkpoints may have.
+    /// `quantize_config.json` of a GPTQ checkpoint.
     pub quantize_config: Option<Json>,
-    /// `quant_config.json`, which AWQ checkpoints may have.
+    /// `quant_config.json` of an AWQ checkpoint.
     pub quant_config: Option<Json>,
 }
 
-/// An opened model: its configuration and a way to its weights, all names and shapes checked.
+/// An opened model: its configuration, and access to its weights, whose names and shapes have been checked.
 #[derive(Debug)]
 pub struct Checkpoint {
     blueprint: Blueprint,
@@ -105,11 +103,11 @@ pub struct Checkpoint {
     generation_config: Option<Json>,
     files: Vec<PathBuf>,
     warnings: Vec<String>,
-    /// The files among them that were read whole, as they were then.
+    /// The state of the files that were read completely instead of mapped.
     read: Vec<FileStamp>,
 }
 
-/// Files that hold quantisation settings alone.
+/// The files that contain only quantisation settings.
 const QUANTIZE_CONFIG: &str = "quantize_config.json";
 const QUANT_CONFIG: &str = "quant_config.json";
 
@@ -120,16 +118,16 @@ enum Store {
 }
 
 impl Checkpoint {
-    /// Opens a GGUF file, or a folder with `config.json` and safetensors (or its `config.json`).
+    /// Opens a GGUF file, or a folder with `config.json` and safetensors, which `config.json` in it also names.
     ///
     /// # Errors
-    /// What is wrong with the file, the configuration or a tensor, each by name.
+    /// An invalid file, configuration or tensor; the error names it.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
         Self::open_with(path, &OpenOptions::default())
     }
 
-    /// As [`Checkpoint::open`], with other than the usual options.
+    /// Opens a model as [`Checkpoint::open`] does, with options.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
@@ -157,7 +155,7 @@ impl Checkpoint {
         };
         let present = |name: &str| dir.join(name).is_file();
         let settings = ["config.json", QUANTIZE_CONFIG, QUANT_CONFIG].into_iter().filter(|name| present(name));
-        // Noted before the files are read, so that no later change is taken for what was read.
+        // Recorded before the files are read, so that any change after reading is noticed.
         let read = settings.map(|name| FileStamp::of(&dir.join(name))).collect::<Result<_, _>>()?;
         let files = FolderFiles {
             config: read_json(dir.join("config.json"))?.ok_or_else(not_a_model)?,
@@ -177,7 +175,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// A model of parsed files; `dir` names the folder.
+    /// Creates a checkpoint from parsed files; `dir` names the folder.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
@@ -205,7 +203,7 @@ impl Checkpoint {
         let name = stem(dir, Path::file_name);
         let blueprint = reading.parse_json(&config, |config| arch::blueprint(&file, name.clone(), config))?;
         disputed::warnings(&file, &config).into_iter().for_each(|warning| reading.warn(warning));
-        passed_over(&tensors).into_iter().for_each(|warning| reading.warn(warning));
+        duplicates(&tensors).into_iter().for_each(|warning| reading.warn(warning));
         let source = Source::folder(tensors, format, &blueprint.tree)?;
         for warning in source.contradictions(&blueprint.tree)? {
             reading.warn(format!("{settings_file}: {warning}"));
@@ -219,7 +217,7 @@ impl Checkpoint {
         Ok(Self { blueprint, origin, store, config, generation_config, files, warnings, read })
     }
 
-    /// A model of a parsed GGUF file; `path` names it.
+    /// Creates a checkpoint from a parsed GGUF file; `path` names it.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
@@ -230,7 +228,7 @@ impl Checkpoint {
         let own_name = gguf.get_str("general.name")?.map(str::trim).filter(|name| !name.is_empty());
         let name = own_name.map_or_else(|| stem(path, Path::file_stem), str::to_owned);
         let blueprint = arch::blueprint(gguf.file(), name, &config)?;
-        // A whole model is the file at `path`, whatever messages call it; parts go by their own names.
+        // A model in one file is at `path`, which may differ from the name in messages; parts have their own names.
         let files = match gguf.files().count() {
             1 => vec![path.to_owned()],
             _ => gguf.files().map(PathBuf::from).collect(),
@@ -241,9 +239,9 @@ impl Checkpoint {
         Ok(Self { blueprint, origin, store, config, generation_config, files, warnings, read: Vec::new() })
     }
 
-    /// Random weights of a published model's shapes, made when asked for: the same for the same `seed`.
-    /// `encoding` is that of the linear layers; where it is quantised, embedding and output are Q6_K
-    /// (Q8_0 beside Q8_0), as in published files.
+    /// Creates a checkpoint with the shapes of a published model and random weights, which are generated on demand and
+    /// depend only on `seed`. The linear modules have the encoding `encoding`; if it has fewer than 8 bits per weight,
+    /// embedding and output layer are Q6_K, as in published files.
     ///
     /// # Errors
     /// [`ModelError::UnknownShape`]; see [`Checkpoint::shapes`].
@@ -251,10 +249,10 @@ impl Checkpoint {
         Self::made_up(shape, &synthetic::config(shape)?, encoding, seed)
     }
 
-    /// As [`Checkpoint::synthetic`], of a configuration in Hugging Face's form.
+    /// Creates a checkpoint as [`Checkpoint::synthetic`] does, from a configuration in Hugging Face's form.
     ///
     /// # Errors
-    /// What is wrong with the configuration.
+    /// An invalid configuration.
     pub fn made_up(name: &str, config: &Json, encoding: Encoding, seed: u64) -> Result<Self, ModelError> {
         let (blueprint, config) = (arch::blueprint(name, name.to_owned(), config)?, config.clone());
         let store = Store::Synthetic(Synthetic { encoding, seed });
@@ -262,37 +260,37 @@ impl Checkpoint {
         Ok(Self { blueprint, origin, store, config, generation_config: None, files, warnings: Vec::new(), read })
     }
 
-    /// The shapes that [`Checkpoint::synthetic`] knows.
+    /// Returns the shapes that [`Checkpoint::synthetic`] accepts.
     #[must_use]
     pub fn shapes() -> Vec<&'static str> {
         synthetic::shapes()
     }
 
-    /// What the model is.
+    /// Returns the general properties of the model.
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.blueprint.facts
     }
 
-    /// Its weights' names and shapes.
+    /// Returns the names and shapes of the weights.
     #[must_use]
     pub fn tree(&self) -> &Tree {
         &self.blueprint.tree
     }
 
-    /// The model without its weights.
+    /// Returns the description of the model without its weights.
     #[must_use]
     pub fn blueprint(&self) -> &Blueprint {
         &self.blueprint
     }
 
-    /// What it came in; the tokenizer is found there.
+    /// Returns the origin, where the tokenizer is, too.
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The parsed GGUF file, where it came in one.
+    /// Returns the parsed GGUF file; `None` for other origins.
     #[must_use]
     pub fn gguf(&self) -> Option<&Gguf> {
         match &self.store {
@@ -301,7 +299,7 @@ impl Checkpoint {
         }
     }
 
-    /// The format of its quantised modules, where it is a folder that has any: `gptq`, `awq`, ...
+    /// Returns the name of the quantised format of a folder, such as `gptq` or `awq`; `None` if it has no quantised modules.
     #[must_use]
     pub fn quantized_format(&self) -> Option<&'static str> {
         match &self.store {
@@ -310,31 +308,31 @@ impl Checkpoint {
         }
     }
 
-    /// `config.json` as it was read; for other containers the same in that form.
+    /// Returns `config.json` as it was read; for other origins, the same settings in that form.
     #[must_use]
     pub fn config_json(&self) -> &Json {
         &self.config
     }
 
-    /// `generation_config.json`, where there is one; of a GGUF file the same fields, where it has any.
+    /// Returns `generation_config.json`, or the same fields of a GGUF file; `None` if there are none.
     #[must_use]
     pub fn generation_config(&self) -> Option<&Json> {
         self.generation_config.as_ref()
     }
 
-    /// What the files leave open or contradict, and which reading was taken; a sentence each.
+    /// Returns the ambiguities and contradictions in the files, each with the interpretation that was chosen.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Every file that the weights and the configuration came from: what a digest of the model covers.
+    /// Returns the files that weights and configuration were read from, which are those that a digest of the model covers.
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// Notices when the mapped files among them are written to; outlives the checkpoint.
+    /// Returns a watch that notices changes of the mapped files. It can outlive the checkpoint.
     #[must_use]
     pub fn watch(&self) -> FileWatch {
         match &self.store {
@@ -343,8 +341,8 @@ impl Checkpoint {
         }
     }
 
-    /// Checks that the weights are those that the files had when they were opened: to be called before anything that was
-    /// computed from them is given away or kept.
+    /// Checks that the files have not changed since they were opened. Call this before publishing or saving anything that
+    /// was computed from the weights.
     ///
     /// # Errors
     /// [`honelm_formats::FormatError::Changed`].
@@ -352,8 +350,8 @@ impl Checkpoint {
         Ok(self.watch().check()?)
     }
 
-    /// [`Checkpoint::check_unchanged`], and that every path of [`Checkpoint::files`] still leads to the file that was
-    /// opened: to be called after the files were read by their paths.
+    /// Checks as [`Checkpoint::check_unchanged`] does, and that every path of [`Checkpoint::files`] still names the file
+    /// that was opened. Call this after reading the files by their paths.
     ///
     /// # Errors
     /// [`honelm_formats::FormatError::Changed`].
@@ -362,10 +360,10 @@ impl Checkpoint {
         Ok(self.watch().check_names()?)
     }
 
-    /// Bytes of these files.
+    /// Returns the total size of [`Checkpoint::files`] in bytes.
     ///
     /// # Errors
-    /// I/O errors naming the file.
+    /// I/O errors with the path.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn file_bytes(&self) -> Result<u64, ModelError> {
         let mut bytes = 0;
@@ -377,13 +375,13 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// The shape of the cache of all layers.
+    /// Returns the shape of the cache of all layers.
     #[must_use]
     pub fn cache_spec(&self, element: CacheType) -> CacheSpec {
         self.blueprint.cache_spec(element)
     }
 
-    /// Tensors of the files that no module and no setting uses, and that do not change the result.
+    /// Returns the tensors that are not used and do not change the model's results.
     #[must_use]
     pub fn ignored_tensors(&self) -> &[String] {
         match &self.store {
@@ -392,7 +390,7 @@ impl Checkpoint {
         }
     }
 
-    /// How a slot's weight is encoded, without reading it.
+    /// Returns the encoding of a weight without reading it.
     ///
     /// # Errors
     /// [`ModelError::UnknownSlot`].
@@ -405,14 +403,15 @@ impl Checkpoint {
         found.ok_or_else(|| ModelError::UnknownSlot { layer: slot.layer, module: slot.module.to_owned() })
     }
 
-    /// As [`Checkpoint::tensor_name`], the slot's own name where it has none: what messages call a weight.
+    /// Returns the name of a weight for messages: [`Checkpoint::tensor_name`], or the slot's own name if it has none.
     #[must_use]
     pub fn name_of(&self, slot: Slot) -> String {
         let own = || slot.layer.map_or_else(|| slot.module.to_owned(), |i| format!("{i}.{}", slot.module));
         self.tensor_name(slot).unwrap_or_else(own)
     }
 
-    /// What a slot's weight is called in its file: `blk.0.attn_q.weight`, `model.layers.0.self_attn.q_proj.qweight`.
+    /// Returns the name of a weight's tensor in its file: `blk.0.attn_q.weight`,
+    /// `model.layers.0.self_attn.q_proj.qweight`.
     #[must_use]
     pub fn tensor_name(&self, slot: Slot) -> Option<String> {
         match &self.store {
@@ -449,15 +448,19 @@ impl Parameters for Checkpoint {
     }
 }
 
-/// Tensors that are in two shards: the index counts.
-fn passed_over(tensors: &Safetensors) -> Option<String> {
+/// Returns the warning about tensors that are in several shards.
+fn duplicates(tensors: &Safetensors) -> Option<String> {
     let (tensor, file) = tensors.passed_over().next()?;
     let count = tensors.passed_over().count();
     let tensor = tensor.escape_debug();
-    Some(format!("{}: {count} tensors are in other shards too ({tensor} in {file}): the index counts", tensors.name()))
+    Some(format!(
+        "{}: {count} tensors are also in other shards ({tensor} in {file}); they are read from the shard that the index \
+         names",
+        tensors.name()
+    ))
 }
 
-/// A number type of the configuration that is not that of the embedding: the file counts.
+/// Returns the warning about a number type in the configuration that differs from the embedding's.
 fn number_type(file: &str, config: &Json, stored: Option<StoredEncoding>) -> Option<String> {
     let text = config.get("text_config").unwrap_or(&Json::Null);
     let names = ["dtype", "torch_dtype"];
@@ -473,13 +476,13 @@ fn number_type(file: &str, config: &Json, stored: Option<StoredEncoding>) -> Opt
     };
     match stored {
         Some(StoredEncoding::Blocks(found)) if found.is_float() && found != expected => Some(format!(
-            "{file}: {field} is {expected}, the embedding is stored as {found}: weights count as they are stored"
+            "{file}: {field} is {expected}, but the embedding is stored as {found}; the stored type is used"
         )),
         _ => None,
     }
 }
 
-/// A model's name from its path.
+/// Derives a model's name from its path.
 fn stem(path: &Path, part: impl for<'a> Fn(&'a Path) -> Option<&'a std::ffi::OsStr>) -> String {
     let hub = snapshot_name(path).map(str::to_owned);
     let own = hub.or_else(|| part(path).map(|name| name.to_string_lossy().into_owned()));

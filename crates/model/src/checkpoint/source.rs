@@ -12,18 +12,18 @@ use super::StoredEncoding;
 use crate::forms::Form;
 use crate::{Kind, ModelError, Module, Parameter, Slot, Tree, gguf_config};
 
-/// A checkpoint's tensors by the slots of its tree.
+/// The tensors of a checkpoint, by the slots of its tree.
 #[derive(Debug)]
 pub(super) struct Source {
     files: Files,
     ignored: Vec<String>,
-    /// Slots whose numbers are known to be finite: they are looked at once.
+    /// The slots whose values have been found finite; values are checked once.
     finite: Mutex<HashSet<Slot>>,
 }
 
 #[derive(Debug)]
 enum Files {
-    /// The alias is that of [`Tree::hf_aliases`] which the names have.
+    /// A folder; `alias` is the one of [`Tree::hf_aliases`] that its names have.
     Folder {
         tensors: Box<Safetensors>,
         format: Option<Box<dyn QuantizedFormat>>,
@@ -33,7 +33,7 @@ enum Files {
 }
 
 impl Source {
-    /// The tensors of a folder, checked against `tree`.
+    /// Takes the tensors of a folder and checks them against `tree`.
     pub(super) fn folder(
         tensors: Safetensors,
         format: Option<Box<dyn QuantizedFormat>>,
@@ -43,7 +43,7 @@ impl Source {
         Self::new(Files::Folder { tensors: Box::new(tensors), format, alias }).checked(tree)
     }
 
-    /// The tensors of a GGUF file, checked against `tree`.
+    /// Takes the tensors of a GGUF file and checks them against `tree`.
     pub(super) fn gguf(gguf: Gguf, tree: &Tree) -> Result<Self, ModelError> {
         Self::new(Files::Gguf(Box::new(gguf))).checked(tree)
     }
@@ -59,7 +59,7 @@ impl Source {
         }
     }
 
-    /// How quantised modules are stored, where there are any.
+    /// Returns the format of the quantised modules, if there are any.
     pub(super) fn format(&self) -> Option<&dyn QuantizedFormat> {
         match &self.files {
             Files::Folder { format, .. } => format.as_deref(),
@@ -78,7 +78,7 @@ impl Source {
         }
     }
 
-    /// The module's name in this container, without suffix.
+    /// Returns the module's name in this container, without suffix.
     fn name(&self, tree: &Tree, slot: Slot) -> Option<String> {
         match self.files {
             Files::Folder { alias, .. } => Some(renamed(&tree.hf_name(slot)?, alias)),
@@ -86,7 +86,7 @@ impl Source {
         }
     }
 
-    /// How this container stores a module's tensors.
+    /// Returns the form in which this container stores a module.
     fn form(&self, module: &Module) -> Form {
         match self.files {
             Files::Folder { .. } => module.hf_form(),
@@ -94,7 +94,7 @@ impl Source {
         }
     }
 
-    /// How a module is packed; `None` where it is one tensor `NAME.weight`.
+    /// Returns the tensors of a quantised module; `None` if the module is one tensor `NAME.weight`.
     fn packed(&self, name: &str, module: &Module) -> Result<Option<Packed>, ModelError> {
         match (self.format(), shape_of(name, module)) {
             (Some(format), Some(shape)) => Ok(format.packed(self.tensors(), &shape)?),
@@ -109,7 +109,7 @@ impl Source {
         Some(codes.unwrap_or_else(|| format!("{name}.weight")))
     }
 
-    /// How a slot's weight is encoded, without reading it.
+    /// Returns the encoding of a weight without reading it.
     pub(super) fn encoding(&self, tree: &Tree, slot: Slot, module: &Module) -> Option<StoredEncoding> {
         let name = self.name(tree, slot)?;
         if let Some(packed) = self.packed(&name, module).ok()? {
@@ -121,8 +121,8 @@ impl Source {
         }
     }
 
-    /// Checks that every module's tensors are there in the right shape, and that no other tensor could
-    /// change the result.
+    /// Checks that the tensors of every module are present in the right shapes, and that no other tensor could change the
+    /// model's results.
     fn checked(mut self, tree: &Tree) -> Result<Self, ModelError> {
         let mut used = HashSet::new();
         for slot in tree.slots() {
@@ -148,8 +148,8 @@ impl Source {
         Ok(self)
     }
 
-    /// Settings that the tensors of packed modules contradict, a sentence for each kind. Where files are fetched in parts, one
-    /// module stands for all.
+    /// Returns a warning for each kind of contradiction between the settings and the tensors of quantised modules. If
+    /// remote files are fetched in parts, only the first module is checked.
     pub(super) fn contradictions(&self, tree: &Tree) -> Result<Vec<String>, ModelError> {
         let Some(format) = self.format() else { return Ok(Vec::new()) };
         let mut found: Vec<(String, usize, String)> = Vec::new();
@@ -178,7 +178,7 @@ impl Source {
         let Some(info) = source.info(&tensor) else {
             return Err(ModelError::MissingTensor { file: file(), tensor, expected: shape.to_vec() });
         };
-        // Older GGUF writers kept norms as [1, n].
+        // Older GGUF writers stored norms as [1, n].
         let stored = if shape.len() == 1 && info.shape.len() == 2 && info.shape[0] == 1 {
             &info.shape[1..]
         } else {
@@ -193,7 +193,7 @@ impl Source {
         Ok(())
     }
 
-    /// Refuses a tensor that no module uses unless it cannot change the result.
+    /// Refuses a tensor that no module uses, unless it cannot change the model's results.
     fn check_extra(&self, tree: &Tree, name: &str) -> Result<(), ModelError> {
         let source = self.tensors();
         let refuse = |problem| {
@@ -204,14 +204,14 @@ impl Source {
             return Ok(());
         }
         if name.ends_with(".bias") {
-            // Quantisers write a bias of zeros for layers that have none.
+            // Quantisers write a bias of zeros for modules that have none.
             let matrix = source.matrix(name)?;
             let mut values = vec![0.0; matrix.cols];
             let zeros = (0..matrix.rows).all(|r| {
                 matrix.dequantize_row(r, &mut values);
                 values.iter().all(|&x| x == 0.0)
             });
-            return if zeros { Ok(()) } else { refuse("it has no bias there") };
+            return if zeros { Ok(()) } else { refuse("no such bias") };
         }
         let (output, layers) = match self.files {
             Files::Folder { alias, .. } => {
@@ -232,9 +232,9 @@ impl Source {
             };
         }
         match self.files {
-            Files::Gguf(_) => refuse("no module has it"),
-            Files::Folder { .. } if name.starts_with(&layers) => refuse("no module of a layer has it"),
-            // Heads for other tasks and the like: the language model does not read them.
+            Files::Gguf(_) => refuse("no such module"),
+            Files::Folder { .. } if name.starts_with(&layers) => refuse("no such module in its layers"),
+            // Tensors outside of the layers, such as heads for other tasks, do not affect the language model.
             Files::Folder { .. } => Ok(()),
         }
     }
@@ -243,7 +243,8 @@ impl Source {
         self.finite.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rows `rows` of a slot's weight, finite; `None` where it is not stored row by row as it is used.
+    /// Reads the rows `rows` of a weight and checks that they are finite; `None` if the weight is not stored row by row in
+    /// the form in which it is used.
     pub(super) fn rows(
         &self,
         tree: &Tree,
@@ -267,7 +268,7 @@ impl Source {
         Ok(Some(matrix))
     }
 
-    /// The weight and bias of a slot, finite and in canonical row order.
+    /// Reads the weight and the bias of a slot in canonical row order, and checks that they are finite.
     pub(super) fn parameter(&self, tree: &Tree, slot: Slot, module: &Module) -> Result<Parameter, ModelError> {
         let source = self.tensors();
         let unknown = || ModelError::UnknownSlot { layer: slot.layer, module: slot.module.to_owned() };
@@ -308,20 +309,20 @@ impl Source {
     }
 }
 
-/// The first of the tree's aliases under which the embedding is found, where it has not the name that the tree gives it.
+/// Returns the first alias with which the embedding is found, unless it has its usual name.
 fn alias(tensors: &Safetensors, tree: &Tree) -> Option<(&'static str, &'static str)> {
     let name = format!("{}.weight", tree.embedding().hf);
     let found = |alias: &&(&'static str, &'static str)| tensors.contains(&renamed(&name, Some(**alias)));
     if tensors.contains(&name) { None } else { tree.hf_aliases.iter().find(found).copied() }
 }
 
-/// `name` with the beginning that an alias has.
+/// Returns `name` with the prefix of an alias.
 fn renamed(name: &str, alias: Option<(&'static str, &'static str)>) -> String {
     let other = alias.and_then(|(ours, theirs)| Some(format!("{theirs}{}", name.strip_prefix(ours)?)));
     other.unwrap_or_else(|| name.to_owned())
 }
 
-/// A module that may be packed, as formats see it.
+/// Returns the name and shape of a module that can be quantised; `None` for other modules.
 fn shape_of<'a>(name: &'a str, module: &Module) -> Option<ModuleShape<'a>> {
     let class = match module.kind {
         Kind::Linear => ModuleClass::Linear,

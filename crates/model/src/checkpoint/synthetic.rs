@@ -3,12 +3,12 @@ use serde_json::{Value as Json, json};
 
 use crate::{Kind, ModelError, Module, Parameter, Slot};
 
-/// Standard deviation of the weights, that of a freshly initialised model.
+/// The standard deviation of the weights, as in a newly initialised model.
 const DEVIATION: f32 = 0.02;
-/// Different rows of a matrix; the others repeat them in random order.
+/// The number of different rows of a matrix; the others repeat them in random order.
 const ROWS: usize = 32;
 
-/// Shapes of published models: name, D, layers, H, G, E, F, tied, factor of the llama3 rope scaling.
+/// The shape of a published model: name, D, layers, H, G, E, F, tied, factor of the llama3 rope scaling.
 type Preset = (&'static str, usize, usize, usize, usize, usize, usize, bool, f64);
 const PRESETS: &[Preset] = &[
     ("llama-3.2-1b", 2048, 16, 32, 8, 64, 8192, true, 32.0),
@@ -16,7 +16,7 @@ const PRESETS: &[Preset] = &[
     ("llama-3.1-8b", 4096, 32, 32, 8, 128, 14336, false, 8.0),
 ];
 
-/// Weights that are made when they are asked for.
+/// Weights that are generated on demand.
 #[derive(Debug, Clone)]
 pub(super) struct Synthetic {
     pub encoding: Encoding,
@@ -27,7 +27,7 @@ pub(super) fn shapes() -> Vec<&'static str> {
     PRESETS.iter().map(|preset| preset.0).collect()
 }
 
-/// The configuration of a published shape.
+/// Returns the configuration of a published shape.
 pub(super) fn config(shape: &str) -> Result<Json, ModelError> {
     let found = PRESETS.iter().find(|preset| preset.0 == shape);
     let &(_, width, layers, heads, kv_heads, head_width, ffn, tied, factor) =
@@ -56,7 +56,7 @@ pub(super) fn config(shape: &str) -> Result<Json, ModelError> {
 }
 
 impl Synthetic {
-    /// The encoding of a slot's weight.
+    /// Returns the encoding of a weight.
     pub(super) fn encoding_of(&self, slot: Slot, module: &Module) -> Encoding {
         match module.kind {
             Kind::Norm | Kind::Positions => Encoding::F32,
@@ -92,14 +92,14 @@ impl Synthetic {
     }
 }
 
-/// FNV-1a of a slot's name, so that each weight has its own numbers.
+/// Returns the FNV-1a hash of a slot, which makes the values of each weight different.
 fn name_hash(slot: Slot) -> u64 {
     let layer = slot.layer.map_or(u64::MAX, |i| i as u64).to_le_bytes();
     let bytes = layer.into_iter().chain(slot.module.bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// SplitMix64 (Steele et al. 2014).
+/// The random number generator SplitMix64 (Steele et al. 2014).
 struct Random(u64);
 
 impl Random {
@@ -110,7 +110,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Nearly normal: the sum of four uniform numbers, scaled to variance 1.
+    /// Returns a nearly normal number: the sum of four uniform numbers, scaled to variance 1.
     fn normal(&mut self) -> f32 {
         let bits = self.next();
         let sum: f32 = (0..4).map(|i| ((bits >> (16 * i)) & 0xffff) as f32 / 65536.0 - 0.5).sum();

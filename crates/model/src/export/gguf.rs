@@ -1,3 +1,5 @@
+//! GGUF files.
+
 use std::collections::HashMap;
 use std::io::Write;
 
@@ -13,19 +15,19 @@ use crate::Checkpoint;
 use crate::forms::{Form, with_rows};
 use crate::{Blueprint, Kind, ModelError, Parameters, Slot, StoredEncoding, gguf_config, gguf_sampling};
 
-/// Which encoding a matrix gets; `None` keeps the one that its parameter has.
+/// Chooses the encoding of a matrix; `None` keeps the encoding of its parameter.
 pub type Choose<'a> = dyn Fn(Slot) -> Option<Encoding> + 'a;
 
-/// The metadata (`general.sampling.*`) of a generation_config.json.
+/// Returns the metadata (`general.sampling.*`) of a generation_config.json.
 #[must_use]
 pub fn sampling_metadata(generation: Option<&serde_json::Value>) -> Vec<(String, Value)> {
     generation.map(gguf_sampling::write).unwrap_or_default()
 }
 
-/// Writes a GGUF file that appears at `path` only when complete. See [`write_gguf`].
+/// Writes a GGUF file, which appears at `path` only when it is complete. See [`write_gguf`].
 ///
 /// # Errors
-/// As [`write_gguf`], and I/O errors naming the path.
+/// The errors of [`write_gguf`], and I/O errors with the path.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn gguf(
     path: &std::path::Path,
@@ -38,12 +40,12 @@ pub fn gguf(
     honelm_formats::write_atomic(path, |out| write_gguf(out, &file, blueprint, params, metadata, choose))
 }
 
-/// As [`gguf`], in parts of at most `limit` bytes: `NAME-00001-of-00003.gguf` and so on beside `path`, or `path` alone
-/// where that is enough. No part appears before all are complete and `accept`, which sees the model as it was written,
-/// agrees. Gives the files, the first part first.
+/// Writes a GGUF file in parts of at most `limit` bytes: `NAME-00001-of-00003.gguf` and so on beside `path`, or `path`
+/// alone if one part is enough. The parts appear only when all are complete and `accept`, which is given the model as it
+/// was written, has returned `Ok`. Returns the files, the first part first.
 ///
 /// # Errors
-/// As [`gguf`], [`honelm_formats::FormatError::TooManyShards`], and those of `accept`.
+/// The errors of [`gguf`] and of `accept`, and [`honelm_formats::FormatError::TooManyShards`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn gguf_parts<E: From<ModelError>>(
     path: &std::path::Path,
@@ -62,11 +64,11 @@ pub fn gguf_parts<E: From<ModelError>>(
     Ok(paths)
 }
 
-/// Parts that have not got their names yet, and these names.
+/// The parts under their temporary names, and their final names.
 #[cfg(not(target_arch = "wasm32"))]
 type Parts = (Vec<honelm_formats::AtomicFile>, Vec<std::path::PathBuf>);
 
-/// The parts of [`gguf_parts`], complete.
+/// Writes the parts of [`gguf_parts`] under temporary names.
 #[cfg(not(target_arch = "wasm32"))]
 fn write_parts(
     path: &std::path::Path,
@@ -94,7 +96,7 @@ fn write_parts(
     Ok((files, paths))
 }
 
-/// The model that the parts are, read back.
+/// Reads the model back from its parts.
 #[cfg(not(target_arch = "wasm32"))]
 fn reopened(files: &mut [honelm_formats::AtomicFile], paths: &[std::path::PathBuf]) -> Result<Checkpoint, ModelError> {
     let mut written = Vec::with_capacity(files.len());
@@ -112,15 +114,15 @@ fn reopened(files: &mut [honelm_formats::AtomicFile], paths: &[std::path::PathBu
     Checkpoint::from_gguf(gguf, path, &crate::OpenOptions::default())
 }
 
-/// Writes a GGUF file to `out`, which messages call `file`: `general.*` and `ARCH.*` metadata of the model, then
-/// `metadata` (the tokenizer's and [`sampling_metadata`]), then one tensor at a time.
+/// Writes a GGUF file to `out`: the `general.*` and `ARCH.*` metadata of the model, then `metadata` (the tokenizer's
+/// metadata and [`sampling_metadata`]), then one tensor at a time. `file` is the name of `out` in messages.
 ///
-/// A matrix is written as it is where `choose` names its own encoding, or none; otherwise it is rounded to the chosen
-/// one. Norms and biases are F32. Integer groups can be written only where the chosen encoding holds the same
-/// values.
+/// A matrix is written unchanged if `choose` returns `None` or the matrix's own encoding; otherwise it is rounded to the
+/// chosen encoding. Norms and biases are written in F32. Integer groups can be written only in an encoding that holds
+/// exactly the same values.
 ///
 /// # Errors
-/// [`ModelError::NotExportable`], what is wrong with a weight, I/O errors.
+/// [`ModelError::NotExportable`], invalid weights, I/O errors.
 pub fn write_gguf<W: Write>(
     out: &mut W,
     file: &str,
@@ -133,7 +135,7 @@ pub fn write_gguf<W: Write>(
     writer.write_to(out, file, |tensor, sink| put(&plan, params, tensor, sink))
 }
 
-/// All metadata and tensors, and what each tensor is filled with.
+/// Declares all metadata and tensors. Returns them with the contents of each tensor.
 fn declare(
     blueprint: &Blueprint,
     params: &dyn Parameters,
@@ -178,7 +180,7 @@ fn declare(
     Ok((writer, plan))
 }
 
-/// Gives a declared tensor its data.
+/// Writes the contents of a declared tensor.
 fn put(
     plan: &HashMap<String, Item>,
     params: &dyn Parameters,
@@ -192,17 +194,17 @@ fn put(
             put_weight(sink, &weight, &tensor.name, encoding, form)
         }
         Some(&Item::Bias(slot, form)) => {
-            let missing = || refused(&tensor.name, "GGUF", "the weights have no bias there");
+            let missing = || refused(&tensor.name, "GGUF", "the weights have no such bias");
             let bias = params.parameter(slot)?.bias.ok_or_else(missing)?;
             let rows = bias.len();
             let stored: Vec<f32> = (0..rows).map(|row| bias[form.stored_row(row, rows)]).collect();
             put_floats(sink, &stored)
         }
-        None => Err(refused(&tensor.name, "GGUF", "no module has it")),
+        None => Err(refused(&tensor.name, "GGUF", "no module has this tensor")),
     }
 }
 
-/// What a declared tensor is filled with.
+/// The contents of a declared tensor.
 enum Item {
     Values(Vec<f32>),
     Weight(Slot, Encoding, Form),
@@ -212,9 +214,9 @@ enum Item {
 fn own_encoding(stored: StoredEncoding, name: &str) -> Result<Encoding, ModelError> {
     match stored {
         StoredEncoding::Blocks(encoding) if encoding.ggml_id().is_some() => Ok(encoding),
-        StoredEncoding::Blocks(encoding) => Err(refused(name, "GGUF", format!("it has no type for {encoding}"))),
+        StoredEncoding::Blocks(encoding) => Err(refused(name, "GGUF", format!("GGUF has no type for {encoding}"))),
         StoredEncoding::Groups { bits, group_size, .. } => {
-            Err(refused(name, "GGUF", format!("it has no encoding for groups of {group_size} values of {bits} bits")))
+            Err(refused(name, "GGUF", format!("GGUF has no type for groups of {group_size} values of {bits} bits")))
         }
     }
 }
@@ -247,7 +249,7 @@ fn put_weight(
         if exact {
             encoding.dequantize_row(&bytes, &mut again);
             if values != again {
-                let problem = format!("{encoding} does not hold its {} values exactly", weight.encoding_name());
+                let problem = format!("{encoding} cannot hold its {} values exactly", weight.encoding_name());
                 return Err(refused(tensor, "GGUF", problem));
             }
         }

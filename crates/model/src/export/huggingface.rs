@@ -1,111 +1,134 @@
+//! Hugging Face folders: `config.json`, safetensors files, and the files copied beside them.
 #![cfg(not(target_arch = "wasm32"))]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use honelm_blocks::{Encoding, WeightData};
-use honelm_formats::gptq::{self, QuantizeConfig};
+use honelm_formats::quantized::GroupFormat;
 use honelm_formats::safetensors::{self, Writer};
 use honelm_formats::{
     ElementType, FormatError, RawTensor, TensorInfo, TensorSink, read_file, shard_name, write_atomic,
 };
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
+use super::container::module_shape;
 use super::refused;
 use crate::forms::Form;
 use crate::{Blueprint, Checkpoint, ModelError, Origin, Parameters, Slot, StoredEncoding};
 
 const CONTAINER: &str = "a Hugging Face folder";
-/// Most bytes of a file that is copied beside the weights.
+/// The largest size in bytes of a file that is copied beside the weights.
 const MOST_COPIED: u64 = 256 << 20;
 
-/// What a Hugging Face folder is written with.
+/// The options of [`huggingface`].
 #[derive(Debug, Clone, Default)]
 pub struct HuggingFace<'a> {
-    /// Settings of the GPTQ layers, where weights are integer groups.
-    pub quantize_config: Option<&'a QuantizeConfig>,
-    /// Files to copy beside the weights: the tokenizer's.
+    /// The format of integer groups; see [`super::Container::format`].
+    pub quantization: Option<&'a dyn GroupFormat>,
+    /// The files to copy beside the weights: the tokenizer's.
     pub copy: &'a [PathBuf],
-    /// Most bytes of a file of weights; one file where there is no limit.
+    /// The largest size in bytes of a file of weights; without a limit there is one file.
     pub max_shard_size: Option<u64>,
 }
 
-/// Writes config.json, generation_config.json and model.safetensors (or shards and their index) of `checkpoint`'s model
-/// with the weights of `params` into the existing folder `dir`, each file complete or not at all.
+/// Writes `config.json`, `generation_config.json` and `model.safetensors` (or shards and their index) of `checkpoint`'s
+/// model with the weights of `params` into the existing folder `dir`. Each file appears complete or not at all.
 ///
-/// Integer groups become GPTQ tensors, floats stay as they are. The configuration of a Hugging Face checkpoint is kept
-/// but for `quantization_config`; that of another container is written anew.
+/// Integer groups are packed by `options.quantization`; floats are written unchanged. The configuration of a Hugging Face
+/// checkpoint is kept except for its quantisation settings; the configuration of another container is written anew.
 ///
 /// # Errors
-/// [`ModelError::NotExportable`], what is wrong with a weight, I/O errors.
+/// [`ModelError::NotExportable`], invalid weights, I/O errors.
 pub fn huggingface(
     dir: &Path,
     checkpoint: &Checkpoint,
     params: &dyn Parameters,
     options: &HuggingFace<'_>,
 ) -> Result<(), ModelError> {
-    let dtype = write_weights(dir, checkpoint.blueprint(), params, options)?;
-    let config = config(checkpoint, dtype, options.quantize_config)?;
-    write_json(&dir.join("config.json"), &config)?;
-    if let Some(settings) = options.quantize_config {
-        write_json(&dir.join("quantize_config.json"), &settings.to_json())?;
+    let written = write_weights(dir, checkpoint.blueprint(), params, options)?;
+    let mut config = config(checkpoint, written.dtype)?;
+    if let Some(format) = options.quantization {
+        let settings = format.settings(&written.plain);
+        if let Some(name) = format.settings_file() {
+            write_json(&dir.join(name), &settings)?;
+        }
+        for &field in format.config_fields() {
+            config.insert(field.to_owned(), settings.clone());
+        }
     }
+    write_json(&dir.join("config.json"), &Json::Object(config))?;
     if let Some(generation) = checkpoint.generation_config() {
         write_json(&dir.join("generation_config.json"), generation)?;
     }
     for from in options.copy {
-        let name = from.file_name().ok_or_else(|| refused(from.display().to_string(), CONTAINER, "it is no file"))?;
+        let no_file = || refused(from.display().to_string(), CONTAINER, "the path does not name a file");
+        let name = from.file_name().ok_or_else(no_file)?;
         let bytes = read_file(from, MOST_COPIED)?;
         write_bytes(&dir.join(name), &bytes)?;
     }
     Ok(())
 }
 
-fn config(checkpoint: &Checkpoint, dtype: &str, settings: Option<&QuantizeConfig>) -> Result<Json, ModelError> {
-    let mut config = checkpoint.config_json().clone();
-    let Some(object) = config.as_object_mut() else {
-        return Err(refused("the configuration", CONTAINER, "it is no object"));
+/// Returns the configuration without quantisation settings.
+fn config(checkpoint: &Checkpoint, dtype: &str) -> Result<Map<String, Json>, ModelError> {
+    let Some(mut object) = checkpoint.config_json().as_object().cloned() else {
+        return Err(refused("the configuration", CONTAINER, "it is not a JSON object"));
     };
     let mut full = checkpoint.blueprint().definition.config();
-    // A part of the folder's model has a name of its own.
+    // The text part of a larger model has a model type of its own.
     let is_part = object.get("model_type") != full.get("model_type");
     if is_part || !matches!(checkpoint.origin(), Origin::HuggingFace { .. }) {
-        // Every default spelt out, then the token ids.
+        // The new configuration spells out every default; the token ids are added to it.
         if full.get("rope_scaling").and_then(|scaling| scaling.get("rope_type")) == Some(&json!("divisors")) {
-            let problem = "its rotary frequencies follow no scaling that config.json has a name for";
+            let problem = "config.json has no name for the scaling of its rotary frequencies";
             return Err(refused("the configuration", CONTAINER, problem));
         }
-        // A null where there is none: readers would take the number that the architecture's first model had.
+        // A missing id is written as null: otherwise readers would take the id of the architecture's first model.
         for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
             full.insert(key.to_owned(), object.get(key).cloned().unwrap_or(Json::Null));
         }
         full.insert("torch_dtype".to_owned(), json!(dtype));
-        *object = full;
+        object = full;
     }
     for field in ["quantization_config", "quantization"] {
         object.shift_remove(field);
     }
-    if let Some(settings) = settings {
-        object.insert("quantization_config".to_owned(), settings.to_json());
-    }
-    Ok(config)
+    Ok(object)
 }
 
-/// What a declared tensor is filled with.
+/// The contents of a declared tensor.
 enum Item {
     Weight(Slot, Form),
     Bias(Slot),
-    Gptq(Slot, usize),
+    /// A tensor of a packed module, by its number.
+    Packed(Slot, usize),
 }
 
-/// Writes the weights and returns the name of the embedding's number type.
+/// The tensors of a model's weights.
+struct Declared {
+    writer: Writer,
+    items: HashMap<String, Item>,
+    /// The name of the embedding's number type.
+    dtype: &'static str,
+    /// The names of the linear modules that are not packed. The output layer is among them even if it is tied, because
+    /// loaders make a linear module of it all the same.
+    plain: Vec<String>,
+}
+
+/// The facts about written weights that `config.json` holds.
+struct Written {
+    dtype: &'static str,
+    plain: Vec<String>,
+}
+
 fn write_weights(
     dir: &Path,
     blueprint: &Blueprint,
     params: &dyn Parameters,
     options: &HuggingFace<'_>,
-) -> Result<&'static str, ModelError> {
-    let (writer, items, dtype) = declare(blueprint, params, options)?;
+) -> Result<Written, ModelError> {
+    let Declared { writer, items, dtype, plain } = declare(blueprint, params, options)?;
     let parts = match options.max_shard_size {
         Some(limit) => writer.split(limit)?,
         None => vec![writer],
@@ -114,7 +137,7 @@ fn write_weights(
     let name = |no: usize| if count == 1 { "model".to_owned() } else { shard_name("model", no, count) };
     let named = parts.into_iter().enumerate().map(|(no, part)| (format!("{}.safetensors", name(no)), part));
     let parts: Vec<(String, Writer)> = named.collect();
-    let mut weights = Weights { blueprint, params, settings: options.quantize_config, items, encoded: None };
+    let mut weights = Weights { blueprint, params, format: options.quantization, items, encoded: None };
     for (name, writer) in &parts {
         let path = dir.join(name);
         write_atomic(&path, |out| {
@@ -124,19 +147,13 @@ fn write_weights(
     if count > 1 {
         write_json(&dir.join("model.safetensors.index.json"), &safetensors::index(&parts))?;
     }
-    Ok(dtype)
+    Ok(Written { dtype, plain })
 }
 
-/// The tensors of all weights, what each is filled with, and the name of the embedding's number type.
-fn declare(
-    blueprint: &Blueprint,
-    params: &dyn Parameters,
-    options: &HuggingFace<'_>,
-) -> Result<(Writer, HashMap<String, Item>, &'static str), ModelError> {
+fn declare(blueprint: &Blueprint, params: &dyn Parameters, options: &HuggingFace<'_>) -> Result<Declared, ModelError> {
     let tree = &blueprint.tree;
-    let mut writer = Writer::new();
-    let mut items = HashMap::new();
-    let mut dtype = "float32";
+    let (mut writer, mut items) = (Writer::new(), HashMap::new());
+    let (mut dtype, mut plain) = ("float32", Vec::new());
     for slot in tree.slots() {
         let (Some(module), Some(name)) = (tree.module(slot), tree.hf_name(slot)) else { continue };
         match params.encoding(slot)? {
@@ -145,17 +162,20 @@ fn declare(
                 if slot.module == tree.embedding().name {
                     dtype = dtype_name(encoding);
                 }
+                if module.is_linear() {
+                    plain.push(name.clone());
+                }
                 writer.tensor(format!("{name}.weight"), &form.shape(module), ElementType::Weights(encoding))?;
                 items.insert(format!("{name}.weight"), Item::Weight(slot, form));
             }
             StoredEncoding::Groups { scale_type, .. } => {
-                let Some(settings) = options.quantize_config else {
-                    return Err(refused(&name, CONTAINER, "integer groups need GPTQ settings"));
+                let Some(format) = options.quantization else {
+                    return Err(refused(&name, CONTAINER, "no format is given for its integer groups"));
                 };
-                let infos = gptq::tensor_infos(&name, (module.shape[0], module.shape[1]), settings, scale_type)?;
-                for (i, info) in infos.into_iter().enumerate() {
+                for (i, info) in format.tensor_infos(&module_shape(&name, module), scale_type)?.into_iter().enumerate()
+                {
                     writer.tensor(&info.name, &info.shape, info.element)?;
-                    items.insert(info.name, Item::Gptq(slot, i));
+                    items.insert(info.name, Item::Packed(slot, i));
                 }
             }
         }
@@ -164,17 +184,20 @@ fn declare(
             items.insert(format!("{name}.bias"), Item::Bias(slot));
         }
     }
-    Ok((writer, items, dtype))
+    if tree.output.is_none() {
+        plain.push("lm_head".to_owned());
+    }
+    Ok(Declared { writer, items, dtype, plain })
 }
 
-/// Gives declared tensors their data.
+/// Writes the contents of declared tensors.
 struct Weights<'a> {
     blueprint: &'a Blueprint,
     params: &'a dyn Parameters,
-    settings: Option<&'a QuantizeConfig>,
+    format: Option<&'a dyn GroupFormat>,
     items: HashMap<String, Item>,
-    /// The four tensors of a layer are encoded at once and mostly written one after the other.
-    encoded: Option<(Slot, [RawTensor; 4])>,
+    /// The module that was packed last: its tensors are packed together and mostly written one after the other.
+    encoded: Option<(Slot, Vec<RawTensor>)>,
 }
 
 impl Weights<'_> {
@@ -186,14 +209,16 @@ impl Weights<'_> {
                     let at = |source| ModelError::Weight { file, tensor: tensor.name.clone(), source };
                     Ok(sink.write(&form.stored(matrix).map_err(at)?.bytes)?)
                 }
-                WeightData::Groups(_) => Err(refused(&tensor.name, CONTAINER, "its encoding changed meanwhile")),
+                WeightData::Groups(_) => {
+                    Err(refused(&tensor.name, CONTAINER, "its encoding has changed since it was declared"))
+                }
             },
             Some(&Item::Bias(slot)) => {
                 let bias = self.params.parameter(slot)?.bias.unwrap_or_default();
                 let bytes: Vec<u8> = bias.iter().flat_map(|x| x.to_le_bytes()).collect();
                 Ok(sink.write(&bytes)?)
             }
-            Some(&Item::Gptq(slot, part)) => {
+            Some(&Item::Packed(slot, part)) => {
                 let tensors = match self.encoded.take() {
                     Some((last, tensors)) if last == slot => tensors,
                     _ => self.encode(slot)?,
@@ -202,14 +227,17 @@ impl Weights<'_> {
                 self.encoded = Some((slot, tensors));
                 Ok(written?)
             }
-            None => Err(refused(&tensor.name, CONTAINER, "no module has it")),
+            None => Err(refused(&tensor.name, CONTAINER, "no module has this tensor")),
         }
     }
 
-    fn encode(&self, slot: Slot) -> Result<[RawTensor; 4], ModelError> {
-        match (self.params.parameter(slot)?.weight, self.blueprint.tree.hf_name(slot), self.settings) {
-            (WeightData::Groups(matrix), Some(name), Some(settings)) => Ok(gptq::encode(&matrix, &name, settings)?),
-            _ => Err(refused(slot.module, CONTAINER, "its encoding changed meanwhile")),
+    fn encode(&self, slot: Slot) -> Result<Vec<RawTensor>, ModelError> {
+        let module = self.blueprint.module(slot)?;
+        match (self.params.parameter(slot)?.weight, self.blueprint.tree.hf_name(slot), self.format) {
+            (WeightData::Groups(matrix), Some(name), Some(format)) => {
+                Ok(format.encode(&module_shape(&name, module), &matrix)?)
+            }
+            _ => Err(refused(slot.module, CONTAINER, "its encoding has changed since it was declared")),
         }
     }
 }

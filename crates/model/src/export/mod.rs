@@ -1,16 +1,17 @@
-//! Writing models: one tensor in memory at a time, names and shapes from the module tree.
+//! Writing models: one tensor in memory at a time, with the names and shapes of the module tree.
+//!
+//! [`CONTAINERS`] lists what can be written. A GGUF file is written by [`gguf`], a Hugging Face folder by
+//! [`huggingface`] with the [`Container::format`] of the folder's container.
 
+mod container;
 mod gguf;
 mod huggingface;
 
+pub use container::{CONTAINERS, Container, GroupForm, GroupSizes, Groups};
 #[cfg(not(target_arch = "wasm32"))]
 pub use gguf::{gguf, gguf_parts};
 pub use gguf::{sampling_metadata, write_gguf};
 #[cfg(not(target_arch = "wasm32"))]
 pub use huggingface::{HuggingFace, huggingface};
 
-use crate::ModelError;
-
-pub(crate) fn refused(what: impl Into<String>, container: &'static str, problem: impl Into<String>) -> ModelError {
-    ModelError::NotExportable { what: what.into(), container, problem: problem.into() }
-}
+use crate::error::refused;

@@ -1,24 +1,23 @@
-//! GGUF metadata to a configuration in Hugging Face's form, and back: one table for both directions.
+//! Conversion between GGUF metadata and configurations in Hugging Face's form, with one table for both directions.
 
-mod keys;
 mod rope;
 
 use honelm_formats::gguf::{Array, Gguf, Value};
 use honelm_formats::{FormatError, TensorSource};
 use serde_json::{Map, Value as Json, json};
 
-use crate::arch::{self, FAMILIES, Family, limits};
-use crate::checkpoint::Reading;
+use crate::arch::{self, FAMILIES, Family};
+use crate::error::refused;
+use crate::gguf_keys::{COMMON, Form, HARMLESS, Key, TOKENS};
+use crate::reading::Reading;
 use crate::windows::Windows;
-use crate::{Blueprint, ModelError};
-use keys::{COMMON, HARMLESS, TOKENS};
-pub(crate) use keys::{DECODER, Form, Key, WINDOW, count, flag, layer_types, number, tensor};
+use crate::{Blueprint, ModelError, limits};
 pub(crate) use rope::{is_configuration, tensors};
 
-/// Repeats the head width.
+/// The head width of values, which repeats that of keys.
 const VALUE_WIDTH: &str = "attention.value_length";
 
-/// The configuration that the metadata and tensors of a file describe.
+/// Returns the configuration that the metadata and tensors of a file describe.
 pub(crate) fn read(gguf: &Gguf, reading: &mut Reading<'_>) -> Result<Json, ModelError> {
     let found: &str = gguf.require("general.architecture")?;
     let family = FAMILIES.iter().find(|family| family.gguf == found);
@@ -48,7 +47,8 @@ pub(crate) fn read(gguf: &Gguf, reading: &mut Reading<'_>) -> Result<Json, Model
     Ok(Json::Object(config))
 }
 
-/// `general.*` and `ARCH.*` metadata of a model, but for the file's own (`general.file_type` and so on).
+/// Returns the `general.*` and `ARCH.*` metadata of a model, without those of the file itself, such as
+/// `general.file_type`.
 pub(crate) fn write(blueprint: &Blueprint) -> Result<Vec<(String, Value)>, ModelError> {
     let family = arch::family_of(blueprint);
     let config = blueprint.definition.config();
@@ -68,23 +68,22 @@ pub(crate) fn write(blueprint: &Blueprint) -> Result<Vec<(String, Value)>, Model
     Ok(out)
 }
 
-/// The rows of an architecture.
+/// Returns the rows of an architecture.
 fn rows(family: &'static Family) -> impl Iterator<Item = &'static Key> {
     family.keys.iter().copied().flatten().chain(COMMON)
 }
 
-/// Metadata in the making, without `ARCH.`.
+/// Keys without `ARCH.`, and their values.
 type Metadata = Vec<(&'static str, Value)>;
 
-/// What a row says of a configuration.
+/// Adds the metadata of one row.
 fn put(key: &Key, config: &Map<String, Json>, out: &mut Metadata) -> Result<(), ModelError> {
     let value = config.get(key.field).filter(|value| !value.is_null());
     let count = || value.and_then(Json::as_u64).and_then(|n| u32::try_from(n).ok());
     let number = || value.and_then(Json::as_f64).map(|x| x as f32);
-    // Readers would take their default.
     let absent = |default: String| {
-        let problem = format!("readers of GGUF take {default} where it is missing");
-        Err(crate::export::refused(format!("a configuration without {}", key.field), "GGUF", problem))
+        let problem = format!("readers of GGUF use {default} if it is missing");
+        Err(refused(format!("a configuration without {}", key.field), "GGUF", problem))
     };
     match key.form {
         Form::Count => out.extend(count().map(|n| (key.gguf, n.into()))),
@@ -129,7 +128,7 @@ fn put(key: &Key, config: &Map<String, Json>, out: &mut Metadata) -> Result<(), 
     Ok(())
 }
 
-/// All of `layers` layers but each `every`-th; all where that is 0.
+/// Returns `true` for all of `layers` layers but every `every`-th; for all if that is 0.
 fn pattern(every: usize, layers: usize) -> Vec<bool> {
     (1..=layers).map(|i| every == 0 || !i.is_multiple_of(every)).collect()
 }
@@ -138,13 +137,13 @@ fn count_of(config: &Map<String, Json>, field: &str) -> Option<usize> {
     config.get(field).and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok())
 }
 
-/// `head_dim`, or what it is where there is none.
+/// Returns `head_dim` or its default.
 fn head_width(config: &Map<String, Json>) -> Option<usize> {
     let by_width = || count_of(config, "hidden_size")?.checked_div(count_of(config, "num_attention_heads")?);
     count_of(config, "head_dim").or_else(by_width)
 }
 
-/// What readers of GGUF take for `query_pre_attn_scalar`.
+/// Returns the value that other readers of GGUF use for `query_pre_attn_scalar`.
 fn usual_scalar(config: &Map<String, Json>, wide: usize) -> Option<f64> {
     let is_wide = count_of(config, "num_hidden_layers") == Some(wide);
     let width = count_of(config, "hidden_size")?.checked_div(count_of(config, "num_attention_heads")?)?;
@@ -196,7 +195,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The value of a row's field; `config` has those of the rows before it.
+    /// Returns the value of a row's field; `config` has the fields of the rows before it.
     fn field(&self, key: &Key, config: &Map<String, Json>) -> Result<Option<Json>, ModelError> {
         Ok(match key.form {
             Form::Count | Form::CountOrZero => self.count(key.gguf)?.map(|n| json!(n)),
@@ -218,7 +217,7 @@ impl Reader<'_> {
                 };
                 match self.value(key.gguf) {
                     Some(value) if integer(value) != Some(expected) => {
-                        return Err(self.invalid(key.gguf, value, format!("{expected}, or nothing")));
+                        return Err(self.invalid(key.gguf, value, format!("{expected} or no such key")));
                     }
                     _ => None,
                 }
@@ -232,7 +231,7 @@ impl Reader<'_> {
                 self.pattern(key.gguf, every, config)?.map(|list| list.into_iter().map(u8::from).collect())
             }
             Form::QueryScalar { wide } => match self.number(key.gguf)? {
-                // Two roundings away from a number that is whole in every published model.
+                // Undoes two roundings; the number is whole in all published models.
                 Some(scale) => Some(json!((scale.powi(-2) * 1e4).round() / 1e4)),
                 None => usual_scalar(config, wide).map(|x| json!(x)),
             },
@@ -250,9 +249,9 @@ impl Reader<'_> {
         }
     }
 
-    /// A yes or no for each layer, from a list or from the number of layers after which one is different.
+    /// Reads a boolean per layer, from a list or from the distance of the layers that differ.
     fn pattern(&self, name: &str, every: usize, config: &Map<String, Json>) -> Result<Option<Vec<bool>>, ModelError> {
-        // A number of layers that cannot be is refused with the configuration.
+        // An invalid number of layers is refused with the configuration.
         let Some(layers) = count_of(config, "num_hidden_layers").filter(|&n| n <= limits::LAYERS) else {
             return Ok(None);
         };
@@ -264,13 +263,13 @@ impl Reader<'_> {
         };
         match (list, self.value(name)) {
             (Some(list), _) if list.len() == layers => Ok(Some(list)),
-            (_, Some(value)) => Err(self.invalid(name, value, format!("a yes or no for each of {layers} layers"))),
+            (_, Some(value)) => Err(self.invalid(name, value, format!("a boolean for each of {layers} layers"))),
             (_, None) => Ok(None),
         }
     }
 }
 
-/// The shortest decimal number that is this f32: what the configuration said before it was converted.
+/// Returns the shortest decimal number that rounds to this f32, which is the one in the original configuration.
 fn shortest(x: f32) -> f64 {
     x.to_string().parse().unwrap_or(f64::from(x))
 }

@@ -1,11 +1,11 @@
-//! The rotary embedding in GGUF: keys behind `ARCH.rope.`, and tensors for lists of divisors.
+//! The rotary embedding in GGUF: the keys below `ARCH.rope.`, and tensors with lists of divisors.
 
 use honelm_formats::TensorSource;
 use honelm_formats::gguf::Value;
 use serde_json::{Map, Value as Json};
 
 use super::{Metadata, Reader, count_of, head_width};
-use crate::export::refused;
+use crate::error::refused;
 use crate::fields::Fields;
 use crate::rope::{LongRope, RopeConfig, RopeScaling, RopeShape, THETA, Yarn, magnitude_of};
 use crate::{Blueprint, ModelError, arch};
@@ -14,12 +14,12 @@ const BASE: &str = "rope.freq_base";
 const ROTATED: &str = "rope.dimension_count";
 const TYPE: &str = "rope.scaling.type";
 const FACTOR: &str = "rope.scaling.factor";
-/// What files of 2023 have instead of type and factor.
+/// The key of files from 2023, instead of type and factor.
 const OLD_FACTOR: &str = "rope.scale_linear";
 const ORIGINAL_CONTEXT: &str = "rope.scaling.original_context_length";
-/// Factor on the magnitude that a reader computes by itself: 1 for longrope, 1 + 0.1 ln(factor) for yarn.
+/// The factor on the magnitude that readers compute: 1 for longrope, 1 + 0.1 ln(factor) for yarn.
 const MAGNITUDE: &str = "rope.scaling.attn_factor";
-/// The whole magnitude, as converters write it.
+/// The complete magnitude, as converters write it.
 const YARN_MAGNITUDE: &str = "rope.scaling.yarn_attn_factor";
 /// `mscale_all_dim`, beside an `mscale` of 1.
 const YARN_LOG: &str = "rope.scaling.yarn_log_multiplier";
@@ -27,7 +27,7 @@ const YARN_EXTRAPOLATION: &str = "rope.scaling.yarn_ext_factor";
 const BETA_FAST: &str = "rope.scaling.yarn_beta_fast";
 const BETA_SLOW: &str = "rope.scaling.yarn_beta_slow";
 
-/// All of them.
+/// All keys.
 pub(super) const KEYS: &[&str] = &[
     BASE,
     ROTATED,
@@ -47,7 +47,7 @@ const DIVISORS: &str = "rope_freqs.weight";
 const LONG: &str = "rope_factors_long.weight";
 const SHORT: &str = "rope_factors_short.weight";
 
-/// Tensors that are part of the configuration, in F32.
+/// Returns the tensors that are part of the configuration, in F32.
 pub(crate) fn tensors(blueprint: &Blueprint) -> Result<Vec<(&'static str, Vec<f32>)>, ModelError> {
     if !arch::family_of(blueprint).rope {
         return Ok(Vec::new());
@@ -60,13 +60,13 @@ pub(crate) fn tensors(blueprint: &Blueprint) -> Result<Vec<(&'static str, Vec<f3
     })
 }
 
-/// Whether a tensor that no module names belongs to the configuration.
+/// Returns `true` if a tensor is part of the configuration.
 pub(crate) fn is_configuration(tensor: &str) -> bool {
-    // Some converters of 2023 wrote each layer's plain frequencies.
+    // Some converters of 2023 wrote the unscaled frequencies of each layer.
     [DIVISORS, LONG, SHORT].contains(&tensor) || tensor.ends_with(".attn_rot_embd.weight")
 }
 
-/// The rotary embedding that an architecture has written to `config`.
+/// Reads the rotary embedding that an architecture has written to `config`.
 fn of(config: &Map<String, Json>) -> Result<(RopeConfig, RopeShape), ModelError> {
     let shape = shape(config);
     let json = Json::Object(config.clone());
@@ -83,7 +83,7 @@ fn shape(config: &Map<String, Json>) -> RopeShape {
     }
 }
 
-/// The keys of the rotary embedding that `config` has.
+/// Adds the keys of the rotary embedding of `config`.
 pub(super) fn write(config: &Map<String, Json>, out: &mut Metadata) -> Result<(), ModelError> {
     let (rope, _) = of(config)?;
     let mut number = |key: &'static str, x: f64| out.push((key, (x as f32).into()));
@@ -96,7 +96,7 @@ pub(super) fn write(config: &Map<String, Json>, out: &mut Metadata) -> Result<()
         }
         RopeScaling::Dynamic { .. } => {
             let problem =
-                "GGUF has no name for it; without rope_scaling the model is the same up to its trained context";
+                "GGUF has no key for it; without rope_scaling the model is the same up to its trained context";
             return Err(refused("dynamic rope scaling", "GGUF", problem));
         }
         RopeScaling::Yarn(yarn) => {
@@ -145,7 +145,7 @@ impl Reader<'_> {
         let lists = (self.divisors(SHORT, rotated)?, self.divisors(LONG, rotated)?);
         let kind = self.gguf.get_str(&self.key(TYPE))?;
         let scaling = match (kind, lists) {
-            // Converters of Phi-3 leave the type out.
+            // Converters of Phi-3 omit the type.
             (None | Some("longrope"), (Some(short), Some(long))) => {
                 RopeScaling::LongRope(self.long_rope(short, long, &shape)?)
             }
@@ -171,7 +171,7 @@ impl Reader<'_> {
             (None, scaling) => RopeConfig { theta, rotated, scaling },
             (Some(divisors), RopeScaling::Unscaled) => RopeConfig::from_divisors(theta, divisors),
             (Some(_), other) => {
-                return Err(self.invalid(TYPE, &other.name().into(), "none, since there are rope_freqs.weight too"));
+                return Err(self.invalid(TYPE, &other.name().into(), "none, because the file has rope_freqs.weight"));
             }
         };
         rope.write(&shape, config);
@@ -210,7 +210,7 @@ impl Reader<'_> {
         Ok(own.unwrap_or(shape.context))
     }
 
-    /// A tensor of divisors, where the file has it. // [R / 2]
+    /// Reads a tensor of divisors; `None` if the file has none. // [R / 2]
     fn divisors(&self, tensor: &str, rotated: usize) -> Result<Option<Vec<f32>>, ModelError> {
         if !self.gguf.contains(tensor) {
             return Ok(None);

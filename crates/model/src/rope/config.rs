@@ -1,43 +1,44 @@
-//! Both generations of config.json: `rope_theta` with `rope_scaling`, and transformers 5's `rope_parameters`.
+//! Reading and writing of the fields of config.json, in both generations: `rope_theta` with `rope_scaling`, and the
+//! `rope_parameters` of transformers 5.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::{LongRope, RopeConfig, RopeScaling, Yarn};
 use crate::ModelError;
-use crate::arch::limits;
 use crate::fields::Fields;
+use crate::limits;
 
-/// `rope_theta` of most architectures where a configuration has none.
+/// The default of `rope_theta` in most architectures.
 pub(crate) const THETA: f64 = 10_000.0;
 
-/// Fields that are read by nobody, by yarn alone, or by some (see `disputed`).
+/// Fields that no scaling reads, only yarn, or only some implementations (see `disputed`).
 const UNUSED: &[&str] = &["attn_factor", "finetuned", "truncate"];
 
-/// What a rotary embedding's meaning depends on besides its own fields.
+/// The settings outside of its own fields that a rotary embedding depends on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RopeShape {
-    /// Head width (E).
+    /// The width of a head (E).
     pub head_width: usize,
     /// `max_position_embeddings`.
     pub context: usize,
-    /// The base where a configuration names none.
+    /// The default of the base.
     pub theta: f64,
-    /// Whether the architecture can rotate a part of each head; transformers ignores the setting where it cannot.
+    /// `true` if the architecture can rotate a part of each head. For other architectures transformers ignores the setting.
     pub partial: bool,
 }
 
-/// yarn's factor on sine and cosine for a context extension of `factor`.
+/// Returns YaRN's factor on sine and cosine for a context extension of `factor`.
 pub(crate) fn magnitude_of(factor: f64, mscale: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
 }
 
-/// longrope's factor on sine and cosine for a context extension of `factor`.
+/// Returns LongRoPE's factor on sine and cosine for a context extension of `factor`.
 fn long_magnitude(factor: f64, original_context: usize) -> f64 {
     if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original_context as f64).ln()).sqrt() }
 }
 
 impl RopeConfig {
-    /// Reads the fields of a model whose layers all rotate in the same way.
+    /// Reads the settings of a model whose layers all have the same rotary embedding.
     pub(crate) fn parse(f: &mut Fields<'_>, shape: &RopeShape) -> Result<Self, ModelError> {
         let (new, old) = (f.object("rope_parameters")?, f.object("rope_scaling")?);
         if new.is_some() && old.is_some() {
@@ -46,7 +47,7 @@ impl RopeConfig {
         Self::parse_with(f, "rope_theta", new.or(old), shape)
     }
 
-    /// As [`RopeConfig::parse`], with the base in the field `theta` and the scaling in `inner`.
+    /// Reads the settings with the base in the field `theta` and the scaling in the object `inner`.
     pub(crate) fn parse_with(
         f: &mut Fields<'_>,
         theta: &'static str,
@@ -83,16 +84,16 @@ impl RopeConfig {
         Ok(config)
     }
 
-    /// The fields that [`RopeConfig::parse`] reads, in the form that all versions of transformers understand.
+    /// Writes the fields that [`RopeConfig::parse`] reads, in the form that all versions of transformers accept.
     pub(crate) fn write(&self, shape: &RopeShape, config: &mut Map<String, Json>) {
         self.write_with("rope_theta", shape, config);
     }
 
-    /// As [`RopeConfig::write`], with the base in the field `theta`.
+    /// Writes the fields with the base in the field `theta`.
     pub(crate) fn write_with(&self, theta: &str, shape: &RopeShape, config: &mut Map<String, Json>) {
         config.insert(theta.to_owned(), json!(self.theta));
         if self.rotated != shape.head_width {
-            // Readers multiply and cut off.
+            // Readers multiply this by the head width and truncate.
             let part = self.rotated as f64 / shape.head_width as f64;
             let exact = (part * shape.head_width as f64) as usize == self.rotated;
             config.insert("partial_rotary_factor".to_owned(), json!(if exact { part } else { part.next_up() }));
@@ -117,7 +118,7 @@ impl RopeConfig {
                 }
             }
             RopeScaling::LongRope(long) => {
-                // Phi-3's configuration has its own field for it, and older readers refuse a fourth one here.
+                // Phi-3's configuration has this field at the top level, and older readers refuse it here.
                 config.insert("original_max_position_embeddings".to_owned(), json!(long.original_context));
                 set("short_factor", json!(long.short));
                 set("long_factor", json!(long.long));
@@ -142,15 +143,17 @@ impl RopeConfig {
     }
 }
 
-/// A setting that may stand in two places.
+/// Returns a setting that can be in two places, which must agree.
 fn one_of(inner: &Fields<'_>, name: &str, outer: Option<f64>, own: Option<f64>) -> Result<Option<f64>, ModelError> {
     match (outer, own) {
-        (Some(a), Some(b)) if a != b => Err(inner.wrong(name, &json!(b), format!("{a}, as outside"))),
+        (Some(a), Some(b)) if a != b => {
+            Err(inner.wrong(name, &json!(b), format!("{a}, as in the configuration itself")))
+        }
         (a, b) => Ok(b.or(a)),
     }
 }
 
-/// Values of a head that are rotated.
+/// Returns the number of rotated values of a head.
 fn rotated(f: &Fields<'_>, part: Option<f64>, shape: &RopeShape) -> Result<usize, ModelError> {
     let width = shape.head_width;
     let Some(part) = part else { return Ok(width) };
@@ -166,7 +169,7 @@ fn rotated(f: &Fields<'_>, part: Option<f64>, shape: &RopeShape) -> Result<usize
 }
 
 impl RopeScaling {
-    /// Its `rope_type`.
+    /// Returns the `rope_type`.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Unscaled => "default",
@@ -189,7 +192,7 @@ impl RopeScaling {
         if let (Some(new), Some(old)) = (new, old)
             && new != old
         {
-            return Err(f.wrong("type", &json!(old), format!("{new:?}, as rope_type says")));
+            return Err(f.wrong("type", &json!(old), format!("{new:?}, the value of rope_type")));
         }
         let name = new.or(old).unwrap_or("default");
         let trained = match name {
@@ -204,7 +207,7 @@ impl RopeScaling {
             "linear" => Ok(Self::Linear { factor: f.number("factor")? }),
             "dynamic" => Ok(Self::Dynamic { factor: factor(f)?, original_context: trained }),
             "yarn" => Ok(Self::Yarn(Yarn::parse(f, trained)?)),
-            // The name that Phi-3's first configurations have for it.
+            // "su" is the name in Phi-3's first configurations.
             "longrope" | "su" => Ok(Self::LongRope(LongRope::parse(f, trained, rotated, shape)?)),
             "llama3" => {
                 let (low, high) = (f.number("low_freq_factor")?, f.number("high_freq_factor")?);
@@ -260,7 +263,7 @@ impl LongRope {
     }
 }
 
-/// A context extension.
+/// Reads a context extension.
 fn factor(f: &mut Fields<'_>) -> Result<f64, ModelError> {
     match f.number("factor")? {
         small if small < 1.0 => Err(f.wrong("factor", &json!(small), "1 or more")),
@@ -268,7 +271,7 @@ fn factor(f: &mut Fields<'_>) -> Result<f64, ModelError> {
     }
 }
 
-/// A list of `count` numbers above 0.
+/// Reads a list of `count` numbers above 0.
 fn numbers(f: &mut Fields<'_>, name: &'static str, count: usize) -> Result<Vec<f64>, ModelError> {
     let expected = format!("{count} numbers above 0");
     let value = f.value(name).ok_or_else(|| f.missing(name, &expected))?;

@@ -1,11 +1,11 @@
-//! Rotary position embedding: which frequencies a configuration means.
+//! Rotary position embedding (Su et al. 2021): the frequencies that a configuration describes.
 //!
-//! Su et al. 2021; the scalings as transformers' `modeling_rope_utils` defines them, fixed once for a session by the longest
-//! sequence that it may hold. For `longrope` that is what transformers does too, with the length of the sequence in the place of
-//! the limit. **Dynamic** scaling differs: transformers changes the frequencies whenever the sequence grows beyond what it saw before,
-//! and leaves the keys in its cache as they were, so that a token's state depends on how the sequence was fed. Here every
-//! position has the frequencies that transformers takes for a sequence as long as the session's limit. A session whose
-//! limit is the trained context computes as if there were no scaling.
+//! The scalings are those of transformers' `modeling_rope_utils`. The frequencies are chosen once per session, for the
+//! longest sequence that the session allows; transformers chooses those of `longrope` in the same way, by the length of
+//! the sequence. **Dynamic** scaling differs: transformers changes the frequencies when a sequence grows, but not the keys
+//! in its cache, so that results depend on the division of the sequence into steps. Here, every position has the
+//! frequencies that transformers uses for a sequence as long as the session's limit. If that limit is the trained
+//! context, there is no scaling.
 
 mod config;
 #[cfg(test)]
@@ -15,96 +15,96 @@ use honelm_backend::{Backend, BackendError, Rope};
 
 pub(crate) use config::{RopeShape, THETA, magnitude_of};
 
-/// How the frequencies are changed for contexts beyond the trained one.
+/// A change of the frequencies for contexts beyond the trained one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
-    /// Not at all.
+    /// No change.
     Unscaled,
-    /// All divided by `factor`.
+    /// Division of all frequencies by `factor`.
     Linear {
-        /// Context extension.
+        /// The extension of the context.
         factor: f64,
     },
-    /// A larger base, by how far the session's limit is beyond the trained context (NTK-aware scaling).
+    /// NTK-aware scaling: a base that grows with the ratio of the session's limit to the trained context.
     Dynamic {
-        /// Strength: at `n` trained contexts the base grows as if for `factor * n - (factor - 1)`.
+        /// The strength: at `n` trained contexts the base grows as for the ratio `factor * n - (factor - 1)`.
         factor: f64,
-        /// Tokens of the trained context.
+        /// The trained context in tokens.
         original_context: usize,
     },
-    /// Peng et al. 2023.
+    /// YaRN (Peng et al. 2023).
     Yarn(Yarn),
-    /// Ding et al. 2024.
+    /// LongRoPE (Ding et al. 2024).
     LongRope(LongRope),
-    /// Llama 3.1: wavelengths above `original_context / low` divided by `factor`, those below
-    /// `original_context / high` kept, a blend in between.
+    /// The scaling of Llama 3.1: frequencies with wavelengths above `original_context / low` are divided by `factor`, those
+    /// with wavelengths below `original_context / high` are kept, and those in between are blended.
     Llama3 {
-        /// Context extension.
+        /// The extension of the context.
         factor: f64,
-        /// Original contexts that fit the longest kept wavelength's band.
+        /// The trained context divided by the wavelength at which the blend ends.
         low: f64,
-        /// Original contexts that fit the shortest blended wavelength's band.
+        /// The trained context divided by the wavelength at which the blend begins.
         high: f64,
-        /// Tokens of the trained context.
+        /// The trained context in tokens.
         original_context: usize,
     },
-    /// Each frequency divided by its own number (GGUF's `rope_freqs.weight`). // [R / 2]
+    /// Division of each frequency by its own number (GGUF's `rope_freqs.weight`). // [R / 2]
     Divisors(Vec<f32>),
 }
 
-/// Frequencies that turn more than `beta_fast` times in the trained context are kept, those that turn less than `beta_slow`
-/// times divided by `factor`, a blend in between.
+/// The settings of YaRN: frequencies with more than `beta_fast` turns in the trained context are kept, those with fewer
+/// than `beta_slow` turns are divided by `factor`, and those in between are blended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Yarn {
-    /// Context extension.
+    /// The extension of the context.
     pub factor: f64,
-    /// Turns from which on a frequency is kept.
+    /// The number of turns above which a frequency is kept.
     pub beta_fast: f64,
-    /// Turns below which a frequency is divided.
+    /// The number of turns below which a frequency is divided.
     pub beta_slow: f64,
-    /// Tokens of the trained context.
+    /// The trained context in tokens.
     pub original_context: usize,
-    /// Whether the ends of the blend are moved to whole frequency numbers.
+    /// `true` if the ends of the blend are rounded to whole frequency numbers.
     pub truncate: bool,
-    /// Factor on sine and cosine.
+    /// The factor on sine and cosine.
     pub magnitude: f64,
 }
 
-/// Each frequency divided by its own number, of two lists.
+/// The settings of LongRoPE: each frequency is divided by its own number from one of two lists.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LongRope {
-    /// For sessions of up to the trained context. // [R / 2]
+    /// The divisors for sessions of up to the trained context. // [R / 2]
     pub short: Vec<f64>,
-    /// For longer ones. // [R / 2]
+    /// The divisors for longer sessions. // [R / 2]
     pub long: Vec<f64>,
-    /// Tokens of the trained context.
+    /// The trained context in tokens.
     pub original_context: usize,
-    /// Factor on sine and cosine.
+    /// The factor on sine and cosine.
     pub magnitude: f64,
 }
 
-/// The rotary embedding of a model's layers.
+/// The settings of a rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
-    /// Base: frequency i is `theta^(-2i / R)`.
+    /// The base: frequency i is `theta^(-2i / R)`.
     pub theta: f64,
-    /// Values of a head that are rotated (R), from its first on; the rest pass.
+    /// The number of rotated values of a head (R), from its first one; the others are not changed.
     pub rotated: usize,
-    /// Change of the frequencies.
+    /// The change of the frequencies.
     pub scaling: RopeScaling,
 }
 
-/// A rotary embedding as a session uses it.
+/// The frequencies of a rotary embedding in a session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotation {
-    /// Angle a position, for each rotated pair. // [R / 2]
+    /// The angle per position of each rotated pair. // [R / 2]
     pub inverse_frequencies: Vec<f32>,
-    /// Factor on sine and cosine.
+    /// The factor on sine and cosine.
     pub magnitude: f32,
 }
 
 impl RopeConfig {
-    /// What sessions of up to `context` tokens use.
+    /// Returns the frequencies for sessions of up to `context` tokens.
     #[must_use]
     pub fn rotation(&self, context: usize) -> Rotation {
         let magnitude = match &self.scaling {
@@ -116,26 +116,26 @@ impl RopeConfig {
         Rotation { inverse_frequencies, magnitude: magnitude as f32 }
     }
 
-    /// The longest sequence of a model whose configuration allows `context` tokens: scalings that name the trained
-    /// context and a factor reach further than configurations always say.
+    /// Returns the longest sequence of a model whose configuration gives `context` tokens. A scaling with a trained context
+    /// and a factor can allow more than the configuration says.
     pub(crate) fn limit(&self, context: usize) -> usize {
         let (factor, trained) = match &self.scaling {
             RopeScaling::Dynamic { factor, original_context } => (*factor, *original_context),
             RopeScaling::Yarn(yarn) => (yarn.factor, yarn.original_context),
             _ => return context,
         };
-        // Saturates where the factor is absurd.
-        context.max((trained as f64 * factor) as usize).min(crate::arch::limits::CONTEXT)
+        // The cast saturates for absurd factors.
+        context.max((trained as f64 * factor) as usize).min(crate::limits::CONTEXT)
     }
 
-    /// The divisors of a Llama 3.1 scaling or of a file that has its own. // [R / 2]
+    /// Returns the divisors of [`RopeScaling::Llama3`] or [`RopeScaling::Divisors`]. // [R / 2]
     #[must_use]
     pub fn divisors(&self) -> Option<Vec<f32>> {
         match &self.scaling {
             RopeScaling::Divisors(divisors) => Some(divisors.clone()),
             RopeScaling::Llama3 { factor, low, high, original_context } => {
                 let divisor = |frequency: f64| {
-                    // Wavelengths in the original context.
+                    // The number of wavelengths in the trained context.
                     let turns = *original_context as f64 * frequency / std::f64::consts::TAU;
                     let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                     (1.0 / ((1.0 - keep) / factor + keep)) as f32
@@ -173,7 +173,7 @@ impl RopeConfig {
         }
     }
 
-    /// Unscaled frequencies of a base. // [R / 2]
+    /// Returns the unscaled frequencies of a base. // [R / 2]
     fn base(&self, theta: f64) -> impl Iterator<Item = f64> + use<> {
         let rotated = self.rotated;
         (0..rotated / 2).map(move |i| theta.powf(-((2 * i) as f64) / rotated as f64))
@@ -185,11 +185,11 @@ impl RopeConfig {
         Ok(Rope { inverse_frequencies: b.upload_vector(&inverse_frequencies)?, head_width, magnitude })
     }
 
-    /// The scaling behind the divisors of a GGUF file: Llama 3.1's where they are its own, else themselves.
+    /// Returns the settings with the divisors of a GGUF file, as [`RopeScaling::Llama3`] if that gives the same divisors.
     pub(crate) fn from_divisors(theta: f64, divisors: Vec<f32>) -> Self {
         let rotated = 2 * divisors.len();
         let factor = divisors.iter().copied().fold(1.0, f32::max);
-        // What every published model with this scaling has.
+        // The values of all published models with this scaling.
         let scaling = RopeScaling::Llama3 { factor: f64::from(factor), low: 1.0, high: 4.0, original_context: 8192 };
         let published = Self { theta, rotated, scaling };
         let close = |(a, b): (&f32, f32)| (a - b).abs() <= 1e-5 * b;
@@ -201,10 +201,10 @@ impl RopeConfig {
 }
 
 impl Yarn {
-    /// How much of frequency `i` of a head that rotates `rotated` values is kept, 0 to 1.
+    /// Returns the weight of the unscaled frequency in the blend, 0 to 1, as a function of the frequency's number.
     fn kept(&self, theta: f64, rotated: usize) -> impl Fn(usize) -> f64 + use<> {
         let n = rotated as f64;
-        // The number (not whole) of the frequency that turns so often in the trained context.
+        // The fractional number of the frequency with so many turns in the trained context.
         let number =
             |turns: f64| n * (self.original_context as f64 / (turns * std::f64::consts::TAU)).ln() / (2.0 * theta.ln());
         let (mut low, mut high) = (number(self.beta_fast), number(self.beta_slow));

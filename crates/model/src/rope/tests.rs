@@ -39,7 +39,7 @@ fn frequencies_and_magnitudes_match_transformers() {
         }
         let expected = case["magnitude"].as_f64().expect("a number");
         assert!((f64::from(magnitude) - expected).abs() < 1e-6, "{}: {magnitude} for {expected}", case["config"]);
-        // What is written means the same.
+        // The written configuration is parsed to the same settings.
         let mut written = Map::new();
         rope.write(&shape, &mut written);
         assert_eq!(parse_as(&Json::Object(written), &shape).expect("own form"), rope);

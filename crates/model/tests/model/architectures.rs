@@ -1,4 +1,4 @@
-//! What architectures do differently, in their files and under observation.
+//! Peculiarities of architectures: names in their files, and the observation of their linear modules.
 
 use honelm_backend::Observe;
 use honelm_blocks::Encoding;
@@ -9,13 +9,13 @@ use honelm_tensor::Matrix;
 use crate::common::{changed, cpu, golden, load, logits};
 use crate::tiny::{MODELS, tiny};
 
-/// `name` with every tensor's name changed.
+/// Copies the model `name` with every tensor renamed.
 fn renamed(name: &str, rename: impl Fn(&str) -> String) -> tempfile::TempDir {
     changed(name, |_| {}, |tensors| tensors.iter_mut().for_each(|tensor| tensor.name = rename(&tensor.name)))
 }
 
 #[test]
-fn folders_of_the_base_model_alone_give_the_same_bits() {
+fn folders_of_only_the_base_model_give_the_same_bits() {
     for (name, prefix) in [("gpt2-tied", "transformer."), ("opt-after", "model."), ("llama-biases-tied", "model.")] {
         let dir = renamed(name, |tensor| tensor.strip_prefix(prefix).unwrap_or(tensor).to_owned());
         let (tokens, _) = golden(&tiny(name));
@@ -24,7 +24,7 @@ fn folders_of_the_base_model_alone_give_the_same_bits() {
 }
 
 #[test]
-fn masks_that_old_folders_carry_are_no_weights() {
+fn masks_in_old_folders_are_not_weights() {
     let mask = |tensor: &str| RawTensor {
         name: tensor.to_owned(),
         element: ElementType::Weights(Encoding::F32),
@@ -34,7 +34,7 @@ fn masks_that_old_folders_carry_are_no_weights() {
     let dir = changed("gpt2-tied", |_| {}, |tensors| tensors.push(mask("transformer.h.0.attn.bias")));
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
     assert_eq!(checkpoint.ignored_tensors(), ["transformer.h.0.attn.bias"]);
-    // A weight that no module has is still refused, under either name of a layer.
+    // An unknown weight is refused under either name of a layer.
     for name in ["transformer.h.0.attn.q.weight", "h.0.attn.q.weight"] {
         let strip = |tensor: &str| tensor.strip_prefix("transformer.").unwrap_or(tensor).to_owned();
         let change = |tensors: &mut Vec<RawTensor>| {
@@ -49,7 +49,7 @@ fn masks_that_old_folders_carry_are_no_weights() {
 }
 
 #[test]
-fn matrices_that_are_not_turned_are_refused() {
+fn matrices_that_are_not_transposed_are_refused() {
     let turn = |tensors: &mut Vec<RawTensor>| {
         let tensor = tensors.iter_mut().find(|tensor| tensor.name == "transformer.h.1.mlp.c_fc.weight").unwrap();
         tensor.shape.reverse();
@@ -59,14 +59,14 @@ fn matrices_that_are_not_turned_are_refused() {
     assert!(error.to_string().contains("[96, 64]") && error.to_string().contains("[64, 96]"), "{error}");
 }
 
-/// All linear layers of a layer at once, then stage by stage with nothing computed behind it.
+/// Observes all linear modules of a layer at once, then stage by stage without computing the rest of the layer.
 #[test]
-fn every_linear_layer_of_every_architecture_is_observed() {
+fn every_linear_module_of_every_architecture_is_observed() {
     for &name in MODELS {
         let checkpoint = Checkpoint::open(tiny(name)).unwrap();
         let (tokens, _) = golden(&tiny(name));
         let (mut backend, lengths) = (cpu(), [9, 7]);
-        let mut stream = Stream::new(&checkpoint, 16, &mut backend).unwrap();
+        let mut stream = Stream::new(&checkpoint, 16).unwrap();
         let sequences = [tokens[..9].to_vec(), tokens[9..16].to_vec()];
         let x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
         let layer = stream.bind(&checkpoint, 0, &mut backend).unwrap();
@@ -85,7 +85,7 @@ fn every_linear_layer_of_every_architecture_is_observed() {
         for stage in checkpoint.tree().stages(0) {
             let mut observe = Observe::new(&mut backend, &[layer.weight(stage[0].name)], true);
             let alone = stream.observe(&layer, 0, &x, &lengths, &mut observe).unwrap();
-            // One stage has one input.
+            // The modules of a stage share their input.
             for module in &stage {
                 assert_eq!(&alone[0], find(module.name), "{name} {}", module.name);
             }

@@ -24,7 +24,7 @@ pub fn load_with(checkpoint: &Checkpoint, params: &dyn Parameters) -> Model {
     load_for(None, checkpoint, params)
 }
 
-/// A model for sessions of up to `context` tokens.
+/// Loads a model for sessions of up to `context` tokens.
 pub fn load_for(context: Option<usize>, checkpoint: &Checkpoint, params: &dyn Parameters) -> Model {
     let options = LoadOptions { context, cache_type: CacheType::F32, ..LoadOptions::default() };
     Model::load(checkpoint.blueprint(), params, device(), &options).unwrap()
@@ -41,7 +41,7 @@ pub fn step(model: &mut Model, batch: &Batch) -> honelm_model::StepOutput {
     block_on(model.read(ticket)).unwrap()
 }
 
-/// Logits of every token of a new sequence, in steps of `chunk` rows. // [T, V]
+/// Computes the logits of every token of a new sequence, in steps of `chunk` rows. // [T, V]
 pub fn logits(model: &mut Model, tokens: &[u32], chunk: usize) -> Matrix {
     let id = model.open();
     let out = logits_of(model, id, tokens, chunk);
@@ -62,7 +62,7 @@ pub fn logits_of(model: &mut Model, id: SequenceId, tokens: &[u32], chunk: usize
     Matrix::new(tokens.len(), cols, data)
 }
 
-/// Tokens and the logits that transformers gives for them. // `[T]`, [T, V]
+/// Reads tokens and the logits that transformers computes for them. // `[T]`, [T, V]
 pub fn golden(folder: &Path) -> (Vec<u32>, Matrix) {
     let file = Safetensors::open(folder.join("logits.safetensors")).unwrap();
     let tokens = file.integers("tokens").unwrap().iter().map(|&t| t as u32).collect();
@@ -85,7 +85,7 @@ pub fn distance(a: &Matrix, b: &Matrix) -> f32 {
         .fold(0.0, |worst: f32, d| if d.is_nan() { d } else { worst.max(d) })
 }
 
-/// `name`'s checkpoint in a new folder, with its configuration and tensors changed.
+/// Copies the checkpoint `name` to a new folder, with its configuration and tensors changed.
 pub fn changed(
     name: &str,
     config: impl FnOnce(&mut Json),

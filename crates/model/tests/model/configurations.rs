@@ -1,4 +1,4 @@
-//! Configurations of every architecture that are broken, lie or mean something that is not supported.
+//! Broken, contradictory and unsupported configurations of every architecture.
 
 use std::path::Path;
 
@@ -49,7 +49,7 @@ fn unknown_fields_and_activations_are_refused_by_name_everywhere() {
     }
 }
 
-/// Every configuration with one value, at any depth, replaced by each of `values`.
+/// Calls `check` with every configuration in which one value, at any depth, is replaced by one of `values`.
 fn spoilt(json: &Json, values: &[Json], check: &mut dyn FnMut(&Json)) {
     fn places(json: &Json, path: &str, out: &mut Vec<String>) {
         let Some(object) = json.as_object() else { return };
@@ -71,7 +71,7 @@ fn spoilt(json: &Json, values: &[Json], check: &mut dyn FnMut(&Json)) {
 }
 
 #[test]
-fn a_configuration_is_refused_or_means_what_it_is_written_as() {
+fn a_configuration_is_refused_or_survives_a_round_trip() {
     let values = [
         Json::Null,
         json!(0),
@@ -103,7 +103,7 @@ fn a_configuration_is_refused_or_means_what_it_is_written_as() {
     assert!(accepted > 500, "{accepted} accepted");
 }
 
-/// The GGUF file of a tiny model.
+/// Writes a tiny model as a GGUF file.
 fn written(name: &str, dir: &Path) -> Gguf {
     let path = dir.join("model.gguf");
     let checkpoint = Checkpoint::open(tiny(name)).unwrap();
@@ -111,7 +111,7 @@ fn written(name: &str, dir: &Path) -> Gguf {
     Gguf::open(&path).unwrap()
 }
 
-/// The same file with one key's value replaced, or the key left out.
+/// Opens the same file with one value replaced, or one key left out.
 fn with_value(file: &Gguf, key: &str, value: Option<&Value>) -> Result<Checkpoint, ModelError> {
     let mut writer = Writer::new();
     for (name, own) in file.metadata.iter() {
@@ -165,7 +165,7 @@ fn hostile_gguf_settings_are_refused_or_harmless() {
             let error = with_value(&file, key, Some(&"x".into())).unwrap_err();
             assert!(error.to_string().contains(key.as_str()), "{name}: {key}: {error}");
             for value in &values {
-                // No panic, and no allocation by what the value says.
+                // There is no panic, and no allocation of a size that the value gives.
                 drop(with_value(&file, key, Some(value)));
             }
             drop(with_value(&file, key, None));

@@ -1,14 +1,12 @@
-//! What is written is read back as the same model.
+//! Written files are read back as the same model.
 
 use std::path::Path;
 
-use honelm_blocks::{Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
+use honelm_blocks::{Encoding, Fit, Grid, IntGroups, ScaleType};
 use honelm_formats::gguf::Gguf;
-use honelm_formats::gptq::QuantizeConfig;
 use honelm_formats::{TensorSource, read_json};
-use honelm_model::export::{HuggingFace, gguf, huggingface};
+use honelm_model::export::{Container, GroupForm, HuggingFace, gguf, huggingface};
 use honelm_model::{Checkpoint, Kind, ModelError, Parameter, Parameters, Runner, Slot};
-use honelm_tensor::AlignedVec;
 use serde_json::json;
 
 use crate::common::{changed, deviation, distance, golden, load, load_with, logits};
@@ -25,7 +23,7 @@ fn files_written_from_each_other_give_the_same_logits() {
         let (path, folder) = (dir.path().join("model.gguf"), dir.path().join("folder"));
         let original = Checkpoint::open(tiny(name)).unwrap();
         match to_gguf(&original, &path, None) {
-            // GGUF has no name for dynamic scaling.
+            // GGUF has no key for dynamic scaling.
             Err(error) if name == "llama-dynamic" => {
                 assert_eq!(error.code(), "not-exportable");
                 continue;
@@ -37,7 +35,7 @@ fn files_written_from_each_other_give_the_same_logits() {
         assert_eq!(logits(&mut load(&path), &tokens, 16), expected, "{name}");
         let from = Checkpoint::open(&path).unwrap();
         if name == "llama-rope-llama3" {
-            // Its divisors are not those of a published model: config.json has no name for them.
+            // Its divisors are not those of a published model, and config.json has no field for them.
             let error = huggingface(dir.path(), &from, &from, &HuggingFace::default()).unwrap_err();
             assert_eq!(error.code(), "not-exportable");
             continue;
@@ -45,7 +43,7 @@ fn files_written_from_each_other_give_the_same_logits() {
         std::fs::create_dir(&folder).unwrap();
         huggingface(&folder, &from, &from, &HuggingFace::default()).unwrap();
         let again = logits(&mut load(&folder), &tokens, 16);
-        // Gains that are stored less 1 are rounded on the way.
+        // Gains that are stored minus 1 are rounded.
         let rounded = name.starts_with("gemma");
         let close = distance(&again, &expected) <= 1e-4 * deviation(&expected);
         assert!(again == expected || (rounded && close), "{name}: {}", distance(&again, &expected));
@@ -55,7 +53,7 @@ fn files_written_from_each_other_give_the_same_logits() {
 }
 
 #[test]
-fn a_gguf_file_says_what_llama_cpp_reads() {
+fn a_gguf_file_has_the_keys_that_llama_cpp_reads() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.gguf");
     let checkpoint = Checkpoint::open(tiny("llama-biases-tied")).unwrap();
@@ -94,7 +92,7 @@ fn slot(layer: usize, module: &'static str) -> Slot {
 #[test]
 fn rope_scaling_survives_gguf() {
     let dir = tempfile::tempdir().unwrap();
-    // As published: the parameters are found again, so that config.json can be written.
+    // The parameters of published models are recovered, so that config.json can be written.
     let published = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192});
     for (scaling, folder) in [(published, true), (json!({"type": "linear", "factor": 4.0}), true)] {
@@ -109,7 +107,7 @@ fn rope_scaling_survives_gguf() {
         let written = huggingface(dir.path(), &again, &again, &HuggingFace::default());
         assert_eq!(written.is_ok(), folder);
     }
-    // An unpublished one stays what the file has, and has no name in config.json.
+    // Other divisors are kept as they are, and config.json has no field for them.
     let path = dir.path().join("model.gguf");
     to_gguf(&Checkpoint::open(tiny("llama-rope-llama3")).unwrap(), &path, None).unwrap();
     let again = Checkpoint::open(&path).unwrap();
@@ -118,8 +116,11 @@ fn rope_scaling_survives_gguf() {
     assert_eq!(error.code(), "not-exportable");
 }
 
-/// A checkpoint with every linear layer of its layers in groups of 32 with 4 bits.
-pub struct Grouped<'a>(pub &'a Checkpoint);
+/// The form that most of these tests use.
+pub const FORM: GroupForm = GroupForm { bits: 4, group_size: 32, symmetric: true };
+
+/// A checkpoint with every linear module of its layers rounded to integer groups.
+pub struct Grouped<'a>(pub &'a Checkpoint, pub GroupForm);
 
 impl Parameters for Grouped<'_> {
     fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError> {
@@ -128,59 +129,138 @@ impl Parameters for Grouped<'_> {
         if slot.layer.is_none() || module.kind != Kind::Linear {
             return Ok(parameter);
         }
+        let GroupForm { bits, group_size, symmetric } = self.1;
+        let grid = IntGroups { bits, group_size, symmetric, scale_type: ScaleType::F16, fit: Fit::MinMax };
         let w = parameter.weight.dequantize();
-        let (mut codes, mut scales) = (AlignedVec::zeroed(w.data.len()), Vec::new());
-        for (codes, values) in codes.chunks_mut(32).zip(w.data.chunks(32)) {
-            let scale = ScaleType::F16.round(values.iter().fold(0f32, |m, x| m.max(x.abs())) / 7.0);
-            scales.push(scale);
-            for (code, x) in codes.iter_mut().zip(values) {
-                *code = ((x / scale).round().clamp(-8.0, 7.0) + 8.0) as u8;
-            }
+        let (mut params, mut codes) = (Vec::new(), Vec::new());
+        for values in w.data.chunks(group_size) {
+            let fitted = grid.fit_plain(values);
+            params.push(fitted);
+            codes.extend(values.iter().map(|&x| grid.round(fitted, x)));
         }
-        let groups = GroupMatrix {
-            rows: w.rows,
-            cols: w.cols,
-            bits: 4,
-            group_size: 32,
-            scale_type: ScaleType::F16,
-            codes,
-            scales,
-            zeros: Zeros::Constant(8),
-            order: None,
-        };
-        parameter.weight = WeightData::Groups(groups.validated().unwrap());
+        parameter.weight = grid.pack(w.rows, w.cols, &params, &codes).unwrap();
         Ok(parameter)
     }
 }
 
+/// Writes the folder of a container.
+fn write_folder(dir: &Path, container: &Container, params: &Grouped<'_>) {
+    let format = container.format(params.0.tree(), params, params.1).unwrap();
+    let options = HuggingFace { quantization: Some(&*format), ..HuggingFace::default() };
+    huggingface(dir, params.0, params, &options).unwrap();
+    let config = read_json(dir.join("config.json")).unwrap().unwrap();
+    for &field in format.config_fields() {
+        assert!(config[field].is_object(), "{container}: {field}");
+    }
+}
+
 #[test]
-fn a_gptq_folder_gives_the_same_bits_as_its_weights() {
+fn the_folder_of_every_container_gives_the_same_bits_as_its_weights() {
+    for name in ["llama-grouped", "llama-biases-tied"] {
+        let original = Checkpoint::open(tiny(name)).unwrap();
+        let (tokens, _) = golden(&tiny(name));
+        for (container, groups) in Container::folders() {
+            for form in groups
+                .bits
+                .iter()
+                .flat_map(|&bits| [true, false].map(|symmetric| GroupForm { bits, symmetric, ..FORM }))
+            {
+                let dir = tempfile::tempdir().unwrap();
+                let params = Grouped(&original, form);
+                write_folder(dir.path(), container, &params);
+                let again = Checkpoint::open(dir.path()).unwrap();
+                assert_eq!(again.quantized_format(), Some(container.name));
+                let found = again.parameter(slot(0, "q")).unwrap().weight.encoding_name();
+                assert_eq!(found, format!("int{} g32", form.bits), "{container}");
+                assert!(again.ignored_tensors().is_empty());
+                let expected = logits(&mut load_with(&original, &params), &tokens, 16);
+                let found = logits(&mut load(dir.path()), &tokens, 16);
+                // MLX rounds the biases that stand for zero points.
+                let close = distance(&found, &expected) <= 2e-2 * deviation(&expected);
+                let rounded = container.name == "mlx" && !form.symmetric;
+                assert!(
+                    found == expected || rounded && close,
+                    "{name} {container} {form:?}: {}",
+                    distance(&found, &expected) / deviation(&expected)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn files_to_copy_appear_beside_the_weights() {
+    let (dir, original) = (tempfile::tempdir().unwrap(), Checkpoint::open(tiny("llama-grouped")).unwrap());
+    let copy = [tiny("llama-grouped").join("logits.safetensors")];
+    let options = HuggingFace { copy: &copy, ..HuggingFace::default() };
+    huggingface(dir.path(), &original, &original, &options).unwrap();
+    assert!(dir.path().join("logits.safetensors").exists());
+}
+
+#[test]
+fn a_folder_that_misses_a_tensor_or_has_an_unknown_one_is_refused_by_name() {
+    use honelm_formats::safetensors::Safetensors;
+    for (container, _) in Container::folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let original = Checkpoint::open(tiny("llama-grouped")).unwrap();
+        write_folder(dir.path(), container, &Grouped(&original, FORM));
+        let file = dir.path().join("model.safetensors");
+        let whole = std::fs::read(&file).unwrap();
+        let source = Safetensors::parse(whole, "whole").unwrap();
+        let tensors: Vec<_> = source.names().iter().map(|name| source.get(name).unwrap()).collect();
+        let own = |name: &str| name.starts_with("model.layers.1.mlp.up_proj.");
+        let mut optional = 0;
+        for left_out in tensors.iter().filter(|tensor| own(&tensor.name)) {
+            let rest: Vec<_> = tensors.iter().filter(|tensor| tensor.name != left_out.name).cloned().collect();
+            crate::common::write_safetensors(&file, &rest);
+            match Checkpoint::open(dir.path()) {
+                // GPTQ's column groups are neighbouring columns where none are given.
+                Ok(_) if left_out.name.ends_with(".g_idx") => optional += 1,
+                Ok(_) => panic!("{container}: {} is missing", left_out.name),
+                Err(error) => assert!(error.to_string().contains("model.layers.1.mlp.up_proj"), "{container}: {error}"),
+            }
+        }
+        assert_eq!(optional, usize::from(container.name == "gptq"));
+        let mut more = tensors.clone();
+        let codes = tensors.iter().find(|tensor| own(&tensor.name)).unwrap();
+        more.push(honelm_formats::RawTensor { name: "model.layers.1.mlp.odd_proj.weight".to_owned(), ..codes.clone() });
+        crate::common::write_safetensors(&file, &more);
+        let error = Checkpoint::open(dir.path()).unwrap_err();
+        assert_eq!(error.code(), "unexpected-tensor");
+        assert!(error.to_string().contains("model.layers.1.mlp.odd_proj.weight"), "{error}");
+    }
+}
+
+#[test]
+fn gguf_holds_the_values_of_integer_groups_only_in_f32() {
     for name in ["llama-grouped", "llama-biases-tied"] {
         let dir = tempfile::tempdir().unwrap();
         let original = Checkpoint::open(tiny(name)).unwrap();
-        let settings = json!({"bits": 4, "group_size": 32, "sym": true, "desc_act": false});
-        let settings = QuantizeConfig::parse("test", &settings).unwrap();
-        let copy = [tiny(name).join("logits.safetensors")];
-        let options = HuggingFace { quantize_config: Some(&settings), copy: &copy, max_shard_size: None };
-        let params = Grouped(&original);
-        huggingface(dir.path(), &original, &params, &options).unwrap();
-        assert!(dir.path().join("logits.safetensors").exists());
-        let config = read_json(dir.path().join("config.json")).unwrap().unwrap();
-        assert_eq!(config["quantization_config"]["quant_method"], json!("gptq"));
-        let again = Checkpoint::open(dir.path()).unwrap();
-        assert_eq!(again.tensor_name(slot(0, "q")).unwrap(), "model.layers.0.self_attn.q_proj.qweight");
-        assert_eq!(again.parameter(slot(0, "q")).unwrap().weight.encoding_name(), "int4 g32");
-        let (tokens, _) = golden(&tiny(name));
-        let (a, b) =
-            (logits(&mut load_with(&original, &params), &tokens, 16), logits(&mut load(dir.path()), &tokens, 16));
-        assert_eq!(a, b, "{name}");
-        // GGUF has no integer groups; F32 holds their values, and F16 does not hold all of them.
+        let params = Grouped(&original, FORM);
         let path = dir.path().join("model.gguf");
         let write = |encoding| gguf(&path, original.blueprint(), &params, Vec::new(), &|_| encoding);
         assert_eq!(write(None).unwrap_err().code(), "not-exportable");
         assert!(!path.exists(), "nothing is written where writing is refused");
         write(Some(Encoding::F32)).unwrap();
-        assert_eq!(logits(&mut load(&path), &tokens, 16), a, "{name}");
+        let (tokens, _) = golden(&tiny(name));
+        let expected = logits(&mut load_with(&original, &params), &tokens, 16);
+        assert_eq!(logits(&mut load(&path), &tokens, 16), expected, "{name}");
+    }
+}
+
+#[test]
+fn models_that_a_container_cannot_hold_are_refused_before_any_work() {
+    let small = Checkpoint::open(tiny("llama-grouped")).unwrap();
+    let gpt2 = Checkpoint::open(tiny("gpt2-tied")).unwrap();
+    for (container, _) in Container::folders() {
+        assert!(container.check_model(small.tree(), FORM).is_ok(), "{container}");
+        let odd = container.check_model(small.tree(), GroupForm { bits: 7, ..FORM }).unwrap_err();
+        assert_eq!(odd.code(), "not-exportable", "{container}");
+        // The tiny model has 64 columns.
+        let wide = container.check_model(small.tree(), GroupForm { group_size: 128, ..FORM });
+        assert_eq!(wide.is_ok(), container.name == "gptq", "{container}");
+        let transposed = container.check_model(gpt2.tree(), FORM);
+        assert_eq!(transposed.is_ok(), container.name == "gptq", "{container}");
     }
 }
 
@@ -207,7 +287,7 @@ fn a_shard_index_is_followed() {
 }
 
 #[test]
-fn a_model_with_an_image_tower_gives_the_logits_of_its_text_part() {
+fn a_multimodal_model_gives_the_logits_of_its_language_model() {
     use honelm_formats::safetensors::Safetensors;
     let (tokens, _) = golden(&tiny("gemma3-types"));
     let expected = logits(&mut load(&tiny("gemma3-types")), &tokens, 16);
@@ -230,7 +310,7 @@ fn a_model_with_an_image_tower_gives_the_logits_of_its_text_part() {
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         assert_eq!(checkpoint.ignored_tensors().len(), 1);
         assert_eq!(logits(&mut load_with(&checkpoint, &checkpoint), &tokens, 16), expected, "{prefix}");
-        // Written again it is the text model.
+        // It is written as the language model.
         let again = tempfile::tempdir().unwrap();
         huggingface(again.path(), &checkpoint, &checkpoint, &HuggingFace::default()).unwrap();
         let config = read_json(again.path().join("config.json")).unwrap().unwrap();
@@ -239,7 +319,7 @@ fn a_model_with_an_image_tower_gives_the_logits_of_its_text_part() {
     }
 }
 
-/// Files to run in other implementations (`tests/scripts/compare.py`), in `tiny-written` beside the tiny models.
+/// Writes files for other implementations (`tests/scripts/compare.py`) to `tiny-written` beside the tiny models.
 #[test]
 #[ignore = "writes files for other implementations"]
 fn writes_files_to_compare() {
@@ -263,6 +343,22 @@ fn writes_files_to_compare() {
         std::fs::create_dir_all(&folder).unwrap();
         if let Err(error) = huggingface(&folder, &from, &from, &HuggingFace::default()) {
             eprintln!("{name}: {error}");
+        }
+    }
+    // Folders of integer groups, with the logits of their weights (`tests/scripts/compare_containers.py`).
+    let original = Checkpoint::open(tiny("llama-grouped")).unwrap();
+    let (tokens, _) = golden(&tiny("llama-grouped"));
+    for (container, groups) in Container::folders() {
+        for form in
+            groups.bits.iter().flat_map(|&bits| [true, false].map(|symmetric| GroupForm { bits, symmetric, ..FORM }))
+        {
+            let kind = if form.symmetric { "symmetric" } else { "asymmetric" };
+            let folder = dir.join(format!("{container}-{}-{kind}", form.bits));
+            std::fs::create_dir_all(&folder).unwrap();
+            write_folder(&folder, container, &Grouped(&original, form));
+            let values = logits(&mut load(&folder), &tokens, 16).data;
+            let json = json!({"container": container.name, "tokens": tokens, "logits": values});
+            std::fs::write(folder.with_extension("json"), json.to_string()).unwrap();
         }
     }
 }

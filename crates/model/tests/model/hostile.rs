@@ -1,4 +1,4 @@
-//! Files that are broken, lie or mean something that is not supported.
+//! Broken, contradictory and unsupported files.
 
 use std::path::Path;
 
@@ -48,7 +48,7 @@ fn fields_that_change_the_result_are_refused_by_name() {
 }
 
 #[test]
-fn lying_configurations_are_refused() {
+fn contradictory_configurations_are_refused() {
     with_field("num_hidden_layers", json!(0), "invalid-field");
     with_field("num_hidden_layers", json!(4_000_000_000u64), "invalid-field");
     with_field("hidden_size", json!(1u64 << 62), "invalid-field");
@@ -68,7 +68,7 @@ fn lying_configurations_are_refused() {
 
 #[test]
 fn sizes_beyond_the_file_are_found_before_anything_is_allocated() {
-    // The largest model that the limits allow would need more than 2^60 bytes.
+    // The largest model within the limits would need more than 2^60 bytes.
     let dir = changed(
         "llama-grouped",
         |config| {
@@ -170,12 +170,12 @@ fn tensors_that_would_change_the_result_are_refused_and_others_are_not() {
     for harmless in ["model.layers.0.self_attn.rotary_emb.inv_freq", "value_head.weight"] {
         assert_eq!(with(harmless, 1.0), Ok(vec![harmless.to_owned()]));
     }
-    // Quantisers write biases of zeros.
+    // Quantisers write biases that are zero.
     assert!(with("model.layers.0.self_attn.q_proj.bias", 0.0).is_ok());
 }
 
 #[test]
-fn a_tied_output_that_is_there_has_to_be_the_embedding() {
+fn a_stored_tied_output_must_equal_the_embedding() {
     let copied = |change: bool| {
         let dir = changed(
             "llama-window",
@@ -213,7 +213,7 @@ fn paths_without_a_model_are_refused() {
     assert_eq!(open(dir.path()).code(), "no-weights");
 }
 
-/// A GGUF file of metadata alone, some of it changed.
+/// Opens a GGUF file with only metadata, some of them changed.
 fn metadata_only(change: impl FnOnce(&mut Vec<(&'static str, Value)>)) -> ModelError {
     let mut metadata: Vec<(&'static str, Value)> = vec![
         ("general.architecture", "llama".into()),
@@ -241,7 +241,7 @@ fn metadata_only(change: impl FnOnce(&mut Vec<(&'static str, Value)>)) -> ModelE
 }
 
 #[test]
-fn gguf_metadata_is_read_as_strictly() {
+fn gguf_metadata_are_read_strictly() {
     let set = |key: &'static str, value: Value| {
         metadata_only(|metadata| {
             metadata.retain(|(name, _)| *name != key);
@@ -253,7 +253,7 @@ fn gguf_metadata_is_read_as_strictly() {
         assert_eq!(error.code(), code, "{key}: {error}");
         assert!(error.to_string().contains(key.trim_start_matches("llama.")), "{key}: {error}");
     };
-    // As it is, only the norm of layer 0 is missing.
+    // Without changes, only the norm of layer 0 is missing.
     assert_eq!(metadata_only(|_| {}).code(), "missing-tensor");
     refused("llama.expert_count", 8u32.into(), "invalid-field");
     refused("llama.attention.causal", false.into(), "invalid-field");

@@ -1,4 +1,4 @@
-//! A row's bits depend on nothing but its own sequence.
+//! The bits of a row depend only on its own sequence.
 
 use honelm_backend::{Batch, Parent, Sampling, SequenceId, Token, Want};
 use honelm_model::{Model, Runner};
@@ -6,7 +6,7 @@ use honelm_model::{Model, Runner};
 use crate::common::{changed, golden, load, logits, logits_of, step};
 use crate::tiny::tiny;
 
-/// A sequence of the given tokens.
+/// Opens a sequence with the given tokens.
 fn prefilled(model: &mut Model, tokens: &[u32]) -> SequenceId {
     let id = model.open();
     logits_of(model, id, tokens, 16);
@@ -73,13 +73,13 @@ fn an_accepted_draft_equals_the_tokens_one_by_one() {
     model.accept(id, &[1, 3, 4]).unwrap();
     assert_eq!(model.len(id).unwrap(), 11);
     assert_eq!(step(&mut model, &one(id, tokens[11])).logits.row(0), expected.row(11));
-    // Taken back, the same tokens give the same again.
+    // After truncation, the same tokens give the same results.
     assert_eq!(model.truncate(id, 9).unwrap().len, 9);
     assert_eq!(step(&mut model, &one(id, tokens[9])).logits.row(0), expected.row(9));
 }
 
 #[test]
-fn rows_give_exactly_what_each_of_them_wants() {
+fn rows_give_exactly_the_requested_outputs() {
     let mut model = load(&tiny("llama-grouped"));
     let (tokens, _) = golden(&tiny("llama-grouped"));
     let expected = logits(&mut model, &tokens[..4], 1);
@@ -96,10 +96,10 @@ fn rows_give_exactly_what_each_of_them_wants() {
     assert_eq!((out.logits.row(0), out.logits.row(1)), (expected.row(2), expected.row(3)));
     assert_eq!(out.sampled, [best(expected.row(0)).unwrap(), best(expected.row(2)).unwrap()]);
     assert_eq!((out.hidden.rows, out.hidden.cols), (2, 64));
-    // The output layer alone makes the same logits of kept hidden states.
+    // The output layer alone computes the same logits from the hidden states.
     assert_eq!(model.logits(&out.hidden).unwrap().row(1), expected.row(3));
 
-    // A sampled token is fed without being read.
+    // A sampled token is used without being read.
     let mut first = Batch::default();
     first.extend(id, &[5], Want { sample: Some(greedy), ..Want::NOTHING });
     let other = model.fork(id).unwrap();

@@ -1,4 +1,4 @@
-//! What a model's files say twice, or say in words that not everybody knows (docs/authority.md).
+//! Redundant and unknown information in a model's files (docs/authority.md).
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use honelm_model::{Checkpoint, ModelError, OpenOptions, Parameters, Slot};
 use serde_json::{Value as Json, json};
 
 use crate::common::{changed, write_safetensors};
-use crate::containers::Grouped;
+use crate::containers::{FORM, Grouped};
 use crate::tiny::tiny;
 
 fn opened(dir: &Path, allowed: &[&str]) -> Result<Checkpoint, ModelError> {
@@ -39,14 +39,14 @@ fn fields_that_change_nothing_pass() {
         let checkpoint = Checkpoint::open(dir.path()).unwrap_or_else(|error| panic!("{field}: {error}"));
         assert!(checkpoint.warnings().is_empty(), "{:?}", checkpoint.warnings());
     }
-    // The same fields where they say something.
+    // The same fields with values that matter.
     for (field, value) in [("auto_map", json!({"AutoModel": "own.Model"})), ("truncate", json!(true))] {
         assert_eq!(Checkpoint::open(with(field, value).path()).unwrap_err().code(), "unknown-field", "{field}");
     }
 }
 
 #[test]
-fn a_field_that_readers_differ_on_is_told_and_changes_nothing() {
+fn a_disputed_field_gives_a_warning_and_changes_nothing() {
     let yarn = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32});
     let plain = Checkpoint::open(with("rope_scaling", yarn.clone()).path()).unwrap();
     let mut disputed = yarn;
@@ -61,7 +61,7 @@ fn a_field_that_readers_differ_on_is_told_and_changes_nothing() {
 }
 
 #[test]
-fn unknown_fields_are_ignored_where_they_are_allowed_by_the_name_in_the_refusal() {
+fn unknown_fields_are_ignored_if_the_name_in_the_error_is_allowed() {
     for (place, value, field) in [
         ("odd_factor", json!(1.5), "odd_factor"),
         ("rope_scaling", json!({"type": "linear", "factor": 2.0, "odd": [1]}), "rope_scaling.odd"),
@@ -73,7 +73,7 @@ fn unknown_fields_are_ignored_where_they_are_allowed_by_the_name_in_the_refusal(
         let found = opened(dir.path(), &["other", field]).unwrap();
         assert!(matches!(found.warnings(), [warning] if warning.contains(field)), "{:?}", found.warnings());
     }
-    // Known fields are read all the same.
+    // Known fields are still read.
     let dir = with("num_key_value_heads", json!(3));
     assert_eq!(opened(dir.path(), &["num_key_value_heads"]).unwrap_err().code(), "invalid-field");
 }
@@ -96,18 +96,18 @@ fn unknown_settings_and_metadata_can_be_allowed_too() {
     assert!(Gguf::open(&path).unwrap().contains("output.weight"));
 }
 
-/// A symmetric GPTQ folder whose zero points are stored in `format`.
+/// Writes a symmetric GPTQ folder whose zero points are stored in `format`.
 fn gptq(format: CheckpointFormat) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let original = Checkpoint::open(tiny("llama-grouped")).unwrap();
     let settings = json!({"bits": 4, "group_size": 32, "sym": true, "checkpoint_format": format.name()});
     let settings = QuantizeConfig::parse("test", &settings).unwrap();
-    let options = HuggingFace { quantize_config: Some(&settings), copy: &[], max_shard_size: None };
-    huggingface(dir.path(), &original, &Grouped(&original), &options).unwrap();
+    let options = HuggingFace { quantization: Some(&settings), copy: &[], max_shard_size: None };
+    huggingface(dir.path(), &original, &Grouped(&original, FORM), &options).unwrap();
     dir
 }
 
-/// Changes the settings in both files that hold them.
+/// Changes the settings in both files.
 fn edit(dir: &Path, edit: impl Fn(&mut Json)) {
     for (name, field) in [("quantize_config.json", None), ("config.json", Some("quantization_config"))] {
         let path = dir.join(name);
@@ -126,7 +126,7 @@ fn values(checkpoint: &Checkpoint) -> Vec<f32> {
 }
 
 #[test]
-fn zero_points_decide_where_the_checkpoint_format_says_otherwise() {
+fn zero_points_decide_if_the_checkpoint_format_contradicts_them() {
     let expected = values(&Checkpoint::open(gptq(CheckpointFormat::V1).path()).unwrap());
     for (stored, label) in [(CheckpointFormat::V2, "gptq"), (CheckpointFormat::V1, "gptq_v2")] {
         let dir = gptq(stored);
@@ -144,7 +144,7 @@ fn zero_points_decide_where_the_checkpoint_format_says_otherwise() {
 }
 
 #[test]
-fn labels_that_say_other_than_the_tensors_are_told() {
+fn labels_that_contradict_the_tensors_give_warnings() {
     let warnings = |dir: &Path| Checkpoint::open(dir).unwrap().warnings().to_vec();
     // The number type of the configuration.
     let dir = with("torch_dtype", json!("bfloat16"));
@@ -186,7 +186,7 @@ fn the_index_decides_which_shard_a_tensor_is_taken_from() {
     index("a.safetensors");
     let found = Checkpoint::open(dir.path()).unwrap();
     assert_eq!(values(&found), expected);
-    assert!(matches!(found.warnings(), [one] if one.contains("3 tensors") && one.contains("the index counts")));
+    assert!(matches!(found.warnings(), [one] if one.contains("3 tensors") && one.contains("the index names")));
     index("b.safetensors");
     assert!(values(&Checkpoint::open(dir.path()).unwrap()).iter().all(|&w| w == 0.0));
 }

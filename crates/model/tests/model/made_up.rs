@@ -1,4 +1,4 @@
-//! Files of made-up weights, for measurements of memory.
+//! Files with generated weights, for measurements of memory.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use honelm_model::Checkpoint;
 use honelm_model::export::gguf;
 use serde_json::{Value as Json, json};
 
-/// A llama of 397 MB in Q8_0.
+/// The shape of a Llama of 397 MB in Q8_0.
 const LARGE: &str = "400mb";
 
 fn config(shape: &str) -> Json {
@@ -31,7 +31,7 @@ fn config(shape: &str) -> Json {
     })
 }
 
-/// A byte-level vocabulary of so many tokens: the bytes, one merge, words that no text has, BOS and EOS.
+/// Returns a byte-level vocabulary of `size` tokens: the bytes, one merge, words that occur in no text, BOS and EOS.
 fn tokenizer(size: usize) -> Vec<(String, Value)> {
     const NORMAL: i32 = 1;
     const CONTROL: i32 = 3;

@@ -1,4 +1,4 @@
-//! Models as a whole: values of transformers, invariance, containers, hostile files.
+//! Whole models: values of transformers, invariance, containers, hostile files.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod architectures;

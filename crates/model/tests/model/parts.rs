@@ -1,4 +1,4 @@
-//! Models in parts: streamed layers, observed inputs, output layers, made-up weights.
+//! Models in parts: streamed layers, observed inputs, output layers, generated weights.
 
 use honelm_backend::{CacheType, Observe};
 use honelm_blocks::Encoding;
@@ -9,7 +9,7 @@ use crate::common::{cpu, deviation, device, distance, golden, load, logits};
 use crate::tiny::{MODELS, tiny};
 
 #[test]
-fn streamed_blocks_equal_the_loaded_model() {
+fn streamed_layers_equal_the_loaded_model() {
     for &name in MODELS {
         let checkpoint = Checkpoint::open(tiny(name)).unwrap();
         let (tokens, _) = golden(&tiny(name));
@@ -17,7 +17,7 @@ fn streamed_blocks_equal_the_loaded_model() {
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
         let mut backend = cpu();
         let mut model = load(&tiny(name));
-        let mut stream = Stream::new(&checkpoint, model.context(), &mut backend).unwrap();
+        let mut stream = Stream::new(&checkpoint, model.context()).unwrap();
         let mut x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
         for i in 0..checkpoint.facts().layers {
             let layer = stream.bind(&checkpoint, i, &mut backend).unwrap();
@@ -38,7 +38,7 @@ fn streamed_blocks_equal_the_loaded_model() {
     }
 }
 
-/// x W^T + bias in f64.
+/// Computes x W^T + bias in f64.
 fn linear(x: &Matrix, checkpoint: &Checkpoint, slot: Slot) -> Matrix {
     let parameter = checkpoint.parameter(slot).unwrap();
     let w = parameter.weight.dequantize();
@@ -53,11 +53,11 @@ fn linear(x: &Matrix, checkpoint: &Checkpoint, slot: Slot) -> Matrix {
 }
 
 #[test]
-fn observed_inputs_are_those_of_the_linear_layers() {
+fn observed_inputs_are_those_of_the_linear_modules() {
     let checkpoint = Checkpoint::open(tiny("llama-biases-tied")).unwrap();
     let (tokens, _) = golden(&tiny("llama-biases-tied"));
     let mut backend = cpu();
-    let mut stream = Stream::new(&checkpoint, 24, &mut backend).unwrap();
+    let mut stream = Stream::new(&checkpoint, 24).unwrap();
     let sequences = vec![tokens[..10].to_vec(), tokens[10..].to_vec()];
     let lengths = [10, tokens.len() - 10];
     let x = stream.embed(&checkpoint, &sequences, &mut backend).unwrap();
@@ -66,7 +66,7 @@ fn observed_inputs_are_those_of_the_linear_layers() {
     let watched = [layer.weight("o"), layer.weight("down")];
     let mut observe = Observe::new(&mut backend, &watched, true);
     let inputs = stream.observe(&layer, 0, &x, &lengths, &mut observe).unwrap();
-    // The layer's result is its input and what these two layers add.
+    // The layer's output is the sum of its input and the outputs of these two modules.
     let slot = |module| Slot { layer: Some(0), module };
     let (o, down) = (linear(&inputs[0], &checkpoint, slot("o")), linear(&inputs[1], &checkpoint, slot("down")));
     let sum = x.data.iter().zip(&o.data).zip(&down.data).map(|((x, o), d)| x + o + d).collect();
@@ -76,11 +76,11 @@ fn observed_inputs_are_those_of_the_linear_layers() {
 }
 
 #[test]
-fn parts_refuse_shapes_that_do_not_fit() {
+fn parts_refuse_wrong_shapes() {
     let checkpoint = Checkpoint::open(tiny("llama-grouped")).unwrap();
     let mut backend = cpu();
-    assert_eq!(Stream::new(&checkpoint, 129, &mut backend).unwrap_err().code(), "context-too-long");
-    let mut stream = Stream::new(&checkpoint, 4, &mut backend).unwrap();
+    assert_eq!(Stream::new(&checkpoint, 129).unwrap_err().code(), "context-too-long");
+    let mut stream = Stream::new(&checkpoint, 4).unwrap();
     assert_eq!(stream.embed(&checkpoint, &[vec![96]], &mut backend).unwrap_err().code(), "unknown-token");
     assert_eq!(stream.bind(&checkpoint, 3, &mut backend).unwrap_err().code(), "unknown-slot");
     let layer = stream.bind(&checkpoint, 0, &mut backend).unwrap();
@@ -115,7 +115,7 @@ fn a_q8_0_cache_needs_whole_blocks_in_a_head() {
 }
 
 #[test]
-fn made_up_weights_know_their_sizes() {
+fn generated_weights_have_their_published_sizes() {
     let checkpoint = Checkpoint::synthetic("llama-3.2-1b", Encoding::Q4_0, 1).unwrap();
     let name = |slot| checkpoint.parameter(slot).unwrap().weight.encoding_name();
     assert_eq!(name(Slot { layer: Some(15), module: "down" }), "Q4_0");

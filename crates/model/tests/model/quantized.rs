@@ -108,13 +108,13 @@ fn modules_with_settings_of_their_own_are_read_with_them() {
     let settings = json!({"bits": 8, "group_size": 64, "sym": true, "dynamic": {
         "-:.*v_proj": {}, ".*": {"bits": 4, "group_size": 32}}});
     let settings = QuantizeConfig::parse("test", &settings).unwrap();
-    let params = crate::containers::Grouped(&original);
-    let options = HuggingFace { quantize_config: Some(&settings), copy: &[], max_shard_size: None };
+    let params = crate::containers::Grouped(&original, crate::containers::FORM);
+    let options = HuggingFace { quantization: Some(&settings), copy: &[], max_shard_size: None };
     // The rules leave v out, and its weight is packed: that cannot be written, nor can it be read.
     assert_eq!(huggingface(dir.path(), &original, &params, &options).unwrap_err().code(), "not-representable");
     let all = json!({"bits": 8, "group_size": 64, "sym": true, "dynamic": {".*": {"bits": 4, "group_size": 32}}});
     let all = QuantizeConfig::parse("test", &all).unwrap();
-    let options = HuggingFace { quantize_config: Some(&all), ..options };
+    let options = HuggingFace { quantization: Some(&all), ..options };
     huggingface(dir.path(), &original, &params, &options).unwrap();
     let again = Checkpoint::open(dir.path()).unwrap();
     assert_eq!(again.parameter(slot(Some(0), "v")).unwrap().weight.encoding_name(), "int4 g32");

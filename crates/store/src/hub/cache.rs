@@ -1,12 +1,15 @@
 //! The cache that the Hub's tools share:
 //!
 //! ```text
-//! models--ORG--REPO/blobs/HASH               the bytes, HASH.incomplete while they come
-//! models--ORG--REPO/snapshots/COMMIT/PATH    links to them, by the names in the repository
-//! models--ORG--REPO/honelm-checked.json      ours: the blobs whose hash was found right
-//! models--ORG--REPO/refs/REVISION            the commit that a branch or tag was
-//! .locks/models--ORG--REPO/HASH.lock         held by whoever fetches the blob
+//! models--ORG--REPO/blobs/HASH               the contents of a file; HASH.incomplete while it is fetched
+//! models--ORG--REPO/snapshots/COMMIT/PATH    a link to the blob, or the file itself, by its name in the repository
+//! models--ORG--REPO/refs/REVISION            the commit of a branch or tag
+//! models--ORG--REPO/honelm-checked.json      only of HoneLM: the blobs whose hashes have been checked
+//! .locks/models--ORG--REPO/HASH.lock         the lock of the program that fetches the blob
 //! ```
+//!
+//! Without symbolic links (`HF_HUB_DISABLE_SYMLINKS`, or a file system that has none) a new blob is moved into the
+//! snapshot, and one that was there before is copied, as `huggingface_hub` does.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -19,6 +22,9 @@ use honelm_formats::{FormatError, open_file, open_no_follow, read_file, write_at
 use super::listing::{BlobId, is_commit};
 use super::{ModelSpec, PullEvent, PullEvents, WantedFile, intact};
 use crate::StoreError;
+
+/// The folder of the commits of branches and tags.
+pub(super) const REFS: &str = "refs";
 
 /// One repository in the cache.
 #[derive(Debug, Clone)]
@@ -49,12 +55,12 @@ impl RepositoryCache {
         self.blobs().join(id.as_str())
     }
 
-    /// Where the blob grows; stays when fetching it is interrupted.
+    /// Returns the path of the incomplete blob, which is kept when a fetch is interrupted.
     pub fn partial(&self, id: &BlobId) -> PathBuf {
         self.blobs().join(format!("{}.incomplete", id.as_str()))
     }
 
-    /// Bytes of the blob that an interrupted attempt left.
+    /// Returns the number of bytes that an interrupted fetch left.
     pub fn partial_length(&self, id: &BlobId) -> u64 {
         fs::metadata(self.partial(id)).map_or(0, |m| m.len())
     }
@@ -63,32 +69,32 @@ impl RepositoryCache {
         self.folder.join(SNAPSHOTS).join(commit)
     }
 
-    /// Whether the bytes of a file are here and intact.
+    /// Returns `true` if the cache has an intact blob of the file.
     pub fn has_blob(&self, file: &WantedFile) -> bool {
         self.is_intact(&self.blob(&file.blob), file)
     }
 
-    /// Whether the cache has bytes of the right length for a file which are not its bytes.
+    /// Returns `true` if the cache has a blob of the file with the right length and the wrong hash.
     pub fn has_damaged_blob(&self, file: &WantedFile) -> bool {
         has_length(&self.blob(&file.blob), file.size) && !self.has_blob(file)
     }
 
-    /// Whether a file is here under its name and intact.
+    /// Returns `true` if the snapshot has the file, intact.
     pub fn has_file(&self, commit: &str, file: &WantedFile) -> bool {
         self.is_intact(&self.snapshot(commit).join(&file.path), file)
     }
 
     fn is_intact(&self, path: &Path, file: &WantedFile) -> bool {
-        // A file that cannot be read is fetched anew.
+        // A file that cannot be read is fetched again.
         has_length(path, file.size) && matches!(intact::damage(&self.folder, path, &file.blob), Ok(None))
     }
 
-    /// Remembers that a blob has just been hashed.
+    /// Records that a blob has just been checked.
     pub fn remember_intact(&self, id: &BlobId) {
         intact::remember(&self.folder, &self.blob(id));
     }
 
-    /// Waits until nobody else fetches the blob; others wait until the result is dropped.
+    /// Waits until no other program fetches the blob, and locks it until the result is dropped.
     pub fn lock(&self, id: &BlobId, events: PullEvents<'_>) -> Result<File, StoreError> {
         fs::create_dir_all(&self.locks).map_err(io_at(&self.locks))?;
         let path = self.locks.join(format!("{}.lock", id.as_str()));
@@ -97,7 +103,7 @@ impl RepositoryCache {
         loop {
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) => {}
-                // Where the file system has no locks, two fetch the same file, and its hash tells whose is whole.
+                // On a file system without locks two programs may fetch the same file; the hash still protects it.
                 Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
             }
             if !told {
@@ -111,8 +117,9 @@ impl RepositoryCache {
         }
     }
 
-    /// Gives a blob its name in a revision: a link to it, or where the system makes none, a second name or a copy.
-    pub fn link(&self, commit: &str, file: &WantedFile) -> Result<(), StoreError> {
+    /// Puts a blob into the snapshot of a commit under the file's name: as a symbolic link if there can be one, else as
+    /// the file itself. `is_new` is `true` if no other snapshot can refer to the blob.
+    pub fn place(&self, commit: &str, file: &WantedFile, symlinks: bool, is_new: bool) -> Result<(), StoreError> {
         if self.has_file(commit, file) {
             return Ok(());
         }
@@ -126,32 +133,38 @@ impl RepositoryCache {
         let blob = self.blob(&file.blob);
         let up = "../".repeat(2 + file.path.matches('/').count());
         let relative = format!("{up}{BLOBS}/{}", file.blob.as_str());
-        if symlink(Path::new(&relative), &name).is_ok() || fs::hard_link(&blob, &name).is_ok() {
+        if symlinks && symlink(Path::new(&relative), &name).is_ok() {
             return Ok(());
         }
-        write_atomic(&name, |to| {
-            let mut from = open_file(&blob)?;
-            io::copy(&mut from, to).map_err(io_at(&name))?;
-            Ok(())
-        })
+        if is_new {
+            fs::rename(&blob, &name).map_err(io_at(&name))?;
+        } else {
+            write_atomic(&name, |to| {
+                let mut from = open_file(&blob)?;
+                io::copy(&mut from, to).map_err(io_at(&name))?;
+                Ok::<(), StoreError>(())
+            })?;
+        }
+        intact::remember(&self.folder, &name);
+        Ok(())
     }
 
-    /// The commit that a revision is here.
+    /// Returns the commit of a revision, as it was when the revision was last fetched.
     pub fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
         }
-        let path = self.folder.join("refs").join(revision);
+        let path = self.folder.join(REFS).join(revision);
         let text = String::from_utf8(read_file(&path, 256).ok()?).ok()?;
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Notes the commit that a branch or tag is.
+    /// Records the commit of a branch or tag.
     pub fn set_commit(&self, revision: &str, commit: &str) -> Result<(), StoreError> {
         if self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
         }
-        let path = self.folder.join("refs").join(revision);
+        let path = self.folder.join(REFS).join(revision);
         let folder = path.parent().unwrap_or(&path);
         fs::create_dir_all(folder).map_err(io_at(folder))?;
         write_atomic(&path, |file| {
@@ -161,7 +174,7 @@ impl RepositoryCache {
         Ok(())
     }
 
-    /// Every file of a revision that is here whole, by its path in the repository, with its length.
+    /// Returns the complete files of a commit: their paths in the repository and their lengths.
     pub fn files(&self, commit: &str) -> Vec<(String, u64)> {
         let mut out = Vec::new();
         collect(&self.snapshot(commit), "", 0, &mut out);
@@ -174,15 +187,16 @@ fn has_length(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == size)
 }
 
-/// Folders inside folders that are looked into.
+/// The deepest level of folders that is searched.
 const DEEPEST: usize = 8;
 
+/// Collects the paths and lengths of all files below `folder`.
 pub(super) fn collect(folder: &Path, prefix: &str, depth: usize, into: &mut Vec<(String, u64)>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = format!("{prefix}{name}");
-        // Through links: a dangling one is a file that is not here. Links to folders are not ours.
+        // Links are followed: a dangling link is a file that is absent. Links to folders are never part of a snapshot.
         match fs::metadata(entry.path()) {
             Ok(m) if m.is_file() => into.push((path, m.len())),
             Ok(_) if depth < DEEPEST && entry.file_type().is_ok_and(|t| t.is_dir()) => {

@@ -1,4 +1,4 @@
-//! One file: fetched in order, resumed where it stopped, checked by its hash, and only then put under its name.
+//! The fetch of one file: in order, resumed after interruptions, and renamed to its blob only once its hash is right.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -16,42 +16,42 @@ use super::{PullEvent, PullEvents, WantedFile};
 use crate::StoreError;
 use crate::digest::hex;
 
-/// Bytes that are asked of the connection at a time. What was received is in the file at once, so that no more than
-/// this is ever fetched twice.
-const CHUNK: usize = 256 << 10;
+/// The size of one read in bytes. Received bytes are written at once, so an interruption loses at most one read.
+const READ: usize = 256 << 10;
 
-/// Which part of a file an answer holds.
+/// The part of a file that an answer contains.
 enum Extent {
     Whole,
-    /// What follows the partial file.
+    /// The bytes after the partial file.
     Rest,
-    /// Something else, by the header that says so.
+    /// Another part, with the header that describes it.
     Other(String),
 }
 
-/// One file on its way into the cache.
+/// The fetch of one file into the cache.
 pub(crate) struct Fetch<'a> {
     pub client: &'a Client<'a>,
     pub cache: &'a RepositoryCache,
     pub url: Url,
     pub file: &'a WantedFile,
-    /// Bytes of other files that are here, and of all files: for the progress.
+    /// The bytes of the files before this one, for the progress.
     pub before: u64,
+    /// The bytes of all files, for the progress.
     pub total: u64,
 }
 
 impl Fetch<'_> {
-    /// Brings the blob into the cache; gives the number of bytes that were received for it.
-    pub fn run(&self, events: PullEvents<'_>) -> Result<u64, StoreError> {
+    /// Fetches the blob and returns the number of bytes received; `None` if the cache already has it.
+    pub fn run(&self, events: PullEvents<'_>) -> Result<Option<u64>, StoreError> {
         if self.cache.has_blob(self.file) {
-            return Ok(0);
+            return Ok(None);
         }
         let _lock = self.cache.lock(&self.file.blob, events)?;
         if self.cache.has_blob(self.file) {
-            return Ok(0);
+            return Ok(None);
         }
         if self.cache.has_damaged_blob(self.file) {
-            let text = format!("{}: the copy in the cache is damaged; fetching it anew", self.file.path);
+            let text = format!("{}: the copy in the cache is damaged; fetching it again", self.file.path);
             events(&PullEvent::Warning(&text));
         }
         let mut partial = Partial::open(self.cache.partial(&self.file.blob), self.file)?;
@@ -68,25 +68,25 @@ impl Fetch<'_> {
                     found,
                 });
             }
-            // What an earlier attempt left may have been wrong.
+            // The bytes of an earlier attempt may have been wrong.
             inherited = false;
-            let text = format!("{}: what was here of it is damaged; fetching it anew", self.file.path);
+            let text = format!("{}: the incomplete copy in the cache is damaged; fetching it again", self.file.path);
             events(&PullEvent::Warning(&text));
         }
         let received = partial.received;
         partial.commit(self.cache.blob(&self.file.blob))?;
         self.cache.remember_intact(&self.file.blob);
-        Ok(received)
+        Ok(Some(received))
     }
 
-    /// Receives until the file has its length, through as many connections as it takes.
+    /// Receives until the file is complete, over as many connections as needed.
     fn complete(&self, partial: &mut Partial, events: PullEvents<'_>) -> Result<(), StoreError> {
         let mut failures = 0;
         let mut furthest = partial.length;
         let mut etag = None;
         while partial.length < self.file.size {
             let Err(error) = self.receive(partial, &mut etag, events) else { continue };
-            // A connection that brings less than the slowest one that is put up with has brought nothing.
+            // A connection below the lowest allowed rate does not count as progress.
             if partial.length > furthest.saturating_add(self.client.patience().least_progress()) {
                 (failures, furthest) = (0, partial.length);
             }
@@ -95,8 +95,7 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// Receives as much as one connection gives. A server that cannot go on where the partial file ends is asked for the
-    /// whole of it the next time.
+    /// Receives what one connection gives. If the server cannot resume, the next attempt fetches the whole file.
     fn receive(
         &self,
         partial: &mut Partial,
@@ -106,27 +105,25 @@ impl Fetch<'_> {
         let mut headers = Vec::new();
         if partial.length > 0 {
             headers.push(("Range", format!("bytes={}-", partial.length)));
-            // A server whose file is another one by now then sends it whole.
+            // If the server's file has changed, it then sends the whole file.
             headers.extend(etag.clone().map(|etag| ("If-Range", etag)));
         }
         let asked_for_a_part = partial.length > 0;
         let mut answer = match self.client.send(&self.file.path, Method::Get, &self.url, &headers) {
-            // The server has less than we hold of it: something is wrong with one of both.
+            // The server's file is shorter than the partial file, so one of the two is wrong.
             Err(StoreError::Status { status: 416, host, .. }) if asked_for_a_part => {
                 return self.begin_anew(partial, &host, events);
             }
             answer => answer?,
         };
-        partial.host = answer.host.to_string();
+        partial.host.clone_from(&answer.host);
         match self.check_extent(partial.length, &answer)? {
             Extent::Rest => {}
-            Extent::Whole if asked_for_a_part => self.begin_anew(partial, &answer.host.to_string(), events)?,
+            Extent::Whole if asked_for_a_part => self.begin_anew(partial, &answer.host, events)?,
             Extent::Whole => {}
-            Extent::Other(_) if asked_for_a_part => {
-                return self.begin_anew(partial, &answer.host.to_string(), events);
-            }
+            Extent::Other(_) if asked_for_a_part => return self.begin_anew(partial, &answer.host, events),
             Extent::Other(found) => {
-                let problem = format!("it holds another part than was asked for ({found})");
+                let problem = format!("found the part {found}, expected the whole file");
                 return Err(self.client.invalid(&self.file.path, &self.url, problem));
             }
         }
@@ -135,19 +132,19 @@ impl Fetch<'_> {
     }
 
     fn begin_anew(&self, partial: &mut Partial, host: &str, events: PullEvents<'_>) -> Result<(), StoreError> {
-        let text = format!("{}: {host} begins from the start again", self.file.path);
+        let text = format!("{}: {host} cannot resume; fetching it from the start", self.file.path);
         events(&PullEvent::Warning(&text));
         partial.restart()
     }
 
-    /// Which part of the file an answer holds; a whole of the wrong length is an error.
+    /// Returns the part of the file that an answer contains; a whole file of the wrong length is an error.
     fn check_extent(&self, from: u64, answer: &Answer) -> Result<Extent, StoreError> {
         let (response, size) = (&answer.response, self.file.size);
         if response.status == 200 {
             return match response.length() {
                 Some(found) if found != size => Err(StoreError::WrongLength {
                     file: self.file.path.clone(),
-                    host: answer.host.to_string(),
+                    host: answer.host.clone(),
                     expected: size,
                     found,
                 }),
@@ -163,36 +160,36 @@ impl Fetch<'_> {
 
     fn copy(&self, answer: &mut Answer, partial: &mut Partial, events: PullEvents<'_>) -> Result<(), StoreError> {
         let size = self.file.size;
-        let mut chunk = vec![0; CHUNK];
+        let mut buffer = vec![0; READ];
         loop {
             let progress =
                 PullEvent::Progress { file: &self.file.path, done: self.before + partial.length, total: self.total };
             if !events(&progress) {
                 return Err(StoreError::Interrupted);
             }
-            let problem = match answer.response.body.read(&mut chunk) {
+            let problem = match answer.response.body.read(&mut buffer) {
                 Ok(0) if partial.length == size => return Ok(()),
                 Ok(0) => "it ended early".to_owned(),
                 Ok(n) if n as u64 > size - partial.length => {
                     return Err(StoreError::WrongLength {
                         file: self.file.path.clone(),
-                        host: answer.host.to_string(),
+                        host: answer.host.clone(),
                         expected: size,
                         found: partial.length + n as u64,
                     });
                 }
                 Ok(n) => {
-                    partial.append(&chunk[..n])?;
+                    partial.append(&buffer[..n])?;
                     continue;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                // All of it is here, whatever happens to the connection.
+                // The file is complete, so the error does not matter.
                 Err(_) if partial.length == size => return Ok(()),
                 Err(e) => e.to_string(),
             };
             return Err(StoreError::Cut {
                 file: self.file.path.clone(),
-                host: answer.host.to_string(),
+                host: answer.host.clone(),
                 done: partial.length,
                 size,
                 problem,
@@ -201,7 +198,7 @@ impl Fetch<'_> {
     }
 }
 
-/// `bytes START-END/TOTAL`: START, and TOTAL where it is told.
+/// Parses `bytes START-END/TOTAL` and returns START, and TOTAL if it is given.
 fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (extent, total) = text.strip_prefix("bytes ")?.trim().split_once('/')?;
     let (start, _) = extent.split_once('-')?;
@@ -209,7 +206,7 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     Some((start.parse().ok()?, total))
 }
 
-/// The hash that a blob is known by.
+/// The running hash of a blob.
 pub(crate) enum BlobHash {
     Sha256(Sha256),
     GitSha1(Sha1),
@@ -238,7 +235,7 @@ impl BlobHash {
     }
 }
 
-/// The bytes that are here so far, and their hash.
+/// An incomplete blob and the hash of its bytes.
 struct Partial {
     file: File,
     path: PathBuf,
@@ -246,7 +243,7 @@ struct Partial {
     received: u64,
     hash: BlobHash,
     wanted: WantedFile,
-    /// Who sent the last bytes.
+    /// The server that sent the last bytes.
     host: String,
 }
 
@@ -275,12 +272,12 @@ impl Partial {
     }
 
     fn hash_held(&mut self) -> Result<(), StoreError> {
-        let mut chunk = vec![0; CHUNK];
+        let mut buffer = vec![0; READ];
         loop {
-            match self.file.read(&mut chunk) {
+            match self.file.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(n) => {
-                    self.hash.update(&chunk[..n]);
+                    self.hash.update(&buffer[..n]);
                     self.length += n as u64;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -297,7 +294,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Throws away what is here.
+    /// Discards all bytes.
     fn restart(&mut self) -> Result<(), StoreError> {
         self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0))).map_err(io_at(&self.path))?;
         self.length = 0;
@@ -305,7 +302,7 @@ impl Partial {
         Ok(())
     }
 
-    /// The hash, where it is not `expected`.
+    /// Compares the hash with `expected`; the error is the hash found.
     fn check(&self, expected: &BlobId) -> Result<(), String> {
         let found = self.hash.hex();
         if found == expected.as_str() { Ok(()) } else { Err(found) }
@@ -313,7 +310,7 @@ impl Partial {
 
     fn commit(self, blob: PathBuf) -> Result<(), StoreError> {
         self.file.sync_all().map_err(io_at(&self.path))?;
-        // Windows renames no open file.
+        // Windows cannot rename an open file.
         drop(self.file);
         fs::rename(&self.path, &blob).map_err(io_at(&blob))
     }

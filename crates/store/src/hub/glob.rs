@@ -1,6 +1,7 @@
-//! The patterns of the Hub's tools: `*` any characters, `/` too; `?` one; `[a-c]` one of these, `[!a-c]` none of these.
+//! The patterns of the Hub's tools, which are those of Python's `fnmatch`: `*` matches any characters including `/`, `?`
+//! one character, `[a-c]` one of a set, `[!a-c]` one outside of a set.
 
-/// Whether `pattern` means `path`. A pattern that ends in `/` means everything below it.
+/// Returns `true` if `pattern` matches `path`. A pattern that ends in `/` matches everything below that folder.
 pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     let mut pattern: Vec<char> = pattern.chars().collect();
     if pattern.last() == Some(&'/') {
@@ -8,7 +9,7 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     }
     let path: Vec<char> = path.chars().collect();
     let (mut p, mut t) = (0, 0);
-    // Where the last star stands, and how much it takes: the only place to come back to.
+    // The position of the last star and the end of what it matches: the only place to backtrack to.
     let mut star: Option<(usize, usize)> = None;
     while t < path.len() {
         if pattern.get(p) == Some(&'*') {
@@ -26,7 +27,7 @@ pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     pattern[p..].iter().all(|c| *c == '*')
 }
 
-/// Where the pattern goes on after taking `c` at `p`.
+/// Returns the position in the pattern after the item at `p`, if that item matches `c`.
 fn one(pattern: &[char], p: usize, c: char) -> Option<usize> {
     match pattern.get(p)? {
         '?' => Some(p + 1),
@@ -38,11 +39,11 @@ fn one(pattern: &[char], p: usize, c: char) -> Option<usize> {
     }
 }
 
-/// The class that opens at `p`: where it ends, and what it takes. None where it is not closed.
+/// Returns the end of the set that opens at `p`, and a predicate for its characters; `None` if it is not closed.
 fn class(pattern: &[char], p: usize) -> Option<(usize, impl Fn(char) -> bool)> {
     let not = pattern.get(p + 1) == Some(&'!');
     let from = p + 1 + usize::from(not);
-    // A bracket right at the beginning is one of the characters.
+    // A bracket at the beginning is a member of the set.
     let end = (from + 1..pattern.len()).find(|&i| pattern[i] == ']')?;
     let inside = pattern[from..end].to_vec();
     let takes = move |c: char| {
@@ -67,7 +68,7 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn patterns_mean_what_they_mean_to_other_tools() {
+    fn patterns_match_as_fnmatch_does() {
         for (pattern, path) in [
             ("*.json", "config.json"),
             ("*.json", "sub/config.json"),
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_take_no_more_than_a_moment() {
+    fn many_stars_do_not_take_exponential_time() {
         assert!(!matches(&"*a".repeat(64), &"a".repeat(63)));
         assert!(!matches(&format!("{}b", "*a".repeat(200)), &"a".repeat(1024)));
     }

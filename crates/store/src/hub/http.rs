@@ -1,4 +1,4 @@
-//! The network, through `ureq` and `rustls`.
+//! A [`Transport`] over the network, with `ureq` and `rustls`.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use super::transport::{Header, Method, Response, Transport, TransportError};
 use super::url::Url;
 use crate::StoreError;
 
-/// How long each part of a request may take. The body of an answer may take as long as it comes at a bearable rate, see
-/// [`super::Patience`].
+/// The time limits for the parts of a request. The body of an answer has no limit as long as it arrives at the rate that
+/// [`super::Patience`] asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// Finding the host's address, and the same again for connecting to it.
+    /// The limit for resolving the host's name, and again for connecting.
     pub connect: Duration,
-    /// Receiving all headers of an answer.
+    /// The limit for receiving all headers of an answer.
     pub headers: Duration,
-    /// A server that sends or takes nothing for as long is taken for gone.
+    /// The longest time without any byte sent or received.
     pub silence: Duration,
 }
 
@@ -28,25 +28,31 @@ impl Default for Timeouts {
     }
 }
 
-/// Most bytes of a file of certificates; all that a system trusts are some 200 kB.
+/// The largest size of a file of certificates, in bytes; a system's whole list has about 200 kB.
 const MOST_CERTIFICATES: u64 = 16 << 20;
 
-/// HTTP/1.1 over TCP and TLS. Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; certificates
-/// are checked against Mozilla's roots, or against those in `SSL_CERT_FILE`.
+/// HTTP/1.1 over TCP and TLS. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`;
+/// certificates are checked against Mozilla's roots, or against those in `SSL_CERT_FILE`.
 #[derive(Debug)]
 pub struct HttpTransport {
     agent: Agent,
-    /// For this very machine, where no proxy leads.
+    /// The agent without a proxy, for this machine.
     direct: Agent,
 }
 
 impl HttpTransport {
-    /// A transport as the environment describes it.
+    /// Creates a transport from the environment.
+    ///
+    /// # Errors
+    /// A file of certificates that cannot be read or has none.
     pub fn new() -> Result<Self, StoreError> {
         Self::with_timeouts(Timeouts::default())
     }
 
-    /// The same with other timeouts.
+    /// Creates a transport with other time limits.
+    ///
+    /// # Errors
+    /// As [`HttpTransport::new`].
     pub fn with_timeouts(timeouts: Timeouts) -> Result<Self, StoreError> {
         let config = || {
             Agent::config_builder()
@@ -91,7 +97,7 @@ fn root_certificates() -> Result<RootCerts, StoreError> {
 
 impl Transport for HttpTransport {
     fn send(&self, method: Method, url: &Url, headers: &[Header]) -> Result<Response, TransportError> {
-        let agent = if url.origin.is_loopback() { &self.direct } else { &self.agent };
+        let agent = if url.is_loopback() { &self.direct } else { &self.agent };
         let mut request = match method {
             Method::Get => agent.get(url.to_string()),
             Method::Head => agent.head(url.to_string()),
@@ -121,7 +127,7 @@ fn failure(error: &Error) -> TransportError {
         problem.push_str(" (SSL_CERT_FILE names the certificates to trust)");
     }
     let passing = match error {
-        // What rustls refuses, such as a certificate, it will refuse again.
+        // Errors of rustls, such as a refused certificate, are permanent.
         Error::Io(e) => e.kind() != std::io::ErrorKind::InvalidData,
         Error::Timeout(_) | Error::HostNotFound | Error::ConnectionFailed => true,
         _ => false,

@@ -1,9 +1,9 @@
-//! Files of the cache that are checked by their hashes: a blob of the right length can still have been damaged on disk.
+//! Checks of the cache's files against their hashes, which find blobs that were damaged on the disk.
 //!
-//! A blob is hashed when it is first used. `honelm-checked.json` in the repository's folder remembers which blobs were
-//! right, by their length and time of last change, so that they are hashed again only when one of them differs. The
-//! Hub's own tools look into `blobs`, `refs` and `snapshots` alone, and remove the file together with the repository. In
-//! a cache that cannot be written to nothing is remembered, and files are hashed whenever they are used.
+//! A blob is hashed when it is first used. `honelm-checked.json` in the repository's folder records the intact blobs with
+//! their lengths and modification times, and a blob is hashed again only when one of these differs. The Hub's own tools
+//! read only `blobs`, `refs` and `snapshots`, and delete the file together with the repository. If the cache is
+//! read-only, nothing is recorded, and blobs are hashed at every use.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,13 +23,13 @@ use super::parts::{part, without_ending};
 use super::select::{is_companion, weights};
 use crate::StoreError;
 
-/// The file of a repository's folder that remembers.
+/// The name of the record in a repository's folder.
 const MEMORY: &str = "honelm-checked.json";
-/// Names that stand for the folder which they are in.
+/// The files by which users may name the folder that contains them.
 const OF_FOLDER: [&str; 3] = ["config.json", "model.safetensors", "model.safetensors.index.json"];
 
-/// Checks the files of a model in the cache that is at `path`, a revision's folder or a GGUF file (of one in parts, all
-/// parts). A model that is not in the cache has no hashes to check.
+/// Checks the files of the model at `path`: a snapshot's folder, or a GGUF file with all its parts. Does nothing for files
+/// that are not blobs of the cache, since their hashes are unknown.
 ///
 /// # Errors
 /// [`StoreError::DamagedBlob`].
@@ -46,7 +46,7 @@ pub fn check_model(path: &Path) -> Result<(), StoreError> {
         None => return Ok(()),
     };
     for name in names {
-        // Through links: files of a revision are links to blobs.
+        // The files of a snapshot are usually links to blobs.
         let Ok(blob) = folder.join(&name).canonicalize() else { continue };
         let Some((repository, id)) = blob_at(&blob) else { continue };
         if let Some(found) = damage(repository, &blob, &id)? {
@@ -58,7 +58,7 @@ pub fn check_model(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The weights of a revision's folder and what belongs to them.
+/// Returns the weights of a snapshot's folder and the files that belong to them.
 fn files_of(folder: &Path) -> Vec<String> {
     let mut files = Vec::new();
     collect(folder, "", 0, &mut files);
@@ -68,7 +68,7 @@ fn files_of(folder: &Path) -> Vec<String> {
     wanted.map(|path| (*path).to_owned()).collect()
 }
 
-/// The parts of a model of which one is called `name`.
+/// Returns all parts of the model that `name` is a part of.
 fn parts_of(folder: &Path, name: &str) -> Vec<String> {
     let own = without_ending(name, ".gguf").map(part).filter(|part| part.count > 1);
     let Some(own) = own else { return vec![name.to_owned()] };
@@ -80,7 +80,7 @@ fn parts_of(folder: &Path, name: &str) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(is_part).collect()
 }
 
-/// The repository's folder and the id of a blob in the cache.
+/// Returns the repository's folder and the id of a blob.
 fn blob_at(path: &Path) -> Option<(&Path, BlobId)> {
     let blobs = path.parent().filter(|folder| folder.file_name().is_some_and(|name| name == "blobs"))?;
     let repository = blobs.parent()?;
@@ -89,7 +89,7 @@ fn blob_at(path: &Path) -> Option<(&Path, BlobId)> {
     Some((repository, BlobId::parse(name).filter(|id| id.as_str() == name)?))
 }
 
-/// The hash of a file of the repository where it is not `id`; `None` where it is right.
+/// Returns the hash of a file if it is not `id`, and `None` if the file is intact.
 pub(crate) fn damage(repository: &Path, file: &Path, id: &BlobId) -> Result<Option<String>, StoreError> {
     let now = Checked::of(file)?;
     if now.is_some() && Memory::of(repository).get(file) == now {
@@ -99,14 +99,14 @@ pub(crate) fn damage(repository: &Path, file: &Path, id: &BlobId) -> Result<Opti
     if found != id.as_str() {
         return Ok(Some(found));
     }
-    // A file that was written to while it was hashed is not remembered.
+    // A file that changed while it was hashed is not recorded.
     if Checked::of(file)? == now {
         remember(repository, file);
     }
     Ok(None)
 }
 
-/// Remembers that a file has the right hash now. Where that fails, the file is hashed once more.
+/// Records that a file is intact. If that fails, the file will be hashed again.
 pub(crate) fn remember(repository: &Path, file: &Path) {
     let (mut memory, Ok(Some(now))) = (Memory::of(repository), Checked::of(file)) else { return };
     memory.set(file, now);
@@ -127,16 +127,16 @@ fn hash(path: &Path, id: &BlobId) -> Result<String, StoreError> {
     }
 }
 
-/// A file as it was when its hash was right.
+/// The state of a file when it was found intact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Checked {
     size: u64,
-    /// Time of last change since 1970.
+    /// The modification time in nanoseconds since 1970.
     modified_ns: u64,
 }
 
 impl Checked {
-    /// The file as it is now; `None` where the file system keeps no times.
+    /// Returns the current state of a file; `None` if the file system keeps no times.
     fn of(path: &Path) -> Result<Option<Self>, StoreError> {
         let stamp = FileStamp::of(path)?;
         let since = stamp.modified().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -145,7 +145,7 @@ impl Checked {
     }
 }
 
-/// What is remembered of a repository, by the files' paths in it.
+/// The record of a repository's intact files, by their paths in its folder.
 struct Memory {
     path: PathBuf,
     repository: PathBuf,
@@ -155,13 +155,13 @@ struct Memory {
 impl Memory {
     fn of(repository: &Path) -> Self {
         let path = repository.join(MEMORY);
-        // Lost or damaged memory costs a hash.
+        // A lost or damaged record only costs time.
         let checked = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let repository = repository.canonicalize().unwrap_or_else(|_| repository.to_owned());
         Self { path, repository, checked }
     }
 
-    /// A blob is the same under all its names.
+    /// Returns the key of a file, which is that of its blob for every link to it.
     fn key(&self, file: &Path) -> Option<String> {
         let file = file.canonicalize().ok()?;
         Some(file.strip_prefix(&self.repository).ok()?.to_str()?.replace('\\', "/"))
@@ -176,9 +176,9 @@ impl Memory {
         self.checked.insert(key, now);
         self.checked.retain(|key, _| self.repository.join(key).is_file());
         let Ok(json) = serde_json::to_vec_pretty(&self.checked) else { return };
-        let written = write_atomic(&self.path, |out| {
+        // Failure is allowed; see `remember`.
+        drop(write_atomic(&self.path, |out| {
             out.write_all(&json).map_err(|e| FormatError::io("write", self.path.display(), e))
-        });
-        drop(written);
+        }));
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a repository, as the Hub lists them. Nothing in the answer is trusted.
+//! The list of a repository's files, as the Hub gives it. Every part of the answer is checked.
 
 use honelm_formats::is_device_name;
 use serde::Deserialize;
@@ -7,20 +7,20 @@ use super::transport::Method;
 use super::{Client, ModelSpec, PullEvents, WantedFile};
 use crate::StoreError;
 
-/// Most bytes of an answer of the API: some 100,000 files.
+/// The largest size of an answer of the API in bytes, which is enough for about 100,000 files.
 const MOST_JSON: u64 = 32 << 20;
 
-/// What a file's bytes are known by; also the name of its blob in the cache.
+/// The hash that identifies a file's contents; also the name of its blob in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobId {
-    /// SHA-256 of the bytes: files in large file storage.
+    /// SHA-256 of the bytes, for files in large file storage.
     Sha256(String),
-    /// Git's SHA-1 of `blob LENGTH\0` and the bytes: files in the repository itself.
+    /// Git's SHA-1 of `blob LENGTH\0` and the bytes, for files in the Git repository itself.
     GitSha1(String),
 }
 
 impl BlobId {
-    /// Of an id as servers write it, possibly as a quoted or weak ETag.
+    /// Parses an id as servers write it, possibly as a quoted or weak ETag.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
         let hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -31,7 +31,7 @@ impl BlobId {
         }
     }
 
-    /// The hexadecimal digits.
+    /// Returns the hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -43,11 +43,11 @@ impl BlobId {
 /// A file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteFile {
-    /// Its path in the repository, `/` between parts.
+    /// The path in the repository, with `/` between parts.
     pub path: String,
-    /// Length in bytes; not every mirror lists it.
+    /// The length in bytes; not every mirror lists it.
     pub size: Option<u64>,
-    /// Its contents' id; not every mirror lists it.
+    /// The id of the contents; not every mirror lists it.
     pub blob: Option<BlobId>,
 }
 
@@ -56,7 +56,7 @@ pub struct RemoteFile {
 pub struct Listing {
     /// The commit, 40 hexadecimal digits.
     pub commit: String,
-    /// Its files, sorted by path.
+    /// The files, sorted by path.
     pub files: Vec<RemoteFile>,
 }
 
@@ -83,16 +83,19 @@ struct Lfs {
 }
 
 impl Listing {
-    /// Parses the answer to `/api/models/ORG/REPO/revision/REVISION?blobs=true`; the error says what is wrong.
+    /// Parses the answer to `/api/models/ORG/REPO/revision/REVISION?blobs=true`.
+    ///
+    /// # Errors
+    /// A description of the first invalid part.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let answer: Answer = serde_json::from_slice(json).map_err(|e| format!("not the JSON of a repository: {e}"))?;
         if !is_commit(&answer.sha) {
-            return Err("'sha' is no commit: expected 40 hexadecimal digits".to_owned());
+            return Err("'sha' is not a commit: expected 40 hexadecimal digits".to_owned());
         }
         let mut files = answer.siblings.into_iter().map(file).collect::<Result<Vec<_>, _>>()?;
         files.sort_by(|a, b| a.path.cmp(&b.path));
         if let Some(twice) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
-            return Err(format!("lists the file {:?} twice", twice[0].path));
+            return Err(format!("the file {:?} is listed twice", twice[0].path));
         }
         Ok(Self { commit: answer.sha, files })
     }
@@ -100,44 +103,47 @@ impl Listing {
 
 fn file(sibling: Sibling) -> Result<RemoteFile, String> {
     let Sibling { rfilename: path, size, blob_id, lfs } = sibling;
-    let id = |text: &str| BlobId::parse(text).ok_or_else(|| format!("the id of {path:?} is no hash"));
+    let id = |text: &str| BlobId::parse(text).ok_or_else(|| format!("the id of {path:?} is not a hash"));
     let (blob, size) = match lfs {
         Some(Lfs { sha256: Some(sha256), size: own }) => (Some(id(&sha256)?), own.or(size)),
-        // The Git id of a file in large file storage is that of the pointer to it.
+        // The Git id of a file in large file storage identifies the pointer to the file.
         Some(_) => (None, None),
         None => (blob_id.as_deref().map(id).transpose()?, size),
     };
     Ok(RemoteFile { path, size, blob })
 }
 
-/// Whether `text` is a whole commit id.
+/// Returns `true` if `text` is a complete commit id.
 pub(crate) fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Checks that a path of a repository names a place below a folder, on every system.
+/// Checks that a path of a repository stays below its folder on every system.
+///
+/// # Errors
+/// A clause that says what is wrong, such as "whose name has an empty part".
 pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
     if path.is_empty() || path.len() > 1024 {
-        return Err("whose length is not 1 to 1024");
+        return Err("whose name is empty or longer than 1024 bytes");
     }
     if path.chars().any(|c| c.is_control() || matches!(c, '\\' | ':' | '<' | '>' | '"' | '|')) {
-        return Err("which has a character that no file name should have");
+        return Err("whose name contains a character that is not allowed in file names");
     }
     for part in path.split('/') {
         match part {
-            "" => return Err("which has an empty part"),
-            "." | ".." => return Err("which leads out of its folder"),
-            _ if is_device_name(part) => return Err("which names a device on Windows"),
-            _ if part.len() > 255 => return Err("which has a part longer than 255 bytes"),
-            // Windows drops these, so that two names would be one.
-            _ if part.ends_with(['.', ' ']) => return Err("which ends in '.' or a space"),
+            "" => return Err("whose name has an empty part"),
+            "." | ".." => return Err("whose name has the part '.' or '..'"),
+            _ if is_device_name(part) => return Err("whose name is a device on Windows"),
+            _ if part.len() > 255 => return Err("whose name has a part longer than 255 bytes"),
+            // Windows drops these characters, so two names could mean one file.
+            _ if part.ends_with(['.', ' ']) => return Err("whose name ends in '.' or a space"),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Checks the names of files that are to lie in one folder: each plain, and none both a file and a folder.
+/// Checks the names of files that will be put into one folder: each must be valid, and none both a file and a folder.
 pub(crate) fn check_names(spec: &ModelSpec, files: &[RemoteFile]) -> Result<(), StoreError> {
     let refuse =
         |file: &RemoteFile, problem| Err(StoreError::UnsafeName { repo: spec.id(), name: file.path.clone(), problem });
@@ -148,22 +154,22 @@ pub(crate) fn check_names(spec: &ModelSpec, files: &[RemoteFile]) -> Result<(), 
         }
         let inside_a_file = file.path.match_indices('/').any(|(at, _)| names.contains(&file.path[..at]));
         if inside_a_file {
-            return refuse(file, "which lies inside another file");
+            return refuse(file, "which is inside another file");
         }
     }
     Ok(())
 }
 
-/// Asks the server what is in the repository.
+/// Fetches the list of the repository's files.
 pub(crate) fn fetch(client: &Client<'_>, spec: &ModelSpec, events: PullEvents<'_>) -> Result<Listing, StoreError> {
-    let revision = super::url::escape(spec.revision(), false);
-    let url = client.endpoint().at(&format!("/api/models/{}/revision/{revision}?blobs=true", spec.id()));
+    let revision = super::url::escape(spec.revision());
+    let url = client.endpoint().below(&format!("/api/models/{}/revision/{revision}", spec.id()), Some("blobs=true"));
     let what = format!("{}@{}", spec.id(), spec.revision());
     let json = client.read(&what, &url, MOST_JSON, events)?;
     Listing::parse(&json).map_err(|problem| client.invalid(&what, &url, problem))
 }
 
-/// What the listing lacks of a file's length and id, from the headers of the file itself.
+/// Takes the length and the id that the listing lacks from the headers of the file itself.
 pub(crate) fn complete(
     client: &Client<'_>,
     spec: &ModelSpec,
@@ -180,7 +186,7 @@ pub(crate) fn complete(
     let etag = answer.linked_etag.as_deref().or_else(|| answer.response.header("etag"));
     let blob = blob.or_else(|| etag.and_then(BlobId::parse));
     let size = size.or(answer.linked_size).or_else(|| answer.response.length());
-    let missing = |what: &str| client.invalid(&path, &url, format!("neither listing nor headers tell its {what}"));
+    let missing = |what: &str| client.invalid(&path, &url, format!("its {what} is neither listed nor in the headers"));
     match (size, blob) {
         (Some(size), Some(blob)) => Ok(WantedFile { path, size, blob }),
         (None, _) => Err(missing("length")),
@@ -199,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_sizes_and_ids() {
+    fn sizes_and_ids_are_read() {
         let sha256 = "a".repeat(64);
         let listing = parse(&format!(
             r#"{{"rfilename": "model.safetensors", "size": 9, "blobId": "{COMMIT}", "lfs": {{"sha256": "{sha256}", "size": 9, "pointerSize": 134}}}},
@@ -218,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_answers_that_are_not_a_listing() {
+    fn answers_that_are_not_a_listing_are_refused() {
         for json in ["", "[]", "{}", r#"{"sha": "main"}"#, r#"{"sha": "../../../etc/passwd/0123456789abcdef0123"}"#] {
             Listing::parse(json.as_bytes()).expect_err(json);
         }
@@ -228,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_names_that_leave_their_folder_or_name_devices() {
+    fn names_that_leave_their_folder_or_are_devices_are_refused() {
         for path in [
             "",
             "/etc/passwd",

@@ -1,11 +1,13 @@
-//! Models from the Hugging Face Hub, or a mirror of it, in the cache that its tools share: what one of them fetched is
-//! found, and the reverse.
+//! Models from the Hugging Face Hub or a mirror, in the cache that all tools of the Hub share: [`find`] finds what
+//! another tool has fetched, and other tools find what [`pull`] has fetched.
 //!
-//! [`pull`] works on any [`Transport`], so that it is tested without a network; [`HttpTransport`] (feature `http`) is
-//! the real one. Nothing that a server says is trusted: names, lengths and hashes are checked, the token goes to the
-//! endpoint alone, pickles are never fetched.
+//! [`pull`] works on any [`Transport`], so that it can be tested without a network; [`HttpTransport`] (feature `http`)
+//! uses the network. Servers are not trusted: names, lengths and hashes are checked, only the endpoint receives the
+//! token, and pickles are never fetched.
 
+mod address;
 mod cache;
+mod cached;
 mod client;
 mod fetch;
 mod find;
@@ -23,6 +25,8 @@ mod spec;
 mod transport;
 mod url;
 
+pub use address::is_address;
+pub use cached::{CachedModel, cached};
 pub use client::Patience;
 pub use find::find;
 #[cfg(feature = "http")]
@@ -33,46 +37,46 @@ pub use pull::{PullOptions, Pulled, PulledFile, pull};
 pub use settings::{HubSettings, Token, cache_dir};
 pub use spec::{DEFAULT_REVISION, ModelSpec};
 pub use transport::{Header, Method, Response, Transport, TransportError};
-pub use url::{Origin, Url};
+pub use url::Url;
 
 use client::Client;
 use std::time::Duration;
 
-/// A file of a repository, of which all is known that it takes to fetch it.
+/// A file of a repository that is to be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WantedFile {
-    /// Its path in the repository, `/` between parts.
+    /// The path in the repository, with `/` between parts.
     pub path: String,
-    /// Length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// Its contents' id.
+    /// The id of the contents.
     pub blob: BlobId,
 }
 
-/// What a pull tells its caller.
+/// An event of a pull.
 #[derive(Debug)]
 pub enum PullEvent<'a> {
-    /// `done` of `total` bytes are here.
+    /// `done` of `total` bytes have been received or were in the cache.
     Progress {
-        /// The file at hand.
+        /// The current file.
         file: &'a str,
-        /// Bytes that are here.
+        /// The bytes received or found in the cache.
         done: u64,
-        /// Bytes of all files.
+        /// The bytes of all files.
         total: u64,
     },
-    /// Something the user should know.
+    /// A warning for the user.
     Warning(&'a str),
-    /// An attempt failed; another one follows.
+    /// An attempt failed, and another one follows.
     Retry {
-        /// What happened.
+        /// The error of the failed attempt.
         problem: &'a str,
-        /// The time until then.
+        /// The time until the next attempt.
         wait: Duration,
     },
-    /// Nothing new; a chance to stop.
+    /// Nothing new; sent so that the caller can stop the pull.
     Waiting,
 }
 
-/// Receives events; false from [`PullEvent::Progress`] or [`PullEvent::Waiting`] stops the pull.
+/// Receives events. Returning `false` for [`PullEvent::Progress`] or [`PullEvent::Waiting`] stops the pull.
 pub type PullEvents<'a> = &'a mut dyn FnMut(&PullEvent<'_>) -> bool;

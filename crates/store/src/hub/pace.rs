@@ -1,17 +1,18 @@
-//! Bodies that come too slowly.
+//! The lowest rate at which a body may arrive.
 
 use std::io::{Error, ErrorKind, Read, Result};
 use std::time::{Duration, Instant};
 
 use super::Patience;
 
-/// A body that fails where it brings too little in a stretch of waiting for it, so that a server that sends a byte now
-/// and then does not hold a pull forever.
+/// A body whose reads fail once it arrives too slowly, so that a server that sends single bytes cannot hold up a pull
+/// forever.
 pub(crate) struct Paced {
     body: Box<dyn Read>,
     patience: Patience,
-    /// Since the stretch at hand began: the time spent waiting, and the bytes that came.
+    /// The time spent waiting in the current window.
     waited: Duration,
+    /// The bytes received in the current window.
     received: u64,
 }
 
@@ -30,7 +31,7 @@ impl Read for Paced {
         if n > 0 && self.waited >= self.patience.window {
             if self.received < self.patience.least_progress() {
                 let Patience { slowest, window, .. } = self.patience;
-                let problem = format!("it brings less than {slowest} bytes a second for {:.0} s", window.as_secs_f64());
+                let problem = format!("less than {slowest} bytes per second over {:.0} s", window.as_secs_f64());
                 return Err(Error::new(ErrorKind::TimedOut, problem));
             }
             (self.waited, self.received) = (Duration::ZERO, 0);
@@ -43,7 +44,7 @@ impl Read for Paced {
 mod tests {
     use super::*;
 
-    /// Gives a byte at a time, after a pause.
+    /// Returns one byte at a time, after a pause.
     struct Drip(Duration);
 
     impl Read for Drip {
@@ -55,18 +56,18 @@ mod tests {
     }
 
     #[test]
-    fn only_time_that_is_spent_waiting_counts() {
+    fn only_time_spent_waiting_counts() {
         let patience = Patience { slowest: 1000, window: Duration::from_millis(20), ..Patience::default() };
         let mut slow = Paced::new(Box::new(Drip(Duration::from_millis(4))), patience);
         let error = std::iter::repeat_with(|| slow.read(&mut [0; 8])).find_map(Result::err).expect("too slow");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         let mut fast = Paced::new(Box::new(Drip(Duration::ZERO)), patience);
         for _ in 0..15 {
-            fast.read_exact(&mut [0; 8]).expect("it is the reader who is slow");
+            fast.read_exact(&mut [0; 8]).expect("only the reader is slow");
             std::thread::sleep(Duration::from_millis(2));
         }
         let unhurried = Patience { slowest: 0, ..patience };
         let mut slow = Paced::new(Box::new(Drip(Duration::from_millis(4))), unhurried);
-        (0..10).for_each(|_| slow.read_exact(&mut [0; 8]).expect("no rate is asked for"));
+        (0..10).for_each(|_| slow.read_exact(&mut [0; 8]).expect("any rate is allowed"));
     }
 }

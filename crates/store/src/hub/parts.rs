@@ -1,18 +1,19 @@
-//! What file names tell: models in several parts, GGUF models by their quant, pickles.
+//! File names: parts of models, quants of GGUF models, pickles.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// `PREFIX-00001-of-00003.ENDING`.
+/// One part of a model: `PREFIX-00001-of-00003.ENDING`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part<'a> {
-    /// The name without the numbers and the ending, with its folders.
+    /// The path without the numbers and the ending.
     pub prefix: &'a str,
-    /// From 1.
+    /// The number of the part, from 1.
     pub number: usize,
+    /// The number of parts.
     pub count: usize,
 }
 
-/// The part that a path without its ending names; a whole file is the only part of itself.
+/// Reads the part from a path without its ending. A model in one file is part 1 of 1.
 pub(crate) fn part(stem: &str) -> Part<'_> {
     let whole = Part { prefix: stem, number: 1, count: 1 };
     let numbers = |text: &str| {
@@ -26,40 +27,40 @@ pub(crate) fn part(stem: &str) -> Part<'_> {
     split.filter(|p| (1..=p.count).contains(&p.number)).unwrap_or(whole)
 }
 
-/// The first part that is missing among those of one file.
+/// Returns the number of the first missing part.
 pub(crate) fn missing_part(count: usize, mut there: Vec<usize>) -> Option<usize> {
     there.sort_unstable();
     there.dedup();
     (1..=count).find(|number| there.binary_search(number).is_err())
 }
 
-/// A GGUF model: one file, or the parts of one.
+/// A GGUF model in one file or in parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GgufModel {
-    /// What a user types for it: its quant, where that tells it from the others.
+    /// The name by which users choose it: the quant if that is unique, else the path without numbers and ending.
     pub label: String,
     /// The path without numbers and ending.
     pub prefix: String,
-    /// Its files in order.
+    /// The files in order.
     pub paths: Vec<String>,
-    /// Bytes of them all, as far as they are known.
+    /// The size of all files in bytes, without those of unknown size.
     pub bytes: u64,
-    /// How many parts there should be.
+    /// The number of parts of a complete model.
     pub count: usize,
-    /// The first that is missing.
+    /// The number of the first missing part.
     pub missing: Option<usize>,
 }
 
-/// The files of one model, as they are come upon.
+/// The files of one model found so far.
 #[derive(Default)]
 struct Found<'a> {
-    /// Numbers and paths.
+    /// The numbers of the parts and their paths.
     files: Vec<(usize, &'a str)>,
     bytes: u64,
 }
 
-/// The GGUF models among files, given by path and length, the smallest first. Not vision projectors and importance
-/// matrices, which belong to models but are none.
+/// Returns the GGUF models among files, given by path and length, the smallest first. Vision projectors and importance
+/// matrices are not models.
 pub(crate) fn gguf_models<'a>(files: impl Iterator<Item = (&'a str, u64)>) -> Vec<GgufModel> {
     let mut found: BTreeMap<(&str, usize), Found<'a>> = BTreeMap::new();
     for (path, bytes) in files {
@@ -95,7 +96,7 @@ pub(crate) fn gguf_models<'a>(files: impl Iterator<Item = (&'a str, u64)>) -> Ve
 }
 
 impl GgufModel {
-    /// Whether a user means this one: by its label, the quant in its name, its name, or one of its files.
+    /// Returns `true` if `wanted` is the label, the quant, the name or a file of this model.
     pub fn is_meant(&self, wanted: &str) -> bool {
         let same = |text: &str| text.eq_ignore_ascii_case(wanted);
         same(&self.label)
@@ -107,7 +108,8 @@ impl GgufModel {
     }
 }
 
-/// The quant in a name (`Q4_K_M` in `tiny-UD-Q4_K_M-v2`), and the name from it, or from the `UD-` before it, on.
+/// Returns the quant in a name (`Q4_K_M` in `tiny-UD-Q4_K_M-v2`), and the rest of the name from the quant, or from the
+/// `UD-` before it, to its end.
 fn quant(name: &str) -> Option<(&str, &str)> {
     let mut at = 0;
     let mut before = "";
@@ -124,7 +126,7 @@ fn quant(name: &str) -> Option<(&str, &str)> {
     found
 }
 
-/// Whether a word is the name of an encoding, as those who publish GGUF files write it.
+/// Returns `true` if a word is the name of an encoding as publishers of GGUF files write it.
 fn is_quant(word: &str) -> bool {
     let word = word.to_ascii_uppercase();
     let digit = |text: &str| text.bytes().next().is_some_and(|b| b.is_ascii_digit());
@@ -138,18 +140,19 @@ fn label(prefix: &str) -> String {
     quant(name).map_or(name, |(_, rest)| rest).to_owned()
 }
 
-/// The last part of a path.
+/// Returns the last part of a path.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// `path` without `ending`, in any case.
+/// Returns `path` without `ending`, which is compared without regard to case.
 pub(crate) fn without_ending<'a>(path: &'a str, ending: &str) -> Option<&'a str> {
     let at = path.len().checked_sub(ending.len())?;
     path.get(at..).filter(|end| end.eq_ignore_ascii_case(ending)).and_then(|_| path.get(..at))
 }
 
-/// Whether loading the file may run code that is in it: what Python's `torch.load`, `pickle` and `joblib` write.
+/// Returns `true` if the file may be a Python pickle, as `torch.save`, `pickle` and `joblib` write it. Loading a pickle can
+/// run code in it.
 pub(crate) fn is_pickle(path: &str) -> bool {
     const ENDINGS: [&str; 9] = ["bin", "pt", "pth", "pt2", "ckpt", "pkl", "pickle", "joblib", "dill"];
     file_name(path).rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(ending)))
@@ -160,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_told_by_their_numbers() {
+    fn parts_are_recognised_by_their_numbers() {
         assert_eq!(part("dir/m-00002-of-00003"), Part { prefix: "dir/m", number: 2, count: 3 });
         for whole in ["m", "m-of-", "m-2-of-3", "m-00004-of-00003", "m-00000-of-00003", "-of-00001", "m-0000x-of-00003"]
         {
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_one_model_and_companions_none() {
+    fn parts_form_one_model_and_companions_none() {
         let files = [
             ("m-Q8_0-00002-of-00002.gguf", 5),
             ("m-Q8_0-00001-of-00002.gguf", 7),
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn pickles_are_told_by_their_endings() {
+    fn pickles_are_recognised_by_their_endings() {
         for path in ["pytorch_model.bin", "a/b.PT", "x.pth", "x.ckpt", "optimizer.pkl", "v1.0.bin"] {
             assert!(is_pickle(path), "{path}");
         }

@@ -12,66 +12,66 @@ use super::transport::Transport;
 use super::{HubSettings, ModelSpec, PullEvent, PullEvents, WantedFile, find};
 use crate::StoreError;
 
-/// What is fetched, from where and to where.
+/// The options of a pull.
 #[derive(Debug, Clone)]
 pub struct PullOptions {
     /// The model.
     pub spec: ModelSpec,
-    /// Patterns of the files that are wanted; by default those that make up the model.
+    /// Patterns that select files; if empty, the files that make up the model are selected.
     pub include: Vec<String>,
-    /// Hub, cache, token.
+    /// The settings of the Hub's tools.
     pub settings: HubSettings,
-    /// How often and how long to try.
+    /// The policy for retries and slow connections.
     pub patience: Patience,
 }
 
-/// A file that is in the cache now.
+/// A file that a pull has put into the cache or found there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PulledFile {
-    /// Its path in the repository.
+    /// The path in the repository.
     pub path: String,
-    /// Its length.
+    /// The length in bytes.
     pub bytes: u64,
-    /// Bytes that were received for it this time; 0 where it was here.
+    /// The bytes received by this pull; 0 if the file was in the cache.
     pub received_bytes: u64,
-    /// Its id: SHA-256, or Git's SHA-1.
+    /// The id of the contents: SHA-256, or Git's SHA-1.
     pub hash: String,
 }
 
-/// A model that is in the cache now.
+/// The result of a pull.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pulled {
-    /// `ORG/REPO`.
+    /// The repository, `ORG/REPO`.
     pub repository: String,
-    /// The branch, tag or commit that was asked for.
+    /// The requested branch, tag or commit.
     pub revision: String,
-    /// The commit that it is.
+    /// The commit of the revision.
     pub commit: String,
-    /// The revision's folder in the cache.
+    /// The folder of the snapshot in the cache.
     pub path: PathBuf,
-    /// What to open: the folder, or a GGUF file in it; nothing where no whole model was fetched.
+    /// The path to open: the folder, or a GGUF file in it; `None` if the files are not a complete model.
     pub model: Option<PathBuf>,
-    /// Length of all files together.
+    /// The length of all files in bytes.
     pub bytes: u64,
-    /// Bytes that were received this time.
+    /// The bytes received by this pull.
     pub received_bytes: u64,
-    /// The files.
+    /// The files, sorted by path.
     pub files: Vec<PulledFile>,
 }
 
-/// Fetches a model into the cache. What is there already is not fetched again; what is interrupted goes on where it
-/// stopped when it is called again.
+/// Fetches a model into the cache. Files that are in the cache are not fetched again, and an interrupted pull resumes when
+/// it is called again.
 ///
 /// # Errors
-/// What the server, the network, the disk or the request lack, each with what to do about it. Nothing appears under its
-/// name in the cache before it is whole and its hash right.
+/// A problem of the request, the server, the network or the disk. A file gets its name in the cache only when it is
+/// complete and its hash is right.
 pub fn pull(options: &PullOptions, transport: &dyn Transport, events: PullEvents<'_>) -> Result<Pulled, StoreError> {
     let PullOptions { spec, include, settings, patience } = options;
     if settings.offline {
         return Err(StoreError::Offline { repo: spec.to_string() });
     }
-    if settings.token.is_some() && !settings.endpoint.origin.https && !settings.endpoint.origin.is_loopback() {
-        events(&PullEvent::Warning("HF_ENDPOINT is no https address: the token can be read on the way"));
+    if settings.token.is_some() && !settings.endpoint.is_https() && !settings.endpoint.is_loopback() {
+        events(&PullEvent::Warning("HF_ENDPOINT is not an https address: others on the network can read the token"));
     }
     let client = Client::new(transport, settings, spec, *patience);
     let listing = listing::fetch(&client, spec, events)?;
@@ -81,8 +81,9 @@ pub fn pull(options: &PullOptions, transport: &dyn Transport, events: PullEvents
     }
     let files = known(&client, spec, &listing.commit, selection.files, events)?;
     let cache = RepositoryCache::new(&settings.cache, spec);
-    check_space(&cache, &files)?;
-    let files = fetch_all(&client, spec, &listing.commit, &cache, &files, events)?;
+    check_space(&cache, &listing.commit, &files)?;
+    let fetched = FetchAll { client: &client, spec, commit: &listing.commit, cache: &cache };
+    let files = fetched.run(&files, settings.symlinks, events)?;
     cache.set_commit(spec.revision(), &listing.commit)?;
     Ok(Pulled {
         repository: spec.id(),
@@ -96,7 +97,7 @@ pub fn pull(options: &PullOptions, transport: &dyn Transport, events: PullEvents
     })
 }
 
-/// The files with length and id; small ones first, so that what is wrong with a configuration shows early.
+/// Completes the lengths and ids of files, and sorts small files first, so that an invalid configuration is found early.
 fn known(
     client: &Client<'_>,
     spec: &ModelSpec,
@@ -112,51 +113,56 @@ fn known(
     Ok(out)
 }
 
-fn fetch_all(
-    client: &Client<'_>,
-    spec: &ModelSpec,
-    commit: &str,
-    cache: &RepositoryCache,
-    files: &[WantedFile],
-    events: PullEvents<'_>,
-) -> Result<Vec<PulledFile>, StoreError> {
-    let total = files.iter().map(|f| f.size).fold(0, u64::saturating_add);
-    let mut before = 0;
-    let mut out = Vec::with_capacity(files.len());
-    for file in files {
-        if !events(&PullEvent::Progress { file: &file.path, done: before, total }) {
-            return Err(StoreError::Interrupted);
-        }
-        let mut received_bytes = 0;
-        if !cache.has_file(commit, file) {
-            let url = client.file_url(spec, commit, &file.path);
-            received_bytes = Fetch { client, cache, url, file, before, total }.run(events)?;
-            cache.link(commit, file)?;
-        }
-        before += file.size;
-        let hash = file.blob.as_str().to_owned();
-        out.push(PulledFile { path: file.path.clone(), bytes: file.size, received_bytes, hash });
-    }
-    events(&PullEvent::Progress { file: "", done: before, total });
-    out.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(out)
+/// The fetch of all files of a commit.
+struct FetchAll<'a> {
+    client: &'a Client<'a>,
+    spec: &'a ModelSpec,
+    commit: &'a str,
+    cache: &'a RepositoryCache,
 }
 
-/// Checks that what is still missing fits on the disk.
-fn check_space(cache: &RepositoryCache, files: &[WantedFile]) -> Result<(), StoreError> {
+impl FetchAll<'_> {
+    fn run(&self, files: &[WantedFile], symlinks: bool, events: PullEvents<'_>) -> Result<Vec<PulledFile>, StoreError> {
+        let Self { client, cache, commit, .. } = *self;
+        let total = files.iter().map(|f| f.size).fold(0, u64::saturating_add);
+        let mut before = 0;
+        let mut out = Vec::with_capacity(files.len());
+        for file in files {
+            if !events(&PullEvent::Progress { file: &file.path, done: before, total }) {
+                return Err(StoreError::Interrupted);
+            }
+            let mut received = None;
+            if !cache.has_file(commit, file) {
+                let url = client.file_url(self.spec, commit, &file.path);
+                received = Fetch { client, cache, url, file, before, total }.run(events)?;
+                cache.place(commit, file, symlinks, received.is_some())?;
+            }
+            before += file.size;
+            let (hash, received_bytes) = (file.blob.as_str().to_owned(), received.unwrap_or(0));
+            out.push(PulledFile { path: file.path.clone(), bytes: file.size, received_bytes, hash });
+        }
+        events(&PullEvent::Progress { file: "", done: before, total });
+        out.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(out)
+    }
+}
+
+/// Checks that the missing bytes fit on the disk.
+fn check_space(cache: &RepositoryCache, commit: &str, files: &[WantedFile]) -> Result<(), StoreError> {
     let mut counted = HashSet::new();
-    let missing = files.iter().filter(|f| !cache.has_blob(f) && counted.insert(f.blob.as_str()));
+    let is_here = |file: &WantedFile| cache.has_file(commit, file) || cache.has_blob(file);
+    let missing = files.iter().filter(|f| !is_here(f) && counted.insert(f.blob.as_str()));
     let left = |f: &WantedFile| f.size.saturating_sub(cache.partial_length(&f.blob));
     let needed = missing.map(left).fold(0, u64::saturating_add);
     let dir = cache.blobs();
-    // A file system that does not tell is tried.
+    // If the free space is unknown, the pull is tried.
     match free_space(&dir) {
         Some(free) if free < needed => Err(StoreError::DiskFull { dir, needed, free }),
         _ => Ok(()),
     }
 }
 
-/// Free bytes where `dir` is or will be.
+/// Returns the free bytes of the disk that `dir` is or will be on.
 fn free_space(dir: &Path) -> Option<u64> {
     let dir = std::path::absolute(dir).ok()?;
     let there = dir.ancestors().find(|d| d.is_dir())?;

@@ -1,4 +1,4 @@
-//! Which files of a repository are a model.
+//! The selection of the files of a repository that make up a model.
 
 use super::ModelSpec;
 use std::collections::{BTreeMap, HashSet};
@@ -8,15 +8,16 @@ use super::listing::{RemoteFile, check_names};
 use super::parts::{GgufModel, file_name, gguf_models, is_pickle, missing_part, part, without_ending};
 use crate::StoreError;
 
-/// What is fetched, and what the user should know about the rest.
+/// The selected files, and notes for the user about the others.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selection {
     pub files: Vec<RemoteFile>,
     pub notes: Vec<String>,
 }
 
-/// The files that `spec` and the patterns `include` mean: those that match a pattern; the GGUF model that is chosen;
-/// else safetensors weights with what belongs to them; else the only GGUF model. Nothing is preferred silently.
+/// Selects the files that match a pattern of `include` and the GGUF model that `spec` chooses. Without either, selects the
+/// safetensors weights with the files that belong to them, or if there are none, the only GGUF model. Of several GGUF
+/// models none is preferred.
 pub(crate) fn select(spec: &ModelSpec, listed: &[RemoteFile], include: &[String]) -> Result<Selection, StoreError> {
     let mut out = Selection::default();
     if !include.is_empty() {
@@ -58,7 +59,7 @@ fn included(
             }
             (0, _) => return Err(StoreError::Pickle { repo: spec.id(), files: pickles }),
             (_, 0) => {}
-            _ => out.notes.push(format!("left out, since pickles can run code: {}", pickles.join(", "))),
+            _ => out.notes.push(format!("not fetched because pickles can run code: {}", pickles.join(", "))),
         }
     }
     Ok(())
@@ -68,7 +69,7 @@ fn models_of(listed: &[RemoteFile]) -> Vec<GgufModel> {
     gguf_models(listed.iter().map(|f| (f.path.as_str(), f.size.unwrap_or(0))))
 }
 
-/// The one model among `models` that a user means by `wanted`.
+/// Returns the model among `models` that a user means by `wanted`.
 pub(crate) fn choose<'a>(spec: &ModelSpec, models: &'a [GgufModel], wanted: &str) -> Result<&'a GgufModel, StoreError> {
     let meant: Vec<&GgufModel> = models.iter().filter(|m| m.is_meant(wanted)).collect();
     let exact = meant.iter().find(|m| m.label.eq_ignore_ascii_case(wanted));
@@ -82,7 +83,7 @@ pub(crate) fn choose<'a>(spec: &ModelSpec, models: &'a [GgufModel], wanted: &str
     }
 }
 
-/// Asks the user to choose.
+/// Returns the error that lists the choices.
 pub(crate) fn several_files<'a>(spec: &ModelSpec, models: impl Iterator<Item = &'a GgufModel>) -> StoreError {
     let line = |m: &GgufModel| match m.bytes {
         0 => m.label.clone(),
@@ -91,7 +92,7 @@ pub(crate) fn several_files<'a>(spec: &ModelSpec, models: impl Iterator<Item = &
     StoreError::SeveralFiles { repo: spec.id(), choices: models.map(line).collect() }
 }
 
-/// Bytes for people.
+/// Formats a size for messages.
 fn size(bytes: u64) -> String {
     match bytes {
         1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
@@ -133,7 +134,11 @@ fn default_files(spec: &ModelSpec, listed: &[RemoteFile], out: &mut Selection) -
     out.files.extend(listed.iter().filter(wanted).cloned());
     if !models.is_empty() {
         let labels: Vec<&str> = models.iter().map(|m| m.label.as_str()).collect();
-        out.notes.push(format!("GGUF files are left out; {}:QUANT fetches one: {}", spec.id(), labels.join(", ")));
+        out.notes.push(format!(
+            "GGUF files are not fetched; to fetch one, pull {}:QUANT with QUANT one of {}",
+            spec.id(),
+            labels.join(", ")
+        ));
     }
     Ok(())
 }
@@ -145,8 +150,8 @@ fn without_weights(spec: &ModelSpec, listed: &[RemoteFile]) -> StoreError {
     if pickles.is_empty() { StoreError::NoWeights { repo, files } } else { StoreError::Pickle { repo, files: pickles } }
 }
 
-/// The safetensors files among `paths` that are the model: `model*.safetensors` where there are such, so that a second
-/// copy of the weights (`consolidated`, `fp16` variants, folders of other formats) is left where it is.
+/// Returns the safetensors files that make up the model: `model*.safetensors` if there are any, without further copies of
+/// the weights (`consolidated`, `fp16` variants, folders of other formats), else all at the top level.
 pub(crate) fn weights<'a>(paths: &[&'a str]) -> Vec<&'a str> {
     let own = |path: &&str| !path.contains('/') && without_ending(path, ".safetensors").is_some();
     let usual = |path: &&&str| without_ending(path, ".safetensors").is_some_and(|stem| part(stem).prefix == "model");
@@ -155,13 +160,13 @@ pub(crate) fn weights<'a>(paths: &[&'a str]) -> Vec<&'a str> {
     let in_parts = usual.iter().any(|p| *p != "model.safetensors");
     match usual.as_slice() {
         [] => all,
-        // A whole file beside the parts is the same weights once more.
+        // A single file beside the parts holds the same weights.
         _ if in_parts && usual.contains(&"model.safetensors") => vec!["model.safetensors"],
         _ => usual,
     }
 }
 
-/// The file, its number of parts and the first one that is missing.
+/// Returns a file with missing parts: its name, the number of its parts and the first missing one.
 pub(crate) fn missing_weights(weights: &[&str]) -> Option<(String, usize, usize)> {
     let mut numbers: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
     for part in weights.iter().filter_map(|p| without_ending(p, ".safetensors")).map(part) {
@@ -172,7 +177,7 @@ pub(crate) fn missing_weights(weights: &[&str]) -> Option<(String, usize, usize)
     })
 }
 
-/// Whether a file belongs to a folder of safetensors: configuration, tokenizer, chat template.
+/// Returns `true` if a file belongs to safetensors weights: configuration, tokenizer, chat template.
 pub(crate) fn is_companion(path: &str) -> bool {
     let name = file_name(path);
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
@@ -266,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn safetensors_are_told_to_have_gguf_beside_them() {
+    fn a_note_lists_the_gguf_models_beside_safetensors() {
         let (files, notes) = of("org/repo", &["model.safetensors", "m-Q8_0.gguf"], &[]).expect("selected");
         assert_eq!(files, ["model.safetensors"]);
         assert!(notes[0].contains("Q8_0"), "{notes:?}");

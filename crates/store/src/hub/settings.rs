@@ -7,26 +7,38 @@ use honelm_formats::read_file;
 use super::url::{Url, without_secrets};
 use crate::StoreError;
 
-/// Where models come from and where they are kept, as the environment says it to all tools of the Hub.
+/// The settings of the Hub's tools, which they all take from the same environment variables.
 #[derive(Debug, Clone)]
 pub struct HubSettings {
-    /// The Hub or a mirror of it: `HF_ENDPOINT`.
+    /// The address of the Hub or of a mirror: `HF_ENDPOINT`.
     pub endpoint: Url,
-    /// The cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, or `hub` in `HF_HOME`.
+    /// The folder of the cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, or `hub` in `HF_HOME`.
     pub cache: PathBuf,
-    /// Who asks: `HF_TOKEN`, or the file that logging in wrote (`HF_TOKEN_PATH`, `token` in `HF_HOME`).
+    /// The token of the user: `HF_TOKEN`, or the contents of [`HubSettings::token_file`].
     pub token: Option<Token>,
-    /// `HF_HUB_OFFLINE`: nothing is fetched.
+    /// The file that `hf auth login` writes the token to: `HF_TOKEN_PATH`, or `token` in `HF_HOME`.
+    pub token_file: PathBuf,
+    /// `true` if nothing may be fetched: `HF_HUB_OFFLINE`.
     pub offline: bool,
+    /// `false` if the cache has real files in the place of symbolic links: `HF_HUB_DISABLE_SYMLINKS`.
+    pub symlinks: bool,
 }
 
-/// A secret; shown to nobody but the server it is for.
+/// A secret, which is sent to the endpoint and never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+pub struct Token {
+    secret: String,
+    /// The variable or file that it came from.
+    source: String,
+}
 
 impl Token {
-    /// A token; surrounding white space is no part of it. Nothing where nothing is left.
-    pub fn new(text: &str) -> Result<Option<Self>, StoreError> {
+    /// Takes a token, without the white space around it; `None` if nothing is left. `source` names the variable or file
+    /// that it came from.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidSetting`] if it cannot be a token.
+    pub fn new(text: &str, source: &str) -> Result<Option<Self>, StoreError> {
         let text = text.trim();
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             let found = "(not shown)".to_owned();
@@ -36,11 +48,17 @@ impl Token {
                 expected: "one word of ASCII characters",
             });
         }
-        Ok((!text.is_empty()).then(|| Self(text.to_owned())))
+        Ok((!text.is_empty()).then(|| Self { secret: text.to_owned(), source: source.to_owned() }))
     }
 
+    /// Returns the value of the `Authorization` header.
     pub(crate) fn bearer(&self) -> String {
-        format!("Bearer {}", self.0)
+        format!("Bearer {}", self.secret)
+    }
+
+    /// Returns the variable or file that the token came from.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
     }
 }
 
@@ -50,34 +68,42 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Most bytes of a file with a token.
+/// The largest size of a token's file, in bytes.
 const MOST_TOKEN: u64 = 64 << 10;
 
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl HubSettings {
-    /// The settings of the process's environment.
+    /// Reads the settings from the environment of this process.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidSetting`].
     pub fn from_env() -> Result<Self, StoreError> {
         Self::from_lookup(&|name| std::env::var_os(name))
     }
 
-    /// The settings of the variables that `lookup` knows.
+    /// Reads the settings from the variables that `lookup` returns.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidSetting`].
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, StoreError> {
         let endpoint = text(lookup, "HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
         let expected = "an address such as https://huggingface.co";
         let refused =
             || StoreError::InvalidSetting { name: "HF_ENDPOINT", found: without_secrets(&endpoint), expected };
-        let parsed = Url::parse(&endpoint).ok().filter(|url| !url.target.contains('?')).ok_or_else(refused)?;
+        let parsed = Url::parse(&endpoint).ok().filter(|url| !url.has_query()).ok_or_else(refused)?;
         Ok(Self {
             endpoint: parsed,
             cache: cache_of(lookup),
             token: token(lookup)?,
+            token_file: token_file(lookup),
             offline: is_on(lookup, "HF_HUB_OFFLINE") || is_on(lookup, "TRANSFORMERS_OFFLINE"),
+            symlinks: !is_on(lookup, "HF_HUB_DISABLE_SYMLINKS"),
         })
     }
 }
 
-/// The cache's folder, by the process's environment.
+/// Returns the folder of the cache, as the environment of this process sets it.
 #[must_use]
 pub fn cache_dir() -> PathBuf {
     cache_of(&|name| std::env::var_os(name))
@@ -101,7 +127,7 @@ fn user_home(lookup: Lookup<'_>) -> PathBuf {
     lookup(name).filter(|v| !v.is_empty()).map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
-/// A variable that is set to something.
+/// Returns a variable as a path, with `~` expanded; `None` if it is unset or empty.
 fn path(lookup: Lookup<'_>, name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(lookup(name).filter(|value| !value.is_empty())?);
     match path.strip_prefix("~") {
@@ -122,20 +148,24 @@ fn is_on(lookup: Lookup<'_>, name: &str) -> bool {
 fn token(lookup: Lookup<'_>) -> Result<Option<Token>, StoreError> {
     for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
         if let Some(token) = text(lookup, name) {
-            return Token::new(&token);
+            return Token::new(&token, name);
         }
     }
     if is_on(lookup, "HF_HUB_DISABLE_IMPLICIT_TOKEN") {
         return Ok(None);
     }
-    let file = path(lookup, "HF_TOKEN_PATH").unwrap_or_else(|| home_of(lookup).join("token"));
-    read_token(&file)
+    read_token(&token_file(lookup))
+}
+
+fn token_file(lookup: Lookup<'_>) -> PathBuf {
+    path(lookup, "HF_TOKEN_PATH").unwrap_or_else(|| home_of(lookup).join("token"))
 }
 
 fn read_token(file: &Path) -> Result<Option<Token>, StoreError> {
-    // Who cannot read the file is not logged in.
+    // A file that cannot be read means that the user is not logged in.
     let read = read_file(file, MOST_TOKEN).ok();
-    read.and_then(|bytes| String::from_utf8(bytes).ok()).map_or(Ok(None), |text| Token::new(&text))
+    let text = read.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.map_or(Ok(None), |text| Token::new(&text, &file.display().to_string()))
 }
 
 #[cfg(test)]
@@ -148,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_where_other_tools_look() {
+    fn the_cache_is_found_by_the_variables_of_other_tools() {
         let cache = |pairs: &[(&str, &str)]| of(pairs).expect("settings").cache;
         let home = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
         assert_eq!(cache(&[(home, "/u")]), Path::new("/u/.cache/huggingface/hub"));
@@ -164,7 +194,7 @@ mod tests {
     fn the_endpoint_is_an_address() {
         assert_eq!(of(&[]).expect("settings").endpoint.to_string(), "https://huggingface.co/");
         let mirror = of(&[("HF_ENDPOINT", "http://127.0.0.1:9/hub/")]).expect("settings").endpoint;
-        assert_eq!(mirror.at("/api/x").to_string(), "http://127.0.0.1:9/hub/api/x");
+        assert_eq!(mirror.below("/api/x", None).to_string(), "http://127.0.0.1:9/hub/api/x");
         for bad in ["huggingface.co", "ftp://x", "https://user@host", "https://host/?a"] {
             assert_eq!(of(&[("HF_ENDPOINT", bad)]).expect_err(bad).code(), "invalid-setting");
         }
@@ -188,6 +218,8 @@ mod tests {
         let bearer = |pairs: &[(&str, &str)]| of(pairs).expect("settings").token.map(|t| t.bearer());
         assert_eq!(bearer(&[home]).as_deref(), Some("Bearer hf_file"));
         assert_eq!(bearer(&[home, ("HF_TOKEN", " hf_own ")]).as_deref(), Some("Bearer hf_own"));
+        let file = of(&[home]).expect("settings");
+        assert_eq!(file.token.expect("a token").source(), file.token_file.display().to_string());
         assert_eq!(bearer(&[home, ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")]), None);
         let settings = of(&[("HF_TOKEN", "hf_secret")]).expect("settings");
         assert!(!format!("{settings:?}").contains("hf_secret"));
@@ -196,9 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn offline_is_a_switch() {
+    fn switches_are_on_or_off() {
         for (value, on) in [("1", true), ("true", true), ("0", false), ("", false)] {
             assert_eq!(of(&[("HF_HUB_OFFLINE", value)]).expect("settings").offline, on, "{value}");
+            assert_eq!(of(&[("HF_HUB_DISABLE_SYMLINKS", value)]).expect("settings").symlinks, !on, "{value}");
         }
     }
 }

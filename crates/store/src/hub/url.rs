@@ -1,145 +1,145 @@
-//! Addresses: no more of them than HTTP needs, and strictly, so that nobody reads another host in one than we do.
+//! HTTP addresses, read strictly: an address that two programs could read differently is refused.
 
 use std::fmt;
 
-/// Scheme, host and port: what a token belongs to.
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Host;
+
+/// The characters that [`escape`] replaces: all but the unreserved ones of RFC 3986, section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// An absolute `http` or `https` address without user name and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// Whether the connection is encrypted.
-    pub https: bool,
-    /// Lower case; an IPv6 address in brackets.
-    pub host: String,
-    /// Also where it is the scheme's own.
-    pub port: u16,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, own) = if self.https { ("https", 443) } else { ("http", 80) };
-        write!(f, "{scheme}://{}", self.host)?;
-        if self.port == own { Ok(()) } else { write!(f, ":{}", self.port) }
-    }
-}
-
-impl Origin {
-    /// Whether it is this very machine.
-    #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        let address = self.host.trim_start_matches('[').trim_end_matches(']');
-        self.host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    }
-}
-
-/// An `http` or `https` address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Url {
-    /// Whom it asks.
-    pub origin: Origin,
-    /// Path and query, from `/` on.
-    pub target: String,
-}
+pub struct Url(url::Url);
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.origin, self.target)
+        self.0.fmt(f)
     }
 }
 
 impl Url {
     /// Parses an absolute address.
+    ///
+    /// # Errors
+    /// A clause that says what is wrong, such as "which is not an http or https address".
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let (https, rest) = match text.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
-            _ => return Err("which is no http or https address"),
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, target) = rest.split_at(end);
-        let (host, port) = split_port(authority)?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        let address = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        let valid = match address {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && host.chars().all(plain),
-        };
-        if !valid {
-            return Err("whose host is no plain name");
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        let is_http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        // The URL standard drops further slashes; other parsers take an empty host.
+        if !is_http || rest.starts_with('/') {
+            return Err("which is not an http or https address");
         }
-        let port = port.unwrap_or(if https { 443 } else { 80 });
-        let origin = Origin { https, host: host.to_ascii_lowercase(), port };
-        Ok(Self { origin, target: checked_target(target)? })
+        check_characters(text)?;
+        Self::checked(url::Url::parse(text))
     }
 
-    /// Where `location`, as a redirect gives it, leads from here.
+    /// Resolves `location`, as a redirect gives it, against this address.
+    ///
+    /// # Errors
+    /// As [`Url::parse`].
     pub fn join(&self, location: &str) -> Result<Self, &'static str> {
-        if location.split(['/', '?', '#']).next().is_some_and(|start| start.contains(':')) {
-            return Self::parse(location);
-        }
-        if location.starts_with("//") {
-            return Self::parse(&format!("{}:{location}", if self.origin.https { "https" } else { "http" }));
-        }
-        let target = if location.starts_with('/') {
-            location.to_owned()
-        } else {
-            let path = self.target.split(['?', '#']).next().unwrap_or("/");
-            format!("{}/{location}", path.rsplit_once('/').map_or("", |(folder, _)| folder))
-        };
-        Ok(Self { origin: self.origin.clone(), target: checked_target(&target)? })
+        check_characters(location)?;
+        Self::checked(self.0.join(location))
     }
 
-    /// The address of `path` below this one.
+    fn checked(parsed: Result<url::Url, url::ParseError>) -> Result<Self, &'static str> {
+        let mut url = parsed.map_err(|error| match error {
+            url::ParseError::InvalidPort => "whose port is not a number",
+            _ => "which cannot be parsed",
+        })?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("which is not an http or https address");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("which contains a user name");
+        }
+        if url.port() == Some(0) {
+            return Err("whose port is 0");
+        }
+        url.set_fragment(None);
+        Ok(Self(url))
+    }
+
+    /// Returns the address of `path`, which is percent-encoded and begins with `/`, below this one.
     #[must_use]
-    pub fn at(&self, path: &str) -> Self {
-        Self { origin: self.origin.clone(), target: format!("{}{path}", self.target.trim_end_matches('/')) }
+    pub fn below(&self, path: &str, query: Option<&str>) -> Self {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
+        url.set_query(query);
+        Self(url)
     }
-}
 
-fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
-    // What stands before an '@' reads like a host and is none.
-    if authority.contains('@') {
-        return Err("which has a user name in it");
+    /// Returns scheme, host and port, which decide who receives the token; the scheme's default port is left out.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
     }
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-            let port = port.parse().ok().filter(|&p| digits && p > 0).ok_or("whose port is no number")?;
-            Ok((host, Some(port)))
+
+    /// Returns the host's name or address, in lower case.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// Returns the parts of the path between its slashes, percent-decoded.
+    pub(crate) fn segments(&self) -> Vec<String> {
+        let segments = self.0.path_segments().into_iter().flatten();
+        segments.map(|part| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned()).collect()
+    }
+
+    /// Returns `true` if the address has a query.
+    #[must_use]
+    pub fn has_query(&self) -> bool {
+        self.0.query().is_some()
+    }
+
+    /// Returns `true` if the connection is encrypted.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Returns `true` if the host is this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self.0.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
         }
-        _ => Ok((authority, None)),
     }
 }
 
-fn checked_target(target: &str) -> Result<String, &'static str> {
-    let target = target.split('#').next().unwrap_or_default();
-    if !target.bytes().all(|b| (0x21..0x7f).contains(&b) && !matches!(b, b'\\' | b'"' | b'<' | b'>')) {
-        return Err("which has a character that no address should have");
-    }
-    Ok(if target.starts_with('/') { target.to_owned() } else { format!("/{target}") })
+/// Refuses characters that the URL standard drops or replaces silently.
+fn check_characters(text: &str) -> Result<(), &'static str> {
+    let is_plain = |b: u8| (0x21..0x7f).contains(&b) && !matches!(b, b'\\' | b'"' | b'<' | b'>');
+    if text.bytes().all(is_plain) { Ok(()) } else { Err("which contains a character that addresses must not have") }
 }
 
-/// `text` as a part of an address; with `path`, its slashes stay.
+/// Percent-encodes `text` as one part of a path.
 #[must_use]
-pub fn escape(text: &str, path: bool) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') || (path && byte == b'/') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
+pub(crate) fn escape(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
-/// An address for a message, whether or not it is one: without a user's name and password, and without a query, which
-/// may hold a token.
+/// Percent-encodes the parts of a path and keeps the slashes between them.
+#[must_use]
+pub(crate) fn escape_path(path: &str) -> String {
+    path.split('/').map(escape).collect::<Vec<_>>().join("/")
+}
+
+/// Prepares a text for a message that should be an address but may not be one: user name and password are removed, and
+/// the query, which may hold a token.
 pub(crate) fn without_secrets(text: &str) -> String {
-    // A password may hold any character, so it is the last '@' that ends it.
+    // A password may contain '@', so the last '@' ends it.
     let shown = match text.rfind('@') {
         None => text.to_owned(),
         Some(at) => {
             let (secret, rest) = text.split_at(at);
             let scheme = secret.find("//").map_or("", |end| &secret[..end + 2]);
-            // After a '?' it may as well be a part of a query.
+            // An '@' behind a '?' may belong to the query.
             format!("{scheme}***{}", if secret.contains('?') { "" } else { rest })
         }
     };
@@ -164,21 +164,23 @@ mod tests {
         assert_eq!(parse("https://host:443/x"), "https://host/x");
         assert_eq!(parse("https://[::1]:9/x"), "https://[::1]:9/x");
         assert_eq!(parse("https://host?x=1"), "https://host/?x=1");
+        assert_eq!(parse("https://host/a?b=%2F&c=d+e"), "https://host/a?b=%2F&c=d+e");
     }
 
     #[test]
-    fn refuses_what_may_be_read_in_two_ways() {
+    fn ambiguous_addresses_are_refused() {
         for text in [
             "",
             "host/x",
             "ftp://host/",
             "file:///etc/passwd",
             "https://",
+            "https:///host",
             "https://a@b/",
             "https://a:b@c/",
             "https://host:0/",
-            "https://host:/",
             "https://host:99999/",
+            "https://host:x/",
             "https://ho st/",
             "https://host\\evil/",
             "https://host/\r\nX: y",
@@ -192,29 +194,31 @@ mod tests {
     }
 
     #[test]
-    fn redirects_lead_where_browsers_go() {
+    fn redirects_are_resolved_as_browsers_do() {
         let from = Url::parse("https://hub.co/org/repo/resolve/main/a.json?x").expect("valid");
         let to = |location: &str| from.join(location).expect(location).to_string();
         assert_eq!(to("/api/x?y=1"), "https://hub.co/api/x?y=1");
         assert_eq!(to("b.json"), "https://hub.co/org/repo/resolve/main/b.json");
+        assert_eq!(to("../b.json"), "https://hub.co/org/repo/resolve/b.json");
         assert_eq!(to("//cdn.co/x"), "https://cdn.co/x");
         assert_eq!(to("http://cdn.co/x"), "http://cdn.co/x");
         from.join("file:///etc/passwd").expect_err("a file");
         from.join("/a\nb").expect_err("a line break");
+        from.join("//user@cdn.co/").expect_err("a user name");
     }
 
     #[test]
-    fn knows_this_machine() {
+    fn loopback_addresses_are_recognised() {
         for (text, own) in [("http://localhost/", true), ("http://127.0.0.1:80/", true), ("http://[::1]/", true)]
             .into_iter()
             .chain([("http://10.0.0.1/", false), ("https://localhost.evil.co/", false)])
         {
-            assert_eq!(Url::parse(text).expect(text).origin.is_loopback(), own, "{text}");
+            assert_eq!(Url::parse(text).expect(text).is_loopback(), own, "{text}");
         }
     }
 
     #[test]
-    fn no_secret_of_an_address_is_shown() {
+    fn messages_show_no_secret_of_an_address() {
         for (text, shown) in [
             ("https://hub.co/x", "https://hub.co/x"),
             ("https://user:secret@hub.co/x", "https://***@hub.co/x"),
@@ -232,7 +236,10 @@ mod tests {
 
     #[test]
     fn parts_are_escaped() {
-        assert_eq!(escape("refs/pr/1", false), "refs%2Fpr%2F1");
-        assert_eq!(escape("a b/c?d#é.json", true), "a%20b/c%3Fd%23%C3%A9.json");
+        assert_eq!(escape("refs/pr/1"), "refs%2Fpr%2F1");
+        assert_eq!(escape_path("a b/c?d#é.json"), "a%20b/c%3Fd%23%C3%A9.json");
+        let base = Url::parse("http://127.0.0.1:9/hub/").expect("valid");
+        let file = base.below(&format!("/org/{}", escape_path("a b+c.json")), Some("x=1"));
+        assert_eq!(file.to_string(), "http://127.0.0.1:9/hub/org/a%20b%2Bc.json?x=1");
     }
 }

@@ -9,7 +9,7 @@ use honelm_testing::hub::HubServer;
 
 pub const REPO: &str = "org/tiny";
 
-/// Bytes without a pattern, the same for the same seed.
+/// Returns bytes without a pattern, which depend only on the seed.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -21,7 +21,7 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     (0..length.div_ceil(8)).flat_map(|_| next()).take(length).collect()
 }
 
-/// A repository of a small folder of safetensors, and what must never be fetched.
+/// Returns the files of a small repository with safetensors, and files that must never be fetched.
 pub fn folder(weights: usize) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("README.md", b"# Tiny".to_vec()),
@@ -33,7 +33,7 @@ pub fn folder(weights: usize) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A server, a cache, and everything that was said.
+/// A server, a cache, and the events of pulls.
 pub struct Bench {
     pub server: HubServer,
     pub dir: tempfile::TempDir,
@@ -41,7 +41,7 @@ pub struct Bench {
     pub timeouts: Timeouts,
     pub warnings: Vec<String>,
     pub retries: usize,
-    /// The pull is stopped once as many bytes are here.
+    /// The number of bytes after which the pull is stopped.
     pub stop_at: Option<u64>,
 }
 
@@ -53,7 +53,9 @@ impl Bench {
             endpoint: Url::parse(&server.endpoint()).expect("an address"),
             cache: dir.path().join("hub"),
             token: None,
+            token_file: dir.path().join("token"),
             offline: false,
+            symlinks: true,
         };
         let patience = Patience {
             failures: 4,
@@ -67,7 +69,7 @@ impl Bench {
     }
 
     pub fn with_token(mut self, token: &str) -> Self {
-        self.options.settings.token = Token::new(token).expect("a token");
+        self.options.settings.token = Token::new(token, "HF_TOKEN").expect("a token");
         self
     }
 
@@ -106,7 +108,7 @@ impl Bench {
         self.repository().join("blobs").join(format!("{}.incomplete", self.server.id(path)))
     }
 
-    /// Bytes of `path` that were asked for, by where each request began.
+    /// Returns the first byte of each request for weights.
     pub fn starts(&self) -> Vec<u64> {
         let start = |range: &str| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok();
         let files = self.server.seen().into_iter().filter(|r| r.target.starts_with("/cdn/"));
@@ -114,7 +116,7 @@ impl Bench {
     }
 }
 
-/// All names below a folder, sorted.
+/// Returns all paths below a folder, sorted.
 pub fn names(folder: &Path) -> Vec<String> {
     let mut out = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

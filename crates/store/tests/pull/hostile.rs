@@ -1,4 +1,4 @@
-//! Servers that send something else than they should.
+//! Servers that send wrong answers.
 
 use std::fs;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::common::{Bench, folder, names, noise};
 const SIZE: usize = 300_000;
 
 #[test]
-fn a_wrong_hash_is_refused_and_thrown_away() {
+fn bytes_with_a_wrong_hash_are_discarded() {
     for path in ["model.safetensors", "config.json"] {
         let mut bench = Bench::new(&folder(SIZE));
         let id = bench.server.id(path);
@@ -67,7 +67,7 @@ fn a_web_page_is_not_a_file() {
 }
 
 #[test]
-fn listings_that_cannot_be_believed_are_refused() {
+fn invalid_listings_are_refused() {
     for (body, code) in [
         ("{", "invalid-answer"),
         ("{\"error\": \"no\"}", "invalid-answer"),
@@ -91,7 +91,7 @@ fn listings_that_cannot_be_believed_are_refused() {
 }
 
 #[test]
-fn names_that_lead_elsewhere_write_nothing() {
+fn unsafe_names_write_nothing() {
     for name in
         ["../../../evil.safetensors", "/tmp/evil.safetensors", "a/../../evil.safetensors", "..\\\\evil.safetensors"]
     {
@@ -132,7 +132,7 @@ fn a_server_that_asks_to_wait_is_waited_for() {
 }
 
 #[test]
-fn a_server_that_fails_is_asked_again_and_then_given_up() {
+fn requests_to_a_failing_server_are_repeated_and_then_given_up() {
     let mut bench = Bench::new(&folder(SIZE));
     let mut failing = 3;
     bench.server.misbehave(move |request, answer| {
@@ -152,7 +152,7 @@ fn a_server_that_fails_is_asked_again_and_then_given_up() {
 }
 
 #[test]
-fn nobody_there_is_said_at_once() {
+fn an_unreachable_server_is_reported_at_once() {
     let mut bench = Bench::new(&folder(SIZE));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -164,7 +164,7 @@ fn nobody_there_is_said_at_once() {
 }
 
 #[test]
-fn a_server_that_drips_is_given_up() {
+fn a_server_that_sends_single_bytes_is_given_up() {
     const PAUSE: Duration = Duration::from_millis(4);
     // The listing, the file, and the headers of the file.
     for (target, bytes, headers) in [("/api", 1, false), ("/cdn/", 2, false), ("/cdn/", 1, true)] {
@@ -185,7 +185,7 @@ fn a_server_that_drips_is_given_up() {
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
         assert_eq!(bench.retries, 1, "{target}: what drips is no progress");
         if !headers {
-            assert!(error.to_string().contains("less than 10000 bytes a second"), "{error}");
+            assert!(error.to_string().contains("less than 10000 bytes per second"), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The cache is laid out as other tools expect it, and what they left is found.
+//! The layout of the cache, which is that of other tools.
 
 use std::fs;
 
@@ -41,18 +41,18 @@ fn a_pull_fills_blobs_snapshots_and_refs() {
 }
 
 #[test]
-fn what_is_here_is_not_fetched_again() {
+fn cached_files_are_not_fetched_again() {
     let mut bench = Bench::new(&folder(100_000));
     bench.pull().expect("pulled");
     let before = bench.server.seen().len();
     let again = bench.pull().expect("again");
     assert_eq!((again.bytes, again.received_bytes), (100_039, 0));
     assert_eq!(bench.server.seen().len(), before + 1, "the listing alone");
-    // A blob under another name is linked, a lost link made again.
+    // A lost link is restored.
     fs::remove_dir_all(&again.path).expect("removed");
     assert_eq!(bench.pull().expect("linked").received_bytes, 0);
     assert!(again.path.join("model.safetensors").is_file());
-    // A damaged blob is fetched anew.
+    // A damaged blob is fetched again.
     fs::write(bench.blob("config.json"), "x").expect("damaged");
     assert_eq!(bench.pull().expect("mended").received_bytes, 23);
 }
@@ -65,7 +65,7 @@ fn damage(path: &std::path::Path) {
     fs::write(path, bytes).expect("damaged");
 }
 
-/// Sets a file's time of last change, as if it had been written long ago.
+/// Sets a file's modification time to long ago.
 fn age(path: &std::path::Path) {
     let file = fs::File::options().write(true).open(path).expect("a file");
     file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000)).expect("a time");
@@ -102,14 +102,14 @@ fn a_blob_is_hashed_on_first_use_and_when_its_size_or_time_differ() {
     let memory = bench.repository().join("honelm-checked.json");
     let remembered = fs::read_to_string(&memory).expect("kept beside");
     assert_eq!(remembered.matches("\"blobs/").count(), 2, "{remembered}");
-    // Damage that keeps the time is not looked for twice; that is what remembering means.
+    // Damage that keeps the modification time is not found a second time, by design.
     let second = bench.blob("m-00002-of-00002.gguf");
     age(&second);
     check_model(&model).expect("hashed and right");
     damage(&second);
     age(&second);
     check_model(&model).expect("remembered");
-    // Without memory, of whatever kind, it is hashed.
+    // Without a valid record, the blob is hashed.
     for contents in [None, Some(""), Some("{}"), Some("{\"blobs/x\": 1}"), Some(&remembered)] {
         match contents {
             None => fs::remove_file(&memory).expect("removed"),
@@ -165,7 +165,7 @@ fn a_quant_is_pulled_and_found_by_its_name() {
     assert!(absent.contains("only Q8_0") && absent.contains("`honelm pull org/tiny:Q4_K_M`"), "{absent}");
     bench.pull_spec("org/tiny:Q4_K_M").expect("the other");
     assert_eq!(find(&spec("org/tiny"), &cache).expect_err("two now").code(), "several-files");
-    // Half a model is none.
+    // An incomplete model is not found.
     fs::remove_file(pulled.path.join("m-Q8_0-00002-of-00002.gguf")).expect("removed");
     let half = find(&spec("org/tiny:Q8_0"), &cache).expect_err("half");
     assert_eq!(half.code(), "model-not-found");
@@ -173,14 +173,40 @@ fn a_quant_is_pulled_and_found_by_its_name() {
 }
 
 #[test]
-fn a_dangling_link_is_no_file() {
+fn a_dangling_link_is_not_a_file() {
     let mut bench = Bench::new(&folder(1000));
     bench.pull().expect("pulled");
     fs::remove_file(bench.blob("model.safetensors")).expect("removed");
     let error = find(&spec("org/tiny"), &bench.options.settings.cache).expect_err("no weights");
-    assert!(error.to_string().contains("weights are not here"), "{error}");
+    assert!(error.to_string().contains("weights are missing"), "{error}");
     bench.pull().expect("mended");
     find(&spec("org/tiny"), &bench.options.settings.cache).expect("found");
+}
+
+#[test]
+fn without_symbolic_links_files_are_in_the_snapshot_itself() {
+    let mut bench = Bench::new(&folder(1000));
+    bench.options.settings.symlinks = false;
+    let pulled = bench.pull().expect("pulled");
+    let weights = pulled.path.join("model.safetensors");
+    assert!(fs::symlink_metadata(&weights).expect("a file").is_file());
+    assert_eq!(fs::read(&weights).expect("readable"), noise(1000, 1));
+    assert_eq!(names(&bench.repository().join("blobs")), Vec::<String>::new());
+    assert_eq!(bench.pull().expect("again").received_bytes, 0);
+    assert_eq!(find(&spec("org/tiny"), &bench.options.settings.cache).expect("found"), pulled.path);
+    // A damaged file is fetched again.
+    fs::write(&weights, noise(1000, 9)).expect("damaged");
+    assert_eq!(bench.pull().expect("mended").received_bytes, 1000);
+    assert_eq!(fs::read(&weights).expect("readable"), noise(1000, 1));
+
+    // A blob that another snapshot may refer to is copied.
+    let mut bench = Bench::new(&folder(1000));
+    let pulled = bench.pull().expect("with links");
+    fs::remove_dir_all(&pulled.path).expect("removed");
+    bench.options.settings.symlinks = false;
+    assert_eq!(bench.pull().expect("copied").received_bytes, 0);
+    assert!(fs::symlink_metadata(pulled.path.join("model.safetensors")).expect("a file").is_file());
+    assert!(bench.blob("model.safetensors").is_file());
 }
 
 #[test]
@@ -201,7 +227,7 @@ fn a_mirror_without_sizes_and_hashes_is_asked_for_them() {
 }
 
 #[test]
-fn offline_means_offline() {
+fn nothing_is_fetched_offline() {
     let mut bench = Bench::new(&folder(1000));
     bench.options.settings.offline = true;
     assert!(matches!(bench.pull(), Err(StoreError::Offline { .. })));

@@ -1,4 +1,4 @@
-//! Pulling from a Hub that behaves, and from one that does not.
+//! Pulls from a Hub that works, and from one that does not.
 
 mod common;
 mod hostile;

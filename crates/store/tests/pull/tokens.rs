@@ -1,4 +1,4 @@
-//! Who sees the token, and where redirects may lead.
+//! The servers that receive the token, and the allowed redirects.
 
 use honelm_store::StoreError;
 use honelm_store::hub::{
@@ -9,7 +9,7 @@ use honelm_testing::hub::{HubAnswer, HubServer};
 use crate::common::{Bench, REPO, folder};
 
 #[test]
-fn the_token_goes_to_the_endpoint_and_nowhere_else() {
+fn only_the_endpoint_receives_the_token() {
     let mut bench = Bench::new(&folder(10_000)).with_token("hf_secret");
     // Another port is another server.
     let cdn = HubServer::start("org/cdn", &folder(10_000));
@@ -37,7 +37,7 @@ fn a_redirect_on_the_same_host_keeps_the_token() {
     assert_eq!(followed.header("authorization"), Some("Bearer hf_secret"));
 }
 
-/// Answers every request with a redirect, and notes what it is asked.
+/// A transport that answers every request with a redirect, and records the requests.
 struct Redirecting(&'static str, std::cell::RefCell<Vec<(String, bool)>>);
 
 impl Transport for Redirecting {
@@ -56,8 +56,10 @@ fn redirected(to: &'static str) -> (StoreError, Vec<(String, bool)>) {
     let settings = HubSettings {
         endpoint: Url::parse("https://hub.example").expect("an address"),
         cache: dir.path().to_owned(),
-        token: Token::new("hf_secret").expect("a token"),
+        token: Token::new("hf_secret", "HF_TOKEN").expect("a token"),
+        token_file: dir.path().join("token"),
         offline: false,
+        symlinks: true,
     };
     let spec = REPO.parse().expect("a spec");
     let options = PullOptions { spec, include: Vec::new(), settings, patience: Patience::default() };
@@ -67,7 +69,7 @@ fn redirected(to: &'static str) -> (StoreError, Vec<(String, bool)>) {
 }
 
 #[test]
-fn redirects_to_open_connections_odd_places_and_in_circles_are_refused() {
+fn unencrypted_foreign_and_endless_redirects_are_refused() {
     for to in
         ["http://hub.example/x", "http://cdn.example/x", "file:///etc/passwd", "https://hub.example@evil.example/"]
     {
@@ -83,21 +85,23 @@ fn redirects_to_open_connections_odd_places_and_in_circles_are_refused() {
 }
 
 #[test]
-fn what_refusals_mean_depends_on_the_token() {
+fn each_refusal_has_its_own_message() {
     for (status, code, token, expected, word) in [
-        (401, "", "", "repository-not-found", "HF_TOKEN"),
-        (401, "", "hf_bad", "token-refused", "HF_TOKEN"),
+        (401, "", "", "login-required", "`hf auth login`"),
+        (401, "RepoNotFound", "", "login-required", "private or does not exist"),
+        (401, "GatedRepo", "", "login-required", "accept its licence on http://127.0.0.1"),
+        (401, "", "hf_bad", "token-refused", "the token of HF_TOKEN (401)"),
         (401, "RepoNotFound", "hf_bad", "repository-not-found", "check the name"),
-        (403, "GatedRepo", "hf_good", "forbidden", "/org/tiny"),
-        (401, "GatedRepo", "", "forbidden", "/org/tiny"),
-        (403, "", "", "forbidden", "ask for it"),
+        (403, "GatedRepo", "hf_good", "forbidden", "gated"),
+        (403, "", "hf_good", "forbidden", "permission"),
         (404, "RevisionNotFound", "", "not-found", "revision"),
     ] {
         let mut bench = Bench::new(&folder(1000)).with_token(token);
         bench.server.misbehave(move |_, _| HubAnswer::new(status, &[("X-Error-Code", code)], ""));
         let error = bench.pull().expect_err("refused");
         assert_eq!(error.code(), expected, "{status} {code}");
-        assert!(error.to_string().contains(word) && !error.to_string().contains("hf_"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(word) && text.contains(&status.to_string()) && !text.contains("hf_"), "{text}");
         assert_eq!(bench.retries, 0, "{error}");
     }
 }

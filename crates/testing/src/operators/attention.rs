@@ -11,10 +11,10 @@ use super::{Failure, OperatorCase, Tolerance, compare, floats, push, row_scale};
 use crate::naive::{attend, cached};
 use crate::values::matrix;
 
-/// Key and value of one token in each layer. // each [G * E]
+/// The key and value of one token in each layer. // each [G * E]
 type Node = Rc<Vec<(Vec<f32>, Vec<f32>)>>;
 
-/// What is known of a sequence, without cells or pages.
+/// The expected state of a sequence, without cells or pages.
 #[derive(Debug, Clone, Default)]
 struct Known {
     accepted: Vec<Node>,
@@ -22,7 +22,7 @@ struct Known {
 }
 
 impl Known {
-    /// The tokens up to draft `node`, or to the last accepted one.
+    /// Returns the tokens up to draft `node`, or to the last accepted one.
     fn path(&self, mut node: Option<usize>) -> Vec<Node> {
         let mut tail = Vec::new();
         while let Some(i) = node {
@@ -34,7 +34,7 @@ impl Known {
     }
 }
 
-/// The shape of the layers that are tested; each cache group has one.
+/// The shape of the tested layers. Each cache group has one layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     pub heads: usize,
@@ -58,14 +58,14 @@ impl Shape {
     }
 }
 
-/// What the keys and values of a step are.
+/// The contents of the keys and values of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fill {
     Gaussian,
     Nan,
 }
 
-/// A back end with a cache of a full and a window layer, and what its sequences should hold.
+/// A back end with a cache of a full and a window layer, and the expected state of its sequences.
 pub(super) struct World<'b> {
     b: &'b mut dyn Backend,
     shape: Shape,
@@ -145,7 +145,7 @@ impl<'b> World<'b> {
         floats(block_on(self.b.read(ticket))?)
     }
 
-    /// Random queries, keys and values for `rows` rows.
+    /// Draws random queries, keys and values for `rows` rows.
     pub fn draw(&mut self, rows: usize) -> Vec<[Matrix; 3]> {
         let kv = self.shape.kv_heads * self.shape.width;
         let widths = [self.shape.heads * self.shape.width, kv, kv];
@@ -224,7 +224,7 @@ impl<'b> World<'b> {
     }
 }
 
-/// A prefill, then token by token, across pages.
+/// Runs a prefill, then single tokens, across pages.
 fn prefill_then_decode(w: &mut World) -> Result<(), Failure> {
     let id = w.open();
     w.chain(id, 37)?;
@@ -235,14 +235,14 @@ fn prefill_then_decode(w: &mut World) -> Result<(), Failure> {
     w.chain(id, 2)
 }
 
-/// Several sequences in one step, forks that share pages, drafts as trees, acceptance, truncation.
+/// Runs several sequences in one step, forks that share pages, drafts as trees, acceptance and truncation.
 fn ragged_forked_drafted(w: &mut World) -> Result<(), Failure> {
     use Parent::{Accepted, Draft, Previous, Row};
     let (a, b) = (w.open(), w.open());
     w.rows(&[(a, vec![Previous; 19]), (b, vec![Previous; 3])], Fill::Gaussian)?;
     let c = w.fork(a)?;
     w.rows(&[(c, vec![Previous; 2]), (a, vec![Previous]), (b, vec![Previous; 14])], Fill::Gaussian)?;
-    // Two branches, one of which goes on in a second round, beside a plain row.
+    // Two branches, one of which continues in a second round, beside a plain row.
     w.rows(&[(b, vec![Previous]), (a, vec![Accepted, Row(1), Row(2), Accepted, Row(4)])], Fill::Gaussian)?;
     w.rows(&[(a, vec![Draft(4), Previous, Draft(1), Draft(1)])], Fill::Gaussian)?;
     let d = w.fork(a)?;
@@ -254,7 +254,7 @@ fn ragged_forked_drafted(w: &mut World) -> Result<(), Failure> {
     w.chain(d, 9)
 }
 
-/// More than one chunk of 256 positions.
+/// Runs more than one span of 256 positions.
 fn long(w: &mut World) -> Result<(), Failure> {
     let (a, b) = (w.open(), w.open());
     w.chain(a, 255)?;
@@ -265,7 +265,7 @@ fn long(w: &mut World) -> Result<(), Failure> {
     w.rows(&[(a, vec![Parent::Accepted, Parent::Accepted, Parent::Row(1)])], Fill::Gaussian)
 }
 
-/// What is left in freed pages, NaN included, has no influence.
+/// Checks that the contents of freed pages, including NaN, have no effect.
 fn reused_pages(w: &mut World) -> Result<(), Failure> {
     let a = w.open();
     w.rows(&[(a, vec![Parent::Previous; 50])], Fill::Nan)?;
@@ -274,7 +274,7 @@ fn reused_pages(w: &mut World) -> Result<(), Failure> {
     w.chain(b, 3)?;
     w.chain(b, 1)?;
     w.chain(b, 20)?;
-    // Rejected drafts stay behind in cells of the sequence itself.
+    // Rejected drafts remain in cells of the sequence itself.
     w.rows(&[(b, vec![Parent::Accepted, Parent::Previous])], Fill::Nan)?;
     w.truncate(b, 24)?;
     w.chain(b, 1)
@@ -300,7 +300,7 @@ pub(super) fn cases() -> Vec<OperatorCase> {
     let base = Shape::new(4, 2, 32, CacheType::F16);
     shapes.push(Shape { page_len: 256, window: 300, ..base });
     shapes.push(Shape { page_len: 32, window: 1, ..base });
-    // Scores so far apart that an unguarded exponential overflows.
+    // The scores are so far apart that an unguarded exponential overflows.
     shapes.push(Shape { scale: 40.0, ..base });
     shapes.push(Shape { scale: 2.0, softcap: Some(10.0), ..base });
     let mut cases = Vec::new();
@@ -308,7 +308,7 @@ pub(super) fn cases() -> Vec<OperatorCase> {
         for (name, story) in stories {
             let name = format!("attention {name}, {shape:?}");
             cases.push(OperatorCase::new(name, move |b, t: &Tolerance| {
-                // A score's rounding error counts as often as the scale enlarges it.
+                // The scale also multiplies the rounding error of a score.
                 let sharp = f64::from(shape.scale * (shape.width as f32).sqrt()).max(1.0);
                 story(&mut World::new(b, shape, t.attention * sharp)?)
             }));

@@ -9,7 +9,7 @@ use crate::values::matrix;
 
 const SHAPES: [[usize; 2]; 9] = [[1, 1], [1, 7], [2, 15], [3, 16], [5, 17], [6, 33], [7, 64], [16, 100], [40, 257]];
 
-/// A matrix whose rows are partly special ones.
+/// Returns a matrix in which some rows are special.
 fn spoiled(rows: usize, cols: usize, seed: u64) -> Matrix {
     let mut x = matrix(rows, cols, seed);
     spoil(&mut x);
@@ -79,7 +79,7 @@ fn select(b: &mut dyn Backend) -> Result<(), Failure> {
 fn rms_norm(b: &mut dyn Backend, t: &Tolerance, rows: usize, cols: usize, width: usize) -> Result<(), Failure> {
     let mut x = spoiled(rows, cols, 2);
     if rows > 5 {
-        // So small that eps counts.
+        // The values are so small that eps matters.
         x.row_mut(5).iter_mut().for_each(|v| *v *= 2e-3);
     }
     let gain = matrix(1, width, 3).data;
@@ -111,7 +111,7 @@ fn layer_norm(b: &mut dyn Backend, t: &Tolerance, shape: [usize; 3], biased: boo
     let [rows, cols, width] = shape;
     let mut x = spoiled(rows, cols, 2);
     if rows > 6 {
-        // So small that eps counts, and a mean far above the deviation.
+        // The values are so small that eps matters, with a mean far above the deviation.
         x.row_mut(5).iter_mut().for_each(|v| *v *= 2e-3);
         x.row_mut(6).iter_mut().for_each(|v| *v += 50.0);
     }
@@ -122,7 +122,7 @@ fn layer_norm(b: &mut dyn Backend, t: &Tolerance, shape: [usize; 3], biased: boo
     let normed = |r: usize, c: usize| standardized(run(r, c), eps)(x.row(r)[c]) * f64::from(gain[c % width]);
     let added = |c: usize| bias.map_or(0.0, |bias| f64::from(bias[c % width]));
     let expected = map(&x, |r, c| normed(r, c) + added(c));
-    // The error of the difference to the mean is that of the larger of the two.
+    // The error of the difference from the mean is that of the larger of the two.
     let scale = map(&x, |r, c| {
         let (largest, normed) = (run(r, c).iter().fold(0f32, |m, v| m.max(v.abs())), standardized(run(r, c), eps));
         (normed(2.0 * largest) - normed(largest)) * f64::from(gain[c % width].abs()) + added(c).abs()
@@ -151,7 +151,7 @@ fn columns(b: &mut dyn Backend) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Every sequence counts its positions from 0.
+/// Checks that every sequence counts its positions from 0.
 fn positions(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
     let table = matrix(44, 33, 12);
     let uploaded = b.upload(weight(Encoding::F32, 44, 33, 12), None)?;
@@ -173,7 +173,7 @@ fn rope(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
     for (heads, width, pairs, magnitude, rows) in shapes {
         let x = matrix(rows, heads * width, 4);
         let frequencies: Vec<f32> = (0..pairs).map(|i| 10_000f32.powf(-(i as f32) / pairs as f32)).collect();
-        // Value and partner of each rotated value.
+        // The value and the partner of each rotated value.
         let pair = |r: usize, c: usize| {
             let (head, i) = (c / width * width, c % width);
             let (first, second) =
@@ -206,7 +206,7 @@ fn rope(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Values from the middle of an activation's curve to its ends, where naive formulas overflow.
+/// Returns values from the middle of an activation's curve to its ends, where naive formulas overflow.
 fn curve(rows: usize, cols: usize) -> Matrix {
     let mut x = spoiled(rows, cols, 5);
     for (i, v) in x.row_mut(0).iter_mut().enumerate() {
@@ -269,7 +269,7 @@ fn add(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Operations that may work in place must not where another handle is alive.
+/// Checks that operations do not work in place while another handle to the operand is alive.
 fn shared_operand(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
     let (x, y) = (matrix(3, 18, 7), matrix(3, 18, 8));
     let rope_frequencies = b.upload_vector(&[1.0, 0.1])?;
@@ -282,7 +282,7 @@ fn shared_operand(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
         let capped = b.softcap(keep.clone(), 2.0);
         let scaled = b.scale(keep.clone(), 2.0);
         let active = b.activate(keep.clone(), Activation::Relu);
-        // A pinned output is a handle like any other.
+        // A pinned output counts as a handle.
         b.output(9, &sum);
         let again = b.add(sum, &y);
         vec![keep, turned, gated, capped, scaled, active, again]
@@ -307,7 +307,7 @@ fn softcap(b: &mut dyn Backend, t: &Tolerance) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Draws as [`choose`] does, at the rows' own positions and settings.
+/// Checks that draws equal those of [`choose`] at the rows' own positions and settings.
 fn sample(b: &mut dyn Backend) -> Result<(), Failure> {
     const V: usize = 1500;
     let sampled_rows = [0u32, 3, 4, 9, 10, 11, 12];

@@ -9,7 +9,7 @@ use crate::values::matrix;
 const D: usize = 64;
 const ROWS: [usize; 4] = [1, 5, 16, 70];
 
-/// Runs the fused and the plain form, each in a step of its own.
+/// Runs the fused and the plain form, each in its own step.
 fn both(
     b: &mut dyn Backend,
     rows: usize,
@@ -33,7 +33,7 @@ struct Weights {
 
 const ENCODINGS: [Encoding; 4] = [Encoding::F32, Encoding::F16, Encoding::Q4_0, Encoding::Q8_0];
 
-/// Weights of one encoding; numbers past [`ENCODINGS`] are group encodings.
+/// Uploads weights of one encoding. Numbers from [`ENCODINGS`] on are group encodings.
 fn weights(b: &mut dyn Backend, i: usize) -> Result<Weights, Failure> {
     let f = 96;
     let data = |m, k, seed| match ENCODINGS.get(i) {
@@ -80,7 +80,7 @@ pub(super) fn cases() -> Vec<OperatorCase> {
                 let (x, residual) = (spoiled(rows, 96), matrix(rows, D, 31));
                 let run = |b: &mut dyn Backend, is_fused: bool| {
                     let (x, kept) = (b.input(&x), b.input(&residual));
-                    // The residual is used again: it must not be overwritten.
+                    // The residual is used again, so it must not be overwritten.
                     let y = if is_fused {
                         b.linear_add(&x, &w.down, kept.clone())
                     } else {

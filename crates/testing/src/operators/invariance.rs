@@ -1,5 +1,5 @@
-//! Batch invariance of class 1: a row's bits do not depend on what stands beside it, as long as its own sequence has at most 16
-//! rows in the step.
+//! Batch invariance of class 1: the bits of a row do not depend on the other rows of a step, as long as the row's
+//! own sequence has at most 16 rows in the step.
 
 use honelm_backend::{Activation, Backend, CacheType, Parent, Tensor, Weight};
 use honelm_blocks::Encoding;
@@ -10,20 +10,20 @@ use super::linear::{GROUPS, weight};
 use super::{Failure, OperatorCase, Tolerance, run_all, step};
 use crate::values::matrix;
 
-/// Rows before, of, and after the sequence whose bits are compared.
+/// The number of rows before, in and after the sequence whose bits are compared.
 const NEIGHBOURS: [[usize; 3]; 7] =
     [[0, 1, 0], [0, 16, 0], [0, 5, 0], [3, 1, 3], [500, 1, 0], [40, 16, 1], [1, 9, 270]];
 
-/// Checks that neighbours change no bit of a row, on back ends that `make` makes. The CPU back ends run it, with any number
-/// of threads; a GPU holds to tolerances instead.
+/// Checks on the back ends of `make` that neighbours change no bit of a row. The CPU back ends run this table with
+/// any number of threads. GPUs meet tolerances instead.
 ///
 /// # Panics
-/// When a case fails; the message lists all that do.
+/// Panics if a case fails. The message lists all failing cases.
 pub fn run_invariance_table(make: &mut dyn FnMut() -> Box<dyn Backend>) {
     run_all(invariance_cases(), make, &Tolerance::F32);
 }
 
-/// The rows of that table.
+/// Returns the cases of the table.
 #[must_use]
 pub fn invariance_cases() -> Vec<OperatorCase> {
     const K: usize = 512;
@@ -64,7 +64,7 @@ fn same_bits(found: &[f32], expected: &[f32], what: impl FnOnce() -> String) -> 
     }
 }
 
-/// Operations that look at one row alone, on each row of a sequence by itself and among neighbours.
+/// Runs operations that depend on one row only, on each row of a sequence by itself and among neighbours.
 fn rows_alone_and_together(
     b: &mut dyn Backend,
     cols: usize,
@@ -98,7 +98,7 @@ fn rows_alone_and_together(
     Ok(())
 }
 
-/// Norms, gate, sums and linear layers as a layer fuses them.
+/// Runs norms, gate, sums and linear modules as a layer fuses them.
 fn layer(b: &mut dyn Backend) -> Result<(), Failure> {
     for encoding in [Encoding::F32, Encoding::Q4_0, Encoding::Q6K] {
         let gain = b.upload_vector(&matrix(1, 256, 1).data)?;
@@ -115,7 +115,7 @@ fn layer(b: &mut dyn Backend) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Layer norm, activations, scaling and parts of columns.
+/// Runs layer norm, activations, scaling and column selection.
 fn plain(b: &mut dyn Backend) -> Result<(), Failure> {
     let norm = b.upload_norm(&matrix(1, 256, 1).data, Some(&matrix(1, 256, 2).data))?;
     rows_alone_and_together(b, 256, |b, x| {
@@ -126,7 +126,7 @@ fn plain(b: &mut dyn Backend) -> Result<(), Failure> {
     })
 }
 
-/// The same tokens one by one, in chunks beside other sequences, and as drafts.
+/// Runs the same tokens one by one, several at once beside other sequences, and as drafts.
 fn attention(b: &mut dyn Backend, shape: Shape) -> Result<(), Failure> {
     const TOKENS: usize = 300;
     const DRAFT: usize = 6;
@@ -171,7 +171,7 @@ fn attention(b: &mut dyn Backend, shape: Shape) -> Result<(), Failure> {
         (0..rows).try_for_each(|r| check(&found, before + r, at + r, "among others"))?;
         at += rows;
     }
-    // Drafts of the next tokens, each after a sibling that is wrong.
+    // Drafts of the next tokens, each after a wrong sibling.
     let wrong = world.draw(DRAFT);
     let right = part(at, DRAFT);
     let mut parents = Vec::new();

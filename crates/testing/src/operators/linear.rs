@@ -27,18 +27,19 @@ const SHAPES: [[usize; 3]; 15] = [
     [130, 37, 3],
 ];
 
-/// Columns of float weights, by the shape's number.
+/// The columns of float weights, by index into `SHAPES`.
 const FLOAT_COLS: [usize; 15] = [1, 2, 3, 256, 7, 15, 16, 17, 31, 33, 63, 64, 100, 129, 257];
 
-/// Rows of a weight after which they repeat: a prime, which tells apart rows that a kernel takes from another vector or tile.
+/// The number of rows after which a weight repeats. It is a prime, so that rows from a wrong vector or tile are
+/// detected.
 const DISTINCT_ROWS: usize = 13;
 
-/// Weights `[m, k]` in `encoding`.
+/// Returns weights `[m, k]` in `encoding`.
 pub(super) fn weight(encoding: Encoding, m: usize, k: usize, seed: u64) -> WeightData {
     if encoding.is_float() {
         return quantized(encoding, m, k, seed).into();
     }
-    // Quantising is what the table takes longest for.
+    // Quantisation takes most of the table's time, so results are shared.
     type Known = BTreeMap<(Encoding, usize, usize, u64), BlockMatrix>;
     static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,11 +54,11 @@ fn quantized(encoding: Encoding, m: usize, k: usize, seed: u64) -> BlockMatrix {
     BlockMatrix::quantize(&matrix(m, k, seed), encoding, None).expect("finite values in whole blocks")
 }
 
-/// How a group matrix is made.
+/// The settings of a group matrix.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Groups {
     bits: u8,
-    /// 0 for one group a row.
+    /// The columns per group; 0 for one group per row.
     group_size: usize,
     zeros: ZeroKind,
     ordered: bool,
@@ -92,7 +93,7 @@ pub(super) const GROUPS: [Groups; 12] = {
 };
 
 impl Groups {
-    /// Random codes, scales and zero points. // [m, k]
+    /// Returns random codes, scales and zero points. // [m, k]
     pub(super) fn weight(self, m: usize, k: usize, seed: u64) -> WeightData {
         let group_size = if self.group_size == 0 { k } else { self.group_size };
         let groups = k.div_ceil(group_size);
@@ -106,7 +107,7 @@ impl Groups {
             ZeroKind::Integer => Zeros::Integer((0..m * groups).map(|i| draw(i, top + 1, 2) as u8).collect()),
             ZeroKind::Bias => Zeros::Bias((0..m * groups).map(|i| rounded(-0.01 * draw(i, 100, 3) as f32)).collect()),
         };
-        // Every column's group is drawn anew: act-order scatters them.
+        // The group of every column is drawn independently, because act-order scatters the columns.
         let order = self.ordered.then(|| (0..k).map(|i| draw(i, groups as u32, 4)).collect());
         let matrix = GroupMatrix {
             rows: m,
@@ -123,7 +124,7 @@ impl Groups {
     }
 }
 
-/// x W^T + bias in f64, and the scale of each result. // [N, M]
+/// Returns x W^T + bias in f64, and the scale of each result. // [N, M]
 fn product(x: &Matrix, w: &Matrix, bias: Option<&[f32]>) -> (Matrix, Matrix) {
     let (mut y, mut scale) = (Matrix::zeros(x.rows, w.rows), Matrix::zeros(x.rows, w.rows));
     for n in 0..x.rows {
@@ -200,7 +201,7 @@ pub(super) fn cases() -> Vec<OperatorCase> {
     for groups in GROUPS {
         cases.push(OperatorCase::new(format!("linear {groups:?}"), move |b, tolerance| {
             for (i, [n, m, blocks]) in SHAPES.into_iter().enumerate() {
-                // Sometimes the last group is short.
+                // Some shapes have a short last group.
                 let k = blocks * 128 - if i % 3 == 1 && groups.group_size != 0 { 64 } else { 0 };
                 let mut x = matrix(n, k, 5 + i as u64);
                 spoil(&mut x);
@@ -213,7 +214,7 @@ pub(super) fn cases() -> Vec<OperatorCase> {
     cases
 }
 
-/// A weight that came in slabs gives the very results of the same weight that came whole.
+/// Checks that a weight uploaded in slabs gives exactly the results of the same weight uploaded at once.
 fn slabs(b: &mut dyn Backend, encoding: Encoding, weight: &WeightData) -> Result<(), Failure> {
     let WeightData::Blocks(matrix) = weight else { return Err(Failure::Wrong("no blocks".to_owned())) };
     let whole = b.upload(weight.clone(), None)?;
@@ -231,13 +232,13 @@ fn slabs(b: &mut dyn Backend, encoding: Encoding, weight: &WeightData) -> Result
             vec![b.linear(&x, &whole), b.linear(&x, &slabbed), b.embed(&whole), b.embed(&slabbed)]
         })?;
         if found[0] != found[1] || found[2] != found[3] {
-            return Err(Failure::Wrong(format!("{n} rows: not the results of the weight that came whole")));
+            return Err(Failure::Wrong(format!("{n} rows: not the results of the weight uploaded at once")));
         }
     }
     Ok(())
 }
 
-/// Token `r` of row `r`, and a table of which not all rows are used.
+/// Embeds token `r` in row `r` from a table of which some rows are unused.
 fn embed(b: &mut dyn Backend, encoding: Encoding, cols: usize) -> Result<(), Failure> {
     for rows in [1, 6, 40] {
         let table = weight(encoding, 41, cols, 8);
@@ -251,7 +252,7 @@ fn embed(b: &mut dyn Backend, encoding: Encoding, cols: usize) -> Result<(), Fai
     Ok(())
 }
 
-/// A token sampled in one step is the input of the next before anybody read it.
+/// Checks that a token sampled in one step can be the input of the next before it was read.
 fn sampled(b: &mut dyn Backend) -> Result<(), Failure> {
     let table = matrix(5, 32, 3);
     let weight = b.upload(BlockMatrix::quantize(&table, Encoding::F32, None).expect("floats").into(), None)?;

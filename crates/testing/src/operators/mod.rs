@@ -1,5 +1,6 @@
-//! The operator test table: every operation of a back end against its definition in f64, at shapes around the edges of blocks
-//! and vectors, with NaN, zero, denormal and extreme rows. A bug that was found stays as a named case.
+//! The table of operator tests. It compares every operation of a back end with its definition in f64, at shapes
+//! around the boundaries of blocks and vectors, with NaN, zero, denormal and extreme rows. Every bug that was found
+//! stays in it as a named case.
 
 mod attention;
 mod elementwise;
@@ -17,30 +18,30 @@ use honelm_tensor::Matrix;
 
 pub use invariance::{invariance_cases, run_invariance_table};
 
-/// How far a result may be from the definition's.
+/// The allowed deviations from the definition's results.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
-    /// Linear layers: times the norms of row and weight row over the root of K, plus the bias.
+    /// For linear modules: times the norms of row and weight row over the root of K, plus the bias.
     pub linear: f64,
-    /// Attention: times the root mean square of one output row.
+    /// For attention: times the root mean square of one output row.
     pub attention: f64,
-    /// Everything else: times the value (a rotation: five times that, times its pair's length).
+    /// For everything else: times the value (for a rotation: five times that, times the length of the pair).
     pub elementwise: f64,
 }
 
 impl Tolerance {
-    /// Float weights and activations.
+    /// For float weights and activations.
     pub const F32: Self = Self { linear: 1e-5, attention: 2e-5, elementwise: 1e-5 };
-    /// Activations rounded to 8 bits in blocks of 32 before linear layers, to half precision in attention.
+    /// For activations rounded to 8 bits in blocks of 32 before linear modules, and to half precision in attention.
     pub const FAST: Self = Self { linear: 0.03, attention: 4e-3, elementwise: 1e-5 };
 }
 
-/// Why a case does not pass.
+/// The reason that a case does not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The back end says that it has no kernel for it.
+    /// The back end reports that it has no kernel for the operation.
     Unsupported(String),
-    /// It computes something else.
+    /// The back end returns a wrong result.
     Wrong(String),
 }
 
@@ -55,9 +56,9 @@ impl From<BackendError> for Failure {
 
 type Run = Box<dyn Fn(&mut dyn Backend, &Tolerance) -> Result<(), Failure>>;
 
-/// One row of the table.
+/// A case of the table.
 pub struct OperatorCase {
-    /// What is computed, and on which shapes.
+    /// The operation and its shapes.
     pub name: String,
     run: Run,
 }
@@ -73,13 +74,13 @@ impl OperatorCase {
     /// Runs the case on a back end without an open step.
     ///
     /// # Errors
-    /// What the back end computes wrong, or that it does not support it.
+    /// Returns the wrong result, or that the back end does not support the operation.
     pub fn run(&self, b: &mut dyn Backend, tolerance: &Tolerance) -> Result<(), Failure> {
         (self.run)(b, tolerance)
     }
 }
 
-/// The whole table.
+/// Returns the whole table.
 #[must_use]
 pub fn operator_cases() -> Vec<OperatorCase> {
     let mut cases = Vec::new();
@@ -90,10 +91,10 @@ pub fn operator_cases() -> Vec<OperatorCase> {
     cases
 }
 
-/// Runs the table on back ends that `make` makes, a fresh one for each case, and names what is unsupported on stderr.
+/// Runs the table on back ends of `make`, a new one for each case, and lists unsupported cases on stderr.
 ///
 /// # Panics
-/// When a case fails; the message lists all that do.
+/// Panics if a case fails. The message lists all failing cases.
 pub fn run_operator_table(make: &mut dyn FnMut() -> Box<dyn Backend>, tolerance: &Tolerance) {
     run_all(operator_cases(), make, tolerance);
 }
@@ -114,7 +115,7 @@ fn run_all(cases: Vec<OperatorCase>, make: &mut dyn FnMut() -> Box<dyn Backend>,
     assert!(wrong.is_empty(), "{} of {total} operator cases fail:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// A cache of one layer with one head.
+/// Returns a cache of one layer with one head.
 fn small_cache() -> CacheSpec {
     CacheSpec {
         groups: vec![CacheKind::Full],
@@ -124,8 +125,8 @@ fn small_cache() -> CacheSpec {
     }
 }
 
-/// Runs one step with a fresh sequence for each entry of `segments` (its number of rows) and reads the tensors that `record`
-/// returns. Row `r` of the step has token `r`.
+/// Runs one step with a new sequence for each entry of `segments` (its number of rows), and reads the tensors that
+/// `record` returns. Row `r` of the step has token `r`.
 fn step(
     b: &mut dyn Backend,
     segments: &[usize],
@@ -134,7 +135,7 @@ fn step(
     step_with_cache(b, segments, |b, _| record(b))
 }
 
-/// [`step`], with the step's cache of one layer.
+/// Runs [`step`] with access to the step's cache of one layer.
 fn step_with_cache(
     b: &mut dyn Backend,
     segments: &[usize],
@@ -161,7 +162,7 @@ fn push(batch: &mut Batch, id: SequenceId, parents: &[Parent]) {
     }
 }
 
-/// The matrices among a step's outputs, by key.
+/// Returns the matrices among the outputs of a step, by key.
 fn floats(mut outputs: Outputs) -> Result<Vec<Matrix>, Failure> {
     outputs.sort_by_key(|(key, _)| *key);
     let matrix = |(key, value)| match value {
@@ -171,22 +172,22 @@ fn floats(mut outputs: Outputs) -> Result<Vec<Matrix>, Failure> {
     outputs.into_iter().map(matrix).collect()
 }
 
-/// Fails when a value is further from `expected` than `tolerance` times its `scale`; NaN must be NaN.
+/// Fails if a value differs from `expected` by more than `tolerance` times its `scale`. NaN must be NaN.
 fn compare(found: &Matrix, expected: &Matrix, scale: &Matrix, tolerance: f64) -> Result<(), Failure> {
     if (found.rows, found.cols) != (expected.rows, expected.cols) {
         let shape = |m: &Matrix| format!("{} x {}", m.rows, m.cols);
-        return Err(Failure::Wrong(format!("a result of {}, not {}", shape(found), shape(expected))));
+        return Err(Failure::Wrong(format!("found a result of {}, expected {}", shape(found), shape(expected))));
     }
     for (i, ((&f, &e), &s)) in found.data.iter().zip(&expected.data).zip(&scale.data).enumerate() {
         let same = f == e || (f.is_nan() && e.is_nan());
-        // Denormal results may be flushed.
+        // A device may flush denormal results.
         let allowed = tolerance * f64::from(s) + 1e-30;
         // Written so that a NaN difference fails.
         let close = (f64::from(f) - f64::from(e)).abs() <= allowed;
         if !same && !close {
             let (row, col) = (i / expected.cols, i % expected.cols);
             return Err(Failure::Wrong(format!(
-                "row {row} of {}, column {col} of {}: {f}, not {e} (allowed {allowed:.2e})",
+                "row {row} of {}, column {col} of {}: found {f}, expected {e} (allowed {allowed:.2e})",
                 expected.rows, expected.cols
             )));
         }
@@ -194,7 +195,7 @@ fn compare(found: &Matrix, expected: &Matrix, scale: &Matrix, tolerance: f64) ->
     Ok(())
 }
 
-/// The root mean square of each row, as a scale for [`compare`].
+/// Returns the root mean square of each row as a scale for [`compare`].
 fn row_scale(m: &Matrix) -> Matrix {
     let mut scale = m.clone();
     for r in 0..m.rows {
@@ -204,19 +205,19 @@ fn row_scale(m: &Matrix) -> Matrix {
     scale
 }
 
-/// Each value's magnitude.
+/// Returns the magnitude of each value.
 fn magnitudes(m: &Matrix) -> Matrix {
     Matrix::new(m.rows, m.cols, m.data.iter().map(|v| v.abs()).collect())
 }
 
-/// Overwrites rows 1 to 4, as far as there are, by zeros, a row with a NaN, denormals and extremes.
+/// Overwrites rows 1 to 4, if they exist, with zeros, a NaN, denormals and extremes.
 fn spoil(x: &mut Matrix) {
     for (row, kind) in (1..x.rows).zip(Special::ALL) {
         kind.apply(x.row_mut(row));
     }
 }
 
-/// Rows that kernels get wrong.
+/// Rows that kernels often get wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Special {
     Zero,

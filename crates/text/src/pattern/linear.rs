@@ -1,4 +1,4 @@
-//! Expressions that an automaton matches in one pass.
+//! Expressions that run on an automaton in linear time.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,30 +8,31 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Class, ClassUnicode, Hir, Look, Repetition};
 
-use super::syntax::{Anchor, Mode, Node, Reason};
+use super::classes::Reason;
+use super::syntax::{Anchor, Mode, Node};
 use crate::budget::Budget;
 use crate::error::{Result, TextError};
 
-/// Bytes that the states of one expression may take, before the automaton forgets them.
+/// The size of the automaton's cache for one expression, in bytes. The automaton discards its states beyond that.
 const CACHE_BYTES: usize = 4 << 20;
-/// Bytes of one expression.
+/// The largest size of a compiled expression, in bytes.
 const MAX_BYTES: usize = 8 << 20;
-/// Bytes of text between two looks at the budget.
+/// The number of bytes of text between two checks of the budget.
 const STRIDE: usize = 1024;
-/// Bytes touched for each byte that states take: finding one goes through the places that it stands for.
+/// The number of bytes touched per byte of a state. Finding a state visits the positions that it represents.
 const WORK_PER_STATE_BYTE: u64 = 4;
 
-/// The branches of an expression as one automaton, the first that matches counting.
+/// The branches of an expression as one automaton. The first branch that matches counts.
 pub(crate) struct Linear {
     dfa: DFA,
-    /// By branch: whether its last character is only looked at.
+    /// For each branch, `true` if its last character is lookahead.
     looks_ahead: Vec<bool>,
-    /// Caches that nobody uses at the moment.
+    /// The caches that are not in use.
     caches: Mutex<Vec<Cache>>,
 }
 
 impl Linear {
-    /// Builds the automaton; `None` where the expression is not of the kind.
+    /// Builds the automaton. Returns `None` if the expression cannot run on one.
     pub(super) fn new(tree: &Node, budget: &Budget) -> Result<Option<Self>, Reason> {
         let single = std::slice::from_ref(tree);
         let branches = if let Node::Alternate(branches) = tree { branches.as_slice() } else { single };
@@ -59,7 +60,7 @@ impl Linear {
         Ok(Some(Self { dfa, looks_ahead, caches: Mutex::new(Vec::new()) }))
     }
 
-    /// Lends a cache.
+    /// Runs `work` with a cache.
     pub(super) fn with_cache<T>(&self, work: impl FnOnce(&mut Cache) -> T) -> T {
         let free = self.caches.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut cache = free.unwrap_or_else(|| self.dfa.create_cache());
@@ -68,7 +69,7 @@ impl Linear {
         result
     }
 
-    /// Where the match that begins at `at` ends.
+    /// Returns the end of the match that begins at `at`.
     pub(super) fn match_at(&self, cache: &mut Cache, text: &str, at: usize, budget: &Budget) -> Result<Option<usize>> {
         let states = States::of(cache);
         let bytes = text.as_bytes();
@@ -85,7 +86,7 @@ impl Linear {
             };
             state = self.dfa.next_state(cache, state, byte).map_err(failed)?;
             if state.is_tagged() {
-                // A match is known one byte after its end.
+                // The automaton reports a match one byte late.
                 found = self.branch(cache, state, pos).or(found);
                 if state.is_dead() {
                     break;
@@ -106,13 +107,13 @@ impl Linear {
         }))
     }
 
-    /// The branch that matches, and where it does.
+    /// Returns the branch that matches, and the end of its match.
     fn branch(&self, cache: &Cache, state: LazyStateID, end: usize) -> Option<(usize, usize)> {
         state.is_match().then(|| (self.dfa.match_pattern(cache, state, 0).as_usize(), end))
     }
 }
 
-/// How far a cache was filled.
+/// The size of a cache at some time.
 struct States {
     bytes: usize,
     clears: usize,
@@ -123,7 +124,7 @@ impl States {
         Self { bytes: cache.memory_usage(), clears: cache.clear_count() }
     }
 
-    /// Pays for the states that were found since.
+    /// Charges the states that were added since.
     fn pay(&self, cache: &Cache, budget: &Budget) -> Result<()> {
         let cleared = cache.clear_count() - self.clears;
         let grown = (cache.memory_usage() + cleared * CACHE_BYTES).saturating_sub(self.bytes);
@@ -135,15 +136,15 @@ fn failed(error: impl std::fmt::Display) -> TextError {
     TextError::Encode { reason: error.to_string() }
 }
 
-/// A branch as expressions without lookaround, each with whether its last character is only looked at.
+/// Converts a branch to expressions without lookaround. The flag is `true` if the last character is lookahead.
 fn branch_of(branch: &Node) -> Option<Vec<(Hir, bool)>> {
     let single = std::slice::from_ref(branch);
     let nodes = if let Node::Concat(nodes) = branch { nodes.as_slice() } else { single };
     if let [Node::Repeat { node, mode: Mode::Greedy, .. }, Node::Around { node: next, ahead: true, negative }] = nodes
         && let (Node::Class(_), Node::Class(next)) = (&**node, &**next)
     {
-        // A repeated class takes as much as it can. With the next character as part of the match, that is the longest
-        // one; the end of the text, where it will do, is farther still.
+        // A repeated class is greedy. With the next character as part of the match, the longest match is the right one.
+        // The end of the text, if it may match, comes later still.
         let taken = hir(&nodes[0])?;
         let mut next = next.clone();
         if !negative {
@@ -164,7 +165,7 @@ fn branch_of(branch: &Node) -> Option<Vec<(Hir, bool)>> {
     Some(vec![(Hir::concat(parts?), false)])
 }
 
-/// Whether the rest of a branch never gains from what a repetition could give back.
+/// Returns `true` if the rest of a branch never needs a repetition to give characters back.
 fn gives_back_nothing(node: &Node, rest: &[Node]) -> bool {
     let Node::Class(taken) = node else { return false };
     for next in rest {
@@ -177,7 +178,7 @@ fn gives_back_nothing(node: &Node, rest: &[Node]) -> bool {
             _ => return false,
         }
     }
-    // All of the rest may be nothing, and nothing always matches.
+    // The whole rest may be empty, and the empty text always matches.
     true
 }
 
@@ -195,7 +196,7 @@ fn repetition(sub: Hir, min: u32, max: Option<u32>, greedy: bool) -> Hir {
     Hir::repetition(Repetition { min, max, greedy, sub: Box::new(sub) })
 }
 
-/// An expression without lookaround; `None` where it has some.
+/// Converts an expression without lookaround. Returns `None` if it has any.
 fn hir(node: &Node) -> Option<Hir> {
     let all = |nodes: &[Node]| nodes.iter().map(hir).collect::<Option<Vec<_>>>();
     match node {

@@ -4,29 +4,30 @@ use std::fmt::Write;
 
 use regex_syntax::hir::ClassUnicode;
 
-use super::syntax::{Anchor, Mode, Node, Reason};
+use super::classes::Reason;
+use super::syntax::{Anchor, Mode, Node};
 use crate::budget::Budget;
 use crate::error::{Result, TextError};
 
-/// Steps back that one match may take.
+/// The largest number of backtracking steps of a match.
 const BACKTRACKS: usize = 100_000;
-/// Bytes of the compiled parts of one expression.
+/// The largest size of the compiled parts of an expression, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// Repetitions up to this often cost a constant.
+/// Repetitions up to this number have a constant cost.
 const FEW: u32 = 16;
-/// Stands for a cost that doubles with every character.
+/// The degree that represents exponential cost.
 const EXPONENTIAL: u32 = 64;
 
-/// A backtracking matcher, and what it may cost.
+/// A backtracking matcher and its worst-case cost.
 pub(crate) struct Lookaround {
     regex: fancy_regex::Regex,
     text: String,
     costs: Vec<Cost>,
-    /// Characters that a match begins with; `None`: it may be empty.
+    /// The characters that a match can begin with. `None` means that a match can be empty.
     first: Option<ClassUnicode>,
 }
 
-/// What one branch may cost: for every run of its loops' characters, a power of the run's length.
+/// The worst-case cost of a branch: a power of the length of each run of the characters in its loops.
 struct Cost {
     looped: ClassUnicode,
     degree: u32,
@@ -37,7 +38,7 @@ impl Lookaround {
         let mut source = String::from(r"\G(?:");
         write(tree, &mut source);
         source.push(')');
-        // The compiler makes several parts of an expression; the limit is each one's.
+        // The compiler makes several parts of an expression. The limit applies to each.
         let limit = MAX_BYTES.min(usize::try_from(budget.left()).unwrap_or(MAX_BYTES));
         let charge = (source.len() as u64).saturating_mul(16).saturating_add(limit as u64 / 4);
         budget.charge(charge).map_err(|_| "all expressions together are too large".to_owned())?;
@@ -57,7 +58,7 @@ impl Lookaround {
         Ok(Self { regex, text: text.to_owned(), costs: costs.collect(), first: (!empty).then_some(first) })
     }
 
-    /// Pays for finding all matches in a text, at the most that it can cost.
+    /// Charges the worst-case cost of finding all matches in a text.
     pub(super) fn pay(&self, text: &str, budget: &Budget) -> Result<()> {
         for cost in &self.costs {
             budget.charge(text.len() as u64)?;
@@ -78,7 +79,7 @@ impl Lookaround {
         Ok(())
     }
 
-    /// Where the match that begins at `at` ends.
+    /// Returns the end of the match that begins at `at`.
     pub(super) fn match_at(&self, text: &str, at: usize) -> Result<Option<usize>> {
         if let Some(first) = &self.first {
             let next = text.get(at..).and_then(|rest| rest.chars().next());
@@ -108,7 +109,8 @@ fn contains(class: &ClassUnicode, c: char) -> bool {
     ranges.get(at).is_some_and(|range| range.start() <= c)
 }
 
-/// The number of loops whose lengths multiply in the cost of one match. Classes inside loops are added to `looped`.
+/// Returns the number of loops whose lengths multiply in the cost of a match. Adds the classes inside loops to
+/// `looped`.
 fn degree(node: &Node, inside: bool, looped: &mut ClassUnicode) -> u32 {
     match node {
         Node::Class(class) => {
@@ -118,7 +120,7 @@ fn degree(node: &Node, inside: bool, looped: &mut ClassUnicode) -> u32 {
             0
         }
         Node::Anchor(_) => 0,
-        // What is not tried again does not multiply.
+        // Parts that are not tried again do not multiply.
         Node::Concat(nodes) => {
             let (mut tried, mut once) = (0, 0);
             for node in nodes {
@@ -143,7 +145,7 @@ fn degree(node: &Node, inside: bool, looped: &mut ClassUnicode) -> u32 {
     }
 }
 
-/// Whether an expression matches at a place in one way at most.
+/// Returns `true` if an expression matches at a position in at most one way.
 fn one_way(node: &Node) -> bool {
     match node {
         Node::Class(_) | Node::Anchor(_) | Node::Around { .. } | Node::Atomic(_) => true,
@@ -153,7 +155,7 @@ fn one_way(node: &Node) -> bool {
     }
 }
 
-/// The characters that a match begins with, and whether it may be empty.
+/// Returns the characters that a match begins with, and `true` if it may be empty.
 fn first(node: &Node) -> (ClassUnicode, bool) {
     match node {
         Node::Class(class) => (class.clone(), false),
@@ -183,7 +185,7 @@ fn first(node: &Node) -> (ClassUnicode, bool) {
     }
 }
 
-/// Appends an expression with all classes spelled out.
+/// Appends an expression with all classes written out.
 fn write(node: &Node, out: &mut String) {
     match node {
         Node::Class(class) if class.ranges().is_empty() => out.push_str("(?!)"),
@@ -191,7 +193,7 @@ fn write(node: &Node, out: &mut String) {
             out.push('[');
             for range in class.ranges() {
                 let (start, end) = (u32::from(range.start()), u32::from(range.end()));
-                // Writing to a string does not fail.
+                // Writing to a string cannot fail.
                 let _ = write!(out, r"\x{{{start:X}}}-\x{{{end:X}}}");
             }
             out.push(']');

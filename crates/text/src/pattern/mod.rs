@@ -1,9 +1,10 @@
-//! Regular expressions of tokenizer files, with Oniguruma's meaning and bounded work.
+//! The regular expressions of tokenizer files, with Oniguruma's semantics and bounded work.
 //!
-//! Nearly all expressions that split text in published tokenizers run in linear time on a lazy automaton, whose steps
-//! are counted. The others, which look around in ways that no automaton can, run by backtracking; what they may cost
-//! at most is counted beforehand.
+//! Nearly all split expressions of published tokenizers run in linear time on a lazy automaton, whose steps are
+//! counted. The others have lookaround that no automaton can express. They run by backtracking, and their worst-case
+//! cost is charged in advance.
 
+mod brackets;
 mod classes;
 mod linear;
 mod lookaround;
@@ -18,15 +19,15 @@ use lookaround::Lookaround;
 
 pub(crate) use classes::is_word;
 
-/// Bytes that all expressions of one tokenizer may take.
+/// The number of bytes that all expressions of a tokenizer may take.
 const COMPILED_BYTES: u64 = 64 << 20;
 
-/// Pays for what expressions of one tokenizer take.
+/// Creates the budget for the expressions of a tokenizer.
 pub(crate) fn compile_budget() -> Budget {
     Budget::new(COMPILED_BYTES)
 }
 
-/// Something that text is searched for.
+/// A pattern to search for.
 pub(crate) enum Pattern {
     /// A text that is not empty.
     Literal(String),
@@ -35,10 +36,10 @@ pub(crate) enum Pattern {
 }
 
 impl Pattern {
-    /// Compiles an expression, which tokenizer.json has in `part`.
+    /// Compiles an expression. `part` is its place in tokenizer.json.
     ///
     /// # Errors
-    /// [`TextError::Json`] naming the expression and what about it is wrong, not supported or too large.
+    /// [`TextError::Json`] with the expression and the reason, if it is invalid, not supported or too large.
     pub(crate) fn expression(part: &str, text: &str, budget: &Budget) -> Result<Self> {
         let wrong = |reason: String| {
             let shown: String = text.chars().take(200).collect();
@@ -51,18 +52,19 @@ impl Pattern {
         }
     }
 
-    /// A text to search for; the empty one is between all characters.
+    /// Makes a pattern of a literal text. The empty text matches between all characters.
     ///
     /// # Errors
-    /// As [`Pattern::expression`].
+    /// The errors of [`Pattern::expression`].
     pub(crate) fn literal(part: &str, text: &str, budget: &Budget) -> Result<Self> {
         if text.is_empty() { Self::expression(part, "", budget) } else { Ok(Self::Literal(text.to_owned())) }
     }
 
-    /// Gives all matches in `text`, from left to right. A match that is empty does not begin where another ends.
+    /// Passes all matches in `text` to `each`, from left to right. An empty match does not begin at the end of another
+    /// match.
     ///
     /// # Errors
-    /// [`TextError::WorkLimit`], [`TextError::Encode`] where backtracking goes on too long, and those of `each`.
+    /// [`TextError::WorkLimit`], [`TextError::Encode`] if backtracking takes too long, and the errors of `each`.
     pub(crate) fn find_all(
         &self,
         text: &str,
@@ -85,7 +87,7 @@ impl Pattern {
     }
 }
 
-/// Gives the matches that `match_at` finds at one place, at all of them.
+/// Passes all matches to `each`. `match_at` returns the match at a position.
 fn find_all(
     text: &str,
     match_at: &mut dyn FnMut(usize) -> Result<Option<usize>>,

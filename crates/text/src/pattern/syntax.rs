@@ -1,22 +1,22 @@
-//! Oniguruma's regular expressions, as the `tokenizers` library reads them in Python. Source: Oniguruma's `doc/RE`
-//! and `regparse.c` (`OnigSyntaxOniguruma`).
+//! The parser of Oniguruma's regular expressions, as the `tokenizers` library uses them in Python. Source: Oniguruma's
+//! `doc/RE` and `regparse.c` (`OnigSyntaxOniguruma`).
 //!
-//! Expressions become a tree with every character class spelled out, so that no other engine's idea of a class, an
-//! anchor or a quantifier matters. An expression that would need captures is refused by name.
+//! The tree has every character class written out, so that it does not depend on another engine's definition of a
+//! class, an anchor or a quantifier. Expressions that need captures are refused.
 
-use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
+use regex_syntax::hir::ClassUnicode;
 
-use super::classes::{self, single};
+use super::classes::{self, Reason, single};
 use crate::budget::Budget;
 
-/// Longest expression, in bytes.
+/// The longest expression, in bytes.
 const MAX_BYTES: usize = 32 << 10;
-/// Deepest nesting.
+/// The deepest nesting.
 const MAX_DEPTH: usize = 60;
-/// Largest number in a quantifier.
+/// The largest number in a quantifier.
 const MAX_REPEAT: u32 = 1000;
 
-/// How a repetition gives back what it took.
+/// The backtracking behaviour of a repetition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Greedy,
@@ -24,12 +24,12 @@ pub(super) enum Mode {
     Possessive,
 }
 
-/// A place between characters.
+/// A position between characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
     TextStart,
     TextEnd,
-    /// Before a newline, or at the end of the text.
+    /// The position before a newline, or at the end of the text.
     LineEnd,
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Node {
         max: Option<u32>,
         mode: Mode,
     },
-    /// Matches once and is not tried again.
+    /// A group that is not tried again after it has matched.
     Atomic(Box<Node>),
     Around {
         node: Box<Node>,
@@ -60,7 +60,7 @@ impl Node {
         Self::Around { node: Box::new(node), ahead, negative }
     }
 
-    /// A word boundary, or a place that is none.
+    /// Makes a word boundary, or the negation of one.
     fn boundary(is: bool) -> Self {
         let place = |before: bool, after: bool| {
             let word = || Self::Class(classes::word());
@@ -70,7 +70,7 @@ impl Node {
     }
 }
 
-/// Options that an expression may switch.
+/// Options that an expression can set.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flags {
     pub ignore_case: bool,
@@ -78,23 +78,20 @@ pub(super) struct Flags {
     pub extended: bool,
 }
 
-/// What an expression cannot be, as a reason for the message.
-pub(super) type Reason = String;
-
-/// Reads an expression; `budget` pays for the classes that it spells out.
+/// Parses an expression. `budget` pays for its character classes.
 pub(super) fn parse(text: &str, budget: &Budget) -> Result<Node, Reason> {
     if text.len() > MAX_BYTES {
-        return Err(format!("it has {} bytes, at most {MAX_BYTES} are allowed", text.len()));
+        return Err(format!("found {} bytes, expected at most {MAX_BYTES}", text.len()));
     }
     let mut parser = Parser { rest: text, budget, depth: 0 };
     let node = parser.alternate(Flags::default())?;
     match parser.peek() {
         None => Ok(node),
-        Some(_) => Err("a closing parenthesis without an opening one".to_owned()),
+        Some(_) => Err("closing parenthesis without an opening one".to_owned()),
     }
 }
 
-/// Reads from the front of an expression.
+/// The parser state.
 pub(super) struct Parser<'a> {
     pub(super) rest: &'a str,
     budget: &'a Budget,
@@ -118,14 +115,14 @@ impl<'a> Parser<'a> {
         rest.is_some()
     }
 
-    /// The text up to `end`, which is passed over.
+    /// Returns the text up to `end`, and skips `end`.
     fn until(&mut self, end: char) -> Result<&'a str, Reason> {
         let (found, rest) = self.rest.split_once(end).ok_or_else(|| format!("`{end}` is missing"))?;
         self.rest = rest;
         Ok(found)
     }
 
-    /// Pays for a class, and gives it back.
+    /// Charges a class and returns it.
     pub(super) fn paid(&self, class: ClassUnicode) -> Result<ClassUnicode, Reason> {
         let bytes = 64 + 16 * class.ranges().len();
         self.budget.charge(bytes as u64).map_err(|_| "its character classes are too large".to_owned())?;
@@ -135,7 +132,7 @@ impl<'a> Parser<'a> {
     /// Enters a group or class.
     pub(super) fn enter(&mut self) -> Result<(), Reason> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH { Err(format!("it is nested more than {MAX_DEPTH} deep")) } else { Ok(()) }
+        if self.depth > MAX_DEPTH { Err(format!("nested deeper than {MAX_DEPTH} levels")) } else { Ok(()) }
     }
 
     pub(super) fn leave(&mut self) {
@@ -154,7 +151,7 @@ impl<'a> Parser<'a> {
 
     fn concat(&mut self, flags: Flags) -> Result<Node, Reason> {
         let mut nodes = Vec::new();
-        // The literal before, for what case folding makes of two.
+        // The preceding literal, for pairs that case folding combines.
         let mut previous = None;
         while let Some(c) = self.peek().filter(|c| !matches!(c, '|' | ')')) {
             if flags.extended && c.is_whitespace() {
@@ -188,7 +185,7 @@ impl<'a> Parser<'a> {
         Ok(if nodes.len() == 1 { nodes.remove(0) } else { Node::Concat(nodes) })
     }
 
-    /// A character that stands for itself.
+    /// Parses a literal character.
     fn literal(&mut self, flags: Flags) -> Result<Option<char>, Reason> {
         let Some(c) = self.peek() else { return Ok(None) };
         if c == '\\' {
@@ -197,7 +194,7 @@ impl<'a> Parser<'a> {
             return if named { Ok(None) } else { self.next().map(|_| self.escaped()).transpose() };
         }
         if "*+?".contains(c) {
-            return Err(format!("nothing before the quantifier `{c}`"));
+            return Err(format!("no expression before the quantifier `{c}`"));
         }
         if ".[(^$".contains(c) || flags.extended && c.is_whitespace() {
             return Ok(None);
@@ -205,9 +202,9 @@ impl<'a> Parser<'a> {
         Ok(self.next())
     }
 
-    /// The character of an escape that names one; the backslash is passed.
+    /// Parses the escape of a character. The backslash has been read.
     pub(super) fn escaped(&mut self) -> Result<char, Reason> {
-        let c = self.next().ok_or("a backslash at the end")?;
+        let c = self.next().ok_or("backslash at the end")?;
         let hex = |digits: &str| u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
         let wrong = || format!("the escape `\\{c}` is not supported");
         match c {
@@ -222,7 +219,7 @@ impl<'a> Parser<'a> {
             'x' | 'u' => {
                 let digits = self.rest.get(..if c == 'x' { 2 } else { 4 }).ok_or_else(wrong)?;
                 let found = digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| hex(digits)).flatten();
-                // `\xHH` is a byte, which is a character below 0x80 only.
+                // `\xHH` is a byte. It is a character only below 0x80.
                 let found = found.filter(|found| c == 'u' || found.is_ascii()).ok_or_else(wrong)?;
                 self.rest = self.rest.get(digits.len()..).unwrap_or_default();
                 Ok(found)
@@ -232,7 +229,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `(?i)` and the like: the options that hold up to the end of the group.
+    /// Parses options such as `(?i)` that apply up to the end of the group.
     fn isolated_flags(&mut self, flags: Flags) -> Result<Option<Flags>, Reason> {
         let Some(inside) = self.rest.strip_prefix("(?").and_then(|rest| rest.split_once(')')) else { return Ok(None) };
         let is_flags = |c: char| "imxs-".contains(c);
@@ -246,7 +243,7 @@ impl<'a> Parser<'a> {
     fn atom(&mut self, flags: Flags) -> Result<Node, Reason> {
         match self.next() {
             Some('.') => Ok(Node::Class(classes::dot(flags.dot_all))),
-            // The end of a line and not of the text only; the beginning likewise, but not behind the last newline.
+            // `$` also matches before each newline. `^` matches after each newline except the last.
             Some('$') => Ok(Node::Anchor(Anchor::LineEnd)),
             Some('^') => Ok(Node::Alternate(vec![
                 Node::Anchor(Anchor::TextStart),
@@ -261,7 +258,7 @@ impl<'a> Parser<'a> {
             }
             Some('(') => self.group(flags),
             Some('\\') => self.named_escape(flags),
-            _ => Err("it ends too early".to_owned()),
+            _ => Err("unexpected end".to_owned()),
         }
     }
 
@@ -320,20 +317,20 @@ impl<'a> Parser<'a> {
         }
         let node = self.alternate(inner)?;
         if !self.take(")") {
-            return Err("a closing parenthesis is missing".to_owned());
+            return Err("closing parenthesis is missing".to_owned());
         }
         Ok(if atomic { Node::Atomic(Box::new(node)) } else { wrap(node, kind) })
     }
 
-    /// Applies the quantifiers behind an atom; whether there is one.
+    /// Applies the quantifiers after an atom. Returns `true` if there are any.
     fn quantified(&mut self, atom: Node) -> Result<(Node, bool), Reason> {
         let Some((min, max, interval)) = self.quantifier()? else { return Ok((atom, false)) };
         if matches!(atom, Node::Around { .. } | Node::Anchor(_)) {
-            return Err("a repeated assertion".to_owned());
+            return Err("repeated assertions are not supported".to_owned());
         }
         let repeat = |node, min, max, mode| Node::Repeat { node: Box::new(node), min, max, mode };
         let node = if interval {
-            // Behind an interval, `+` repeats it rather than making it possessive, and `?` behind `{n}` makes it optional.
+            // After an interval, `+` repeats it instead of making it possessive, and `?` after `{n}` makes it optional.
             let exact = max == Some(min);
             if self.take("+") {
                 repeat(repeat(atom, min, max, Mode::Greedy), 1, None, Mode::Greedy)
@@ -358,11 +355,11 @@ impl<'a> Parser<'a> {
         };
         match self.quantifier()? {
             None => Ok((node, true)),
-            Some(_) => Err("a quantifier behind a quantifier".to_owned()),
+            Some(_) => Err("consecutive quantifiers are not supported".to_owned()),
         }
     }
 
-    /// A quantifier, and whether it is an interval.
+    /// Parses a quantifier. The flag is `true` for an interval.
     fn quantifier(&mut self) -> Result<Option<(u32, Option<u32>, bool)>, Reason> {
         match self.peek() {
             Some('*') => self.next().map_or(Ok(None), |_| Ok(Some((0, None, false)))),
@@ -373,7 +370,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `{n}`, `{n,}`, `{,m}` or `{n,m}`; anything else is a brace that stands for itself.
+    /// Parses `{n}`, `{n,}`, `{,m}` or `{n,m}`. Any other brace is a literal.
     fn interval(&mut self) -> Result<Option<(u32, Option<u32>, bool)>, Reason> {
         let Some((inside, rest)) = self.rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) else {
             return Ok(None);
@@ -385,18 +382,19 @@ impl<'a> Parser<'a> {
             return Ok(None);
         }
         if [min, max].into_iter().flatten().any(|n| n > MAX_REPEAT) {
-            return Err(format!("a quantifier above {MAX_REPEAT}"));
+            return Err(format!("quantifiers above {MAX_REPEAT} are not supported"));
         }
         let min = min.unwrap_or(0);
         if max.is_some_and(|max| max < min) {
-            return Err(format!("the quantifier {{{inside}}}"));
+            return Err(format!("the quantifier {{{inside}}} is not supported"));
         }
         self.rest = rest;
         Ok(Some((min, max, true)))
     }
 }
 
-/// Options after `i`, `m`, `x` and `-`. `m` lets a dot match newlines; `s` is another dialect's.
+/// Sets the options `i`, `m` and `x`, or clears those after `-`. `m` makes the dot match newlines. `s` belongs to
+/// another dialect.
 fn switched(mut flags: Flags, options: &str) -> Result<Flags, Reason> {
     let mut on = true;
     for option in options.chars() {
@@ -405,13 +403,8 @@ fn switched(mut flags: Flags, options: &str) -> Result<Flags, Reason> {
             'i' => flags.ignore_case = on,
             'm' => flags.dot_all = on,
             'x' => flags.extended = on,
-            other => return Err(format!("the group `(?{other}`")),
+            other => return Err(format!("the group `(?{other}` is not supported")),
         }
     }
     Ok(flags)
-}
-
-/// A range of characters.
-pub(super) fn range(low: char, high: char) -> ClassUnicode {
-    ClassUnicode::new([ClassUnicodeRange::new(low, high)])
 }

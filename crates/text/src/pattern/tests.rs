@@ -8,7 +8,7 @@ fn pattern(text: &str) -> Pattern {
     compile(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// All matches, joined.
+/// Returns all matches, joined.
 fn matches(expression: &str, text: &str) -> String {
     let mut found = Vec::new();
     pattern(expression)
@@ -91,8 +91,8 @@ fn what_has_another_meaning_or_none_is_refused_by_name() {
         (r"[[:graph:]]", "graph"),
         (r"\X", r"`\X`"),
         (r"\K", r"`\K`"),
-        ("a**", "quantifier behind"),
-        ("*a", "nothing before"),
+        ("a**", "consecutive quantifiers"),
+        ("*a", "no expression before"),
         ("a{1001}", "above 1000"),
         ("(a", "parenthesis is missing"),
         ("a)", "without an opening"),
@@ -162,7 +162,7 @@ fn looking_around_is_paid_for_before_it_is_done() {
         assert_eq!(error.code(), "text-work-limit", "{expression}");
         assert!(find(expression, &"ab ".repeat(1000)).is_ok(), "{expression}");
     }
-    // Searching again and again is counted as it goes.
+    // Repeated searches are counted as they run.
     let counted = pattern("a*b|a").find_all(&long, &Budget::new(1 << 22), &mut |_| Ok(()));
     assert_eq!(counted.err().map(|error| error.code()), Some("text-work-limit"));
 }

@@ -1,4 +1,4 @@
-//! tokenizer.json's `pre_tokenizer`: how text is cut into pieces that nothing merges across.
+//! The `pre_tokenizer` of tokenizer.json, which splits text into pieces. Merges do not cross pieces.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -14,17 +14,17 @@ use crate::error::{Result, TextError};
 use crate::pattern::{Pattern, compile_budget};
 use crate::split::GPT2;
 
-/// Bytes that a step of the library touches for each byte of text.
+/// The number of bytes that a step of the library touches per byte of text.
 const LIBRARY_BYTES: u64 = 48;
 
 /// Parts of a text, in order.
 type Ranges = Vec<Range<usize>>;
 
-/// Pieces of a text, in order; what lies between them is dropped.
+/// The pieces of a text, in order. The text between them is dropped.
 pub(crate) struct Pieces {
     pub text: String,
     pub ranges: Vec<Range<usize>>,
-    /// Whether a piece at the beginning of `text` begins the whole text.
+    /// `true` if the start of `text` is the start of the whole text.
     pub first: bool,
 }
 
@@ -40,21 +40,21 @@ enum Step {
         behavior: Behavior,
         invert: bool,
     },
-    /// Numbers, or every digit of them.
+    /// Splits off numbers, or each digit.
     Digits {
         individual: bool,
     },
-    /// Spells bytes as characters, after a space before every piece and GPT-2's expression where asked for.
+    /// Maps bytes to GPT-2's alphabet. Optionally prepends a space to each piece and splits with GPT-2's expression.
     ByteLevel {
         prefix: bool,
         pattern: Option<&'static Pattern>,
     },
     Metaspace(Metaspace),
-    /// A step of the `tokenizers` library that only cuts.
+    /// A step of the `tokenizers` library that only splits.
     Library(Box<PreTokenizerWrapper>),
 }
 
-/// What becomes of matches.
+/// The treatment of matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behavior {
     Removed,
@@ -65,20 +65,20 @@ enum Behavior {
 }
 
 impl Cutter {
-    /// Reads the steps; `budget` pays for their expressions.
+    /// Reads the steps. `budget` pays for their expressions.
     ///
     /// # Errors
-    /// [`TextError::Json`] for a step that is broken or not known.
+    /// [`TextError::Json`] for a step that is invalid or unknown.
     pub(crate) fn read(value: &Value, budget: &Budget) -> Result<Self> {
         let mut steps = Vec::new();
         read(value, budget, &mut steps)?;
         Ok(Self { steps })
     }
 
-    /// Cuts a stretch of text.
+    /// Splits a stretch of text.
     ///
     /// # Errors
-    /// [`TextError::WorkLimit`], and [`TextError::Encode`] where a step of the library fails.
+    /// [`TextError::WorkLimit`], and [`TextError::Encode`] if a step of the library fails.
     pub(crate) fn cut(&self, text: String, first: bool, budget: &Budget) -> Result<Pieces> {
         let mut pieces = Pieces { ranges: std::iter::once(0..text.len()).collect(), text, first };
         for step in &self.steps {
@@ -134,12 +134,12 @@ fn read(value: &Value, budget: &Budget, steps: &mut Vec<Step>) -> Result<()> {
         "FixedLength" if value["length"].as_u64() == Some(0) => return Err(wrong("length: expected at least 1")),
         "BertPreTokenizer" | "Delimiter" | "CharDelimiterSplit" | "Whitespace" | "Punctuation" | "WhitespaceSplit"
         | "UnicodeScripts" | "FixedLength" => steps.push(Step::Library(Box::new(from_json(value)?))),
-        other => return Err(wrong(&format!("the type {other:?} is not known"))),
+        other => return Err(wrong(&format!("unknown type {other:?}"))),
     }
     Ok(())
 }
 
-/// GPT-2's expression, compiled once.
+/// Returns GPT-2's expression. It is compiled once.
 fn gpt2() -> Result<&'static Pattern> {
     static PATTERN: OnceLock<Pattern> = OnceLock::new();
     if let Some(pattern) = PATTERN.get() {
@@ -149,7 +149,7 @@ fn gpt2() -> Result<&'static Pattern> {
     Ok(PATTERN.get_or_init(|| pattern))
 }
 
-/// A step of the library.
+/// Reads a step of the library.
 fn from_json<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
     serde_json::from_value(value.clone()).map_err(|error| wrong(&error.to_string()))
 }
@@ -203,7 +203,7 @@ impl Step {
     }
 }
 
-/// Spaces as another character, which also begins the pieces that the scheme says, and at which they are cut.
+/// Replaces spaces with a visible character, prepends it to the pieces that the scheme selects, and splits at it.
 fn metaspace_pieces(metaspace: &Metaspace, pieces: &mut Pieces, budget: &Budget) -> Result<()> {
     let mark = metaspace.get_replacement();
     let scheme = metaspace.get_prepend_scheme();
@@ -226,7 +226,7 @@ fn metaspace_pieces(metaspace: &Metaspace, pieces: &mut Pieces, budget: &Budget)
 }
 
 impl Pieces {
-    /// Cuts every piece further: `cut` appends the ranges of its parts.
+    /// Splits each piece further. `cut` appends the ranges of its parts.
     fn refine(&mut self, budget: &Budget, cut: &mut dyn FnMut(&str, &mut Ranges) -> Result<()>) -> Result<()> {
         let mut ranges = Vec::with_capacity(self.ranges.len());
         let mut parts = Vec::new();
@@ -240,9 +240,9 @@ impl Pieces {
         Ok(())
     }
 
-    /// Writes every piece anew; `write` is told whether it begins the whole text.
+    /// Rewrites each piece. The first argument of `write` is `true` if the piece begins the whole text.
     fn rewrite(&mut self, budget: &Budget, write: &mut dyn FnMut(bool, &str, &mut String)) -> Result<()> {
-        // A byte becomes three at most, and a character comes before each piece.
+        // A byte becomes at most three bytes, and a character precedes each piece.
         budget.charge_each(self.text.len() + self.ranges.len(), 4)?;
         let mut text = String::with_capacity(self.text.len() + self.text.len() / 8);
         self.first &= self.ranges.first().is_some_and(|range| range.start == 0);
@@ -256,7 +256,7 @@ impl Pieces {
     }
 }
 
-/// Matches of a pattern.
+/// The matches of a pattern.
 #[derive(Default)]
 struct Matches {
     found: Vec<Range<usize>>,
@@ -269,7 +269,7 @@ impl Matches {
         Ok(())
     }
 
-    /// The matches and what lies between them.
+    /// Returns the matches and the parts between them.
     fn parts(&self, length: usize) -> impl Iterator<Item = (Range<usize>, bool)> {
         let ends = std::iter::once(0).chain(self.found.iter().map(|found| found.end));
         let found = self.found.iter().map(Some).chain([None]);

@@ -1,4 +1,4 @@
-//! BPE with merge rules, as a tokenizer.json describes it: normalising, cutting, merging.
+//! BPE with merge rules as tokenizer.json describes it: normalisation, splitting and merging.
 
 mod cut;
 mod normalize;
@@ -11,16 +11,16 @@ use tokenizers::Model as _;
 use tokenizers::models::bpe::BPE;
 
 use crate::budget::Budget;
+use crate::config::id_list;
 use crate::error::{Result, TextError};
+use crate::matcher::{Matcher, Refused, Specials, inside};
 use crate::model::Parts;
 use crate::pattern::compile_budget;
-use crate::stop::id_list;
 use crate::vocabulary::Vocabulary;
-use crate::wholes::{Refused, Specials, Wholes, inside};
 use cut::Cutter;
 use normalize::{Normalizer, Stretch};
 
-/// What a tokenizer.json says beside its vocabulary, as a GGUF key of our own holds it.
+/// The steps of a tokenizer.json, in the form of HoneLM's GGUF key.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PipelineKey {
@@ -30,12 +30,12 @@ pub(crate) struct PipelineKey {
     ignore_merges: bool,
     byte_fallback: bool,
     fuse_unk: bool,
-    /// Whether there is a token for what no other spells.
+    /// `true` if there is an unknown token.
     unk: bool,
 }
 
 impl PipelineKey {
-    /// What makes the steps of `parts`.
+    /// Returns the steps of `parts`.
     pub(crate) fn of(parts: &Parts) -> Self {
         Self {
             normalizer: parts.normalizer.clone(),
@@ -48,7 +48,7 @@ impl PipelineKey {
         }
     }
 
-    /// Reads the key's value.
+    /// Parses the key's value.
     ///
     /// # Errors
     /// [`TextError::Malformed`].
@@ -56,7 +56,7 @@ impl PipelineKey {
         serde_json::from_str(text).map_err(|error| TextError::malformed("GGUF metadata", key, error))
     }
 
-    /// The parts with these steps.
+    /// Returns `parts` with these steps.
     pub(crate) fn apply(self, parts: Parts) -> Parts {
         let Self { normalizer, pre_tokenizer, decoder, ignore_merges, byte_fallback, fuse_unk, unk } = self;
         let unk = parts.unk.filter(|_| unk);
@@ -64,26 +64,26 @@ impl PipelineKey {
     }
 }
 
-/// Bytes that merging touches for each byte of text.
+/// The number of bytes that merging touches per byte of text.
 const MERGE_BYTES: u64 = 64;
 
-/// The parts, and what encodes, made of them.
+/// A BPE encoder and the parts that it was built from.
 pub(crate) struct Pipeline {
     pub parts: Parts,
     model: BPE,
     normalizer: Normalizer,
     cutter: Cutter,
-    /// Tokens that are found in the text as it stands.
-    raw: Wholes,
-    /// Tokens that are found in the normalised text.
-    normalized: Wholes,
+    /// The tokens that are matched in the text before normalisation.
+    raw: Matcher,
+    /// The tokens that are matched in the normalised text.
+    normalized: Matcher,
 }
 
 impl Pipeline {
     /// Prepares the steps and the merge rules.
     ///
     /// # Errors
-    /// An invalid expression, an unknown kind of normalizer, ...
+    /// [`TextError::Json`] or [`TextError::Unsupported`] for a step that is invalid or unknown.
     pub(crate) fn new(parts: Parts) -> Result<Self> {
         let budget = compile_budget();
         let normalizer = Normalizer::read(&parts.normalizer, &budget)?;
@@ -100,18 +100,18 @@ impl Pipeline {
             .collect();
         Ok(Self {
             model: parts.bpe(parts.ignore_merges)?,
-            raw: Wholes::found_as(early, Refused::IsText),
-            normalized: Wholes::found_as(late?, Refused::IsText),
+            raw: Matcher::for_texts(early, Refused::IsText),
+            normalized: Matcher::for_texts(late?, Refused::IsText),
             normalizer,
             cutter,
             parts,
         })
     }
 
-    /// The ids of a text.
+    /// Encodes a text.
     ///
     /// # Errors
-    /// [`TextError::Encode`] where a step fails, [`TextError::WorkLimit`].
+    /// [`TextError::Encode`] if a step fails, [`TextError::WorkLimit`].
     pub(crate) fn encode(&self, text: &str, specials: &Specials<'_>, budget: &Budget) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         let mut start = 0;
@@ -124,7 +124,7 @@ impl Pipeline {
         Ok(ids)
     }
 
-    /// Appends the ids of a stretch without tokens that are found as they stand.
+    /// Appends the ids of a stretch without the tokens of `raw`.
     fn encode_stretch(
         &self,
         text: &str,
@@ -168,7 +168,7 @@ impl Pipeline {
     }
 }
 
-/// Ids that a `post_processor` puts before and after a text.
+/// Returns the ids that a `post_processor` puts before and after a text.
 pub(crate) fn affixes(processor: &Value, vocabulary: &Vocabulary) -> Result<(Vec<u32>, Vec<u32>)> {
     let wrong = |what: &str| TextError::json("tokenizer.json", format!("post_processor: {what}"));
     let (mut before, mut after) = (Vec::new(), Vec::new());
@@ -191,7 +191,7 @@ pub(crate) fn affixes(processor: &Value, vocabulary: &Vocabulary) -> Result<(Vec
                 if item["Sequence"].is_object() {
                     seen = true;
                 } else {
-                    let name = item["SpecialToken"]["id"].as_str().ok_or_else(|| wrong("an item without a token"))?;
+                    let name = item["SpecialToken"]["id"].as_str().ok_or_else(|| wrong("an item has no token"))?;
                     let ids = id_list("tokenizer.json", &processor["special_tokens"][name]["ids"])?;
                     if seen { &mut after } else { &mut before }.extend(ids);
                 }

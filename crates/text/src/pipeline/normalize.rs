@@ -1,4 +1,4 @@
-//! tokenizer.json's `normalizer`: what is done to a text before it is cut.
+//! The `normalizer` of tokenizer.json.
 
 use std::ops::Range;
 
@@ -11,15 +11,16 @@ use crate::budget::Budget;
 use crate::error::{Result, TextError};
 use crate::pattern::Pattern;
 
-/// Bytes that a step on characters touches for each byte of text: the longest decomposition is eleven times as long.
+/// The number of bytes that a step on characters touches per byte of text. The longest decomposition is eleven times as
+/// long as its character.
 const STEP_BYTES: u64 = 16;
 
-/// A stretch of text on its way to tokens.
+/// A stretch of text being encoded.
 pub(crate) struct Stretch {
     pub text: String,
-    /// Ranges that come from outside.
+    /// The ranges that come from outside.
     pub outside: Vec<Range<usize>>,
-    /// Whether its first character is the first of the whole text.
+    /// `true` if its first character is the first of the whole text.
     pub first: bool,
 }
 
@@ -30,17 +31,17 @@ pub(crate) struct Normalizer {
 }
 
 enum Step {
-    /// Puts a text before every stretch that is not empty.
+    /// Prepends a text to every stretch that is not empty.
     Prepend(String),
     Replace {
         pattern: Pattern,
         content: String,
     },
-    /// A step that looks at few characters at a time.
+    /// A step that maps a few characters at a time.
     Map(Map),
 }
 
-/// Steps that look at few characters at a time.
+/// The steps that map a few characters at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Map {
     Nfc,
@@ -53,16 +54,16 @@ enum Map {
         right: bool,
     },
     Lowercase,
-    /// Control characters go, and all white space becomes a space.
+    /// Removes control characters and replaces white space with spaces.
     Nmt,
     ByteLevel,
 }
 
 impl Normalizer {
-    /// Reads the steps; `budget` pays for their expressions.
+    /// Reads the steps. `budget` pays for their expressions.
     ///
     /// # Errors
-    /// [`TextError::Json`] for a step that is broken or not known, [`TextError::Unsupported`] for binary maps.
+    /// [`TextError::Json`] for a step that is invalid or unknown, [`TextError::Unsupported`] for binary maps.
     pub(crate) fn read(value: &Value, budget: &Budget) -> Result<Self> {
         let mut steps = Vec::new();
         read(value, budget, &mut steps)?;
@@ -100,7 +101,7 @@ fn read(value: &Value, budget: &Budget, steps: &mut Vec<Step>) -> Result<()> {
             return Err(TextError::Unsupported {
                 part: "normalizer",
                 found: kind.to_owned(),
-                expected: "normalizers that say what they do",
+                expected: "normalizers without binary data",
             });
         }
         "BertNormalizer" => {
@@ -123,12 +124,12 @@ fn read(value: &Value, budget: &Budget, steps: &mut Vec<Step>) -> Result<()> {
                 |field: &str| value[field].as_bool().ok_or_else(|| wrong(&format!("{field}: expected true or false")));
             steps.push(Step::Map(Map::Strip { left: flag("strip_left")?, right: flag("strip_right")? }));
         }
-        other => return Err(wrong(&format!("the type {other:?} is not known"))),
+        other => return Err(wrong(&format!("unknown type {other:?}"))),
     }
     Ok(())
 }
 
-/// `pattern`: a text or an expression.
+/// Reads `pattern`: a text or an expression.
 pub(super) fn search(value: &Value, part: &str, budget: &Budget) -> Result<Pattern> {
     match (value["String"].as_str(), value["Regex"].as_str()) {
         (Some(text), None) => Pattern::literal(part, text, budget),
@@ -154,7 +155,7 @@ impl Step {
     }
 }
 
-/// Puts `content` in place of every match.
+/// Replaces every match with `content`.
 fn replace(pattern: &Pattern, content: &str, stretch: &mut Stretch, budget: &Budget) -> Result<()> {
     if stretch.text.is_empty() {
         return Ok(());
@@ -168,7 +169,7 @@ fn replace(pattern: &Pattern, content: &str, stretch: &mut Stretch, budget: &Bud
         Ok(())
     })?;
     let Some(first) = matches.first() else { return Ok(()) };
-    // What takes the place of a text comes from where its last character was.
+    // A replacement has the position of the last character that it replaces.
     if first.start == 0 && !first.is_empty() {
         let one = stretch.text.chars().next().is_some_and(|c| c.len_utf8() == first.end);
         stretch.first &= one && !content.is_empty();
@@ -192,7 +193,7 @@ fn replace(pattern: &Pattern, content: &str, stretch: &mut Stretch, budget: &Bud
     Ok(())
 }
 
-/// Moves ranges along with the text. What takes the place of a text from outside, even in part, is from outside.
+/// Moves ranges along with the text. If any part of a replaced text comes from outside, its replacement does.
 fn moved(ranges: &mut Vec<Range<usize>>, edits: &[(Range<usize>, Range<usize>)]) {
     for range in ranges.iter_mut() {
         let before = edits.partition_point(|(old, _)| old.end <= range.start);
@@ -210,13 +211,13 @@ fn moved(ranges: &mut Vec<Range<usize>>, edits: &[(Range<usize>, Range<usize>)])
     ranges.retain(|range| !range.is_empty());
 }
 
-/// A place behind an edit, after it.
+/// Returns the new position of a place after an edit.
 fn shifted(place: usize, edit: Option<&(Range<usize>, Range<usize>)>) -> usize {
     edit.map_or(place, |(old, new)| place - old.end + new.end)
 }
 
 impl Map {
-    /// Whether a text is known to stay as it is.
+    /// Returns `true` if the step is known to leave a text unchanged.
     fn keeps(self, text: &str) -> bool {
         matches!(self, Self::Nfc | Self::Nfd | Self::Nfkc | Self::Nfkd | Self::StripAccents) && text.is_ascii()
     }
@@ -232,7 +233,7 @@ impl Map {
                 let text = if left { text.trim_start() } else { text };
                 (if right { text.trim_end() } else { text }).to_owned()
             }
-            // Character by character, without regard to the end of a word.
+            // Each character is mapped without regard to its position in the word.
             Self::Lowercase => text.chars().flat_map(char::to_lowercase).collect(),
             Self::Nmt => {
                 text.chars().filter(|&c| !is_nmt_control(c)).map(|c| if is_nmt_space(c) { ' ' } else { c }).collect()
@@ -241,12 +242,12 @@ impl Map {
         }
     }
 
-    /// Applies the step, and moves the ranges along.
+    /// Applies the step and moves the ranges.
     fn apply_to(self, stretch: &mut Stretch, budget: &Budget) -> Result<()> {
         budget.charge_each(stretch.text.len(), STEP_BYTES)?;
         let text = self.apply(&stretch.text);
         budget.charge_each(text.len(), 2)?;
-        // Where the first character goes, the next does not begin the whole text.
+        // If the first character is removed, the next one does not begin the whole text.
         let first = stretch.text.chars().next();
         stretch.first &= first.is_none_or(|c| !self.apply(c.encode_utf8(&mut [0; 4])).is_empty());
         if !stretch.outside.is_empty() {
@@ -256,7 +257,7 @@ impl Map {
         Ok(())
     }
 
-    /// The ranges in the text after the step. Where characters join across the end of one, all of it is from outside.
+    /// Returns the ranges in the text after the step. A range grows if characters combine across its end.
     fn moved(self, stretch: &Stretch, text: &str) -> Vec<Range<usize>> {
         let (mut ranges, mut old, mut new) = (Vec::new(), 0, 0);
         for range in &stretch.outside {

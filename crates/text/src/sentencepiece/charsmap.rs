@@ -1,21 +1,21 @@
-//! SentencePiece's `precompiled_charsmap`: which characters become which, as a compact double array.
+//! SentencePiece's `precompiled_charsmap`: character replacements as a compact double array.
 //!
-//! Layout: the array's size in bytes (u32, little-endian), the array (u32s), then the replacements, each ended by a
-//! zero byte. Sources: `normalizer.cc` of SentencePiece; Darts-clone, whose units these are.
+//! Layout: the array's size in bytes (u32, little-endian), the array (u32s), then the replacements, each terminated by
+//! a zero byte. Sources: `normalizer.cc` of SentencePiece; Darts-clone, which defines the units of the array.
 
 use std::fmt;
 
-/// Longest run of bytes that is looked up, and longest replacement. NFKC's own are below 40; the bound keeps a map that
-/// points in circles from slowing every text down.
+/// The longest sequence that is looked up, and the longest replacement, in bytes. NFKC's are below 40. The bound keeps
+/// a map with cycles from slowing down every text.
 const MAX_BYTES: usize = 256;
 
-/// A checked map.
+/// A validated map.
 #[derive(Clone)]
 pub(crate) struct Charsmap {
     units: Vec<u32>,
-    /// Replacements, each ended by a zero byte.
+    /// The replacements, each terminated by a zero byte.
     replacements: String,
-    /// As it was read, for writing.
+    /// The original bytes, for export.
     blob: Vec<u8>,
 }
 
@@ -26,35 +26,35 @@ impl fmt::Debug for Charsmap {
 }
 
 impl Charsmap {
-    /// Checks the sizes and the replacements; an empty blob is no map. The error says what is wrong.
+    /// Checks the sizes and the replacements. An empty blob is `None`. The error is a description.
     pub(crate) fn parse(blob: &[u8]) -> Result<Option<Self>, String> {
         if blob.is_empty() {
             return Ok(None);
         }
-        let (size, rest) = blob.split_first_chunk::<4>().ok_or("shorter than its 4 bytes of size")?;
+        let (size, rest) = blob.split_first_chunk::<4>().ok_or("shorter than the 4 bytes of its header")?;
         let size = u32::from_le_bytes(*size) as usize;
         if !size.is_multiple_of(4) || size == 0 || size >= rest.len() {
-            return Err(format!("its array has {size} bytes, of {} in all", rest.len()));
+            return Err(format!("the array has {size} bytes, but only {} follow", rest.len()));
         }
         let (array, replacements) = rest.split_at(size);
         let units = array.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
-        let replacements = std::str::from_utf8(replacements).map_err(|_| "its replacements are not UTF-8")?;
+        let replacements = std::str::from_utf8(replacements).map_err(|_| "the replacements are not UTF-8")?;
         if !replacements.ends_with('\0') {
-            return Err("its last replacement has no end".to_owned());
+            return Err("the last replacement is not terminated".to_owned());
         }
         if let Some(long) = replacements.split('\0').find(|text| text.len() > MAX_BYTES) {
-            return Err(format!("a replacement has {} bytes, at most {MAX_BYTES} are allowed", long.len()));
+            return Err(format!("found a replacement of {} bytes, expected at most {MAX_BYTES}", long.len()));
         }
         Ok(Some(Self { units, replacements: replacements.to_owned(), blob: blob.to_vec() }))
     }
 
-    /// The map as it was read.
+    /// Returns the original bytes.
     pub(crate) fn blob(&self) -> &[u8] {
         &self.blob
     }
 
-    /// The longest beginning of `text` that the map knows: its length, and what it becomes. Beside it, the number of
-    /// bytes that were looked at.
+    /// Finds the longest prefix of `text` in the map. Returns its length and replacement, and the number of bytes that
+    /// were read.
     pub(crate) fn longest(&self, text: &[u8]) -> (Option<(usize, &str)>, usize) {
         let mut at = self.units.first().map_or(0, |unit| offset(*unit));
         let (mut found, mut scanned) = (None, 0);
@@ -62,7 +62,7 @@ impl Charsmap {
             scanned = length + 1;
             at ^= usize::from(byte);
             let Some(&unit) = self.units.get(at) else { break };
-            // A leaf has the top bit, which no byte has.
+            // Leaves have the top bit set, which no byte has.
             if byte == 0 || unit & (1 << 31 | 0xFF) != u32::from(byte) {
                 break;
             }
@@ -78,7 +78,7 @@ impl Charsmap {
     }
 }
 
-/// Where the children of a unit are, relative to it.
+/// Returns the offset of a unit's children.
 fn offset(unit: u32) -> usize {
     ((unit >> 10) << ((unit & 1 << 9) >> 6)) as usize
 }
@@ -88,7 +88,7 @@ fn offset(unit: u32) -> usize {
 mod tests {
     use super::*;
 
-    /// A map of `a` to `xy`: root at 0 with its children from 1 on, so `a` (0x61) is at 0x60.
+    /// Returns a map from `a` to `xy`. The root is at 0 and its children begin at 1, so `a` (0x61) is at 0x60.
     pub(crate) fn one() -> Vec<u8> {
         let mut units = vec![0_u32; 0x62];
         units[0] = 1 << 10;

@@ -1,8 +1,8 @@
-//! SentencePiece models: pieces with scores, found by merging (BPE) or by the best path (Unigram).
+//! SentencePiece models: scored pieces, found by merging (BPE) or by the best path (Unigram).
 //!
-//! They come as `tokenizer.model` ([`proto`]) or as GGUF metadata, and give what the `sentencepiece` library gives.
-//! Text is first cut at tokens that are found as wholes (added and, where asked for, special ones); every stretch
-//! between them is a text of its own, with its own space before it.
+//! Models come from `tokenizer.model` ([`proto`]) or GGUF metadata. The results are those of the `sentencepiece`
+//! library. Added tokens, and special tokens on request, are matched first. Each stretch between them is encoded as a
+//! separate text with its own leading space.
 
 mod charsmap;
 mod normalizer;
@@ -17,66 +17,66 @@ use std::collections::HashSet;
 use crate::added::Added;
 use crate::budget::Budget;
 use crate::error::{Result, TextError};
+use crate::matcher::{Found, Matcher, Specials};
 use crate::trie::Trie;
 use crate::vocabulary::{MAX_TOKEN_BYTES, Token, TokenKind, Vocabulary, byte_token};
-use crate::wholes::{Found, Specials, Wholes};
 
-/// Bytes that finding pieces touches for each byte of text.
+/// The number of bytes that the search for pieces touches per byte of text.
 const SEARCH_BYTES: u64 = 128;
 
-/// How pieces are found.
+/// The algorithm that finds the pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
-    /// By merging neighbours, the best score first.
+    /// Merges adjacent pieces, the best score first.
     Bpe,
-    /// By the path with the best sum of scores.
+    /// Finds the path with the highest sum of scores.
     Unigram,
 }
 
-/// What a model file says.
+/// The contents of a model file.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
     pub vocabulary: Vocabulary,
-    /// By id.
+    /// The scores by id.
     pub scores: Vec<f32>,
     pub algorithm: Algorithm,
-    /// Stands for what no piece spells.
+    /// The unknown token.
     pub unk: Option<u32>,
-    /// Whether characters that no piece spells become `<0xHH>` tokens.
+    /// `true` if characters that no piece represents become `<0xHH>` tokens.
     pub byte_fallback: bool,
     pub normalizer: Normalizer,
-    /// Tokens found as wholes before normalising, beside the special ones.
+    /// The tokens that are matched before normalisation, in addition to the special ones.
     pub added: Vec<Added>,
 }
 
-/// Ready to encode.
+/// A SentencePiece encoder.
 pub(crate) struct SentencePiece {
     vocabulary: Vocabulary,
     scores: Vec<f32>,
     algorithm: Algorithm,
     pub unk: Option<u32>,
-    /// Ids of the byte tokens; empty without byte fallback.
+    /// The ids of the byte tokens. It is empty without byte fallback.
     bytes: Vec<Option<u32>>,
     pub normalizer: Normalizer,
-    /// Pieces by prefix; Unigram's only.
+    /// The pieces by prefix (Unigram only).
     trie: Trie,
-    /// Every two characters that are neighbours in a piece; BPE's only. Nothing merges across any other two.
+    /// All pairs of adjacent characters inside a piece (BPE only). Nothing merges across other pairs.
     joined: HashSet<(char, char)>,
-    /// User-defined pieces that are found while looking for pieces, rather than before normalising.
+    /// The user-defined pieces that are matched during the search, rather than before normalisation.
     user_defined: Trie,
     /// The lowest and highest score of a normal piece.
     lowest: f32,
     highest: f32,
-    /// Tokens that text is cut at.
-    wholes: Wholes,
+    /// The tokens that are matched first.
+    matcher: Matcher,
 }
 
 impl SentencePiece {
-    /// Checks the scores and prepares the look-ups.
+    /// Checks the scores and builds the lookup tables.
     ///
     /// # Errors
-    /// [`TextError::BadScore`] where a score is not a number, [`TextError::TokenTooLong`], and
-    /// [`TextError::IdOutOfRange`] for an added token.
+    /// [`TextError::BadScore`] if a score is not a number, [`TextError::TokenTooLong`], and [`TextError::IdOutOfRange`]
+    /// for an added token.
     pub(crate) fn new(spec: Spec) -> Result<Self> {
         let Spec { vocabulary, mut scores, algorithm, unk, byte_fallback, normalizer, added } = spec;
         scores.resize(vocabulary.len(), 0.0);
@@ -89,7 +89,7 @@ impl SentencePiece {
             return Err(TextError::TokenTooLong { id, bytes: token.text.len(), limit: MAX_TOKEN_BYTES });
         }
         let (lowest, highest) = bounds(&vocabulary, &scores);
-        let wholes = Wholes::new(&vocabulary, added)?;
+        let matcher = Matcher::new(&vocabulary, added)?;
         let trie = match algorithm {
             Algorithm::Unigram => trie_of(&vocabulary, |_, kind| searched(kind)),
             Algorithm::Bpe => Trie::new([]),
@@ -98,7 +98,7 @@ impl SentencePiece {
             Algorithm::Unigram => HashSet::new(),
             Algorithm::Bpe => neighbours(vocabulary.iter().map(|(_, token)| token).filter(|t| searched(t.kind))),
         };
-        let user_defined = trie_of(&vocabulary, |id, kind| kind == TokenKind::UserDefined && !wholes.contains(id));
+        let user_defined = trie_of(&vocabulary, |id, kind| kind == TokenKind::UserDefined && !matcher.contains(id));
         let bytes = if byte_fallback { byte_ids(&vocabulary) } else { Vec::new() };
         Ok(Self {
             scores,
@@ -111,7 +111,7 @@ impl SentencePiece {
             user_defined,
             lowest,
             highest,
-            wholes,
+            matcher,
             vocabulary,
         })
     }
@@ -124,24 +124,24 @@ impl SentencePiece {
         self.algorithm
     }
 
-    /// Scores by id.
+    /// Returns the scores by id.
     pub(crate) fn scores(&self) -> &[f32] {
         &self.scores
     }
 
-    /// Whether characters may become byte tokens.
+    /// Returns `true` if characters can become byte tokens.
     pub(crate) fn byte_fallback(&self) -> bool {
         !self.bytes.is_empty()
     }
 
-    /// The ids of a text.
+    /// Encodes a text.
     ///
     /// # Errors
     /// [`TextError::WorkLimit`].
     pub(crate) fn encode(&self, text: &str, specials: &Specials<'_>, budget: &Budget) -> Result<Vec<u32>> {
         let mut ids = Vec::new();
         let mut start = 0;
-        while let Some(Found { before, token, after }) = self.wholes.next(text, start, specials, budget)? {
+        while let Some(Found { before, token, after }) = self.matcher.next(text, start, specials, budget)? {
             self.encode_stretch(&text[before], budget, &mut ids)?;
             ids.push(token);
             start = after;
@@ -150,12 +150,12 @@ impl SentencePiece {
         Ok(ids)
     }
 
-    /// The added tokens, and the special ones.
-    pub(crate) fn wholes(&self) -> &[Added] {
-        self.wholes.tokens()
+    /// Returns the added and special tokens.
+    pub(crate) fn matched_tokens(&self) -> &[Added] {
+        self.matcher.tokens()
     }
 
-    /// Appends the ids of a stretch without tokens that are found as wholes.
+    /// Appends the ids of a stretch without added or special tokens.
     fn encode_stretch(&self, text: &str, budget: &Budget, ids: &mut Vec<u32>) -> Result<()> {
         if text.is_empty() {
             return Ok(());
@@ -172,7 +172,7 @@ impl SentencePiece {
             match id {
                 Some(id) => ids.push(id),
                 None if self.push_bytes(&normalized.as_bytes()[range], ids) => {}
-                // A run of unknown characters is one unknown token.
+                // A run of unknown characters becomes one unknown token.
                 None if !after_unknown => ids.extend(self.unk),
                 None => {}
             }
@@ -181,7 +181,7 @@ impl SentencePiece {
         Ok(())
     }
 
-    /// Appends the byte tokens of a character; `false`, and nothing appended, where one is missing.
+    /// Appends the byte tokens of a character. Returns `false` and appends nothing if one is missing.
     fn push_bytes(&self, bytes: &[u8], ids: &mut Vec<u32>) -> bool {
         let start = ids.len();
         for &byte in bytes {
@@ -196,14 +196,14 @@ impl SentencePiece {
         true
     }
 
-    /// Length of the beginning of a text that nothing beyond it merges with.
+    /// Returns the length of the prefix that nothing after it merges with.
     fn stretch(&self, text: &str) -> usize {
         let pairs = text.chars().zip(text.char_indices().skip(1));
         let apart = pairs.filter(|(a, (_, b))| !self.joined.contains(&(*a, *b)));
         apart.map(|(_, (at, _))| at).next().unwrap_or(text.len())
     }
 
-    /// A piece that text may be.
+    /// Returns the piece with this text, if it takes part in merging.
     fn mergeable(&self, text: &str) -> Option<u32> {
         if text.len() > MAX_TOKEN_BYTES {
             return None;
@@ -217,12 +217,12 @@ impl SentencePiece {
     }
 }
 
-/// Every two neighbouring characters of some tokens.
+/// Returns all pairs of adjacent characters in some tokens.
 fn neighbours<'a>(tokens: impl Iterator<Item = &'a Token>) -> HashSet<(char, char)> {
     tokens.flat_map(|token| token.text.chars().zip(token.text.chars().skip(1))).collect()
 }
 
-/// The lowest and the highest score of a normal piece.
+/// Returns the lowest and the highest score of a normal piece.
 fn bounds(vocabulary: &Vocabulary, scores: &[f32]) -> (f32, f32) {
     let normal = vocabulary.iter().zip(scores).filter(|((_, token), _)| token.kind == TokenKind::Normal);
     let widen = |found: Option<(f32, f32)>, score: f32| {
@@ -231,13 +231,13 @@ fn bounds(vocabulary: &Vocabulary, scores: &[f32]) -> (f32, f32) {
     normal.map(|(_, &score)| score).fold(None, widen).unwrap_or_default()
 }
 
-/// The tokens of some kinds by prefix.
+/// Builds a trie of the selected tokens.
 fn trie_of(vocabulary: &Vocabulary, wanted: impl Fn(u32, TokenKind) -> bool) -> Trie {
     let tokens = vocabulary.iter().filter(|(id, token)| wanted(*id, token.kind));
     Trie::new(tokens.map(|(id, token)| (token.text.as_bytes(), id)))
 }
 
-/// The ids of the 256 byte tokens.
+/// Returns the ids of the 256 byte tokens.
 fn byte_ids(vocabulary: &Vocabulary) -> Vec<Option<u32>> {
     let mut ids = vec![None; 256];
     for (id, token) in vocabulary.iter().filter(|(_, token)| token.kind == TokenKind::Byte) {

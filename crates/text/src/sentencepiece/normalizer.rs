@@ -1,4 +1,4 @@
-//! What SentencePiece does to a text before it looks for pieces. Source: `normalizer.cc` of SentencePiece.
+//! SentencePiece's normalisation. Source: `normalizer.cc` of SentencePiece.
 
 use super::charsmap::Charsmap;
 use crate::budget::Budget;
@@ -9,18 +9,18 @@ use crate::vocabulary::SPACE;
 /// A model's `normalizer_spec`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Normalizer {
-    /// Characters that become others; `None`: all stay.
+    /// The character replacements, if any.
     pub charsmap: Option<Charsmap>,
-    /// Whether a space is put before the text.
+    /// `true` if a space is prepended to the text.
     pub add_dummy_prefix: bool,
-    /// Whether spaces at both ends go, and of several in a row all but one.
+    /// `true` if leading and trailing spaces are removed, and runs of spaces become one.
     pub remove_extra_whitespaces: bool,
-    /// Whether spaces become `▁`.
+    /// `true` if spaces become `▁`.
     pub escape_whitespaces: bool,
 }
 
 impl Normalizer {
-    /// The normalised text; what `verbatim` knows (user-defined pieces) stays as it is.
+    /// Normalises a text. The keys of `verbatim`, which are user-defined pieces, are not changed.
     ///
     /// # Errors
     /// [`TextError::WorkLimit`](crate::TextError::WorkLimit).
@@ -55,12 +55,12 @@ impl Normalizer {
         Ok(out)
     }
 
-    /// What stands for a space.
+    /// Returns the character that represents a space.
     fn space(&self) -> char {
         if self.escape_whitespaces { SPACE } else { ' ' }
     }
 
-    /// What the beginning of a text becomes, and how many of its bytes that is; `None` at the end.
+    /// Normalises the start of a text. Returns the result and the number of bytes consumed, or `None` at the end.
     fn next<'a>(&'a self, text: &'a str, verbatim: &Trie, budget: &Budget) -> Result<Option<(&'a str, usize)>> {
         let Some(first) = text.chars().next().map(char::len_utf8) else { return Ok(None) };
         let mut piece = None;
@@ -72,7 +72,7 @@ impl Normalizer {
         let Some(map) = &self.charsmap else { return Ok(text.get(..first).map(|c| (c, first))) };
         let (found, scanned) = map.longest(text.as_bytes());
         let found = match found {
-            // A map that cut a character in two would be broken.
+            // A map that splits a character is invalid.
             Some((length, replacement)) if text.is_char_boundary(length) => Some((replacement, length)),
             _ => text.get(..first).map(|c| (c, first)),
         };

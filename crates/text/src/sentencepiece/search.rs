@@ -1,4 +1,4 @@
-//! SentencePiece's two ways of cutting a normalised text into pieces.
+//! SentencePiece's two algorithms that split a normalised text into pieces.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
@@ -9,20 +9,20 @@ use crate::budget::Budget;
 use crate::error::Result;
 use crate::vocabulary::TokenKind;
 
-/// A piece of the text: its bytes, and its id where it is one.
+/// The byte range of a piece, and its id if it is in the vocabulary.
 pub(super) type Piece = (Range<usize>, Option<u32>);
 
-/// Two neighbours that may become one.
+/// Two adjacent symbols that may merge.
 struct Pair {
     score: f32,
     left: usize,
     right: usize,
-    /// Bytes of both, by which a pair is known to be out of date.
+    /// The total length in bytes. A pair is out of date if its symbols' lengths have changed.
     length: usize,
 }
 
 impl Ord for Pair {
-    /// The best score first, the leftmost first among equals.
+    /// Orders pairs by score, and the leftmost first if scores are equal.
     fn cmp(&self, other: &Self) -> Ordering {
         self.score.total_cmp(&other.score).then(other.left.cmp(&self.left))
     }
@@ -47,24 +47,24 @@ struct Symbol {
     range: Range<usize>,
     previous: Option<usize>,
     next: Option<usize>,
-    /// A user-defined piece, which merges with nothing.
+    /// `true` for a user-defined piece, which does not merge.
     frozen: bool,
 }
 
-/// Merging: the neighbours whose union has the best score become one, until none is a piece.
-/// Source: `bpe_model.cc` of SentencePiece.
+/// BPE: adjacent symbols whose union has the best score merge, until no union is a piece. Source: `bpe_model.cc` of
+/// SentencePiece.
 pub(super) struct Merging<'a> {
     pieces: &'a SentencePiece,
     text: &'a str,
     budget: &'a Budget,
     symbols: Vec<Symbol>,
     agenda: BinaryHeap<Pair>,
-    /// How unused pieces came about, so that they can be taken apart again.
+    /// The parts of unused pieces, so that they can be split again.
     unused: HashMap<&'a str, usize>,
 }
 
 impl<'a> Merging<'a> {
-    /// The pieces of a normalised text.
+    /// Splits a normalised text into pieces.
     ///
     /// # Errors
     /// [`TextError::WorkLimit`](crate::TextError::WorkLimit).
@@ -81,7 +81,7 @@ impl<'a> Merging<'a> {
         Ok(out)
     }
 
-    /// Appends the pieces of a stretch that nothing merges with from outside.
+    /// Appends the pieces of a stretch whose ends nothing merges across.
     fn merge_stretch(&mut self, range: Range<usize>, out: &mut Vec<Piece>) -> Result<()> {
         self.symbols.clear();
         self.cut(range)?;
@@ -99,7 +99,7 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
-    /// Characters, and user-defined pieces as wholes.
+    /// Splits a stretch into characters and user-defined pieces.
     fn cut(&mut self, range: Range<usize>) -> Result<()> {
         let mut start = range.start;
         while let Some(c) = self.text[start..range.end].chars().next() {
@@ -123,7 +123,7 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
-    /// Puts two neighbours on the agenda where their union is a piece.
+    /// Queues two adjacent symbols if their union is a piece.
     fn offer(&mut self, left: usize, right: usize) -> Result<()> {
         let (a, b) = (&self.symbols[left], &self.symbols[right]);
         if a.frozen || b.frozen {
@@ -136,13 +136,13 @@ impl<'a> Merging<'a> {
         if self.pieces.vocabulary.get(id).is_some_and(|token| token.kind == TokenKind::Unused) {
             self.unused.insert(&text[range.clone()], middle - range.start);
         }
-        // Zero has two signs, which compare as different.
+        // Adding 0 makes -0 equal to 0 in the ordering.
         let score = self.pieces.score(id) + 0.0;
         self.agenda.push(Pair { score, left, right, length: range.len() });
         Ok(())
     }
 
-    /// Makes one of two, unless either has merged with another meanwhile.
+    /// Merges two symbols, unless one of them has merged already.
     fn merge(&mut self, pair: &Pair) -> Result<()> {
         let (left, right) = (self.symbols[pair.left].range.clone(), self.symbols[pair.right].range.clone());
         if left.is_empty() || right.is_empty() || left.len() + right.len() != pair.length {
@@ -162,7 +162,7 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
-    /// Appends a piece; one that is unused as the parts it was made of.
+    /// Appends a piece. An unused piece is appended as its parts.
     fn resegment(&self, range: Range<usize>, out: &mut Vec<Piece>) {
         let mut open = vec![range];
         while let Some(range) = open.pop() {
@@ -180,10 +180,10 @@ impl<'a> Merging<'a> {
     }
 }
 
-/// What a character that no piece spells costs beyond the worst piece.
+/// The cost of an unknown character below the worst piece's score.
 const UNKNOWN_PENALTY: f32 = 10.0;
 
-/// The best way to a place in the text.
+/// The best path to a position in the text.
 #[derive(Clone, Copy)]
 struct Best {
     start: Option<usize>,
@@ -191,8 +191,8 @@ struct Best {
     score: f32,
 }
 
-/// The pieces of a normalised text whose scores add up to the most. Source: `unigram_model.cc` of SentencePiece
-/// (`EncodeOptimized`), its single and double precision included.
+/// Splits a normalised text into the pieces with the highest sum of scores. Source: `unigram_model.cc` of SentencePiece
+/// (`EncodeOptimized`), including its mix of single and double precision.
 ///
 /// # Errors
 /// [`TextError::WorkLimit`](crate::TextError::WorkLimit).
@@ -211,7 +211,7 @@ pub(super) fn best_path(pieces: &SentencePiece, text: &str, budget: &Budget) -> 
         let scanned = pieces.trie.walk(&text.as_bytes()[start..], |length, id| {
             let score = match pieces.vocabulary.get(id).map(|token| token.kind) {
                 Some(TokenKind::Unused) | None => return,
-                // Better than any pieces that spell it.
+                // This is better than any other pieces for the same text.
                 Some(TokenKind::UserDefined) => f64::from(length as f32 * pieces.highest) - 0.1,
                 Some(_) => f64::from(pieces.score(id)),
             };
@@ -233,7 +233,7 @@ pub(super) fn best_path(pieces: &SentencePiece, text: &str, budget: &Budget) -> 
     Ok(out)
 }
 
-/// As the reference keeps it.
+/// Rounds as the reference does.
 #[allow(clippy::cast_possible_truncation, reason = "rounding to single precision is what the reference does")]
 fn single(score: f64) -> f32 {
     score as f32

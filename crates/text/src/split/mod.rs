@@ -1,8 +1,8 @@
-//! How byte-level BPE cuts text before merging: one table for both file families.
+//! The pre-tokenizers of byte-level BPE, in one table for tokenizer.json and GGUF.
 //!
-//! tokenizer.json holds the split expressions themselves, GGUF only a name (`tokenizer.ggml.pre`). Each row ties the
-//! two together, as llama.cpp does (`llm_tokenizer_bpe`, expressions in the form that tokenizer.json gives them, which
-//! llama.cpp quotes beside its own). A name or an expression that is not here is refused, never guessed.
+//! tokenizer.json contains the split expressions; GGUF contains only a name (`tokenizer.ggml.pre`). Each row of the
+//! table connects the two, as llama.cpp does (`llm_tokenizer_bpe`). The expressions are in the form of tokenizer.json,
+//! which llama.cpp quotes beside its own. A name or expression that is not in the table is refused.
 
 mod table;
 
@@ -10,39 +10,10 @@ use serde_json::{Value, json};
 
 use crate::error::{Result, TextError};
 use crate::scores;
-pub(crate) use table::GPT2;
-use table::PRE_TOKENIZERS;
+pub(crate) use table::{GPT2, PreTokenizer};
+use table::{PRE_TOKENIZERS, Step};
 
-/// One step of cutting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Matches of an expression become pieces, and so does what lies between.
-    Expression(&'static str),
-    /// Every digit is a piece.
-    Digits,
-    /// GPT-2's expression, which the byte-level step brings along. Last step only.
-    Gpt2,
-}
-
-/// One way of cutting text, and the names that GGUF has for it.
-#[derive(Debug)]
-pub(crate) struct PreTokenizer {
-    /// `tokenizer.ggml.pre`; the first one is written.
-    pub names: &'static [&'static str],
-    /// Applied in order.
-    pub steps: &'static [Step],
-    /// Whether text is brought to Unicode's NFC first.
-    pub nfc: bool,
-    /// Whether a piece that is a token is taken without merging.
-    pub ignore_merges: bool,
-    /// Whether BOS is added when the file does not say.
-    pub add_bos: bool,
-    /// Whether pieces are UTF-8 with `▁` for a space and `<0xHH>` for what no token spells, as SentencePiece has them,
-    /// rather than GPT-2's byte alphabet.
-    pub visible_spaces: bool,
-}
-
-/// The row of a GGUF name.
+/// Returns the row of a GGUF name.
 ///
 /// # Errors
 /// [`TextError::UnknownPreTokenizer`].
@@ -53,10 +24,10 @@ pub(crate) fn by_name(name: &str) -> Result<&'static PreTokenizer> {
         .ok_or_else(|| TextError::UnknownPreTokenizer { name: name.to_owned() })
 }
 
-/// The rows that cut as a tokenizer.json's `pre_tokenizer` and `normalizer` do; never empty.
+/// Returns the rows that split text as tokenizer.json's `pre_tokenizer` and `normalizer` do. There is at least one.
 ///
 /// # Errors
-/// [`TextError::UnknownSplit`] naming the expressions.
+/// [`TextError::UnknownSplit`] with the expressions.
 pub(crate) fn by_json(pre_tokenizer: &Value, normalizer: &Value) -> Result<Vec<&'static PreTokenizer>> {
     let unknown = || TextError::UnknownSplit { expression: describe(pre_tokenizer, normalizer) };
     let own = |row: &&PreTokenizer| row.visible_spaces && row.to_json() == *pre_tokenizer;
@@ -72,7 +43,7 @@ pub(crate) fn by_json(pre_tokenizer: &Value, normalizer: &Value) -> Result<Vec<&
     if rows.is_empty() { Err(unknown()) } else { Ok(rows) }
 }
 
-/// All expressions of the table.
+/// Returns all expressions of the table.
 #[cfg(test)]
 pub(crate) fn expressions() -> impl Iterator<Item = &'static str> {
     let steps = PRE_TOKENIZERS.iter().flat_map(|row| row.steps);
@@ -83,7 +54,7 @@ pub(crate) fn expressions() -> impl Iterator<Item = &'static str> {
 }
 
 impl PreTokenizer {
-    /// As tokenizer.json's `pre_tokenizer`.
+    /// Converts the row to tokenizer.json's `pre_tokenizer`.
     pub(crate) fn to_json(&self) -> Value {
         let mut list: Vec<Value> = self.steps.iter().filter_map(|step| step.to_json()).collect();
         if self.visible_spaces {
@@ -103,7 +74,7 @@ impl PreTokenizer {
         json!({"type": "Sequence", "pretokenizers": list})
     }
 
-    /// As tokenizer.json's `normalizer`.
+    /// Converts the row to tokenizer.json's `normalizer`.
     pub(crate) fn normalizer(&self) -> Value {
         match (self.visible_spaces, self.nfc) {
             (true, _) => scores::normalizer(false),
@@ -114,7 +85,8 @@ impl PreTokenizer {
 }
 
 impl Step {
-    /// As a part of tokenizer.json's `pre_tokenizer`; GPT-2's comes with the byte level.
+    /// Converts the step to a part of tokenizer.json's `pre_tokenizer`. GPT-2's expression is part of the byte-level
+    /// step.
     fn to_json(self) -> Option<Value> {
         match self {
             Self::Expression(regex) => {
@@ -126,7 +98,7 @@ impl Step {
     }
 }
 
-/// A step as tokenizer.json tells it.
+/// A step of tokenizer.json.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Expression(String),
@@ -134,7 +106,7 @@ enum Found {
     Gpt2,
 }
 
-/// Whether two lists of steps cut alike.
+/// Returns `true` if two lists of steps split text in the same way.
 fn same(row: &[Step], found: &[Found]) -> bool {
     row.len() == found.len()
         && row.iter().zip(found).all(|(step, found)| match (step, found) {
@@ -146,7 +118,8 @@ fn same(row: &[Step], found: &[Found]) -> bool {
         })
 }
 
-/// The steps of a `pre_tokenizer` that ends with the byte level; `None` when one is of another kind.
+/// Returns the steps of a `pre_tokenizer` that ends with the byte-level step. Returns `None` if a step is of another
+/// kind.
 fn flatten(pre_tokenizer: &Value) -> Option<Vec<Found>> {
     let single = std::slice::from_ref(pre_tokenizer);
     let list = match pre_tokenizer["type"].as_str()? {
@@ -164,14 +137,15 @@ fn flatten(pre_tokenizer: &Value) -> Option<Vec<Found>> {
     Some(found)
 }
 
-/// One step before the byte level.
+/// Reads a step before the byte-level step.
 fn step(value: &Value) -> Option<Found> {
     match value["type"].as_str()? {
         "Split" => {
             let regex = value["pattern"]["Regex"].as_str()?;
             let cuts = match (value["behavior"].as_str()?, value["invert"].as_bool().unwrap_or(false)) {
                 ("Isolated", false) => true,
-                // Keeps the matches alone, which are everything where any white space and any other text matches.
+                // Only the matches are kept. They cover the whole text if the expression matches any white space and
+                // any other text.
                 ("Removed", true) => regex.ends_with(r"|\s+") && regex.contains(r"[^\s\p{L}\p{N}]+"),
                 _ => false,
             };
@@ -185,7 +159,7 @@ fn step(value: &Value) -> Option<Found> {
     }
 }
 
-/// Whether a `normalizer` is NFC (`true`) or nothing (`false`); `None` for any other.
+/// Returns `true` if a `normalizer` is NFC, `false` if there is none, and `None` for any other.
 fn is_nfc(normalizer: &Value) -> Option<bool> {
     match normalizer {
         Value::Null => Some(false),
@@ -201,7 +175,7 @@ fn is_nfc(normalizer: &Value) -> Option<bool> {
     }
 }
 
-/// The expressions of a pre-tokenizer, for an error message.
+/// Describes the expressions of a pre-tokenizer for an error message.
 fn describe(pre_tokenizer: &Value, normalizer: &Value) -> String {
     if normalizer.is_null() { pre_tokenizer.to_string() } else { format!("{pre_tokenizer} after {normalizer}") }
 }

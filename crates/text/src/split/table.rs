@@ -1,69 +1,96 @@
-//! The table of split expressions.
+//! The table of pre-tokenizers.
 //!
-//! Names and what they stand for: llama.cpp's `llama_vocab` (`llm_tokenizer_bpe`), with NFC where the models' own
-//! tokenizer.json has it. Left out are its `whitespace` and `hybriddna`, of text and DNA encoders, whose tokens neither
-//! spell bytes nor keep white space.
+//! The names and their expressions are those of llama.cpp's `llama_vocab` (`llm_tokenizer_bpe`), with NFC if the
+//! models' own tokenizer.json has it. llama.cpp's `whitespace` and `hybriddna`, of text and DNA encoders, are not
+//! included: their tokens neither represent bytes nor keep white space.
 
-use super::{PreTokenizer, Step};
+/// A step of splitting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Splits into the matches of an expression and the parts between them.
+    Expression(&'static str),
+    /// Splits off every digit.
+    Digits,
+    /// GPT-2's expression, which is part of the byte-level step. It can only be the last step.
+    Gpt2,
+}
 
-/// GPT-2's own expression.
+/// A pre-tokenizer and its names in GGUF.
+#[derive(Debug)]
+pub(crate) struct PreTokenizer {
+    /// The values of `tokenizer.ggml.pre`. The first one is written.
+    pub names: &'static [&'static str],
+    /// The steps, in order.
+    pub steps: &'static [Step],
+    /// `true` if text is first normalised to NFC.
+    pub nfc: bool,
+    /// `true` if a piece that is a token is used without merging.
+    pub ignore_merges: bool,
+    /// `true` if BOS is added unless the file says otherwise.
+    pub add_bos: bool,
+    /// `true` if pieces are UTF-8 with `▁` for spaces and `<0xHH>` for other bytes, as in SentencePiece, rather than in
+    /// GPT-2's byte alphabet.
+    pub visible_spaces: bool,
+}
+
+/// GPT-2's expression.
 pub(crate) const GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// Llama 3.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Jais 2: Llama 3's, with white space cut at powers of two.
+/// Jais 2: Llama 3's, with white space split at powers of two.
 const JAIS2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}";
-/// MiniCPM 5: Llama 3's, behind a step that has cut the numbers.
+/// MiniCPM 5: Llama 3's, after a step that has split numbers.
 const MINICPM5: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen 2: single digits.
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Qwen 3.5: marks belong to words.
+/// Qwen 3.5: combining marks belong to words.
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Ufakzeka: Qwen 2's without English contractions.
 const UFAKZEKA: &str = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Seed-Coder: newlines never follow punctuation.
 const SEED_CODER: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Ling: one newline ends white space.
+/// Ling: a newline ends white space.
 const BAILING: &str =
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
-/// EXAONE mixture of experts: words that single spaces join are one piece.
+/// EXAONE mixture of experts: words joined by single spaces are one piece.
 const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+";
 /// Mistral's Tekken.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// GPT-4o, Llama 4.
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Youtu: GPT-4o's with single digits, behind a step for East Asian scripts.
+/// Youtu: GPT-4o's with single digits, after a step for East Asian scripts.
 const YOUTU: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Kimi K2: GPT-4o's with Chinese kept apart from other letters.
+/// Kimi K2: GPT-4o's with Chinese separated from other letters.
 const KIMI: &str = r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// DeepSeek-LLM: words of the alphabets with letter case. Characters that editors would normalise are escaped.
 const DEEPSEEK_WORDS: &str = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u{1F7D}ᾀ-ᾴᾶ-ᾼ\u{1FBE}ῂ-ῄῆ-ῌῐ-\u{1FD3}ῖ-\u{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u{2126}ℨ\u{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
-/// DeepSeek-V3: punctuation glued to a word, words, punctuation, white space.
+/// DeepSeek-V3: punctuation attached to a word, words, punctuation, white space.
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 /// Spark 2.5: DeepSeek-V3's with every newline a piece.
 const SPARK: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"##;
 /// Chinese and Japanese.
 const HAN_KANA: &str = "[一-龥぀-ゟ゠-ヿ]+";
-/// Chinese and Korean, as DeepSeek cuts them.
+/// Chinese and Korean, as DeepSeek splits them.
 const HAN_HANGUL: &str = "[一-龥ࠀ-一가-퟿]+";
-/// Scripts that Trinity keeps apart. Characters that editors would normalise are escaped.
+/// The scripts that Trinity separates. Characters that editors would normalise are escaped.
 const AFMOE_SCRIPTS: &str = "[一-鿿㐀-䶿\u{F900}-\u{FAFF}぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]+";
-/// Digits by threes from the right.
+/// Digits in groups of three from the right.
 const THREES: &str = r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))";
 /// BLOOM: words up to the punctuation of many scripts.
 const BLOOM: &str = " ?[^(\\s|.,!?…。，、।۔،)]+";
 /// Falcon: runs of punctuation.
 const FALCON_SIGNS: &str = r"[\p{P}\$\+<=>\^~\|`]+";
-/// The same as llama.cpp's own default has it.
+/// Falcon's, in the variant of llama.cpp's default.
 const DEFAULT_SIGNS: &str = r"[\p{P}\$\+<=>\^~\|]+";
-/// Every three digits.
+/// Three digits.
 const THREE_DIGITS: &str = "[0-9][0-9][0-9]";
 /// Lines and the newlines between them.
 const LINES: &str = r"[^\n]+|[\n]+";
 
-/// A row that does nothing beyond its steps.
+/// Makes a row with the default properties.
 const fn row(names: &'static [&'static str], steps: &'static [Step]) -> PreTokenizer {
     PreTokenizer { names, steps, nfc: false, ignore_merges: false, add_bos: false, visible_spaces: false }
 }

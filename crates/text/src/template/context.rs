@@ -1,20 +1,18 @@
 //! The variables of a rendering.
 
-use std::rc::Rc;
-
+use honelm_jinja::{Dict, Result, Str, Text, Value};
 use serde_json::{Map, Value as Json};
 
-use super::jinja::{Dict, Fault, Items, Str, Text, Value};
 use crate::config::SpecialTokens;
 
-/// Names of variables that hold texts of special tokens.
+/// The variables that contain the texts of special tokens.
 const TOKENS: [&str; 4] = ["bos_token", "eos_token", "unk_token", "pad_token"];
 
-/// All variables, as transformers passes them: tools and documents that are not given are none, tokens that the model
-/// lacks are not defined.
-pub(super) fn variables(given: &Map<String, Json>, special: &SpecialTokens) -> Result<Vec<(Text, Value)>, Fault> {
+/// Returns all variables, as transformers passes them. Absent tools and documents are `None`, absent tokens are
+/// undefined.
+pub(super) fn variables(given: &Map<String, Json>, special: &SpecialTokens) -> Result<Vec<(Text, Value)>> {
     let mut pairs: Vec<(Text, Value)> = vec![
-        ("messages".into(), Value::List(Items::new(Vec::new())?)),
+        ("messages".into(), Value::list(Vec::new())?),
         ("tools".into(), Value::None),
         ("documents".into(), Value::None),
         ("add_generation_prompt".into(), Value::Bool(false)),
@@ -23,97 +21,71 @@ pub(super) fn variables(given: &Map<String, Json>, special: &SpecialTokens) -> R
     pairs.extend(tokens.filter_map(|(name, text)| Some((name.into(), Value::str(text.as_deref()?)))));
     for (name, json) in given {
         let value = match json {
-            Json::Array(turns) if name == "messages" => {
-                Value::List(Items::new(turns.iter().map(message).collect::<Result<_, _>>()?)?)
-            }
+            Json::Array(turns) if name == "messages" => Value::list(turns.iter().map(message).collect::<Result<_>>()?)?,
             Json::String(text) if TOKENS.contains(&&**name) => Value::str(text.as_str()),
-            other => value(other)?,
+            other => Value::from_json(other)?,
         };
         pairs.push((name.as_str().into(), value));
     }
     Ok(pairs)
 }
 
-/// Names under which a message's reasoning is given. transformers passes it under the first two.
+/// The names of a message's reasoning. transformers passes it under the first two.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// A message as a dictionary in the order of its fields. Templates find its reasoning under the names that transformers
-/// passes, also where the message has another one; among the entries it stands only where the message has it.
-fn message(json: &Json) -> Result<Value, Fault> {
-    let Json::Object(fields) = json else { return value(json) };
+/// Converts a message to a dictionary in the order of its fields. Templates find its reasoning under the names that
+/// transformers passes, even if the message has another name. These aliases are not among the entries.
+fn message(json: &Json) -> Result<Value> {
+    let Json::Object(fields) = json else { return Value::from_json(json) };
     let given = |name: &str| fields.get(name).filter(|found| !found.is_null());
     let reasoning = match REASONING.into_iter().find_map(given) {
-        Some(reasoning) => Some(value(reasoning)?),
+        Some(reasoning) => Some(Value::from_json(reasoning)?),
         None => None,
     };
     let mut dict = Dict::default();
     for (name, json) in fields {
         let value = match (&**name, json) {
-            ("role", Json::String(role)) => Value::Str(Str::marked(role.as_str(), !is_word(role))),
-            ("tool_calls", Json::Array(calls)) => {
-                Value::List(Items::new(calls.iter().map(tool_call).collect::<Result<_, _>>()?)?)
+            ("role", Json::String(role)) => {
+                if is_word(role) {
+                    Value::str(role.as_str())
+                } else {
+                    Value::outside(role.as_str())
+                }
             }
-            // transformers puts the reasoning in place of a null.
+            ("tool_calls", Json::Array(calls)) => Value::list(calls.iter().map(tool_call).collect::<Result<_>>()?)?,
+            // transformers replaces a null with the reasoning.
             ("reasoning_content", Json::Null) => reasoning.clone().unwrap_or(Value::None),
-            (_, json) => value(json)?,
+            (_, json) => Value::from_json(json)?,
         };
-        dict.insert(key(name), value)?;
+        dict.insert(Value::outside(name.as_str()), value)?;
     }
     if let Some(reasoning) = reasoning {
         dict.alias(REASONING[0], reasoning.clone());
         dict.alias(REASONING[1], reasoning);
     }
-    Ok(Value::Dict(Rc::new(dict)))
+    Ok(dict.into())
 }
 
-/// Whether a role is a plain word. No special token can be hidden in one; templates make tokens of them.
+/// Returns `true` if a role is a plain word. It cannot contain a special token, and templates make tokens of roles.
 fn is_word(role: &str) -> bool {
     role.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// A call of a tool. Arguments that are JSON text, as OpenAI's interface has them, can also be used as the object that they
-/// are, since templates expect either.
-fn tool_call(json: &Json) -> Result<Value, Fault> {
-    let Json::Object(fields) = json else { return value(json) };
+/// Converts a tool call. Arguments in OpenAI's form, which is JSON text, can also be used as an object, because
+/// templates expect either.
+fn tool_call(json: &Json) -> Result<Value> {
+    let Json::Object(fields) = json else { return Value::from_json(json) };
     let mut dict = Dict::default();
     for (name, json) in fields {
         let value = match (&**name, json) {
             ("function", json) => tool_call(json)?,
             ("arguments", Json::String(text)) => match serde_json::from_str(text) {
-                Ok(Json::Object(object)) => Value::Str(Str::arguments(text.as_str(), Rc::new(entries(&object)?))),
-                _ => Value::Str(Str::outside(text.as_str())),
+                Ok(Json::Object(object)) => Value::Str(Str::json(text.as_str(), Dict::from_json(&object)?)),
+                _ => Value::outside(text.as_str()),
             },
-            (_, json) => value(json)?,
+            (_, json) => Value::from_json(json)?,
         };
-        dict.insert(key(name), value)?;
+        dict.insert(Value::outside(name.as_str()), value)?;
     }
-    Ok(Value::Dict(Rc::new(dict)))
-}
-
-/// A name as a key.
-fn key(name: &str) -> Value {
-    Value::Str(Str::outside(name))
-}
-
-fn entries(fields: &Map<String, Json>) -> Result<Dict, Fault> {
-    let mut dict = Dict::default();
-    for (name, json) in fields {
-        dict.insert(key(name), value(json)?)?;
-    }
-    Ok(dict)
-}
-
-/// JSON as the template sees it. Its texts come from outside.
-fn value(json: &Json) -> Result<Value, Fault> {
-    Ok(match json {
-        Json::Null => Value::None,
-        Json::Bool(value) => Value::Bool(*value),
-        Json::Number(number) => match (number.as_i128(), number.as_f64()) {
-            (Some(value), _) => Value::Int(value),
-            (None, value) => Value::Float(value.unwrap_or(f64::NAN)),
-        },
-        Json::String(text) => Value::Str(Str::outside(text.as_str())),
-        Json::Array(list) => Value::List(Items::new(list.iter().map(value).collect::<Result<_, _>>()?)?),
-        Json::Object(fields) => Value::Dict(Rc::new(entries(fields)?)),
-    })
+    Ok(dict.into())
 }

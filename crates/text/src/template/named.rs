@@ -1,18 +1,19 @@
-//! A checkpoint's chat templates by name.
+//! Named chat templates.
 
-use crate::config::DEFAULT_TEMPLATE;
+use crate::config::{DEFAULT_TEMPLATE, NamedTemplate};
 use crate::error::{Result, TextError};
-use crate::tokenizer::{NamedTemplate, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
-/// Name of the template that is used where there are tools.
+/// The name of the template for conversations with tools.
 const TOOL_TEMPLATE: &str = "tool_use";
 
 impl Tokenizer {
-    /// The chat template of a name; without one, as transformers chooses: `tool_use` where there are tools and such a
-    /// template, else the default.
+    /// Returns the chat template with a name. Without a name, the choice is that of transformers: `tool_use` if there
+    /// are tools and such a template, otherwise the default.
     ///
     /// # Errors
-    /// [`TextError::TemplateNotFound`] where there is none of that name, or several and none of them the default.
+    /// [`TextError::TemplateNotFound`] if there is no template of that name, or if there are several and none is the
+    /// default.
     pub fn choose_template(&self, name: Option<&str>, tools: bool) -> Result<&NamedTemplate> {
         let templates = self.chat_templates();
         let named = |name: &str| templates.iter().find(|template| template.name == name);
@@ -37,11 +38,11 @@ mod native {
 
     use super::{NamedTemplate, Result, TextError, Tokenizer};
 
-    /// Folder of the templates beside the default one.
+    /// The folder of the additional templates.
     const FOLDER: &str = "additional_chat_templates";
 
     impl Tokenizer {
-        /// Adds the templates of a model folder's `additional_chat_templates/*.jinja`, by the names of the files.
+        /// Adds the templates `additional_chat_templates/*.jinja` of a model folder, named after their files.
         pub(crate) fn with_additional_templates(mut self, dir: &Path) -> Result<Self> {
             let folder = dir.join(FOLDER);
             let io = |source| TextError::Io { path: folder.clone(), source };
@@ -58,7 +59,7 @@ mod native {
             for path in paths {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 let source = String::from_utf8(required(path.clone())?).map_err(|_| {
-                    let source = std::io::Error::new(ErrorKind::InvalidData, "it is not UTF-8");
+                    let source = std::io::Error::new(ErrorKind::InvalidData, "not UTF-8");
                     TextError::Io { path, source }
                 })?;
                 self.templates.retain(|template| template.name != name);

@@ -1,19 +1,19 @@
-//! Thinking: the tags that a model puts around it, and its part of what the model writes.
+//! Reasoning: its tags in a model's output, and a stream that separates it from the answer.
 
 use crate::tokenizer::Tokenizer;
 
-/// The tags around a model's thinking.
+/// The tags around a model's reasoning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reasoning {
-    /// What begins it.
+    /// The start tag.
     pub open: &'static str,
-    /// What ends it.
+    /// The end tag.
     pub close: &'static str,
-    /// What the model writes around the answer behind it, and nobody wants to read.
+    /// Marks around the answer, which are removed.
     pub answer: &'static [&'static str],
 }
 
-/// The tags of published models. Those that others are a part of stand first.
+/// The tags of published models. Tags that contain others come first.
 const KNOWN: [Reasoning; 11] = [
     Reasoning {
         open: "<|channel|>analysis<|message|>",
@@ -41,16 +41,16 @@ const KNOWN: [Reasoning; 11] = [
 ];
 
 impl Reasoning {
-    /// The tags that a chat template writes or looks for; else those that are tokens of the vocabulary. Nothing where the
-    /// model has neither.
+    /// Returns the tags that a chat template writes or searches for, or else those that are tokens of the vocabulary.
+    /// Returns `None` if there are none.
     #[must_use]
     pub fn find(template: &str, tokenizer: &Tokenizer) -> Option<Self> {
-        // In a template's strings a newline is an escape.
+        // In the strings of a template, a newline is an escape.
         let open = |tags: &Self| template.contains(tags.open.trim_end());
         let written = |tags: &&Self| open(tags) && template.contains(tags.close);
         let is_token = |text: &str| tokenizer.id_of(text).is_some();
         let known = KNOWN.iter().find(written).or_else(|| {
-            // Some templates only cut off what stands before the end, and some leave all of it to the tokens.
+            // Some templates only remove the text before the end tag, and some leave the tags to the tokens.
             let alone = |tags: &&Self| tags.close != "<|end|>" && template.contains(tags.close);
             let tokens = |tags: &&Self| is_token(tags.open) && is_token(tags.close);
             KNOWN.iter().find(alone).or_else(|| KNOWN.iter().find(tokens))
@@ -58,58 +58,58 @@ impl Reasoning {
         known.copied()
     }
 
-    /// Whether a prompt ends within the model's thinking, so that the answer begins with it.
+    /// Returns `true` if a prompt ends inside the reasoning, so that the answer continues it.
     #[must_use]
     pub fn begun(&self, prompt: &str) -> bool {
         prompt.trim_end().ends_with(self.open.trim_end())
     }
 
-    /// All texts that mark something.
+    /// Returns all tags and marks.
     fn marks(&self) -> impl Iterator<Item = &'static str> {
         [self.open, self.close].into_iter().chain(self.answer.iter().copied())
     }
 
-    /// Whether a token's text is in one of the marks. Special tokens are left out of a model's text otherwise.
+    /// Returns `true` if a token's text is part of a tag or mark. Other special tokens are left out of a model's text.
     #[must_use]
     pub fn is_mark(&self, token: &str) -> bool {
         !token.is_empty() && self.marks().any(|mark| mark.contains(token))
     }
 }
 
-/// A piece of what a model writes.
+/// A piece of a model's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Thinking.
+    /// Reasoning.
     Thought(String),
-    /// The answer itself.
+    /// The answer.
     Answer(String),
 }
 
-/// Takes a stream of text apart.
+/// A stream that separates reasoning from the answer.
 #[derive(Debug, Clone)]
 pub struct ReasoningStream {
     tags: Reasoning,
     thinks: bool,
-    /// Text that may turn out to be the beginning of a mark.
+    /// Text that may be the beginning of a mark.
     pending: String,
-    /// Whether the white space at the start of a part is still to be dropped.
+    /// `true` if white space at the start of a part is still to be removed.
     at_start: bool,
 }
 
 impl ReasoningStream {
-    /// A stream that begins in the thinking, or in the answer.
+    /// Creates a stream that begins in the reasoning, or in the answer.
     #[must_use]
     pub fn new(tags: Reasoning, thinks: bool) -> Self {
         Self { tags, thinks, pending: String::new(), at_start: true }
     }
 
-    /// Whether it stands in the thinking.
+    /// Returns `true` inside the reasoning.
     #[must_use]
     pub fn thinks(&self) -> bool {
         self.thinks
     }
 
-    /// Takes text; gives the pieces that are certain now.
+    /// Adds text. Returns the pieces that are complete.
     pub fn push(&mut self, text: &str) -> Vec<Piece> {
         self.pending.push_str(text);
         let mut pieces = Vec::new();
@@ -120,7 +120,7 @@ impl ReasoningStream {
             } else {
                 self.tags.marks().filter(|m| *m != self.tags.close).collect()
             };
-            // At the same place the longest mark counts.
+            // At the same position, the longest mark wins.
             let found = marks
                 .iter()
                 .filter_map(|mark| Some((pending.find(mark)?, *mark)))
@@ -140,7 +140,7 @@ impl ReasoningStream {
         }
     }
 
-    /// What was held back.
+    /// Returns the remaining text.
     #[must_use]
     pub fn finish(mut self) -> Vec<Piece> {
         let rest = std::mem::take(&mut self.pending);
@@ -160,7 +160,7 @@ impl ReasoningStream {
     }
 }
 
-/// Length of the longest end of a text that a mark begins with.
+/// Returns the length of the longest suffix that is the beginning of a mark.
 fn begun_mark(text: &str, marks: &[&str]) -> usize {
     let longest = |mark: &&str| {
         let ends = (1..mark.len()).rev().filter(|len| mark.is_char_boundary(*len));
@@ -175,7 +175,7 @@ mod tests {
 
     const THINK: Reasoning = KNOWN[9];
 
-    /// The thinking and the answer of a text that comes in pieces of `size` characters.
+    /// Returns the reasoning and the answer of a text that arrives in pieces of `size` characters.
     fn parts(tags: Reasoning, thinks: bool, text: &str, size: usize) -> (String, String) {
         let mut stream = ReasoningStream::new(tags, thinks);
         let chars: Vec<char> = text.chars().collect();

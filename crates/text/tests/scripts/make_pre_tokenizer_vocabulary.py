@@ -1,11 +1,11 @@
-"""Writes the vocabularies with which pre_tokenizers.cpp asks llama.cpp for tests/data/pre_tokenizers.json and gemma4.json.
+"""Writes the vocabularies for pre_tokenizers.cpp, which writes tests/data/pre_tokenizers.json and gemma4.json.
 
     pip install gguf
     python make_pre_tokenizer_vocabulary.py pairs.gguf
     python make_pre_tokenizer_vocabulary.py gemma4.gguf ggml-vocab-llama-spm.gguf llama2/tokenizer.json
 
-pairs.gguf has a token for every byte and for every two neighbouring bytes of tests/data/pre_tokenizers.txt, in order of
-appearance, so that hardly a cut can be elsewhere without other ids.
+pairs.gguf has a token for each byte and each pair of adjacent bytes of tests/data/pre_tokenizers.txt, in order of
+appearance. Almost any difference in splitting then changes the ids.
 """
 
 import json

@@ -1,12 +1,12 @@
-"""Writes tests/data/*.model and sentencepiece.json: small SentencePiece models and what the `sentencepiece` library does
-with hard texts.
+"""Writes tests/data/*.model and sentencepiece.json: small SentencePiece models, and the ids that the `sentencepiece` library
+gives for difficult texts.
 
     pip install sentencepiece==0.2.* protobuf
     python make_sentencepiece.py [--check FOLDER]
 
 The models are trained on the public-domain text that the repository ships. With --check, models with the full nmt_nfkc
-map (250 KB each, so not kept) are written to FOLDER with a sentencepiece.json of their own, for a longer comparison:
-HONELM_SENTENCEPIECE=FOLDER cargo test -p honelm-text --test sentencepiece.
+map (250 KB each, so not in the repository) are written to FOLDER with their own sentencepiece.json, for a longer
+comparison: HONELM_SENTENCEPIECE=FOLDER cargo test -p honelm-text --test text sentencepiece_models.
 """
 
 import json
@@ -51,7 +51,7 @@ RULES += [(0xFF21 + n, chr(0x41 + n)) for n in range(26)] + [(0xFF10 + n, str(n)
 
 
 def rules(path):
-    """The map as the trainer reads it: source and target code points in hexadecimal, with a tab between."""
+    """Returns the map in the trainer's format: source and target code points in hexadecimal, separated by a tab."""
     lines = [f"{source:X}\t{' '.join(f'{ord(c):X}' for c in target)}" for source, target in RULES]
     lines += ["65 301\tE9", "41 30A\tC5"]
     path.write_text("\n".join(lines) + "\n")

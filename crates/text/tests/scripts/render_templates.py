@@ -1,11 +1,11 @@
-"""Renders published chat templates with transformers and Jinja2, and keeps what they give.
+"""Renders published chat templates with transformers and Jinja2, and writes a table of the results.
 
     render_templates.py TEMPLATES              writes ../data/templates.tsv
-    render_templates.py TEMPLATES NAME TALK    prints one rendering, to compare with what the test printed
+    render_templates.py TEMPLATES NAME TALK    prints one rendering, to compare with the output of the test
 
-TEMPLATES is a folder of *.jinja. A line of the table: template, conversation (of ../data/conversations.json), what came
-of it (`text`, `raised` by raise_exception, or `error`), and the text's length in bytes with its 64-bit FNV-1a hash, the
-message raised, or the error in Jinja2's words. Made with transformers 5.23 and Jinja2 3.1.6.
+TEMPLATES is a folder of *.jinja. A line of the table has the template, the conversation (of ../data/conversations.json),
+the outcome (`text`, `raised` by raise_exception, or `error`), and a detail: the text's length in bytes with its 64-bit
+FNV-1a hash, the message raised, or Jinja2's error. Made with transformers 5.23 and Jinja2 3.1.6.
 """
 
 import datetime
@@ -20,7 +20,7 @@ DATA = pathlib.Path(__file__).parent.parent / "data"
 
 
 class Now(datetime.datetime):
-    """A clock that stands still."""
+    """A clock with a fixed time."""
 
     @classmethod
     def now(cls, tz=None):

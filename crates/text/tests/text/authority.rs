@@ -1,4 +1,4 @@
-//! Facts that several files state: which of them counts (docs/authority.md).
+//! Precedence among files that define the same property (docs/authority.md).
 
 use crate::common::pocket;
 use honelm_text::{ChatTemplate, GgufVocab, Message, RenderOptions, Tokenizer, TokenizerFiles, TokenizerSource};
@@ -10,7 +10,7 @@ const BOS: u32 = 9;
 const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
                       {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-/// A tokenizer with the special tokens `<|im_start|>`, `<|im_end|>` and `<s>`.
+/// Opens a tokenizer with the special tokens `<|im_start|>`, `<|im_end|>` and `<s>`.
 fn open(tokenizer_config: Value, config: Option<Value>, generation_config: Option<Value>) -> Tokenizer {
     let mut own = json!({"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>", "added_tokens_decoder": {
         "7": {"content": "<|im_start|>", "special": true}, "8": {"content": "<|im_end|>", "special": true},
@@ -27,7 +27,7 @@ fn open(tokenizer_config: Value, config: Option<Value>, generation_config: Optio
     .expect("a tokenizer")
 }
 
-/// The same tokenizer through GGUF metadata.
+/// Returns the tokenizer after a round trip through GGUF metadata.
 fn through_gguf(tokenizer: &Tokenizer) -> Tokenizer {
     let mut writer = honelm_formats::gguf::Writer::new();
     for (key, value) in tokenizer.to_gguf_vocab(10).expect("can be written").to_metadata() {
@@ -54,7 +54,7 @@ fn null_tokens_print_nothing_whatever_else_names_them() {
     assert_eq!(printed(&silent).text, "[<|endoftext|>]");
     assert_eq!(printed(&named).text, "[<s><|endoftext|>]");
     assert_eq!(printed(&unsaid).text, "[<s><|endoftext|>]");
-    // The model has one all the same, which a text without a template begins with.
+    // The model has a BOS token all the same. A text without a template begins with it.
     assert_eq!(silent.bos(), Some(BOS));
     for tokenizer in [silent, named, unsaid] {
         let gguf = through_gguf(&tokenizer);
@@ -72,12 +72,12 @@ fn end_tokens_are_those_of_all_files_and_of_the_template() {
     let all = open(json!({"chat_template": CHATML}), Some(config), Some(generation));
     assert_eq!(all.eos_ids(), [5, 4, 6, END]);
     assert_eq!(open(json!({}), None, None).eos_ids(), [6]);
-    // What the vocabulary's file says counts where the configuration is silent.
+    // The vocabulary's file counts if the configuration has no value.
     let silent = open(json!({"eos_token": null}), Some(json!({"eos_token_id": 5})), None);
     assert_eq!(silent.eos_ids(), [5]);
     for tokenizer in [all, silent] {
         let mut ends = through_gguf(&tokenizer).eos_ids().to_vec();
-        // Programs that read GGUF know some texts.
+        // Readers of GGUF recognise some end tokens by their texts.
         ends.retain(|&id| tokenizer.eos_ids().contains(&id) || ![6, END].contains(&id));
         ends.sort_unstable();
         let mut expected = tokenizer.eos_ids().to_vec();

@@ -1,4 +1,4 @@
-//! Where test data is, and texts that are hard to tokenize.
+//! Test data, and texts that are hard to tokenize.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,14 @@ use honelm_formats::Bytes;
 use honelm_formats::gguf::Gguf;
 use honelm_text::{EncodeOptions, Tokenizer};
 
-/// Plain text.
+/// The options for plain text.
 pub const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: false };
-/// A rendered chat.
+/// The options for a rendered chat.
 pub const CHAT: EncodeOptions = EncodeOptions { add_special: false, parse_special: true };
-/// A text of its own.
+/// The options for a complete text.
 pub const TEXT: EncodeOptions = EncodeOptions { add_special: true, parse_special: false };
 
-/// A file or folder below the folder named by HONELM_TEST_DATA.
+/// Returns a file or folder below HONELM_TEST_DATA, if it exists.
 pub fn data(test: &str, path: &str) -> Option<PathBuf> {
     let found = std::env::var_os("HONELM_TEST_DATA").map(|root| PathBuf::from(root).join(path)).filter(|p| p.exists());
     if found.is_none() {
@@ -22,23 +22,23 @@ pub fn data(test: &str, path: &str) -> Option<PathBuf> {
     found
 }
 
-/// The shipped model's folder.
+/// Returns the shipped model's folder.
 pub fn pocket_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../models/pocket")
 }
 
-/// The shipped model's tokenizer.
+/// Returns the shipped model's tokenizer.
 pub fn pocket() -> Tokenizer {
     Tokenizer::from_dir(&pocket_dir()).expect("models/pocket has a tokenizer")
 }
 
-/// A GGUF file's metadata.
+/// Reads a GGUF file's metadata.
 pub fn gguf(path: PathBuf) -> Gguf {
     let bytes = std::fs::read(&path).expect("the file can be read");
     Gguf::parse(Bytes::from(bytes), path.display().to_string()).expect("a GGUF file")
 }
 
-/// Texts with everything that splits, merges, normalises or falls back.
+/// Texts that exercise splitting, merging, normalisation and byte fallback.
 pub const TEXTS: &[&str] = &[
     "",
     " ",
@@ -62,7 +62,7 @@ pub const TEXTS: &[&str] = &[
     "\u{10ffff}\u{10348}𐐷 math: ∑∞≠½ ™®",
 ];
 
-/// A file of text, cut into pieces of whole paragraphs of about `size` bytes.
+/// Splits a text into pieces of whole lines of about `size` bytes.
 pub fn pieces(text: &str, size: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
     for line in text.split_inclusive('\n') {

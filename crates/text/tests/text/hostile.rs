@@ -4,7 +4,7 @@ use crate::common::{PLAIN, pocket};
 use honelm_text::{GgufVocab, Tokenizer};
 use serde_json::{Value, json};
 
-/// A tiny byte-level tokenizer.json.
+/// Returns a tiny byte-level tokenizer.json.
 fn tiny() -> Value {
     json!({
         "added_tokens": [{"id": 4, "content": "<s>", "special": true}],
@@ -16,7 +16,7 @@ fn tiny() -> Value {
     })
 }
 
-/// The code of the error that a changed tiny tokenizer gives.
+/// Returns the error code of a changed tiny tokenizer.
 fn code(change: impl FnOnce(&mut Value)) -> &'static str {
     let mut file = tiny();
     change(&mut file);
@@ -146,14 +146,14 @@ fn rejects_a_split_expression_that_is_none() {
         ]})
     };
     assert_eq!(code(|file| file["pre_tokenizer"] = split("(")), "tokenizer-json");
-    // Reads, but has no name in GGUF.
+    // It can be read, but has no name in GGUF.
     let mut file = tiny();
     file["pre_tokenizer"] = split("[a-z]");
     let tokenizer = Tokenizer::from_json(file.to_string().as_bytes(), None, None).expect("reads");
     assert_eq!(tokenizer.to_gguf_vocab(8).expect_err("no name").code(), "unknown-split-expression");
 }
 
-/// A tiny byte-level GGUF vocabulary.
+/// Returns a tiny byte-level GGUF vocabulary.
 fn tiny_vocab() -> GgufVocab {
     GgufVocab {
         model: "gpt2".to_owned(),
@@ -218,7 +218,7 @@ fn rejects_unigram_vocabularies_that_contradict_themselves() {
     assert_eq!(with(&|v| v.unk = Some(4)), "token-id-out-of-range");
 }
 
-/// Encodes and decodes a text that a tokenizer.json makes the most of; the code of the error.
+/// Encodes and decodes a text that is expensive for the tokenizer. Returns the error code.
 fn encode_code(tokenizer: &Tokenizer, text: &str) -> &'static str {
     let parsed = honelm_text::EncodeOptions { parse_special: true, ..PLAIN };
     tokenizer.encode(text, parsed).err().map_or("none", |error| error.code())
@@ -265,7 +265,7 @@ fn expressions_that_are_too_large_are_refused() {
 
 #[test]
 fn a_charsmap_that_grows_the_text_ends_in_an_error() {
-    // `a` becomes 256 bytes: a root with its children from 1 on, so that `a` (0x61) is at 0x60.
+    // `a` becomes 256 bytes. The root is at 0 and its children begin at 1, so `a` (0x61) is at 0x60.
     let mut units = vec![0_u32; 0x62];
     (units[0], units[0x60], units[0x61]) = (1 << 10, u32::from(b'a') | 1 << 8 | 1 << 10, 1 << 31);
     let mut map = 0x188_u32.to_le_bytes().to_vec();
@@ -298,7 +298,7 @@ fn refuses_to_pad_to_fewer_rows_than_tokens() {
 
 #[test]
 fn long_runs_of_one_character_are_cut_alike() {
-    // An expression that gave up on a long run would leave the rest uncut.
+    // An expression that stopped in a long run would leave the rest unsplit.
     let tokenizer = pocket();
     for text in
         [" ".repeat(300_000), "\n".repeat(100_000), "a".repeat(100_000), "!".repeat(100_000), "7".repeat(100_000)]

@@ -1,4 +1,4 @@
-//! The shipped model's tokenizer, and its ways through both file families.
+//! The shipped model's tokenizer, and its round trips through both file formats.
 
 use crate::common::{CHAT, PLAIN, TEXT, TEXTS, data, pieces, pocket, pocket_dir};
 use honelm_text::{
@@ -125,7 +125,7 @@ fn metadata_survive_a_file() {
     assert_eq!(GgufVocab::from_gguf(&gguf).expect("reads"), vocab);
 }
 
-/// Same ids for every text, whatever the options.
+/// Checks that two tokenizers give the same ids for every text, with all options.
 fn same_ids(a: &Tokenizer, b: &Tokenizer, texts: impl IntoIterator<Item = String>) {
     for text in texts {
         for options in [PLAIN, CHAT, TEXT] {

@@ -1,4 +1,4 @@
-//! Every pre-tokenizer that llama.cpp names, against llama.cpp (scripts/pre_tokenizers.cpp).
+//! Every pre-tokenizer that llama.cpp names, compared with llama.cpp (scripts/pre_tokenizers.cpp).
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use crate::common::{PLAIN, data, gguf};
 use honelm_text::{GgufVocab, Tokenizer};
 use serde_json::Value;
 
-/// Names under which llama.cpp gives other ids, and why.
+/// Names for which llama.cpp gives other ids, and the reason.
 const OTHERWISE: &[(&str, &[&str])] = &[
     (
         "its expressions have no letter case here, those of the models' own tokenizer.json do",
@@ -16,7 +16,7 @@ const OTHERWISE: &[(&str, &[&str])] = &[
     ("pieces are not GPT-2's: see the other test", &["gemma4", "granite-embed-multi-311m", "sarvam-moe"]),
 ];
 
-/// A token for every byte and for every two neighbouring bytes of the text, in order of appearance.
+/// Makes a vocabulary of a token for each byte and each pair of adjacent bytes of the text, in order of appearance.
 fn pairs(text: &str) -> GgufVocab {
     let mut shifted = (0x100..).filter_map(char::from_u32);
     let char_of = |byte: u8| match byte {

@@ -1,4 +1,4 @@
-//! What holds for every text and every list of ids.
+//! Properties of all texts and all lists of ids.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ static TOKENIZERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
     vec![pocket(), model("bpe_bytes.model"), model("bpe_unused.model"), model("unigram_bytes.model")]
 });
 
-/// Texts of what splits, merges and falls back, and of anything else.
+/// Generates texts of parts that split, merge and fall back, and of arbitrary characters.
 fn texts() -> impl Strategy<Value = String> {
     let parts = prop::sample::select(vec![
         " ", "  ", "\n", "\r\n", "\t", "the", "The", " of", "ing", "'s", "12", "3", ".", "<|end|>", "<s>", "<u>",
@@ -24,7 +24,7 @@ fn texts() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..30).prop_map(|parts| parts.concat())
 }
 
-/// The pieces of a stream, joined; none of them empty.
+/// Returns the joined pieces of a stream, none of which is empty.
 fn streamed(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool) -> String {
     let mut stream = DecodeStream::new(tokenizer, skip_special);
     let mut out = String::new();
@@ -43,12 +43,12 @@ proptest! {
     #[test]
     fn encoding_and_decoding_give_the_text_to_the_byte(text in texts()) {
         for (at, tokenizer) in TOKENIZERS.iter().enumerate() {
-            // Visible spaces are spaces to SentencePiece.
+            // SentencePiece treats visible spaces as spaces.
             let expected = if at == 0 { text.clone() } else { text.replace('▁', " ") };
             let ids = tokenizer.encode(&text, PLAIN).expect("encodes");
             prop_assert!(ids.iter().all(|&id| !tokenizer.special(id)));
             let bytes = tokenizer.decode_bytes(&ids);
-            // A user-defined piece that begins with spaces keeps them, and the one before the text is not there.
+            // A user-defined piece that begins with spaces keeps them and suppresses the space before the text.
             if at == 0 || !text.contains("  x") {
                 prop_assert_eq!(&bytes, expected.as_bytes(), "tokenizer {}", at);
             }

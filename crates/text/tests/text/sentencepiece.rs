@@ -1,12 +1,12 @@
-//! SentencePiece BPE against a plain reading of the algorithm: merge the neighbours whose union has the best score,
-//! the leftmost first, until none is left.
+//! SentencePiece BPE compared with a direct implementation of the algorithm: merge the adjacent pieces whose union has
+//! the best score, the leftmost first, until none is left.
 
 use std::collections::HashMap;
 
 use crate::common::{PLAIN, TEXT, TEXTS, data, gguf, pieces};
 use honelm_text::{DecodeStream, GgufVocab, TokenKind, Tokenizer};
 
-/// The plain reading.
+/// The direct implementation.
 struct Reference {
     vocab: GgufVocab,
     ids: HashMap<String, u32>,
@@ -64,7 +64,7 @@ fn check(test: &str, path: &str) {
         texts.extend(pieces(&text, 100).into_iter().filter(|piece| piece.len() < 600).step_by(60));
     }
     for text in texts {
-        // Found as wholes, before merging.
+        // This token is matched as a whole, before merging.
         if text.contains("</s>") {
             continue;
         }

@@ -1,10 +1,10 @@
-//! What a tokenizer.json says and GGUF cannot.
+//! Properties of a tokenizer.json that GGUF has no key for.
 
 use crate::common::{CHAT, PLAIN};
 use honelm_text::{GgufVocab, Tokenizer};
 use serde_json::{Value, json};
 
-/// A tiny tokenizer like Phi-3's: SentencePiece BPE as merge rules, with special tokens.
+/// Makes a tiny tokenizer like Phi-3's: SentencePiece BPE as merge rules, with special tokens.
 fn phi(change: impl FnOnce(&mut Value)) -> Tokenizer {
     let texts = ["<unk>", "▁", "a", "b", "▁a", "▁b", "ab", "▁ab", "\n", "▁▁"];
     let mut vocab: serde_json::Map<String, Value> =
@@ -37,7 +37,7 @@ fn phi(change: impl FnOnce(&mut Value)) -> Tokenizer {
     Tokenizer::from_json(file.to_string().as_bytes(), None, None).expect("reads")
 }
 
-/// The metadata, and the tokenizer that is read back from them.
+/// Returns the metadata, and the tokenizer that is read back from them.
 fn through_gguf(tokenizer: &Tokenizer) -> (GgufVocab, Tokenizer) {
     let vocab = tokenizer.to_gguf_vocab(tokenizer.vocab_size() + 3).expect("can be written");
     let read = Tokenizer::from_vocab(&vocab).expect("reads back");
@@ -66,7 +66,7 @@ fn how_added_tokens_are_found_survives_gguf() {
         });
         let (vocab, _) = through_gguf(&tokenizer);
         assert!(vocab.added_tokens.is_some(), "{flag}");
-        // Without the key, the ids of a chat are others.
+        // Without the key, the ids of a chat differ.
         let stock = Tokenizer::from_vocab(&GgufVocab { added_tokens: None, pipeline: None, ..vocab }).expect("reads");
         let text = "a <|user|>\n <tool>ab";
         let ids = |tokenizer: &Tokenizer| tokenizer.encode(text, CHAT).expect("encodes");
@@ -135,7 +135,7 @@ fn what_would_be_lost_is_named() {
     };
     let json = Tokenizer::from_vocab(&vocab).expect("reads").to_tokenizer_json().expect("serialises");
     let mut json: Value = serde_json::from_str(&json).expect("JSON");
-    // Readers of GGUF take a word that is a token as that token, even where the merge rules do not know it.
+    // Readers of GGUF use a word that is a token as that token, even if no merge rule produces it.
     json["model"]["vocab"].as_object_mut().expect("an object").remove("zz");
     let tokenizer = Tokenizer::from_json(json.to_string().as_bytes(), None, None).expect("reads");
     assert_eq!(tokenizer.encode("zz", PLAIN).expect("encodes"), [2, 2]);

@@ -1,4 +1,4 @@
-//! Special tokens in text from outside.
+//! Special tokens in untrusted text.
 
 #![allow(clippy::single_range_in_vec_init, reason = "lists of ranges are what is tested")]
 
@@ -9,7 +9,7 @@ use crate::common::{CHAT, PLAIN, TEXTS, data, pocket};
 use honelm_text::{EncodeOptions, Tokenizer};
 use serde_json::{Value, json};
 
-/// A tiny SentencePiece-like tokenizer.json, with spaces made visible by `pre_tokenizer` or `normalizer`.
+/// Returns a tiny SentencePiece-like tokenizer.json. `pre_tokenizer` or `normalizer` makes spaces visible.
 fn tiny(normalizer: Value, pre_tokenizer: Value, token: Value) -> Tokenizer {
     let texts = ["<unk>", "▁", "a", "b", "▁a", "▁b", "ab", "\n"];
     let vocab: serde_json::Map<String, Value> =
@@ -75,7 +75,7 @@ fn tokens_take_white_space_from_outside_along() {
         let text = "a <|s|>  ab <x>";
         assert_eq!(tokenizer.encode(text, CHAT).expect("encodes"), expected);
         assert_eq!(marked(&tokenizer, text, &[0..2, 7..15]), expected);
-        // A token that is not special is found in text from outside too.
+        // A token that is not special is matched in untrusted text too.
         assert_eq!(marked(&tokenizer, text, &[0..15]).last(), Some(&9));
         assert!(!marked(&tokenizer, text, &[0..15]).contains(&8));
     }

@@ -1,14 +1,14 @@
-//! llama.cpp's tokenizer vectors: 47 texts with the ids that the original tokenizers give them.
+//! llama.cpp's tokenizer vectors: 47 texts with the ids of the original tokenizers.
 
 use std::path::Path;
 
 use crate::common::{CHAT, PLAIN, TEXT, TEXTS, data, gguf};
 use honelm_text::{DecodeStream, Tokenizer};
 
-/// Number of texts in each file of vectors.
+/// The number of texts in each file of vectors.
 const VECTORS: usize = 47;
 
-/// Checks one tokenizer against `<name>.inp` and `.out`, both ways.
+/// Checks a tokenizer with `<name>.inp` and `.out`, in both directions.
 fn check(tokenizer: &Tokenizer, test: &str, name: &str) {
     let path = |end: &str| format!("data/vocab/ggml-vocab-{name}.gguf.{end}");
     let (Some(inputs), Some(outputs)) = (data(test, &path("inp")), data(test, &path("out"))) else { return };
@@ -31,12 +31,12 @@ fn check(tokenizer: &Tokenizer, test: &str, name: &str) {
     }
 }
 
-/// The tokenizer of a GGUF vocabulary.
+/// Reads the tokenizer of a GGUF vocabulary.
 fn from_gguf(path: &Path) -> Tokenizer {
     Tokenizer::from_gguf(&gguf(path.to_owned())).expect("a tokenizer")
 }
 
-/// Checks a GGUF vocabulary, what it becomes as tokenizer.json, and that as GGUF again.
+/// Checks a GGUF vocabulary, its conversion to tokenizer.json, and the conversion of that back to GGUF.
 fn check_gguf(test: &str, name: &str) {
     let Some(path) = data(test, &format!("data/vocab/ggml-vocab-{name}.gguf")) else { return };
     let tokenizer = from_gguf(&path);
@@ -110,7 +110,7 @@ fn llama2_from_tokenizer_json() {
     assert_eq!((vocab.model.as_str(), vocab.add_space_prefix), ("llama", Some(true)));
     check(&Tokenizer::from_vocab(&vocab).expect("reads back"), test, "llama-spm");
     if let Some(path) = data(test, "data/vocab/ggml-vocab-llama-spm.gguf") {
-        // Not the same numbers, but the same order, among the tokens that merges make.
+        // The scores differ, but their order among the tokens that merges produce is the same.
         let original = honelm_text::GgufVocab::from_gguf(&gguf(path)).expect("a vocabulary").scores.expect("scores");
         let found = vocab.scores.expect("scores");
         let merged: Vec<usize> = (260..29_871).filter(|&id| found[id] < 0.0 && original[id] > -1e9).collect();
@@ -121,7 +121,7 @@ fn llama2_from_tokenizer_json() {
     }
 }
 
-/// Checks a folder, and what it becomes as tokenizer.json and as GGUF under the name `pre`.
+/// Checks a folder, and its conversion to tokenizer.json and to GGUF under the name `pre`.
 fn check_folder(test: &str, path: &str, name: &str, rows: usize, pre: &str) {
     let Some(path) = data(test, path) else { return };
     let tokenizer = Tokenizer::from_dir(&path).expect("reads");

@@ -1,4 +1,4 @@
-//! vocab.json with merges.txt: what they need beside them, and what is wrong with them.
+//! vocab.json with merges.txt: the files that they need, and their errors.
 
 use crate::common::{CHAT, PLAIN};
 use honelm_text::{TextError, Tokenizer, TokenizerFiles, TokenizerSource};
@@ -24,7 +24,7 @@ fn the_tiny_files_are_fine() {
     assert_eq!(tokenizer.encode("abab ##", PLAIN).expect("encodes"), [2, 2, 3, 5]);
     assert_eq!(tokenizer.encode("a<|endoftext|>", CHAT).expect("encodes"), [0, 6]);
     assert_eq!(tokenizer.eos_ids(), [6]);
-    // Windows' ends of lines are none of the tokens'.
+    // Windows line ends do not belong to tokens.
     let windows = Tokenizer::from_files(&files(VOCAB, &MERGES.replace('\n', "\r\n"))).expect("reads");
     assert_eq!(windows.encode("abab ##", PLAIN).expect("encodes"), [2, 2, 3, 5]);
 }
@@ -82,7 +82,7 @@ fn how_text_is_cut_is_never_guessed() {
     ] {
         assert_eq!(with(class, model), None, "{class:?} {model:?}");
     }
-    // SmolLM's folders say GPT-2 and cut digits apart, as only their tokenizer.json tells.
+    // SmolLM's folders name GPT-2's class but split digits, as only their tokenizer.json says.
     for (class, model) in [(None, None), (Some("GPT2Tokenizer"), Some("llama")), (Some("RobertaTokenizer"), None)] {
         let (code, message) = with(class, model).expect("refused");
         assert_eq!(code, "unknown-tokenizer-family");

@@ -1,4 +1,4 @@
-//! Conversations in files.
+//! Saved conversations.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,8 +13,7 @@ struct Saved {
     messages: Vec<Message>,
 }
 
-/// Writes a conversation, whole or not at all. Another one is replaced where `replace` is set; a file that holds anything
-/// else is left alone.
+/// Writes a conversation atomically. With `replace`, replaces another conversation; never replaces any other file.
 pub fn save(messages: &[Message], path: &Path, replace: bool) -> Result<(), String> {
     let is_saved = |path: &Path| load(path).is_ok();
     OutputGate::new(replace).file(path, "a saved conversation", &is_saved).map_err(|e| e.to_string())?;
@@ -27,7 +26,8 @@ pub fn save(messages: &[Message], path: &Path, replace: bool) -> Result<(), Stri
 /// Reads a saved conversation.
 pub fn load(path: &Path) -> Result<Vec<Message>, String> {
     let text = honelm::read_file(path, MOST_JSON).map_err(|e| e.to_string())?;
-    let saved: Saved = serde_json::from_slice(&text).map_err(|e| format!("no saved conversation: {e}"))?;
+    let saved: Saved =
+        serde_json::from_slice(&text).map_err(|e| format!("{}: not a saved conversation: {e}", path.display()))?;
     Ok(saved.messages)
 }
 
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_saved_is_loaded_and_foreign_files_stay() {
+    fn saved_conversations_load_and_other_files_stay() {
         let dir = tempfile::tempdir().expect("a folder");
         let talk = [Message::new("user", "Hello"), Message::new("assistant", "Hi.")];
         let path = dir.path().join("talk.json");

@@ -1,4 +1,4 @@
-//! Which files the server gives away, and how it opens them.
+//! The files that the server may serve.
 
 use std::future::Future;
 use std::io::{self, ErrorKind, SeekFrom};
@@ -11,37 +11,37 @@ use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::ServeDir;
 use tower_http::services::fs::{Backend, DefaultServeDirFallback, File};
 
-/// Regular files below a folder, or one file. Links are followed as far as they stay in the folder, dot files are not
-/// there, and nor are pipes and devices.
+/// The regular files below a folder, or a single file. Links are followed if their target is in the folder. Dot files,
+/// pipes and devices are left out.
 #[derive(Debug, Clone)]
 pub struct Files(Arc<Root>);
 
 #[derive(Debug)]
 enum Root {
-    /// Given whatever path is asked for.
+    /// The file, for any path.
     File(PathBuf),
-    /// By its canonical path.
+    /// The folder, by its canonical path.
     Folder {
         folder: PathBuf,
-        /// In the Hub's cache, where the files of a revision are links to the blobs of its repository.
+        /// In the Hub's cache, the folder of the blobs that the files of a revision link to.
         blobs: Option<PathBuf>,
     },
 }
 
 impl Files {
-    /// One file.
+    /// Creates the set of one file.
     pub fn file(path: &Path) -> Self {
         Self(Arc::new(Root::File(path.to_owned())))
     }
 
-    /// The files below a folder.
+    /// Creates the set of the files below a folder.
     pub fn below(folder: &Path) -> io::Result<Self> {
         let folder = folder.canonicalize()?;
         let blobs = honelm::hub_blobs(&folder).and_then(|blobs| blobs.canonicalize().ok());
         Ok(Self(Arc::new(Root::Folder { folder, blobs })))
     }
 
-    /// The service that gives them away.
+    /// Returns the service that serves the files.
     pub fn service(self) -> ServeDir<DefaultServeDirFallback, Self> {
         let base = match &*self.0 {
             Root::File(_) => PathBuf::new(),
@@ -50,7 +50,7 @@ impl Files {
         ServeDir::with_backend(base, self)
     }
 
-    /// Names in the folder itself that are links to files elsewhere, which are not given away.
+    /// Returns the names in the folder itself that link to files elsewhere, which are not served.
     pub fn links_out(&self) -> Vec<String> {
         let Root::Folder { folder, .. } = &*self.0 else { return Vec::new() };
         let entries = folder.read_dir().into_iter().flatten().flatten();
@@ -59,7 +59,7 @@ impl Files {
         led_out.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// Where the file or folder of a path really is.
+    /// Resolves links in a path.
     fn resolve(&self, wanted: &Path) -> io::Result<PathBuf> {
         let (folder, blobs) = match &*self.0 {
             Root::File(file) => return Ok(file.clone()),
@@ -73,7 +73,7 @@ impl Files {
     }
 }
 
-/// Whether a part of a path is a dot file.
+/// Returns `true` if a component of a path begins with a dot.
 fn is_hidden(path: &Path) -> bool {
     let begins_with_a_dot = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
     path.components().any(begins_with_a_dot)
@@ -81,7 +81,7 @@ fn is_hidden(path: &Path) -> bool {
 
 type Soon<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// Runs what waits for the disk where it holds up nothing else.
+/// Runs work that waits for the disk on a thread of its own.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
@@ -109,7 +109,7 @@ impl Backend for Files {
     }
 }
 
-/// A file that is being sent.
+/// An open file.
 #[derive(Debug)]
 pub struct Opened(tokio::fs::File);
 
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_regular_files_below_the_folder_are_given_away() {
+    fn only_regular_files_below_the_folder_are_served() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("model");
         fs::create_dir_all(folder.join("sub")).unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_in_the_cache_may_link_to_the_blobs_of_its_repository_alone() {
+    fn a_revision_in_the_cache_may_only_link_to_blobs_of_its_repository() {
         let dir = tempfile::tempdir().unwrap();
         let (own, other) = (dir.path().join("models--org--own"), dir.path().join("models--org--other"));
         let snapshot = own.join("snapshots").join("0123456789abcdef0123456789abcdef01234567");

@@ -1,4 +1,4 @@
-//! `honelm web`: the page in the browser, served from here.
+//! `honelm web`: a local server for the browser page.
 
 mod files;
 mod server;
@@ -12,26 +12,32 @@ use serde_json::json;
 
 use crate::arguments::Global;
 use crate::failure::Failure;
-use crate::output;
+use crate::{help, output};
 use server::{Served, serve};
 
-const EXAMPLES: &str = "\
-Examples:
-  honelm web                      the shipped model, in your browser
-  honelm web small/model.gguf     another one
-  honelm web --port 0 --no-open   any free port; the address is on stdout
+/// Returns the text after the options.
+fn notes() -> String {
+    help::notes(
+        &[
+            ("honelm web", "the shipped model"),
+            ("honelm web small/model.gguf", "another model"),
+            ("honelm web --port 0 --no-open", "any free port; prints the address"),
+        ],
+        &[
+            "Only this machine can reach the address. The model runs in the browser, and nothing that you write leaves it.",
+        ],
+    )
+}
 
-Only this machine can reach the address. The model runs in the browser: nothing that you write is sent here.";
-
-/// Run models in the browser: serves the page on this machine
+/// Serve a web page that runs models in the browser
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = notes())]
 pub struct Web {
-    /// Models to offer: folders, GGUF files, or names; by default the shipped one
+    /// The models to offer: folders, GGUF files or names [default: the shipped model]
     #[arg(value_name = "MODEL")]
     models: Vec<String>,
 
-    /// Port of 127.0.0.1; 0 takes a free one
+    /// Port on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8417)]
     port: u16,
 
@@ -39,7 +45,7 @@ pub struct Web {
     #[arg(long)]
     no_open: bool,
 
-    /// The built page; by default `web` beside the executable, or that of the source checkout
+    /// Folder of the built page [default: `web` beside the executable, or in a source checkout `web/dist`]
     #[arg(long, value_name = "DIR")]
     page: Option<PathBuf>,
 }
@@ -54,10 +60,10 @@ impl Web {
         let models = named.into_iter().map(|name| Served::new(&global.model(name)?)).collect::<Result<Vec<_>, _>>()?;
         for left_out in models.iter().flat_map(Served::links_out) {
             global
-                .note(&format!("warning: {left_out} is a link that leads out of the model's folder; it is not served"));
+                .note(&format!("warning: {left_out} is not served: it is a link to a file outside the model's folder"));
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).map_err(|error| {
-            let hint = "another program may have it; --port 0 takes a free one";
+            let hint = "another program may use it; --port 0 takes a free one";
             Failure::Io(format!("port {}", self.port), IoError::new(error.kind(), format!("{error} ({hint})")))
         })?;
         let port = listener.local_addr().map_err(|error| Failure::Io("the port".to_owned(), error))?.port();
@@ -68,18 +74,18 @@ impl Web {
         } else {
             output::line(&url)?;
         }
-        global.note("Ctrl-C ends it.");
+        global.note("Press Ctrl-C to stop.");
         if !self.no_open
             && let Err(error) = opener::open_browser(&url)
         {
-            global.note(&format!("No browser could be opened ({error}); open the address yourself."));
+            global.note(&format!("No browser could be opened ({error}). Open the address yourself."));
         }
         serve(listener, &page, models)?;
         Ok(0)
     }
 }
 
-/// The folder with the built page.
+/// Finds the folder of the built page.
 fn page(wanted: Option<&Path>) -> Result<PathBuf, Failure> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("web")));
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/dist");
@@ -90,7 +96,7 @@ fn page(wanted: Option<&Path>) -> Result<PathBuf, Failure> {
     let found = candidates.iter().find(|folder| folder.join("index.html").is_file());
     found.cloned().ok_or_else(|| {
         let searched: Vec<String> = candidates.iter().map(|folder| folder.display().to_string()).collect();
-        let problem = "no index.html there; in a source checkout `cargo xtask web` builds the page";
+        let problem = "no index.html; in a source checkout, `cargo xtask web` builds the page";
         Failure::Io(searched.join(", "), IoError::new(ErrorKind::NotFound, problem))
     })
 }

@@ -1,7 +1,7 @@
-//! The server: a page and some models, for this machine alone.
+//! An HTTP server for the page and the models, reachable from this machine only.
 //!
-//! axum and tower-http's file service, which answer ranges, conditional requests and HEAD as HTTP has them; hyper itself
-//! for connections, whose headers have to come in time.
+//! Files are served by tower-http, with ranges, conditional requests and HEAD. Connections are handled by hyper itself,
+//! which has a time limit for the headers of a request.
 
 use std::io;
 use std::net::TcpListener;
@@ -26,20 +26,20 @@ use super::files::Files;
 use crate::failure::Failure;
 use crate::interrupt;
 
-/// How often the server looks whether Ctrl-C was pressed.
-const LOOK: Duration = Duration::from_millis(50);
+/// The interval at which the server checks for Ctrl-C.
+const POLL: Duration = Duration::from_millis(50);
 
-/// How long a browser may take to send the headers of a request.
+/// The time limit for the headers of a request.
 const HEADERS: Duration = Duration::from_secs(30);
 
-/// How long answers that are under way may take to end after Ctrl-C.
+/// The time that responses in progress have after Ctrl-C.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The page runs its own scripts and the wasm module, and may fetch models from anywhere.
+/// The content security policy: the page may run its own scripts and the wasm module, and fetch models from anywhere.
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; \
                       connect-src * blob: data:; frame-ancestors 'none'";
 
-/// A model that is offered.
+/// A model on the server.
 pub struct Served {
     name: String,
     /// The folder, or the GGUF file.
@@ -48,12 +48,12 @@ pub struct Served {
 }
 
 impl Served {
-    /// A folder with `config.json`, or a file.
+    /// Creates the entry of a folder with `config.json`, or of a file.
     pub fn new(path: &Path) -> Result<Self, Failure> {
         let names_a_folder = path.file_name().is_some_and(|name| name == "config.json");
         let path = path.parent().filter(|_| names_a_folder).unwrap_or(path);
         if path.is_dir() && !path.join("config.json").is_file() {
-            return Err(Failure::Usage(format!("{}: no model folder: it has no config.json", path.display())));
+            return Err(Failure::Usage(format!("{}: not a model folder: it has no config.json", path.display())));
         }
         let files = if path.is_dir() {
             Files::below(path).map_err(|error| Failure::Io(path.display().to_string(), error))?
@@ -64,21 +64,21 @@ impl Served {
         Ok(Self { name: honelm::model_name(path), path: path.to_owned(), files })
     }
 
-    /// Files of the model that are not served, since they are links that lead out of its folder.
+    /// Returns the files that are not served because they are links to files outside the model's folder.
     pub fn links_out(&self) -> Vec<String> {
         self.files.links_out()
     }
 
-    /// Where it is served, below the page's address.
+    /// Returns the URL relative to the page.
     fn url(&self) -> String {
-        // Names become one segment of a path, whatever characters they have.
+        // A name becomes one path segment, whatever characters it has.
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
         let name: String = self.name.chars().map(plain).collect();
         let name = name.trim_start_matches('.');
         if self.path.is_dir() { format!("models/{name}/") } else { format!("models/{name}.gguf") }
     }
 
-    /// What the page is told of it.
+    /// Returns the entry of the model in `models.json`.
     pub fn json(&self) -> Value {
         json!({"name": self.name, "url": self.url()})
     }
@@ -91,12 +91,12 @@ pub fn serve(listener: TcpListener, page: &Path, models: Vec<Served>) -> Result<
     let page = Files::below(page).map_err(|error| Failure::Io(page.display().to_string(), error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let served = runtime.block_on(accept(listener, router(page, &models)));
-    // A read from a disk that does not answer is not waited for.
+    // Do not wait for a read from a disk that does not respond.
     runtime.shutdown_background();
     served.map_err(failed)
 }
 
-/// Answers requests until Ctrl-C, and those under way for a short while longer.
+/// Serves requests until Ctrl-C, then waits at most [`GRACE`] for responses in progress.
 async fn accept(listener: TcpListener, router: Router) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let connections = GracefulShutdown::new();
@@ -107,8 +107,8 @@ async fn accept(listener: TcpListener, router: Router) -> io::Result<()> {
             () = &mut stopped => break,
         };
         let Ok((stream, _)) = accepted else {
-            // One that went away again, or too many at once.
-            tokio::time::sleep(LOOK).await;
+            // The client has gone, or there are too many connections.
+            tokio::time::sleep(POLL).await;
             continue;
         };
         let mut http = http1::Builder::new();
@@ -125,7 +125,7 @@ async fn accept(listener: TcpListener, router: Router) -> io::Result<()> {
 
 async fn interrupted() {
     while !interrupt::pressed() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -134,7 +134,7 @@ fn router(page: Files, models: &[Served]) -> Router {
     let mut router = Router::new().route("/models.json", get(move || async move { Json(list) }));
     for model in models {
         let url = format!("/{}", model.url());
-        // Two models of one name: the first one keeps it.
+        // Of two models of one name, the first one is served.
         let taken =
             models.iter().take_while(|other| !std::ptr::eq(*other, model)).any(|other| other.url() == model.url());
         router = match model.path.is_dir() {
@@ -146,11 +146,11 @@ fn router(page: Files, models: &[Served]) -> Router {
     router.fallback_service(page.service()).layer(middleware::from_fn(guarded))
 }
 
-/// Refuses requests that were meant for another host, by which a site could read models through a name that leads here,
-/// and says how answers may be used.
+/// Refuses requests for another host, since a website could otherwise read models through a name that resolves to this
+/// machine (DNS rebinding), and sets the headers of responses.
 async fn guarded(request: Request, next: Next) -> Response {
     if !is_local(request.headers()) {
-        return (StatusCode::FORBIDDEN, "this server is for this machine alone\n").into_response();
+        return (StatusCode::FORBIDDEN, "this server only serves this machine\n").into_response();
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_this_machine_are_answered() {
+    fn only_names_of_this_machine_are_accepted() {
         let host = |host: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_str(host).expect("a header"));

@@ -1,4 +1,4 @@
-//! Tiny models whose answers are known.
+//! Tiny models with known answers.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use honelm_blocks::Encoding;
 use honelm_formats::gguf::Writer;
 use honelm_formats::{ElementType, FormatError, write_atomic};
 
-/// Tokens of the vocabulary: three special ones, then every byte.
+/// The size of the vocabulary: three special tokens, then every byte.
 const VOCABULARY: usize = 3 + 256;
 /// The token that ends an answer.
 const END: usize = 2;
@@ -17,13 +17,13 @@ pub struct Tiny<'a> {
     pub name: &'a str,
     /// The chat template.
     pub template: &'a str,
-    /// Values of a hidden state.
+    /// The width of the hidden states.
     pub width: usize,
-    /// Values of the feed-forward layer.
+    /// The width of the feed-forward layer.
     pub ffn: usize,
-    /// After each of these bytes the model writes the next one; after the last it ends.
+    /// The bytes that the model generates: each one after the byte before it, and the end after the last.
     pub says: &'a [u8],
-    /// A further tensor, which no llama model has.
+    /// The name of a tensor that llama models do not have.
     pub odd_tensor: Option<&'a str>,
 }
 
@@ -94,7 +94,7 @@ impl Tiny<'_> {
         })
     }
 
-    /// Each token's state is a one in a place of its own, from which the output layer reads the next token.
+    /// Returns embeddings in which each token has a one at its own position, which the output layer maps to the next token.
     fn values(&self, name: &str, shape: &[usize]) -> Vec<f32> {
         let mut values = vec![if name.contains("norm") { 1.0 } else { 0.0 }; shape.iter().product()];
         if self.width >= VOCABULARY && name == "token_embd.weight" {

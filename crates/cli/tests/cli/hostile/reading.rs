@@ -1,4 +1,4 @@
-//! What commands read: regular files or pipes, and never without an end; and numbers without an end.
+//! Inputs without an end, special files in the place of regular ones, and huge numbers.
 
 use std::fs;
 use std::path::Path;
@@ -28,8 +28,8 @@ fn a_wide_model_of_few_bytes_takes_little_memory() {
 fn numbers_without_a_meaning_are_refused() {
     let most = u64::MAX.to_string();
     for (arguments, word) in [
-        (&["run", "-p", "x", "--threads", "10000"][..], "at most 1024"),
-        (&["run", "-p", "x", "--threads", &most], "at most 1024"),
+        (&["run", "-p", "x", "--threads", "10000"][..], "from 1 to 1024"),
+        (&["run", "-p", "x", "--threads", &most], "from 1 to 1024"),
         (&["run", "-p", "x", "--threads", "0"], "--threads"),
         (&["web", "--port", "65536"], "--port"),
         (&["pull", "org/repo", "--min-speed=-1"], "--min-speed"),
@@ -61,7 +61,7 @@ mod unix {
         assert!(Command::new("mkfifo").arg(path).status().expect("it runs").success());
     }
 
-    /// A folder that links to the files of the shipped model.
+    /// Creates a folder of links to the files of the shipped model.
     fn linked(folder: &Path) {
         fs::create_dir(folder).expect("a folder");
         for entry in pocket_dir().canonicalize().expect("there").read_dir().expect("the shipped model") {

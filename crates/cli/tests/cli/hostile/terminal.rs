@@ -1,4 +1,4 @@
-//! Nothing that is not ours moves the cursor, writes the clipboard or does anything else to a terminal.
+//! No text from outside can move the cursor, write the clipboard or control the terminal in another way.
 
 use std::fs;
 use std::process::Output;
@@ -7,14 +7,14 @@ use honelm_formats::acts_on_terminals;
 use honelm_testing::hub::HubServer;
 
 use super::gguf::Tiny;
-use crate::common::{assert_fails, honelm, run, run_with, status};
+use crate::common::{assert_fails, honelm, on_a_terminal, run, run_with, status};
 
-/// Writes the clipboard of a terminal that obeys it (OSC 52), in both of its forms, and turns the direction of text.
+/// Sequences that write the clipboard (OSC 52), in both forms, and one that reverses the direction of text.
 const COPIES: &str = "\x1b]52;c;QUJD\x07\u{9d}52;c;QUJD\u{9c}\u{202e}";
-/// A part of how it is shown. (What begins with an escape, clap leaves out of its own messages.)
+/// The form in which a part of them is shown. (clap drops sequences that begin with an escape character.)
 const SHOWN: &str = "\\u{9d}52;c;QUJD\\u{9c}";
 
-/// Checks that the escapes were shown, and that nothing was said that a terminal obeys.
+/// Checks that the output has the sequences as escapes, and none that a terminal obeys.
 fn assert_shown(output: &Output) {
     let said = [&output.stdout[..], &output.stderr].concat();
     let text = String::from_utf8(said).expect("text");
@@ -95,30 +95,9 @@ fn an_answer_is_exact_in_a_pipe_and_shown_as_escapes_on_a_terminal() {
     assert_eq!(run(&decoded).stdout, b"\x1b]7");
 
     for (arguments, shown) in [(&arguments[..], "\\u{1b}]52;\\u{7}"), (&decoded[..], "\\u{1b}]7")] {
-        let Some(seen) = on_a_terminal(arguments) else {
+        let Some(seen) = on_a_terminal(80, arguments) else {
             honelm_testing::skip!("an_answer_is_exact_in_a_pipe_and_shown_as_escapes_on_a_terminal", "script")
         };
         assert!(!seen.contains('\x1b') && seen.contains(shown), "{seen:?}");
     }
-}
-
-/// What a command writes to a terminal, which util-linux's `script` makes.
-#[cfg(target_os = "linux")]
-fn on_a_terminal(arguments: &[&str]) -> Option<String> {
-    let quoted = |word: &&str| format!("'{word}'");
-    let line = format!(
-        "'{}' {} 2>/dev/null",
-        env!("CARGO_BIN_EXE_honelm"),
-        arguments.iter().map(quoted).collect::<Vec<_>>().join(" ")
-    );
-    let mut script = std::process::Command::new("script");
-    script.args(["-qec", &line, "/dev/null"]).env("HONELM_DEVICE", "cpu").stdin(std::process::Stdio::null());
-    let output = script.output().ok()?;
-    assert!(output.status.success(), "{output:?}");
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn on_a_terminal(_: &[&str]) -> Option<String> {
-    None
 }

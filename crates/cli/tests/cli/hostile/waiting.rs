@@ -1,4 +1,4 @@
-//! Servers, clients and disks that do not do their part.
+//! Slow servers and clients, and full disks.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,7 +19,7 @@ struct Web {
 }
 
 impl Web {
-    /// `prepare` may change the folder with the page, `page`, and the model's, `model`.
+    /// Starts the server. `prepare` may change the folders `page` and `model`.
     fn start(prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         for (name, contents) in [("page/index.html", "a page"), ("model/config.json", "{\"a\": 1}"), ("secret", "x")] {
@@ -43,7 +43,7 @@ impl Web {
         stream
     }
 
-    /// The status and the body of an answer.
+    /// Returns the status and the body of a response.
     fn get(&self, path: &str, header: &str) -> (u16, String) {
         let mut stream = self.connect();
         let host = &self.address;
@@ -54,7 +54,7 @@ impl Web {
         (status, answer.split_once("\r\n\r\n").expect("a body").1.to_owned())
     }
 
-    /// Presses Ctrl-C; the status and the time until the end.
+    /// Sends SIGINT; returns the exit status and the time until the end.
     fn stop(mut self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         let killed = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
@@ -64,7 +64,7 @@ impl Web {
 }
 
 #[test]
-fn the_page_gives_away_regular_files_below_its_folders_alone() {
+fn only_regular_files_below_the_folders_are_served() {
     let web = Web::start(|dir| {
         let model = dir.join("model");
         fs::create_dir(model.join(".git")).expect("a folder");

@@ -1,4 +1,4 @@
-//! Random weights, and the product straight from its definition.
+//! Random weights, and the product computed directly from its definition.
 
 use half::f16;
 
@@ -22,12 +22,12 @@ impl Random {
         (self.next() >> 33) as usize % end
     }
 
-    /// In -1..1.
+    /// Returns a number in -1..1.
     pub fn float(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// Rows of different magnitude.
+    /// Returns a matrix whose rows have different magnitudes.
     pub fn matrix(&mut self, rows: usize, cols: usize) -> Matrix {
         let mut out = Matrix::zeros(rows, cols);
         for r in 0..rows {
@@ -38,7 +38,7 @@ impl Random {
     }
 }
 
-/// Random codes (or all bytes `fill`) under half-precision fields of about `scale`.
+/// Returns blocks of random codes (or all bytes `fill`), with half-precision fields of about `scale`.
 pub(super) fn blocks(
     encoding: Encoding,
     rows: usize,
@@ -56,7 +56,7 @@ pub(super) fn blocks(
             Encoding::Q2K => &[80, 82],
             Encoding::Q3K => &[108],
             Encoding::Q6K => &[208],
-            // Exponents of every size that stay numbers.
+            // Exponents of every size that give finite numbers.
             Encoding::MXFP4 => {
                 block[0] = (122.0 + 5.0 * scale.clamp(-20.0, 20.0)) as u8 + (random.next() >> 62) as u8;
                 &[]
@@ -81,7 +81,7 @@ pub(super) fn random_blocks(
     blocks(encoding, rows, cols, scale, None, random)
 }
 
-/// Integer groups; `zeros` 0 constant, 1 integers, 2 biases.
+/// Returns integer groups with `zeros`: 0 constant, 1 integers, 2 biases.
 pub(super) fn groups(
     bits: u8,
     rows: usize,
@@ -115,7 +115,7 @@ pub(super) fn groups(
     .expect("a sound matrix")
 }
 
-/// Scale and codes of every block of every row, by the definition.
+/// Returns the scale and codes of every block of every row, by the definition.
 pub(super) fn round_rows(x: &Matrix) -> Vec<Vec<(f32, [i8; 32])>> {
     let block = |values: &[f32]| {
         let d = values.iter().fold(0.0f32, |top, v| top.max(v.abs())) / 127.0;
@@ -125,17 +125,17 @@ pub(super) fn round_rows(x: &Matrix) -> Vec<Vec<(f32, [i8; 32])>> {
     x.iter_rows().map(|row| row.chunks(32).map(block).collect()).collect()
 }
 
-/// 32 weights: what to multiply with integer codes, by half where halves differ.
+/// 32 weights as integers with scales and offsets, for each half if the halves differ.
 struct Weights {
-    /// q - z, or q where there is an offset.
+    /// q - z, or q if there is an offset.
     integers: [i32; 32],
     scales: [f32; 2],
     offsets: Option<[f32; 2]>,
-    /// Whether the halves differ.
+    /// `true` if the halves have different scales.
     halves: bool,
 }
 
-/// The entries of IQ4_NL and IQ4_XS, and twice the numbers of MXFP4.
+/// The tables of IQ4_NL and IQ4_XS, and twice the numbers of MXFP4.
 const NON_LINEAR: [i32; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 const E2M1: [i32; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
@@ -151,7 +151,7 @@ fn bit(bytes: &[u8], k: usize) -> i32 {
     i32::from(bytes[k / 8] >> (k % 8) & 1)
 }
 
-/// Block `b` (of 32 columns) of `row`, from the description of the format.
+/// Returns block `b` (of 32 columns) of `row`, from the description of the format.
 fn block_weights(encoding: Encoding, row: &[u8], b: usize) -> Weights {
     let size = encoding.block_bytes();
     let per = encoding.block_len() / 32;
@@ -230,7 +230,7 @@ fn block_weights(encoding: Encoding, row: &[u8], b: usize) -> Weights {
     out
 }
 
-/// The 32 weights of `row` in the columns `columns`, which share a group.
+/// Returns the 32 weights of `row` in the columns `columns`, which share a group.
 fn group_weights(m: &GroupMatrix, row: usize, columns: &[usize]) -> Weights {
     let codes = m.row_codes(row);
     let zero = m.zero(row, columns[0]).unwrap_or(0);
@@ -242,7 +242,7 @@ fn group_weights(m: &GroupMatrix, row: usize, columns: &[usize]) -> Weights {
     }
 }
 
-/// The product by its definition: block after block, every sum of a block exact. // [N, M]
+/// Computes the product by its definition, block after block, with exact sums per block. // [N, M]
 pub(super) fn product(weight: &WeightData, x: &Matrix) -> Matrix {
     let (rows, cols) = (weight.rows(), weight.cols());
     let mut columns: Vec<usize> = (0..cols).collect();
@@ -275,7 +275,7 @@ pub(super) fn product(weight: &WeightData, x: &Matrix) -> Matrix {
     out
 }
 
-/// One block's part of a sum, before the scale of the activations.
+/// Returns the term of one block, before the scale of the activations.
 fn term(w: &Weights, codes: &[i8; 32]) -> f32 {
     let dot = |span: Range<usize>| span.map(|k| w.integers[k] * i32::from(codes[k])).sum::<i32>() as f32;
     let sum = |span: Range<usize>| codes[span].iter().map(|&c| i32::from(c)).sum::<i32>() as f32;

@@ -1,19 +1,22 @@
-use serde_json::Value;
+//! The settings of a compressed-tensors checkpoint.
+
+use serde_json::{Map, Value, json};
 
 use super::{FORMAT, METHOD};
 use crate::FormatError;
-use crate::quantized::ModuleShape;
 use crate::quantized::fields::Fields;
 use crate::quantized::fp8::{Grid, block};
 use crate::quantized::pattern::{Pattern, Patterns};
+use crate::quantized::{ModuleClass, ModuleShape};
 
-/// Formats of integer groups, of FP8, and of a checkpoint whose groups name their own.
+/// The formats of integer groups, of FP8, and of a checkpoint whose groups name their own formats.
 const PACKED: &str = "pack-quantized";
 const FLOAT: [&str; 2] = ["float-quantized", "naive-quantized"];
-const FORMATS: [&str; 4] = [PACKED, FLOAT[0], FLOAT[1], "mixed-precision"];
+const MIXED: &str = "mixed-precision";
+const FORMATS: [&str; 4] = [PACKED, FLOAT[0], FLOAT[1], MIXED];
 const FORMAT_NAMES: &str = "pack-quantized, float-quantized, naive-quantized (FP8), mixed-precision";
 
-/// How the weights of some modules are quantised.
+/// The way in which the weights of some modules are quantised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
     Groups(Groups),
@@ -25,17 +28,17 @@ pub(super) enum Scheme {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Groups {
     pub(super) bits: u8,
-    /// `None`: one group a row.
+    /// The columns per group; `None` for one group per row.
     pub(super) group_size: Option<usize>,
     pub(super) symmetric: bool,
 }
 
-/// What modules a scheme or an exception is for.
+/// The modules that a scheme or an exception applies to.
 #[derive(Debug, Clone, PartialEq)]
 enum Target {
-    /// A module's name, or a class (`Linear`).
+    /// A module's name or class (`Linear`).
     Name(String),
-    /// `re:` and an expression that matches names from their start.
+    /// A regular expression, anchored at the start of the name; `re:EXPRESSION` in the file.
     Expression(Pattern),
 }
 
@@ -44,11 +47,20 @@ enum Target {
 pub struct CompressedTensors {
     groups: Vec<(Vec<Target>, Scheme)>,
     ignore: Vec<Target>,
-    /// Major and minor version of the writer.
+    /// The major and minor version of the writer.
     version: Option<(u32, u32)>,
 }
 
 impl CompressedTensors {
+    /// Returns the settings of a checkpoint whose linear modules are all in groups of one form. `group_size` is `None` for
+    /// one group per row.
+    #[must_use]
+    pub fn uniform(bits: u8, group_size: Option<usize>, symmetric: bool) -> Self {
+        let linear = Target::Name(ModuleClass::Linear.name().to_owned());
+        let scheme = Scheme::Groups(Groups { bits, group_size, symmetric });
+        Self { groups: vec![(vec![linear], scheme)], ignore: Vec::new(), version: None }
+    }
+
     /// Reads the settings object; `file` names it in messages.
     ///
     /// # Errors
@@ -84,12 +96,46 @@ impl CompressedTensors {
         })
     }
 
-    /// Whether codes are one stream rather than whole in words; `None` where no version says so.
+    /// Returns `true` if codes are one stream, `false` if no code crosses words, and `None` if the version is unknown.
     pub(super) fn dense_packing(&self) -> Option<bool> {
         self.version.map(|version| version >= (0, 18))
     }
 
-    /// The scheme of a module: that of the first target that it matches. `None` where it is not quantised.
+    /// Returns the settings object, whose exceptions are those of these settings and `plain`.
+    pub(super) fn to_json(&self, plain: &[String]) -> Value {
+        let format_of = |scheme: &Scheme| if matches!(scheme, Scheme::Groups(_)) { PACKED } else { FLOAT[0] };
+        let first = self.groups.first().map_or(PACKED, |(_, scheme)| format_of(scheme));
+        let is_mixed = self.groups.iter().any(|(_, scheme)| format_of(scheme) != first);
+        let mut groups = Map::new();
+        for (i, (targets, scheme)) in self.groups.iter().enumerate() {
+            let mut group = json!({
+                "targets": targets.iter().map(Target::text).collect::<Vec<_>>(),
+                "weights": scheme.to_json(),
+                "input_activations": null,
+                "output_activations": null,
+            });
+            if is_mixed {
+                group["format"] = json!(format_of(scheme));
+            }
+            groups.insert(format!("group_{i}"), group);
+        }
+        let mut ignore: Vec<String> = self.ignore.iter().map(Target::text).collect();
+        ignore.extend(plain.iter().filter(|name| !self.ignore.contains(&Target::Name((*name).clone()))).cloned());
+        let mut settings = json!({
+            "quant_method": METHOD.name,
+            "format": if is_mixed { MIXED } else { first },
+            "quantization_status": "compressed",
+            "config_groups": groups,
+            "ignore": ignore,
+            "kv_cache_scheme": null,
+        });
+        if let Some((major, minor)) = self.version {
+            settings["version"] = json!(format!("{major}.{minor}"));
+        }
+        settings
+    }
+
+    /// Returns the scheme of the first target that matches a module, or `None` if the module is not quantised.
     pub(super) fn of(&self, module: &ModuleShape<'_>) -> Result<Option<Scheme>, FormatError> {
         if matches(&self.ignore, module)? {
             return Ok(None);
@@ -103,6 +149,43 @@ impl CompressedTensors {
     }
 }
 
+impl Target {
+    /// Returns the target as the file has it.
+    fn text(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Expression(pattern) => format!("re:{}", pattern.text()),
+        }
+    }
+}
+
+impl Scheme {
+    /// Returns the object `weights`.
+    fn to_json(self) -> Value {
+        match self {
+            Self::Groups(Groups { bits, group_size, symmetric }) => json!({
+                "num_bits": bits,
+                "type": "int",
+                "symmetric": symmetric,
+                "strategy": if group_size.is_some() { "group" } else { "channel" },
+                "group_size": group_size,
+                "actorder": null,
+                "dynamic": false,
+            }),
+            Self::Float(grid) => {
+                let (strategy, block) = match grid {
+                    Grid::Tensor => ("tensor", None),
+                    Grid::Rows => ("channel", None),
+                    Grid::Blocks(rows, cols) => ("block", Some([rows, cols])),
+                };
+                json!({"num_bits": 8, "type": "float", "symmetric": true, "strategy": strategy,
+                    "block_structure": block, "dynamic": false})
+            }
+        }
+    }
+}
+
+/// Returns `true` if a target matches the module.
 fn matches(targets: &[Target], module: &ModuleShape<'_>) -> Result<bool, FormatError> {
     for target in targets {
         let found = match target {
@@ -135,7 +218,7 @@ fn targets(fields: &Fields<'_>, field: &str, patterns: &mut Patterns) -> Result<
     fields.texts(field)?.into_iter().map(&mut target).collect()
 }
 
-/// A group of `config_groups`.
+/// Reads an entry of `config_groups`.
 fn parse_group(
     fields: &Fields<'_>,
     format: Option<&str>,
@@ -147,7 +230,7 @@ fn parse_group(
     let Some(weights) = fields.child("weights")? else { return Err(fields.invalid("weights", "an object")) };
     let float = weights.text("type")?.is_some_and(|kind| kind.eq_ignore_ascii_case("float"));
     if float != FLOAT.contains(&format) {
-        return Err(fields.unsupported("format", format, "pack-quantized for int, float-quantized for float"));
+        return Err(fields.unsupported("format", format, "pack-quantized with int, float-quantized with float"));
     }
     let input = fields.child("input_activations")?;
     for (field, set) in [
@@ -155,11 +238,11 @@ fn parse_group(
         ("output_activations", fields.get("output_activations").is_some()),
     ] {
         if set {
-            return Err(fields.unsupported(field, "quantised", "null: weights alone"));
+            return Err(fields.unsupported(field, "quantised", "null (only weights are quantised)"));
         }
     }
     if let Some(input) = input {
-        // FP8 activations beside FP8 weights do not change these: see `fp8`.
+        // FP8 activations do not change FP8 weights: see `fp8`.
         input.require("type", &["float"], "float")?;
         input.bits("num_bits", &[8], "8")?;
     }
@@ -167,7 +250,7 @@ fn parse_group(
     Ok((targets(fields, "targets", patterns)?, scheme))
 }
 
-/// Settings of FP8 weights.
+/// Reads the settings of FP8 weights.
 fn parse_float(fields: &Fields<'_>) -> Result<Grid, FormatError> {
     const READ: [&str; 8] =
         ["num_bits", "type", "symmetric", "strategy", "block_structure", "dynamic", "group_size", "actorder"];
@@ -190,6 +273,7 @@ fn parse_float(fields: &Fields<'_>) -> Result<Grid, FormatError> {
     }
 }
 
+/// Reads the settings of weights in integer groups.
 fn parse_weights(fields: &Fields<'_>) -> Result<Groups, FormatError> {
     const READ: [&str; 9] = [
         "num_bits",
@@ -204,7 +288,7 @@ fn parse_weights(fields: &Fields<'_>) -> Result<Groups, FormatError> {
     ];
     fields.require("type", &["int"], "int")?;
     fields.require("strategy", &["group", "channel"], "group, channel")?;
-    // The order matters only where `weight_g_idx` gives it.
+    // The order matters only if there is a `weight_g_idx`.
     fields.require("actorder", &["weight", "static", "group", "dynamic"], "weight, static, group, dynamic")?;
     fields.require("zp_dtype", &["torch.int8"], "torch.int8")?;
     if fields.get("dynamic").is_some_and(|dynamic| dynamic != &Value::Bool(false)) {
@@ -213,7 +297,7 @@ fn parse_weights(fields: &Fields<'_>) -> Result<Groups, FormatError> {
     if fields.get("block_structure").is_some() {
         return Err(fields.unsupported("block_structure", "set", "null"));
     }
-    // How scales were found; their own type is that of the tensor.
+    // The observer describes how scales were found; their type is that of the tensor.
     fields.only(&READ, &["observer", "observer_kwargs", "scale_dtype"])?;
     let bits = fields.bits("num_bits", &[2, 3, 4, 5, 6, 7, 8], "2 to 8")?;
     let bits = bits.ok_or_else(|| fields.invalid("num_bits", "a number of bits"))?;
@@ -221,7 +305,7 @@ fn parse_weights(fields: &Fields<'_>) -> Result<Groups, FormatError> {
         (Some("channel"), None | Some(None)) | (None, Some(None)) => None,
         (Some("group") | None, Some(Some(size))) => Some(size),
         (None, None) => return Err(fields.unsupported("strategy", "tensor", "group, channel")),
-        _ => return Err(fields.invalid("group_size", "a number of columns for groups, none for channels")),
+        _ => return Err(fields.invalid("group_size", "a number of columns for strategy group, none for channel")),
     };
     Ok(Groups { bits, group_size, symmetric: fields.flag("symmetric")?.unwrap_or(true) })
 }

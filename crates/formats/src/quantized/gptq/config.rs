@@ -1,27 +1,29 @@
+//! The settings of a GPTQ checkpoint.
+
 use serde_json::{Map, Value, json};
 
 use honelm_blocks::{GroupMatrix, Zeros};
 
-use super::dynamic::{Dynamic, ModuleSettings};
+use super::dynamic::{BITS, BITS_NAMES, Dynamic, HARMLESS, ModuleSettings};
 use crate::FormatError;
 use crate::quantized::fields::Fields;
 use crate::quantized::words::Packing;
 
-/// How codes and zero points are stored.
+/// The variants of the format, which differ in how codes and zero points are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckpointFormat {
-    /// `"gptq"`: zero points as z - 1, so that z = 0 cannot be stored safely.
+    /// `"gptq"`: zero points are stored as z - 1, so z = 0 cannot be stored safely.
     V1,
-    /// `"gptq_v2"`: z.
+    /// `"gptq_v2"`: zero points are stored as z.
     V2,
-    /// `"gptq_p"`: z, and 3 bit in planes.
+    /// `"gptq_p"`: zero points are stored as z, and codes of 3 bits in planes.
     Planar,
 }
 
 impl CheckpointFormat {
     const ALL: [Self; 3] = [Self::V1, Self::V2, Self::Planar];
 
-    /// The name in `checkpoint_format`.
+    /// Returns the value of `checkpoint_format`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,7 +33,7 @@ impl CheckpointFormat {
         }
     }
 
-    /// The most widely read format that can hold all `matrices`: v1 unless a zero point is 0.
+    /// Returns the most widely read variant that can hold all `matrices`: v1, or v2 if a zero point is 0.
     pub fn for_matrices<'a>(matrices: impl IntoIterator<Item = &'a GroupMatrix>) -> Self {
         let has_zero = |matrix: &GroupMatrix| match &matrix.zeros {
             Zeros::Constant(z) => *z == 0,
@@ -41,7 +43,7 @@ impl CheckpointFormat {
         if matrices.into_iter().any(has_zero) { Self::V2 } else { Self::V1 }
     }
 
-    /// How codes of `bits` bits fill words.
+    /// Returns how codes of `bits` bits fill words.
     pub(super) fn packing(self, bits: u8) -> Packing {
         match bits {
             5..=7 => Packing::Planes,
@@ -55,25 +57,25 @@ impl CheckpointFormat {
 /// `config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuantizeConfig {
-    /// Bits a code, 2 to 8.
+    /// The bits per code, 2 to 8.
     pub bits: u8,
-    /// Columns a group; `None` (-1 in the file) for one group a row.
+    /// The columns per group; `None` (-1 in the file) for one group per row.
     pub group_size: Option<usize>,
-    /// Whether columns were quantised in the order of their activations.
+    /// `true` if columns were quantised in the order of their activations.
     pub desc_act: bool,
-    /// Whether every zero point is the middle code.
+    /// `true` if every zero point is the middle code.
     pub sym: bool,
-    /// Whether the output layer is quantised too.
+    /// `true` if the output layer is quantised too.
     pub lm_head: bool,
-    /// How codes and zero points are stored.
+    /// The variant of the format.
     pub checkpoint_format: CheckpointFormat,
-    /// Modules with other settings.
+    /// The modules with settings of their own.
     pub dynamic: Dynamic,
-    /// What does not bear on decoding (`damp_percent`, `meta`, ...), written as it is.
+    /// The fields that do not affect decoding (`damp_percent`, `meta`, ...), which are written unchanged.
     pub extra: Map<String, Value>,
 }
 
-/// Keys that [`QuantizeConfig::parse`] understands, and that `extra` therefore does not hold.
+/// The fields that [`QuantizeConfig::parse`] reads. All others are kept in `extra`.
 const KNOWN: [&str; 12] = [
     "bits",
     "group_size",
@@ -89,69 +91,13 @@ const KNOWN: [&str; 12] = [
     "is_marlin_format",
 ];
 
-/// Keys that say how a checkpoint was made, which of its modules are packed, or how to run it.
-pub(super) const HARMLESS: &[&str] = &[
-    "act_group_aware",
-    "auto_forward_data_parallel",
-    "backend",
-    "batch_size",
-    "block_name_to_quantize",
-    "cache_block_outputs",
-    "calibration_data_device",
-    "compute_device_filter",
-    "damp_auto_increment",
-    "damp_percent",
-    "dataset",
-    "dense_vram_strategy",
-    "dense_vram_strategy_devices",
-    "device",
-    "disable_exllama",
-    "exllama_config",
-    "fallback",
-    "failsafe",
-    "foem",
-    "gc_mode",
-    "gptaq",
-    "hessian",
-    "hyb_act",
-    "max_input_length",
-    "meta",
-    "model_file_base_name",
-    "model_name_or_path",
-    "model_seqlen",
-    "module_name_preceding_first_block",
-    "modules_in_block_to_quantize",
-    "modules_to_not_convert",
-    "moe",
-    "moe_vram_strategy",
-    "moe_vram_strategy_devices",
-    "mse",
-    "offload_to_disk",
-    "offload_to_disk_path",
-    "pack_impl",
-    "pad_token_id",
-    "parallel_packing",
-    "static_groups",
-    "telemetry",
-    "tokenizer",
-    "true_sequential",
-    "use_cuda_fp16",
-    "use_exllama",
-    "v2",
-    "vram_strategy",
-    "wait_for_submodule_finalizers",
-];
-
-pub(super) const BITS: [u8; 7] = [2, 3, 4, 5, 6, 7, 8];
-pub(super) const BITS_NAMES: &str = "2 to 8";
-
 impl QuantizeConfig {
     /// Reads the settings object; `file` names it in messages.
     ///
     /// # Errors
     /// [`FormatError::InvalidQuantization`] for a missing or malformed field,
     /// [`FormatError::UnsupportedQuantization`] for another method, format, width or packing,
-    /// [`FormatError::UnknownQuantization`] for fields that might change the weights.
+    /// [`FormatError::UnknownQuantization`] for unknown fields, which might change the weights.
     pub fn parse(file: &str, value: &Value) -> Result<Self, FormatError> {
         const FORMATS: &str = "gptq, gptq_v2, gptq_p";
         let fields = Fields::new(file, value)?;
@@ -189,17 +135,17 @@ impl QuantizeConfig {
         })
     }
 
-    /// The settings of `module`; `None` where it is left out.
+    /// Returns the settings of `module`, or `None` if `dynamic` excludes it.
     ///
     /// # Errors
-    /// [`FormatError::NotRepresentable`] where an expression of `dynamic` takes too long to match.
+    /// [`FormatError::NotRepresentable`] if an expression of `dynamic` takes too long to match.
     pub fn of(&self, module: &str) -> Result<Option<ModuleSettings>, FormatError> {
         let base = ModuleSettings { bits: self.bits, group_size: self.group_size, sym: self.sym };
         self.dynamic.of(module, base)
     }
 
-    /// The settings as both `quantize_config.json` and `quantization_config` of `config.json` hold
-    /// them, method and format under their older and newer names.
+    /// Returns the settings object of `quantize_config.json` and of `quantization_config` in `config.json`, with the
+    /// older and the newer names of method and format.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let group_size = self.group_size.map_or_else(|| json!(-1), |size| json!(size));

@@ -1,22 +1,81 @@
+//! Settings for single modules: GPTQModel's `dynamic`.
+
 use serde_json::{Map, Value};
 
 use crate::FormatError;
 use crate::quantized::fields::Fields;
 use crate::quantized::pattern::{Pattern, Patterns};
 
-/// Settings of one module.
+/// The fields that describe how a checkpoint was made, which of its modules are packed, or how to run it.
+pub(super) const HARMLESS: &[&str] = &[
+    "act_group_aware",
+    "auto_forward_data_parallel",
+    "backend",
+    "batch_size",
+    "block_name_to_quantize",
+    "cache_block_outputs",
+    "calibration_data_device",
+    "compute_device_filter",
+    "damp_auto_increment",
+    "damp_percent",
+    "dataset",
+    "dense_vram_strategy",
+    "dense_vram_strategy_devices",
+    "device",
+    "disable_exllama",
+    "exllama_config",
+    "fallback",
+    "failsafe",
+    "foem",
+    "gc_mode",
+    "gptaq",
+    "hessian",
+    "hyb_act",
+    "max_input_length",
+    "meta",
+    "model_file_base_name",
+    "model_name_or_path",
+    "model_seqlen",
+    "module_name_preceding_first_block",
+    "modules_in_block_to_quantize",
+    "modules_to_not_convert",
+    "moe",
+    "moe_vram_strategy",
+    "moe_vram_strategy_devices",
+    "mse",
+    "offload_to_disk",
+    "offload_to_disk_path",
+    "pack_impl",
+    "pad_token_id",
+    "parallel_packing",
+    "static_groups",
+    "telemetry",
+    "tokenizer",
+    "true_sequential",
+    "use_cuda_fp16",
+    "use_exllama",
+    "v2",
+    "vram_strategy",
+    "wait_for_submodule_finalizers",
+];
+
+/// The bits per code, and their description.
+pub(super) const BITS: [u8; 7] = [2, 3, 4, 5, 6, 7, 8];
+pub(super) const BITS_NAMES: &str = "2 to 8";
+
+/// The settings of one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModuleSettings {
-    /// Bits a code.
+    /// The bits per code.
     pub bits: u8,
-    /// Columns a group; `None` for one group a row.
+    /// The columns per group; `None` for one group per row.
     pub group_size: Option<usize>,
-    /// Whether every zero point is the middle code.
+    /// `true` if every zero point is the middle code.
     pub sym: bool,
 }
 
-/// GPTQModel's `dynamic`: settings for modules whose name an expression matches from its start. The first that
-/// matches decides. `-:` before it leaves the modules out; `+:` or nothing gives them settings of their own.
+/// GPTQModel's `dynamic`: rules that match module names by regular expressions, anchored at the start. The first
+/// rule that matches decides. The prefix `-:` excludes the modules; `+:` or no prefix gives them their own settings.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Dynamic {
     rules: Vec<Rule>,
@@ -24,11 +83,11 @@ pub struct Dynamic {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Rule {
-    /// As the file has it.
+    /// The key in the file.
     key: String,
     settings: Value,
     pattern: Pattern,
-    /// `None`: left out.
+    /// `None` if the modules are excluded.
     overrides: Option<Overrides>,
 }
 
@@ -40,7 +99,7 @@ struct Overrides {
 }
 
 impl Dynamic {
-    /// Whether there are no rules.
+    /// Returns `true` if there are no rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
@@ -54,14 +113,14 @@ impl Dynamic {
         let mut rules = Vec::new();
         let mut patterns = Patterns::new();
         for (key, value) in fields.iter() {
-            let (leave_out, text) = match (key.strip_prefix("-:"), key.strip_prefix("+:")) {
+            let (excludes, text) = match (key.strip_prefix("-:"), key.strip_prefix("+:")) {
                 (Some(text), _) => (true, text),
                 (None, Some(text)) => (false, text),
                 (None, None) => (false, key),
             };
             let pattern = patterns.compile(fields.file, "dynamic", text)?;
             let overrides = match fields.child(key)? {
-                Some(own) if !leave_out => Some(Overrides::parse(&own)?),
+                Some(own) if !excludes => Some(Overrides::parse(&own)?),
                 _ => None,
             };
             rules.push(Rule { key: key.to_owned(), settings: value.clone(), pattern, overrides });
@@ -69,10 +128,10 @@ impl Dynamic {
         Ok(Self { rules })
     }
 
-    /// The settings of `module` where those of all others are `base`; `None` where it is left out.
+    /// Returns the settings of `module`, which are `base` if no rule matches, or `None` if the module is excluded.
     ///
     /// # Errors
-    /// [`FormatError::NotRepresentable`] where an expression takes too long to match.
+    /// [`FormatError::NotRepresentable`] if an expression takes too long to match.
     pub(super) fn of(&self, module: &str, base: ModuleSettings) -> Result<Option<ModuleSettings>, FormatError> {
         for rule in &self.rules {
             let Some(matches) = rule.pattern.matches(module) else {
@@ -98,10 +157,10 @@ impl Dynamic {
 
 impl Overrides {
     fn parse(fields: &Fields<'_>) -> Result<Self, FormatError> {
-        fields.only(&["bits", "group_size", "sym", "desc_act"], super::config::HARMLESS)?;
+        fields.only(&["bits", "group_size", "sym", "desc_act"], HARMLESS)?;
         fields.flag("desc_act")?;
         Ok(Self {
-            bits: fields.bits("bits", &super::config::BITS, super::config::BITS_NAMES)?,
+            bits: fields.bits("bits", &BITS, BITS_NAMES)?,
             group_size: fields.group_size("group_size")?,
             sym: fields.flag("sym")?,
         })

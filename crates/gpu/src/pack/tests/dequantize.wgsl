@@ -1,4 +1,4 @@
-// Decodes a whole weight: every thread 8 columns.
+// Decodes a whole weight, 8 columns per thread.
 
 struct Parameters {
     rows: u32,

@@ -1,4 +1,4 @@
-//! Every format on the machine's first adapter, against the encodings' own decoders.
+//! Every format on the machine's first adapter, compared with the encodings' own decoders.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::Gpu;
 
-/// The pipeline that decodes weights of `layout`.
+/// Creates the pipeline that decodes weights of `layout`.
 fn pipeline(gpu: &Gpu, layout: Layout, plain_half: bool) -> wgpu::ComputePipeline {
     let source = wgpu::ShaderSource::Wgsl(dequantize(layout, plain_half).into());
     let module = gpu.inner.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
@@ -28,7 +28,7 @@ fn pipeline(gpu: &Gpu, layout: Layout, plain_half: bool) -> wgpu::ComputePipelin
     })
 }
 
-/// The values of a packed weight in their packed order, as the shader decodes them. // [rows, cols]
+/// Decodes a packed weight in its packed order, with the shader. // [rows, cols]
 fn decode(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, weight: &PackedWeight) -> Vec<f32> {
     let (device, queue) = (&gpu.inner.device, &gpu.inner.queue);
     let [rows, cols] = [weight.rows, weight.cols].map(|n| n as u32);
@@ -69,7 +69,8 @@ fn decode(gpu: &Gpu, pipeline: &wgpu::ComputePipeline, weight: &PackedWeight) ->
     values
 }
 
-/// How far the shader may be from the definition at a value of a row with `bias`: product and sum may be fused into one rounding. That
+/// Returns the allowed error of the shader at a value of a row with `bias`. Product and sum may be fused into one rounding, which
+/// matters only if the product is not exact: scales of 24 bits times codes of up to 8.
 /// matters where the product is not exact: scales of 24 bits times codes of up to 8. In all other encodings it is.
 fn allowed(layout: Layout, expected: f32, bias: Option<f32>) -> f32 {
     match (layout, bias) {
@@ -93,7 +94,7 @@ fn every_format_decodes_on_the_gpu_as_its_definition() {
         }
         let packed = pack(&weight, Fallback::Refuse).unwrap();
         let layout = packed.layout;
-        // Every other weight by integer operations.
+        // Every other weight is decoded by integer operations.
         let plain_half = i % 2 == 1;
         let pipeline = pipelines.entry((layout, plain_half)).or_insert_with(|| pipeline(&gpu, layout, plain_half));
         let found = decode(&gpu, pipeline, &packed);

@@ -10,7 +10,7 @@ use honelm_tensor::{AlignedVec, Matrix};
 use super::*;
 use weights::{Random, ZeroChoice, blocks, groups, of_every_kind};
 
-/// Equal numbers: a zero may have the other sign.
+/// Asserts equal numbers; a zero may have the other sign.
 #[track_caller]
 fn assert_same(found: &[f32], expected: &[f32], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
@@ -23,7 +23,7 @@ fn name(weight: &WeightData, layout: Layout) -> String {
     format!("{} {} x {} as {}", weight.encoding_name(), weight.rows(), weight.cols(), layout.display_name())
 }
 
-/// Rows `range` of a weight.
+/// Returns rows `range` of a weight.
 fn slab(weight: &WeightData, range: std::ops::Range<usize>) -> WeightData {
     match weight {
         WeightData::Blocks(m) => {
@@ -127,7 +127,7 @@ fn refuses_groups_within_eight_columns_by_name_and_rounds_them_where_allowed() {
     assert_eq!(refused.code(), "no-gpu-layout");
     assert_eq!(
         refused.to_string(),
-        "int4 g12 has no layout on the GPU with 24 columns; rounded to F16 it would take 96 bytes rather than 36"
+        "int4 g12 with 24 columns has no lossless GPU layout; rounded to F16 it takes 96 bytes instead of 36"
     );
     let (layout, bytes) = packed_bytes(WeightKind::of(&weight), 2, 24, Fallback::F16).unwrap();
     assert_eq!((layout, bytes), (Layout::F16, 96));
@@ -169,7 +169,7 @@ fn refuses_rows_of_another_encoding() {
 
 #[test]
 fn refuses_converted_values_that_are_not_finite() {
-    // d of IQ4_NL is infinite.
+    // The d of an IQ4_NL block is infinite.
     let mut bytes = vec![0x21; 18];
     bytes[..2].copy_from_slice(&0x7c00u16.to_le_bytes());
     let weight = BlockMatrix::new(Encoding::IQ4NL, 1, 32, bytes.into()).unwrap().into();

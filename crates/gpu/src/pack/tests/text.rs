@@ -1,4 +1,4 @@
-//! Every format parsed and validated, without an adapter.
+//! Parsing and validation of every format, without an adapter.
 
 use honelm_blocks::ScaleType;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -7,13 +7,13 @@ use super::super::{CodeBits, GroupLayout, GroupZeros, Layout};
 use crate::Variants;
 use crate::shaders::assemble_text;
 
-/// The shader that decodes a whole weight of `layout`.
+/// Returns the shader that decodes a whole weight of `layout`.
 pub(super) fn dequantize(layout: Layout, plain_half: bool) -> String {
     let constants = Variants { plain_half, ..Variants::default() }.format_constants().to_vec();
     assemble_text(include_str!("dequantize.wgsl"), &constants, Some(layout))
 }
 
-/// One layout of every kind.
+/// Returns one layout of every kind.
 pub(crate) fn layouts() -> Vec<Layout> {
     let mut all = Layout::BLOCKS.to_vec();
     for bits in [CodeBits::Four, CodeBits::Eight] {
@@ -32,7 +32,7 @@ fn every_format_is_valid_wgsl_without_optional_features() {
         let text = dequantize(layout, plain_half);
         let module =
             naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{layout:?}: {}", e.emit_to_string(&text)));
-        // Half-precision numbers in the bits of words, which every WebGPU device has.
+        // unpack2x16float, which every WebGPU device has.
         let needed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
         Validator::new(ValidationFlags::all(), needed)
             .validate(&module)

@@ -1,4 +1,4 @@
-//! Weights of every kind: random codes under random scales, extremes and denormals among them.
+//! Weights of every kind: random codes and random scales, including extremes and subnormals.
 
 use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_tensor::AlignedVec;
@@ -22,14 +22,14 @@ impl Random {
         self.bits() % n
     }
 
-    /// A finite number of the type with any exponent, now and then 0 or the largest.
+    /// Returns a finite number of the type with any exponent, sometimes 0 or the largest.
     fn number(&mut self, of: ScaleType) -> f32 {
         loop {
             let value = match (self.below(16), of) {
                 (0, _) => 0.0,
                 (1, ScaleType::F16) => -65504.0,
                 (_, ScaleType::F16) => of.round(f32::from_bits(self.bits() & 0x8fff_ffff | 0x3800_0000)),
-                // Products with codes stay finite.
+                // Products with codes must stay finite.
                 _ => of.round(f32::from_bits(self.bits() & 0xbfff_ffff)),
             };
             if value.is_finite() {
@@ -39,7 +39,7 @@ impl Random {
     }
 }
 
-/// Blocks of random bytes that decode to finite numbers.
+/// Returns blocks of random bytes that decode to finite numbers.
 pub(crate) fn blocks(encoding: Encoding, rows: usize, cols: usize, random: &mut Random) -> WeightData {
     let count = rows * cols / encoding.block_len();
     let mut bytes = Vec::new();
@@ -56,7 +56,7 @@ pub(crate) fn blocks(encoding: Encoding, rows: usize, cols: usize, random: &mut 
     BlockMatrix::new(encoding, rows, cols, bytes.into()).unwrap().into()
 }
 
-/// Which zero points a group matrix gets.
+/// The kind of zero points of a group matrix.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ZeroChoice {
     Constant,
@@ -67,7 +67,7 @@ pub(crate) enum ZeroChoice {
 pub(crate) const ZEROS: [ZeroChoice; 3] = [ZeroChoice::Constant, ZeroChoice::Integer, ZeroChoice::Bias];
 pub(crate) const SCALES: [ScaleType; 3] = [ScaleType::F16, ScaleType::BF16, ScaleType::F32];
 
-/// A random group matrix.
+/// Returns a random group matrix.
 pub(crate) fn groups(
     (rows, cols): (usize, usize),
     (bits, group_size): (u8, usize),
@@ -83,7 +83,7 @@ pub(crate) fn groups(
         ZeroChoice::Integer => Zeros::integers((0..rows * groups).map(|_| random.below(limit + 1)), bits).unwrap(),
         ZeroChoice::Bias => Zeros::Bias((0..rows * groups).map(|_| random.number(scale_type)).collect()),
     };
-    // Every group has its columns, spread over the row.
+    // Each group has its number of columns, spread over the row.
     let mut order: Vec<u32> = (0..cols).map(|c| (c / group_size) as u32).collect();
     for i in (1..cols).rev() {
         order.swap(i, random.below(i as u32 + 1) as usize);
@@ -103,7 +103,7 @@ pub(crate) fn groups(
     .unwrap()
 }
 
-/// A few weights of every kind that has a layout, of row lengths around all edges.
+/// Returns weights of every kind that has a layout, with row lengths around all edges.
 pub(crate) fn of_every_kind(random: &mut Random) -> Vec<WeightData> {
     let mut all = Vec::new();
     for encoding in Encoding::ALL {

@@ -1,5 +1,5 @@
 //!include lib/weights
-// BF16: two columns a word, the upper halves of their F32.
+// BF16: two columns per word, each the upper half of its F32 number.
 
 fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {
     let at = row_word + (k >> 1u);

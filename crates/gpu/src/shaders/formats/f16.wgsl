@@ -1,5 +1,5 @@
 //!include lib/weights
-// F16: two columns a word.
+// F16: two columns per word.
 
 fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {
     let at = row_word + (k >> 1u);

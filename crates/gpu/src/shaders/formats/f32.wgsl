@@ -1,5 +1,5 @@
 //!include lib/weights
-// F32: a word a column.
+// F32: one column per word.
 
 fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {
     let at = row_word + k;

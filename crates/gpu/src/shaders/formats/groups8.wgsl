@@ -1,6 +1,6 @@
 //!include lib/weights
 //!include lib/groups
-// Integer groups of 8 bits: bytes, 4 columns a word; then the parameters of the groups.
+// Integer groups of 8 bits: bytes, 4 columns per word; then the parameters of the groups.
 
 fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {
     let at = row_word + (k >> 2u);

@@ -1,6 +1,6 @@
 //!include lib/weights
 //!include lib/k_scales
-// Q4_K: nibbles, 8 columns a word; then four words of scales every 256 columns. w = d sc q - dmin m; all products are exact, so
+// Q4_K: nibbles, 8 columns per word; then four words of scales per 256 columns. w = d sc q - dmin m; all products are exact, so
 // fusing them with the difference changes nothing.
 
 fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {

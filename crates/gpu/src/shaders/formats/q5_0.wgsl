@@ -1,5 +1,5 @@
 //!include lib/weights
-// Q5_0: nibbles, 8 columns a word; fifth bits, 32 columns a word; then a half-precision scale every 32 columns.
+// Q5_0: nibbles, 8 columns per word; fifth bits, 32 columns per word; then a half-precision scale per 32 columns.
 // w = scale (q - 16).
 
 fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {

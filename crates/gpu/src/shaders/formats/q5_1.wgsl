@@ -1,5 +1,5 @@
 //!include lib/weights
-// Q5_1: nibbles, 8 columns a word; fifth bits, 32 columns a word; then scale and minimum in half precision, a word every 32
+// Q5_1: nibbles, 8 columns per word; fifth bits, 32 columns per word; then scale and minimum in half precision, one word per 32
 // columns. w = scale q + minimum; the product is exact, so fusing it with the sum changes nothing.
 
 fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {

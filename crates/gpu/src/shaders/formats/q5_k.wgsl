@@ -1,6 +1,6 @@
 //!include lib/weights
 //!include lib/k_scales
-// Q5_K: nibbles, 8 columns a word; fifth bits, 32 columns a word; then four words of scales every 256 columns. As Q4_K.
+// Q5_K: nibbles, 8 columns per word; fifth bits, 32 columns per word; then four words of scales per 256 columns, as in Q4_K.
 
 fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {
     let high = row_word + (COLS >> 3u);

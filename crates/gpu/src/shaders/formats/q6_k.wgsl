@@ -1,6 +1,6 @@
 //!include lib/weights
-// Q6_K: nibbles, 8 columns a word; upper bits, 16 columns a word, bits 2 t of byte j those of column 4 t + j; the scales of 16
-// columns, signed bytes, 4 a word; then d every 256 columns in half precision. w = d scale (q - 32).
+// Q6_K: nibbles, 8 columns per word; upper bits, 16 columns per word, with bits 2 t of byte j for column 4 t + j; the scales of 16
+// columns, signed bytes, 4 per word; then d per 256 columns in half precision. w = d scale (q - 32).
 
 fn weights4x2(row_word: u32, k: u32) -> array<vec4<f32>, 2> {
     let low = weight[row_word + (k >> 3u)];

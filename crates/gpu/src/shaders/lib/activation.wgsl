@@ -1,5 +1,5 @@
 //!include lib/maths
-// The non-linearity that the constant ACTIVATION names: 0 relu, 1 silu, 2 gelu, 3 gelu by tanh.
+// The activation selected by the constant ACTIVATION: 0 relu, 1 silu, 2 gelu, 3 gelu by tanh.
 
 fn activation(x: f32) -> f32 {
     switch ACTIVATION {

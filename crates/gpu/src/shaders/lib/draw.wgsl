@@ -1,39 +1,39 @@
-// The part of sampling that is not greedy: selection by digits of the keys, since nothing is sorted.
+// The non-greedy part of sampling. It selects tokens by digits of their keys instead of sorting them.
 
 const BINS = 8u;
 
-// What tokens are kept: those above `low_key`, and those equal to it up to `low_id`.
+// The kept tokens: those above `low_key`, and those equal to it with ids up to `low_id`.
 var<private> low_key: u32;
 var<private> low_id: u32;
 var<private> top_logit: f32;
 var<private> temperature: f32;
 
 var<workgroup> bins: array<f32, 2048>;
-// Sums of some of the threads' bins: 32 for each of them.
+// Sums of the bins of some threads, 32 for each of them.
 var<workgroup> stripes: array<f32, THREADS>;
 var<workgroup> digit_sums: array<f32, BINS>;
 var<workgroup> found_segment: u32;
 var<workgroup> found_rest: f32;
 var<workgroup> found_id: u32;
-// The token that was drawn, or NONE.
+// The drawn token, or NONE.
 var<workgroup> drawn: u32;
 
 fn is_kept(key: u32, id: u32) -> bool {
     return key > low_key || (key == low_key && id <= low_id);
 }
 
-// A token's probability times an unknown factor, 1 for the most likely one.
+// Returns a token's probability times an unknown factor; 1 for the most likely token.
 fn weight_of(logit: f32) -> f32 {
     let x = (logit - top_logit) / temperature;
     return select(exp_of(x), 0.0, x < -87.0);
 }
 
-// What a token counts for: itself, or its weight.
+// Returns the measure of a token: 1, or its weight.
 fn measure(logit: f32, counts: bool) -> f32 {
     return select(weight_of(logit), 1.0, counts);
 }
 
-// The sum of the weights of all kept tokens.
+// Returns the sum of the weights of all kept tokens.
 fn total_of(first: u32, thread: u32) -> f32 {
     var sum = 0.0;
     for (var i = thread; i * 4u < p.vocabulary; i += THREADS) {
@@ -48,9 +48,10 @@ fn total_of(first: u32, thread: u32) -> f32 {
     return sum_of_all(sum, thread);
 }
 
-// Keeps the most likely of the kept tokens, the lowest ids first among equals, until they measure `wanted`; one at least.
+// Keeps the most likely of the kept tokens until their measures reach `wanted`, at least one. Equal tokens are kept in the order of
+// their ids.
 fn keep_most_likely(first: u32, wanted: f32, counts: bool, thread: u32) {
-    // The key of the last token to be kept, three bits after the other from the highest, and the measure of all above it.
+    // The key of the last token to keep, three bits at a time from the highest, and the measure of all tokens above it.
     var prefix = 0u;
     var above = 0.0;
     for (var digit = 11u; digit > 0u; digit--) {
@@ -84,7 +85,7 @@ fn keep_most_likely(first: u32, wanted: f32, counts: bool, thread: u32) {
             digit_sums[thread] = sum;
         }
         workgroupBarrier();
-        // The highest digit with which the measure is reached; the lowest that occurs where rounding hides it.
+        // The highest digit that reaches the measure, or the lowest that occurs if rounding hides it.
         var chosen = 0u;
         var sum = above;
         for (var b = BINS; b > 0u; b--) {
@@ -103,7 +104,7 @@ fn keep_most_likely(first: u32, wanted: f32, counts: bool, thread: u32) {
     keep_first_equals(first, prefix, wanted - above, counts, thread);
 }
 
-// Lowers the bound to `key`, of whose tokens the first by id stay that measure `wanted` together, one at least.
+// Lowers the bound to `key`. Of the tokens with this key, the first by id whose measures reach `wanted` are kept, at least one.
 fn keep_first_equals(first: u32, key: u32, wanted: f32, counts: bool, thread: u32) {
     let quarters = (p.vocabulary + 3u) / 4u;
     let each = (quarters + THREADS - 1u) / THREADS;
@@ -142,13 +143,13 @@ fn keep_first_equals(first: u32, key: u32, wanted: f32, counts: bool, thread: u3
         }
     }
     workgroupBarrier();
-    // All of them where they do not suffice: an earlier bound on the same key stays.
+    // If they do not reach it, all are kept. An earlier bound on the same key stays.
     low_id = select(select(NONE, low_id, key == low_key), found_id, found_id != NONE);
     low_key = key;
     workgroupBarrier();
 }
 
-// The weight that a token is drawn with.
+// Returns the weight for the draw.
 fn drawn_weight(logit: f32, id: u32, min_p: f32) -> f32 {
     if (id >= p.vocabulary || !is_kept(key_of(logit), id)) {
         return 0.0;
@@ -157,19 +158,19 @@ fn drawn_weight(logit: f32, id: u32, min_p: f32) -> f32 {
     return select(weight, 0.0, weight < min(min_p, 1.0));
 }
 
-// Leaves the token in `drawn`. The row's logits start at `first`, the largest is `top`.
-fn draw(first: u32, how: Settings, top: f32, thread: u32) {
+// Stores the token in `drawn`. The row's logits start at `first`; the largest is `top`.
+fn draw(first: u32, settings: Settings, top: f32, thread: u32) {
     low_key = 1u;
     low_id = NONE;
     top_logit = top;
-    temperature = how.temperature;
-    // First top-k, then top-p, by the same code: inlined twice it takes twice as long to build.
+    temperature = settings.temperature;
+    // First top-k, then top-p, in one loop: inlined twice, the code takes twice as long to compile.
     for (var bound = 0u; bound < 2u; bound++) {
         let counts = bound == 0u;
-        if (select(how.has_nucleus, how.top_k > 0u, counts)) {
-            var wanted = f32(how.top_k);
+        if (select(settings.has_nucleus, settings.top_k > 0u, counts)) {
+            var wanted = f32(settings.top_k);
             if (!counts) {
-                wanted = how.top_p * total_of(first, thread);
+                wanted = settings.top_p * total_of(first, thread);
             }
             keep_most_likely(first, wanted, counts, thread);
         }
@@ -179,7 +180,7 @@ fn draw(first: u32, how: Settings, top: f32, thread: u32) {
     var sum = 0.0;
     for (var i = thread * each; i < min((thread + 1u) * each, quarters); i++) {
         for (var c = 0u; c < 4u; c++) {
-            sum += drawn_weight(arena[first + i][c], i * 4u + c, how.min_p);
+            sum += drawn_weight(arena[first + i][c], i * 4u + c, settings.min_p);
         }
     }
     bins[thread] = sum;
@@ -189,12 +190,12 @@ fn draw(first: u32, how: Settings, top: f32, thread: u32) {
         for (var t = 0u; t < THREADS; t++) {
             total += bins[t];
         }
-        let goal = how.draw * total;
+        let goal = settings.draw * total;
         var before = 0.0;
         found_segment = NONE;
         for (var t = 0u; t < THREADS; t++) {
             if (bins[t] > 0.0) {
-                // The last segment with a weight where rounding carries the goal past the end.
+                // The last segment with a weight, used if rounding moves the goal past the end.
                 found_segment = t;
                 found_rest = goal - before;
                 before += bins[t];
@@ -210,7 +211,7 @@ fn draw(first: u32, how: Settings, top: f32, thread: u32) {
         var cumulated = 0.0;
         for (var i = thread * each; i < min((thread + 1u) * each, quarters); i++) {
             for (var c = 0u; c < 4u; c++) {
-                let weight = drawn_weight(arena[first + i][c], i * 4u + c, how.min_p);
+                let weight = drawn_weight(arena[first + i][c], i * 4u + c, settings.min_p);
                 if (weight > 0.0 && cumulated <= found_rest) {
                     cumulated += weight;
                     drawn = i * 4u + c;

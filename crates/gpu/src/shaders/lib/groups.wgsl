@@ -1,5 +1,5 @@
 // Parameters of integer groups of GROUP columns. GROUP_SCALE: 0 half precision, 1 bfloat16, 2 single precision. GROUP_ZEROS: 0 the
-// same zero point GROUP_ZERO everywhere, 1 one a group, 2 a bias a group. w = scale (q - zero) + bias.
+// same zero point GROUP_ZERO for all, 1 one zero point per group, 2 one bias per group. w = scale (q - zero) + bias.
 
 struct Group {
     scale: f32,
@@ -7,7 +7,7 @@ struct Group {
     bias: f32,
 }
 
-// Group g of those whose parameters begin at weight[at].
+// Returns group g of those whose parameters begin at weight[at].
 fn group_at(at: u32, g: u32) -> Group {
     var pair: vec2<f32>;
     if (GROUP_ZEROS == 0u) {
@@ -29,7 +29,7 @@ fn group_at(at: u32, g: u32) -> Group {
     return Group(pair.x, 0.0, pair.y);
 }
 
-// The two 16-bit numbers of a word.
+// Returns the two 16-bit numbers of a word.
 fn group_numbers(word: u32) -> vec2<f32> {
     if (GROUP_SCALE == 1u) {
         return vec2<f32>(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u));

@@ -1,4 +1,4 @@
-// x as the bits of the nearest half-precision number, ties to even: devices round as they like otherwise.
+// Returns the bits of the half-precision number nearest to x, ties to even. Devices may round differently.
 fn half_bits(x: f32) -> u32 {
     let bits = bitcast<u32>(x);
     let sign = (bits >> 16u) & 0x8000u;

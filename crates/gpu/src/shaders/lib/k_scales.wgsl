@@ -1,5 +1,5 @@
-// Scale and minimum of columns k..k+32 out of the four words that each 256 columns of Q4_K and Q5_K have from
-// weight[headers] on: d and dmin; low nibbles of the scales; of the minima; the upper two bits of both.
+// Returns the scale and minimum of columns k..k+32 from the four words that Q4_K and Q5_K have per 256 columns, from
+// weight[headers] on: d and dmin; the low nibbles of the scales; those of the minima; the upper two bits of both.
 fn k_scale_and_min(headers: u32, k: u32) -> vec2<f32> {
     let header = headers + (k >> 8u) * 4u;
     let j = (k >> 5u) & 7u;

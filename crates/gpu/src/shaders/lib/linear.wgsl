@@ -1,30 +1,30 @@
 //!include lib/step
 //!include lib/arena4
-// What the kernels of linear layers share: up to three weights of one layout and width, applied to the same rows, each with its own
-// result. Offsets into the arena count vectors of four.
+// Definitions that the kernels of linear modules share: up to three weights of one layout and width, applied to the same rows, each
+// with its own result. Offsets into the arena count vectors of four.
 
 struct Part {
-    rows: u32, // of the weight
-    weight: u32, // its first word
-    bias: u32, // or NONE
-    out: u32, // where the result of its first row goes
+    rows: u32, // rows of the weight
+    weight: u32, // first word of the weight
+    bias: u32, // offset, or NONE
+    out: u32, // offset of the result of its first row
     out_stride: u32,
-    residual: u32, // what is added, laid out as the result, or NONE
+    residual: u32, // offset of the matrix to add, in the layout of the result, or NONE
     unused_0: u32,
     unused_1: u32,
 }
 
 struct Params {
-    rows: u32, // of x
+    rows: u32, // rows of x
     cols: u32,
     x: u32,
     x_stride: u32,
     row_words: u32,
     parts: u32,
-    order: u32, // where the order of columns stands in `vectors` (ORDERED)
-    gain: u32, // of the norm in front (NORM)
+    order: u32, // offset of the order of columns in `vectors` (ORDERED)
+    gain: u32, // offset of the gain of the norm (NORM)
     eps: f32,
-    team: u32, // threads of a team, where there are teams: a power of two up to 256
+    team: u32, // threads per team, if there are teams: a power of two up to 256
     unused_0: u32,
     unused_1: u32,
     part: array<Part, 3>,
@@ -34,7 +34,7 @@ struct Params {
 
 //!include format
 
-// Columns k to k + 4 of a row of x, zeros beyond its end.
+// Returns columns k to k + 4 of a row of x, zeros past its end.
 fn x4(row: u32, k: u32) -> vec4<f32> {
     let first = p.x + row * p.x_stride;
     if (ORDERED) {
@@ -51,7 +51,7 @@ fn x4(row: u32, k: u32) -> vec4<f32> {
     return select(vec4<f32>(), arena[first + min(k / 4u, p.x_stride - 1u)], inside);
 }
 
-// A bias or gain of rows `at` to `at + 4`; what lies beyond `count` is never used.
+// Returns a bias or gain of rows `at` to `at + 4`; values past `count` are never used.
 fn vector4(first: u32, at: u32, count: u32) -> vec4<f32> {
     let last = count - 1u;
     return vec4<f32>(

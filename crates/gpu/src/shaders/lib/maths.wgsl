@@ -1,8 +1,8 @@
-// Elementary functions that do not lean on the device's, whose errors differ and are loosely bounded. NaN passes through all of
-// them: comparisons pick the other operand.
+// Elementary functions that do not use the device's own, whose errors differ and have loose bounds. NaN is kept by all of them:
+// comparisons with it select the other operand.
 
-// e^x for x in [-87, 88], clamped to it: 2^n e^r with n = round(x / ln 2), ln 2 in two parts, e^r by Taylor's series to the 7th
-// power.
+// e^x with x clamped to [-87, 88]: 2^n e^r with n = round(x / ln 2), where ln 2 is split in two parts and e^r is the Taylor series
+// to the 7th power.
 fn exp_of(x: f32) -> f32 {
     let low = select(x, -87.0, x < -87.0);
     let clamped = select(low, 88.0, low > 88.0);
@@ -19,7 +19,7 @@ fn exp_of(x: f32) -> f32 {
     return e * bitcast<f32>(u32(i32(n) + 127) << 23u);
 }
 
-// Below 0.625 x + x^3 P(x^2), above 1 - 2 / (1 + e^2|x|) with the sign of x.
+// Below 0.625: x + x^3 P(x^2). Above: 1 - 2 / (1 + e^2|x|) with the sign of x.
 fn tanh_of(x: f32) -> f32 {
     let s = x * x;
     var q = -6.096716e-3;
@@ -32,7 +32,7 @@ fn tanh_of(x: f32) -> f32 {
     return select(select(large, -large, x < 0.0), small, abs(x) < 0.625);
 }
 
-// The error function: x + x P(x^2) below 1, 1 - e^(-t - t Q(t)) with t = min(|x|, 4) above, with the sign of x.
+// The error function. Below 1: x + x P(x^2). Above: 1 - e^(-t - t Q(t)) with t = min(|x|, 4) and the sign of x.
 fn erf_of(x: f32) -> f32 {
     let s = x * x;
     var a = 7.875875e-5;

@@ -1,6 +1,6 @@
 //!include lib/threads
-// Sums and maxima over the THREADS threads of a workgroup; every thread gets the result. In two strides of SPREAD, since barriers
-// cost more than the additions that a tree of them saves.
+// Sums and maxima over the THREADS threads of a workgroup; every thread gets the result. They take two strides of SPREAD, since
+// the barriers of a tree would cost more than the additions that it saves.
 
 const SPREAD = select(8u, 16u, THREADS > 64u);
 

@@ -1,6 +1,6 @@
 //!include lib/threads
-// Sums and maxima over the THREADS threads of a workgroup, first of each subgroup; every thread gets the result. Two places take turns,
-// so that one barrier is enough: whoever writes to a place has seen all others come to the other one.
+// Sums and maxima over the THREADS threads of a workgroup, first of each subgroup; every thread gets the result. Two places are used
+// in turn, so that one barrier is enough: a thread that writes to a place has passed the barrier of the other one.
 
 var<workgroup> reduced: array<f32, 2u * THREADS>;
 var<private> turn: u32;

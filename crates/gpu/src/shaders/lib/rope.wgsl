@@ -1,6 +1,6 @@
-// Rotation of a head's first half with its second half by the tables of cosines and sines of the step.
+// Rotation of the first half of a head with its second half, by the step's tables of cosines and sines.
 
-// Value `e` of the head that starts at `head`, rotated; `table` is where the row's cosines and sines start in `words`.
+// Returns value `e` of the head that starts at `head`, rotated. `table` is the offset in `words` of the row's cosines and sines.
 fn rotated(head: u32, e: u32, table: u32, pairs: u32) -> f32 {
     if (e >= 2u * pairs) {
         return arena[head + e];

@@ -1,13 +1,13 @@
 //!include lib/threads
-// Sums over the 256 threads of a workgroup, and over its teams of p.team threads. They are taken in two strides, since barriers cost more
-// than the additions that a tree of them saves.
+// Sums over the 256 threads of a workgroup, and over its teams of p.team threads. They take two strides, since the barriers of a tree
+// would cost more than the additions that it saves.
 
 const SPREAD = 16u;
 
 var<workgroup> sums: array<vec4<f32>, 256>;
 var<workgroup> sums_again: array<vec4<f32>, SPREAD>;
 
-// The sum over all threads, in every one.
+// Returns the sum over all threads, in every thread.
 fn sum_of_all(value: vec4<f32>, thread: u32) -> vec4<f32> {
     sums[thread] = value;
     workgroupBarrier();
@@ -26,9 +26,9 @@ fn sum_of_all(value: vec4<f32>, thread: u32) -> vec4<f32> {
     return all;
 }
 
-// The sum over the team, valid in its first thread.
+// Returns the sum over the team, valid in its first thread.
 fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
-    // What was summed before may still be read.
+    // Earlier sums may still be read.
     workgroupBarrier();
     sums[thread] = value;
     workgroupBarrier();

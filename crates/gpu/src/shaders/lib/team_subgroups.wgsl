@@ -1,6 +1,7 @@
 //!include lib/threads
 // Sums over the 256 threads of a workgroup, and over its teams of p.team threads, first of each subgroup. WITHIN: no team is larger
-// than a subgroup. Two places take turns, so that one barrier is enough: whoever writes to a place has seen all others come to the other one.
+// than a subgroup. Two places are used in turn, so that one barrier is enough: a thread that writes to a place has passed the
+// barrier of the other one.
 
 var<workgroup> sums: array<vec4<f32>, 512>;
 var<private> turn: u32;
@@ -14,7 +15,7 @@ fn share(part: vec4<f32>, thread: u32) -> u32 {
     return turn;
 }
 
-// The sum over all threads, in every one.
+// Returns the sum over all threads, in every thread.
 fn sum_of_all(value: vec4<f32>, thread: u32) -> vec4<f32> {
     let first = share(subgroupAdd(value), thread);
     var all = vec4<f32>();
@@ -24,10 +25,10 @@ fn sum_of_all(value: vec4<f32>, thread: u32) -> vec4<f32> {
     return all;
 }
 
-// The sum over the team, valid in its first thread.
+// Returns the sum over the team, valid in its first thread.
 fn sum_of_team(value: vec4<f32>, thread: u32) -> vec4<f32> {
     var sum = value;
-    // Browsers allow shuffles only where they see that all threads of a subgroup take part: not where `lanes` decides.
+    // Browsers allow shuffles only if they can prove that all threads of a subgroup take part, which a test of `lanes` prevents.
     for (var offset = min(p.team, MOST_LANES) / 2u; offset > 0u; offset /= 2u) {
         let other = subgroupShuffleXor(sum, offset);
         if (offset < lanes) {

@@ -1,5 +1,5 @@
-// Which thread a kernel runs as, in kernels that sum over threads. The workgroup's number is no part of this: browsers take a structure
-// for the same in all threads only where each of its members is.
+// The number of a thread, for kernels that sum over threads. The workgroup's number is not in this structure: browsers treat a
+// structure as uniform only if each of its members is.
 
 struct Invocation {
     @builtin(local_invocation_index) index: u32,

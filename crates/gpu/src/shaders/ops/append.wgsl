@@ -1,5 +1,5 @@
-// Writes the keys (rotated, where the layer has tables) and the values of every row to its cell of the cache. A thread writes one
-// word, in Q8_0 two blocks of 32 values and the word of their scales.
+// Writes the keys (rotated, if the layer has tables) and the values of every row to its cell of the cache. A thread writes one word;
+// in Q8_0, two blocks of 32 values and the word of their scales.
 //!include lib/step
 //!include lib/arena
 //!include lib/rope
@@ -8,19 +8,19 @@
 
 struct Params {
     rows: u32,
-    kv: u32, // values of a cell: G * E
+    kv: u32, // values per cell: G * E
     width: u32, // E
     k: u32,
     v: u32,
-    stride: u32, // of both
-    cells: u32, // of every row in the layer's buffer, in `words`
+    stride: u32, // of k and v
+    cells: u32, // offset in `words` of the rows' cells in the layer's buffer
     pairs: u32, // 0 without rotation
     table: u32,
 }
 
 @group(1) @binding(0) var<storage, read_write> cache: array<u32>;
 
-// Value `i` of the row's keys or values.
+// Returns value `i` of the row's keys or values.
 fn value(row: u32, i: u32, is_key: bool) -> f32 {
     if (is_key) {
         let head = p.k + row * p.stride + i / p.width * p.width;
@@ -29,7 +29,7 @@ fn value(row: u32, i: u32, is_key: bool) -> f32 {
     return arena[p.v + row * p.stride + i];
 }
 
-// Rounds a block of 32 values to scale * code and returns the bits of the scale; what is not finite makes the scale NaN.
+// Rounds a block of 32 values to scale * code and returns the bits of the scale. A value that is not finite makes the scale NaN.
 fn write_block(row: u32, block: u32, is_key: bool, plane: u32) -> u32 {
     var top = 0u;
     for (var i = 0u; i < 32u; i++) {
@@ -45,7 +45,7 @@ fn write_block(row: u32, block: u32, is_key: bool, plane: u32) -> u32 {
         var word = 0u;
         for (var i = 0u; i < 4u; i++) {
             let x = value(row, block * 32u + w * 4u + i, is_key) * inverse;
-            // Halves away from zero.
+            // Rounds halves away from zero.
             let code = i32(sign(x) * floor(abs(x) + 0.5));
             word |= (u32(code) & 0xffu) << (8u * i);
         }

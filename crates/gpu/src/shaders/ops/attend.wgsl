@@ -1,5 +1,5 @@
-// Softmax attention of one head of one row over the cells that the row sees, in chunks of 256 positions; a workgroup each, or one for
-// every span of positions (SPLIT), whose results are then joined.
+// Softmax attention of one head of one row over the cells that the row sees, in chunks of 256 positions. One workgroup per head and
+// row, or one per span of positions (SPLIT), whose results are joined afterwards.
 //!include lib/step
 //!include lib/arena
 //!include lib/rope
@@ -11,14 +11,14 @@
 struct Params {
     rows: u32,
     heads: u32, // H
-    shared_by: u32, // heads of a key-value head
-    kv: u32, // values of a cell: G * E
+    shared_by: u32, // query heads per key-value head
+    kv: u32, // values per cell: G * E
     q: u32,
     out: u32,
-    stride: u32, // of both
+    stride: u32, // of q and out
     pairs: u32, // 0 without rotation of q
     table: u32,
-    seen: u32, // first, end, start and end of the scattered cells, start of the page table: five words a row
+    seen: u32, // offset in `words`; five words per row: first, end, start and end of the scattered cells, start of the page table
     pages: u32,
     extra: u32,
     page_len: u32,
@@ -32,18 +32,18 @@ struct Params {
 @group(1) @binding(0) var<storage, read_write> cache: array<u32>;
 
 const CHUNK = 256u;
-// Words of a head's keys or values, and how they are shared out.
+// The words of a head's keys or values, and their distribution over threads.
 const HEAD_WORDS = WIDTH / PER_WORD;
 const TEAMS = max(THREADS / HEAD_WORDS, 1u);
 const WORDS_EACH = (HEAD_WORDS + THREADS - 1u) / THREADS;
 
 var<workgroup> query: array<f32, WIDTH>;
 var<workgroup> weights: array<f32, CHUNK>;
-// First word of each cell of the chunk.
+// The first word of each cell of the chunk.
 var<workgroup> cells: array<u32, CHUNK>;
 var<workgroup> sums: array<vec4<f32>, THREADS>;
 
-// The values of a word of codes, without their scale.
+// Returns the values of a word of codes, without their scale.
 fn unpacked(word: u32) -> vec4<f32> {
     if (ELEMENT == 0u) {
         return vec4<f32>(bitcast<f32>(word), 0.0, 0.0, 0.0);
@@ -60,14 +60,14 @@ fn unpacked(word: u32) -> vec4<f32> {
     );
 }
 
-// The scale of the block that word `word` of a plane belongs to.
+// Returns the scale of the block that contains word `word` of a plane.
 fn scale_of(plane: u32, word: u32) -> f32 {
     let block = word / 8u;
     let pair = unpack2x16float(cache[plane + p.kv / 4u + block / 2u]);
     return select(pair.x, pair.y, block % 2u == 1u);
 }
 
-// Query times key, the key's words starting at `first` of the plane.
+// Returns query times key. The words of the key start at `first` of the plane.
 fn score(plane: u32, first: u32) -> f32 {
     var sum = 0.0;
     if (ELEMENT == 0u) {
@@ -102,7 +102,7 @@ fn score(plane: u32, first: u32) -> f32 {
     return sum;
 }
 
-// First word of the cell at position `i` of those that a row sees.
+// Returns the first word of the cell at position `i` of those that a row sees.
 fn cell_at(seen: u32, i: u32) -> u32 {
     let first = words[seen];
     let chain = words[seen + 1u] - first;

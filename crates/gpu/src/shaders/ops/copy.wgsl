@@ -1,15 +1,15 @@
-// Rows and columns moved bit by bit: out[r, c] = source[rows[r], first + c]. FROM_HOST: the source is in `words`.
+// Copies rows and columns as bits: out[r, c] = source[rows[r], first + c]. FROM_HOST: the source is in `words`.
 //!include lib/step
 //!include lib/arena_bits
 
 struct Params {
     rows: u32,
     cols: u32,
-    source: u32, // of its first value, the first column included
+    source: u32, // offset of its first value, including the first column
     source_stride: u32,
     out: u32,
     out_stride: u32,
-    list: u32, // of the source rows in `words`, or NONE for all in order
+    list: u32, // offset of the source rows in `words`, or NONE for all in order
 }
 
 @compute @workgroup_size(256)

@@ -1,9 +1,9 @@
-// Copies cells of a layer in order: a thread walks all pairs at one word of the cells, so that a later copy sees an earlier one.
+// Copies cells of a layer in order. A thread processes all pairs for one word of the cells, so that a later copy sees an earlier one.
 //!include lib/step
 
 struct Params {
     pairs: u32,
-    list: u32, // source and target cells, in `words`
+    list: u32, // offset in `words` of the source and target cells
     cell_words: u32,
 }
 

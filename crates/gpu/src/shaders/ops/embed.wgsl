@@ -1,16 +1,16 @@
-// Rows of a table by number; eight columns a thread. A number with the highest bit names a slot of sampled tokens.
+// Copies rows of a table by id, eight columns per thread. An id with the highest bit set is a slot of sampled tokens.
 //!include lib/step
 //!include lib/arena
 
 struct Params {
     rows: u32,
     cols: u32,
-    ids: u32, // in `words`
-    first_row: u32, // of the piece of the table that is bound
+    ids: u32, // offset in `words`
+    first_row: u32, // first row of the bound piece of the table
     piece_rows: u32,
     row_words: u32,
-    piece: u32, // its first word
-    order: u32, // or NONE
+    piece: u32, // first word of the piece
+    order: u32, // offset, or NONE
     out: u32,
     out_stride: u32,
 }

@@ -1,4 +1,4 @@
-// Joins the spans of positions that one head of one row attended to.
+// Joins the results of the spans of positions of one head of one row.
 //!include lib/step
 //!include lib/arena
 //!include lib/attended

@@ -1,11 +1,11 @@
-// Linear layers of few rows (at most ROWS): the weights are read once. A team of p.team threads computes four rows of the weight for
-// all rows of x; a thread takes eight columns at a time. NORM: x is RMS-normed on the way. GATED: the two parts are gate and up
-// and the result is f(gate) * up.
+// Linear modules for few rows (at most ROWS); the weights are read once. A team of p.team threads computes four rows of the weight
+// for all rows of x, and a thread takes eight columns at a time. NORM: x is RMS-normed first. GATED: the two parts are gate and
+// up, and the result is f(gate) * up.
 //!include lib/linear
 //!include lib/activation
 //!include lib/team
 
-// 1 / rms of every row of x, the same in every thread.
+// Returns 1 / rms of every row of x, in every thread.
 fn norms(thread: u32) -> vec4<f32> {
     var squares = vec4<f32>();
     for (var k = thread * 4u; k < p.cols; k += 1024u) {
@@ -84,7 +84,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
     let row_1 = part.weight + min(at + 1u, last) * p.row_words;
     let row_2 = part.weight + min(at + 2u, last) * p.row_words;
     let row_3 = part.weight + min(at + 3u, last) * p.row_words;
-    // The same rows of the second weight, where the two are gate and up.
+    // The distance to the same rows of the second weight, if the two are gate and up.
     let to_up = p.part[1].weight - part.weight;
     //!repeat ROWS
     var sum_$ = vec4<f32>();
@@ -92,7 +92,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
     //!end
     for (var k = thread % p.team * 8u; k < p.cols; k += p.team * 8u) {
         //!repeat ROWS
-        // A row beyond the last is computed for nothing.
+        // Rows past the last are computed too; their results are not stored.
         var low_$ = x4(min($u, p.rows - 1u), k);
         var high_$ = x4(min($u, p.rows - 1u), k + 4u);
         //!end

@@ -1,11 +1,11 @@
-// Linear layers of many rows: a workgroup computes a tile of 64 rows of the weight times 16 * DEPTH rows of x, 32 columns at a time
-// in workgroup memory. A thread holds four rows of the weight times DEPTH rows of x.
+// Linear modules for many rows. A workgroup computes a tile of 64 rows of the weight times 16 * DEPTH rows of x, with 32 columns at a
+// time in workgroup memory. A thread holds four rows of the weight times DEPTH rows of x.
 //!include lib/linear
 
 const TALL = 64u;
 const WIDE = 16u * DEPTH;
 
-// Eight vectors of four columns a row; their places are swapped about so that threads on different rows meet different banks.
+// Eight vectors of four columns per row, permuted so that threads on different rows access different banks.
 var<workgroup> weights: array<vec4<f32>, 512>;
 var<workgroup> values: array<vec4<f32>, WIDE * 8u>;
 
@@ -55,7 +55,7 @@ fn main(
         weights[place(thread / 4u, thread % 4u * 2u)] = low;
         weights[place(thread / 4u, thread % 4u * 2u + 1u)] = high;
         for (var i = thread; i < WIDE * 8u; i += 256u) {
-            // A row beyond the last is computed for nothing.
+            // Rows past the last are computed too; their results are not stored.
             let row = min(x_first + i / 8u, p.rows - 1u);
             values[place(i / 8u, i % 8u)] = x4(row, k + i % 8u * 4u);
         }

@@ -1,10 +1,10 @@
-// Operations that look at one value (and its partner) alone. OP: 0 add, 1 gate, 2 activate, 3 scale, 4 softcap.
+// Element-wise operations of one matrix or two. OP: 0 add, 1 gate, 2 activate, 3 scale, 4 softcap.
 //!include lib/step
 //!include lib/arena4
 //!include lib/activation
 
 struct Params {
-    count: u32, // in vectors of four, as are the offsets
+    count: u32, // in vectors of four, like the offsets
     x: u32,
     y: u32,
     out: u32,

@@ -1,17 +1,17 @@
-// RMS norm, or layer norm (CENTRED), of runs of a row's values; a workgroup each.
+// RMS norm, or layer norm (CENTRED), of runs of a row's values. One workgroup per run.
 //!include lib/step
 //!include lib/arena
 //!include lib/reduce
 
 struct Params {
-    runs: u32, // of all rows
-    width: u32, // of a run
-    per_row: u32, // runs
+    runs: u32, // number of runs in all rows
+    width: u32, // values per run
+    per_row: u32, // runs per row
     stride: u32,
     x: u32,
     out: u32,
     gain: u32,
-    bias: u32, // or NONE
+    bias: u32, // offset, or NONE
     eps: f32,
 }
 

@@ -1,4 +1,4 @@
-// Rotates the heads of every row; a thread rotates one pair, or copies one value beyond the pairs. In place where out is x.
+// Rotates the heads of every row. A thread rotates one pair, or copies one value beyond the pairs. In place if out is x.
 //!include lib/step
 //!include lib/arena
 
@@ -10,7 +10,7 @@ struct Params {
     stride: u32,
     x: u32,
     out: u32,
-    table: u32, // cosines and sines of every row, in `words`
+    table: u32, // offset in `words` of the cosines and sines of every row
 }
 
 @compute @workgroup_size(256)

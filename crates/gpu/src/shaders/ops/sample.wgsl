@@ -1,5 +1,5 @@
 // Draws a token for each row of logits: temperature, top-k, top-p, min-p, then the first kept token in the order of ids whose
-// cumulated probability exceeds the draw. A workgroup each. GREEDY: every row takes its most likely token.
+// cumulative probability exceeds the draw. One workgroup per row. GREEDY: every row takes its most likely token.
 //!include lib/step
 //!include lib/arena4
 //!include lib/maths
@@ -9,14 +9,14 @@ struct Params {
     vocabulary: u32,
     logits: u32,
     stride: u32,
-    settings: u32, // of each row, eight words: see `Settings`
+    settings: u32, // eight words per row: see `Settings`
 }
 
 @group(0) @binding(3) var<storage, read_write> ring: array<u32>;
 
 struct Settings {
     temperature: f32,
-    top_k: u32, // 0 where it keeps all
+    top_k: u32, // 0 keeps all
     top_p: f32,
     min_p: f32,
     draw: f32,
@@ -46,7 +46,7 @@ const THREADS = 256u;
 var<workgroup> best_keys: array<u32, THREADS>;
 var<workgroup> best_ids: array<u32, THREADS>;
 
-// Ordered as the logits are, a negative zero before zero; a NaN is 0, below all others.
+// Returns a key in the order of the logits, with negative zero below zero. A NaN gives 0, below all others.
 fn key_of(logit: f32) -> u32 {
     let bits = bitcast<u32>(logit);
     if ((bits & 0x7fffffffu) > 0x7f800000u) {
@@ -65,13 +65,13 @@ fn likelier(a: Likely, b: Likely) -> Likely {
     return Likely(select(a.key, b.key, second), select(a.id, b.id, second));
 }
 
-// The most likely token, the lowest id among equals, the same in every thread.
+// Returns the most likely token, the lowest id among equals, in every thread.
 fn most_likely(first: u32, thread: u32) -> Likely {
     var best = Likely(0u, 0u);
     for (var i = thread; i * 4u < p.vocabulary; i += THREADS) {
         let logits = arena[first + i];
         for (var c = 0u; c < 4u; c++) {
-            // Here zeros are equal.
+            // Zeros of both signs are equal here.
             let exact = key_of(logits[c]);
             let key = select(exact, 0x80000000u, exact == 0x7fffffffu);
             if (key > best.key && i * 4u + c < p.vocabulary) {
@@ -110,23 +110,23 @@ fn main(
         return;
     }
     let first = p.logits + row * p.stride;
-    let how = settings_of(row);
+    let settings = settings_of(row);
     let best = most_likely(first, thread);
     if (GREEDY) {
         if (thread == 0u) {
-            ring[how.slot] = best.id;
+            ring[settings.slot] = best.id;
         }
     } else {
         let top = best.key;
-        // Neither infinite nor NaN.
+        // top is neither infinite nor NaN.
         let finite = top > 0x007fffffu && top < 0xff800000u;
-        draw(first, how, select(0.0, bitcast<f32>(select(~top, top & 0x7fffffffu, top >= 0x80000000u)), finite), thread);
+        draw(first, settings, select(0.0, bitcast<f32>(select(~top, top & 0x7fffffffu, top >= 0x80000000u)), finite), thread);
         if (thread == 0u) {
             var token = drawn;
-            if (how.is_greedy || !finite || token == NONE) {
+            if (settings.is_greedy || !finite || token == NONE) {
                 token = best.id;
             }
-            ring[how.slot] = token;
+            ring[settings.slot] = token;
         }
     }
 }

@@ -1,0 +1,142 @@
+//! Hidden states of the calibration text at the entrance of a layer.
+
+use honelm_backend::{Backend, Observe, Weight};
+use honelm_model::{Bound, Checkpoint, Parameters, Stream};
+use honelm_tensor::Matrix;
+
+use crate::overlay::Overlay;
+use crate::{Calibration, CompressError};
+
+/// The number of rows that run through a layer together.
+pub const STEP_ROWS: usize = 4096;
+
+/// Receives the inputs of a stage, and those of the original model where they are kept. // each [rows, K]
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(&Matrix, Option<&Matrix>) -> Result<(), CompressError>;
+
+/// The hidden states of the compressed model, and of the original where a method asks for them.
+pub(crate) struct Streams {
+    compressed: Activations,
+    original: Option<Activations>,
+}
+
+impl Streams {
+    /// Embeds the calibration text. Both streams begin with the original embeddings.
+    pub(crate) fn new(
+        checkpoint: &Checkpoint,
+        calibration: &Calibration,
+        originals: bool,
+        backend: &mut dyn Backend,
+    ) -> Result<Self, CompressError> {
+        let mut new = || Activations::new(checkpoint, calibration, &mut *backend);
+        Ok(Self { compressed: new()?, original: if originals { Some(new()?) } else { None } })
+    }
+
+    /// Moves on past layer `i`, whose compressed parameters are those of `params`.
+    pub(crate) fn advance(
+        &mut self,
+        checkpoint: &Checkpoint,
+        params: &dyn Parameters,
+        i: usize,
+        backend: &mut dyn Backend,
+    ) -> Result<(), CompressError> {
+        self.compressed.advance(params, i, backend)?;
+        match &mut self.original {
+            Some(original) => original.advance(checkpoint, i, backend),
+            None => Ok(()),
+        }
+    }
+
+    /// Visits the inputs of a linear module of layer `i`: those that `params` give on the compressed stream, and those that
+    /// `exact` give on the original one. Nothing after the module is computed.
+    pub(crate) fn observe(
+        &mut self,
+        [params, exact]: [&Overlay<'_>; 2],
+        i: usize,
+        module: &'static str,
+        backend: &mut dyn Backend,
+        visit: Visit<'_>,
+    ) -> Result<(), CompressError> {
+        let bound = self.compressed.stream.bind(params, i, backend)?;
+        let original = match &mut self.original {
+            Some(original) => Some((original.stream.bind(exact, i, backend)?, &*original)),
+            None => None,
+        };
+        for step in 0..self.compressed.steps.len() {
+            let inputs = self.compressed.inputs(&bound, i, module, step, backend)?;
+            let originals = match &original {
+                Some((bound, original)) => Some(original.inputs(bound, i, module, step, backend)?),
+                None => None,
+            };
+            visit(&inputs, originals.as_ref())?;
+        }
+        Ok(())
+    }
+}
+
+/// Hidden states at the entrance of a layer.
+pub(crate) struct Activations {
+    /// One matrix per step of whole sequences. // each [rows, D]
+    pub(crate) steps: Vec<Matrix>,
+    /// The lengths of the sequences of each step.
+    lengths: Vec<Vec<usize>>,
+    stream: Stream,
+}
+
+impl Activations {
+    pub(crate) fn new(
+        checkpoint: &Checkpoint,
+        c: &Calibration,
+        backend: &mut dyn Backend,
+    ) -> Result<Self, CompressError> {
+        let longest = c.samples.iter().map(Vec::len).max().unwrap_or(1);
+        let mut stream = Stream::new(checkpoint, longest)?;
+        let (mut steps, mut lengths) = (Vec::new(), Vec::new());
+        for group in c.samples.chunks((STEP_ROWS / longest).max(1)) {
+            steps.push(stream.embed(checkpoint, group, backend)?);
+            lengths.push(group.iter().map(Vec::len).collect());
+        }
+        Ok(Self { steps, lengths, stream })
+    }
+
+    fn advance(&mut self, params: &dyn Parameters, i: usize, backend: &mut dyn Backend) -> Result<(), CompressError> {
+        let bound = self.stream.bind(params, i, backend)?;
+        for (x, lengths) in self.steps.iter_mut().zip(&self.lengths) {
+            *x = self.stream.run(&bound, i, x, lengths, backend)?;
+        }
+        Ok(())
+    }
+
+    /// Visits the inputs of some linear modules of layer `i`, each with the module's index, and moves on past the layer.
+    pub(crate) fn advance_observed(
+        &mut self,
+        params: &dyn Parameters,
+        i: usize,
+        modules: &[&'static str],
+        backend: &mut dyn Backend,
+        visit: &mut dyn FnMut(usize, &Matrix) -> Result<(), CompressError>,
+    ) -> Result<(), CompressError> {
+        let bound = self.stream.bind(params, i, backend)?;
+        let watched: Vec<&Weight> = modules.iter().map(|module| bound.weight(module)).collect();
+        for (x, lengths) in self.steps.iter_mut().zip(&self.lengths) {
+            let mut observe = Observe::new(&mut *backend, &watched, true);
+            let inputs = self.stream.observe(&bound, i, x, lengths, &mut observe)?;
+            inputs.iter().enumerate().try_for_each(|(module, inputs)| visit(module, inputs))?;
+            *x = self.stream.run(&bound, i, x, lengths, backend)?;
+        }
+        Ok(())
+    }
+
+    fn inputs(
+        &self,
+        bound: &Bound,
+        i: usize,
+        module: &'static str,
+        step: usize,
+        backend: &mut dyn Backend,
+    ) -> Result<Matrix, CompressError> {
+        let (x, lengths) = (&self.steps[step], &self.lengths[step]);
+        let mut observe = Observe::new(backend, &[bound.weight(module)], true);
+        let inputs = self.stream.observe(bound, i, x, lengths, &mut observe)?;
+        Ok(inputs.into_iter().next().unwrap_or_default())
+    }
+}

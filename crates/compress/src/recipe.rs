@@ -1,0 +1,213 @@
+//! Recipes: ordered lists of methods with their settings.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::CompressError;
+use crate::methods::{METHODS, Method, Needs};
+
+/// An ordered list of methods that compress the linear modules of every layer.
+///
+/// In a file it is a list of `[[stage]]` tables, each with a `kind` and the settings of that method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The steps, in order.
+    #[serde(rename = "stage")]
+    pub steps: Vec<Step>,
+}
+
+/// One step of a recipe: a method and its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The method's name in the registry: `rtn`, `gptq`.
+    pub kind: String,
+    /// Its settings. Those that are left out have their defaults.
+    #[serde(flatten)]
+    pub settings: Map<String, Value>,
+}
+
+/// A recipe that is part of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// Its name: `rtn`, `gptq`, `awq`, `best`.
+    pub name: &'static str,
+    /// Its file, with comments.
+    pub text: &'static str,
+}
+
+impl BuiltIn {
+    /// Returns the description: the comment in the first line of the file.
+    #[must_use]
+    pub fn summary(&self) -> &'static str {
+        self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
+    }
+}
+
+/// The recipes that are part of the program, the plainest first.
+pub const RECIPES: &[BuiltIn] = &[
+    BuiltIn { name: "rtn", text: include_str!("recipes/rtn.toml") },
+    BuiltIn { name: "gptq", text: include_str!("recipes/gptq.toml") },
+    BuiltIn { name: "awq", text: include_str!("recipes/awq.toml") },
+    BuiltIn { name: "best", text: include_str!("recipes/best.toml") },
+];
+
+impl Recipe {
+    /// Returns the recipe with the methods of these names, in their default settings.
+    #[must_use]
+    pub fn of(kinds: &[&str]) -> Self {
+        let step = |kind: &&str| {
+            let entry = METHODS.iter().find(|entry| entry.kind == *kind);
+            Step { kind: (*kind).to_owned(), settings: entry.map(|entry| (entry.defaults)()).unwrap_or_default() }
+        };
+        Self { steps: kinds.iter().map(step).collect() }
+    }
+
+    /// Returns plain rounding to nearest.
+    #[must_use]
+    pub fn rtn() -> Self {
+        Self::of(&["rtn"])
+    }
+
+    /// Returns GPTQ with its default settings.
+    #[must_use]
+    pub fn gptq() -> Self {
+        Self::of(&["gptq"])
+    }
+
+    /// Returns AWQ with its default settings: scales, clipping, rounding to nearest.
+    #[must_use]
+    pub fn awq() -> Self {
+        Self::of(&["awq", "clip", "rtn"])
+    }
+
+    /// Returns the built-in recipe of that name.
+    #[must_use]
+    pub fn built_in(name: &str) -> Option<Self> {
+        let found = RECIPES.iter().find(|recipe| recipe.name == name)?;
+        Self::from_toml(found.name, found.text).ok()
+    }
+
+    /// Reads a recipe in TOML: `[[stage]]` tables with a `kind` each. Errors name the `file`.
+    ///
+    /// # Errors
+    /// [`CompressError::RecipeFile`] for a text that is not a list of steps, and the errors of [`Recipe::check`].
+    pub fn from_toml(file: &str, text: &str) -> Result<Self, CompressError> {
+        let bad = |problem: String| CompressError::RecipeFile { file: file.to_owned(), problem };
+        let recipe: Self = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
+        if recipe.steps.is_empty() {
+            return Err(bad("found no step, expected at least one [[stage]] table".to_owned()));
+        }
+        recipe.check().map_err(|e| bad(e.to_string()))?;
+        Ok(recipe)
+    }
+
+    /// Checks the recipe.
+    ///
+    /// # Errors
+    /// [`CompressError::Recipe`] for an unknown method, an unknown setting, or a value out of range.
+    pub fn check(&self) -> Result<(), CompressError> {
+        self.methods().map(|_| ())
+    }
+
+    /// Returns `true` if a step observes inputs, so that the recipe needs a calibration text. Steps that cannot be read
+    /// count as such.
+    #[must_use]
+    pub fn needs_calibration(&self) -> bool {
+        self.methods().map_or(true, |methods| methods.iter().any(|m| m.needs() > Needs::Nothing))
+    }
+
+    /// Returns a text with every setting, those that were left out with their defaults, in a fixed order.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self.methods() {
+            Ok(methods) => format!("{methods:?}"),
+            Err(_) => format!("{self:?}"),
+        }
+    }
+
+    /// Builds the methods.
+    pub(crate) fn methods(&self) -> Result<Vec<Box<dyn Method>>, CompressError> {
+        let build = |(i, step): (usize, &Step)| {
+            let bad = |problem| CompressError::Recipe { step: i + 1, kind: step.kind.clone(), problem };
+            let Some(entry) = METHODS.iter().find(|entry| entry.kind == step.kind) else {
+                let known: Vec<&str> = METHODS.iter().map(|entry| entry.kind).collect();
+                return Err(bad(format!("unknown method, expected one of {}", known.join(", "))));
+            };
+            (entry.read)(step.settings.clone()).map_err(bad)
+        };
+        self.steps.iter().enumerate().map(build).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_method_reads_its_own_defaults_and_refuses_unknown_settings() {
+        for entry in METHODS {
+            let mut recipe = Recipe::of(&[entry.kind]);
+            recipe.check().expect(entry.kind);
+            recipe.steps[0].settings.insert("odd".to_owned(), Value::Null);
+            let error = recipe.check().expect_err(entry.kind);
+            assert_eq!(error.code(), "recipe");
+            assert!(error.to_string().contains("unknown field `odd`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn unknown_methods_are_named_with_the_known_ones() {
+        let error = Recipe::of(&["rtn", "magic"]).check().expect_err("unknown");
+        assert!(error.to_string().contains("step 2 (magic)") && error.to_string().contains("gptq"), "{error}");
+    }
+
+    #[test]
+    fn built_in_recipes_show_every_setting_with_its_default() {
+        for built_in in RECIPES {
+            let recipe = Recipe::from_toml(built_in.name, built_in.text).expect(built_in.name);
+            assert_eq!(Recipe::built_in(built_in.name), Some(recipe.clone()));
+            assert!(built_in.summary().ends_with('.') && !built_in.summary().starts_with('#'), "{}", built_in.name);
+            for step in &recipe.steps {
+                let defaults = Recipe::of(&[&step.kind]).steps.remove(0).settings;
+                let names = |settings: &Map<String, Value>| settings.keys().cloned().collect::<BTreeSet<_>>();
+                assert_eq!(names(&step.settings), names(&defaults), "{} of {}", step.kind, built_in.name);
+            }
+            let same = |kinds: &[&str]| recipe.describe() == Recipe::of(kinds).describe();
+            match built_in.name {
+                "rtn" => assert!(same(&["rtn"])),
+                "gptq" => assert!(same(&["gptq"])),
+                "awq" => assert!(same(&["awq", "clip", "rtn"])),
+                _ => assert!(recipe.needs_calibration()),
+            }
+        }
+        assert_eq!(Recipe::built_in("magic"), None);
+    }
+
+    #[test]
+    fn a_bad_file_is_named_with_its_problem() {
+        for (text, problem) in [
+            ("", "missing field `stage`"),
+            ("stage = []", "expected at least one [[stage]]"),
+            ("[[stage]]\nkind = \"gptq\"\nodd = 1", "unknown field `odd`"),
+            ("[[stage]]\nkind = \"gptq\"\n[other]", "unknown field `other`"),
+            ("[[stage]]\nkind = \"awq\"\nratios = 0", "ratios 0: expected 1 to 1000"),
+            ("[[stage]]\nkind = \"gptq\"\ndamping = { first = nan }", "step 1 (gptq)"),
+            ("[[stage]", "TOML parse error"),
+        ] {
+            let error = Recipe::from_toml("mine.toml", text).expect_err(text);
+            assert!(error.to_string().starts_with("mine.toml: ") && error.to_string().contains(problem), "{error}");
+            assert_eq!(error.code(), "recipe");
+        }
+    }
+
+    #[test]
+    fn a_recipe_survives_its_file_form() {
+        let recipe = Recipe::gptq();
+        let json = serde_json::to_string(&recipe).expect("JSON");
+        assert!(json.starts_with("{\"stage\":[{\"kind\":\"gptq\""), "{json}");
+        assert_eq!(serde_json::from_str::<Recipe>(&json).expect("a recipe"), recipe);
+    }
+}

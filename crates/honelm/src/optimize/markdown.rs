@@ -1,0 +1,128 @@
+//! A report as Markdown, for people.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use honelm_formats::printable;
+
+use super::report::{Report, Sample};
+use super::tables::Table;
+use super::{REPORT, REPORT_PLOT};
+
+impl Report {
+    /// Returns the report as Markdown: the verdict, the circumstances, the tables and what their columns mean, a link
+    /// to the plot, the texts, and the answers of both models.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut out = format!("# {}\n\n**{}**\n\n", one_line(&self.model), self.summary());
+        self.circumstances(&mut out);
+        let (quality, speed) = (self.quality_table(), self.speed_table());
+        let comparison = self.comparison_table();
+        if let Some(table) = &comparison {
+            let _ = write!(out, "\n## Recipes\n\n{}", markdown(table));
+        }
+        let _ = write!(out, "\n## Quality\n\n{}\n## Size and speed\n\n{}", markdown(&quality), markdown(&speed));
+        if let Some(line) = self.speed_summary() {
+            let _ = writeln!(out, "\n{line}");
+        }
+        let _ = writeln!(out, "\n## Plot\n\n![Size against KL divergence and perplexity difference]({REPORT_PLOT})");
+        out.push_str("\n## Columns\n\n");
+        let mut shown = HashSet::new();
+        let of_recipes = comparison.iter().flat_map(|table| table.columns);
+        for column in of_recipes.chain(quality.columns).chain(&speed.columns[1..]).filter(|c| shown.insert(c.title)) {
+            let _ = writeln!(out, "- **{}**: {}", column.title, column.meaning);
+        }
+        self.method(&mut out);
+        list(&mut out, "Fallbacks", &self.fallback_lines());
+        list(&mut out, "Warnings", &self.warnings);
+        if let Some(sample) = &self.sample {
+            answers(&mut out, sample, self.chosen.as_deref().unwrap_or("published"));
+        }
+        // Names and answers come from the model. Control characters among them must not reach a terminal.
+        printable(&out).into_owned()
+    }
+
+    fn circumstances(&self, out: &mut String) {
+        let model = one_line(&self.model);
+        let _ = writeln!(out, "- model: {model}, {:.2} M parameters", self.parameters as f64 / 1e6);
+        let _ = writeln!(out, "- machine: {}", one_line(&self.machine.describe()));
+        let _ = writeln!(out, "- back end: {}", self.compute);
+        if let Some(command) = &self.command {
+            let _ = writeln!(out, "- command: {}", code(command));
+        }
+        let _ = writeln!(out, "- version: honelm {}", self.version);
+        let _ = writeln!(out, "- date: {}", self.date);
+    }
+
+    /// Writes how the figures were found, with the digests that identify model and texts.
+    fn method(&self, out: &mut String) {
+        let bos = if self.bos { "BOS first" } else { "no BOS" };
+        let _ = writeln!(out, "\n## Method\n");
+        let _ = writeln!(out, "- budget: a perplexity difference of {:+}", self.budget);
+        let _ = writeln!(out, "- protocol: {}, context {}, {bos}", self.protocol, self.context);
+        for (title, card) in [("held-out text", &self.evaluation), ("calibration text", &self.calibration)] {
+            let name = one_line(&card.name);
+            let _ = writeln!(out, "- {title}: {name}, {} tokens, SHA-256 {}", card.tokens, card.sha256);
+        }
+        let _ = writeln!(out, "- model: SHA-256 {}", self.model_digest);
+        let _ = writeln!(out, "- tokenizer: SHA-256 {}", self.tokenizer_digest);
+        if let Some(sha) = &self.published_sha256 {
+            let _ = writeln!(out, "- published model: SHA-256 {sha}");
+        }
+        let _ = writeln!(out, "\nAll figures are in [{REPORT}]({REPORT}).");
+    }
+}
+
+/// Returns a table as Markdown. The numbers are aligned to the right.
+fn markdown(table: &Table) -> String {
+    let titles = table.titles();
+    let mut out = format!("| {} |\n|---|{}\n", titles.join(" | "), "--:|".repeat(titles.len() - 1));
+    for row in &table.rows {
+        let _ = writeln!(out, "| {} |", row.join(" | "));
+    }
+    out
+}
+
+fn list(out: &mut String, title: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        let _ = writeln!(out, "\n## {title}\n");
+        lines.iter().for_each(|line| {
+            let _ = writeln!(out, "- {}", one_line(line));
+        });
+    }
+}
+
+fn answers(out: &mut String, sample: &Sample, chosen: &str) {
+    let _ = writeln!(out, "\n## Answers to \"{}\"", sample.prompt);
+    for (name, answer) in [("original", &sample.original), (chosen, &sample.chosen)] {
+        let _ = writeln!(out, "\n{name}:\n\n> {}", answer.trim().replace('\n', "\n> "));
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+/// Returns a code span: its fence is longer than any run of backticks in the text.
+fn code(text: &str) -> String {
+    let mut longest = 0;
+    let mut run = 0;
+    for c in text.chars() {
+        run = if c == '`' { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    let fence = "`".repeat(longest + 1);
+    let space = if longest > 0 { " " } else { "" };
+    format!("{fence}{space}{}{space}{fence}", one_line(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_span_holds_any_command() {
+        assert_eq!(code("honelm optimize"), "`honelm optimize`");
+        assert_eq!(code("a `b` ``c``\nd"), "``` a `b` ``c`` d ```");
+    }
+}

@@ -1,0 +1,261 @@
+//! A plot of size against quality as SVG, without scripts and external fonts.
+
+use std::fmt::Write as _;
+
+use honelm_eval::Verdict;
+
+use super::report::{Report, Row};
+
+/// The size of the picture and the area of a panel's plot, in pixels.
+const WIDTH: f64 = 900.0;
+const HEIGHT: f64 = 420.0;
+const PANEL: [f64; 2] = [350.0, 270.0];
+const TOP: f64 = 70.0;
+const LEFTS: [f64; 2] = [70.0, 520.0];
+/// The width of a character and the height of a line of the labels.
+const CHARACTER: f64 = 7.0;
+const LINE: f64 = 14.0;
+
+/// Colours with enough contrast on white and on black.
+const TEXT: &str = "#767b84";
+const GRID: &str = "#9096a0";
+const ACCEPTED: &str = "#2f9e55";
+const REJECTED: &str = "#d9534f";
+const BUDGET: &str = "#b8860b";
+
+/// A model in a panel.
+struct Point<'a> {
+    row: &'a Row,
+    /// The size in megabytes.
+    x: f64,
+    y: f64,
+    /// The upper bound of `y`.
+    upper: Option<f64>,
+}
+
+/// A range of values and a distance between tick marks that gives round numbers.
+struct Axis {
+    most: f64,
+    step: f64,
+}
+
+impl Axis {
+    /// An axis from 0 to a little more than the largest value.
+    fn new(values: impl Iterator<Item = f64>) -> Self {
+        let largest = values.filter(|v| v.is_finite()).fold(0.0, f64::max);
+        let largest = if largest > 0.0 { largest * 1.1 } else { 1.0 };
+        let power = 10f64.powf((largest / 4.0).log10().floor());
+        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power).find(|s| largest / s <= 5.0);
+        let step = step.unwrap_or(largest);
+        Self { most: (largest / step).ceil() * step, step }
+    }
+
+    fn ticks(&self) -> impl Iterator<Item = f64> {
+        let (step, count) = (self.step, (self.most / self.step).round() as usize);
+        (0..=count).map(move |i| i as f64 * step)
+    }
+
+    /// The tick as text, with as many decimals as the step needs.
+    fn label(&self, value: f64) -> String {
+        let decimals = (-self.step.log10().floor()).max(0.0) as usize;
+        format!("{value:.decimals$}")
+    }
+}
+
+impl Report {
+    /// Returns a plot of the size against the KL divergence and against the perplexity difference of every model. A
+    /// line shows the budget.
+    #[must_use]
+    pub fn plot(&self) -> String {
+        let mut out = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
+             height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"{TEXT}\">\n"
+        );
+        let _ = writeln!(out, "<title>{}</title>", escaped(&self.summary()));
+        text(&mut out, [LEFTS[0] - 45.0, 24.0], "start", 15, &format!("{}: size and quality", self.model));
+        legend(&mut out);
+        let points = |y: fn(&Row) -> Option<f64>, upper: fn(&Row) -> Option<f64>| {
+            let point =
+                |row| Point { row, x: row.size_bytes as f64 / 1e6, y: y(row).unwrap_or(0.0), upper: upper(row) };
+            self.rows.iter().map(point).filter(|p| p.y.is_finite()).collect::<Vec<_>>()
+        };
+        let kl = points(|row| row.quality.kl_divergence, |_| None);
+        panel(&mut out, LEFTS[0], "KL divergence from the original (nats)", &kl, None);
+        let difference =
+            points(|row| row.quality.perplexity_difference, |row| row.quality.perplexity_difference_upper95);
+        panel(&mut out, LEFTS[1], "perplexity difference and its 95% bound", &difference, Some(self.budget));
+        out.push_str("</svg>\n");
+        out
+    }
+}
+
+/// Draws the axes, the budget and the points of a panel.
+fn panel(out: &mut String, left: f64, title: &str, points: &[Point<'_>], budget: Option<f64>) {
+    let [width, height] = PANEL;
+    let bottom = TOP + height;
+    let x_axis = Axis::new(points.iter().map(|p| p.x));
+    let y_axis = Axis::new(points.iter().flat_map(|p| [p.y, p.upper.unwrap_or(p.y)]).chain(budget));
+    let x = |value: f64| left + value / x_axis.most * width;
+    // A value below 0 (a candidate that is better than the original) is drawn at 0.
+    let y = |value: f64| bottom - (value / y_axis.most).clamp(0.0, 1.0) * height;
+    text(out, [left, TOP - 12.0], "start", 12, title);
+    for value in y_axis.ticks() {
+        line(out, [left, y(value), left + width, y(value)], GRID, "stroke-opacity=\"0.3\"");
+        text(out, [left - 6.0, y(value) + 4.0], "end", 11, &y_axis.label(value));
+    }
+    for value in x_axis.ticks() {
+        line(out, [x(value), bottom, x(value), bottom + 4.0], GRID, "");
+        text(out, [x(value), bottom + 18.0], "middle", 11, &x_axis.label(value));
+    }
+    line(out, [left, bottom, left + width, bottom], GRID, "");
+    line(out, [left, TOP, left, bottom], GRID, "");
+    text(out, [left + width / 2.0, bottom + 38.0], "middle", 12, "size (MB)");
+    // Labels must not cover the axis, the budget's label or a mark.
+    let mut taken = vec![[left, bottom - 1.0, left + width, HEIGHT]];
+    if let Some(budget) = budget.filter(|b| *b >= 0.0) {
+        line(out, [left, y(budget), left + width, y(budget)], BUDGET, "stroke-dasharray=\"6 4\" stroke-width=\"1.5\"");
+        let label = format!("budget {budget:+}");
+        let area = budget_label(out, [left + width, y(budget) - 5.0], &label);
+        taken.push(area);
+    }
+    let marks: Vec<[f64; 2]> = points.iter().map(|p| [x(p.x), y(p.y)]).collect();
+    taken.extend(marks.iter().map(|[cx, cy]| [cx - 6.0, cy - 6.0, cx + 6.0, cy + 6.0]));
+    for (point, &at) in points.iter().zip(&marks) {
+        if let Some(upper) = point.upper.filter(|u| u.is_finite()) {
+            let [cx, end] = [at[0], y(upper)];
+            line(out, [cx, at[1], cx, end], colour(point.row), "stroke-width=\"1.5\"");
+            line(out, [cx - 4.0, end, cx + 4.0, end], colour(point.row), "stroke-width=\"1.5\"");
+            taken.push([cx - 4.0, end - 2.0, cx + 4.0, at[1]]);
+        }
+        mark(out, at, point.row.verdict);
+    }
+    for (point, &at) in points.iter().zip(&marks) {
+        label(out, at, &point.row.name, &mut taken, [left, left + width]);
+    }
+}
+
+/// Writes a name beside its point, where it covers nothing else if possible.
+fn label(out: &mut String, [cx, cy]: [f64; 2], name: &str, taken: &mut Vec<[f64; 4]>, [from, to]: [f64; 2]) {
+    let width = name.chars().count() as f64 * CHARACTER;
+    let right = ([cx + 9.0, cy + 4.0], "start", cx + 9.0);
+    let places = [
+        right,
+        ([cx - 9.0, cy + 4.0], "end", cx - 9.0 - width),
+        ([cx, cy - 12.0], "middle", cx - width / 2.0),
+        ([cx, cy + 20.0], "middle", cx - width / 2.0),
+        ([cx + 9.0, cy - 12.0], "start", cx + 9.0),
+        ([cx + 9.0, cy + 20.0], "start", cx + 9.0),
+    ];
+    let area = |([_, y], _, x): ([f64; 2], &str, f64)| [x, y - LINE + 3.0, x + width, y + 3.0];
+    let is_free = |place: &&([f64; 2], &'static str, f64)| {
+        let [x0, y0, x1, y1] = area(**place);
+        x0 >= from && x1 <= to && taken.iter().all(|[a0, b0, a1, b1]| x1 < *a0 || x0 > *a1 || y1 < *b0 || y0 > *b1)
+    };
+    let place = *places.iter().find(is_free).unwrap_or(&right);
+    taken.push(area(place));
+    text(out, place.0, place.1, 12, name);
+}
+
+/// Writes the budget's label, which ends at a position, and returns its area.
+fn budget_label(out: &mut String, [x, y]: [f64; 2], label: &str) -> [f64; 4] {
+    let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\" fill=\"{BUDGET}\">{label}</text>");
+    [x - label.len() as f64 * CHARACTER, y - LINE, x, y + 6.0]
+}
+
+fn colour(row: &Row) -> &'static str {
+    match row.verdict {
+        None => TEXT,
+        Some(Verdict::Accepted) => ACCEPTED,
+        Some(Verdict::Rejected | Verdict::NotEnoughText) => REJECTED,
+    }
+}
+
+/// Draws a square for the original, a disc for an accepted candidate, a cross for any other one.
+fn mark(out: &mut String, [x, y]: [f64; 2], verdict: Option<Verdict>) {
+    let _ = match verdict {
+        None => {
+            writeln!(
+                out,
+                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"10\" height=\"10\" fill=\"{TEXT}\"/>",
+                x - 5.0,
+                y - 5.0
+            )
+        }
+        Some(Verdict::Accepted) => writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5.5\" fill=\"{ACCEPTED}\"/>"),
+        Some(Verdict::Rejected | Verdict::NotEnoughText) => writeln!(
+            out,
+            "<path d=\"M{:.1} {:.1}l10 10m0 -10l-10 10\" stroke=\"{REJECTED}\" stroke-width=\"2.5\" fill=\"none\"/>",
+            x - 5.0,
+            y - 5.0
+        ),
+    };
+}
+
+fn legend(out: &mut String) {
+    let entries = [("original", None), ("accepted", Some(Verdict::Accepted)), ("rejected", Some(Verdict::Rejected))];
+    for ((name, verdict), x) in entries.into_iter().zip([600.0, 695.0, 795.0]) {
+        mark(out, [x, 20.0], verdict);
+        text(out, [x + 11.0, 24.0], "start", 12, name);
+    }
+}
+
+fn line(out: &mut String, [x0, y0, x1, y1]: [f64; 4], colour: &str, more: &str) {
+    let _ =
+        writeln!(out, "<line x1=\"{x0:.1}\" y1=\"{y0:.1}\" x2=\"{x1:.1}\" y2=\"{y1:.1}\" stroke=\"{colour}\" {more}/>");
+}
+
+fn text(out: &mut String, [x, y]: [f64; 2], anchor: &str, size: u32, text: &str) {
+    let text = escaped(text);
+    let _ =
+        writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{text}</text>");
+}
+
+/// Escapes text for XML. Control characters, which XML 1.0 forbids, become spaces.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_have_round_ticks_and_reach_beyond_the_largest_value() {
+        for (largest, expected) in [(16.8, "20"), (0.027, "0.03"), (1.113, "1.5"), (0.0, "1.0"), (5e3, "6000")] {
+            let axis = Axis::new([largest, f64::NAN].into_iter());
+            let ticks: Vec<f64> = axis.ticks().collect();
+            assert!((3..=7).contains(&ticks.len()), "{largest}: {ticks:?}");
+            assert!(ticks.last().is_some_and(|last| *last >= largest), "{largest}: {ticks:?}");
+            assert_eq!(axis.label(axis.most), expected);
+        }
+    }
+
+    #[test]
+    fn text_is_escaped() {
+        assert_eq!(escaped("a<b> & \"c\"\u{1b}"), "a&lt;b&gt; &amp; &quot;c&quot; ");
+    }
+
+    #[test]
+    fn labels_of_close_points_do_not_cover_each_other() {
+        let (mut out, mut taken) = (String::new(), Vec::new());
+        for x in [100.0, 110.0, 120.0] {
+            label(&mut out, [x, 100.0], "Q4_0", &mut taken, [0.0, 350.0]);
+        }
+        for (i, a) in taken.iter().enumerate() {
+            for b in &taken[i + 1..] {
+                assert!(a[2] < b[0] || b[2] < a[0] || a[3] < b[1] || b[3] < a[1], "{a:?} {b:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! A job at work, and its journal.
+
+use std::path::{Path, PathBuf};
+
+use honelm_model::Checkpoint;
+use honelm_store::Journal;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::OptimizeOptions;
+use super::folder::Folder;
+use super::plan::Plan;
+use crate::open::{digest_of_all, open_quietly};
+use crate::{Error, RunOptions};
+
+/// Returns the digest of a written model's files, or `None` if there is no model at `path`.
+pub(super) fn published_digest(path: &Path, run: &RunOptions) -> Result<Option<String>, Error> {
+    match open_quietly(path, run) {
+        Ok(written) => Ok(Some(digest_of_all(&written)?)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// A job at work.
+pub(super) struct Job<'a> {
+    pub options: &'a OptimizeOptions,
+    pub checkpoint: &'a Checkpoint,
+    pub plan: &'a Plan,
+    pub folder: &'a Folder,
+    pub journal: Journal,
+    pub warnings: Vec<String>,
+}
+
+impl Job<'_> {
+    pub(super) fn bits_per_weight(&self, bytes: u64) -> f64 {
+        bytes as f64 * 8.0 / self.checkpoint.facts().parameters as f64
+    }
+
+    /// Returns the final path of the published model.
+    pub(super) fn published_path(&self) -> PathBuf {
+        self.folder.path(self.options.container.output)
+    }
+
+    /// Reads a journal entry; `None` if it is missing or damaged.
+    pub(super) fn saved<T: DeserializeOwned>(&self, entry: &str) -> Result<Option<T>, Error> {
+        Ok(self.journal.get(entry)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Saves a journal entry. Returns the value as a resumed run reads it, so that both report the same bits of every
+    /// number.
+    pub(super) fn save<T: Serialize + DeserializeOwned>(&self, entry: &str, value: &T) -> Result<T, Error> {
+        let failed = |source| Error::Serialise { what: "a journal entry", source };
+        let bytes = serde_json::to_vec(value).map_err(failed)?;
+        self.journal.put(entry, &bytes)?;
+        serde_json::from_slice(&bytes).map_err(failed)
+    }
+}
