@@ -1,15 +1,15 @@
 use crate::rows::Pair;
 use crate::scores::check_finite;
-use crate::{EvalError, Scores, Window};
+use crate::{Chunk, EvalError, Scores};
 
 /// A comparison of a candidate with the original, position by position.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Comparison {
     /// The scores of the candidate.
     pub scores: Scores,
-    /// The scores of the original on the same windows.
+    /// The scores of the original on the same chunks.
     pub base: Scores,
-    /// The divergence KL(original || candidate) over the whole vocabulary. // nats, one list per window
+    /// The divergence KL(original || candidate) over the whole vocabulary. // nats, one list per chunk
     pub kl: Vec<Vec<f32>>,
     /// The number of scored positions at which both models have the same most likely token.
     pub same_top: usize,
@@ -24,10 +24,10 @@ pub struct Comparison {
 pub const CLEAR_MARGIN: f32 = 0.1;
 
 impl Comparison {
-    /// Adds the positions of window `w`.
-    pub(crate) fn push(&mut self, w: usize, window: &Window, pairs: &[Pair]) -> Result<(), EvalError> {
+    /// Adds the positions of chunk `w`.
+    pub(crate) fn push(&mut self, w: usize, chunk: &Chunk, pairs: &[Pair]) -> Result<(), EvalError> {
         let nll: Vec<f32> = pairs.iter().map(|p| p.nll as f32).collect();
-        check_finite(w, window, &nll)?;
+        check_finite(w, chunk, &nll)?;
         self.scores.nll.push(nll);
         self.base.nll.push(pairs.iter().map(|p| p.base_nll as f32).collect());
         self.kl.push(pairs.iter().map(|p| p.kl as f32).collect());

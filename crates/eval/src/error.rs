@@ -12,24 +12,24 @@ pub enum EvalError {
         "unknown protocol: found '{0}', expected llama.cpp-N, gptq-N or hf-stride-N for example llama.cpp-512 (N at least 4, 2, 1)"
     )]
     UnknownProtocol(String),
-    /// A window is longer than the model's context.
+    /// A chunk is longer than the model's context.
     #[error("{protocol}: context too short: found {context} tokens, expected at least {wanted}")]
     ContextTooShort {
         /// The protocol.
         protocol: String,
-        /// The number of tokens in a window.
+        /// The number of tokens in a chunk.
         wanted: usize,
         /// The model's context in tokens.
         context: usize,
     },
-    /// The text does not fill one window.
+    /// The text does not fill one chunk.
     #[error("{protocol}: text too short: found {found} tokens, expected at least {wanted}")]
     TextTooShort {
         /// The protocol.
         protocol: String,
         /// The number of tokens in the text.
         found: usize,
-        /// The number of tokens in the first window.
+        /// The number of tokens in the first chunk.
         wanted: usize,
     },
     /// Calibration text and held-out text overlap.
@@ -42,20 +42,20 @@ pub enum EvalError {
         /// The share of common sequences, 0 to 1.
         share: f64,
     },
-    /// Two models were scored on different windows.
+    /// Two models were scored on different chunks.
     #[error("the models were scored on different texts: found {right} chunks, expected {left}")]
     Mismatch {
-        /// The number of windows of the original.
+        /// The number of chunks of the original.
         left: usize,
-        /// The number of windows of the candidate.
+        /// The number of chunks of the candidate.
         right: usize,
     },
     /// A logit is not a finite number.
-    #[error("chunk {window}, position {position}: the model's logits are not finite")]
+    #[error("chunk {chunk}, position {position}: the model's logits are not finite")]
     NotFinite {
-        /// The number of the window, from 0.
-        window: usize,
-        /// The position in the window.
+        /// The number of the chunk, from 0.
+        chunk: usize,
+        /// The position in the chunk.
         position: usize,
     },
     /// The original's hidden states cannot be saved or read.

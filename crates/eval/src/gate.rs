@@ -49,26 +49,26 @@ pub enum Verdict {
 }
 
 /// The sums over the scored positions of a chunk.
-struct Chunk {
+struct ChunkSums {
     tokens: f64,
     nll: f64,
     base: f64,
     kl: f64,
 }
 
-fn chunks(c: &Comparison) -> Vec<Chunk> {
+fn chunks(c: &Comparison) -> Vec<ChunkSums> {
     let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>();
     c.scores
         .nll
         .iter()
         .zip(&c.base.nll)
         .zip(&c.kl)
-        .map(|((nll, base), kl)| Chunk { tokens: nll.len() as f64, nll: sum(nll), base: sum(base), kl: sum(kl) })
+        .map(|((nll, base), kl)| ChunkSums { tokens: nll.len() as f64, nll: sum(nll), base: sum(base), kl: sum(kl) })
         .collect()
 }
 
 /// Returns the perplexity difference of a resample.
-fn difference(chunks: &[Chunk], counts: &[u32]) -> f64 {
+fn difference(chunks: &[ChunkSums], counts: &[u32]) -> f64 {
     let (mut tokens, mut nll, mut base) = (0.0, 0.0, 0.0);
     for (chunk, &count) in chunks.iter().zip(counts) {
         let count = f64::from(count);

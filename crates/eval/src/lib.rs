@@ -23,7 +23,7 @@ pub use comparison::{CLEAR_MARGIN, Comparison};
 pub use error::{EvalError, PieceError};
 pub use gate::{Figures, MIN_CHUNKS, Verdict, figures, hopeless, judge};
 pub use overlap::{MAX_OVERLAP, NGRAM, overlap};
-pub use protocol::{Protocol, Window};
+pub use protocol::{Chunk, Protocol};
 #[cfg(not(target_arch = "wasm32"))]
 pub use score::score;
 pub use scores::{Perplexity, Scores, perplexity};

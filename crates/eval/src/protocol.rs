@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::EvalError;
 
-/// A protocol for perplexity: the division of a text into windows, and the positions that are scored. The number is the
+/// A protocol for perplexity: the division of a text into chunks, and the positions that are scored. The number is the
 /// length N in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -17,14 +17,14 @@ pub enum Protocol {
     /// and only the text begins with BOS.
     Gptq(usize),
     /// The sliding window of Hugging Face ("Perplexity of fixed-length models" in the documentation of transformers):
-    /// windows of the model's context that begin N tokens apart. Each window scores its last N predictions, and the first
+    /// chunks of the model's context that begin N tokens apart. Each chunk scores its last N predictions, and the first
     /// one all of them.
     HfStride(usize),
 }
 
-/// A window of tokens, and the positions whose predictions of the next token are scored.
+/// A chunk of tokens, and the positions whose predictions of the next token are scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window {
+pub struct Chunk {
     /// The input tokens, which include the targets of the scored positions.
     pub tokens: Vec<u32>,
     /// The scored positions; position `p` predicts `tokens[p + 1]`.
@@ -41,12 +41,12 @@ impl Protocol {
         }
     }
 
-    /// Divides `tokens` into windows. If the model has a BOS, `tokens` must begin with it, and `bos` must be given.
+    /// Divides `tokens` into chunks. If the model has a BOS, `tokens` must begin with it, and `bos` must be given.
     ///
     /// # Errors
     /// [`EvalError::ContextTooShort`], [`EvalError::TextTooShort`].
-    pub fn windows(self, tokens: &[u32], bos: Option<u32>, context: usize) -> Result<Vec<Window>, EvalError> {
-        let windows = match self.fitted(context) {
+    pub fn chunks(self, tokens: &[u32], bos: Option<u32>, context: usize) -> Result<Vec<Chunk>, EvalError> {
+        let chunks = match self.fitted(context) {
             Self::LlamaCpp(n) => {
                 self.fits(n, context)?;
                 self.enough(tokens, n)?;
@@ -56,13 +56,13 @@ impl Protocol {
                     .map(|chunk| {
                         let mut tokens = chunk.to_vec();
                         tokens[0] = bos.unwrap_or(tokens[0]);
-                        Window { tokens, scored: half..n - 1 }
+                        Chunk { tokens, scored: half..n - 1 }
                     })
                     .collect()
             }
             Self::Gptq(n) => {
                 self.enough(tokens, n)?;
-                tokens.chunks_exact(n).map(|c| Window { tokens: c.to_vec(), scored: 0..n - 1 }).collect()
+                tokens.chunks_exact(n).map(|c| Chunk { tokens: c.to_vec(), scored: 0..n - 1 }).collect()
             }
             Self::HfStride(stride) => {
                 self.fits(stride.saturating_add(1), context)?;
@@ -70,7 +70,7 @@ impl Protocol {
                 strided(tokens, stride, context)
             }
         };
-        Ok(windows)
+        Ok(chunks)
     }
 
     fn fits(self, wanted: usize, context: usize) -> Result<(), EvalError> {
@@ -88,17 +88,17 @@ impl Protocol {
     }
 }
 
-/// Returns windows of `context` tokens whose ends are `stride` tokens apart; each target is scored once.
-fn strided(tokens: &[u32], stride: usize, context: usize) -> Vec<Window> {
-    let mut windows = Vec::new();
+/// Returns chunks of `context` tokens whose ends are `stride` tokens apart; each target is scored once.
+fn strided(tokens: &[u32], stride: usize, context: usize) -> Vec<Chunk> {
+    let mut chunks = Vec::new();
     let mut scored_to = 1; // No token precedes target 0.
     let mut end = context.min(tokens.len());
     loop {
         let begin = end.saturating_sub(context);
-        windows.push(Window { tokens: tokens[begin..end].to_vec(), scored: scored_to - 1 - begin..end - 1 - begin });
+        chunks.push(Chunk { tokens: tokens[begin..end].to_vec(), scored: scored_to - 1 - begin..end - 1 - begin });
         scored_to = end;
         if end == tokens.len() {
-            return windows;
+            return chunks;
         }
         end = (end + stride).min(tokens.len());
     }
@@ -134,8 +134,8 @@ impl FromStr for Protocol {
 mod tests {
     use super::*;
 
-    fn targets(windows: &[Window]) -> Vec<u32> {
-        windows.iter().flat_map(|w| w.scored.clone().map(|p| w.tokens[p + 1])).collect()
+    fn targets(chunks: &[Chunk]) -> Vec<u32> {
+        chunks.iter().flat_map(|w| w.scored.clone().map(|p| w.tokens[p + 1])).collect()
     }
 
     #[test]
@@ -151,41 +151,41 @@ mod tests {
     #[test]
     fn llama_cpp_replaces_the_first_token_and_scores_the_second_half() {
         let tokens: Vec<u32> = (100..100 + 19).collect();
-        let windows = Protocol::LlamaCpp(8).windows(&tokens, Some(1), 64).expect("windows");
-        assert_eq!(windows.len(), 2);
-        assert_eq!(windows[1].tokens[..3], [1, 109, 110]);
-        assert_eq!(targets(&windows), [105, 106, 107, 113, 114, 115]);
+        let chunks = Protocol::LlamaCpp(8).chunks(&tokens, Some(1), 64).expect("chunks");
+        assert_eq!(chunks.len(), 2);
+        assert_eq!(chunks[1].tokens[..3], [1, 109, 110]);
+        assert_eq!(targets(&chunks), [105, 106, 107, 113, 114, 115]);
     }
 
     #[test]
     fn gptq_scores_all_targets_of_chunks_that_fit_the_context() {
         let tokens: Vec<u32> = (0..25).collect();
-        let windows = Protocol::Gptq(2048).windows(&tokens, Some(0), 10).expect("windows");
-        assert_eq!(windows.len(), 2);
-        assert_eq!(targets(&windows), (1..10).chain(11..20).collect::<Vec<_>>());
+        let chunks = Protocol::Gptq(2048).chunks(&tokens, Some(0), 10).expect("chunks");
+        assert_eq!(chunks.len(), 2);
+        assert_eq!(targets(&chunks), (1..10).chain(11..20).collect::<Vec<_>>());
         assert_eq!(Protocol::Gptq(2048).fitted(10).to_string(), "gptq-10");
     }
 
     #[test]
     fn stride_scores_every_target_once() {
         let tokens: Vec<u32> = (0..37).collect();
-        let windows = Protocol::HfStride(4).windows(&tokens, Some(0), 10).expect("windows");
-        assert_eq!(targets(&windows), (1..37).collect::<Vec<_>>());
-        assert!(windows[1..].iter().all(|w| w.tokens.len() == 10 && w.scored.len() <= 4));
+        let chunks = Protocol::HfStride(4).chunks(&tokens, Some(0), 10).expect("chunks");
+        assert_eq!(targets(&chunks), (1..37).collect::<Vec<_>>());
+        assert!(chunks[1..].iter().all(|w| w.tokens.len() == 10 && w.scored.len() <= 4));
     }
 
     #[test]
     fn short_texts_and_short_contexts_are_refused() {
         assert!(matches!(
-            Protocol::LlamaCpp(512).windows(&[1; 600], None, 256),
+            Protocol::LlamaCpp(512).chunks(&[1; 600], None, 256),
             Err(EvalError::ContextTooShort { wanted: 512, context: 256, .. })
         ));
         assert!(matches!(
-            Protocol::HfStride(usize::MAX).windows(&[1; 600], None, 256),
+            Protocol::HfStride(usize::MAX).chunks(&[1; 600], None, 256),
             Err(EvalError::ContextTooShort { wanted: usize::MAX, context: 256, .. })
         ));
         assert!(matches!(
-            Protocol::LlamaCpp(512).windows(&[1; 511], None, 1024),
+            Protocol::LlamaCpp(512).chunks(&[1; 511], None, 1024),
             Err(EvalError::TextTooShort { found: 511, wanted: 512, .. })
         ));
     }

@@ -5,55 +5,55 @@ use honelm_model::{ModelError, Runner};
 use honelm_tensor::Matrix;
 
 use crate::scores::{check_finite, per_row};
-use crate::{EvalError, Scores, Window, rows};
+use crate::{Chunk, EvalError, Scores, rows};
 
-/// Runs a model over `windows`. `keep` receives the final hidden states of each window's scored positions
-/// `[positions, D]`. `progress` receives the number of finished windows, and stops the run by returning `false`.
+/// Runs a model over `chunks`. `keep` receives the final hidden states of each chunk's scored positions
+/// `[positions, D]`. `progress` receives the number of finished chunks, and stops the run by returning `false`.
 ///
 /// # Errors
 /// An error of the model or of `keep`, logits that are not finite, [`EvalError::Interrupted`].
 pub fn score(
     runner: &mut dyn Runner,
-    windows: &[Window],
+    chunks: &[Chunk],
     keep: &mut dyn FnMut(&Matrix) -> Result<(), EvalError>,
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Scores, EvalError> {
     let mut scores = Scores::default();
-    for (w, window) in windows.iter().enumerate() {
+    for (w, chunk) in chunks.iter().enumerate() {
         if !progress(w) {
             return Err(EvalError::Interrupted);
         }
-        let hidden = hidden_states(runner, window)?;
+        let hidden = hidden_states(runner, chunk)?;
         keep(&hidden)?;
         let mut nll = Vec::with_capacity(hidden.rows);
         for_logits(runner, &hidden, &mut |first, logits| {
             let positions = first..first + logits.rows;
-            nll.extend(per_row(positions, |i| rows::nll(logits.row(i - first), window.target(i)) as f32));
+            nll.extend(per_row(positions, |i| rows::nll(logits.row(i - first), chunk.target(i)) as f32));
             Ok(())
         })?;
-        check_finite(w, window, &nll)?;
+        check_finite(w, chunk, &nll)?;
         scores.nll.push(nll);
     }
-    progress(windows.len());
+    progress(chunks.len());
     Ok(scores)
 }
 
-/// Computes the final hidden states of a window's scored positions. // [positions, D]
-pub(crate) fn hidden_states(runner: &mut dyn Runner, window: &Window) -> Result<Matrix, EvalError> {
+/// Computes the final hidden states of a chunk's scored positions. // [positions, D]
+pub(crate) fn hidden_states(runner: &mut dyn Runner, chunk: &Chunk) -> Result<Matrix, EvalError> {
     let sequence = runner.open();
-    let hidden = run_window(runner, sequence, window);
+    let hidden = run_chunk(runner, sequence, chunk);
     runner.close(sequence)?;
     Ok(hidden?)
 }
 
-fn run_window(runner: &mut dyn Runner, sequence: SequenceId, window: &Window) -> Result<Matrix, ModelError> {
+fn run_chunk(runner: &mut dyn Runner, sequence: SequenceId, chunk: &Chunk) -> Result<Matrix, ModelError> {
     let mut hidden = Matrix::default();
-    let positions: Vec<usize> = (0..window.scored.end).collect();
+    let positions: Vec<usize> = (0..chunk.scored.end).collect();
     for part in positions.chunks(runner.step_rows()) {
         let mut batch = Batch::default();
         for &p in part {
-            let want = if window.scored.contains(&p) { Want::HIDDEN } else { Want::NOTHING };
-            batch.push(sequence, Token::Id(window.tokens[p]), Parent::Previous, want);
+            let want = if chunk.scored.contains(&p) { Want::HIDDEN } else { Want::NOTHING };
+            batch.push(sequence, Token::Id(chunk.tokens[p]), Parent::Previous, want);
         }
         let ticket = runner.step(&batch)?;
         let rows = block_on(runner.read(ticket))?.hidden;

@@ -1,11 +1,11 @@
 //! Scores and perplexity, and the functions that all kinds of scoring share.
 
-use crate::{EvalError, Window};
+use crate::{Chunk, EvalError};
 
 /// The scores of one model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scores {
-    /// The negative log-likelihoods of the scored positions. // nats, one list per window
+    /// The negative log-likelihoods of the scored positions. // nats, one list per chunk
     pub nll: Vec<Vec<f32>>,
 }
 
@@ -36,7 +36,7 @@ pub fn perplexity(scores: &Scores) -> Perplexity {
     Perplexity { value, stderr: value * (variance / (n as f64 - 1.0)).sqrt(), tokens: n }
 }
 
-impl Window {
+impl Chunk {
     /// Returns the target of scored position `i`, counted from the first scored one.
     pub(crate) fn target(&self, i: usize) -> u32 {
         self.tokens[self.scored.start + i + 1]
@@ -62,9 +62,9 @@ pub(crate) fn per_row<T: Send + Copy>(rows: std::ops::Range<usize>, f: impl Fn(u
     })
 }
 
-pub(crate) fn check_finite(w: usize, window: &Window, nll: &[f32]) -> Result<(), EvalError> {
+pub(crate) fn check_finite(w: usize, chunk: &Chunk, nll: &[f32]) -> Result<(), EvalError> {
     match nll.iter().position(|x| !x.is_finite()) {
-        Some(i) => Err(EvalError::NotFinite { window: w, position: window.scored.start + i }),
+        Some(i) => Err(EvalError::NotFinite { chunk: w, position: chunk.scored.start + i }),
         None => Ok(()),
     }
 }

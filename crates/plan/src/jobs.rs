@@ -34,8 +34,8 @@ impl Peak {
 /// The settings of an evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
-    /// The number of tokens in a window, which runs in one step.
-    pub window: usize,
+    /// The number of tokens in a chunk, which runs in one step.
+    pub chunk: usize,
     /// The number type of the cache.
     pub cache_type: CacheType,
     /// The compute path.
@@ -46,19 +46,19 @@ pub struct Evaluation {
 /// runs first, then only its output layer beside the candidate.
 ///
 /// # Errors
-/// A window that is longer than a model's context.
+/// A chunk longer than a model's context.
 pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evaluation) -> Result<Peak, PlanError> {
     let work = Workload {
-        context: Some(how.window),
+        context: Some(how.chunk),
         cache_type: how.cache_type,
         place: Place::Cpu(how.compute),
-        step_rows: how.window,
+        step_rows: how.chunk,
         logit_rows: 1,
     };
-    // The final hidden states of the window, and the logits of a slice of rows.
+    // The final hidden states of the chunk, and the logits of a slice of rows.
     let measured = |checkpoint: &Checkpoint, plan: &Plan| {
         let facts = checkpoint.facts();
-        let (states, logits) = (how.window * facts.width, (facts.output_rows() * facts.vocabulary) as u64);
+        let (states, logits) = (how.chunk * facts.width, (facts.output_rows() * facts.vocabulary) as u64);
         plan.total_bytes + F32 * (states as u64 + 2 * logits)
     };
     let own = plan(candidate, &work)?;
@@ -72,7 +72,7 @@ pub fn plan_eval(candidate: &Checkpoint, base: Option<&Checkpoint>, how: &Evalua
         let output = base.name_of(honelm_model::Slot { layer: None, module: tree.output_matrix().name });
         let layer = original.tensors.iter().find(|t| t.name == output).map_or(0, |t| t.memory_bytes);
         let facts = base.facts();
-        beside = layer + F32 * (how.window * facts.width + 2 * facts.output_rows() * facts.vocabulary) as u64;
+        beside = layer + F32 * (how.chunk * facts.width + 2 * facts.output_rows() * facts.vocabulary) as u64;
         mapped = mapped.max(original.mapped_bytes);
     }
     phases.push(("the candidate", measured(candidate, &own) + beside));

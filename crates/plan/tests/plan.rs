@@ -127,7 +127,7 @@ fn a_wide_model_runs_in_steps_of_few_rows() {
     let planned = plan(&wide, &Workload::default()).unwrap();
     // 512 rows would take more than 1 GB.
     assert!(planned.scratch_bytes < 256 << 20, "{}", planned.scratch_bytes);
-    let how = Evaluation { window: 512, cache_type: CacheType::F32, compute: Compute::F32 };
+    let how = Evaluation { chunk: 512, cache_type: CacheType::F32, compute: Compute::F32 };
     assert!(plan_eval(&wide, None, &how).unwrap().peak_bytes < planned.weights_bytes + (256 << 20));
     let usual = tiny_with("llama-grouped", &[("intermediate_size", 28_672)]);
     assert!(usual.blueprint().step_rows() >= 512, "the largest of today's models");
@@ -136,7 +136,7 @@ fn a_wide_model_runs_in_steps_of_few_rows() {
 #[test]
 fn jobs_name_their_largest_phase() {
     let checkpoint = tiny("llama-grouped");
-    let how = Evaluation { window: 64, cache_type: CacheType::F32, compute: Compute::F32 };
+    let how = Evaluation { chunk: 64, cache_type: CacheType::F32, compute: Compute::F32 };
     let alone = plan_eval(&checkpoint, None, &how).unwrap();
     let beside = plan_eval(&checkpoint, Some(&checkpoint), &how).unwrap();
     assert!(beside.peak_bytes > alone.peak_bytes && beside.phases.len() == 2);

@@ -229,7 +229,7 @@ pub fn inspect(path: &Path, run: &RunOptions) -> Result<Inspection, Error> {
 /// Plans an evaluation of the model against itself and its compression, with the default sizes.
 fn jobs(checkpoint: &Checkpoint, run: &RunOptions) -> Result<Vec<JobNeed>, Error> {
     let length = checkpoint.facts().context.min(USUAL_LENGTH);
-    let how = Evaluation { window: length, cache_type: run.cache_type, compute: run.compute };
+    let how = Evaluation { chunk: length, cache_type: run.cache_type, compute: run.compute };
     let eval = plan_eval(checkpoint, Some(checkpoint), &how)?;
     let how = Compression { samples: USUAL_SAMPLES, length, step_rows: STEP_ROWS };
     let calibration = plan_compression(checkpoint, &how)?;

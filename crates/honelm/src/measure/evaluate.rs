@@ -7,7 +7,7 @@ use honelm_eval::{Figures, MIN_CHUNKS, Protocol, figures, perplexity, score};
 use honelm_model::Runner;
 use serde::Serialize;
 
-use super::{Original, Windows, context_of};
+use super::{ChunkedText, Original, context_of};
 use crate::device::load;
 use crate::open::{open, tokenizer_of};
 use crate::{DeviceChoice, Error, Event, Events, RunOptions, TextSource};
@@ -63,7 +63,7 @@ pub struct Evaluation {
     pub context: usize,
     /// The name of the text.
     pub text: String,
-    /// `true` if windows begin with BOS.
+    /// `true` if chunks begin with BOS.
     pub bos: bool,
     /// The back end and its kernels.
     pub compute: String,
@@ -142,13 +142,13 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
     let checkpoint = open(&options.model, &own, &mut *events)?;
     let text = options.text.heldout()?;
     let context = context_of(&checkpoint, &own);
-    let windows =
-        Windows::new(&tokenizer_of(&checkpoint)?, &text.documents[0], options.protocol, options.chunks, context)?;
+    let heldout =
+        ChunkedText::new(&tokenizer_of(&checkpoint)?, &text.documents[0], options.protocol, options.chunks, context)?;
     let mut warnings = checkpoint.warnings().to_vec();
     let told = warnings.len();
     warnings.extend(text.warnings);
-    if windows.windows.len() < MIN_CHUNKS {
-        warnings.push(format!("the text has {} chunks: bounds need at least {MIN_CHUNKS}", windows.windows.len()));
+    if heldout.chunks.len() < MIN_CHUNKS {
+        warnings.push(format!("the text has {} chunks: bounds need at least {MIN_CHUNKS}", heldout.chunks.len()));
     }
     for warning in &warnings[told..] {
         events(&Event::Warning(warning));
@@ -161,7 +161,7 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
                 Some(compute) => RunOptions { compute, device: DeviceChoice::Cpu, ..own.clone() },
                 None => own.clone(),
             };
-            Some(Original::measure(path, &checkpoint, &windows, folder.path(), &run, events)?)
+            Some(Original::measure(path, &checkpoint, &heldout, folder.path(), &run, events)?)
         }
         None => None,
     };
@@ -169,25 +169,25 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
     let compute = runner.describe();
     let (scores, comparison) = match original {
         Some((mut original, baseline)) => {
-            let compared = original.compare(&baseline, &mut runner, &windows.windows, "scoring", None, events)?;
+            let compared = original.compare(&baseline, &mut runner, &heldout.chunks, "scoring", None, events)?;
             original.check_unchanged()?;
             let found = figures(&compared).into();
             (compared.scores, Some(found))
         }
         None => {
-            let total = windows.windows.len();
+            let total = heldout.chunks.len();
             let progress = &mut |done| events(&Event::Stage { name: "scoring", detail: "", done, total });
-            (score(&mut runner, &windows.windows, &mut |_| Ok(()), progress)?, None)
+            (score(&mut runner, &heldout.chunks, &mut |_| Ok(()), progress)?, None)
         }
     };
     checkpoint.check_unchanged()?;
     let found = perplexity(&scores);
     Ok(Evaluation {
         model: options.model.clone(),
-        protocol: windows.protocol.to_string(),
+        protocol: heldout.protocol.to_string(),
         context,
         text: text.name,
-        bos: windows.bos,
+        bos: heldout.bos,
         compute,
         chunks: scores.nll.len(),
         tokens: found.tokens,

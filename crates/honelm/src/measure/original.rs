@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use honelm_eval::{Baseline, EvalError, PieceError, Pieces, Window, compare};
+use honelm_eval::{Baseline, Chunk, EvalError, PieceError, Pieces, compare};
 use honelm_formats::FileWatch;
 use honelm_model::{Checkpoint, OutputLayer, Runner};
 use honelm_store::Journal;
 
-use super::Windows;
+use super::ChunkedText;
 use crate::device::load;
 use crate::open::open;
 use crate::{Error, Event, Events, RunOptions};
@@ -59,7 +59,7 @@ impl Original {
     pub(crate) fn measure(
         path: &Path,
         candidate: &Checkpoint,
-        windows: &Windows,
+        heldout: &ChunkedText,
         states: &Path,
         run: &RunOptions,
         events: Events<'_>,
@@ -73,27 +73,27 @@ impl Original {
             )));
         }
         let states = States::new(Journal::new(states, "one run"), &checkpoint);
-        let (baseline, _) = Self::score(&checkpoint, &windows.windows, states, run, events)?;
+        let (baseline, _) = Self::score(&checkpoint, &heldout.chunks, states, run, events)?;
         Ok((Self::new(&checkpoint, run)?, baseline))
     }
 
-    /// Scores the windows that `states` does not hold yet. The second value names the back end that did so; `None` if
+    /// Scores the chunks that `states` does not hold yet. The second value names the back end that did so; `None` if
     /// nothing had to be scored.
     pub(crate) fn score(
         checkpoint: &Checkpoint,
-        windows: &[Window],
+        chunks: &[Chunk],
         states: States,
         run: &RunOptions,
         events: Events<'_>,
     ) -> Result<(Baseline, Option<String>), Error> {
         let mut back_end = None;
-        let mut baseline = Baseline::resume(windows, checkpoint.facts().width, Box::new(states))?;
+        let mut baseline = Baseline::resume(chunks, checkpoint.facts().width, Box::new(states))?;
         if !baseline.is_complete() {
             let mut runner = load(checkpoint, run, &mut *events)?;
             back_end = Some(runner.describe());
-            let total = windows.len();
+            let total = chunks.len();
             let progress = &mut |done| events(&Event::Stage { name: "original: scoring", detail: "", done, total });
-            baseline.complete(&mut runner, windows, progress)?;
+            baseline.complete(&mut runner, chunks, progress)?;
         }
         Ok((baseline, back_end))
     }
@@ -110,14 +110,14 @@ impl Original {
         &mut self,
         baseline: &Baseline,
         runner: &mut dyn Runner,
-        windows: &[Window],
+        chunks: &[Chunk],
         stage: &str,
         budget: Option<f64>,
         events: Events<'_>,
     ) -> Result<honelm_eval::Comparison, Error> {
         let Self { output, backend, .. } = self;
         let mut logits = |hidden: &honelm_tensor::Matrix| Ok(output.logits(hidden, backend)?);
-        let total = windows.len();
+        let total = chunks.len();
         events(&Event::Stage { name: stage, detail: "", done: 0, total });
         let mut proceed = |so_far: &honelm_eval::Comparison| {
             let done = so_far.scores.nll.len();
@@ -126,6 +126,6 @@ impl Original {
             }
             Ok(!budget.is_some_and(|b| done < total && honelm_eval::hopeless(so_far, b)))
         };
-        Ok(compare(runner, windows, baseline, &mut logits, &mut proceed)?)
+        Ok(compare(runner, chunks, baseline, &mut logits, &mut proceed)?)
     }
 }

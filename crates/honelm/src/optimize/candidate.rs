@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::speed::{Pair, SpeedRatio, pairs, typical};
 use super::state::{Job, published_digest};
-use super::{Measure, Quality, Row, Rung};
+use super::{Candidate, Measure, Quality, Row};
 use crate::device::load;
 use crate::fallback;
 use crate::measure::Original;
@@ -33,48 +33,48 @@ pub(super) struct Judged {
     pub pairs: Vec<Pair>,
 }
 
-/// Returns the name of a rung as a file name: `int4 g128` becomes `int4-g128`.
+/// Returns the name of a candidate as a file name: `int4 g128` becomes `int4-g128`.
 pub(super) fn slug(name: &str) -> String {
     name.to_lowercase().replace(|c: char| !c.is_alphanumeric() && c != '_' && c != '.', "-")
 }
 
-/// Returns the name of the journal entry of a rung.
-fn entry(rung: &Rung) -> String {
-    format!("judged-{}", slug(&rung.name))
+/// Returns the name of the journal entry of a candidate.
+fn entry(candidate: &Candidate) -> String {
+    format!("judged-{}", slug(&candidate.name))
 }
 
 impl Job<'_> {
     /// Makes, writes, reloads, judges and measures a candidate. Saved work is not done again.
     pub(super) fn candidate(
         &mut self,
-        rung: &Rung,
+        candidate: &Candidate,
         baseline: &Baseline,
         events: Events<'_>,
         measure: Measure<'_>,
     ) -> Result<Judged, Error> {
-        if let Some(judged) = self.saved::<Judged>(&entry(rung))?
+        if let Some(judged) = self.saved::<Judged>(&entry(candidate))?
             && (judged.verdict != Verdict::Accepted
-                || self.is_candidate(rung, &judged)?
+                || self.is_candidate(candidate, &judged)?
                 || self.is_published(&judged)?)
         {
             return Ok(judged);
         }
-        let file = self.candidate_path(rung);
-        let work = Journal::new(&self.folder.work(&format!("layers-{}", slug(&rung.name))), &self.plan.card.key);
-        let spent = format!("seconds-{}", slug(&rung.name));
+        let file = self.candidate_path(candidate);
+        let work = Journal::new(&self.folder.work(&format!("layers-{}", slug(&candidate.name))), &self.plan.card.key);
+        let spent = format!("seconds-{}", slug(&candidate.name));
         let (earlier, start) = (self.saved::<f64>(&spent)?.unwrap_or(0.0), Instant::now());
         let made = {
             let warnings = &mut self.warnings;
             make(
                 self.checkpoint,
-                &rung.scheme,
+                &candidate.scheme,
                 Some(&self.plan.calibration),
                 &work,
-                &format!("{}: quantising", rung.name),
+                &format!("{}: quantising", candidate.name),
                 &self.options.run,
                 &mut |event| {
                     if let Event::Warning(text) = event {
-                        warnings.push(format!("{}: {text}", rung.name));
+                        warnings.push(format!("{}: {text}", candidate.name));
                     }
                     events(event)
                 },
@@ -84,11 +84,11 @@ impl Job<'_> {
         let made = made?;
         self.folder.remove(&file)?;
         let (container, lossy) = (self.options.container, self.options.force);
-        write(container, self.checkpoint, &self.plan.tokenizer, &made, &rung.scheme, &file, (None, lossy))?;
+        write(container, self.checkpoint, &self.plan.tokenizer, &made, &candidate.scheme, &file, (None, lossy))?;
         let reloaded = Checkpoint::open(&file)?;
         let digest = digest_of_all(&reloaded)?;
-        let (found, rejected_early) = self.judge(rung, &reloaded, baseline, events)?;
-        let stage = format!("{}: measuring speed", rung.name);
+        let (found, rejected_early) = self.judge(candidate, &reloaded, baseline, events)?;
+        let stage = format!("{}: measuring speed", candidate.name);
         let judged = Judged {
             quality: Quality::from(&found),
             verdict: judge(&found, self.options.budget),
@@ -101,7 +101,7 @@ impl Job<'_> {
         // The verdict is on the file whose digest was taken, and against the original that was opened at the start.
         reloaded.check_files()?;
         self.checkpoint.check_unchanged()?;
-        let judged = self.save(&entry(rung), &judged)?;
+        let judged = self.save(&entry(candidate), &judged)?;
         if judged.verdict != Verdict::Accepted {
             self.folder.remove(&file)?;
         }
@@ -113,29 +113,30 @@ impl Job<'_> {
     /// ended early.
     fn judge(
         &self,
-        rung: &Rung,
+        candidate: &Candidate,
         reloaded: &Checkpoint,
         baseline: &Baseline,
         events: Events<'_>,
     ) -> Result<(Figures, bool), Error> {
         let mut original = Original::new(self.checkpoint, &self.options.run)?;
         let mut runner = load(reloaded, &self.options.run, &mut *events)?;
-        let windows = &self.plan.windows.windows;
-        let stage = format!("{}: scoring", rung.name);
+        let chunks = &self.plan.heldout.chunks;
+        let stage = format!("{}: scoring", candidate.name);
         // Recipes are compared on the same chunks: all of them.
         let budget = (!self.options.compares()).then_some(self.options.budget);
-        let compared = original.compare(baseline, &mut runner, windows, &stage, budget, events)?;
-        let early = compared.scores.nll.len() < windows.len();
+        let compared = original.compare(baseline, &mut runner, chunks, &stage, budget, events)?;
+        let early = compared.scores.nll.len() < chunks.len();
         Ok((figures(&compared), early))
     }
 
     /// Returns the row of a judged candidate.
-    pub(super) fn row(&self, rung: &Rung, judged: &Judged, chosen: bool, original_bytes: u64) -> Row {
-        let above = fallback::bits_above(self.checkpoint, &rung.scheme) / self.checkpoint.facts().parameters as f64;
+    pub(super) fn row(&self, candidate: &Candidate, judged: &Judged, chosen: bool, original_bytes: u64) -> Row {
+        let above =
+            fallback::bits_above(self.checkpoint, &candidate.scheme) / self.checkpoint.facts().parameters as f64;
         let speeds: Vec<Speed> = judged.pairs.iter().map(|pair| pair.candidate).collect();
         Row {
-            name: rung.name.clone(),
-            recipe: Some(rung.recipe.clone()),
+            name: candidate.name.clone(),
+            recipe: Some(candidate.recipe.clone()),
             chosen,
             verdict: Some(judged.verdict),
             rejected_early: judged.rejected_early,
@@ -143,7 +144,7 @@ impl Job<'_> {
             size_ratio: judged.size_bytes as f64 / original_bytes as f64,
             bits_per_weight: self.bits_per_weight(judged.size_bytes),
             wanted_bits_per_weight: Some(self.bits_per_weight(judged.size_bytes) - above),
-            fallbacks: fallback::of(self.checkpoint, &rung.scheme),
+            fallbacks: fallback::of(self.checkpoint, &candidate.scheme),
             quality: judged.quality,
             quantise_seconds: Some(judged.quantise_seconds),
             speed: typical(&speeds),
@@ -151,14 +152,14 @@ impl Job<'_> {
         }
     }
 
-    fn candidate_path(&self, rung: &Rung) -> PathBuf {
+    fn candidate_path(&self, candidate: &Candidate) -> PathBuf {
         let suffix = if self.options.container.groups.is_some() { "" } else { ".gguf" };
-        self.folder.work(&format!("{}{suffix}", slug(&rung.name)))
+        self.folder.work(&format!("{}{suffix}", slug(&candidate.name)))
     }
 
     /// Returns `true` if the candidate's file is the one that was judged.
-    fn is_candidate(&self, rung: &Rung, judged: &Judged) -> Result<bool, Error> {
-        Ok(published_digest(&self.candidate_path(rung), &self.options.run)?.as_ref() == Some(&judged.digest))
+    fn is_candidate(&self, candidate: &Candidate, judged: &Judged) -> Result<bool, Error> {
+        Ok(published_digest(&self.candidate_path(candidate), &self.options.run)?.as_ref() == Some(&judged.digest))
     }
 
     fn is_published(&self, judged: &Judged) -> Result<bool, Error> {
@@ -166,11 +167,11 @@ impl Job<'_> {
     }
 
     /// Returns an error if there is a model under the final name that this job did not publish.
-    pub(super) fn check_result(&self, rungs: &[Rung]) -> Result<(), Error> {
+    pub(super) fn check_result(&self, candidates: &[Candidate]) -> Result<(), Error> {
         let path = self.published_path();
         let Some(found) = published_digest(&path, &self.options.run)? else { return Ok(()) };
-        for rung in rungs {
-            let judged = self.saved::<Judged>(&entry(rung))?;
+        for candidate in candidates {
+            let judged = self.saved::<Judged>(&entry(candidate))?;
             if judged.is_some_and(|judged| judged.digest == found) {
                 return Ok(());
             }
@@ -179,12 +180,12 @@ impl Job<'_> {
     }
 
     /// Moves the accepted candidate to its final name, unless it has changed since it was judged.
-    pub(super) fn publish(&self, rung: &Rung, judged: &Judged) -> Result<(), Error> {
-        let from = self.candidate_path(rung);
+    pub(super) fn publish(&self, candidate: &Candidate, judged: &Judged) -> Result<(), Error> {
+        let from = self.candidate_path(candidate);
         if self.is_published(judged)? {
             return self.folder.remove(&from);
         }
-        if !self.is_candidate(rung, judged)? {
+        if !self.is_candidate(candidate, judged)? {
             let problem = "it has changed since it was judged".to_owned();
             return Err(FormatError::Changed { file: from.display().to_string(), problem }.into());
         }

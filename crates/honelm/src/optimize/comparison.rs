@@ -5,7 +5,7 @@ use honelm_eval::Verdict;
 use super::candidate::{Judged, slug};
 use super::report::Row;
 use super::speed::typical;
-use super::{NamedRecipe, Rung};
+use super::{Candidate, NamedRecipe};
 use crate::Error;
 
 /// The share by which a KL divergence may exceed the lowest and still count as equal to it.
@@ -35,7 +35,7 @@ fn is_tie(kl: f64, lowest: f64) -> bool {
 /// Returns the index of the candidate to publish, among those that hold the budget: the one with the lowest KL
 /// divergence. Among those within 1% of it, the smaller file is picked, and among equal sizes the one that decodes
 /// faster.
-pub(super) fn pick(tried: &[(&Rung, Judged)]) -> Option<usize> {
+pub(super) fn pick(tried: &[(&Candidate, Judged)]) -> Option<usize> {
     let kl = |judged: &Judged| judged.quality.kl_divergence.unwrap_or(f64::INFINITY);
     let holding = || tried.iter().enumerate().filter(|(_, (_, judged))| judged.verdict == Verdict::Accepted);
     let lowest = holding().map(|(_, (_, judged))| kl(judged)).min_by(f64::total_cmp)?;

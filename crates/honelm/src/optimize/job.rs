@@ -15,7 +15,8 @@ use super::plan::Plan;
 use super::speed::{SpeedRatio, busy, typical};
 use super::state::{Job, published_digest};
 use super::{
-    Measure, OptimizeOptions, Outcome, Quality, REPORT, REPORT_PLOT, REPORT_TEXT, Report, Row, Rung, Sample, ladder,
+    Candidate, Measure, OptimizeOptions, Outcome, Quality, REPORT, REPORT_PLOT, REPORT_TEXT, Report, Row, Sample,
+    candidates,
 };
 use crate::device::load;
 use crate::measure::{Original, States};
@@ -48,13 +49,13 @@ const SEALED: &str = "report";
 pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<'_>) -> Result<Outcome, Error> {
     let options = &OptimizeOptions { run: options.run.steady(), ..options.clone() };
     let recipe = comparison::check(&options.recipes)?;
-    let rungs = ladder(options.container, options.bits, options.group_size, recipe)?;
+    let candidates = candidates(options.container, options.bits, options.group_size, recipe)?;
     let checkpoint = open(&options.model, &options.run, &mut *events)?;
     let gate = gate_of(&checkpoint, [&options.calibration, &options.text], options.force);
     folder::check(&options.out, &gate)?;
-    let (mut rungs, skipped) = ladder::fitting(rungs, options.container, &checkpoint)?;
+    let (mut candidates, skipped) = candidates::fitting(candidates, options.container, &checkpoint)?;
     if options.compares() {
-        rungs = ladder::compared(rungs, &options.recipes);
+        candidates = candidates::compared(candidates, &options.recipes);
     }
     let plan = Plan::new(options, &checkpoint)?;
     let loss = match options.container.groups {
@@ -79,8 +80,8 @@ pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<
     }
     warnings.extend(plan.warnings.iter().cloned().chain(loss).chain(skipped));
     let mut job = Job { options, checkpoint: &checkpoint, plan: &plan, folder: &folder, journal, warnings };
-    job.check_result(&rungs)?;
-    let report = job.run(&rungs, events, measure)?;
+    job.check_result(&candidates)?;
+    let report = job.run(&candidates, events, measure)?;
     folder.finish();
     Ok(Outcome { report, was_done: false })
 }
@@ -107,36 +108,37 @@ fn finished(options: &OptimizeOptions, key: &str) -> Result<Option<Report>, Erro
 }
 
 impl Job<'_> {
-    fn run(&mut self, rungs: &[Rung], events: Events<'_>, measure: Measure<'_>) -> Result<Report, Error> {
+    fn run(&mut self, candidates: &[Candidate], events: Events<'_>, measure: Measure<'_>) -> Result<Report, Error> {
         let (baseline, circumstances) = self.baseline(events)?;
         let original_bytes = weight_bytes(&self.options.model)?;
-        let windows = self.plan.windows.windows.len();
-        let enough = windows >= MIN_CHUNKS;
+        let chunks = self.plan.heldout.chunks.len();
+        let enough = chunks >= MIN_CHUNKS;
         if !enough {
-            let text = format!("the text has {windows} chunks: a verdict needs {MIN_CHUNKS}");
+            let text = format!("the text has {chunks} chunks: a verdict needs {MIN_CHUNKS}");
             events(&Event::Warning(&text));
             self.warnings.push(text);
         }
         let mut tried = Vec::new();
-        for rung in rungs.iter().take(if enough { rungs.len() } else { 0 }) {
-            let judged = self.candidate(rung, &baseline, events, measure)?;
+        for candidate in candidates.iter().take(if enough { candidates.len() } else { 0 }) {
+            let judged = self.candidate(candidate, &baseline, events, measure)?;
             let accepted = judged.verdict == Verdict::Accepted;
-            tried.push((rung, judged));
+            tried.push((candidate, judged));
             if accepted && !self.options.compares() {
                 break;
             }
         }
         let pick = comparison::pick(&tried);
         let published = match pick.map(|at| &tried[at]) {
-            Some((rung, judged)) => {
-                self.publish(rung, judged)?;
-                Some((rung.name.clone(), judged.digest.clone()))
+            Some((candidate, judged)) => {
+                self.publish(candidate, judged)?;
+                Some((candidate.name.clone(), judged.digest.clone()))
             }
             None => None,
         };
         let originals = self.original_speeds(&tried, events, measure)?;
-        let row =
-            |(at, (rung, judged)): (usize, &(&Rung, Judged))| self.row(rung, judged, pick == Some(at), original_bytes);
+        let row = |(at, (candidate, judged)): (usize, &(&Candidate, Judged))| {
+            self.row(candidate, judged, pick == Some(at), original_bytes)
+        };
         let candidates: Vec<Row> = tried.iter().enumerate().map(row).collect();
         let comparison = self.options.compares().then(|| comparison::sentence(&candidates, self.options.budget));
         let ratios: Vec<SpeedRatio> = candidates.iter().filter_map(|row| row.speed_ratio).collect();
@@ -162,9 +164,9 @@ impl Job<'_> {
             parameters: self.checkpoint.facts().parameters,
             container: self.options.container.name.to_owned(),
             budget: self.options.budget,
-            protocol: self.plan.windows.protocol.to_string(),
+            protocol: self.plan.heldout.protocol.to_string(),
             context: self.plan.context,
-            bos: self.plan.windows.bos,
+            bos: self.plan.heldout.bos,
             tokenizer_digest: self.plan.tokenizer_digest.clone(),
             compute: back_end,
             evaluation: self.plan.evaluation_card.clone(),
@@ -188,8 +190,8 @@ impl Job<'_> {
         let run = &self.options.run;
         let journal = Journal::new(&self.folder.work("states"), &self.plan.card.key);
         let states = States::new(journal, self.checkpoint);
-        let windows = &self.plan.windows.windows;
-        let (baseline, back_end) = Original::score(self.checkpoint, windows, states, run, &mut *events)?;
+        let chunks = &self.plan.heldout.chunks;
+        let (baseline, back_end) = Original::score(self.checkpoint, chunks, states, run, &mut *events)?;
         let circumstances = match self.saved("circumstances")? {
             Some(circumstances) => circumstances,
             None => {
@@ -206,7 +208,7 @@ impl Job<'_> {
     /// Returns all measurements of the original: those beside the candidates or, without candidates, one of its own.
     fn original_speeds(
         &self,
-        tried: &[(&Rung, Judged)],
+        tried: &[(&Candidate, Judged)],
         events: Events<'_>,
         measure: Measure<'_>,
     ) -> Result<Vec<Speed>, Error> {

@@ -1,10 +1,10 @@
 //! The main job: finds the smallest file of a model that holds a quality budget, and proves it.
 
 mod candidate;
+mod candidates;
 mod comparison;
 mod folder;
 mod job;
-mod ladder;
 mod machine;
 mod markdown;
 mod plan;
@@ -21,8 +21,8 @@ use honelm_compress::Recipe;
 use honelm_eval::Protocol;
 use honelm_model::export::{CONTAINERS, Container};
 
+pub use candidates::{Candidate, candidates};
 pub use job::optimize;
-pub use ladder::{Rung, ladder};
 pub use machine::Machine;
 pub use report::{Quality, Report, Row, Sample, TextCard};
 pub use speed::{SpeedRatio, Spread};

@@ -8,7 +8,7 @@ use honelm_text::Tokenizer;
 
 use super::{OptimizeOptions, TextCard};
 use crate::Error;
-use crate::measure::{Windows, context_of};
+use crate::measure::{ChunkedText, context_of};
 use crate::open::{digest_of, tokenizer_digest, tokenizer_of};
 use crate::quantize::calibration_of;
 use crate::texts::Text;
@@ -19,7 +19,7 @@ pub(super) struct Plan {
     pub tokenizer: Tokenizer,
     pub calibration: Calibration,
     pub calibration_card: TextCard,
-    pub windows: Windows,
+    pub heldout: ChunkedText,
     pub evaluation_card: TextCard,
     pub tokenizer_digest: String,
     pub context: usize,
@@ -41,10 +41,10 @@ impl Plan {
         }
         let text = options.calibration.calibration()?;
         let calibration = calibration_of(&tokenizer, &text, options.calibration_samples, length)?;
-        let heldout = options.text.heldout()?;
+        let source = options.text.heldout()?;
         let context = context_of(checkpoint, &options.run);
-        let windows = Windows::new(&tokenizer, &heldout.documents[0], options.protocol, None, context)?;
-        let share = overlap(calibration.samples.iter().map(Vec::as_slice), &windows.tokens);
+        let heldout = ChunkedText::new(&tokenizer, &source.documents[0], options.protocol, None, context)?;
+        let share = overlap(calibration.samples.iter().map(Vec::as_slice), &heldout.tokens);
         if share > MAX_OVERLAP {
             return Err(EvalError::Overlap { share }.into());
         }
@@ -61,7 +61,7 @@ impl Plan {
             options.budget,
             options.calibration_samples,
             length,
-            windows.protocol,
+            heldout.protocol,
             context,
             options.run.compute,
             options.run.cache_type,
@@ -71,18 +71,18 @@ impl Plan {
             .with(&model_digest)
             .with(&tokenizer_digest)
             .with(&text.digest)
-            .with(&heldout.digest)
+            .with(&source.digest)
             .with(settings)
             .hex();
         let card_of = |text: &Text, tokens| TextCard { name: text.name.clone(), sha256: text.digest.clone(), tokens };
         Ok(Self {
             calibration_card: card_of(&text, calibration.tokens()),
-            evaluation_card: card_of(&heldout, windows.tokens.len()),
+            evaluation_card: card_of(&source, heldout.tokens.len()),
             card: JobCard { model: checkpoint.facts().name.clone(), model_digest, key },
-            warnings: text.warnings.into_iter().chain(heldout.warnings).collect(),
+            warnings: text.warnings.into_iter().chain(source.warnings).collect(),
             tokenizer,
             calibration,
-            windows,
+            heldout,
             tokenizer_digest,
             context,
         })

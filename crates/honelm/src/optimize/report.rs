@@ -132,7 +132,7 @@ pub struct Report {
     pub protocol: String,
     /// The context of the evaluation in tokens.
     pub context: usize,
-    /// `true` if windows begin with BOS.
+    /// `true` if chunks begin with BOS.
     pub bos: bool,
     /// A digest of the tokenizer.
     pub tokenizer_digest: String,

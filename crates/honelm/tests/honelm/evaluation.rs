@@ -8,7 +8,7 @@ use honelm_backend::{CacheType, block_on};
 use honelm_blocks::Encoding;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions};
 use honelm_eval::{
-    Baseline, Comparison, EvalError, PieceError, Pieces, Protocol, Window, compare, compare_beside, figures, score,
+    Baseline, Chunk, Comparison, EvalError, PieceError, Pieces, Protocol, compare, compare_beside, figures, score,
 };
 use honelm_model::{Checkpoint, LoadOptions, Loader, Model, Runner};
 use serde_json::json;
@@ -22,28 +22,28 @@ fn model(cache_type: CacheType) -> Model {
     loader.finish(device, &LoadOptions { cache_type, ..LoadOptions::default() }).expect("loaded")
 }
 
-fn windows() -> Vec<Window> {
+fn chunks() -> Vec<Chunk> {
     let tokenizer =
         honelm::open_tokenizer(&honelm::locate(None, None).expect("the shipped model")).expect("a tokenizer");
     let text = "The old man went down to the river in the morning, and the boy went with him. ".repeat(8);
     let tokens = tokenizer.encode_running(&text).expect("tokens");
-    let mut windows = Protocol::LlamaCpp(48).windows(&tokens, tokenizer.leading_bos(), 512).expect("windows");
-    windows.truncate(2);
-    windows
+    let mut chunks = Protocol::LlamaCpp(48).chunks(&tokens, tokenizer.leading_bos(), 512).expect("chunks");
+    chunks.truncate(2);
+    chunks
 }
 
 #[test]
 fn a_model_beside_its_original_scores_as_it_does_alone() {
-    let (mut base, mut rough, windows) = (model(CacheType::F32), model(CacheType::Q8_0), windows());
+    let (mut base, mut rough, chunks) = (model(CacheType::F32), model(CacheType::Q8_0), chunks());
     let mut heard = Vec::new();
     let mut progress = |so_far: &Comparison| {
         heard.push(so_far.kl.len());
         true
     };
-    let found = block_on(compare_beside(&mut base, &mut rough, &windows, 10, &mut progress)).expect("compared");
+    let found = block_on(compare_beside(&mut base, &mut rough, &chunks, 10, &mut progress)).expect("compared");
     assert_eq!(heard, [0, 1, 2]);
     for (runner, beside) in [(&mut base, &found.base), (&mut rough, &found.scores)] {
-        let alone = score(runner, &windows, &mut |_| Ok(()), &mut |_| true).expect("scored");
+        let alone = score(runner, &chunks, &mut |_| Ok(()), &mut |_| true).expect("scored");
         for (a, b) in alone.nll.iter().flatten().zip(beside.nll.iter().flatten()) {
             assert!((a - b).abs() < 1e-3, "{a} {b}");
         }
@@ -58,7 +58,7 @@ fn a_model_beside_its_original_scores_as_it_does_alone() {
 #[test]
 fn it_can_be_stopped() {
     let (mut a, mut b) = (model(CacheType::F32), model(CacheType::F32));
-    let stopped = block_on(compare_beside(&mut a, &mut b, &windows(), 64, &mut |so_far| so_far.kl.is_empty()));
+    let stopped = block_on(compare_beside(&mut a, &mut b, &chunks(), 64, &mut |so_far| so_far.kl.is_empty()));
     assert!(matches!(stopped, Err(EvalError::Interrupted)), "{stopped:?}");
 }
 
@@ -73,7 +73,7 @@ fn the_plan_of_a_comparison_and_a_calibration() {
     };
     let (model, base) = (open("HONELM_PROOF_MODEL"), open("HONELM_PROOF_BASE"));
     let blocks = std::env::var("HONELM_PROOF_SAMPLES").map_or(256, |blocks| blocks.parse().expect("a number"));
-    let how = honelm_plan::Evaluation { window: 512, cache_type: CacheType::F16, compute: Compute::Fast };
+    let how = honelm_plan::Evaluation { chunk: 512, cache_type: CacheType::F16, compute: Compute::Fast };
     let eval = honelm_plan::plan_eval(&model, Some(&base), &how).expect("a plan");
     let how = honelm_plan::Compression { samples: blocks, length: 512, step_rows: honelm_compress::STEP_ROWS };
     let calibration = honelm_plan::plan_compression(&model, &how).expect("a plan");
@@ -114,12 +114,12 @@ fn scoring_that_is_killed_loses_only_the_current_piece() {
     let mut model = wide_model();
     let width = model.facts().width;
     let tokens: Vec<u32> = (0..7 * 96).map(|i| i * i % 31).collect();
-    let windows = Protocol::Gptq(96).windows(&tokens, None, 128).expect("windows");
-    assert_eq!(windows.len(), 7);
+    let chunks = Protocol::Gptq(96).chunks(&tokens, None, 128).expect("chunks");
+    assert_eq!(chunks.len(), 7);
     let measured = |memory: &Memory, model: &mut Model, most: usize| {
-        let mut baseline = Baseline::resume(&windows, width, Box::new(memory.clone())).expect("readable");
+        let mut baseline = Baseline::resume(&chunks, width, Box::new(memory.clone())).expect("readable");
         let mut heard = Vec::new();
-        let done = baseline.complete(model, &windows, &mut |done| {
+        let done = baseline.complete(model, &chunks, &mut |done| {
             heard.push(done);
             done < most
         });
@@ -152,13 +152,13 @@ fn states_that_are_lost_during_a_comparison_are_an_error() {
     let (mut model, memory) = (wide_model(), Memory::default());
     let width = model.facts().width;
     let tokens: Vec<u32> = (0..5 * 96).map(|i| i * i % 31).collect();
-    let windows = Protocol::Gptq(96).windows(&tokens, None, 128).expect("windows");
-    let mut baseline = Baseline::resume(&windows, width, Box::new(memory.clone())).expect("readable");
-    baseline.complete(&mut model, &windows, &mut |_| true).expect("scored");
+    let chunks = Protocol::Gptq(96).chunks(&tokens, None, 128).expect("chunks");
+    let mut baseline = Baseline::resume(&chunks, width, Box::new(memory.clone())).expect("readable");
+    baseline.complete(&mut model, &chunks, &mut |_| true).expect("scored");
     let mut logits = wide_model();
     let mut compared = |model: &mut Model| {
         let mut base = |hidden: &honelm_tensor::Matrix| Ok(logits.logits(hidden)?);
-        compare(model, &windows, &baseline, &mut base, &mut |_| Ok(true))
+        compare(model, &chunks, &baseline, &mut base, &mut |_| Ok(true))
     };
     let found = compared(&mut model).expect("compared");
     assert_eq!((found.scores.nll.len(), found.same_top), (5, 5 * 95));

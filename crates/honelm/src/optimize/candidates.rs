@@ -1,4 +1,4 @@
-//! The ladder: the candidates in the order in which they are tried.
+//! The candidates, in the order in which they are tried.
 
 use honelm_blocks::Encoding;
 use honelm_compress::Scheme;
@@ -11,7 +11,7 @@ use crate::quantize::check_model;
 
 /// A candidate.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rung {
+pub struct Candidate {
     /// The name in tables: `Q5_0`, `int4 g128`; where recipes are compared, with the recipe: `Q5_0 gptq`.
     pub name: String,
     /// The name of the recipe.
@@ -25,45 +25,45 @@ pub struct Rung {
 ///
 /// # Errors
 /// [`Error::Usage`] for a width or a group size that the container does not have.
-pub fn ladder(
+pub fn candidates(
     container: &Container,
     bits: Option<u8>,
     group_size: Option<usize>,
     recipe: &NamedRecipe,
-) -> Result<Vec<Rung>, Error> {
+) -> Result<Vec<Candidate>, Error> {
     match container.groups {
         None => gguf(bits, group_size, recipe),
         Some(ref groups) => grouped(container, groups, bits, group_size, recipe),
     }
 }
 
-/// Returns the candidates of a comparison: the first rung, compressed by each recipe.
-pub fn compared(rungs: Vec<Rung>, recipes: &[NamedRecipe]) -> Vec<Rung> {
-    let by = |rung: Rung| {
-        recipes.iter().map(move |NamedRecipe { name, recipe }| Rung {
-            name: format!("{} {name}", rung.name),
+/// Returns the candidates of a comparison: the first candidate, compressed by each recipe.
+pub fn compared(candidates: Vec<Candidate>, recipes: &[NamedRecipe]) -> Vec<Candidate> {
+    let by = |candidate: Candidate| {
+        recipes.iter().map(move |NamedRecipe { name, recipe }| Candidate {
+            name: format!("{} {name}", candidate.name),
             recipe: name.clone(),
-            scheme: Scheme { recipe: recipe.clone(), ..rung.scheme.clone() },
+            scheme: Scheme { recipe: recipe.clone(), ..candidate.scheme.clone() },
         })
     };
-    rungs.into_iter().take(1).flat_map(by).collect()
+    candidates.into_iter().take(1).flat_map(by).collect()
 }
 
 /// Returns the candidates that `container` can hold for a model, and a sentence for each of the others.
 ///
 /// # Errors
-/// The reason why the first rung cannot be held, if none can.
+/// The reason why the first candidate cannot be held, if none can.
 pub fn fitting(
-    rungs: Vec<Rung>,
+    candidates: Vec<Candidate>,
     container: &Container,
     checkpoint: &Checkpoint,
-) -> Result<(Vec<Rung>, Vec<String>), Error> {
+) -> Result<(Vec<Candidate>, Vec<String>), Error> {
     let (mut fitting, mut skipped, mut first) = (Vec::new(), Vec::new(), None);
-    for rung in rungs {
-        match check_model(container, checkpoint, &rung.scheme) {
-            Ok(()) => fitting.push(rung),
+    for candidate in candidates {
+        match check_model(container, checkpoint, &candidate.scheme) {
+            Ok(()) => fitting.push(candidate),
             Err(error) => {
-                skipped.push(format!("{} is not tried: {error}", rung.name));
+                skipped.push(format!("{} is not tried: {error}", candidate.name));
                 first = first.or(Some(error));
             }
         }
@@ -74,7 +74,7 @@ pub fn fitting(
     }
 }
 
-fn gguf(bits: Option<u8>, group_size: Option<usize>, recipe: &NamedRecipe) -> Result<Vec<Rung>, Error> {
+fn gguf(bits: Option<u8>, group_size: Option<usize>, recipe: &NamedRecipe) -> Result<Vec<Candidate>, Error> {
     if group_size.is_some() {
         return Err(Error::Usage(
             "--group-size: needs a container of integer groups; the blocks of GGUF have fixed sizes".to_owned(),
@@ -91,12 +91,12 @@ fn gguf(bits: Option<u8>, group_size: Option<usize>, recipe: &NamedRecipe) -> Re
             return Err(Error::Usage(format!("--bits: found {other}, expected 4, 5, 6 or 8 for --container gguf")));
         }
     };
-    let rung = |e: Encoding| Rung {
+    let candidate = |e: Encoding| Candidate {
         name: e.display_name().to_owned(),
         recipe: recipe.name.clone(),
         scheme: Scheme::gguf(e, recipe.recipe.clone()),
     };
-    Ok(encodings.into_iter().map(rung).collect())
+    Ok(encodings.into_iter().map(candidate).collect())
 }
 
 fn grouped(
@@ -105,14 +105,14 @@ fn grouped(
     bits: Option<u8>,
     group_size: Option<usize>,
     recipe: &NamedRecipe,
-) -> Result<Vec<Rung>, Error> {
+) -> Result<Vec<Candidate>, Error> {
     let candidates = container.candidates(bits, group_size).map_err(|error| Error::Usage(error.to_string()))?;
-    let rung = |(bits, g): (u8, usize)| Rung {
+    let candidate = |(bits, g): (u8, usize)| Candidate {
         name: format!("int{bits} g{g}"),
         recipe: recipe.name.clone(),
         scheme: Scheme::gptq(bits, g, groups.symmetric, recipe.recipe.clone()),
     };
-    Ok(candidates.into_iter().map(rung).collect())
+    Ok(candidates.into_iter().map(candidate).collect())
 }
 
 #[cfg(test)]
@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn names(container: &str, bits: Option<u8>, group: Option<usize>) -> Vec<String> {
-        ladder(named(container), bits, group, &gptq()).expect("rungs").into_iter().map(|r| r.name).collect()
+        candidates(named(container), bits, group, &gptq()).expect("candidates").into_iter().map(|r| r.name).collect()
     }
 
     #[test]
@@ -148,11 +148,11 @@ mod tests {
         // Its linear modules have 96 columns and more, in multiples of 32.
         let checkpoint = Checkpoint::open(dir.path()).expect("a model");
         let fit = |group| {
-            let rungs = ladder(named("awq"), None, group, &gptq()).expect("rungs");
-            fitting(rungs, named("awq"), &checkpoint)
+            let candidates = candidates(named("awq"), None, group, &gptq()).expect("candidates");
+            fitting(candidates, named("awq"), &checkpoint)
         };
-        let (rungs, skipped) = fit(None).expect("one fits");
-        assert_eq!(rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(), ["int4 g32"]);
+        let (candidates, skipped) = fit(None).expect("one fits");
+        assert_eq!(candidates.iter().map(|candidate| candidate.name.as_str()).collect::<Vec<_>>(), ["int4 g32"]);
         assert_eq!(skipped.len(), 2);
         assert!(skipped[0].starts_with("int4 g128 is not tried: "), "{skipped:?}");
         assert!(skipped[0].contains("not a multiple of the group size 128"), "{skipped:?}");
@@ -171,7 +171,7 @@ mod tests {
             ("awq", Some(8), None),
             ("mlx", None, Some(96)),
         ] {
-            assert_eq!(ladder(named(container), bits, group, &gptq()).expect_err("refused").code(), "usage");
+            assert_eq!(candidates(named(container), bits, group, &gptq()).expect_err("refused").code(), "usage");
         }
     }
 }

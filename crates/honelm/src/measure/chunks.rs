@@ -1,32 +1,31 @@
-//! The windows of a text that a model is scored on.
+//! The chunks of a text that a model is scored on.
 
-use honelm_eval::{EvalError, Protocol, Window};
+use honelm_eval::{Chunk, EvalError, Protocol};
 use honelm_model::Checkpoint;
 use honelm_text::Tokenizer;
 
 use crate::{Error, RunOptions};
 
-/// The windows of a text, as a model reads them.
-pub(crate) struct Windows {
-    pub windows: Vec<Window>,
+/// The chunks of a text, as a model reads them.
+pub(crate) struct ChunkedText {
+    pub chunks: Vec<Chunk>,
     /// The tokens of the text, as far as they are used.
     pub tokens: Vec<u32>,
     pub protocol: Protocol,
-    /// `true` if windows begin with BOS.
+    /// `true` if chunks begin with BOS.
     pub bos: bool,
 }
 
-impl Windows {
-    /// Cuts a text into windows for a model with a context of `context` tokens; with `chunks`, keeps only the first
-    /// ones.
+impl ChunkedText {
+    /// Cuts a text into chunks for a model with a context of `context` tokens; with `limit`, keeps only that many.
     ///
     /// # Errors
-    /// [`EvalError::ContextTooShort`] if a window is longer than the context, [`EvalError::TextTooShort`].
+    /// [`EvalError::ContextTooShort`] if a chunk is longer than the context, [`EvalError::TextTooShort`].
     pub(crate) fn new(
         tokenizer: &Tokenizer,
         text: &str,
         protocol: Protocol,
-        chunks: Option<usize>,
+        limit: Option<usize>,
         context: usize,
     ) -> Result<Self, Error> {
         if let Protocol::Gptq(wanted) = protocol
@@ -36,13 +35,13 @@ impl Windows {
         }
         let mut tokens = tokenizer.encode_running(text)?;
         let bos = tokenizer.leading_bos();
-        let mut windows = protocol.windows(&tokens, bos, context)?;
-        if let Some(most) = chunks {
-            windows.truncate(most);
-            let used: usize = windows.iter().map(|w| w.tokens.len()).sum();
+        let mut chunks = protocol.chunks(&tokens, bos, context)?;
+        if let Some(most) = limit {
+            chunks.truncate(most);
+            let used: usize = chunks.iter().map(|chunk| chunk.tokens.len()).sum();
             tokens.truncate(used);
         }
-        Ok(Self { windows, tokens, protocol, bos: bos.is_some() })
+        Ok(Self { chunks, tokens, protocol, bos: bos.is_some() })
     }
 }
 
