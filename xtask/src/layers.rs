@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("honelm-text", 3),
     ("honelm-model", 3),
     ("honelm-engine", 4),
+    ("honelm-grammar", 4),
     ("honelm-plan", 4),
     ("honelm-eval", 5),
     ("honelm-store", 5),

@@ -17,6 +17,8 @@ pub enum Value {
     Floats(Matrix),
     /// Sampled tokens. // `[rows]`
     Tokens(Vec<u32>),
+    /// The bytes of cached cells, as [`Backend::export_cells`] describes them.
+    Cells(Vec<u8>),
 }
 
 /// The pinned results of a step, in the order of the [`Backend::output`] calls.
@@ -70,6 +72,12 @@ pub struct Attention {
 pub trait Backend {
     /// Returns a description for the user, e.g. `cpu (avx512, 2 threads, fast)`.
     fn describe(&self) -> String;
+
+    /// Returns the name of the device's arithmetic. The same weights, tokens and options give the same bits wherever it is the
+    /// same.
+    fn arithmetic(&self) -> String {
+        self.describe()
+    }
 
     /// Uploads a weight matrix `[out, in]` in the device's own layout. Every [`Backend::linear`] with it adds the bias
     /// `[out]`, if there is one.
@@ -168,6 +176,35 @@ pub trait Backend {
 
     /// Pins `x` for reading under `key`.
     fn output(&mut self, key: u32, x: &Tensor);
+
+    /// Pins the cells of `pages` of `layer` for reading under `key`, as [`Value::Cells`]: page after page, in each all cells
+    /// in order, and in each cell the keys of all heads, then the values of all heads, as [`crate::LayerCache::plane_bytes`] bytes
+    /// each. Numbers are little-endian. A Q8_0 plane holds all codes, then the scales, and is filled up to whole words. The
+    /// step has no rows.
+    ///
+    /// # Errors
+    /// [`BackendError::UnsupportedOperation`] if the device cannot do this.
+    fn export_cells(&mut self, _key: u32, _cache: &Cache, _layer: usize, _pages: &[u32]) -> Result<(), BackendError> {
+        Err(BackendError::UnsupportedOperation { device: self.describe(), operation: "export of cached cells" })
+    }
+
+    /// Replaces the cells of `pages` of `layer` by those that [`Backend::export_cells`] of a cache of the same shape gave. The
+    /// pages are among those that the step declares. The step has no rows.
+    ///
+    /// # Errors
+    /// [`BackendError::UnsupportedOperation`] if the device cannot do this, or the errors of an upload.
+    ///
+    /// # Panics
+    /// Panics if `cells` has another length, which is a bug of the caller.
+    fn import_cells(
+        &mut self,
+        _cache: &Cache,
+        _layer: usize,
+        _pages: &[u32],
+        _cells: &[u8],
+    ) -> Result<(), BackendError> {
+        Err(BackendError::UnsupportedOperation { device: self.describe(), operation: "import of cached cells" })
+    }
 
     /// Ends the step.
     fn submit(&mut self) -> Ticket;

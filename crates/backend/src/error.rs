@@ -10,6 +10,14 @@ pub enum BackendError {
         /// The name of the encoding.
         encoding: String,
     },
+    /// The device lacks an operation.
+    #[error("{device} has no {operation}")]
+    UnsupportedOperation {
+        /// The device.
+        device: String,
+        /// The operation.
+        operation: &'static str,
+    },
     /// A batch contradicts the state of the sequences.
     #[error("batch row {row}: {problem}")]
     InvalidBatch {
@@ -46,6 +54,14 @@ pub enum BackendError {
         /// The number of rows of the embedding.
         vocabulary: usize,
     },
+    /// No token can be drawn, because the set of allowed tokens has none that is possible.
+    #[error("no token can be drawn: {allowed} of {vocabulary} are allowed, and none of these is possible")]
+    NoAllowedToken {
+        /// The number of allowed tokens.
+        allowed: usize,
+        /// The size of the vocabulary.
+        vocabulary: usize,
+    },
     /// A sequence is not open.
     #[error("sequence {0} is not open")]
     UnknownSequence(u32),
@@ -61,6 +77,20 @@ pub enum BackendError {
         wanted: usize,
         /// The purpose of the memory.
         what: String,
+    },
+    /// The pages of all sequences would exceed the limit.
+    #[error("the key-value cache is full: it would need {wanted} bytes, its limit is {limit}")]
+    CacheFull {
+        /// The bytes of all pages after the step.
+        wanted: usize,
+        /// The largest number of bytes.
+        limit: usize,
+    },
+    /// A saved sequence contradicts the cache.
+    #[error("saved sequence: {problem}")]
+    InvalidSaved {
+        /// The problem with it.
+        problem: String,
     },
     /// The device is gone: its driver was reset, or it was removed.
     #[error("{device} was lost: {reason}; open it again, or use the CPU")]
@@ -86,13 +116,17 @@ impl BackendError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnsupportedEncoding { .. } => "unsupported-encoding",
+            Self::UnsupportedOperation { .. } => "unsupported-operation",
             Self::InvalidBatch { .. } => "invalid-batch",
             Self::InvalidPath { .. } => "invalid-path",
             Self::ContextFull { .. } => "context-full",
+            Self::NoAllowedToken { .. } => "no-allowed-token",
             Self::UnknownToken { .. } => "unknown-token",
             Self::UnknownSequence(_) => "unknown-sequence",
             Self::UnknownTicket(_) => "unknown-ticket",
             Self::OutOfMemory { .. } => "out-of-memory",
+            Self::CacheFull { .. } => "cache-full",
+            Self::InvalidSaved { .. } => "invalid-saved-sequence",
             Self::DeviceLost { .. } => "device-lost",
             Self::DeviceFailed { .. } => "device-failed",
         }

@@ -15,6 +15,7 @@ mod check;
 mod error;
 pub mod fused;
 mod handle;
+mod mask;
 mod observe;
 mod profile;
 mod random;
@@ -29,12 +30,13 @@ pub use backend::{Activation, Attention, Backend, Outputs, Read, Rope, Ticket, V
 pub use batch::{Batch, Parent, SequenceId, Token, Want};
 pub use error::BackendError;
 pub use handle::{Cache, Guard, Slots, Tensor, Weight};
+pub use mask::TokenMask;
 pub use observe::Observe;
 pub use profile::{Clock, OperationCost, Placement, Profile};
 pub use random::uniform;
 pub use recorder::{Recorded, Recorder};
-pub use sampling::{Sampling, choose};
-pub use sequences::{Sequences, Truncated};
+pub use sampling::{Sampling, choose, choose_allowed};
+pub use sequences::{SavedSequence, Sequences, Truncated};
 pub use step::{CacheKind, CacheSpec, CacheType, Edit, LayerCache, Seen, Segment, Step, StepGroup};
 #[cfg(not(target_arch = "wasm32"))]
 pub use wait::block_on;

@@ -105,6 +105,10 @@ impl Backend for Profile {
         self.inner.borrow().describe()
     }
 
+    fn arithmetic(&self) -> String {
+        self.inner.borrow().arithmetic()
+    }
+
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
         let bytes = bytes_of(&weight);
         let weight = self.inner.borrow_mut().upload(weight, bias);
@@ -223,6 +227,14 @@ impl Backend for Profile {
 
     fn output(&mut self, key: u32, x: &Tensor) {
         self.note("output", touches(&[], size(x)), |b| b.output(key, x));
+    }
+
+    fn export_cells(&mut self, key: u32, cache: &Cache, layer: usize, pages: &[u32]) -> Result<(), BackendError> {
+        self.inner.borrow_mut().export_cells(key, cache, layer, pages)
+    }
+
+    fn import_cells(&mut self, cache: &Cache, layer: usize, pages: &[u32], cells: &[u8]) -> Result<(), BackendError> {
+        self.inner.borrow_mut().import_cells(cache, layer, pages, cells)
     }
 
     fn submit(&mut self) -> Ticket {

@@ -1,6 +1,6 @@
 use std::cmp::Ordering;
 
-use crate::uniform;
+use crate::{BackendError, TokenMask, uniform};
 
 /// The settings for sampling a token from logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,6 +90,20 @@ pub fn choose(logits: &[f32], how: &Sampling, position: u64) -> u32 {
     kept.sort_unstable_by_key(|c| c.id);
     let target = draw * kept.iter().map(|c| c.weight).sum::<f64>();
     first_above(kept.iter().map(|c| (c.id, c.weight)), target).unwrap_or(best)
+}
+
+/// Draws as [`choose`] does among the tokens of a set. The others are left out before all filters, so top-k keeps the k
+/// most likely allowed tokens, and top-p and min-p refer to the probabilities among the allowed ones.
+///
+/// The same draw decides: where all tokens that `choose` keeps are allowed and no other ones become kept, the token is the
+/// same.
+///
+/// # Errors
+/// [`BackendError::NoAllowedToken`] if no allowed token has a logit above -∞.
+pub fn choose_allowed(logits: &[f32], allowed: &TokenMask, how: &Sampling, position: u64) -> Result<u32, BackendError> {
+    let mut logits = logits.to_vec();
+    allowed.apply(&mut logits)?;
+    Ok(choose(&logits, how, position))
 }
 
 /// Returns the largest logit and the lowest id that has it, or `(0, NaN)` if all are NaN.

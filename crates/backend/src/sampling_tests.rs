@@ -163,3 +163,49 @@ fn equal_logits_are_cut_by_id() {
         assert!(choose(&logits, &how(1.0, 0, 0.35, 0.0), position) < 4);
     }
 }
+
+#[test]
+fn a_mask_leaves_out_tokens_before_the_filters() {
+    let logits = logits(3000);
+    let mut allowed = TokenMask::none(logits.len());
+    // The most likely tokens are left out.
+    (0..3000).filter(|&id| id % 7 == 3 && logits[id as usize] < 6.0).for_each(|id| allowed.insert(id));
+    let only: Vec<(u32, f32)> = allowed.ids().map(|id| (id, logits[id as usize])).collect();
+    let packed: Vec<f32> = only.iter().map(|token| token.1).collect();
+    for how in [
+        Sampling::GREEDY,
+        how(1.0, 0, 1.0, 0.0),
+        how(1.0, 5, 1.0, 0.0),
+        how(0.8, 0, 0.7, 0.0),
+        how(1.2, 40, 0.9, 0.02),
+        how(1.0, 1000, 1.0, 0.0),
+    ] {
+        let mut differs = 0;
+        for position in 0..300 {
+            // Sampling among the allowed tokens alone defines the result; sums in another order move an edge.
+            let expected = only[choose(&packed, &how, position) as usize].0;
+            let token = choose_allowed(&logits, &allowed, &how, position).expect("a token");
+            assert!(allowed.contains(token), "{how:?}");
+            differs += usize::from(token != expected);
+        }
+        assert!(differs <= 1, "{how:?}: {differs} differences");
+    }
+}
+
+#[test]
+fn a_mask_without_a_possible_token_is_an_error() {
+    let (inf, nan) = (f32::NEG_INFINITY, f32::NAN);
+    let mut allowed = TokenMask::none(3);
+    let none = choose_allowed(&[0.0; 3], &allowed, &Sampling::GREEDY, 0).expect_err("no token");
+    assert_eq!(none.to_string(), "no token can be drawn: 0 of 3 are allowed, and none of these is possible");
+    allowed.insert(1);
+    for logits in [[0.0, inf, 0.0], [0.0, nan, 0.0]] {
+        let error = choose_allowed(&logits, &allowed, &Sampling::GREEDY, 0).expect_err("no token");
+        assert_eq!(error.code(), "no-allowed-token");
+    }
+    // Logits beyond the mask are not allowed.
+    for position in 0..50 {
+        let how = how(1.0, 0, 1.0, 0.0);
+        assert_eq!(choose_allowed(&[1.0, -9.0, 5.0, 8.0], &allowed, &how, position).expect("a token"), 1);
+    }
+}

@@ -1,6 +1,7 @@
 mod draft;
 mod plan;
 mod pool;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use draft::Draft;
 use plan::Rows;
 use pool::{DROPPED, Pool};
+pub use saved::SavedSequence;
 
 use crate::{BackendError, Batch, CacheKind, Edit, Segment, SequenceId, Step, StepGroup};
 
@@ -24,6 +26,8 @@ pub struct Truncated {
 struct Group {
     kind: CacheKind,
     pool: Pool,
+    /// The bytes of a page in all layers of the group; 0 if unknown.
+    page_bytes: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -51,6 +55,8 @@ pub struct Sequences {
     next: u32,
     /// The edits for the head of the next step.
     edits: Vec<Edit>,
+    /// The largest number of bytes of all pages.
+    limit: Option<usize>,
 }
 
 impl Sequences {
@@ -63,8 +69,8 @@ impl Sequences {
     #[must_use]
     pub fn new(groups: &[CacheKind], page_len: usize, context: usize, slack: usize) -> Self {
         assert!(page_len > 0, "a page needs cells");
-        let groups = groups.iter().map(|&kind| Group { kind, pool: Pool::default() }).collect();
-        Self { groups, page_len, context, slack, sequences: BTreeMap::new(), next: 0, edits: Vec::new() }
+        let groups = groups.iter().map(|&kind| Group { kind, pool: Pool::default(), page_bytes: 0 }).collect();
+        Self { groups, page_len, context, slack, sequences: BTreeMap::new(), next: 0, edits: Vec::new(), limit: None }
     }
 
     /// Returns the largest number of tokens that a sequence may hold.
@@ -77,6 +83,32 @@ impl Sequences {
     #[must_use]
     pub fn pages_held(&self, group: usize) -> usize {
         self.groups[group].pool.held()
+    }
+
+    /// Limits the bytes of all pages, where a page of group `g` has `page_bytes[g]` bytes. `None` is no limit.
+    pub fn set_limit(&mut self, page_bytes: &[usize], limit: Option<usize>) {
+        for (group, &bytes) in self.groups.iter_mut().zip(page_bytes) {
+            group.page_bytes = bytes;
+        }
+        self.limit = limit;
+    }
+
+    /// Returns the largest number of bytes of all pages, if there is a limit.
+    #[must_use]
+    pub fn limit(&self) -> Option<usize> {
+        self.limit
+    }
+
+    /// Returns the bytes of the pages that sequences hold now; 0 before [`Sequences::set_limit`].
+    #[must_use]
+    pub fn bytes_held(&self) -> usize {
+        self.groups.iter().map(|group| group.pool.held() * group.page_bytes).sum()
+    }
+
+    /// Returns the number of open sequences.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.sequences.len()
     }
 
     /// Opens an empty sequence. Its identifier is never used again.
@@ -110,6 +142,7 @@ impl Sequences {
     /// [`crate::Parent::Previous`]. Otherwise they become pending drafts.
     pub fn step(&mut self, batch: &Batch) -> Result<Step, BackendError> {
         let parts = plan::plan(self, batch)?;
+        self.check_limit(&parts)?;
         let mut step = Step {
             tokens: batch.tokens.clone(),
             positions: Vec::with_capacity(batch.rows()),
@@ -144,8 +177,13 @@ impl Sequences {
         batch: &Batch,
         run: impl FnOnce(Step) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.or_unchanged(|sequences| sequences.step(batch).map_err(E::from).and_then(run))
+    }
+
+    /// Calls `change`. On an error, nothing has changed.
+    fn or_unchanged<T, E>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
         let before = self.clone();
-        let done = self.step(batch).map_err(E::from).and_then(run);
+        let done = change(self);
         if done.is_err() {
             *self = before;
         }
@@ -224,6 +262,24 @@ impl Sequences {
             }
         }
         Ok(self.insert(fork))
+    }
+
+    /// Checks that the pages which `parts` need are within the limit.
+    fn check_limit(&self, parts: &[Rows]) -> Result<(), BackendError> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        let mut wanted = self.bytes_held();
+        for part in parts {
+            let sequence = self.sequence(part.sequence)?;
+            let start = sequence.len + sequence.drafts.len();
+            let pages = (sequence.len + part.drafts.len()).div_ceil(self.page_len);
+            for (group, table) in self.groups.iter().zip(&sequence.tables) {
+                // A shared page is copied before it is written.
+                let is_copied = table.get(start / self.page_len).is_some_and(|&page| group.pool.is_shared(page));
+                let new = pages.saturating_sub(table.len()) + usize::from(is_copied);
+                wanted += new * group.page_bytes;
+            }
+        }
+        if wanted > limit { Err(BackendError::CacheFull { wanted, limit }) } else { Ok(()) }
     }
 
     fn insert(&mut self, sequence: Sequence) -> SequenceId {

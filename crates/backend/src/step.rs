@@ -34,6 +34,19 @@ pub struct LayerCache {
     pub group: usize,
 }
 
+impl LayerCache {
+    /// Returns the bytes of the keys, and of the values, of one cell in the form of [`crate::Backend::export_cells`].
+    #[must_use]
+    pub fn plane_bytes(&self, element: CacheType) -> usize {
+        let values = self.kv_heads * self.head_width;
+        match element {
+            CacheType::F32 => values * 4,
+            CacheType::F16 => values * 2,
+            CacheType::Q8_0 => values + (values / 32 * 2).next_multiple_of(4),
+        }
+    }
+}
+
 /// The shape of a model's cache. Layers of the same kind form a group and share page tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheSpec {
@@ -62,6 +75,19 @@ impl CacheSpec {
             CacheType::F32 => values * 4,
             CacheType::Q8_0 => values / 32 * 34,
         }
+    }
+
+    /// Returns the most bytes of pages that a sequence of `tokens` tokens needs while steps of `rows` rows compute it, if
+    /// `slack` tokens can be removed again.
+    #[must_use]
+    pub fn sequence_bytes(&self, tokens: usize, rows: usize, slack: usize) -> usize {
+        let all = tokens.div_ceil(self.page_len);
+        let pages = |kind: &CacheKind| match *kind {
+            CacheKind::Full => all,
+            // The first page can be partly outside of the window.
+            CacheKind::Window(n) => (n.saturating_add(slack).saturating_add(rows).div_ceil(self.page_len) + 1).min(all),
+        };
+        self.groups.iter().enumerate().map(|(group, kind)| pages(kind) * self.page_bytes(group)).sum()
     }
 }
 

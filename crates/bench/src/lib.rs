@@ -10,7 +10,7 @@ mod test;
 
 pub use memory::peak_memory_bytes;
 pub use speed::Speed;
-pub use test::{Measurement, Test, run};
+pub use test::{Measurement, Test, run, run_for};
 
 /// The error of a measurement.
 #[derive(Debug, thiserror::Error)]

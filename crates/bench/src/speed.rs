@@ -4,7 +4,7 @@ use honelm_model::Runner;
 use serde::{Deserialize, Serialize};
 
 use crate::test::{prefill, tokens};
-use crate::{BenchError, Test, peak_memory_bytes, run};
+use crate::{BenchError, Test, peak_memory_bytes, run_for};
 
 /// The number of tokens in the prompt whose first answer token is timed.
 const FIRST_TOKEN_PROMPT: usize = 128;
@@ -12,7 +12,12 @@ const FIRST_TOKEN_PROMPT: usize = 128;
 const DECODE: usize = 64;
 /// The number of rows in a prefill step.
 const BATCH: usize = 512;
+/// The least number of repeats of a measurement.
 const REPEATS: usize = 3;
+/// The least time in seconds that the repeats of a decoding test take together: one repeat of a small model takes
+/// milliseconds, which vary. A prefill has eight times as many tokens and less to vary.
+const DECODE_SECONDS: f64 = 0.5;
+const PREFILL_SECONDS: f64 = 0.25;
 
 /// The speed and memory of a loaded model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -41,8 +46,8 @@ impl Speed {
         let quiet = &mut |_| true;
         let batch = BATCH.min(runner.step_rows());
         let test = |prompt, generate| Test { prompt, generate, depth: 0, batch };
-        let prefilled = run(runner, test(prompt, 0), REPEATS, quiet)?;
-        let decoded = run(runner, test(0, generate), REPEATS, quiet)?;
+        let prefilled = run_for(runner, test(prompt, 0), REPEATS, PREFILL_SECONDS, quiet)?;
+        let decoded = run_for(runner, test(0, generate), REPEATS, DECODE_SECONDS, quiet)?;
         Ok(Self {
             load_seconds,
             prefill_tokens_per_second: prefilled.tokens_per_second,
@@ -67,5 +72,5 @@ fn first_token(runner: &mut dyn Runner, prompt: usize) -> Result<f64, BenchError
         runner.close(sequence)?;
     }
     seconds.sort_by(f64::total_cmp);
-    Ok(seconds[REPEATS / 2])
+    Ok(seconds[seconds.len() / 2])
 }

@@ -58,6 +58,20 @@ pub fn run(
     repeats: usize,
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Measurement, BenchError> {
+    run_for(runner, test, repeats, 0.0, progress)
+}
+
+/// Runs a test as [`run`] does, at least `repeats` times and until the counted ones have taken `least` seconds together.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_for(
+    runner: &mut dyn Runner,
+    test: Test,
+    repeats: usize,
+    least: f64,
+    progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Measurement, BenchError> {
     if (test.prompt, test.generate) == (0, 0) || test.batch == 0 || repeats == 0 {
         return Err(BenchError::EmptyTest);
     }
@@ -66,7 +80,7 @@ pub fn run(
         return Err(BenchError::ContextTooShort { test: test.to_string(), wanted, context: runner.context() });
     }
     let mut seconds = Vec::new();
-    for repeat in 0..=repeats {
+    for repeat in 0.. {
         let elapsed = once(runner, test)?;
         if repeat > 0 {
             seconds.push(elapsed);
@@ -74,10 +88,13 @@ pub fn run(
         if !progress(repeat) {
             return Err(BenchError::Interrupted);
         }
+        if seconds.len() >= repeats && seconds.iter().sum::<f64>() >= least {
+            break;
+        }
     }
     let rates: Vec<f64> = seconds.iter().map(|s| (test.prompt + test.generate) as f64 / s).collect();
-    let mean = rates.iter().sum::<f64>() / repeats as f64;
-    let variance = rates.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (repeats as f64 - 1.0).max(1.0);
+    let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+    let variance = rates.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (rates.len() as f64 - 1.0).max(1.0);
     Ok(Measurement {
         test: test.to_string(),
         what: test,

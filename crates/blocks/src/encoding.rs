@@ -148,8 +148,7 @@ impl Encoding {
         (cols / block_len).checked_mul(self.block_bytes()).ok_or(BlockError::TooLarge { rows: 1, cols })
     }
 
-    /// Returns the grid for error-feeding quantisers, or `None` for floats, for codes that are not evenly spaced, and
-    /// for encodings in which the parameters of neighbouring groups depend on each other.
+    /// Returns the grid for error-feeding quantisers, or `None` for floats and for encodings that are only made by search.
     #[must_use]
     pub const fn grid(self) -> Option<&'static dyn Grid> {
         self.codec().grid

@@ -96,6 +96,18 @@ pub enum BlockError {
         /// The number of bits per code.
         bits: u8,
     },
+    /// The codes of neighbouring columns form no point of the encoding's lattice.
+    #[error(
+        "row {row}, column {column}: found codes that form no point of {encoding}, expected those of a rounded value"
+    )]
+    Point {
+        /// The row of the codes.
+        row: usize,
+        /// The first of the columns.
+        column: usize,
+        /// The display name of the encoding.
+        encoding: &'static str,
+    },
     /// A zero point is out of range.
     #[error("zero point {index}: found {found}, expected at most {limit}")]
     ZeroPoint {
@@ -145,6 +157,7 @@ impl BlockError {
             Self::Bits { .. } => "unsupported-bits",
             Self::GroupSize => "bad-group-size",
             Self::Code { .. } => "code-out-of-range",
+            Self::Point { .. } => "no-lattice-point",
             Self::ZeroPoint { .. } => "zero-point-out-of-range",
             Self::GroupIndex { .. } => "group-index-out-of-range",
             Self::Inexact { .. } => "scale-not-representable",

@@ -1,4 +1,4 @@
-use crate::{BlockError, WeightData};
+use crate::{BlockError, TwoLevel, WeightData};
 
 /// The parameters of one group of one row. A code `q` stands for `scale * q + offset`.
 ///
@@ -31,6 +31,34 @@ pub trait Grid: Sync {
     /// Returns the number of columns that share parameters; `0` means the whole row.
     fn group_size(&self) -> usize;
 
+    /// Returns the number of columns whose parameters are chosen together, a multiple of the group size.
+    fn span(&self) -> usize {
+        self.group_size()
+    }
+
+    /// Returns the number of neighbouring columns whose codes depend on each other, a divisor of the group size.
+    fn unit(&self) -> usize {
+        1
+    }
+
+    /// Chooses the codes of one unit: those with the values q of least (x - q) A (x - q)^T. // x, codes `[unit]`, metric A
+    /// [unit, unit]
+    fn round_unit(&self, p: GroupParams, x: &[f32], metric: &[f32], codes: &mut [u8]) {
+        let _ = metric;
+        codes.iter_mut().zip(x).for_each(|(q, &x)| *q = self.round(p, x));
+    }
+
+    /// Returns the integers from which the parameters of a span follow; `None` if every group has its own.
+    fn two_level(&self) -> Option<&TwoLevel> {
+        None
+    }
+
+    /// Returns `false` if parameters are always searched, so that [`Grid::fit_plain`] is no more than a start and the
+    /// encoder rounds to nearest.
+    fn has_plain_fit(&self) -> bool {
+        true
+    }
+
     /// Returns the smallest and the largest usable code.
     fn codes(&self) -> (u8, u8);
 
@@ -38,14 +66,35 @@ pub trait Grid: Sync {
     /// (all ones for plain rounding, diag(H) for GPTQ), by the method that the grid is set to.
     fn fit(&self, values: &[f32], importance: &[f32]) -> GroupParams;
 
+    /// Chooses the parameters of all groups of a span. // values, importance `[span]`, params `[span / g]`
+    fn fit_span(&self, values: &[f32], importance: &[f32], params: &mut [GroupParams]) {
+        let size = if self.group_size() == 0 { values.len().max(1) } else { self.group_size() };
+        for ((p, values), importance) in params.iter_mut().zip(values.chunks(size)).zip(importance.chunks(size)) {
+            *p = self.fit(values, importance);
+        }
+    }
+
     /// Returns storable parameters from the smallest and the largest of `values` `[g]` alone, as the reference
     /// implementation of the format does.
     fn fit_plain(&self, values: &[f32]) -> GroupParams;
 
-    /// Returns storable parameters with another scale. The zero point or the minimum stays.
+    /// Returns storable parameters with another scale. The zero point or the minimum stays. Where the groups of a span
+    /// depend on each other, the scale is taken as it is.
     fn with_scale(&self, p: GroupParams, scale: f32) -> GroupParams;
 
-    /// Returns the code nearest to `x`.
+    /// Returns the parameters with the next smaller and the next larger scale, if there are so few scales that a solved one
+    /// is seldom near to any.
+    fn neighbours(&self, p: GroupParams) -> Option<[GroupParams; 2]> {
+        let _ = p;
+        None
+    }
+
+    /// Returns storable parameters with another offset and the same scale; `None` where the offset follows from the scale.
+    fn with_offset(&self, _p: GroupParams, _offset: f32) -> Option<GroupParams> {
+        None
+    }
+
+    /// Returns the code nearest to `x`, as if the codes of a unit did not depend on each other.
     fn round(&self, p: GroupParams, x: f32) -> u8 {
         let (low, high) = self.codes();
         if p.scale == 0.0 {

@@ -4,6 +4,7 @@
 //! (high nibble). w = d table\[q\].
 
 use crate::{
+    Encoding, ScaleType,
     base::Overflow,
     codec::{
         Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, nibbles, put_half, put_nibbles,
@@ -11,6 +12,7 @@ use crate::{
     k_quant::weights,
     scaled::single,
     table::NON_LINEAR,
+    table_grid::TableGrid,
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -23,11 +25,26 @@ pub(crate) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, LEN, |b| [half_at(b, 0), 0.0]),
-    grid: None,
+    grid: Some(&GRID),
 };
 
 const BYTES: usize = 18;
 const LEN: usize = 32;
+
+static GRID: TableGrid<16, LEN> = TableGrid {
+    encoding: Encoding::IQ4NL,
+    table: &NON_LINEAR,
+    stored_as: "F16",
+    search: |x, w| single(&NON_LINEAR, x, w),
+    nearest: |scale| ScaleType::F16.round(scale),
+    around: None,
+    pack_block: |params, codes, block| {
+        put_half(block, 0, params[0].scale);
+        if let Ok(codes) = codes.try_into() {
+            put_nibbles(codes, &mut block[2..]);
+        }
+    },
+};
 
 fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
     let d = half_at(block, 0);

@@ -5,13 +5,14 @@
 //! where byte l holds the codes of values l (low nibble) and l + 16 (high nibble). w = d (ls - 32) table\[q\].
 
 use crate::{
-    Encoding,
+    Encoding, SpanScales, TwoLevel,
     base::Overflow,
     codec::{
         Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, nibbles, put_half, put_nibbles,
     },
     k_quant::{LEN, weights},
     scaled::{Integers, search},
+    span_grid::{Levels, SpanGrid},
     table::NON_LINEAR,
 };
 
@@ -25,7 +26,7 @@ pub(crate) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, LEN, |b| [half_at(b, 0), 0.0]),
-    grid: None,
+    grid: Some(&GRID),
 };
 
 const BYTES: usize = 136;
@@ -33,6 +34,15 @@ const SUB: usize = 32;
 
 /// The offset of the codes.
 const QS: usize = 8;
+
+static GRID: SpanGrid = SpanGrid {
+    encoding: Encoding::IQ4XS,
+    sub: SUB,
+    levels: Levels::Table(&NON_LINEAR.0),
+    two_level: TwoLevel { scales: -32..=31, step: 1, minima: 0..=0 },
+    search: |x, w| search::<8, SUB>(&NON_LINEAR, Integers::Signed(32), x, w).map(Into::into),
+    pack_block,
+};
 
 fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
     let d = half_at(block, 0);
@@ -48,18 +58,18 @@ fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 }
 
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let w = weights(x, importance, SUB, |rms, x| rms * rms + x * x);
-    let scales = search::<8, SUB>(&NON_LINEAR, Integers::Signed(32), x, &w)?;
-    *block = [0; BYTES];
+    GRID.encode(x, &weights(x, importance, SUB, |rms, x| rms * rms + x * x), block)
+}
+
+fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+    block.fill(0);
     put_half(block, 0, scales.d);
     let mut high = 0u16;
-    for (j, x) in x.as_chunks::<SUB>().0.iter().enumerate() {
+    for (j, codes) in codes.as_chunks::<SUB>().0.iter().enumerate() {
         let ls = (scales.sc[j] + 32) as u8;
         high |= u16::from(ls >> 4) << (2 * j);
         block[4 + j / 2] |= (ls & 15) << (j % 2 * 4);
-        let codes = x.map(|v| NON_LINEAR.code_under(scales.scale(j), v));
-        put_nibbles(&codes, &mut block[QS + 16 * j..][..16]);
+        put_nibbles(codes, &mut block[QS + 16 * j..][..16]);
     }
     block[2..4].copy_from_slice(&high.to_le_bytes());
-    Ok(())
 }

@@ -2,6 +2,7 @@
 //! sub-block.
 
 use crate::{
+    SpanScales,
     base::{Overflow, bounds, storable, stored},
     k_quant::{HEADROOM, LEN, REFITS, integer},
     search::{Best, Line, Moments, shrinks},
@@ -22,10 +23,10 @@ pub(crate) struct Ranges {
 /// The stored scales and minima of a super-block.
 #[derive(Clone, Copy)]
 pub(crate) struct Scales<const SUBS: usize> {
-    pub d: f32,
-    pub dmin: f32,
-    pub sc: [i32; SUBS],
-    pub m: [i32; SUBS],
+    d: f32,
+    dmin: f32,
+    sc: [i32; SUBS],
+    m: [i32; SUBS],
     ranges: Ranges,
     error: f32,
 }
@@ -39,11 +40,11 @@ impl<const SUBS: usize> Scales<SUBS> {
     fn free(&self) -> [(f32, f32); SUBS] {
         std::array::from_fn(|j| (self.d * self.sc[j] as f32, self.dmin * self.m[j] as f32))
     }
+}
 
-    /// Returns the code of `x` in sub-block `j`.
-    pub(crate) fn code(&self, j: usize, x: f32) -> u8 {
-        let line = self.line(j);
-        if line.scale == 0.0 { 0 } else { ((x - line.offset) / line.scale).round().clamp(0.0, line.high) as u8 }
+impl<const SUBS: usize> From<Scales<SUBS>> for SpanScales {
+    fn from(s: Scales<SUBS>) -> Self {
+        Self::new(s.d, s.dmin, &s.sc, &s.m)
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn scale_min(s: &[u8], j: usize) -> (u8, u8) {
 }
 
 /// Packs the scales and minima of all sub-blocks for [`scale_min`].
-pub(crate) fn put_scale_mins(sc: &[i32; 8], m: &[i32; 8], s: &mut [u8]) {
+pub(crate) fn put_scale_mins(sc: &[i32; 16], m: &[i32; 16], s: &mut [u8]) {
     for j in 0..4 {
         let (low_sc, low_m, high_sc, high_m) = (sc[j] as u8, m[j] as u8, sc[j + 4] as u8, m[j + 4] as u8);
         s[j] = low_sc | high_sc >> 4 << 6;

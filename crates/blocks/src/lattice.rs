@@ -19,6 +19,60 @@ const STEPS: u8 = 22;
 const FIRST: f32 = 1.3;
 const STEP: f32 = 0.04;
 
+/// The code of a value: the index of its level, and in the lowest bit its sign.
+pub(crate) fn signed(level: usize, x: f32) -> u8 {
+    (level as u8) << 1 | u8::from(x < 0.0)
+}
+
+/// Points whose coordinates have any signs, for a grid.
+pub(crate) trait Points: Sync {
+    /// Returns the number of coordinates.
+    fn unit(&self) -> usize;
+
+    /// Returns the levels of a coordinate.
+    fn levels(&self) -> &'static [f32];
+
+    /// Returns `true` if there is a point with these codes. // `[N]`
+    fn holds(&self, codes: &[u8]) -> bool;
+
+    /// Takes the codes of the point q, times `scale`, of least (x - q) A (x - q)^T among those near x. // x, codes `[N]`,
+    /// metric A [N, N]
+    fn round(&self, scale: f32, x: &[f32], metric: &[f32], codes: &mut [u8]);
+}
+
+impl<const N: usize> Points for Lattice<N> {
+    fn unit(&self) -> usize {
+        N
+    }
+
+    fn levels(&self) -> &'static [f32] {
+        self.levels
+    }
+
+    fn holds(&self, codes: &[u8]) -> bool {
+        <&[u8; N]>::try_from(codes).is_ok_and(|codes| self.point(&codes.map(|q| q >> 1)).is_some())
+    }
+
+    fn round(&self, scale: f32, x: &[f32], metric: &[f32], codes: &mut [u8]) {
+        let Ok(x) = <&[f32; N]>::try_from(x) else { return };
+        let search = self.search();
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        let near = &search.near[self.cell(&x.map(|x| x.abs() * inverse))];
+        let error = |index: u16| {
+            let q = &search.values[usize::from(index)];
+            let d: [f32; N] =
+                std::array::from_fn(|i| if x[i] < 0.0 { x[i] + scale * q[i] } else { x[i] - scale * q[i] });
+            let rows = metric.chunks(N).zip(&d);
+            rows.map(|(row, d_i)| d_i * row.iter().zip(&d).map(|(a, d)| a * d).sum::<f32>()).sum::<f32>()
+        };
+        let first = (near[0], error(near[0]));
+        let (best, _) = near[1..].iter().map(|&i| (i, error(i))).fold(first, |a, b| if b.1 < a.1 { b } else { a });
+        for (code, (v, x)) in codes.iter_mut().zip(search.values[usize::from(best)].iter().zip(x)) {
+            *code = signed(self.levels.iter().position(|level| level == v).unwrap_or(0), *x);
+        }
+    }
+}
+
 /// A set of points with `N` coordinates, each one of a few levels.
 pub(crate) struct Lattice<const N: usize> {
     points: &'static [u8],
@@ -47,6 +101,14 @@ impl<const N: usize> Lattice<N> {
     pub(crate) fn values(&self, index: usize) -> [f32; N] {
         let word = u16::from_le_bytes([self.points[2 * index], self.points[2 * index + 1]]) as usize;
         std::array::from_fn(|i| self.levels[word >> (Self::BITS * i) & ((1 << Self::BITS) - 1)])
+    }
+
+    /// Returns the point with these levels; `None` if there is none.
+    pub(crate) fn point(&self, levels: &[u8; N]) -> Option<usize> {
+        let cell = levels.iter().fold(0, |cell, &level| cell * self.levels.len() + usize::from(level));
+        let search = self.search();
+        let index = search.near.get(cell)?[0];
+        (search.values[usize::from(index)] == self.corner(cell)).then_some(index.into())
     }
 
     fn search(&self) -> &Search<N> {

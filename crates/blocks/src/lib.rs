@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod bias_groups;
 mod block_grid;
 mod codec;
 mod e4m3;
@@ -22,7 +23,10 @@ mod lattice;
 mod scale_type;
 mod scaled;
 mod search;
+mod span_grid;
 mod table;
+mod table_grid;
+mod two_level;
 mod weight;
 
 mod bf16;
@@ -55,10 +59,12 @@ mod q8_0;
 mod tq1_0;
 mod tq2_0;
 
+pub use bias_groups::BiasGroups;
 pub use encoding::Encoding;
 pub use error::BlockError;
 pub use grid::{Grid, GroupParams};
 pub use group::{GroupMatrix, Zeros};
 pub use int_groups::{Fit, IntGroups};
 pub use scale_type::ScaleType;
+pub use two_level::{SpanScales, TwoLevel};
 pub use weight::{BlockMatrix, WeightData};

@@ -5,11 +5,12 @@
 //! `dmin` f16 at 82. w = d sc q - dmin m.
 
 use crate::{
-    Encoding,
+    Encoding, SpanScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_min::Ranges,
     k_quant::{LEN, weights},
+    span_grid::{Levels, SpanGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -22,12 +23,21 @@ pub(crate) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, LEN, |b| [half_at(b, D), half_at(b, DMIN)]),
-    grid: None,
+    grid: Some(&GRID),
 };
 
 const BYTES: usize = 84;
 const SUB: usize = 16;
 const RANGES: Ranges = Ranges { top: 15, high: 3.0 };
+
+static GRID: SpanGrid = SpanGrid {
+    encoding: Encoding::Q2K,
+    sub: SUB,
+    levels: Levels::Line { zero: 0, high: 3 },
+    two_level: TwoLevel { scales: 0..=15, step: 1, minima: 0..=15 },
+    search: |x, w| RANGES.search::<16, SUB>(x, w).map(Into::into),
+    pack_block,
+};
 
 /// The offsets of the fields.
 const QS: usize = 16;
@@ -51,17 +61,18 @@ pub(crate) fn place(i: usize) -> (usize, usize) {
 }
 
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let w = weights(x, importance, SUB, |rms, x| rms + x);
-    let scales = RANGES.search::<16, SUB>(x, &w)?;
-    *block = [0; BYTES];
+    GRID.encode(x, &weights(x, importance, SUB, |rms, x| rms + x), block)
+}
+
+fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+    block.fill(0);
     put_half(block, D, scales.d);
     put_half(block, DMIN, scales.dmin);
     for (byte, (sc, m)) in block.iter_mut().zip(scales.sc.iter().zip(scales.m)) {
         *byte = (sc | m << 4) as u8;
     }
-    for (i, &x) in x.iter().enumerate() {
+    for (i, &q) in codes.iter().enumerate() {
         let (at, shift) = place(i);
-        block[QS + at] |= scales.code(i / SUB, x) << shift;
+        block[QS + at] |= q << shift;
     }
-    Ok(())
 }

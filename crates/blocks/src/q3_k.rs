@@ -5,13 +5,14 @@
 //! j / 8 of byte j % 8, its upper bits at bit 2 (j / 4) of byte 8 + j % 4; `d` f16 at 108. w = d (sc - 32) (q - 4).
 
 use crate::{
-    Encoding,
+    Encoding, SpanScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::{LEN, weights},
     q2_k::place,
     scaled::{Integers, search},
     search::Centred,
+    span_grid::{Levels, SpanGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -24,13 +25,22 @@ pub(crate) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, LEN, |b| [half_at(b, D), 0.0]),
-    grid: None,
+    grid: Some(&GRID),
 };
 
 const BYTES: usize = 110;
 const SUBS: usize = 16;
 const SUB: usize = LEN / SUBS;
 const CODES: Centred = Centred(4.0);
+
+static GRID: SpanGrid = SpanGrid {
+    encoding: Encoding::Q3K,
+    sub: SUB,
+    levels: Levels::Line { zero: 4, high: 7 },
+    two_level: TwoLevel { scales: -32..=31, step: 1, minima: 0..=0 },
+    search: |x, w| search::<SUBS, SUB>(&CODES, Integers::Signed(32), x, w).map(Into::into),
+    pack_block,
+};
 
 /// The offsets of the fields.
 const QS: usize = 32;
@@ -52,20 +62,20 @@ fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 }
 
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let w = weights(x, importance, SUB, |rms, x| rms * rms + x * x);
-    let s = search::<SUBS, SUB>(&CODES, Integers::Signed(32), x, &w)?;
-    *block = [0; BYTES];
-    put_half(block, D, s.d);
-    for (j, sc) in s.sc.into_iter().enumerate() {
+    GRID.encode(x, &weights(x, importance, SUB, |rms, x| rms * rms + x * x), block)
+}
+
+fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+    block.fill(0);
+    put_half(block, D, scales.d);
+    for (j, sc) in scales.sc.into_iter().enumerate() {
         let sc = (sc + 32) as u8;
         block[SCALES + j % 8] |= (sc & 15) << (j / 8 * 4);
         block[SCALES + 8 + j % 4] |= (sc >> 4) << (j / 4 * 2);
     }
-    for (i, &v) in x.iter().enumerate() {
-        let q = CODES.code(s.scale(i / SUB), v);
+    for (i, &q) in codes.iter().enumerate() {
         let (at, shift) = place(i);
         block[QS + at] |= (q & 3) << shift;
         block[i % 32] |= (q >> 2) << (i / 32);
     }
-    Ok(())
 }

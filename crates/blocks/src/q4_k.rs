@@ -8,11 +8,12 @@
 //! (s\[j+4\] >> 4) | (s\[j\] >> 6) << 4.
 
 use crate::{
-    Encoding,
+    Encoding, SpanScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_min::Ranges,
     k_quant::{LEN, put_scale_mins, scale_min, weights},
+    span_grid::{Levels, SpanGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -25,12 +26,21 @@ pub(crate) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, LEN, |b| [half_at(b, 0), half_at(b, 2)]),
-    grid: None,
+    grid: Some(&GRID),
 };
 
 const BYTES: usize = 144;
 const SUB: usize = 32;
 const RANGES: Ranges = Ranges { top: 63, high: 15.0 };
+
+static GRID: SpanGrid = SpanGrid {
+    encoding: Encoding::Q4K,
+    sub: SUB,
+    levels: Levels::Line { zero: 0, high: 15 },
+    two_level: TwoLevel { scales: 0..=63, step: 1, minima: 0..=63 },
+    search: |x, w| RANGES.search::<8, SUB>(x, w).map(Into::into),
+    pack_block,
+};
 
 fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
     let (d, dmin) = (half_at(block, 0), half_at(block, 2));
@@ -48,15 +58,15 @@ fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 }
 
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let w = weights(x, importance, SUB, |rms, x| rms + x);
-    let scales = RANGES.search::<8, SUB>(x, &w)?;
+    GRID.encode(x, &weights(x, importance, SUB, |rms, x| rms + x), block)
+}
+
+fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
     put_half(block, 0, scales.d);
     put_half(block, 2, scales.dmin);
     put_scale_mins(&scales.sc, &scales.m, &mut block[4..16]);
-    let code = |i: usize| scales.code(i / SUB, x[i]);
     for (i, byte) in block[16..].iter_mut().enumerate() {
         let first = i / SUB * 2 * SUB + i % SUB;
-        *byte = code(first) | code(first + SUB) << 4;
+        *byte = codes[first] | codes[first + SUB] << 4;
     }
-    Ok(())
 }

@@ -5,11 +5,12 @@
 //! the low nibbles, the next 32 in the high nibbles. w = d sc q - dmin m.
 
 use crate::{
-    Encoding,
+    Encoding, SpanScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_min::Ranges,
     k_quant::{LEN, put_scale_mins, scale_min, weights},
+    span_grid::{Levels, SpanGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -22,7 +23,7 @@ pub(crate) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, LEN, |b| [half_at(b, 0), half_at(b, 2)]),
-    grid: None,
+    grid: Some(&GRID),
 };
 
 const BYTES: usize = 176;
@@ -33,6 +34,15 @@ const QH: usize = 16;
 const QS: usize = 48;
 
 const RANGES: Ranges = Ranges { top: 63, high: 31.0 };
+
+static GRID: SpanGrid = SpanGrid {
+    encoding: Encoding::Q5K,
+    sub: SUB,
+    levels: Levels::Line { zero: 0, high: 31 },
+    two_level: TwoLevel { scales: 0..=63, step: 1, minima: 0..=63 },
+    search: |x, w| RANGES.search::<8, SUB>(x, w).map(Into::into),
+    pack_block,
+};
 
 fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
     let (d, dmin) = (half_at(block, 0), half_at(block, 2));
@@ -47,17 +57,17 @@ fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 }
 
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let w = weights(x, importance, SUB, |rms, x| rms + x);
-    let scales = RANGES.search::<8, SUB>(x, &w)?;
-    *block = [0; BYTES];
+    GRID.encode(x, &weights(x, importance, SUB, |rms, x| rms + x), block)
+}
+
+fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+    block.fill(0);
     put_half(block, 0, scales.d);
     put_half(block, 2, scales.dmin);
     put_scale_mins(&scales.sc, &scales.m, &mut block[4..QH]);
-    for (i, &x) in x.iter().enumerate() {
+    for (i, &q) in codes.iter().enumerate() {
         let (j, l) = (i / SUB, i % SUB);
-        let q = scales.code(j, x);
         block[QH + l] |= (q >> 4) << j;
         block[QS + j / 2 * SUB + l] |= (q & 15) << (j % 2 * 4);
     }
-    Ok(())
 }

@@ -6,12 +6,13 @@
 //! at bits 0, 2, 4 and 6. w = d sc (q - 32).
 
 use crate::{
-    Encoding,
+    Encoding, SpanScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::{LEN, weights},
     scaled::{Integers, search},
     search::Centred,
+    span_grid::{Levels, SpanGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -24,13 +25,22 @@ pub(crate) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     encode: |x, importance, out| encode_blocks(CODEC.display_name, x, importance, out, encode),
     first_not_finite: |bytes| first_not_finite_field::<BYTES>(bytes, LEN, |b| [half_at(b, D), 0.0]),
-    grid: None,
+    grid: Some(&GRID),
 };
 
 const BYTES: usize = 210;
 const SUBS: usize = 16;
 const SUB: usize = LEN / SUBS;
 const CODES: Centred = Centred(32.0);
+
+static GRID: SpanGrid = SpanGrid {
+    encoding: Encoding::Q6K,
+    sub: SUB,
+    levels: Levels::Line { zero: 32, high: 63 },
+    two_level: TwoLevel { scales: -128..=127, step: 1, minima: 0..=0 },
+    search: |x, w| search::<SUBS, SUB>(&CODES, Integers::Signed(128), x, w).map(Into::into),
+    pack_block,
+};
 
 /// The offsets of the fields.
 const QH: usize = 128;
@@ -54,18 +64,18 @@ fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 }
 
 fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let w = weights(x, importance, SUB, |_, x| x * x);
-    let s = search::<SUBS, SUB>(&CODES, Integers::Signed(128), x, &w)?;
-    *block = [0; BYTES];
-    put_half(block, D, s.d);
-    for (byte, sc) in block[SCALES..D].iter_mut().zip(s.sc) {
+    GRID.encode(x, &weights(x, importance, SUB, |_, x| x * x), block)
+}
+
+fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+    block.fill(0);
+    put_half(block, D, scales.d);
+    for (byte, sc) in block[SCALES..D].iter_mut().zip(scales.sc) {
         *byte = sc as i8 as u8;
     }
-    for (i, &v) in x.iter().enumerate() {
-        let q = CODES.code(s.scale(i / SUB), v);
+    for (i, &q) in codes.iter().enumerate() {
         let (half, part, l) = (i / 128, i % 128 / 32, i % 32);
         block[64 * half + 32 * (part % 2) + l] |= (q & 15) << (part / 2 * 4);
         block[QH + 32 * half + l] |= (q >> 4) << (part * 2);
     }
-    Ok(())
 }

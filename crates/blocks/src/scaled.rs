@@ -2,6 +2,7 @@
 //! of code q.
 
 use crate::{
+    SpanScales,
     base::{Overflow, extreme, storable, stored},
     k_quant::{HEADROOM, LEN, REFITS},
 };
@@ -68,6 +69,12 @@ impl<const SUBS: usize> Scales<SUBS> {
     /// Returns the scale of sub-block `j`.
     pub(crate) fn scale(&self, j: usize) -> f32 {
         self.d * self.sc[j] as f32
+    }
+}
+
+impl<const SUBS: usize> From<Scales<SUBS>> for SpanScales {
+    fn from(s: Scales<SUBS>) -> Self {
+        Self::new(s.d, 0.0, &s.sc, &[])
     }
 }
 

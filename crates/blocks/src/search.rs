@@ -266,11 +266,6 @@ impl Centred {
     fn line(&self, scale: f32) -> Line {
         Line { scale, offset: -self.0 * scale, low: 0.0, high: 2.0 * self.0 - 1.0 }
     }
-
-    /// Returns the code of `x`, or the code of zero if the scale is 0.
-    pub(crate) fn code(&self, scale: f32, x: f32) -> u8 {
-        if scale == 0.0 { self.0 as u8 } else { (x / scale + self.0).round().clamp(0.0, 2.0 * self.0 - 1.0) as u8 }
-    }
 }
 
 impl<const SUB: usize> Codes<SUB> for Centred {

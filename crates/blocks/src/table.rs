@@ -103,9 +103,8 @@ impl Table<15> {
         if q & 8 == 0 { magnitude } else { 0.0 - magnitude }
     }
 
-    /// Returns the code of `x` under `scale`.
-    pub(crate) fn e2m1_code(scale: f32, x: f32) -> u8 {
-        let index = E2M1.code_under(scale, x);
+    /// Returns the code of the number at `index`.
+    pub(crate) fn e2m1_of_index(index: u8) -> u8 {
         if index < 7 { 8 + (7 - index) } else { index - 7 }
     }
 }

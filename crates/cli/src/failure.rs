@@ -11,7 +11,7 @@ pub const STATUSES: [(&str, &str); 7] = [
     ("2", "wrong command line"),
     ("3", "`optimize`: no candidate is within the budget, and nothing is published"),
     ("4", "`optimize`: the text is too short for a verdict"),
-    ("5", "`quantize --strict`: a matrix cannot have the encoding that was asked for"),
+    ("5", "`--strict`: a matrix cannot have the encoding that was asked for"),
     ("130", "interrupted by Ctrl-C"),
 ];
 

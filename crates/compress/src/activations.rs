@@ -1,7 +1,7 @@
 //! Hidden states of the calibration text at the entrance of a layer.
 
 use honelm_backend::{Backend, Observe, Weight};
-use honelm_model::{Bound, Checkpoint, Parameters, Stream};
+use honelm_model::{Bound, Checkpoint, OutputLayer, Parameters, Stream};
 use honelm_tensor::Matrix;
 
 use crate::overlay::Overlay;
@@ -10,8 +10,14 @@ use crate::{Calibration, CompressError};
 /// The number of rows that run through a layer together.
 pub const STEP_ROWS: usize = 4096;
 
+/// The number of tokens from which a step that precedes the rounding takes its statistics, or some more.
+const PRECEDING_TOKENS: usize = 32_768;
+
 /// Receives the inputs of a stage, and those of the original model where they are kept. // each [rows, K]
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&Matrix, Option<&Matrix>) -> Result<(), CompressError>;
+
+/// Receives the inputs of several modules, each with the module's index. // [rows, K]
+pub(crate) type VisitAll<'v> = &'v mut dyn FnMut(usize, &Matrix) -> Result<(), CompressError>;
 
 /// The hidden states of the compressed model, and of the original where a method asks for them.
 pub(crate) struct Streams {
@@ -46,6 +52,18 @@ impl Streams {
         }
     }
 
+    /// Visits the inputs of some linear modules of layer `i` of `params`, each with the module's index, without moving on.
+    pub(crate) fn observe_all(
+        &mut self,
+        params: &dyn Parameters,
+        i: usize,
+        modules: &[&'static str],
+        backend: &mut dyn Backend,
+        visit: VisitAll<'_>,
+    ) -> Result<(), CompressError> {
+        self.compressed.visit_all(params, i, modules, false, backend, visit)
+    }
+
     /// Visits the inputs of a linear module of layer `i`: those that `params` give on the compressed stream, and those that
     /// `exact` give on the original one. Nothing after the module is computed.
     pub(crate) fn observe(
@@ -68,6 +86,43 @@ impl Streams {
                 None => None,
             };
             visit(&inputs, originals.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Visits the inputs of some linear modules of layer `i` in one pass, each with the module's index, on a part of the
+    /// calibration text that is spread over all of it.
+    pub(crate) fn observe_part(
+        &mut self,
+        params: &dyn Parameters,
+        i: usize,
+        modules: &[&'static str],
+        backend: &mut dyn Backend,
+        visit: VisitAll<'_>,
+    ) -> Result<(), CompressError> {
+        let Activations { steps, lengths, stream } = &mut self.compressed;
+        let bound = stream.bind(params, i, backend)?;
+        let watched: Vec<&Weight> = modules.iter().map(|module| bound.weight(module)).collect();
+        let every = steps.iter().map(|x| x.rows).sum::<usize>() / PRECEDING_TOKENS;
+        for (x, lengths) in steps.iter().zip(&*lengths).step_by(every.max(1)) {
+            let inputs = stream.observe(&bound, i, x, lengths, &mut Observe::new(&mut *backend, &watched, true))?;
+            inputs.iter().enumerate().try_for_each(|(module, inputs)| visit(module, inputs))?;
+        }
+        Ok(())
+    }
+
+    /// Visits the inputs of the output layer, once the streams have passed the last layer: the states after the last norm.
+    pub(crate) fn observe_output(
+        &self,
+        checkpoint: &Checkpoint,
+        backend: &mut dyn Backend,
+        visit: Visit<'_>,
+    ) -> Result<(), CompressError> {
+        let output = OutputLayer::load_norm(checkpoint.blueprint(), checkpoint, backend)?;
+        for (step, x) in self.compressed.steps.iter().enumerate() {
+            let inputs = output.finish(x, backend)?;
+            let original = self.original.as_ref().map(|original| output.finish(&original.steps[step], backend));
+            visit(&inputs, original.transpose()?.as_ref())?;
         }
         Ok(())
     }
@@ -113,7 +168,19 @@ impl Activations {
         i: usize,
         modules: &[&'static str],
         backend: &mut dyn Backend,
-        visit: &mut dyn FnMut(usize, &Matrix) -> Result<(), CompressError>,
+        visit: VisitAll<'_>,
+    ) -> Result<(), CompressError> {
+        self.visit_all(params, i, modules, true, backend, visit)
+    }
+
+    fn visit_all(
+        &mut self,
+        params: &dyn Parameters,
+        i: usize,
+        modules: &[&'static str],
+        advances: bool,
+        backend: &mut dyn Backend,
+        visit: VisitAll<'_>,
     ) -> Result<(), CompressError> {
         let bound = self.stream.bind(params, i, backend)?;
         let watched: Vec<&Weight> = modules.iter().map(|module| bound.weight(module)).collect();
@@ -121,7 +188,9 @@ impl Activations {
             let mut observe = Observe::new(&mut *backend, &watched, true);
             let inputs = self.stream.observe(&bound, i, x, lengths, &mut observe)?;
             inputs.iter().enumerate().try_for_each(|(module, inputs)| visit(module, inputs))?;
-            *x = self.stream.run(&bound, i, x, lengths, backend)?;
+            if advances {
+                *x = self.stream.run(&bound, i, x, lengths, backend)?;
+            }
         }
         Ok(())
     }

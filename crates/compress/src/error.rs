@@ -16,14 +16,6 @@ pub enum CompressError {
         /// The number of tokens per sample.
         wanted: usize,
     },
-    /// A line of a calibration file that cannot be used.
-    #[error("line {line} of the calibration text: {problem}")]
-    CalibrationLine {
-        /// The line number, from 1.
-        line: usize,
-        /// The problem.
-        problem: String,
-    },
     /// A weight that cannot be encoded.
     #[error("{name}: {source}")]
     Weight {
@@ -50,9 +42,9 @@ pub enum CompressError {
         /// The problem.
         problem: String,
     },
-    /// Inputs of a layer that are not finite.
+    /// Inputs of a layer that are not finite, or so large that their squares overflow.
     #[error(
-        "layer {layer}, {modules}: column {column} of the inputs has a value that is not finite; the model cannot be calibrated on this text"
+        "layer {layer}, {modules}: column {column} of the inputs has a value that is not finite or beyond 1e15; the model cannot be calibrated on this text"
     )]
     Inputs {
         /// The layer's number, from 0.
@@ -112,7 +104,6 @@ impl CompressError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::CalibrationTooShort { .. } => "calibration-too-short",
-            Self::CalibrationLine { .. } => "calibration-line",
             Self::Weight { source, .. } => source.code(),
             Self::Recipe { .. } | Self::RecipeFile { .. } => "recipe",
             Self::Inputs { .. } => "inputs-not-finite",

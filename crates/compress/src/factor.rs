@@ -48,6 +48,45 @@ impl Default for Damping {
     }
 }
 
+/// The order of the columns in a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The matrix's own.
+    Natural,
+    /// By falling diag(H).
+    Falling,
+    /// Spans by their falling sums of diag(H), and so the units of each span. The columns of a unit stay together.
+    FallingSpans {
+        /// The number of columns per span.
+        span: usize,
+        /// The number of columns per unit.
+        unit: usize,
+    },
+}
+
+impl Order {
+    /// Returns the columns in this order; equal ones stay in the matrix's. // diagonal `[K]`
+    fn columns(self, diagonal: &[f32]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..diagonal.len()).collect();
+        match self {
+            Self::Natural => {}
+            Self::Falling => order.sort_by(|&a, &b| diagonal[b].total_cmp(&diagonal[a])),
+            Self::FallingSpans { span, unit } => {
+                let sums = |size: usize| diagonal.chunks(size).map(|part| part.iter().sum::<f32>()).collect::<Vec<_>>();
+                let parts = [span.max(1), unit.max(1)].map(|size| (size, sums(size)));
+                order.sort_by(|&a, &b| {
+                    let by = |(size, sums): &(usize, Vec<f32>)| {
+                        let (a, b) = (a / size, b / size);
+                        sums[b].total_cmp(&sums[a]).then(a.cmp(&b))
+                    };
+                    by(&parts[0]).then_with(|| by(&parts[1]))
+                });
+            }
+        }
+        order
+    }
+}
+
 /// The form of H that a sweep uses: the column order, and U, the upper Cholesky factor of H^-1 in that order (Frantar et al.
 /// 2022, section 3.3).
 ///
@@ -68,19 +107,16 @@ pub struct Factor {
 }
 
 impl Factor {
-    /// Factorises `hessian`. With `act_order` the columns are in the order of falling diagonal.
+    /// Factorises `hessian` with the columns in `order`.
     ///
     /// A matrix that no damping makes positive definite is replaced by its diagonal, with which the sweep rounds plainly;
     /// `damping` is `None` then.
     #[must_use]
-    pub fn new(hessian: &Hessian, damping: Damping, act_order: bool) -> Self {
+    pub fn new(hessian: &Hessian, damping: Damping, order: Order) -> Self {
         let k = hessian.width;
         let diagonal = hessian.diagonal();
         let dead: Vec<bool> = diagonal.iter().map(|&d| !d.is_finite() || d <= 0.0).collect();
-        let mut order: Vec<usize> = (0..k).collect();
-        if act_order {
-            order.sort_by(|&a, &b| diagonal[b].total_cmp(&diagonal[a]).then(a.cmp(&b)));
-        }
+        let order = order.columns(&diagonal);
         let alive = dead.iter().filter(|d| !**d).count().max(1);
         let mean = (0..k).filter(|&i| !dead[i]).map(|i| f64::from(diagonal[i])).sum::<f64>() / alive as f64;
         let attempt = |share: f64| {
@@ -169,7 +205,7 @@ mod tests {
     fn upper_factor_multiplies_to_the_inverse() {
         let k = 40;
         let h = hessian(k, 400, None);
-        let f = Factor::new(&h, Damping::default(), true);
+        let f = Factor::new(&h, Damping::default(), Order::Falling);
         let share = f.damping.expect("positive definite");
         let mean = (0..k).map(|i| h.get(i, i)).sum::<f64>() / k as f64;
         // (U^T U) H = I in the sweep's order.
@@ -189,22 +225,32 @@ mod tests {
     }
 
     #[test]
+    fn spans_and_their_columns_are_ordered_by_the_diagonal() {
+        let diagonal = [1.0, 2.0, 5.0, 3.0, 4.0, 4.0];
+        assert_eq!(Order::Natural.columns(&diagonal), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(Order::Falling.columns(&diagonal), [2, 4, 5, 3, 1, 0]);
+        assert_eq!(Order::FallingSpans { span: 2, unit: 1 }.columns(&diagonal), [2, 3, 4, 5, 1, 0]);
+        assert_eq!(Order::FallingSpans { span: 4, unit: 1 }.columns(&diagonal), [2, 3, 1, 0, 4, 5]);
+        assert_eq!(Order::FallingSpans { span: 6, unit: 2 }.columns(&diagonal), [2, 3, 4, 5, 0, 1]);
+    }
+
+    #[test]
     fn dead_inputs_are_found_and_do_not_spoil_the_factor() {
-        let f = Factor::new(&hessian(16, 100, Some(3)), Damping::default(), false);
+        let f = Factor::new(&hessian(16, 100, Some(3)), Damping::default(), Order::Natural);
         assert_eq!(f.dead.iter().position(|&d| d), Some(3));
         assert!(f.damping.is_some() && f.upper.iter().all(|v| v.is_finite()));
     }
 
     #[test]
     fn fewer_inputs_than_columns_still_factorise() {
-        assert!(Factor::new(&hessian(64, 5, None), Damping::default(), true).damping.is_some());
+        assert!(Factor::new(&hessian(64, 5, None), Damping::default(), Order::Falling).damping.is_some());
     }
 
     #[test]
     fn inputs_that_are_not_numbers_fall_back_to_the_diagonal() {
         let mut h = Hessian::new(4, 1);
         h.add(&Matrix::new(1, 4, vec![1.0, f32::NAN, 2.0, f32::INFINITY]));
-        let f = Factor::new(&h, Damping::default(), true);
+        let f = Factor::new(&h, Damping::default(), Order::Falling);
         assert!(f.upper.iter().all(|v| v.is_finite()));
         assert!(f.importance.iter().all(|v| v.is_finite()));
     }

@@ -1,10 +1,10 @@
 //! Sums over the inputs of a stage.
 
 use honelm_tensor::Matrix;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::Damping;
-use crate::linalg::{cholesky, invert_lower, lower_of, multiply, view, view_mut};
+use crate::linalg::{cholesky, clear_upper, invert_lower, multiply, view, view_mut};
 use crate::parallel::for_each;
 
 /// The number of columns that one task computes. Fixed, so that sums do not depend on the number of threads.
@@ -19,8 +19,9 @@ pub struct Hessian {
     pub width: usize,
     /// The number of inputs.
     pub samples: usize,
-    /// The lower triangle, column-major; values above the diagonal are undefined. // [K, K]
-    lower: Vec<f64>,
+    /// The lower triangle in panels of [`PANEL`] columns. The column of a panel begins at the panel's first column. Values
+    /// above the diagonal are undefined. // each [columns, K - first]
+    panels: Vec<Vec<f64>>,
     threads: usize,
 }
 
@@ -28,7 +29,8 @@ impl Hessian {
     /// Returns the statistic of no inputs. `threads` only affects the speed.
     #[must_use]
     pub fn new(width: usize, threads: usize) -> Self {
-        Self { width, samples: 0, lower: vec![0.0; width * width], threads }
+        let panel = |first: usize| vec![0.0; PANEL.min(width - first) * (width - first)];
+        Self { width, samples: 0, panels: (0..width).step_by(PANEL).map(panel).collect(), threads }
     }
 
     /// Adds a batch of inputs. // x [n, K]
@@ -36,31 +38,52 @@ impl Hessian {
         assert_eq!(x.cols, self.width, "inputs of the stage's width");
         self.samples += x.rows;
         let width = self.width;
-        let panels: Vec<_> = self.lower.chunks_mut(PANEL * width).collect();
-        for_each(panels, self.threads, |p, panel| {
+        for_each(self.panels.iter_mut().collect(), self.threads, |p, panel| {
             let first = p * PANEL;
-            let (rows, cols) = (width - first, panel.len() / width);
+            let (rows, cols) = (width - first, panel.len() / (width - first));
             let inputs = view(&x.data, x.rows, width);
-            // `lower` is column-major: the transposed product, row-major.
+            // A panel is column-major: the transposed product, row-major.
             let mut product = vec![0f32; cols * rows];
             let (own, below) = (
                 inputs.slice_axis(Axis(1), (first..first + cols).into()),
                 inputs.slice_axis(Axis(1), (first..).into()),
             );
             multiply(1.0, own.t(), below, 0.0, &mut view_mut(&mut product, cols, rows));
-            for (column, products) in panel.chunks_exact_mut(width).zip(product.chunks_exact(rows)) {
-                for (sum, &value) in column[first..].iter_mut().zip(products) {
-                    *sum += f64::from(value);
-                }
-            }
+            panel.iter_mut().zip(product).for_each(|(sum, value)| *sum += f64::from(value));
         });
+    }
+
+    /// Divides the inputs by `scales`, as if they had been so when they were added. // `[K]`
+    pub(crate) fn divide(&mut self, scales: &[f32]) {
+        for (p, panel) in self.panels.iter_mut().enumerate() {
+            let below = &scales[p * PANEL..];
+            for (column, own) in panel.chunks_exact_mut(below.len()).zip(below) {
+                column.iter_mut().zip(below).for_each(|(sum, s)| *sum /= f64::from(*own) * f64::from(*s));
+            }
+        }
+    }
+
+    /// Adds `share` of mean(diag H) to the diagonal: inputs of that variance, without correlation.
+    pub(crate) fn add_isotropic(&mut self, share: f64) {
+        let k = self.width;
+        let mean = (0..k).map(|i| self.panels[i / PANEL][self.place(i, i)]).sum::<f64>() / k.max(1) as f64;
+        for i in 0..k {
+            let place = self.place(i, i);
+            self.panels[i / PANEL][place] += share * mean;
+        }
+    }
+
+    /// Returns the place of H[row, column] in the panel of its column, on or below the diagonal.
+    fn place(&self, row: usize, column: usize) -> usize {
+        let first = column / PANEL * PANEL;
+        (column - first) * (self.width - first) + row - first
     }
 
     /// Returns H[i, j], the mean over inputs.
     #[must_use]
     pub fn get(&self, i: usize, j: usize) -> f64 {
         let (row, column) = (i.max(j), i.min(j));
-        self.lower[column * self.width + row] / self.samples.max(1) as f64
+        self.panels[column / PANEL][self.place(row, column)] / self.samples.max(1) as f64
     }
 
     /// Returns the mean over inputs as a matrix in f32. // [K, K]
@@ -82,7 +105,8 @@ impl Hessian {
             let found = cholesky(l.view_mut());
             found.then(|| {
                 invert_lower(l.view_mut());
-                lower_of(l.view())
+                clear_upper(&mut l);
+                l
             })
         })
     }
@@ -130,9 +154,9 @@ impl Cross {
         });
     }
 
-    /// Returns the mean over inputs. // -> [K, K]
-    pub(crate) fn mean(&self) -> Array2<f64> {
-        view(&self.sums, self.width, self.width).to_owned() / self.samples.max(1) as f64
+    /// Returns the sums over the inputs, and the number of inputs. // [K, K]
+    pub(crate) fn sums(&self) -> (ArrayView2<'_, f64>, usize) {
+        (view(&self.sums, self.width, self.width), self.samples)
     }
 }
 
@@ -161,5 +185,29 @@ mod tests {
             assert_eq!(one.get(i, j).to_bits(), three.get(j, i).to_bits());
         }
         assert_eq!(one.samples, 111);
+    }
+
+    #[test]
+    fn divided_statistics_are_those_of_divided_inputs() {
+        let (n, k) = (50, 140);
+        let x = Matrix::new(n, k, (0..n * k).map(|i| ((i * 31) % 101) as f32 / 50.0 - 1.0).collect());
+        let scales: Vec<f32> = (0..k).map(|c| 0.5 + (c % 7) as f32).collect();
+        let mut divided = x.clone();
+        for r in 0..n {
+            divided.row_mut(r).iter_mut().zip(&scales).for_each(|(x, s)| *x /= s);
+        }
+        let (mut found, mut expected) = (Hessian::new(k, 1), Hessian::new(k, 1));
+        found.add(&x);
+        found.divide(&scales);
+        expected.add(&divided);
+        for (i, j) in [(0, 0), (139, 0), (70, 69), (139, 139)] {
+            let (found, expected) = (found.get(i, j), expected.get(i, j));
+            assert!((found - expected).abs() <= 1e-5, "{i} {j}: {found} {expected}");
+        }
+        let (corner, off) = (expected.get(0, 0), expected.get(5, 4));
+        let mean = (0..k).map(|i| expected.get(i, i)).sum::<f64>() / k as f64;
+        expected.add_isotropic(0.5);
+        assert!((expected.get(0, 0) - corner - 0.5 * mean).abs() < 1e-12);
+        assert_eq!(expected.get(5, 4).to_bits(), off.to_bits());
     }
 }

@@ -109,7 +109,7 @@ pub fn input_squares(
         }
     }
     tell(total - 1, "output layer".to_owned())?;
-    let output = OutputLayer::load(checkpoint.blueprint(), checkpoint, backend)?;
+    let output = OutputLayer::load_norm(checkpoint.blueprint(), checkpoint, backend)?;
     let module = tree.output_matrix();
     let mut sums = vec![0.0; module.shape[1]];
     for x in &activations.steps {

@@ -48,11 +48,11 @@ pub(crate) fn row_quadratics(d: &Matrix, h: &Matrix) -> Vec<f64> {
 }
 
 /// Returns W C (L L^T)^-1. // W [M, K] in rows, C [K, K], inverse = L^-1 [K, K] -> [M, K]
-pub(crate) fn times_inverse(rows: &[f32], c: &Array2<f64>, inverse: &Array2<f64>) -> Vec<f64> {
+pub(crate) fn times_inverse(rows: &[f32], c: ArrayView2<'_, f64>, inverse: &Array2<f64>) -> Vec<f64> {
     let k = c.nrows();
     let w: Vec<f64> = rows.iter().map(|&x| f64::from(x)).collect();
     let w = view(&w, rows.len() / k.max(1), k);
-    let (out, _) = w.dot(c).dot(&inverse.t()).dot(inverse).into_raw_vec_and_offset();
+    let (out, _) = w.dot(&c).dot(&inverse.t()).dot(inverse).into_raw_vec_and_offset();
     out
 }
 
@@ -161,6 +161,13 @@ pub(crate) fn invert_lower(mut l: ArrayViewMut2<'_, f64>) {
 /// Returns a copy with zeros above the diagonal.
 pub(crate) fn lower_of(l: ArrayView2<'_, f64>) -> Array2<f64> {
     Array2::from_shape_fn(l.raw_dim(), |(i, j)| if i < j { 0.0 } else { l[(i, j)] })
+}
+
+/// Replaces everything above the diagonal by zeros.
+pub(crate) fn clear_upper(l: &mut Array2<f64>) {
+    for (i, mut row) in l.outer_iter_mut().enumerate() {
+        row.iter_mut().skip(i + 1).for_each(|x| *x = 0.0);
+    }
 }
 
 /// Returns the quarters 11, 12, 21 and 22 of a square matrix.

@@ -120,6 +120,16 @@ impl<'a> Compressed<'a> {
         Ok(bytes.is_some_and(|bytes| self.unpack(layer, bytes).is_ok()))
     }
 
+    /// Returns `true` if the journal has every layer and the modules outside of the layers.
+    pub(crate) fn is_complete(&self) -> Result<bool, CompressError> {
+        for layer in (0..self.base.tree().layers.len()).map(Some).chain([None]) {
+            if !self.has(layer)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Saves the changed parameters of a layer.
     pub(crate) fn put(&self, overlay: &Overlay<'_>) -> Result<(), CompressError> {
         // Results that were computed from a file that changed meanwhile are not saved.

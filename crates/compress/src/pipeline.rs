@@ -1,14 +1,15 @@
 //! The work on a whole model, layer by layer.
 
+use std::rc::Rc;
+
 use honelm_backend::Backend;
-use honelm_model::{Checkpoint, Module, Parameter, Parameters, Slot};
+use honelm_model::{Checkpoint, Module, Slot};
 use honelm_store::Journal;
 
 use crate::activations::Streams;
-use crate::methods::{Method, Needs, Scales};
-use crate::overlay::{Change, Compressed, Overlay};
-use crate::rounding::round;
-use crate::stage::{Stage, names};
+use crate::methods::{Method, Needs};
+use crate::overlay::{Compressed, Overlay};
+use crate::stage::{Collector, Stage, Statistics, names, not_usable};
 use crate::target::{Scheme, Target};
 use crate::{Calibration, CompressError};
 
@@ -32,7 +33,8 @@ pub type Report<'a> = &'a mut dyn FnMut(&Progress) -> bool;
 ///
 /// Layers that the journal already has are not compressed again. Within a layer the stages of the module tree are
 /// compressed in order, each from the inputs that the stages and layers before it produce in their compressed form
-/// (true-sequential). `backend` computes in f32.
+/// (true-sequential). The output layer follows, from the inputs that the compressed layers produce, and the embedding, which
+/// is rounded to nearest. `backend` computes in f32.
 ///
 /// # Errors
 /// [`CompressError`]; layers that were finished before stay in the journal.
@@ -51,61 +53,68 @@ pub fn compress<'a>(
             format!("an importance matrix is for rounding to nearest: found the step {}, expected rtn", step.kind);
         return Err(CompressError::Unsupported(problem));
     }
+    let compressed = Compressed::new(checkpoint, scheme, journal.clone());
+    let layers = checkpoint.tree().layers.len();
+    if compressed.is_complete()? {
+        let progress = Progress { done: layers + 1, total: layers + 1, stage: "finished".to_owned(), warning: None };
+        return if report(&progress) { Ok(compressed) } else { Err(CompressError::Interrupted) };
+    }
     let needs = methods.iter().map(|m| m.needs()).max().unwrap_or(Needs::Nothing);
     let mut streams = match calibration {
         _ if needs == Needs::Nothing => None,
         Some(c) => Some(Streams::new(checkpoint, c, needs == Needs::Originals, backend)?),
         None => return Err(CompressError::Unsupported("the recipe needs a calibration text".to_owned())),
     };
-    let compressed = Compressed::new(checkpoint, scheme, journal.clone());
-    let layers = checkpoint.tree().layers.len();
     let mut job = Job { checkpoint, scheme, methods, threads, report, done: 0, total: layers + 1 };
+    let has_tables = compressed.has(None)?;
+    let end = if has_tables || !job.observes_output() { layers.saturating_sub(1) } else { layers };
     for i in 0..layers {
-        let is_last = i + 1 == layers;
         if !compressed.has(Some(i))? {
             let overlay = job.layer(i, streams.as_mut(), backend)?;
             compressed.put(&overlay)?;
             if let Some(streams) = &mut streams
-                && !is_last
+                && i < end
             {
                 streams.advance(checkpoint, &overlay, i, backend)?;
             }
         } else if let Some(streams) = &mut streams
-            && !is_last
+            && i < end
         {
             job.tell(format!("layer {} of {layers}: resumed", i + 1), None)?;
             streams.advance(checkpoint, &compressed, i, backend)?;
         }
         job.done += 1;
     }
-    if !compressed.has(None)? {
-        compressed.put(&job.tables()?)?;
+    if !has_tables {
+        compressed.put(&job.tables(streams.as_mut(), backend)?)?;
     }
     job.done += 1;
     job.tell("finished".to_owned(), None)?;
     Ok(compressed)
 }
 
-struct Job<'a, 'r> {
-    checkpoint: &'a Checkpoint,
-    scheme: &'a Scheme,
-    methods: Vec<Box<dyn Method>>,
-    threads: usize,
+/// The state of [`compress`]. The work on the modules outside of layers is in `tables.rs`.
+pub(crate) struct Job<'a, 'r> {
+    pub checkpoint: &'a Checkpoint,
+    pub scheme: &'a Scheme,
+    pub methods: Vec<Box<dyn Method>>,
+    pub threads: usize,
     report: Report<'r>,
     done: usize,
     total: usize,
 }
 
 impl<'a> Job<'a, '_> {
-    fn tell(&mut self, stage: String, warning: Option<String>) -> Result<(), CompressError> {
+    pub(crate) fn tell(&mut self, stage: String, warning: Option<String>) -> Result<(), CompressError> {
         let progress = Progress { done: self.done, total: self.total, stage, warning };
         if (self.report)(&progress) { Ok(()) } else { Err(CompressError::Interrupted) }
     }
 
     /// Runs the recipe on layer `i`.
     ///
-    /// Neighbouring steps run together on one stage after the other, so that each stage sees the compressed form of those
-    /// before it. A step that changes earlier stages ends such a run.
+    /// The steps at the beginning that precede the rounding run one after the other, each on all stages. Neighbouring steps
+    /// after them run together on one stage after the other, so that each stage sees the compressed form of those before it.
+    /// A step that changes earlier stages ends such a run.
     fn layer(
         &mut self,
         i: usize,
@@ -114,16 +123,32 @@ impl<'a> Job<'a, '_> {
     ) -> Result<Overlay<'a>, CompressError> {
         let mut overlay = Overlay::new(self.checkpoint, Some(i));
         let (mut exact, mut only_scales) = (overlay.clone(), true);
+        let stages = self.checkpoint.tree().stages(i);
         let methods = std::mem::take(&mut self.methods);
-        let runs = methods.chunk_by(|a, b| !a.precedes() && !b.precedes());
-        for run in runs {
-            for modules in self.checkpoint.tree().stages(i) {
-                let label = format!("layer {} of {}: {}", i + 1, self.total - 1, names(&modules));
+        let preceding = methods.iter().take_while(|method| method.precedes()).count();
+        let (first, rest) = methods.split_at(preceding);
+        let mut known = vec![None; stages.len()];
+        if let Some(streams) = streams.as_deref_mut()
+            && first.iter().any(|method| method.needs() == Needs::Inputs)
+        {
+            known = self.observed(i, &overlay, &stages, streams, backend)?;
+        }
+        let runs = first.chunks(1).chain(rest.chunk_by(|a, b| !a.is_exact() && !b.is_exact()));
+        for (run, methods) in runs.enumerate() {
+            for (modules, known) in stages.iter().zip(&mut known) {
+                if modules.iter().all(|module| self.target(i, module) == Target::Keep) {
+                    continue;
+                }
+                let label = format!("layer {} of {}: {}", i + 1, self.total - 1, names(modules));
                 self.tell(label.clone(), None)?;
-                let mut statistics = None;
-                for method in run {
+                // The inputs after a rounding are not those before it.
+                let mut statistics = known.take().filter(|_| run < preceding);
+                for (m, method) in methods.iter().enumerate() {
+                    if methods[m..].iter().all(|method| method.needs() < Needs::Originals) {
+                        statistics = statistics.map(without_cross);
+                    }
                     let mut stage = Stage {
-                        layer: i,
+                        layer: Some(i),
                         modules: modules.clone(),
                         params: &overlay,
                         exact: &exact,
@@ -131,23 +156,24 @@ impl<'a> Job<'a, '_> {
                         streams: streams.as_deref_mut(),
                         backend: &mut *backend,
                         threads: self.threads,
+                        read_share: 0.0,
                         statistics,
+                        is_rescaled: false,
                         warnings: Vec::new(),
                     };
                     let changes = method.apply(&mut stage)?;
-                    let warnings = std::mem::take(&mut stage.warnings);
-                    statistics = stage.statistics;
+                    let Stage { warnings, statistics: seen, is_rescaled, .. } = stage;
                     // A parameter outside of the stage, such as the norm before it, changes the inputs.
-                    if changes.iter().any(|change| modules.iter().all(|m| m.name != change.module)) {
-                        statistics = None;
-                    }
+                    let is_outside = changes.iter().any(|change| modules.iter().all(|m| m.name != change.module));
+                    statistics = seen.filter(|_| is_rescaled || !is_outside);
                     changes.into_iter().for_each(|change| overlay.set(change));
                     for warning in warnings {
                         self.tell(label.clone(), Some(warning))?;
                     }
                 }
+                *known = statistics.filter(|_| run + 1 < preceding);
             }
-            only_scales &= run.iter().all(|method| method.precedes());
+            only_scales &= methods.iter().all(|method| method.is_exact());
             if only_scales {
                 exact = overlay.clone();
             }
@@ -159,32 +185,37 @@ impl<'a> Job<'a, '_> {
         Ok(overlay)
     }
 
-    /// Rounds embedding and output layer to nearest.
-    fn tables(&mut self) -> Result<Overlay<'a>, CompressError> {
-        self.tell("embedding and output".to_owned(), None)?;
-        let tree = self.checkpoint.tree();
-        let mut overlay = Overlay::new(self.checkpoint, None);
-        for module in tree.outer() {
-            if let Some(change) = self.rounded(module)? {
-                overlay.set(change);
-            }
-        }
-        Ok(overlay)
+    fn target(&self, i: usize, module: &Module) -> Target {
+        self.scheme.target(self.checkpoint.tree(), Slot { layer: Some(i), module: module.name }, module)
     }
 
-    /// Returns a module outside of the layers, rounded to its target; `None` where it stays as it is.
-    fn rounded(&self, module: &Module) -> Result<Option<Change>, CompressError> {
-        let slot = Slot { layer: None, module: module.name };
-        let target = self.scheme.target(self.checkpoint.tree(), slot, module);
-        if target == Target::Keep {
-            return Ok(None);
-        }
-        let Parameter { weight, bias } = self.checkpoint.parameter(slot)?;
-        let importance = self.scheme.importance_of(slot);
-        let scales = if importance.is_some() { Scales::Weighted } else { Scales::MinMax };
-        let rounded = round(&weight.dequantize(), target, scales, importance, self.threads);
-        let name = || self.checkpoint.tensor_name(slot).unwrap_or_default();
-        let weight = rounded.map_err(|source| CompressError::Weight { name: name(), source })?;
-        Ok(Some(Change { module: module.name, parameter: Parameter { weight, bias } }))
+    /// Returns the statistics of all stages of layer `i` before anything in it is rounded, from one pass through the layer.
+    fn observed(
+        &self,
+        i: usize,
+        params: &Overlay<'_>,
+        stages: &[Vec<&Module>],
+        streams: &mut Streams,
+        backend: &mut dyn Backend,
+    ) -> Result<Vec<Option<Rc<Statistics>>>, CompressError> {
+        let firsts: Vec<&Module> = stages.iter().filter_map(|modules| modules.first().copied()).collect();
+        let names_of: Vec<&'static str> = firsts.iter().map(|module| module.name).collect();
+        let mut collectors: Vec<_> = firsts.iter().map(|m| Collector::new(m.shape[1], self.threads)).collect();
+        streams.observe_part(params, i, &names_of, backend, &mut |stage, inputs| match not_usable(inputs) {
+            Some(column) => Err(CompressError::Inputs { layer: i, modules: names(&stages[stage]), column }),
+            None => {
+                collectors[stage].add(inputs, None);
+                Ok(())
+            }
+        })?;
+        Ok(collectors.into_iter().map(|collector| Some(Rc::new(collector.statistics()))).collect())
     }
+}
+
+/// Frees the products with the original's inputs, which no later method needs.
+pub(crate) fn without_cross(mut statistics: Rc<Statistics>) -> Rc<Statistics> {
+    if let Some(statistics) = Rc::get_mut(&mut statistics) {
+        statistics.cross = None;
+    }
+    statistics
 }

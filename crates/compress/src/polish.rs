@@ -6,7 +6,12 @@ use ndarray::Array2;
 
 use crate::linalg::{cholesky, multiply, row_quadratics, solve_lower, view, view_mut};
 use crate::parallel::for_each;
-use crate::rounding::Codes;
+use crate::rounding::{Codes, size_of};
+use crate::settle::{self, add};
+use crate::spans;
+use crate::units::Units;
+
+mod offsets;
 
 /// The number of rows that one task refines together.
 const ROWS: usize = 32;
@@ -27,8 +32,16 @@ pub(crate) fn polish(w: &Matrix, h: &Matrix, grid: &dyn Grid, passes: usize, rou
         let mut tile = Tile { w: Matrix::new(w.len() / k, k, w.to_vec()), h, grid, groups, codes, params };
         let first = tile.errors();
         for _ in 0..passes {
-            tile.refit();
-            tile.descend();
+            let mut gradients = match grid.two_level() {
+                Some(rule) => spans::refit(&mut tile, rule),
+                None if tile.has_few_scales() => settle::refit(&mut tile),
+                None => {
+                    tile.refit();
+                    offsets::refit(&mut tile);
+                    tile.gradients()
+                }
+            };
+            tile.descend(&mut gradients);
         }
         for (r, (before_row, after_row)) in first.into_iter().zip(tile.errors()).enumerate() {
             // A new error that is not a number is no improvement.
@@ -42,18 +55,28 @@ pub(crate) fn polish(w: &Matrix, h: &Matrix, grid: &dyn Grid, passes: usize, rou
 }
 
 /// Rows that are refined together.
-struct Tile<'t> {
-    w: Matrix,
-    h: &'t Matrix,
-    grid: &'t dyn Grid,
-    groups: usize,
-    codes: &'t mut [u8],
-    params: &'t mut [GroupParams],
+pub(crate) struct Tile<'t> {
+    /// The weights. // [rows, K]
+    pub w: Matrix,
+    /// H. // [K, K]
+    pub h: &'t Matrix,
+    pub grid: &'t dyn Grid,
+    /// The number of groups per row.
+    pub groups: usize,
+    /// The codes. // [rows, K]
+    pub codes: &'t mut [u8],
+    /// The parameters of the groups. // [rows, groups]
+    pub params: &'t mut [GroupParams],
 }
 
 impl Tile<'_> {
-    fn group_size(&self) -> usize {
-        if self.grid.group_size() == 0 { self.w.cols } else { self.grid.group_size() }
+    /// Returns the number of columns per group.
+    pub(crate) fn group_size(&self) -> usize {
+        size_of(self.grid.group_size(), self.w.cols)
+    }
+
+    fn has_few_scales(&self) -> bool {
+        self.params.first().is_some_and(|p| self.grid.neighbours(*p).is_some())
     }
 
     /// V - W. // [rows, K]
@@ -68,6 +91,11 @@ impl Tile<'_> {
 
     fn errors(&self) -> Vec<f64> {
         row_quadratics(&self.difference(), self.h)
+    }
+
+    /// (V - W) H, half the gradient of the errors. // [rows, K]
+    pub(crate) fn gradients(&self) -> Matrix {
+        self.times_h(&self.difference())
     }
 
     /// A H. // A [rows, K] -> [rows, K]
@@ -102,10 +130,12 @@ impl Tile<'_> {
         }
     }
 
-    /// Visits every column once and takes the code that is best with all others kept.
-    fn descend(&mut self) {
+    /// Visits every column once and takes the code that is best with all others kept. // gradients [rows, K]
+    fn descend(&mut self, gradients: &mut Matrix) {
         let (k, size) = (self.w.cols, self.group_size());
-        let mut gradients = self.times_h(&self.difference());
+        if self.grid.unit() > 1 {
+            return self.descend_units(gradients);
+        }
         for r in 0..self.w.rows {
             let gradient = gradients.row_mut(r);
             for c in 0..k {
@@ -118,6 +148,24 @@ impl Tile<'_> {
                     *code = best;
                     gradient.iter_mut().zip(h).for_each(|(g, h)| *g += step * h);
                 }
+            }
+        }
+    }
+
+    /// [`Tile::descend`] for codes that are chosen by units.
+    fn descend_units(&mut self, gradients: &mut Matrix) {
+        let (k, size) = (self.w.cols, self.group_size());
+        let units = Units::new(self.grid.unit(), k, |i, j| self.h.row(i)[j]);
+        for r in 0..self.w.rows {
+            let gradient = gradients.row_mut(r);
+            for c in (0..k).step_by(units.size) {
+                let unit = c..c + units.size;
+                let p = self.params[r * self.groups + c / size];
+                let codes = &mut self.codes[r * k + unit.start..r * k + unit.end];
+                let values: Vec<f32> = codes.iter().map(|&q| self.grid.value(p, q)).collect();
+                let state = (&values[..], &gradient[unit.clone()]);
+                let Some(steps) = units.step(self.grid, p, c, state, codes) else { continue };
+                unit.zip(steps).for_each(|(c, step)| add(gradient, step, self.h.row(c)));
             }
         }
     }
@@ -156,7 +204,7 @@ fn scales(t: &[f32], y: &[f32], h: &Matrix, size: usize, params: &[GroupParams])
 mod tests {
     use super::*;
     use crate::rounding::{grid, round_to};
-    use crate::target::Target;
+    use crate::target::{GroupNumbers, Target};
     use honelm_blocks::{Encoding, Fit};
 
     /// Correlated inputs, as those of a layer are. // [k, k]
@@ -175,15 +223,16 @@ mod tests {
 
     #[test]
     fn every_pass_lowers_the_error_of_every_grid() {
-        let (m, k) = (40, 96);
+        let numbers = GroupNumbers { has_bias: true, ..GroupNumbers::default() };
+        let biased = Target::Groups { bits: 4, group_size: 32, symmetric: false, numbers };
+        let groups = |symmetric| Target::groups(4, 32, symmetric);
+        let blocks = Encoding::ALL.into_iter().filter(|e| e.grid().is_some()).map(Target::Block);
+        let (m, k) = (36, 256);
         let w = Matrix::new(m, k, (0..m * k).map(|i| ((i * 31) % 113) as f32 / 50.0 - 1.0).collect());
-        let h = correlated(k);
-        let block = |e| Target::Block(e);
-        let groups = |symmetric| Target::Groups { bits: 4, group_size: 32, symmetric };
-        for target in [groups(false), groups(true), block(Encoding::Q4_0), block(Encoding::Q4_1), block(Encoding::Q5_0)]
-        {
+        let (h, ones) = (correlated(k), vec![1.0; k]);
+        for target in [groups(false), groups(true), biased].into_iter().chain(blocks) {
             let grid = grid(target, Fit::Search).expect("a grid");
-            let mut rounded = round_to(&w, None, &*grid, 1);
+            let mut rounded = round_to(&w, (!grid.has_plain_fit()).then_some(&ones), &*grid, 1);
             let error = |rounded: &Codes| {
                 let mut v = rounded.pack(&*grid).expect("packed").dequantize();
                 v.data.iter_mut().zip(&w.data).for_each(|(v, w)| *v -= w);

@@ -3,17 +3,18 @@
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 
-use honelm_blocks::{BlockError, BlockMatrix, Encoding, Fit, Grid, GroupParams, IntGroups, ScaleType, WeightData};
+use honelm_blocks::{BiasGroups, BlockError, BlockMatrix, Encoding, Fit, Grid, GroupParams, IntGroups, WeightData};
 use honelm_tensor::Matrix;
 
 use crate::methods::Scales;
 use crate::parallel::for_each;
-use crate::target::Target;
+use crate::target::{GroupNumbers, Target};
 
 /// The grid that a target rounds onto.
 pub(crate) enum AnyGrid {
     Blocks(&'static dyn Grid),
     Groups(IntGroups),
+    Biases(BiasGroups),
 }
 
 impl Deref for AnyGrid {
@@ -22,6 +23,7 @@ impl Deref for AnyGrid {
         match self {
             Self::Blocks(grid) => *grid,
             Self::Groups(grid) => grid,
+            Self::Biases(grid) => grid,
         }
     }
 }
@@ -31,11 +33,18 @@ pub(crate) fn grid(target: Target, fit: Fit) -> Option<AnyGrid> {
     match target {
         Target::Keep => None,
         Target::Block(e) => e.grid().map(AnyGrid::Blocks),
-        Target::Groups { bits, group_size, symmetric } => {
-            let scale_type = ScaleType::F16;
+        Target::Groups { bits, group_size, symmetric: false, numbers: GroupNumbers { scale_type, has_bias: true } } => {
+            Some(AnyGrid::Biases(BiasGroups { bits, group_size, scale_type, fit }))
+        }
+        Target::Groups { bits, group_size, symmetric, numbers: GroupNumbers { scale_type, .. } } => {
             Some(AnyGrid::Groups(IntGroups { bits, group_size, symmetric, scale_type, fit }))
         }
     }
+}
+
+/// Returns the columns of a group or span, where 0 stands for the whole row.
+pub(crate) fn size_of(size: usize, cols: usize) -> usize {
+    if size == 0 { cols.max(1) } else { size }
 }
 
 /// A matrix as codes of a grid.
@@ -51,7 +60,7 @@ pub(crate) struct Codes {
 impl Codes {
     /// Returns a matrix of zero codes.
     pub(crate) fn new(rows: usize, cols: usize, grid: &dyn Grid) -> Self {
-        let groups = if grid.group_size() == 0 { 1 } else { cols.div_ceil(grid.group_size()) };
+        let groups = cols.div_ceil(size_of(grid.group_size(), cols)).max(1);
         let params = vec![GroupParams { scale: 0.0, offset: 0.0 }; rows * groups];
         Self { rows, cols, params, codes: vec![0; rows * cols] }
     }
@@ -66,21 +75,30 @@ impl Codes {
     }
 }
 
-/// Rounds every group of W `[M, K]` on its own; `importance` `[K]` weights the columns in a search for scales.
+/// Rounds every group (or span) of W `[M, K]` on its own; `importance` `[K]` weights the columns in a search for scales.
 pub(crate) fn round_to(w: &Matrix, importance: Option<&[f32]>, grid: &dyn Grid, threads: usize) -> Codes {
     let k = w.cols;
-    let g = if grid.group_size() == 0 { k } else { grid.group_size() };
+    let (g, span) = (size_of(grid.group_size(), k), size_of(grid.span(), k));
+    let unit = grid.unit();
+    let metric: Vec<f32> = (0..unit * unit).map(|i| f32::from(u8::from(i / unit == i % unit))).collect();
+    // The columns of a group that are rounded at once.
+    let together = if unit == 1 { g.max(1) } else { unit };
     let mut rounded = Codes::new(w.rows, k, grid);
     let groups = rounded.groups();
     let tasks: Vec<_> = rounded.codes.chunks_mut(k).zip(rounded.params.chunks_mut(groups)).collect();
     for_each(tasks, threads, |r, (codes, params)| {
-        let parts = w.row(r).chunks(g).zip(codes.chunks_mut(g)).zip(params.iter_mut());
-        for (i, ((values, codes), p)) in parts.enumerate() {
-            *p = match importance {
-                Some(all) => grid.fit(values, &all[i * g..i * g + values.len()]),
-                None => grid.fit_plain(values),
-            };
-            codes.iter_mut().zip(values).for_each(|(q, &x)| *q = grid.round(*p, x));
+        let row = w.row(r);
+        match importance {
+            Some(importance) => {
+                let spans = row.chunks(span).zip(importance.chunks(span)).zip(params.chunks_mut(span / g));
+                spans.for_each(|((values, importance), params)| grid.fit_span(values, importance, params));
+            }
+            None => row.chunks(g).zip(params.iter_mut()).for_each(|(values, p)| *p = grid.fit_plain(values)),
+        }
+        for ((values, codes), p) in row.chunks(g).zip(codes.chunks_mut(g)).zip(params) {
+            for (x, codes) in values.chunks(together).zip(codes.chunks_mut(together)) {
+                grid.round_unit(*p, x, &metric, codes);
+            }
         }
     });
     rounded
@@ -98,7 +116,7 @@ pub(crate) fn round(
 ) -> Result<WeightData, BlockError> {
     let fit = if scales == Scales::MinMax { Fit::MinMax } else { Fit::Search };
     let ones = (scales == Scales::Search).then(|| vec![1.0; w.cols]);
-    match (grid(target, fit), target) {
+    match (grid(target, fit).filter(|grid| grid.has_plain_fit()), target) {
         (Some(grid), _) => round_to(w, importance.or(ones.as_deref()), &*grid, threads).pack(&*grid),
         (None, Target::Block(encoding)) => Ok(search(w, encoding, importance, threads)?.into()),
         (None, _) => Ok(search(w, Encoding::F32, None, threads)?.into()),

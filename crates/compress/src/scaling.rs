@@ -6,12 +6,20 @@ use honelm_tensor::Matrix;
 
 use crate::{Change, CompressError, Stage};
 
+/// The result of [`fold`].
+pub(crate) struct Folded {
+    /// The changed parameters.
+    pub changes: Vec<Change>,
+    /// The scales that were used. The inputs of the stage are divided by them. // `[K]`
+    pub scales: Vec<f32>,
+}
+
 /// Multiplies the columns of the stage's matrices by `scales` `[K]`, and divides the outputs of the module before the stage
 /// by them. The layer computes the same.
 ///
 /// A norm keeps its number type. The scales are adjusted for the rounding of its gain, so that the product of gain and column
 /// is exact to f32. A channel whose gain is 0 or leaves the range of its type is not scaled.
-pub(crate) fn fold(stage: &Stage<'_>, channels: Channels, scales: &[f32]) -> Result<Vec<Change>, CompressError> {
+pub(crate) fn fold(stage: &Stage<'_>, channels: Channels, scales: &[f32]) -> Result<Folded, CompressError> {
     let mut scales = scales.to_vec();
     let Parameter { weight, mut bias } = stage.parameter(channels.module)?;
     let mut values = weight.dequantize();
@@ -53,7 +61,7 @@ pub(crate) fn fold(stage: &Stage<'_>, channels: Channels, scales: &[f32]) -> Res
         let parameter = Parameter { weight, bias };
         changes.push(Change { module: module.name, parameter });
     }
-    Ok(changes)
+    Ok(Folded { changes, scales })
 }
 
 /// Returns the rows that the inputs come from, each once, with their scales. Inputs that share a row have the same scale.

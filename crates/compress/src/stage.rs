@@ -23,12 +23,55 @@ pub struct Statistics {
     pub cross: Option<Cross>,
 }
 
-/// A stage of a layer: modules that share their input and are compressed together.
+/// Collects [`Statistics`].
+pub(crate) struct Collector {
+    hessian: Hessian,
+    sums: Vec<f64>,
+    cross: Option<Cross>,
+    threads: usize,
+}
+
+impl Collector {
+    /// `threads` only affects the speed.
+    pub(crate) fn new(width: usize, threads: usize) -> Self {
+        Self { hessian: Hessian::new(width, threads), sums: vec![0.0; width], cross: None, threads }
+    }
+
+    /// Adds a batch of inputs, and those of the original model if there are any. // each [n, K]
+    pub(crate) fn add(&mut self, inputs: &Matrix, originals: Option<&Matrix>) {
+        self.hessian.add(inputs);
+        if let Some(originals) = originals {
+            let cross = self.cross.get_or_insert_with(|| Cross::new(inputs.cols, self.threads));
+            cross.add(inputs, originals);
+        }
+        for row in inputs.iter_rows() {
+            self.sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x.abs()));
+        }
+    }
+
+    pub(crate) fn statistics(self) -> Statistics {
+        let count = self.hessian.samples.max(1) as f64;
+        let mean_abs = self.sums.into_iter().map(|sum| (sum / count) as f32).collect();
+        Statistics { hessian: self.hessian, mean_abs, cross: self.cross }
+    }
+}
+
+/// The largest magnitude of an input. Sums of squares of larger ones leave the range of f32.
+const LARGEST_INPUT: f32 = 1e15;
+
+/// Returns the column of the first value that is not finite or too large.
+pub(crate) fn not_usable(x: &Matrix) -> Option<usize> {
+    x.data.iter().position(|v| v.is_nan() || v.abs() > LARGEST_INPUT).map(|i| i % x.cols.max(1))
+}
+
+/// A stage of a layer: modules that share their input and are compressed together. The output layer is a stage of its own,
+/// without channels; of a large one, some rows at a time are a stage.
 ///
 /// A method reads parameters as the steps before it left them, and observes the inputs that the stage has in the model
 /// as it is compressed so far.
 pub struct Stage<'s> {
-    pub(crate) layer: usize,
+    /// `None` for the output layer.
+    pub(crate) layer: Option<usize>,
     pub(crate) modules: Vec<&'s Module>,
     /// The parameters as the steps and stages before left them.
     pub(crate) params: &'s Overlay<'s>,
@@ -38,15 +81,19 @@ pub struct Stage<'s> {
     pub(crate) streams: Option<&'s mut Streams>,
     pub(crate) backend: &'s mut dyn Backend,
     pub(crate) threads: usize,
+    /// The variance of further inputs without correlation, relative to the observed ones.
+    pub(crate) read_share: f64,
     /// Statistics of the inputs, once they were asked for.
     pub(crate) statistics: Option<Rc<Statistics>>,
+    /// `true` if a method has said how its changes change the inputs, so that the statistics still hold.
+    pub(crate) is_rescaled: bool,
     pub(crate) warnings: Vec<String>,
 }
 
 impl Stage<'_> {
-    /// Returns the layer's number.
+    /// Returns the layer's number; `None` for the output layer.
     #[must_use]
-    pub fn layer(&self) -> usize {
+    pub fn layer(&self) -> Option<usize> {
         self.layer
     }
 
@@ -80,7 +127,7 @@ impl Stage<'_> {
     pub fn channels(&self) -> Option<Channels> {
         let channels = self.modules.first()?.scaled_by?;
         let readers =
-            self.params.base().tree().layers.get(self.layer)?.iter().filter(|m| m.scaled_by == Some(channels));
+            self.params.base().tree().layers.get(self.layer?)?.iter().filter(|m| m.scaled_by == Some(channels));
         (readers.count() == self.modules.len() && self.modules.iter().all(|m| m.scaled_by == Some(channels)))
             .then_some(channels)
     }
@@ -97,7 +144,23 @@ impl Stage<'_> {
 
     /// Reports something that the user should know, such as a fallback. The stage is named in front of it.
     pub fn warn(&mut self, problem: &str) {
-        self.warnings.push(format!("layer {}, {}: {problem}", self.layer, names(&self.modules)));
+        let modules = names(&self.modules);
+        self.warnings.push(match self.layer {
+            Some(layer) => format!("layer {layer}, {modules}: {problem}"),
+            None => format!("output layer: {problem}"),
+        });
+    }
+
+    /// Divides the inputs of the statistics by `scales`, for a method that moves scales out of the module before the stage.
+    /// // `[K]`
+    pub(crate) fn inputs_divided_by(&mut self, scales: &[f32]) {
+        if let Some(statistics) = &mut self.statistics {
+            let statistics = Rc::make_mut(statistics);
+            statistics.hessian.divide(scales);
+            statistics.mean_abs.iter_mut().zip(scales).for_each(|(mean, scale)| *mean /= scale);
+            // Products with the original's inputs would need those on the same scale.
+            self.is_rescaled = statistics.cross.is_none();
+        }
     }
 
     /// Returns the statistics of the stage's inputs.
@@ -109,22 +172,11 @@ impl Stage<'_> {
             return Ok(Rc::clone(statistics));
         }
         let width = self.modules.first().map_or(0, |m| m.shape[1]);
-        let mut hessian = Hessian::new(width, self.threads);
-        let mut sums = vec![0f64; width];
-        let mut cross = None;
-        let threads = self.threads;
-        self.observe(&mut |inputs, originals| {
-            hessian.add(inputs);
-            if let Some(originals) = originals {
-                cross.get_or_insert_with(|| Cross::new(width, threads)).add(inputs, originals);
-            }
-            for row in inputs.iter_rows() {
-                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x.abs()));
-            }
-        })?;
-        let count = hessian.samples.max(1) as f64;
-        let mean_abs = sums.into_iter().map(|sum| (sum / count) as f32).collect();
-        let statistics = Rc::new(Statistics { hessian, mean_abs, cross });
+        let mut collector = Collector::new(width, self.threads);
+        self.observe(&mut |inputs, originals| collector.add(inputs, originals))?;
+        let mut statistics = collector.statistics();
+        statistics.hessian.add_isotropic(self.read_share);
+        let statistics = Rc::new(statistics);
         self.statistics = Some(Rc::clone(&statistics));
         Ok(statistics)
     }
@@ -133,23 +185,26 @@ impl Stage<'_> {
     /// where the method asks for [`crate::Needs::Originals`]. // each [rows, K]
     ///
     /// # Errors
-    /// [`CompressError::Inputs`] for an input that is not finite, errors of the model and the back end.
+    /// [`CompressError::Inputs`] for an input that is not finite or beyond 1e15, errors of the model and the back end.
     ///
     /// # Panics
     /// If the method does not say in [`crate::Method::needs`] that it observes inputs.
     pub fn observe(&mut self, visit: &mut dyn FnMut(&Matrix, Option<&Matrix>)) -> Result<(), CompressError> {
         let Some(streams) = self.streams.as_deref_mut() else { panic!("a method that observes inputs says so") };
         let module = self.modules.first().map_or("", |m| m.name);
-        let bad = |column| CompressError::Inputs { layer: self.layer, modules: names(&self.modules), column };
-        streams.observe([self.params, self.exact], self.layer, module, self.backend, &mut |inputs, originals| {
-            for x in std::iter::once(inputs).chain(originals) {
-                if let Some(i) = x.data.iter().position(|v| !v.is_finite()) {
-                    return Err(bad(i % x.cols));
-                }
+        let base = self.params.base();
+        let (layer, modules) = (self.layer.unwrap_or(base.tree().layers.len()), names(&self.modules));
+        let mut checked = |inputs: &Matrix, originals: Option<&Matrix>| {
+            if let Some(column) = std::iter::once(inputs).chain(originals).find_map(not_usable) {
+                return Err(CompressError::Inputs { layer, modules: modules.clone(), column });
             }
             visit(inputs, originals);
             Ok(())
-        })
+        };
+        match self.layer {
+            Some(layer) => streams.observe([self.params, self.exact], layer, module, self.backend, &mut checked),
+            None => streams.observe_output(base, self.backend, &mut checked),
+        }
     }
 
     /// Returns every matrix of the stage that has a target, encoded by `f` from its values W `[M, K]`, its target and the
@@ -177,7 +232,7 @@ impl Stage<'_> {
     }
 
     fn slot(&self, module: &'static str) -> Slot {
-        Slot { layer: Some(self.layer), module }
+        Slot { layer: self.layer, module }
     }
 
     pub(crate) fn weight_error(&self, module: &'static str, source: BlockError) -> CompressError {

@@ -50,10 +50,5 @@ fn is_float(stored: StoredEncoding) -> bool {
 }
 
 fn shown(stored: StoredEncoding) -> String {
-    match stored {
-        StoredEncoding::Blocks(encoding) => Target::Block(encoding).to_string(),
-        StoredEncoding::Groups { bits, group_size, symmetric, .. } => {
-            Target::Groups { bits, group_size, symmetric }.to_string()
-        }
-    }
+    Target::from(stored).to_string()
 }

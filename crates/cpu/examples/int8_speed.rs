@@ -138,7 +138,7 @@ fn main() {
                 .map(|cols| {
                     let x: Vec<f32> = (0..rows * cols).map(|_| (random.next() >> 40) as f32 / 1e6 - 8.0).collect();
                     let mut rounded = QuantizedRows::new();
-                    quantize_ordered(&x, rows, cols, None, isa, &mut rounded);
+                    quantize_ordered(&x, (rows, cols), None, isa, None, &mut rounded);
                     rounded
                 })
                 .into();

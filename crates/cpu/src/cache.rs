@@ -17,7 +17,7 @@ pub(crate) struct Grid<T> {
     pub(crate) data: AlignedVec<T>,
     pub(crate) cell: usize,
     pub(crate) value: usize,
-    width: usize,
+    pub(crate) width: usize,
 }
 
 impl<T: Pod> Grid<T> {

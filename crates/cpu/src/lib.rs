@@ -9,6 +9,7 @@ mod activation;
 mod attention;
 mod backend;
 mod cache;
+mod cells;
 pub mod int8;
 mod isa;
 mod kernel;

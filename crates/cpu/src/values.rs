@@ -2,8 +2,8 @@
 
 use honelm_tensor::AlignedVec;
 
-use crate::Isa;
 use crate::int8::{QuantizedRows, quantize_ordered};
+use crate::{Isa, Pool};
 
 /// The number of steps after which an unused buffer is freed.
 const KEPT_STEPS: u64 = 2;
@@ -68,14 +68,15 @@ impl Memory {
     pub(crate) fn quantize(
         &mut self,
         x: &[f32],
-        (rows, cols): (usize, usize),
+        shape: (usize, usize),
         order: Option<&[u32]>,
         isa: Isa,
+        pool: &Pool,
     ) -> QuantizedRows {
         let mut out = self.quantized.pop().map(|(_, rows)| rows).unwrap_or_default();
         self.bytes -= QuantizedRows::bytes(out.rows(), out.cols());
-        quantize_ordered(x, rows, cols, order, isa, &mut out);
-        self.bytes += QuantizedRows::bytes(rows, cols);
+        quantize_ordered(x, shape, order, isa, Some(pool), &mut out);
+        self.bytes += QuantizedRows::bytes(shape.0, shape.1);
         out
     }
 

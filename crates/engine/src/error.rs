@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use honelm_model::ModelError;
 use honelm_text::TextError;
 
@@ -8,6 +10,9 @@ pub enum EngineError {
     /// An error of the model or its device.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A step failed, and with it every answer that it computed.
+    #[error("{0}")]
+    Step(Arc<ModelError>),
     /// An error of the tokenizer or the chat template.
     #[error(transparent)]
     Text(#[from] TextError),
@@ -54,11 +59,22 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Returns the error of the model or its device, if it is one.
+    #[must_use]
+    pub fn model(&self) -> Option<&ModelError> {
+        match self {
+            Self::Model(error) => Some(error),
+            Self::Step(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Returns a stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::Model(error) => error.code(),
+            Self::Step(error) => error.code(),
             Self::Text(error) => error.code(),
             Self::EmptyPrompt => "empty-prompt",
             Self::PromptTooLong { .. } => "prompt-too-long",

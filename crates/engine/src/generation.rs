@@ -7,7 +7,7 @@ use crate::EngineError;
 /// The action when the context is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overflow {
-    /// Ends the answer with [`FinishReason::Context`], and refuses prompts that are longer than the context.
+    /// Ends the answer with [`crate::FinishReason::Context`], and refuses prompts that are longer than the context.
     #[default]
     Stop,
     /// Keeps the first `keep` tokens, drops the older half of the others, and prefills the rest again.
@@ -149,118 +149,4 @@ impl Generation {
         }
         Ok(())
     }
-}
-
-/// The reason for the end of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinishReason {
-    /// An end token or a stop text.
-    Stop,
-    /// The limit [`Generation::max_tokens`].
-    Length,
-    /// A full context.
-    Context,
-    /// The caller.
-    Cancelled,
-}
-
-impl FinishReason {
-    /// Returns a stable name: `stop`, `length`, `context`, `cancelled`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::Context => "context",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl std::fmt::Display for FinishReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// The log-probability of a token before bias, penalties and temperature.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenLogprobs {
-    /// The token.
-    pub id: u32,
-    /// The natural logarithm of its probability.
-    pub logprob: f32,
-    /// The most likely tokens and their log-probabilities, in descending order.
-    pub top: Vec<(u32, f32)>,
-}
-
-/// An event of generating text. The callback can end the answer.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Update<'a> {
-    /// The progress of prefilling the prompt, or after a shift the tokens that were kept.
-    Prefill {
-        /// The number of tokens that are cached.
-        done: usize,
-        /// The number of all tokens.
-        total: usize,
-    },
-    /// A token of the answer.
-    Token {
-        /// The token.
-        id: u32,
-        /// The text that has become final: complete characters that are not part of a stop text. It can be that of earlier
-        /// tokens, or empty.
-        text: &'a str,
-        /// The log-probability, if requested.
-        logprobs: Option<&'a TokenLogprobs>,
-    },
-    /// The text that was held back until the end; never empty.
-    Rest(&'a str),
-}
-
-/// A generated text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Completion {
-    /// The text, which is the concatenation of the texts of all updates.
-    pub text: String,
-    /// The drawn tokens, including those of a removed stop text, without an end token.
-    pub token_ids: Vec<u32>,
-    /// The reason for the end.
-    pub finish_reason: FinishReason,
-    /// The number of tokens in the prompt, without those that a shift dropped before the start.
-    pub prompt_tokens: usize,
-    /// The number of those tokens that were cached before.
-    pub cached_tokens: usize,
-    /// The time from the call to the first token, which includes prefill and drawing; 0 if no token was requested.
-    pub first_token_seconds: f64,
-    /// The time from the first token to the end.
-    pub decode_seconds: f64,
-    /// The number of tokens drawn in that time, including an end token.
-    pub decoded_tokens: usize,
-    /// One entry for each of [`Completion::token_ids`], if requested.
-    pub logprobs: Vec<TokenLogprobs>,
-}
-
-impl Completion {
-    /// Returns the number of tokens in the answer.
-    #[must_use]
-    pub fn completion_tokens(&self) -> usize {
-        self.token_ids.len()
-    }
-
-    /// Returns the number of prompt tokens computed per second; `None` if the time was too short to measure.
-    #[must_use]
-    pub fn prefill_tokens_per_second(&self) -> Option<f64> {
-        rate(self.prompt_tokens - self.cached_tokens, self.first_token_seconds)
-    }
-
-    /// Returns the number of tokens per second after the first one; `None` if there are none.
-    #[must_use]
-    pub fn decode_tokens_per_second(&self) -> Option<f64> {
-        rate(self.decoded_tokens, self.decode_seconds)
-    }
-}
-
-fn rate(tokens: usize, seconds: f64) -> Option<f64> {
-    (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
 }

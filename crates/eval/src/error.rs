@@ -12,6 +12,9 @@ pub enum EvalError {
         "unknown protocol: found '{0}', expected llama.cpp-N, gptq-N or hf-stride-N for example llama.cpp-512 (N at least 4, 2, 1)"
     )]
     UnknownProtocol(String),
+    /// A budget is neither a number nor a percentage.
+    #[error("invalid budget: found '{0}', expected a number such as 0.5 or a percentage such as 5%")]
+    InvalidBudget(String),
     /// A chunk is longer than the model's context.
     #[error("{protocol}: context too short: found {context} tokens, expected at least {wanted}")]
     ContextTooShort {
@@ -58,6 +61,12 @@ pub enum EvalError {
         /// The position in the chunk.
         position: usize,
     },
+    /// A logit of a task's item is not a finite number.
+    #[error("item {}: the model's logits are not finite", .item + 1)]
+    ItemNotFinite {
+        /// The number of the item, from 0.
+        item: usize,
+    },
     /// The original's hidden states cannot be saved or read.
     #[error("hidden states of the original: {0}")]
     States(#[source] PieceError),
@@ -85,11 +94,13 @@ impl EvalError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownProtocol(_) => "unknown-protocol",
+            Self::InvalidBudget(_) => "invalid-budget",
             Self::ContextTooShort { .. } => "context-too-short",
             Self::TextTooShort { .. } => "text-too-short",
             Self::Overlap { .. } => "texts-overlap",
             Self::Mismatch { .. } => "scores-mismatch",
             Self::NotFinite { .. } => "logits-not-finite",
+            Self::ItemNotFinite { .. } => "logits-not-finite",
             Self::States(_) => "states-io",
             Self::StatesLost { .. } => "states-lost",
             Self::Model(e) => e.code(),

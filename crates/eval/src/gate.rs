@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Comparison, Perplexity, bootstrap, perplexity};
+use crate::{Budget, Comparison, Perplexity, bootstrap, perplexity};
 
 /// The minimum number of chunks for bounds and a verdict.
 pub const MIN_CHUNKS: usize = 30;
@@ -24,10 +24,16 @@ pub struct Figures {
     pub perplexity_difference_lower95: Option<f64>,
     /// The one-sided 95% upper bound of the difference; `None` for fewer than [`MIN_CHUNKS`] chunks.
     pub perplexity_difference_upper95: Option<f64>,
+    /// The difference as a percentage of the original's perplexity.
+    pub perplexity_increase_percent: f64,
+    /// The one-sided 95% upper bound of that percentage; `None` for fewer than [`MIN_CHUNKS`] chunks.
+    pub perplexity_increase_percent_upper95: Option<f64>,
     /// The mean Kullback-Leibler divergence KL(original || candidate) in nats.
     pub kl_divergence: f64,
     /// The standard error of the mean divergence over chunks; `None` for fewer than [`MIN_CHUNKS`] chunks.
     pub kl_divergence_stderr: Option<f64>,
+    /// The one-sided 95% upper bound of the mean divergence; `None` for fewer than [`MIN_CHUNKS`] chunks.
+    pub kl_divergence_upper95: Option<f64>,
     /// The share of positions at which both models have the same most likely token, in percent.
     pub same_top_percent: f64,
     /// The number of positions at which the original is clear ([`crate::CLEAR_MARGIN`]).
@@ -67,8 +73,8 @@ fn chunks(c: &Comparison) -> Vec<ChunkSums> {
         .collect()
 }
 
-/// Returns the perplexity difference of a resample.
-fn difference(chunks: &[ChunkSums], counts: &[u32]) -> f64 {
+/// Returns the perplexities of the candidate and of the original in a resample.
+fn perplexities(chunks: &[ChunkSums], counts: &[u32]) -> [f64; 2] {
     let (mut tokens, mut nll, mut base) = (0.0, 0.0, 0.0);
     for (chunk, &count) in chunks.iter().zip(counts) {
         let count = f64::from(count);
@@ -76,7 +82,15 @@ fn difference(chunks: &[ChunkSums], counts: &[u32]) -> f64 {
         nll += count * chunk.nll;
         base += count * chunk.base;
     }
-    (nll / tokens).exp() - (base / tokens).exp()
+    [(nll / tokens).exp(), (base / tokens).exp()]
+}
+
+/// Returns the increase that a budget is about: the difference, or the percentage.
+fn increase(budget: Budget, [candidate, original]: [f64; 2]) -> f64 {
+    match budget {
+        Budget::Absolute(_) => candidate - original,
+        Budget::Relative(_) => 100.0 * (candidate / original - 1.0),
+    }
 }
 
 /// Computes the figures of a comparison. The bounds are those of a bootstrap over chunks, in which each chunk contributes
@@ -85,7 +99,9 @@ fn difference(chunks: &[ChunkSums], counts: &[u32]) -> f64 {
 pub fn figures(c: &Comparison) -> Figures {
     let chunks = chunks(c);
     let n = chunks.len();
-    let bounds = (n >= MIN_CHUNKS).then(|| bootstrap(n, |counts| difference(&chunks, counts)));
+    let bounds_of =
+        |budget| (n >= MIN_CHUNKS).then(|| bootstrap(n, |counts| increase(budget, perplexities(&chunks, counts))));
+    let (bounds, percent) = (bounds_of(Budget::Absolute(0.0)), bounds_of(Budget::Relative(0.0)));
     let tokens: f64 = chunks.iter().map(|c| c.tokens).sum();
     let kl = chunks.iter().map(|c| c.kl).sum::<f64>() / tokens;
     let kl_bounds = (n >= MIN_CHUNKS).then(|| {
@@ -109,34 +125,55 @@ pub fn figures(c: &Comparison) -> Figures {
         perplexity_difference: value - base,
         perplexity_difference_lower95: bounds.map(|b| b.lower95),
         perplexity_difference_upper95: bounds.map(|b| b.upper95),
+        perplexity_increase_percent: increase(Budget::Relative(0.0), [value, base]),
+        perplexity_increase_percent_upper95: percent.map(|b| b.upper95),
         kl_divergence: kl,
         kl_divergence_stderr: kl_bounds.map(|b| b.stderr),
+        kl_divergence_upper95: kl_bounds.map(|b| b.upper95),
         same_top_percent: 100.0 * c.same_top as f64 / scored as f64,
         clear_positions: c.clear,
         clear_positions_changed: c.clear_changed,
     }
 }
 
-/// Applies a budget, which is the largest allowed perplexity difference, to a finished comparison.
+/// Compares an upper bound with a limit; `None` is a bound that the text is too short for.
 #[must_use]
-pub fn judge(figures: &Figures, budget: f64) -> Verdict {
-    match figures.perplexity_difference_upper95 {
+pub fn judge_bound(upper95: Option<f64>, limit: f64) -> Verdict {
+    match upper95 {
         None => Verdict::NotEnoughText,
-        Some(upper) if upper <= budget => Verdict::Accepted,
+        Some(upper) if upper <= limit => Verdict::Accepted,
         Some(_) => Verdict::Rejected,
     }
 }
 
-/// Returns `true` if the chunks so far show that the budget is exceeded: there are enough of them, and even the lower bound
-/// of the difference is above the budget. The bounds are computed for every tenth chunk only.
+/// Applies a budget to a finished comparison.
 #[must_use]
-pub fn hopeless(so_far: &Comparison, budget: f64) -> bool {
-    let n = so_far.scores.nll.len();
+pub fn judge(figures: &Figures, budget: impl Into<Budget>) -> Verdict {
+    let budget = budget.into();
+    judge_bound(figures.upper95(budget), budget.value())
+}
+
+impl Figures {
+    /// Returns the upper bound of the increase that a budget is about: the difference, or the percentage.
+    #[must_use]
+    pub fn upper95(&self, budget: Budget) -> Option<f64> {
+        match budget {
+            Budget::Absolute(_) => self.perplexity_difference_upper95,
+            Budget::Relative(_) => self.perplexity_increase_percent_upper95,
+        }
+    }
+}
+
+/// Returns `true` if the chunks so far show that the budget is exceeded: there are enough of them, and even the lower bound
+/// of the increase is above the budget. The bounds are computed for every tenth chunk only.
+#[must_use]
+pub fn hopeless(so_far: &Comparison, budget: impl Into<Budget>) -> bool {
+    let (n, budget) = (so_far.scores.nll.len(), budget.into());
     if n < MIN_CHUNKS || !n.is_multiple_of(10) {
         return false;
     }
     let chunks = chunks(so_far);
-    bootstrap(n, |counts| difference(&chunks, counts)).lower95 > budget
+    bootstrap(n, |counts| increase(budget, perplexities(&chunks, counts))).lower95 > budget.value()
 }
 
 #[cfg(test)]
@@ -179,6 +216,22 @@ mod tests {
         let (mean, upper) = (f.perplexity_difference, f.perplexity_difference_upper95.expect("bounds"));
         assert_eq!(judge(&f, upper), Verdict::Accepted);
         assert_eq!(judge(&f, (mean + upper) / 2.0), Verdict::Rejected);
+    }
+
+    #[test]
+    fn a_relative_budget_is_a_percentage_of_the_original() {
+        let f = figures(&comparison(40, 0.02));
+        let (mean, upper) = (f.perplexity_increase_percent, f.perplexity_increase_percent_upper95.expect("bounds"));
+        assert!((mean - 100.0 * f.perplexity_difference / f.base_perplexity).abs() < 1e-9);
+        assert!((2.0..3.0).contains(&mean) && mean < upper, "{mean} {upper}");
+        assert_eq!(judge(&f, Budget::Relative(upper)), Verdict::Accepted);
+        assert_eq!(judge(&f, Budget::Relative((mean + upper) / 2.0)), Verdict::Rejected);
+        assert!(hopeless(&comparison(40, 0.02), Budget::Relative(1.0)));
+        assert!(!hopeless(&comparison(40, 0.02), Budget::Relative(5.0)));
+        let kl = f.kl_divergence_upper95.expect("bounds");
+        assert!((kl - 0.25).abs() < 1e-9, "{kl}");
+        assert_eq!(judge_bound(f.kl_divergence_upper95, 0.26), Verdict::Accepted);
+        assert_eq!(judge_bound(f.kl_divergence_upper95, 0.24), Verdict::Rejected);
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Arithmetic on one row of logits.
 
+use honelm_tensor::Matrix;
+
+use crate::scores::per_row;
+
 /// Computes log(sum(exp(row))) by a shifted sum in f64.
 fn log_sum_exp(row: &[f32]) -> f64 {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -22,6 +26,30 @@ fn argmax(row: &[f32]) -> usize {
 #[cfg(any(test, not(target_arch = "wasm32")))]
 pub(crate) fn nll(row: &[f32], target: u32) -> f64 {
     log_sum_exp(row) - f64::from(row[target as usize])
+}
+
+/// The normaliser and the most likely token of a row.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Top {
+    log_sum_exp: f64,
+    token: usize,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Top {
+    /// Returns the likelihood of a token.
+    pub fn of(self, row: &[f32], token: u32) -> crate::Likelihood {
+        crate::Likelihood {
+            log: f64::from(row[token as usize]) - self.log_sum_exp,
+            greedy: self.token == token as usize,
+        }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn top(row: &[f32]) -> Top {
+    Top { log_sum_exp: log_sum_exp(row), token: argmax(row) }
 }
 
 /// The comparison of two models at one position.
@@ -75,6 +103,23 @@ pub(crate) fn pair(base: &[f32], candidate: &[f32], target: u32) -> Pair {
         same_top: argmax(base) == argmax(candidate),
         base_margin: margin(base),
     }
+}
+
+/// Returns the divergences KL(original || candidate) of rows of logits, in nats. // base, candidate [rows, V] -> `[rows]`
+///
+/// # Panics
+/// If the shapes differ.
+#[must_use]
+pub fn divergences(base: &Matrix, candidate: &Matrix) -> Vec<f64> {
+    assert_eq!((base.rows, base.cols), (candidate.rows, candidate.cols), "logits of the same positions");
+    per_row(0..base.rows, |i| pair(base.row(i), candidate.row(i), 0).kl)
+}
+
+/// Returns the mean over rows of the negative log-likelihoods of targets, in nats. // logits [rows, V], targets `[rows]`
+#[must_use]
+pub fn mean_nll(logits: &Matrix, targets: &[u32]) -> f64 {
+    let nlls = per_row(0..logits.rows, |i| log_sum_exp(logits.row(i)) - f64::from(logits.row(i)[targets[i] as usize]));
+    nlls.iter().sum::<f64>() / nlls.len().max(1) as f64
 }
 
 #[cfg(test)]

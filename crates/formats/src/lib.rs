@@ -9,6 +9,7 @@ pub mod hub_cache;
 pub mod imatrix;
 mod json;
 mod names;
+pub mod parquet;
 mod printable;
 pub mod quantized;
 pub mod safetensors;

@@ -207,6 +207,17 @@ put("template", "python", "{{ '%s-%5.2f'|format('a', 1.5) }}{{ 'a,b'.split(',')[
     "{% raw %}{{ }}{% endraw %}{{ 7 // 2 ** 2 % 3 }}{{ 'x' * 3 if 1 < 2 else '' }}{{ messages[0]['content'][1:-1] }}")
 put("template", "refuse", "{% if not tools %}{{ raise_exception('no tools') }}{% endif %}{{ 1 / 0 }}")
 
+# The first byte is the size of the pieces.
+put("answer", "hermes", '\x01I see.\n<tool_call>\n{"name": "f", "arguments": {"x": [1, {"y": "\\u00e9</tool_call>"}]}}\n</tool_call>\nSo.')
+put("answer", "llama", '\x02{"name": "g", "parameters": {"a": null}}; {"type": "function", "name": "f", "parameters": {"x": -1.5e3}}')
+put("answer", "llama-tag", '\x05<|python_tag|>{"parameters": {}, "name": "g"}')
+put("answer", "mistral", '\x03[TOOL_CALLS] [{"name": "f", "arguments": {"x": 1}, "id": "abcDEF123"}, {"name": "g"}]')
+put("answer", "mistral-v11", '\x01[TOOL_CALLS]f[CALL_ID]abcDEF123[ARGS]{"x": 1}[TOOL_CALLS]g{}')
+put("answer", "qwen3-coder", "\x04<tool_call>\n<function=f>\n<parameter=x>\n 1\n</parameter>\n<parameter=z>\na\n\n</parameter>\n"
+    "</function>\n</tool_call><function=g></function>")
+put("answer", "broken", '\x01<tool_call>{"name": "h"}</tool_call><tool_call>{"name": "f", "arguments": {]<tool_call>{"name": "f", "ar')
+put("answer", "text", "\x01[TOOL_CALLS] <tool_call> <function=f(x)> <|python_tag|>print(1) {\"a\": 1} <tool_c")
+
 
 def imatrix():
     with tempfile.TemporaryDirectory() as folder:
@@ -232,3 +243,6 @@ put("imatrix", "gguf", imatrix())
 entry = struct.pack("<i", 19) + b"blk.0.attn_q.weight" + struct.pack("<2i4f", 2, 4, 0, 1, 2, 3)
 put("imatrix", "dat", struct.pack("<i", 1) + entry + struct.pack("<2i", 2, 8) + b"text.txt")
 put("imatrix", "dat-old", struct.pack("<i", 1) + entry)
+
+for path in sorted((crates / "formats/tests/data").glob("*.parquet")):
+    put("parquet", path.stem, path.read_bytes())

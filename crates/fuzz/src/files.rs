@@ -4,6 +4,7 @@ use std::path::Path;
 
 use honelm_formats::gguf::Gguf;
 use honelm_formats::imatrix::{Form, Imatrix};
+use honelm_formats::parquet::Parquet;
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{FileData, TensorSource, parse_json};
 use honelm_model::{Checkpoint, FolderFiles, OpenOptions, Parameters};
@@ -54,6 +55,14 @@ pub(crate) fn gguf_parts(data: &[u8]) {
     let named = |bytes: &[u8], no: usize| (FileData::from(bytes.to_vec()), format!("m-0000{no}-of-00002.gguf"));
     if let Ok(gguf) = Gguf::join(vec![named(first, 1), named(second, 2)]) {
         read_all(&gguf);
+    }
+}
+
+/// Reads every column of texts.
+pub(crate) fn parquet(data: &[u8]) {
+    let Ok(file) = Parquet::new(data) else { return };
+    for path in file.columns() {
+        let _ = file.strings(path, 1 << 20);
     }
 }
 

@@ -21,6 +21,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "gguf_model", run: files::gguf_model },
     Target { name: "gguf_parts", run: files::gguf_parts },
     Target { name: "imatrix", run: files::imatrix },
+    Target { name: "parquet", run: files::parquet },
     Target { name: "safetensors", run: files::safetensors },
     Target { name: "safetensors_index", run: files::safetensors_index },
     Target { name: "config", run: files::config },
@@ -31,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "vocab_merges", run: text::vocab_merges },
     Target { name: "hub_listing", run: files::hub_listing },
     Target { name: "template", run: text::template },
+    Target { name: "answer", run: text::answer },
 ];
 
 /// The separator between the files of an input that stands for several files.

@@ -1,5 +1,6 @@
 //! Targets for tokenizers and chat templates.
 
+use honelm_text::answer::{Answer, AnswerParser, CallForm, Tool};
 use honelm_text::{
     ChatTemplate, EncodeOptions, Limits, Message, RenderOptions, SpecialTokens, Tokenizer, TokenizerFiles,
     TokenizerSource,
@@ -78,5 +79,37 @@ pub(crate) fn template(data: &[u8]) {
             "{range:?}"
         );
         end = range.end + 1;
+    }
+}
+
+/// Reads an answer in every form, whole and in pieces. The first byte chooses the sizes of the pieces. No part may be
+/// lost, and the pieces must not matter.
+pub(crate) fn answer(data: &[u8]) {
+    let Some((&size, data)) = data.split_first() else { return };
+    let Ok(text) = str::from_utf8(data) else { return };
+    let tools = json!([{"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "number"}}}}, {"name": "g"}]);
+    let Ok(tools) = Tool::read_list(&tools) else { return };
+    let characters: Vec<char> = text.chars().collect();
+    for name in CallForm::names() {
+        let parser = AnswerParser::new(None, CallForm::named(name), tools.clone(), 1);
+        let read = |pieces: &[String]| {
+            let (mut parser, mut answer) = (parser.clone(), Answer::default());
+            pieces.iter().for_each(|piece| answer.extend(&parser.push(piece)));
+            answer.extend(&parser.finish());
+            answer
+        };
+        let whole = read(&[text.to_owned()]);
+        let pieces = characters.chunks(1 + usize::from(size % 8)).map(|piece| piece.iter().collect());
+        assert_eq!(read(&pieces.collect::<Vec<String>>()), whole, "{name}");
+        if whole.calls.is_empty() && whole.broken.is_empty() {
+            assert_eq!(whole.text, text, "{name}");
+        }
+        for call in &whole.calls {
+            // Valid JSON that no value can hold: half a surrogate pair, and a number beyond the range.
+            let beyond =
+                call.arguments.contains("\\u") || call.arguments.contains(['e', 'E']) || call.arguments.len() > 300;
+            let read = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&call.arguments);
+            assert!(read.is_ok() || beyond, "{call:?}");
+        }
     }
 }

@@ -52,6 +52,16 @@ impl Store {
         &self.layers[layer].as_ref().expect("a step has pages in each layer that it uses").group
     }
 
+    /// Returns the buffer of a layer, if it has pages.
+    pub(crate) fn buffer(&self, layer: usize) -> Option<&wgpu::Buffer> {
+        self.layers[layer].as_ref().map(|layer| &*layer.buffer)
+    }
+
+    /// Returns the bytes of a page of a layer.
+    pub(crate) fn page_bytes(&self, layer: usize) -> u64 {
+        (cell_words(&self.spec.layers[layer], self.spec.element) * self.spec.page_len * 4) as u64
+    }
+
     /// Returns the bytes of all buffers.
     pub(crate) fn bytes(&self) -> u64 {
         self.layers.iter().flatten().map(|layer| layer.buffer.size()).sum()

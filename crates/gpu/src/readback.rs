@@ -52,6 +52,8 @@ pub(crate) enum Item {
         stride: usize,
     },
     Tokens(usize),
+    /// Cached cells, as a number of words.
+    Cells(usize),
 }
 
 impl Item {
@@ -59,13 +61,14 @@ impl Item {
     pub(crate) fn words(self) -> usize {
         match self {
             Self::Floats { rows, stride, .. } => rows * stride,
-            Self::Tokens(count) => count,
+            Self::Tokens(count) | Self::Cells(count) => count,
         }
     }
 
     fn value(self, words: &[u32]) -> Value {
         match self {
             Self::Tokens(_) => Value::Tokens(words.to_vec()),
+            Self::Cells(_) => Value::Cells(bytemuck::cast_slice(words).to_vec()),
             Self::Floats { rows, cols, stride } => {
                 let all: &[f32] = bytemuck::cast_slice(words);
                 let data = all.chunks_exact(stride.max(1)).flat_map(|row| &row[..cols]).copied().collect();

@@ -6,6 +6,7 @@ use honelm_backend::{BackendError, Cache, Tensor};
 
 use crate::cache::Moved;
 use crate::kernel::Kernel;
+use crate::memory::Memory;
 use crate::pipelines::SLOT;
 
 /// The buffer that a dispatch uses beside the step's own.
@@ -33,6 +34,17 @@ pub(crate) enum Pinned {
     Floats(Tensor),
     /// The first slot of the ring of sampled tokens, and the number of slots.
     Tokens(u32, u32),
+    /// Pages of a layer of a cache.
+    Cells(Cache, usize, Vec<u32>),
+}
+
+/// Cells on their way into pages of a layer of a cache.
+#[derive(Debug)]
+pub(crate) struct Imported {
+    pub(crate) from: Memory,
+    pub(crate) cache: Cache,
+    pub(crate) layer: usize,
+    pub(crate) pages: Vec<u32>,
 }
 
 /// A cache group of the step; the fields are offsets into [`Recording::words`].
@@ -72,6 +84,7 @@ pub(crate) struct Recording {
     /// Rows and their slots of the ring.
     pub(crate) sampled: Vec<(u32, u32)>,
     pub(crate) moved: Vec<Moved>,
+    pub(crate) imported: Vec<Imported>,
     pub(crate) failure: Option<BackendError>,
     /// The first command that lacks memory; commands from here on are not run.
     pub(crate) cut: Option<usize>,
@@ -80,7 +93,7 @@ pub(crate) struct Recording {
 impl Recording {
     /// Returns `true` if nothing waits to be submitted.
     pub(crate) fn is_empty(&self) -> bool {
-        self.commands.is_empty() && self.moved.is_empty()
+        self.commands.is_empty() && self.moved.is_empty() && self.imported.is_empty()
     }
 
     /// Appends numbers and returns the position of the first.

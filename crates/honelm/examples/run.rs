@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use honelm::{Answer, Error, Generation, Message, Model, RunOptions};
+use honelm::{Answer, Cancel, Error, Generation, Message, Model, RunOptions};
 
 /// Answers `question` and writes the text to `out` as it is generated.
 pub fn ask(question: &str, max_tokens: usize, out: &mut dyn Write) -> Result<Answer, Error> {
@@ -14,9 +14,12 @@ pub fn ask(question: &str, max_tokens: usize, out: &mut dyn Write) -> Result<Ans
     // The model's own end tokens, but greedy sampling, so that every run gives the same answer.
     let settings = Generation { max_tokens, temperature: 0.0, ..model.generation() };
 
-    model.chat(&[Message::new("user", question)], &settings, &mut |text| {
-        // Returning `false` stops the answer, for example when the output is closed.
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+    // The flag ends the answer, for example when the output is closed.
+    let cancel = Cancel::new();
+    model.chat(&[Message::new("user", question)], &settings, &cancel, &mut |update| {
+        if out.write_all(update.text().as_bytes()).and_then(|()| out.flush()).is_err() {
+            cancel.cancel();
+        }
     })
 }
 

@@ -15,6 +15,8 @@ use honelm_plan::PlanError;
 use honelm_store::StoreError;
 use honelm_text::TextError;
 
+use crate::PromptCacheError;
+
 /// An error of the library. [`Error::code`] is a stable name for programs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,6 +34,16 @@ pub enum Error {
     Text {
         /// The file.
         path: String,
+        /// The problem.
+        problem: String,
+    },
+    /// A line of a task file is invalid, or its item does not fit the model.
+    #[error("{path}: line {line}: {problem}")]
+    Task {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
         /// The problem.
         problem: String,
     },
@@ -112,6 +124,9 @@ pub enum Error {
     /// A generation failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A file of cached prompts cannot be used.
+    #[error(transparent)]
+    PromptCache(#[from] PromptCacheError),
     /// An evaluation failed.
     #[error(transparent)]
     Eval(EvalError),
@@ -167,6 +182,7 @@ impl Error {
         match self {
             Self::Gpu(_) | Self::Backend(_) => true,
             Self::Model(error) | Self::Bench(BenchError::Model(error)) => of_model(error),
+            Self::Engine(error) => error.model().is_some_and(of_model),
             _ => false,
         }
     }
@@ -177,6 +193,7 @@ impl Error {
         match self {
             Self::ModelNotFound { .. } => "model-not-found",
             Self::Text { .. } => "invalid-text",
+            Self::Task { .. } => "invalid-task",
             Self::Io { .. } => "io",
             Self::OtherModel { .. } => "folder-of-another-model",
             Self::OtherOptions { .. } => "folder-of-other-options",
@@ -193,6 +210,7 @@ impl Error {
             Self::Backend(e) => e.code(),
             Self::Gpu(e) => e.code(),
             Self::Engine(e) => e.code(),
+            Self::PromptCache(e) => e.code(),
             Self::Eval(e) => e.code(),
             Self::Compress(e) => e.code(),
             Self::Store(e) => e.code(),

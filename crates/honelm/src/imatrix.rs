@@ -8,9 +8,9 @@ use honelm_formats::imatrix::{Form, Imatrix};
 use honelm_formats::write_atomic;
 use honelm_model::Tree;
 
+use crate::documents::calibration_of;
 use crate::open::{open, tokenizer_of};
-use crate::quantize::calibration_of;
-use crate::texts::{Text, read_named};
+use crate::texts::{CalibrationText, read_named};
 use crate::work::gate_of;
 use crate::{Error, Event, Events, RunOptions, TextSource};
 
@@ -62,12 +62,7 @@ pub fn imatrix(options: &ImatrixOptions, events: Events<'_>) -> Result<Collected
     let gate = gate_of(&checkpoint, &options.texts, options.force);
     let check = || gate.file(&options.out, "an importance matrix", &|path| read(path).is_ok());
     check()?;
-    let mut text = Text {
-        name: String::new(),
-        digest: String::new(),
-        documents: Vec::new(),
-        warnings: checkpoint.warnings().to_vec(),
-    };
+    let mut text = CalibrationText { warnings: checkpoint.warnings().to_vec(), ..CalibrationText::default() };
     let mut datasets = Vec::new();
     for source in &options.texts {
         let part = source.calibration()?;
@@ -78,6 +73,7 @@ pub fn imatrix(options: &ImatrixOptions, events: Events<'_>) -> Result<Collected
         text.warnings.extend(part.warnings);
         datasets.push(part.name);
     }
+    text.name = datasets.join(", ");
     let calibration = calibration_of(&tokenizer_of(&checkpoint)?, &text, options.samples, options.length)?;
     let mut backend = RunOptions { compute: Compute::F32, ..options.run.clone() }.cpu();
     let mut report = |p: &honelm_compress::Progress| {

@@ -1,7 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod answer;
+mod caches;
+mod conversation;
 mod device;
+mod documents;
+mod dry_run;
 mod error;
 mod fallback;
 mod imatrix;
@@ -12,15 +17,23 @@ mod measure;
 mod open;
 pub mod optimize;
 mod options;
+mod parquet;
 mod prompt;
+mod prompt_cache;
 mod pull;
 mod quantize;
 mod session;
+pub mod tasks;
 mod texts;
+mod types;
 pub mod units;
 mod work;
 
+pub use answer::Answer;
+pub use conversation::Conversation;
 pub use device::{CpuDevice, DeviceChoice, DeviceTest, Devices, GpuDevice, devices, trusted};
+pub use documents::{Chat, Document};
+pub use dry_run::{Planned, plan_quantize};
 pub use error::Error;
 pub use fallback::{Fallback, fallback_lines};
 pub use honelm_model::export::{CONTAINERS, Container};
@@ -32,25 +45,29 @@ pub use inspect::{
 pub use list::{ListedFile, ListedModel, Listing, list};
 pub use locate::{SHIPPED, locate};
 pub use measure::{
-    BenchModel, BenchOptions, BenchRow, Differences, DivergeOptions, Divergence, EvaluateOptions, Evaluation,
-    LayerDifference, PlacedOperation, TimedKernel, WeightDifference, benchmark, diverge, evaluate, measure,
+    ActivationOptions, ActivationReport, BenchModel, BenchOptions, BenchRow, Differences, DivergeOptions, Divergence,
+    EvaluateOptions, Evaluation, LayerDifference, PlacedOperation, StageInputs, StageLoss, StatesCache, TimedKernel,
+    WeightDifference, activations, benchmark, diverge, evaluate, measure,
 };
 pub use open::open_tokenizer;
 pub use optimize::{Measure, NamedRecipe, OptimizeOptions, Outcome, optimize};
 pub use options::{Event, Events, RunOptions};
 pub use prompt::{Prompt, prompt};
+pub use prompt_cache::PromptCacheError;
 pub use pull::{PullOptions, pull};
 pub use quantize::{QuantizeOptions, QuantizeTarget, Quantized, quantize};
-pub use session::{Answer, Conversation, Model, OnPiece, OnText, model_name};
-pub use texts::{Text, TextSource};
+pub use session::{Model, model_name};
+pub use tasks::{TaskOptions, Tasks};
+pub use texts::{CalibrationText, Text, TextSource};
+pub use types::{TensorType, TypeName, TypeRules};
 
 pub use honelm_backend::CacheType;
 pub use honelm_bench as bench;
 pub use honelm_blocks::Encoding;
-pub use honelm_compress::{BuiltIn, RECIPES, Recipe};
+pub use honelm_compress::{BuiltIn, MIXES, Mix, RECIPES, Recipe};
 pub use honelm_cpu::{Compute, MOST_THREADS};
-pub use honelm_engine::{FinishReason, Generation, Overflow};
-pub use honelm_eval::{EvalError, Figures, Protocol, Verdict};
+pub use honelm_engine::{Cancel, FinishReason, Generation, OnUpdate, Overflow, Update};
+pub use honelm_eval::{Budget, EvalError, Figures, Protocol, Verdict};
 pub use honelm_formats::hub_cache::blobs as hub_blobs;
 pub use honelm_formats::imatrix::Form as ImatrixForm;
 pub use honelm_formats::{FormatError, OutputGate, write_atomic};

@@ -1,30 +1,34 @@
 //! Quantises a model to one encoding, without a verdict on its quality.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use honelm_blocks::Encoding;
-use honelm_compress::{Calibration, Recipe, Scheme, check_written, compress};
+use honelm_compress::{Calibration, GroupNumbers, Mix, Recipe, Scheme, check_written, compress};
 use honelm_cpu::Compute;
 use honelm_formats::quantized::GroupFormat;
 use honelm_formats::{AtomicDir, OutputGate, gguf, publish, remove_output};
-use honelm_model::export::{self, Container, GroupForm};
+use honelm_model::export::{self, Container, GroupForm, Groups};
 use honelm_model::{Checkpoint, Origin, Parameters};
 use honelm_store::{Digest, Journal};
-use honelm_text::{EncodeOptions, GgufVocab, Tokenizer, TokenizerFiles};
+use honelm_text::{GgufVocab, Tokenizer, TokenizerFiles};
 use serde_json::Value;
 
+use crate::documents::calibration_of;
 use crate::fallback::{self, fallback_lines};
 use crate::imatrix;
 use crate::open::{digest_of, open, tokenizer_digest, tokenizer_of, weight_bytes};
-use crate::texts::Text;
+use crate::types::{TypeRules, tensor_types};
 use crate::work::{JobCard, Work, gate_of};
-use crate::{Error, Event, Events, Fallback, RunOptions, TextSource};
+use crate::{Error, Event, Events, Fallback, RunOptions, TextSource, TypeName};
 
 /// The format that a model is quantised to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuantizeTarget {
     /// A GGUF file whose linear modules have this encoding.
     Encoding(Encoding),
+    /// A GGUF file with one of llama.cpp's mixes of encodings.
+    Mix(&'static Mix),
     /// A folder whose linear modules are integer groups.
     Groups {
         /// The container.
@@ -40,9 +44,14 @@ impl QuantizeTarget {
     /// Returns the container that is written.
     fn container(self) -> &'static Container {
         match self {
-            Self::Encoding(_) => Container::gguf(),
+            Self::Encoding(_) | Self::Mix(_) => Container::gguf(),
             Self::Groups { container, .. } => container,
         }
+    }
+
+    /// `true` for a GGUF file.
+    pub(crate) fn is_gguf(self) -> bool {
+        self.container().groups.is_none()
     }
 }
 
@@ -55,6 +64,8 @@ pub struct QuantizeOptions {
     pub out: PathBuf,
     /// The format to write.
     pub target: QuantizeTarget,
+    /// The encodings of single tensors.
+    pub types: TypeRules,
     /// The largest size of a file of weights in bytes; `None` writes one file.
     pub max_shard_size: Option<u64>,
     /// `true` to replace an earlier output of the same kind.
@@ -83,6 +94,7 @@ impl QuantizeOptions {
             model: model.into(),
             out: out.into(),
             target,
+            types: TypeRules::default(),
             max_shard_size: None,
             force: false,
             calibration: None,
@@ -109,6 +121,8 @@ pub struct Quantized {
     pub bits_per_weight: f64,
     /// The same if every matrix could have the encoding asked for.
     pub wanted_bits_per_weight: f64,
+    /// The encoding of every matrix, by its name in the output.
+    pub tensor_types: BTreeMap<String, String>,
     /// The matrices that have another encoding than the one asked for.
     pub fallbacks: Vec<Fallback>,
     /// Warnings of the job.
@@ -129,31 +143,14 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
     // A process that held the lock before may have written the output.
     check_output(options, &gate)?;
     let tokenizer = tokenizer_of(&checkpoint)?;
-    let default = || if options.calibration.is_some() { Recipe::gptq() } else { Recipe::rtn() };
-    let recipe = options.recipe.clone().unwrap_or_else(default);
-    recipe.check()?;
-    if options.imatrix.is_some() && recipe.steps.iter().any(|step| step.kind != "rtn") {
-        let problem = "an importance matrix is for rounding to nearest: use it without a calibration text, or with the recipe rtn";
-        return Err(Error::Usage(problem.to_owned()));
-    }
-    let scheme = match options.target {
-        QuantizeTarget::Encoding(encoding) => Scheme::gguf(encoding, recipe),
-        QuantizeTarget::Groups { container, bits, group_size } => {
-            let usage = |error: honelm_model::ModelError| Error::Usage(error.to_string());
-            let groups = container.check_form(Some(bits), Some(group_size)).map_err(usage)?;
-            Scheme::gptq(bits, group_size, groups.symmetric, recipe)
-        }
-    };
-    let importance = options.imatrix.as_ref().map(|path| imatrix::importance(path, checkpoint.tree())).transpose()?;
-    let scheme = scheme.with_importance(importance);
-    check_model(options.target.container(), &checkpoint, &scheme)?;
+    let scheme = scheme_of(options, &checkpoint)?;
     let fallbacks = fallback::of(&checkpoint, &scheme);
     if options.strict && !fallbacks.is_empty() {
         return Err(Error::Fallback { problems: fallback_lines(&fallbacks) });
     }
-    let loss = match options.target {
-        QuantizeTarget::Encoding(_) => gguf_vocab(&checkpoint, &tokenizer, options.force)?.1,
-        QuantizeTarget::Groups { .. } => None,
+    let loss = match options.target.is_gguf() {
+        true => gguf_vocab(&checkpoint, &tokenizer, options.force)?.1,
+        false => None,
     };
     let text = options.calibration.as_ref().map(TextSource::calibration).transpose()?;
     let calibration = match &text {
@@ -207,16 +204,47 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
         original_bytes: weight_bytes(&options.model)?,
         bits_per_weight: size_bytes as f64 * 8.0 / parameters,
         wanted_bits_per_weight: (size_bytes as f64 * 8.0 - fallback::bits_above(&checkpoint, &scheme)) / parameters,
+        tensor_types: tensor_types(&checkpoint, &scheme, options.target.is_gguf()),
         fallbacks,
         warnings,
     })
 }
 
+/// Returns the scheme that the options ask for.
+pub(crate) fn scheme_of(options: &QuantizeOptions, checkpoint: &Checkpoint) -> Result<Scheme, Error> {
+    let default = || if options.calibration.is_some() { Recipe::gptq() } else { Recipe::rtn() };
+    let recipe = options.recipe.clone().unwrap_or_else(default);
+    recipe.check()?;
+    if options.imatrix.is_some() && recipe.steps.iter().any(|step| step.kind != "rtn") {
+        let problem = "an importance matrix is for rounding to nearest: use it without a calibration text, or with the recipe rtn";
+        return Err(Error::Usage(problem.to_owned()));
+    }
+    let weighted = options.imatrix.is_some();
+    let rules = &options.types;
+    let scheme = match options.target {
+        QuantizeTarget::Encoding(e) => rules.scheme(TypeName::Encoding(e), checkpoint.tree(), recipe, weighted)?,
+        QuantizeTarget::Mix(mix) => rules.scheme(TypeName::Mix(mix), checkpoint.tree(), recipe, weighted)?,
+        QuantizeTarget::Groups { .. } if !rules.is_empty() => {
+            let problem = "--pure and --tensor-type are for GGUF: found a container of integer groups";
+            return Err(Error::Usage(problem.to_owned()));
+        }
+        QuantizeTarget::Groups { container, bits, group_size } => {
+            let usage = |error: honelm_model::ModelError| Error::Usage(error.to_string());
+            let groups = container.check_form(Some(bits), Some(group_size)).map_err(usage)?;
+            Scheme::gptq(bits, group_size, groups.symmetric, recipe).with_numbers(numbers(groups, checkpoint)?)
+        }
+    };
+    let importance = options.imatrix.as_ref().map(|path| imatrix::importance(path, checkpoint.tree())).transpose()?;
+    let scheme = scheme.with_importance(importance);
+    check_model(options.target.container(), checkpoint, &scheme)?;
+    Ok(scheme)
+}
+
 /// Checks that the output may be written.
 fn check_output(options: &QuantizeOptions, gate: &OutputGate) -> Result<(), Error> {
-    Ok(match options.target {
-        QuantizeTarget::Encoding(_) => gate.gguf(&options.out, options.max_shard_size.is_some()),
-        QuantizeTarget::Groups { .. } => gate.folder(&options.out),
+    Ok(match options.target.is_gguf() {
+        true => gate.gguf(&options.out, options.max_shard_size.is_some()),
+        false => gate.folder(&options.out),
     }?)
 }
 
@@ -242,28 +270,6 @@ fn publish_beside(complete: &[PathBuf], out: &Path, replace: bool) -> Result<Vec
 fn beside(out: &Path) -> PathBuf {
     let name = out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_else(|| "model".to_owned());
     out.with_file_name(format!(".{name}.work"))
-}
-
-/// Calibration samples of a text.
-pub(crate) fn calibration_of(
-    tokenizer: &Tokenizer,
-    text: &Text,
-    samples: usize,
-    length: usize,
-) -> Result<Calibration, Error> {
-    let plain = EncodeOptions { add_special: false, parse_special: false };
-    let wanted = samples.saturating_mul(length);
-    let (mut documents, mut tokens) = (Vec::new(), 0);
-    for document in &text.documents {
-        if tokens >= wanted {
-            break;
-        }
-        let ids = tokenizer.encode(document, plain)?;
-        tokens += ids.len();
-        documents.push(ids);
-    }
-    let eos = tokenizer.eos_ids().first().copied();
-    Ok(Calibration::new(documents, tokenizer.leading_bos(), eos, samples, length)?)
 }
 
 /// Counts the steps of a compression: one per stage of a layer, and one for the embedding and the output.
@@ -334,10 +340,16 @@ fn accept(written: &Checkpoint, original: &Checkpoint, scheme: &Scheme) -> Resul
     Ok(original.check_files()?)
 }
 
+/// Returns the numbers that a container's integer groups have for a model.
+pub(crate) fn numbers(groups: &Groups, checkpoint: &Checkpoint) -> Result<GroupNumbers, Error> {
+    let scale_type = groups.scale_type(checkpoint.tree(), checkpoint)?;
+    Ok(GroupNumbers { scale_type, has_bias: groups.has_bias })
+}
+
 /// Returns the form of a scheme's integer groups, or `None` if it has none.
 fn form_of(scheme: &Scheme) -> Option<GroupForm> {
     match scheme.linear {
-        honelm_compress::Target::Groups { bits, group_size, symmetric } => {
+        honelm_compress::Target::Groups { bits, group_size, symmetric, .. } => {
             Some(GroupForm { bits, group_size, symmetric })
         }
         _ => None,
@@ -397,12 +409,19 @@ fn write_gguf(
     out: &Path,
     max_shard_size: Option<u64>,
 ) -> Result<Vec<PathBuf>, Error> {
-    let mut metadata: Vec<(String, gguf::Value)> = vocab.to_metadata();
-    metadata.extend(export::sampling_metadata(checkpoint.generation_config()));
+    let metadata = gguf_metadata(checkpoint, vocab, scheme);
     let limit = max_shard_size.unwrap_or(u64::MAX);
     export::gguf_parts(out, limit, checkpoint.blueprint(), params, metadata, &|_| None, |written| {
         accept(written, checkpoint, scheme)
     })
+}
+
+/// Returns the metadata of a GGUF file that the model's configuration does not give.
+pub(crate) fn gguf_metadata(checkpoint: &Checkpoint, vocab: &GgufVocab, scheme: &Scheme) -> Vec<(String, gguf::Value)> {
+    let mut metadata: Vec<(String, gguf::Value)> = vocab.to_metadata();
+    metadata.extend(export::sampling_metadata(checkpoint.generation_config()));
+    metadata.extend(scheme.file_type.map(|number| (export::FILE_TYPE.to_owned(), number.into())));
+    metadata
 }
 
 /// Writes the complete folder under a temporary name.

@@ -1,111 +1,51 @@
 //! A loaded model with its tokenizer, chat template, end tokens and sampling settings.
 
-use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use honelm_engine::{
-    Chat, Completion, FinishReason, Generation, Overflow, PLAIN_TEMPLATE, Session, Update, raw_prompt,
-    sampling_defaults,
-};
-use honelm_formats::FileWatch;
+use honelm_backend::{CacheSpec, block_on};
+use honelm_engine::{Cancel, Chat, DriverOptions, Generation, LoadedModel, OnUpdate, Request, sampling_defaults};
 use honelm_formats::hub_cache::snapshot_name;
+use honelm_formats::{FileStamp, FileWatch};
 use honelm_model::{Facts, Runner};
-use honelm_text::{ChatTemplate, Message, Piece, Reasoning, RenderOptions, Tokenizer};
-use serde::{Serialize, Serializer};
+use honelm_text::{Message, Reasoning, RenderOptions, Tokenizer};
 
 use crate::device::load;
-use crate::open::{folder_of, open, tokenizer_of};
+use crate::open::{digest_of, folder_of, open, open_quietly, tokenizer_of};
 use crate::prompt::{now, template_source};
-use crate::{Error, Events, RunOptions};
+use crate::prompt_cache::{self, Identity};
+use crate::{Answer, Conversation, Error, Events, RunOptions};
 
 /// A loaded model, ready to answer.
 ///
 /// ```no_run
-/// use honelm::{Message, Model, RunOptions};
+/// use honelm::{Cancel, Message, Model, RunOptions};
 ///
 /// # fn main() -> Result<(), honelm::Error> {
 /// let path = honelm::locate(None, None)?; // the shipped model; any folder or GGUF file will do
 /// let mut model = Model::open(&path, &RunOptions::default(), &mut |_| true)?;
 /// let question = [Message::new("user", "Tell me a story.")];
 /// let settings = model.generation();
-/// let answer = model.chat(&question, &settings, &mut |text| {
-///     print!("{text}");
-///     true
-/// })?;
+/// let answer = model.chat(&question, &settings, &Cancel::new(), &mut |update| print!("{}", update.text()))?;
 /// println!("\n{} tokens", answer.completion_tokens);
 /// # Ok(())
 /// # }
 /// ```
 pub struct Model {
-    tokenizer: Tokenizer,
-    /// The source of the chat template, if there is one.
-    template: Option<String>,
-    generation: Generation,
-    session: Session,
+    pub(crate) loaded: LoadedModel,
     facts: Facts,
     device: String,
     load_seconds: f64,
-    parse_special: bool,
+    path: PathBuf,
+    run: RunOptions,
+    spec: CacheSpec,
+    /// The model's files as they were when they were opened; `None` if they were replaced while they were read.
+    stamps: Option<Vec<FileStamp>>,
+    /// A digest of them, once it was needed.
+    digest: Option<String>,
     /// The files that weights are still read from.
     watch: FileWatch,
 }
-
-/// The answer of a model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Answer {
-    /// The text, without end tokens and stop texts.
-    pub text: String,
-    /// The model's thinking before the answer, if it was separated from it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reasoning_content: Option<String>,
-    /// The tokens, without the end token.
-    pub token_ids: Vec<u32>,
-    /// The reason why the answer ended.
-    #[serde(serialize_with = "name_of")]
-    pub finish_reason: FinishReason,
-    /// The number of tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// The number of those tokens that were in the cache already.
-    pub cached_tokens: usize,
-    /// The number of tokens of the answer, without the end token.
-    pub completion_tokens: usize,
-    /// The prompt tokens read per second; `None` if all were in the cache.
-    pub prefill_tokens_per_second: Option<f64>,
-    /// The tokens written per second after the first; `None` for fewer than two.
-    pub decode_tokens_per_second: Option<f64>,
-    /// The time from the call to the first token in seconds; `None` if no token was written.
-    pub first_token_seconds: Option<f64>,
-}
-
-fn name_of<S: Serializer>(reason: &FinishReason, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(reason.name())
-}
-
-impl From<Completion> for Answer {
-    fn from(done: Completion) -> Self {
-        Self {
-            finish_reason: done.finish_reason,
-            prompt_tokens: done.prompt_tokens,
-            cached_tokens: done.cached_tokens,
-            completion_tokens: done.completion_tokens(),
-            prefill_tokens_per_second: done.prefill_tokens_per_second(),
-            decode_tokens_per_second: done.decode_tokens_per_second(),
-            first_token_seconds: (done.first_token_seconds > 0.0).then_some(done.first_token_seconds),
-            text: done.text,
-            reasoning_content: None,
-            token_ids: done.token_ids,
-        }
-    }
-}
-
-/// Receives the text of an answer as it becomes final, in whole characters. A return value of `false` stops the answer.
-/// The text is empty while the prompt is read and when a token completes no character.
-pub type OnText<'a> = &'a mut dyn FnMut(&str) -> bool;
-
-/// Receives a model's thinking and its answer as they become final. A return value of `false` stops the answer. The
-/// piece is an empty answer while the prompt is read and when a token completes no character.
-pub type OnPiece<'a> = &'a mut dyn FnMut(&Piece) -> bool;
 
 impl Model {
     /// Opens a folder or a GGUF file and loads its weights.
@@ -116,22 +56,25 @@ impl Model {
         let begin = Instant::now();
         let checkpoint = open(path, run, &mut *events)?;
         let tokenizer = tokenizer_of(&checkpoint)?;
-        // Parsed when a conversation begins, because a model with a broken template can still continue a text.
-        let template = tokenizer.chat_template().map(str::to_owned);
         let settings = if path.is_file() { path.to_owned() } else { path.join("generation_config.json") };
         let generation = sampling_defaults(&settings.display().to_string(), checkpoint.generation_config())?;
         let runner = load(&checkpoint, run, &mut *events)?;
         checkpoint.check_unchanged()?;
+        let stamps = checkpoint.files().iter().map(|file| FileStamp::of(file).ok()).collect();
+        let stamps: Option<Vec<_>> = if checkpoint.check_files().is_ok() { stamps } else { None };
+        let device = runner.describe();
+        let loaded = LoadedModel::new(Box::new(runner), tokenizer, generation, DriverOptions::default());
         Ok(Self {
             watch: checkpoint.watch(),
-            tokenizer,
-            template,
-            generation,
             facts: checkpoint.facts().clone(),
-            device: runner.describe(),
-            session: Session::new(Box::new(runner)),
+            loaded: loaded.with_parse_special(run.parse_special),
+            device,
+            path: path.to_owned(),
+            run: run.clone(),
+            spec: checkpoint.cache_spec(run.cache_type),
+            stamps,
+            digest: None,
             load_seconds: begin.elapsed().as_secs_f64(),
-            parse_special: run.parse_special,
         })
     }
 
@@ -144,13 +87,13 @@ impl Model {
     /// Returns the tokenizer.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        self.loaded.tokenizer()
     }
 
     /// Returns the source of the chat template, if there is one.
     #[must_use]
     pub fn chat_template(&self) -> Option<&str> {
-        self.template.as_deref()
+        self.loaded.chat_template()
     }
 
     /// Sets another chat template: one of the model's own by name, or a file.
@@ -158,30 +101,26 @@ impl Model {
     /// # Errors
     /// A template that does not exist or does not parse.
     pub fn set_template(&mut self, wanted: &str) -> Result<(), Error> {
-        let source = template_source(&self.tokenizer, Some(wanted), false)?;
-        parsed(Some(&source), &self.tokenizer)?;
-        self.template = Some(source);
-        Ok(())
+        let source = template_source(self.loaded.tokenizer(), Some(wanted), false)?;
+        Ok(self.loaded.set_template(source)?)
     }
 
     /// Returns the tags around the model's thinking, if it has any.
     #[must_use]
     pub fn reasoning(&self) -> Option<Reasoning> {
-        Reasoning::find(self.template.as_deref()?, &self.tokenizer)
+        self.loaded.reasoning()
     }
 
-    /// Starts a conversation in the model's template.
-    fn new_chat(&self) -> Result<Chat, Error> {
+    /// Starts a conversation in the model's template, with these messages.
+    fn chat_of(&self, messages: &[Message]) -> Result<Chat, Error> {
         let options = RenderOptions { clock: Some(now()), ..RenderOptions::default() };
-        let template = parsed(self.template.as_deref(), &self.tokenizer)?;
-        let chat = Chat::with_template(template, options).with_reasoning(self.reasoning());
-        Ok(chat.with_parse_special(self.parse_special))
+        Ok(self.loaded.chat_of(messages, options)?)
     }
 
     /// Returns the largest number of tokens of prompt and answer together.
     #[must_use]
     pub fn context(&self) -> usize {
-        self.session.context()
+        self.loaded.context()
     }
 
     /// Returns the name of the back end and its kernels.
@@ -196,9 +135,54 @@ impl Model {
         self.load_seconds
     }
 
-    /// Returns the runner, for measurements.
-    pub fn runner(&mut self) -> &mut dyn Runner {
-        self.session.runner()
+    /// Returns the runner, for measurements. The cached tokens of conversations are removed.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn runner(&mut self) -> Result<&mut dyn Runner, Error> {
+        Ok(self.loaded.driver().runner()?)
+    }
+
+    /// Restores the cached prompts of a file that [`Model::save_prompts`] wrote, if it exists. Prompts that begin with the same
+    /// tokens are then not computed again, and the answers have the same bits. Reads the model's files once, to tell that the
+    /// prompts are of this model. Returns the number of prompts.
+    ///
+    /// # Errors
+    /// A file that is something else, damaged, of another version, of another model or of other settings.
+    pub fn restore_prompts(&mut self, file: &Path) -> Result<usize, Error> {
+        prompt_cache::check_output(file)?;
+        let identity = self.identity()?;
+        let spec = self.spec.clone();
+        prompt_cache::restore(file, self.loaded.driver(), &identity, &spec)
+    }
+
+    /// Writes the cached prompts to a file, replacing an earlier one.
+    ///
+    /// # Errors
+    /// A path that is something else, I/O errors, a device that cannot export its cache.
+    pub fn save_prompts(&mut self, file: &Path) -> Result<(), Error> {
+        let identity = self.identity()?;
+        let layers = self.spec.layers.len();
+        prompt_cache::save(file, self.loaded.driver(), &identity, layers)
+    }
+
+    /// Returns what decides the bits of cached prompts.
+    fn identity(&mut self) -> Result<Identity, Error> {
+        let digest = match &self.digest {
+            Some(digest) => digest.clone(),
+            None => {
+                let digest = digest_of(&open_quietly(&self.path, &self.run)?)?;
+                // The files were read again by their paths, so they must still be the ones that were loaded.
+                let Some(stamps) = &self.stamps else {
+                    let problem = "the model's files were replaced while it was loaded; cached prompts cannot be told to be its own";
+                    return Err(Error::Usage(problem.to_owned()));
+                };
+                stamps.iter().try_for_each(FileStamp::check)?;
+                self.digest.insert(digest).clone()
+            }
+        };
+        let (context, arithmetic) = (self.context(), self.loaded.driver().arithmetic());
+        Ok(Identity::new(digest, arithmetic, self.run.cache_type, context))
     }
 
     /// Checks that no file that weights are still read from has changed since the model was opened.
@@ -209,7 +193,7 @@ impl Model {
     /// Returns the default settings: the sampling of the model's `generation_config.json`, or the library's.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        self.generation.clone()
+        self.loaded.generation().clone()
     }
 
     /// Starts a conversation.
@@ -217,7 +201,7 @@ impl Model {
     /// # Errors
     /// A chat template that does not parse.
     pub fn conversation(&mut self) -> Result<Conversation<'_>, Error> {
-        Ok(Conversation { chat: self.new_chat()?, model: self })
+        Ok(Conversation { chat: self.chat_of(&[])?, model: self })
     }
 
     /// Returns the tokens of a conversation and of the beginning of an answer, as the chat template renders them. For a
@@ -226,34 +210,39 @@ impl Model {
     /// # Errors
     /// A chat template that does not parse, or that rejects the conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
-        let mut chat = self.new_chat()?;
-        messages.iter().for_each(|message| chat.push(message.clone()));
-        Ok(chat.prompt(&self.tokenizer)?)
+        Ok(self.chat_of(messages)?.prompt(self.tokenizer())?)
     }
 
     /// Answers a conversation, whose last message is usually the user's. The tokens that it shares with the previous
-    /// conversation are not computed again.
+    /// conversation are not computed again. `on_update` receives the text as it becomes final, and `cancel` ends the answer.
     ///
     /// # Errors
     /// A chat template that does not parse or that rejects the conversation, a conversation longer than the context, a
     /// device that fails.
-    pub fn chat(&mut self, messages: &[Message], settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
+    pub fn chat(
+        &mut self,
+        messages: &[Message],
+        settings: &Generation,
+        cancel: &Cancel,
+        on_update: OnUpdate<'_>,
+    ) -> Result<Answer, Error> {
         let prompt = self.prompt(messages)?;
-        self.generate(&prompt, settings, on_text)
+        self.generate(&prompt, settings, cancel, on_update)
     }
 
-    /// Continues a sequence of tokens.
+    /// Continues a sequence of tokens. `on_update` receives the text as it becomes final, and `cancel` ends the answer.
     ///
     /// # Errors
     /// No tokens, or more than the context holds; a setting out of range; a device that fails; a model file that has
     /// changed since it was opened, if weights are still read from it.
-    pub fn generate(&mut self, prompt: &[u32], settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
-        let begin = Instant::now();
-        let clock = || begin.elapsed().as_secs_f64();
-        let tell = &mut |update: Update<'_>| told(&update, on_text);
-        let completion = self.session.generate(&self.tokenizer, prompt, settings, &clock, tell)?;
-        self.check_unchanged()?;
-        Ok(completion.into())
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        settings: &Generation,
+        cancel: &Cancel,
+        on_update: OnUpdate<'_>,
+    ) -> Result<Answer, Error> {
+        self.answer(Request::new(prompt.to_vec(), settings.clone()).with_cancel(cancel), on_update)
     }
 
     /// Continues a text without a chat template. An empty text starts from BOS alone. The texts of special tokens
@@ -261,123 +250,24 @@ impl Model {
     ///
     /// # Errors
     /// A text longer than the context, a device that fails.
-    pub fn complete(&mut self, text: &str, settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
-        let (prompt, continues) = raw_prompt(&self.tokenizer, text)?;
-        self.generate(&prompt, &Generation { continues, ..settings.clone() }, on_text)
-    }
-}
-
-/// Parses a chat template, or the plain one if there is none.
-fn parsed(source: Option<&str>, tokenizer: &Tokenizer) -> Result<ChatTemplate, Error> {
-    Ok(ChatTemplate::new(source.unwrap_or(PLAIN_TEMPLATE), tokenizer.special_tokens())?)
-}
-
-/// A conversation with a model.
-pub struct Conversation<'a> {
-    chat: Chat,
-    model: &'a mut Model,
-}
-
-impl Conversation<'_> {
-    /// Returns the model.
-    #[must_use]
-    pub fn model(&self) -> &Model {
-        self.model
+    pub fn complete(
+        &mut self,
+        text: &str,
+        settings: &Generation,
+        cancel: &Cancel,
+        on_update: OnUpdate<'_>,
+    ) -> Result<Answer, Error> {
+        let request = self.loaded.continuation(text, settings)?;
+        self.answer(request.with_cancel(cancel), on_update)
     }
 
-    /// Returns the messages so far.
-    #[must_use]
-    pub fn messages(&self) -> &[Message] {
-        self.chat.messages()
-    }
-
-    /// Sets the system text. An empty text removes it.
-    pub fn set_system(&mut self, text: &str) {
-        self.chat.set_system(text);
-    }
-
-    /// Removes all messages but the system text.
-    pub fn clear(&mut self) {
-        self.chat.clear();
-    }
-
-    /// Sets a variable of the chat template, for example `enable_thinking`.
-    pub fn set_variable(&mut self, name: &str, value: serde_json::Value) {
-        self.chat.set_variable(name, value);
-    }
-
-    /// Replaces the conversation by other messages.
-    pub fn restore(&mut self, messages: &[Message]) {
-        self.chat.clear();
-        self.chat.set_system("");
-        messages.iter().for_each(|message| self.chat.push(message.clone()));
-    }
-
-    /// Returns the tokens of the conversation and of the beginning of an answer.
-    ///
-    /// # Errors
-    /// A conversation that the template rejects.
-    pub fn prompt(&self) -> Result<Vec<u32>, Error> {
-        Ok(self.chat.prompt(&self.model.tokenizer)?)
-    }
-
-    /// Returns the setting that drops the oldest turns when the context is full, and keeps BOS and the system text.
-    ///
-    /// # Errors
-    /// A system text that the template rejects.
-    pub fn shift(&self) -> Result<Overflow, Error> {
-        // The common start of two conversations with this system text.
-        let begun = |question: &str| {
-            let mut messages: Vec<Message> =
-                self.messages().iter().take_while(|m| m.role == "system").cloned().collect();
-            messages.push(Message::new("user", question));
-            self.model.prompt(&messages)
-        };
-        let (a, b) = (begun("1")?, begun("A")?);
-        let keep = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
-        Ok(Overflow::Shift { keep: keep.min(self.model.context() / 2) })
-    }
-
-    /// Asks `text` and adds the question and the answer to the conversation. A stopped answer is added as far as it was
-    /// written. With [`Overflow::Shift`], the oldest turns are left out when the context is nearly full.
-    ///
-    /// # Errors
-    /// As [`Model::chat`]. The conversation is then unchanged, unless a model file has changed: every further answer of
-    /// this model is then an error.
-    pub fn ask(&mut self, text: &str, settings: &Generation, on_text: OnText<'_>) -> Result<Answer, Error> {
+    fn answer(&mut self, request: Request, on_update: OnUpdate<'_>) -> Result<Answer, Error> {
         let begin = Instant::now();
         let clock = || begin.elapsed().as_secs_f64();
-        let Model { session, tokenizer, .. } = &mut *self.model;
-        let tell = &mut |update: Update<'_>| told(&update, on_text);
-        let completion = self.chat.ask(text, session, tokenizer, settings, &clock, tell)?;
-        self.model.check_unchanged()?;
+        let completion = block_on(self.loaded.driver().complete(request, &clock, on_update))?;
+        self.check_unchanged()?;
         Ok(completion.into())
     }
-
-    /// As [`Conversation::ask`], but separates the model's thinking from its answer. [`Answer::text`] is without the
-    /// thinking.
-    ///
-    /// # Errors
-    /// As [`Conversation::ask`].
-    pub fn ask_in_pieces(&mut self, text: &str, settings: &Generation, on_piece: OnPiece<'_>) -> Result<Answer, Error> {
-        let begin = Instant::now();
-        let clock = || begin.elapsed().as_secs_f64();
-        let Model { session, tokenizer, .. } = &mut *self.model;
-        let tell =
-            &mut |piece: Piece| if on_piece(&piece) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
-        let reply = self.chat.ask_in_pieces(text, session, tokenizer, settings, &clock, tell)?;
-        self.model.check_unchanged()?;
-        Ok(Answer { text: reply.answer, reasoning_content: reply.reasoning, ..reply.completion.into() })
-    }
-}
-
-/// Passes the text of an update to the caller, and the caller's decision back.
-fn told(update: &Update<'_>, on_text: OnText<'_>) -> ControlFlow<()> {
-    let text = match update {
-        Update::Token { text, .. } | Update::Rest(text) => text,
-        Update::Prefill { .. } => "",
-    };
-    if on_text(text) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 /// Returns a model's name from its path: the name of the folder, or of the file without its extension. A folder in the

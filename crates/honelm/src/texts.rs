@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use honelm_compress::calibration_texts;
 use honelm_formats::{FormatError, read_input};
 use honelm_store::Digest;
 
-use crate::Error;
+use crate::documents::{Document, json_lines};
+use crate::{Error, parquet};
 
 /// The largest size of a text in bytes.
 const MOST_TEXT: u64 = 1 << 30;
@@ -37,17 +37,38 @@ pub struct Text {
     pub warnings: Vec<String>,
 }
 
+/// A calibration text with the facts that reports show.
+#[derive(Debug, Clone, Default)]
+pub struct CalibrationText {
+    /// The file name, or `shipped`.
+    pub name: String,
+    /// The SHA-256 digest of its bytes.
+    pub digest: String,
+    /// The documents. Plain text is one document.
+    pub documents: Vec<Document>,
+    /// Warnings about the text.
+    pub warnings: Vec<String>,
+}
+
 impl TextSource {
-    /// Reads the text for calibration. A file whose name ends in `.jsonl` has JSON lines with a field `text`; any other
-    /// file is plain text.
+    /// Reads the text for calibration. A file whose name ends in `.jsonl` has JSON lines, one whose name ends in `.parquet`
+    /// has rows, each with a string `text` or a list `messages`; any other file is plain text.
     ///
     /// # Errors
-    /// [`Error::Io`], and [`Error::Text`] for a file that is empty, binary or not UTF-8, or an invalid JSON line.
-    pub fn calibration(&self) -> Result<Text, Error> {
-        match self {
-            Self::Shipped => text("shipped", CALIBRATION.to_owned(), true),
-            Self::File(path) => text(&path.to_string_lossy(), read(path)?, is_json_lines(path)),
+    /// [`Error::Io`], and [`Error::Text`] for a file that is empty, binary or not UTF-8, or an invalid line or row.
+    pub fn calibration(&self) -> Result<CalibrationText, Error> {
+        let Self::File(path) = self else { return calibration_text("shipped", CALIBRATION, json_lines(CALIBRATION)) };
+        let name = path.to_string_lossy();
+        if has_extension(path, "parquet") {
+            let bytes = read_named(path, MOST_TEXT)?;
+            return calibration_text(&name, &bytes, parquet::documents(&bytes));
         }
+        let contents = read(path)?;
+        let documents = match has_extension(path, "jsonl") {
+            true => json_lines(&contents),
+            false => Ok(vec![Document::Text(contents.clone())]),
+        };
+        calibration_text(&name, contents.as_bytes(), documents)
     }
 
     /// Reads the text for evaluation as one document of plain text.
@@ -56,31 +77,42 @@ impl TextSource {
     /// [`Error::Io`], and [`Error::Text`] for a file that is empty, binary or not UTF-8.
     pub fn heldout(&self) -> Result<Text, Error> {
         match self {
-            Self::Shipped => text("shipped", HELDOUT.to_owned(), false),
-            Self::File(path) => text(&path.to_string_lossy(), read(path)?, false),
+            Self::Shipped => Ok(text("shipped", HELDOUT.to_owned())),
+            Self::File(path) => Ok(text(&path.to_string_lossy(), read(path)?)),
         }
     }
 }
 
-fn text(name: &str, contents: String, json_lines: bool) -> Result<Text, Error> {
+fn text(name: &str, contents: String) -> Text {
     let digest = Digest::default().with(&contents).hex();
-    let documents = calibration_texts(&contents, json_lines).map_err(|e| match e {
-        honelm_compress::CompressError::CalibrationLine { line, problem } => {
-            Error::Text { path: name.to_owned(), problem: format!("line {line}: {problem}") }
-        }
-        other => other.into(),
-    })?;
-    let warnings = documents.iter().any(|document| document.contains("\r\n")).then(|| {
+    let warnings = line_ends(name, [contents.as_str()].into_iter());
+    Text { name: name.to_owned(), digest, documents: vec![contents], warnings }
+}
+
+fn calibration_text(
+    name: &str,
+    contents: impl AsRef<[u8]>,
+    documents: Result<Vec<Document>, String>,
+) -> Result<CalibrationText, Error> {
+    let digest = Digest::default().with(contents).hex();
+    let documents = documents.map_err(|problem| Error::Text { path: name.to_owned(), problem })?;
+    let warnings = line_ends(name, documents.iter().flat_map(Document::texts));
+    Ok(CalibrationText { name: name.to_owned(), digest, documents, warnings })
+}
+
+/// Returns a warning if a document's lines end with CR LF.
+fn line_ends<'a>(name: &str, mut documents: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let warning = documents.any(|document| document.contains("\r\n")).then(|| {
         format!(
             "{name}: lines end with CR LF. A model reads each CR as text, which makes its perplexity much worse; convert \
              the file to LF line ends, for example with dos2unix"
         )
     });
-    Ok(Text { name: name.to_owned(), digest, documents, warnings: warnings.into_iter().collect() })
+    warning.into_iter().collect()
 }
 
-fn is_json_lines(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("jsonl"))
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
 }
 
 /// Reads a file or pipe that a user names.
@@ -124,9 +156,9 @@ mod tests {
         for (contents, told) in [("one\ntwo\n", 0), ("one\r\ntwo\r\n", 1)] {
             std::fs::write(&path, contents).expect("written");
             let source = TextSource::File(path.clone());
-            for text in [source.heldout().expect("text"), source.calibration().expect("text")] {
-                assert_eq!(text.warnings.len(), told, "{:?}", text.warnings);
-                assert!(text.warnings.iter().all(|warning| warning.contains("CR LF")), "{:?}", text.warnings);
+            for warnings in [source.heldout().expect("text").warnings, source.calibration().expect("text").warnings] {
+                assert_eq!(warnings.len(), told, "{warnings:?}");
+                assert!(warnings.iter().all(|warning| warning.contains("CR LF")), "{warnings:?}");
             }
         }
     }

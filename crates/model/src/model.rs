@@ -1,12 +1,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use honelm_backend::{Backend, Batch, Cache, CacheType, SequenceId, Sequences, Ticket, Token, Truncated};
+use honelm_backend::{
+    Backend, Batch, Cache, CacheSpec, CacheType, SavedSequence, SequenceId, Sequences, Ticket, Token, Truncated,
+};
 use honelm_tensor::Matrix;
 
-use crate::runner::ReadStep;
+use crate::runner::{CacheUse, ReadStep};
 use crate::weights::{Network, Weights};
-use crate::{Blueprint, Facts, Loader, ModelError, Parameters, Runner, step};
+use crate::{Blueprint, Facts, Loader, ModelError, Parameters, Runner, saved, step};
 
 /// A back end, which several models can share, so that one can draft for another.
 pub type Device = Rc<RefCell<dyn Backend>>;
@@ -54,6 +56,7 @@ pub struct Model {
     network: Network,
     cache: Cache,
     sequences: Sequences,
+    slack: usize,
     device: Device,
 }
 
@@ -90,12 +93,13 @@ impl Model {
         if let (CacheType::Q8_0, Some(layer)) = (options.cache_type, partial) {
             return Err(ModelError::CacheType { head_width: layer.head_width, block: Q8_0_BLOCK });
         }
-        let sequences = Sequences::new(&spec.groups, spec.page_len, context, options.slack);
+        let mut sequences = Sequences::new(&spec.groups, spec.page_len, context, options.slack);
+        sequences.set_limit(&page_bytes(&spec), None);
         let (network, cache) = {
             let mut backend = device.borrow_mut();
             (Network::new(blueprint, weights, context, &mut *backend)?, backend.create_cache(spec)?)
         };
-        Ok(Self { blueprint: blueprint.clone(), network, cache, sequences, device })
+        Ok(Self { blueprint: blueprint.clone(), network, cache, sequences, slack: options.slack, device })
     }
 
     /// Returns the weights and the forward pass.
@@ -117,6 +121,11 @@ impl Model {
     }
 }
 
+/// Returns the bytes of a page of each group.
+fn page_bytes(spec: &CacheSpec) -> Vec<usize> {
+    (0..spec.groups.len()).map(|group| spec.page_bytes(group)).collect()
+}
+
 impl Runner for Model {
     fn facts(&self) -> &Facts {
         &self.blueprint.facts
@@ -132,6 +141,23 @@ impl Runner for Model {
 
     fn describe(&self) -> String {
         self.device.borrow().describe()
+    }
+
+    fn arithmetic(&self) -> String {
+        self.device.borrow().arithmetic()
+    }
+
+    fn sequence_bytes(&self, tokens: usize) -> usize {
+        self.cache.spec().sequence_bytes(tokens, self.step_rows().min(tokens), self.slack)
+    }
+
+    fn set_cache_limit(&mut self, bytes: Option<usize>) {
+        self.sequences.set_limit(&page_bytes(self.cache.spec()), bytes);
+    }
+
+    fn cache_use(&self) -> CacheUse {
+        let sequences = self.sequences.open_count();
+        CacheUse { held: self.sequences.bytes_held(), limit: self.sequences.limit(), sequences }
     }
 
     fn open(&mut self) -> SequenceId {
@@ -176,6 +202,26 @@ impl Runner for Model {
 
     fn fork(&mut self, id: SequenceId) -> Result<SequenceId, ModelError> {
         Ok(self.sequences.fork(id)?)
+    }
+
+    fn cache_spec(&self) -> &CacheSpec {
+        self.cache.spec()
+    }
+
+    fn saved(&self, id: SequenceId) -> Result<SavedSequence, ModelError> {
+        Ok(self.sequences.saved(id)?)
+    }
+
+    fn export(&mut self, id: SequenceId, layer: usize) -> Result<Ticket, ModelError> {
+        saved::export(&self.cache, &mut self.sequences, &mut *self.device.borrow_mut(), id, layer)
+    }
+
+    fn open_saved(&mut self, shape: &SavedSequence) -> Result<SequenceId, ModelError> {
+        saved::open(&self.cache, &mut self.sequences, &mut *self.device.borrow_mut(), shape)
+    }
+
+    fn import(&mut self, id: SequenceId, layer: usize, cells: &[u8]) -> Result<Ticket, ModelError> {
+        saved::import(&self.cache, &mut self.sequences, &mut *self.device.borrow_mut(), id, layer, cells)
     }
 
     fn logits(&mut self, hidden: &Matrix) -> Result<Matrix, ModelError> {

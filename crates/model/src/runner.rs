@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use honelm_backend::{Batch, SequenceId, Ticket, Truncated};
+use honelm_backend::{Batch, CacheSpec, SavedSequence, SequenceId, Ticket, Truncated};
 use honelm_tensor::Matrix;
 
 use crate::{Facts, ModelError};
@@ -15,10 +15,23 @@ pub struct StepOutput {
     pub hidden: Matrix,
     /// The sampled tokens of the rows that requested one. // `[rows]`
     pub sampled: Vec<u32>,
+    /// The cached cells of [`Runner::export`].
+    pub cells: Vec<u8>,
 }
 
 /// The future of a step's outputs, which borrows nothing.
 pub type ReadStep = Pin<Box<dyn Future<Output = Result<StepOutput, ModelError>> + 'static>>;
+
+/// The use of memory for cached keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheUse {
+    /// The bytes of the pages that sequences hold. Shared pages count once.
+    pub held: usize,
+    /// The largest number of bytes; `None` without a limit.
+    pub limit: Option<usize>,
+    /// The number of open sequences.
+    pub sequences: usize,
+}
 
 /// A loaded model, as engines and evaluation use it. It manages several sequences of tokens.
 ///
@@ -35,6 +48,17 @@ pub trait Runner {
     }
     /// Returns a description of the back end.
     fn describe(&self) -> String;
+    /// Returns the most bytes of pages that a sequence of `tokens` tokens needs.
+    fn sequence_bytes(&self, tokens: usize) -> usize;
+    /// Limits the bytes of the pages of all sequences. A step that would exceed the limit is refused with
+    /// [`honelm_backend::BackendError::CacheFull`] and changes nothing.
+    fn set_cache_limit(&mut self, bytes: Option<usize>);
+    /// Returns the use of memory for cached keys and values.
+    fn cache_use(&self) -> CacheUse;
+    /// Returns the name of the arithmetic: the same model, tokens and options give the same bits wherever it is the same.
+    fn arithmetic(&self) -> String {
+        self.describe()
+    }
     /// Opens an empty sequence.
     fn open(&mut self) -> SequenceId;
     /// Closes a sequence.
@@ -51,6 +75,19 @@ pub trait Runner {
     fn truncate(&mut self, id: SequenceId, len: usize) -> Result<Truncated, ModelError>;
     /// Opens a second sequence with the same tokens.
     fn fork(&mut self, id: SequenceId) -> Result<SequenceId, ModelError>;
+    /// Returns the shape of the cache.
+    fn cache_spec(&self) -> &CacheSpec;
+    /// Returns the shape of a sequence that is to be saved. Its cells are those of [`Runner::export`] for each layer.
+    fn saved(&self, id: SequenceId) -> Result<SavedSequence, ModelError>;
+    /// Starts a step that reads the cells of a sequence in one layer, without those that a window has dropped:
+    /// [`StepOutput::cells`] in the form of [`honelm_backend::Backend::export_cells`], in whole pages. The cells after those
+    /// of the last token are unspecified.
+    fn export(&mut self, id: SequenceId, layer: usize) -> Result<Ticket, ModelError>;
+    /// Opens a sequence of this shape. Its cells follow by [`Runner::import`] for each layer, before it is used.
+    fn open_saved(&mut self, saved: &SavedSequence) -> Result<SequenceId, ModelError>;
+    /// Starts a step that writes the cells of a saved sequence in one layer, up to that of the last token. Reading it waits
+    /// for the end.
+    fn import(&mut self, id: SequenceId, layer: usize, cells: &[u8]) -> Result<Ticket, ModelError>;
     /// Applies the output layer to final hidden states. // [rows, D] -> [rows, V]
     fn logits(&mut self, hidden: &Matrix) -> Result<Matrix, ModelError>;
 }

@@ -70,6 +70,7 @@ pub(crate) fn collect(outputs: Outputs) -> StepOutput {
             Value::Floats(matrix) if key == HIDDEN => out.hidden = matrix,
             Value::Floats(matrix) => append(&mut out.logits, matrix),
             Value::Tokens(tokens) => out.sampled.extend(tokens),
+            Value::Cells(cells) => out.cells.extend(cells),
         }
     }
     out
@@ -92,23 +93,34 @@ pub(crate) fn output_layer(
     b: &mut dyn Backend,
     layer: &dyn Fn(&Tensor, &mut dyn Backend) -> Tensor,
 ) -> Result<Matrix, ModelError> {
-    let (width, at_once) = (facts.width, facts.output_rows());
-    if hidden.cols != width {
-        return Err(ModelError::WrongWidth { what: "the hidden states", found: hidden.cols, expected: width });
+    if hidden.cols != facts.width {
+        return Err(ModelError::WrongWidth { what: "the hidden states", found: hidden.cols, expected: facts.width });
     }
-    let mut logits = Matrix::default();
-    for start in (0..hidden.rows).step_by(at_once) {
-        let end = hidden.rows.min(start + at_once);
-        let slice = Matrix::new(end - start, width, hidden.data[start * width..end * width].to_vec());
+    rows(hidden, facts.output_rows(), cache, b, layer)
+}
+
+/// Runs an operation on the rows of a matrix, `at_once` of them at a time. // [rows, K] -> [rows, M]
+pub(crate) fn rows(
+    x: &Matrix,
+    at_once: usize,
+    cache: &Cache,
+    b: &mut dyn Backend,
+    operation: &dyn Fn(&Tensor, &mut dyn Backend) -> Tensor,
+) -> Result<Matrix, ModelError> {
+    let width = x.cols;
+    let mut out = Matrix::default();
+    for start in (0..x.rows).step_by(at_once) {
+        let end = x.rows.min(start + at_once);
+        let slice = Matrix::new(end - start, width, x.data[start * width..end * width].to_vec());
         let groups = vec![StepGroup::default(); cache.spec().groups.len()];
         b.begin(Step { groups, ..Step::default() }, cache)?;
         let x = b.input(&slice);
-        let y = layer(&x, b);
+        let y = operation(&x, b);
         b.output(HIDDEN, &y);
         let ticket = b.submit();
-        append(&mut logits, take_floats(finished(b.read(ticket))?, HIDDEN).unwrap_or_default());
+        append(&mut out, take_floats(finished(b.read(ticket))?, HIDDEN).unwrap_or_default());
     }
-    Ok(logits)
+    Ok(out)
 }
 
 /// Returns the matrix with the key `wanted`.

@@ -132,6 +132,25 @@ impl Stream {
         Ok(inputs.collect())
     }
 
+    /// Computes the product of a linear module of a bound layer with its bias. // [N, K] -> [N, M]
+    ///
+    /// # Errors
+    /// An error of the device.
+    ///
+    /// # Panics
+    /// Panics if the layer has no such module, or if `x` does not have its number of columns.
+    pub fn product(
+        &self,
+        bound: &Bound,
+        module: &'static str,
+        x: &Matrix,
+        backend: &mut dyn Backend,
+    ) -> Result<Matrix, ModelError> {
+        let weight = bound.weight(module);
+        let cache = backend.create_cache(self.blueprint.cache_spec_of(&[], CacheType::F32))?;
+        step::rows(x, self.blueprint.facts.output_rows(), &cache, backend, &|x, b| b.linear(x, weight))
+    }
+
     fn record(
         &self,
         bound: &Bound,
@@ -199,8 +218,28 @@ impl OutputLayer {
     /// An invalid weight, an error of the device.
     pub fn load(blueprint: &Blueprint, params: &dyn Parameters, backend: &mut dyn Backend) -> Result<Self, ModelError> {
         let tree = &blueprint.tree;
-        let slots = outer(tree.finish.iter().chain([tree.output_matrix()]));
-        let network = bind(blueprint, params, &slots, 1, backend)?;
+        Self::of(blueprint, params, &outer(tree.finish.iter().chain([tree.output_matrix()])), backend)
+    }
+
+    /// Loads the last norm alone, for [`OutputLayer::finish`]. [`OutputLayer::logits`] then panics.
+    ///
+    /// # Errors
+    /// As [`OutputLayer::load`].
+    pub fn load_norm(
+        blueprint: &Blueprint,
+        params: &dyn Parameters,
+        backend: &mut dyn Backend,
+    ) -> Result<Self, ModelError> {
+        Self::of(blueprint, params, &outer(&blueprint.tree.finish), backend)
+    }
+
+    fn of(
+        blueprint: &Blueprint,
+        params: &dyn Parameters,
+        slots: &[Slot],
+        backend: &mut dyn Backend,
+    ) -> Result<Self, ModelError> {
+        let network = bind(blueprint, params, slots, 1, backend)?;
         let cache = backend.create_cache(blueprint.cache_spec_of(&[], CacheType::F32))?;
         Ok(Self { facts: blueprint.facts.clone(), network, cache })
     }
@@ -218,6 +257,9 @@ impl OutputLayer {
     ///
     /// # Errors
     /// As [`OutputLayer::finish`].
+    ///
+    /// # Panics
+    /// If the output matrix was not loaded.
     pub fn logits(&self, hidden: &Matrix, backend: &mut dyn Backend) -> Result<Matrix, ModelError> {
         let architecture = self.network.architecture();
         step::output_layer(hidden, &self.facts, &self.cache, backend, &|x, b| architecture.logits(x, b))

@@ -88,10 +88,16 @@ pub struct Compression {
     pub length: usize,
     /// The number of rows that run through a layer together.
     pub step_rows: usize,
+    /// `true` if a step of the recipe observes the original's inputs beside those of the compressed model.
+    pub originals: bool,
 }
 
+/// The values of an output matrix that are in work together.
+const TILE_VALUES: u64 = 1 << 25;
+
 /// Plans the compression of `checkpoint` by GPTQ, layer by layer in f32. The memory holds the activations of the whole
-/// calibration text, one layer, a step through it, the Hessian with its factor, and the matrix that is quantised.
+/// calibration text, one layer, a step through it, the Hessian with its factor, and the matrix that is quantised. With the
+/// original's inputs it holds their activations and its layer as well, and their products.
 ///
 /// # Errors
 /// Samples that are longer than the model's context, invalid weights in the first layer.
@@ -100,7 +106,8 @@ pub fn plan_compression(checkpoint: &Checkpoint, how: &Compression) -> Result<Pe
     let bytes = |w: &honelm_blocks::WeightData| weight_bytes(Int8Kind::of(w), w.rows(), w.cols(), Compute::F32);
     let mut recorder = Recorder::new(bytes);
     let mut stream = Stream::new(checkpoint, how.length)?;
-    let stream_bytes = F32 * (how.samples * how.length * facts.width) as u64;
+    let streams = if how.originals { 2 } else { 1 };
+    let stream_bytes = streams * F32 * (how.samples * how.length * facts.width) as u64;
     let sequences = (how.step_rows / how.length.max(1)).clamp(1, how.samples.max(1));
     let lengths = vec![how.length; sequences];
 
@@ -126,19 +133,29 @@ pub fn plan_compression(checkpoint: &Checkpoint, how: &Compression) -> Result<Pe
         recorder.reset();
         let mut observe = Observe::new(&mut recorder, &[bound.weight(module.name)], true);
         stream.observe(&bound, 0, &x, &lengths, &mut observe)?;
-        let hessian = F64 * cols * cols;
+        let square = F64 * cols * cols;
+        // The lower triangle in panels of 128 columns.
+        let hessian = F64 * cols * (cols + 128) / 2;
+        let cross = (streams - 1) * square;
         let inputs = F32 * x.rows as u64 * cols;
-        observed = observed.max(step(&mut recorder) + hessian + 2 * inputs);
+        let other = (streams - 1) * recorder.recorded().weight_bytes as u64;
+        observed = observed.max(step(&mut recorder) + other + hessian + cross + 2 * streams * inputs);
         // The Hessian, two matrices of its factorisation and the factor in f32; the matrix, its working copy and its
         // codes.
-        let factor = 2 * F64 * cols * cols + F32 * cols * cols;
-        solved = solved.max(hessian + factor + (3 * F32 + 1) * rows * cols);
+        let factor = 2 * square + F32 * cols * cols;
+        // The weights that aim at the original's outputs are solved for before, by an inverse in place.
+        let aimed = (streams - 1) * (cross + 2 * square);
+        solved = solved.max(hessian + factor.max(aimed) + (3 * F32 + 1) * rows * cols);
     }
+    let [vocabulary, width] = checkpoint.tree().output_matrix().shape.map(|n| n as u64);
+    let tile = (vocabulary * width).min(TILE_VALUES);
+    let output = (2 + streams) * F64 * width * width + (4 * F32 + 1) * tile + vocabulary * width;
     let layer: u64 = modules.iter().map(|m| F32 * (m.shape[0] * m.shape[1]) as u64).sum();
     let mut phases = phases;
     phases.push(("a step through a layer", stream_bytes + run_bytes));
     phases.push(("statistics of a layer", stream_bytes + observed));
     phases.push(("rounding a layer", stream_bytes + solved + layer / 4));
+    phases.push(("output layer", stream_bytes + output));
     let mapped = checkpoint.tree().slots().filter_map(|slot| checkpoint.encoding(slot).ok().map(|e| (slot, e)));
     let mapped = mapped.filter_map(|(slot, encoding)| {
         let [rows, cols] = checkpoint.tree().module(slot)?.shape;

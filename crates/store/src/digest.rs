@@ -28,6 +28,23 @@ impl Digest {
     }
 }
 
+/// A running SHA-256 of bytes, which seals a file.
+#[derive(Debug, Clone, Default)]
+pub struct Seal(Sha256);
+
+impl Seal {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Returns the hash.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
 /// Returns the SHA-256 of a file's contents as 64 hexadecimal digits.
 ///
 /// # Errors

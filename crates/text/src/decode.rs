@@ -1,32 +1,36 @@
 //! Streaming decoding of tokens.
 
+use std::ops::Deref;
+
 use crate::decoder::Flow;
 use crate::tokenizer::Tokenizer;
 
 /// A decoder of a stream of tokens that never splits a character.
 ///
 /// The pieces that [`push`](Self::push) and [`finish`](Self::finish) return form the same text as
-/// [`Tokenizer::decode`]. Each invalid UTF-8 sequence becomes one U+FFFD.
-pub struct DecodeStream<'a> {
-    tokenizer: &'a Tokenizer,
+/// [`Tokenizer::decode`]. Each invalid UTF-8 sequence becomes one U+FFFD. `T` is a reference to the tokenizer, or an `Rc` of it.
+pub struct DecodeStream<T> {
+    tokenizer: T,
     skip_special: bool,
     /// The state of the decoder's steps.
-    flow: Flow<'a>,
+    flow: Flow,
     /// The bytes of an incomplete character.
     pending: Vec<u8>,
 }
 
-impl<'a> DecodeStream<'a> {
+impl<T: Deref<Target = Tokenizer>> DecodeStream<T> {
     /// Creates a stream at the start of a text. SentencePiece's leading space is dropped.
     #[must_use]
-    pub fn new(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
-        Self { tokenizer, skip_special, flow: tokenizer.decoder.flow(true), pending: Vec::new() }
+    pub fn new(tokenizer: T, skip_special: bool) -> Self {
+        let flow = tokenizer.decoder.flow(true);
+        Self { tokenizer, skip_special, flow, pending: Vec::new() }
     }
 
     /// Creates a stream that continues a text. A leading space is kept.
     #[must_use]
-    pub fn continuing(tokenizer: &'a Tokenizer, skip_special: bool) -> Self {
-        Self { flow: tokenizer.decoder.flow(false), ..Self::new(tokenizer, skip_special) }
+    pub fn continuing(tokenizer: T, skip_special: bool) -> Self {
+        let flow = tokenizer.decoder.flow(false);
+        Self { flow, ..Self::new(tokenizer, skip_special) }
     }
 
     /// Adds a token. Returns the text that is now complete, if any.
@@ -34,16 +38,18 @@ impl<'a> DecodeStream<'a> {
         if self.skip_special && self.tokenizer.special(id) {
             return None;
         }
-        self.flow.push(self.tokenizer.vocabulary(), id, &mut self.pending);
+        self.flow.push(&self.tokenizer.decoder, self.tokenizer.vocabulary(), id, &mut self.pending);
         let text = drain_utf8(&mut self.pending);
         (!text.is_empty()).then_some(text)
     }
 
     /// Returns the remaining text. An incomplete character becomes U+FFFD.
     #[must_use]
-    pub fn finish(mut self) -> String {
-        self.flow.finish(&mut self.pending);
-        String::from_utf8_lossy(&self.pending).into_owned()
+    pub fn finish(&mut self) -> String {
+        self.flow.finish(&self.tokenizer.decoder, &mut self.pending);
+        let rest = String::from_utf8_lossy(&self.pending).into_owned();
+        self.pending.clear();
+        rest
     }
 }
 

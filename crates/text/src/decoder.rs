@@ -79,12 +79,12 @@ impl Decoder {
     }
 
     /// Starts decoding a text. `begins` is `false` if the text continues another.
-    pub(crate) fn flow(&self, begins: bool) -> Flow<'_> {
+    pub(crate) fn flow(&self, begins: bool) -> Flow {
         let left = self.whole.iter().map(|step| match step {
             Step::Strip(_, count) if begins => *count,
             _ => 0,
         });
-        Flow { decoder: self, first: begins, state: left.map(|left| (left, Vec::new())).collect() }
+        Flow { first: begins, state: left.map(|left| (left, Vec::new())).collect() }
     }
 }
 
@@ -190,39 +190,38 @@ impl Replacement {
 }
 
 /// A text being decoded.
-pub(crate) struct Flow<'a> {
-    decoder: &'a Decoder,
+pub(crate) struct Flow {
     /// `true` before the first token.
     first: bool,
     /// For each step, the number of bytes that it may still strip, and the text that waits for its continuation.
     state: Vec<(usize, Vec<u8>)>,
 }
 
-impl Flow<'_> {
+impl Flow {
     /// Adds a token and appends the text that is now final.
-    pub(crate) fn push(&mut self, vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) {
+    pub(crate) fn push(&mut self, decoder: &Decoder, vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) {
         let Some(token) = vocabulary.get(id) else { return };
         let plain = matches!(token.kind, TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unknown);
-        if std::mem::take(&mut self.first) && self.decoder.drops_first_spaces && plain {
+        if std::mem::take(&mut self.first) && decoder.drops_first_spaces && plain {
             let text: String = token.text.chars().filter(|&c| c != SPACE).collect();
-            return self.pass(text.into_bytes(), false, out);
+            return self.pass(decoder, text.into_bytes(), false, out);
         }
         if self.state.is_empty() {
-            return self.decoder.push_token(vocabulary, id, out);
+            return decoder.push_token(vocabulary, id, out);
         }
         let mut bytes = Vec::new();
-        self.decoder.push_token(vocabulary, id, &mut bytes);
-        self.pass(bytes, false, out);
+        decoder.push_token(vocabulary, id, &mut bytes);
+        self.pass(decoder, bytes, false, out);
     }
 
     /// Appends the remaining text.
-    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
-        self.pass(Vec::new(), true, out);
+    pub(crate) fn finish(&mut self, decoder: &Decoder, out: &mut Vec<u8>) {
+        self.pass(decoder, Vec::new(), true, out);
     }
 
     /// Passes text through all steps.
-    fn pass(&mut self, mut text: Vec<u8>, end: bool, out: &mut Vec<u8>) {
-        for (step, (left, waiting)) in self.decoder.whole.iter().zip(&mut self.state) {
+    fn pass(&mut self, decoder: &Decoder, mut text: Vec<u8>, end: bool, out: &mut Vec<u8>) {
+        for (step, (left, waiting)) in decoder.whole.iter().zip(&mut self.state) {
             match step {
                 Step::Strip(byte, _) => {
                     let leading = text.iter().take_while(|found| *found == byte).count();
@@ -257,8 +256,8 @@ mod tests {
         let read = Decoder::read(decoder).unwrap();
         let mut flow = read.flow(true);
         let mut bytes = Vec::new();
-        ids.iter().for_each(|&id| flow.push(&vocabulary, id, &mut bytes));
-        flow.finish(&mut bytes);
+        ids.iter().for_each(|&id| flow.push(&read, &vocabulary, id, &mut bytes));
+        flow.finish(&read, &mut bytes);
         let library: DecoderWrapper = serde_json::from_value(decoder.clone()).unwrap();
         let tokens = ids.iter().map(|&id| TOKENS[id as usize].to_owned()).collect();
         [String::from_utf8(bytes).unwrap(), library.decode(tokens).unwrap()]

@@ -241,6 +241,26 @@ pub enum TextError {
         /// The line in the template, from 1. It is 0 if unknown.
         line: usize,
     },
+    /// The list of tools is invalid.
+    #[error("{place} is {found}, expected {expected}")]
+    Tools {
+        /// The place in the list, for example `tools[1].function.name`.
+        place: String,
+        /// What is there.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A tool cannot be forced in the form in which the model writes calls.
+    #[error("tool {tool:?}, {place}: {reason}")]
+    CallGrammar {
+        /// The tool's name.
+        tool: String,
+        /// The place in the schema of its arguments.
+        place: String,
+        /// The reason.
+        reason: String,
+    },
 }
 
 impl TextError {
@@ -277,6 +297,8 @@ impl TextError {
             Self::TemplateRender { .. } => "template-render",
             Self::TemplateRaised { .. } => "template-raised",
             Self::TemplateLimit { .. } => "template-limit",
+            Self::Tools { .. } => "bad-tools",
+            Self::CallGrammar { .. } => "call-grammar",
         }
     }
 

@@ -19,6 +19,7 @@
 
 mod added;
 mod alphabet;
+pub mod answer;
 mod budget;
 mod config;
 mod decode;

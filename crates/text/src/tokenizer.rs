@@ -130,8 +130,8 @@ impl Tokenizer {
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
         let mut flow = self.decoder.flow(true);
         let mut bytes = Vec::new();
-        ids.iter().for_each(|&id| flow.push(self.vocabulary(), id, &mut bytes));
-        flow.finish(&mut bytes);
+        ids.iter().for_each(|&id| flow.push(&self.decoder, self.vocabulary(), id, &mut bytes));
+        flow.finish(&self.decoder, &mut bytes);
         bytes
     }
 

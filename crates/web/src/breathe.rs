@@ -1,5 +1,5 @@
-use honelm_backend::{Batch, SequenceId, Ticket, Truncated};
-use honelm_model::{Facts, ModelError, ReadStep, Runner};
+use honelm_backend::{Batch, CacheSpec, SavedSequence, SequenceId, Ticket, Truncated};
+use honelm_model::{CacheUse, Facts, ModelError, ReadStep, Runner};
 use honelm_tensor::Matrix;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -48,6 +48,26 @@ impl<R: Runner> Runner for Breathing<R> {
         self.runner.describe()
     }
 
+    fn step_rows(&self) -> usize {
+        self.runner.step_rows()
+    }
+
+    fn arithmetic(&self) -> String {
+        self.runner.arithmetic()
+    }
+
+    fn sequence_bytes(&self, tokens: usize) -> usize {
+        self.runner.sequence_bytes(tokens)
+    }
+
+    fn set_cache_limit(&mut self, bytes: Option<usize>) {
+        self.runner.set_cache_limit(bytes);
+    }
+
+    fn cache_use(&self) -> CacheUse {
+        self.runner.cache_use()
+    }
+
     fn open(&mut self) -> SequenceId {
         self.runner.open()
     }
@@ -74,6 +94,26 @@ impl<R: Runner> Runner for Breathing<R> {
 
     fn fork(&mut self, id: SequenceId) -> Result<SequenceId, ModelError> {
         self.runner.fork(id)
+    }
+
+    fn cache_spec(&self) -> &CacheSpec {
+        self.runner.cache_spec()
+    }
+
+    fn saved(&self, id: SequenceId) -> Result<SavedSequence, ModelError> {
+        self.runner.saved(id)
+    }
+
+    fn export(&mut self, id: SequenceId, layer: usize) -> Result<Ticket, ModelError> {
+        self.runner.export(id, layer)
+    }
+
+    fn open_saved(&mut self, saved: &SavedSequence) -> Result<SequenceId, ModelError> {
+        self.runner.open_saved(saved)
+    }
+
+    fn import(&mut self, id: SequenceId, layer: usize, cells: &[u8]) -> Result<Ticket, ModelError> {
+        self.runner.import(id, layer, cells)
     }
 
     fn logits(&mut self, hidden: &Matrix) -> Result<Matrix, ModelError> {

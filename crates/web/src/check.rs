@@ -49,17 +49,18 @@ impl WebModel {
             let problem = format!("the vocabularies differ: found {theirs} tokens, expected {ours}");
             return Err(WebError::InvalidArgument { name: "reference", problem });
         }
-        let tokens = self.tokenizer.encode_running(&text)?;
-        let context = self.context.min(reference.context);
-        let mut chunks = protocol.chunks(&tokens, self.tokenizer.leading_bos(), context)?;
-        chunks.truncate(settings.chunks.unwrap_or(usize::MAX).max(1));
         let (mut candidate, mut base) = (self.take()?, reference.take()?);
+        let (candidate, base) = (candidate.get()?, base.get()?);
+        let tokens = candidate.tokenizer().encode_running(&text)?;
+        let context = self.context.min(reference.context);
+        let mut chunks = protocol.chunks(&tokens, candidate.tokenizer().leading_bos(), context)?;
+        chunks.truncate(settings.chunks.unwrap_or(usize::MAX).max(1));
         let total = chunks.len();
         let mut progress = |so_far: &honelm_eval::Comparison| {
             tell(&on_event, &json!({"done": so_far.kl.len(), "total": total}));
             !self.is_cancelled()
         };
-        let models = (base.get()?.runner(), candidate.get()?.runner());
+        let models = (base.driver().runner()?, candidate.driver().runner()?);
         let compared = compare_beside(models.0, models.1, &chunks, STEP_ROWS, &mut progress).await?;
         Ok(json!(figures(&compared)).to_string())
     }

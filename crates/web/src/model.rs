@@ -1,15 +1,11 @@
 //! The class that JavaScript uses.
 
-use std::cell::{Cell, RefCell};
-use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::cell::RefCell;
 
 use honelm_backend::CacheSpec;
-use honelm_engine::{
-    Chat, Completion, Generation, PLAIN_TEMPLATE, Reply, Session, Update, raw_prompt, sampling_defaults,
-};
+use honelm_engine::{Cancel, Completion, DriverOptions, Generation, LoadedModel, Update, sampling_defaults};
 use honelm_model::{Facts, LoadOptions, Runner};
-use honelm_text::{ChatTemplate, Clock, Piece, Reasoning, RenderOptions, Tokenizer};
+use honelm_text::{Clock, Piece, RenderOptions};
 use js_sys::Function;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
@@ -30,11 +26,10 @@ pub fn version() -> String {
 /// A loaded model.
 #[wasm_bindgen]
 pub struct WebModel {
-    /// The session; `None` while an answer is written.
-    session: RefCell<Option<Session>>,
-    cancelled: Rc<Cell<bool>>,
-    pub(crate) tokenizer: Tokenizer,
-    template: Option<String>,
+    /// The model; `None` while an answer is written.
+    loaded: RefCell<Option<LoadedModel>>,
+    cancel: Cancel,
+    has_template: bool,
     generation: Generation,
     pub(crate) facts: Facts,
     warnings: Vec<String>,
@@ -66,7 +61,6 @@ impl WebModel {
         };
         let files = Files::new(&files, &progress);
         let (checkpoint, tokenizer) = load::open(&files, &settings.open_options()).await?;
-        let template = tokenizer.chat_template().map(str::to_owned);
         let file = files.single().unwrap_or_else(|| "generation_config.json".to_owned());
         let generation = sampling_defaults(&file, checkpoint.generation_config())?;
         let testing = |done: usize, total: usize| {
@@ -88,12 +82,12 @@ impl WebModel {
         };
         let model = placed?;
         let (context, description) = (model.context(), model.describe());
-        let session = Session::new(Box::new(Breathing::new(model))).with_prefill_rows(chosen.prefill_rows);
+        let limits = DriverOptions { prefill_rows: chosen.prefill_rows, ..DriverOptions::default() };
+        let loaded = LoadedModel::new(Box::new(Breathing::new(model)), tokenizer, generation.clone(), limits);
         Ok(Self {
-            session: RefCell::new(Some(session)),
-            cancelled: Rc::default(),
-            tokenizer,
-            template,
+            has_template: loaded.chat_template().is_some(),
+            loaded: RefCell::new(Some(loaded)),
+            cancel: Cancel::new(),
             generation,
             facts: checkpoint.facts().clone(),
             warnings: checkpoint.warnings().to_vec(),
@@ -116,7 +110,7 @@ impl WebModel {
             "vocabulary": vocabulary, "model_context": context, "context": self.context,
             "device": self.chosen.name(), "tested": self.chosen.tested, "description": self.description, "fallback": self.chosen.fallback,
             "page_positions": self.cache.page_len, "page_bytes": page_bytes,
-            "chat_template": self.template.is_some(), "warnings": self.warnings, "load_seconds": self.load_seconds,
+            "chat_template": self.has_template, "warnings": self.warnings, "load_seconds": self.load_seconds,
             "generation": {
                 "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
                 "repeat_penalty": repeat_penalty, "max_tokens": max_tokens, "stop": stop,
@@ -135,7 +129,7 @@ impl WebModel {
 
     /// Ends the answer that is being written; its `finish_reason` is then `cancelled`.
     pub fn abort(&self) {
-        self.cancelled.set(true);
+        self.cancel.cancel();
     }
 
     /// Answers a conversation and returns the answer as JSON. `messages` is JSON: a list of `{"role", "content"}`, the last
@@ -152,14 +146,12 @@ impl WebModel {
         let parse_special = settings.parse_special;
         let generation = settings.apply(&self.generation);
         let (said, question) = conversation(&messages)?;
-        let mut chat = self.chat_of(said)?.with_parse_special(parse_special);
-        let mut session = self.take()?;
-        let mut on_pieces = |update: Update<'_>, pieces: Vec<Piece>| self.heard(&update, &pieces, &on_event);
-        let (session, tokenizer) = (session.get()?, &self.tokenizer);
-        let reply =
-            chat.reply_async(&question, session, tokenizer, &generation, &platform::seconds, &mut on_pieces).await?;
-        let Reply { completion, reasoning, answer } = reply;
-        Ok(document(&completion, &answer, reasoning.as_deref()).to_string())
+        let mut loan = self.take()?;
+        let loaded = loan.get()?;
+        let mut chat = loaded.chat_of(&said, render_options())?.with_parse_special(parse_special);
+        let mut on_update = |update: &Update| heard(update, &on_event);
+        let asked = loaded.ask(&mut chat, &question, &generation, &self.cancel, &platform::seconds, &mut on_update);
+        Ok(document(&asked.await?).to_string())
     }
 
     /// Continues a text without a chat template and returns the answer as JSON; otherwise like `chat`.
@@ -168,92 +160,75 @@ impl WebModel {
     /// The errors of `chat`.
     pub async fn complete(&self, text: String, settings: String, on_event: Function) -> Result<String, WebError> {
         let settings: GenerationSettings = parsed("settings", &settings)?;
-        let (prompt, continues) = raw_prompt(&self.tokenizer, &text)?;
-        let generation = Generation { continues, ..settings.apply(&self.generation) };
-        let mut session = self.take()?;
-        let mut on_update = |update: Update<'_>| {
-            let text = match &update {
-                Update::Token { text, .. } => *text,
-                Update::Rest(text) => text,
-                Update::Prefill { .. } => "",
-            };
-            let piece = (!text.is_empty()).then(|| Piece::Answer(text.to_owned()));
-            self.heard(&update, &Vec::from_iter(piece), &on_event)
-        };
-        let (session, clock) = (session.get()?, &platform::seconds);
-        let done = session.generate_async(&self.tokenizer, &prompt, &generation, clock, &mut on_update).await?;
-        Ok(document(&done, &done.text, None).to_string())
+        let mut loan = self.take()?;
+        let loaded = loan.get()?;
+        let request = loaded.continuation(&text, &settings.apply(&self.generation))?.with_cancel(&self.cancel);
+        let mut on_update = |update: &Update| heard(update, &on_event);
+        let done = loaded.driver().complete(request, &platform::seconds, &mut on_update).await?;
+        Ok(document(&done).to_string())
     }
 }
 
-impl WebModel {
-    /// Formats a conversation by the model's template.
-    fn chat_of(&self, said: Vec<honelm_text::Message>) -> Result<Chat, WebError> {
-        let source = self.template.as_deref();
-        let template = ChatTemplate::new(source.unwrap_or(PLAIN_TEMPLATE), self.tokenizer.special_tokens())?;
-        let (unix_seconds, utc_offset_seconds) = platform::wall_clock();
-        let clock = Some(Clock::new(unix_seconds, utc_offset_seconds));
-        let reasoning = source.and_then(|source| Reasoning::find(source, &self.tokenizer));
-        let options = RenderOptions { clock, ..RenderOptions::default() };
-        let mut chat = Chat::with_template(template, options).with_reasoning(reasoning);
-        said.into_iter().for_each(|message| chat.push(message));
-        Ok(chat)
-    }
+/// Returns the variables of chat templates: the time.
+fn render_options() -> RenderOptions {
+    let (unix_seconds, utc_offset_seconds) = platform::wall_clock();
+    RenderOptions { clock: Some(Clock::new(unix_seconds, utc_offset_seconds)), ..RenderOptions::default() }
+}
 
-    /// Takes the session for one answer. It returns when the loan is dropped.
+impl WebModel {
+    /// Takes the model for one answer. It returns when the loan is dropped.
     pub(crate) fn take(&self) -> Result<Loan<'_>, WebError> {
-        let session = self.session.borrow_mut().take().ok_or(WebError::Busy)?;
-        self.cancelled.set(false);
-        Ok(Loan { place: &self.session, session: Some(session) })
+        let loaded = self.loaded.borrow_mut().take().ok_or(WebError::Busy)?;
+        self.cancel.reset();
+        Ok(Loan { place: &self.loaded, loaded: Some(loaded) })
     }
 
     /// Returns `true` if JavaScript has aborted the current work.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.get()
-    }
-
-    /// Passes an update to JavaScript. Breaks if JavaScript has aborted.
-    fn heard(&self, update: &Update<'_>, pieces: &[Piece], on_event: &Function) -> ControlFlow<()> {
-        let mut event = match update {
-            Update::Prefill { done, total } => json!({"prefill": [done, total]}),
-            Update::Token { id, .. } => json!({"token": id}),
-            Update::Rest(_) => json!({}),
-        };
-        for piece in pieces {
-            let (name, text) = match piece {
-                Piece::Thought(text) => ("reasoning", text),
-                Piece::Answer(text) => ("text", text),
-            };
-            let before = event[name].as_str().unwrap_or_default();
-            event[name] = json!(format!("{before}{text}"));
-        }
-        tell(on_event, &event);
-        if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.cancel.is_cancelled()
     }
 }
 
-/// A session on loan.
+/// Passes an update to JavaScript.
+fn heard(update: &Update, on_event: &Function) {
+    let mut event = match update {
+        Update::Prefill { done, total } => json!({"prefill": [done, total]}),
+        Update::Token { id, .. } => json!({"token": id}),
+        Update::Rest(_) => json!({}),
+    };
+    for piece in update.pieces() {
+        let (name, text) = match piece {
+            Piece::Thought(text) => ("reasoning", text),
+            Piece::Answer(text) => ("text", text),
+        };
+        let before = event[name].as_str().unwrap_or_default();
+        event[name] = json!(format!("{before}{text}"));
+    }
+    tell(on_event, &event);
+}
+
+/// A model on loan.
 pub(crate) struct Loan<'m> {
-    place: &'m RefCell<Option<Session>>,
-    session: Option<Session>,
+    place: &'m RefCell<Option<LoadedModel>>,
+    loaded: Option<LoadedModel>,
 }
 
 impl Loan<'_> {
-    pub(crate) fn get(&mut self) -> Result<&mut Session, WebError> {
-        self.session.as_mut().ok_or(WebError::Busy)
+    pub(crate) fn get(&mut self) -> Result<&mut LoadedModel, WebError> {
+        self.loaded.as_mut().ok_or(WebError::Busy)
     }
 }
 
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
-        *self.place.borrow_mut() = self.session.take();
+        *self.place.borrow_mut() = self.loaded.take();
     }
 }
 
 /// Returns an answer in the form of `honelm run --json`.
-fn document(done: &Completion, answer: &str, reasoning: Option<&str>) -> Value {
+fn document(done: &Completion) -> Value {
     let mut document = json!({
-        "text": answer,
+        "text": done.answer,
         "token_ids": done.token_ids,
         "finish_reason": done.finish_reason.name(),
         "prompt_tokens": done.prompt_tokens,
@@ -263,7 +238,7 @@ fn document(done: &Completion, answer: &str, reasoning: Option<&str>) -> Value {
         "decode_tokens_per_second": done.decode_tokens_per_second(),
         "first_token_seconds": (done.first_token_seconds > 0.0).then_some(done.first_token_seconds),
     });
-    if let Some(reasoning) = reasoning {
+    if let Some(reasoning) = &done.reasoning {
         document["reasoning_content"] = json!(reasoning);
     }
     if !done.logprobs.is_empty() {

@@ -178,9 +178,13 @@ export interface Check {
   /** One-sided bounds; null with fewer than 30 chunks. */
   perplexity_difference_lower95: number | null;
   perplexity_difference_upper95: number | null;
+  /** The difference in percent of the base, and its one-sided upper bound. */
+  perplexity_increase_percent: number;
+  perplexity_increase_percent_upper95: number | null;
   /** Mean KL(single precision || this device) in nats. */
   kl_divergence: number;
   kl_divergence_stderr: number | null;
+  kl_divergence_upper95: number | null;
   same_top_percent: number;
   /** The positions whose two largest logits differ by at least 0.1, and those of them whose most likely token differs on this device. */
   clear_positions: number;

@@ -1,5 +1,6 @@
 //! `cargo xtask prove`: proofs that take too long for every test run. Each prints its figures beside their bounds.
 
+mod allocation;
 mod browser;
 mod context;
 mod divergence;
@@ -12,6 +13,7 @@ mod perplexity;
 mod pull;
 mod report;
 mod resume;
+mod schedules;
 mod smollm2;
 mod tokens;
 
@@ -34,6 +36,8 @@ struct Part {
 const PARTS: &[Part] = &[
     tokens::PART,
     divergence::PART,
+    allocation::PART,
+    schedules::PART,
     resume::PART,
     kills::PART,
     pull::PART,

@@ -22,6 +22,11 @@ impl Pool {
         self.holders.len() - self.free.len()
     }
 
+    /// Returns `true` if a page has several holders.
+    pub fn is_shared(&self, page: u32) -> bool {
+        self.holders.get(page as usize).is_some_and(|&holders| holders > 1)
+    }
+
     /// Returns a page with one holder and unspecified contents.
     pub fn take(&mut self) -> u32 {
         if let Some(page) = self.free.pop() {

@@ -1,5 +1,9 @@
 //! The options that commands share.
 
+mod allocation;
+mod calibration;
+pub mod gates;
+pub mod tasks;
 mod values;
 
 use std::path::PathBuf;
@@ -10,6 +14,8 @@ use honelm::{CacheType, Compute, DeviceChoice, Error, RunOptions};
 use crate::failure::Failure;
 use crate::output;
 
+pub use allocation::{AllocationArguments, Bits, TypeArguments};
+pub use calibration::CalibrationArguments;
 pub use values::{
     Seed, answer_limit, at_least_one, encoding_parser, finite, named_recipe, not_negative, positive, probability,
     protocol, recipe, seed, share, size, text_source, token_limit, top_k,

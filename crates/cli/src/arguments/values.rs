@@ -116,19 +116,23 @@ pub fn finite(text: &str) -> Result<f64, String> {
     text.parse::<f64>().ok().filter(|x| x.is_finite()).ok_or_else(|| "expected a number".to_owned())
 }
 
-/// Parses a size in bytes, such as `500M`, `2G` or `1.5GB`. Units are decimal, as on download pages and in `gguf-split`.
+/// Parses a size in bytes, such as `500M`, `2G`, `1.5GB` or `16MiB`. Units are decimal, as on download pages and in
+/// `gguf-split`, unless they have an `i`.
 pub fn size(text: &str) -> Result<u64, String> {
-    let wrong = || "expected a size such as 500M or 2G".to_owned();
+    let wrong = || "expected a size such as 500M, 2GB or 16MiB".to_owned();
     let upper = text.trim().to_ascii_uppercase();
     let plain = upper.strip_suffix('B').unwrap_or(&upper);
-    let (digits, factor) = match plain.char_indices().last() {
-        Some((at, 'K')) => (&plain[..at], 1e3),
-        Some((at, 'M')) => (&plain[..at], 1e6),
-        Some((at, 'G')) => (&plain[..at], 1e9),
-        Some((at, 'T')) => (&plain[..at], 1e12),
-        _ => (plain, 1.0),
+    let (plain, step) = match plain.strip_suffix('I') {
+        Some(plain) if upper.ends_with('B') => (plain, 1024f64),
+        Some(_) => return Err(wrong()),
+        None => (plain, 1000.0),
     };
-    let bytes = digits.parse::<f64>().map_err(|_| wrong())? * factor;
+    let power = plain.chars().last().and_then(|unit| "KMGT".find(unit)).map(|at| at + 1);
+    let digits = &plain[..plain.len() - usize::from(power.is_some())];
+    if power.is_none() && step == 1024.0 {
+        return Err(wrong());
+    }
+    let bytes = digits.parse::<f64>().map_err(|_| wrong())? * step.powi(power.unwrap_or(0) as i32);
     if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
 }
 
@@ -142,12 +146,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_decimal_and_nonsense_is_refused() {
+    fn sizes_are_decimal_or_binary_and_nonsense_is_refused() {
         assert_eq!(
-            (size("500M"), size("2G"), size("1.5gb"), size("12")),
-            (Ok(500_000_000), Ok(2_000_000_000), Ok(1_500_000_000), Ok(12))
+            (size("500M"), size("2G"), size("1.5gb"), size("12"), size("12B")),
+            (Ok(500_000_000), Ok(2_000_000_000), Ok(1_500_000_000), Ok(12), Ok(12))
         );
-        for wrong in ["", "G", "0", "-1G", "two", "1e30", "NaN", "inf", "5X", "1GiB"] {
+        assert_eq!((size("16MiB"), size("1.5GiB"), size("1kib")), (Ok(16 << 20), Ok(3 << 29), Ok(1024)));
+        for wrong in ["", "G", "0", "-1G", "two", "1e30", "NaN", "inf", "5X", "1Gi", "1iB", "iB", "1i"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
     }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use honelm::{DivergeOptions, Divergence};
+use honelm::{DivergeOptions, Divergence, TextSource};
 
-use crate::arguments::{Global, at_least_one, finite, text_source};
+use crate::arguments::{Global, finite};
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Progress;
@@ -13,20 +13,12 @@ use crate::progress::Progress;
 /// The most weights of a layer that are shown.
 const WEIGHTS: usize = 8;
 
-/// The other checkpoint, and the text of the comparison.
+/// The other checkpoint, and the tolerance of the comparison.
 #[derive(Debug, Args)]
 pub struct Compare {
     /// Compare with another checkpoint of the model, and show the first layer at which the two differ
     #[arg(long = "compare", value_name = "OTHER")]
     other: Option<String>,
-
-    /// Text for the comparison, UTF-8 [default: the shipped text]
-    #[arg(long, value_name = "FILE", requires = "other")]
-    text: Option<PathBuf>,
-
-    /// Tokens of the text to use
-    #[arg(long, value_name = "N", default_value = "256", value_parser = at_least_one, requires = "other", allow_negative_numbers = true)]
-    tokens: usize,
 
     /// Largest `own` difference of a layer that counts as equal; rounding to f16 causes 0.0005
     #[arg(long, value_name = "X", default_value = "0.001", value_parser = finite, requires = "other", allow_negative_numbers = true)]
@@ -38,12 +30,12 @@ impl Compare {
         self.other.is_some()
     }
 
-    pub fn run(self, model: PathBuf, global: &Global) -> Result<u8, Failure> {
+    pub fn run(self, model: PathBuf, text: TextSource, tokens: usize, global: &Global) -> Result<u8, Failure> {
         let options = DivergeOptions {
             model,
             other: global.model(self.other.as_deref())?,
-            text: text_source(self.text.as_deref()),
-            tokens: self.tokens,
+            text,
+            tokens,
             tolerance: self.tolerance,
             run: global.run_options(),
         };
@@ -54,13 +46,13 @@ impl Compare {
         if global.json {
             output::json(&found)?;
         } else {
-            output::write(&text(&found))?;
+            output::write(&report(&found))?;
         }
         Ok(0)
     }
 }
 
-fn text(found: &Divergence) -> String {
+fn report(found: &Divergence) -> String {
     let figure = |x: f64| if x == 0.0 { "0".to_owned() } else { format!("{x:.2e}") };
     let row = |(i, l): (usize, &honelm::LayerDifference)| {
         let mark = if found.first == Some(i) { " *" } else { "" };

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use honelm::{EvaluateOptions, Evaluation, Protocol};
 
+use crate::arguments::gates::{CACHE_NOTE, CacheArguments};
+use crate::arguments::tasks::{self, TaskArguments};
 use crate::arguments::{self, ComputeName, Global, at_least_one, text_source};
 use crate::failure::Failure;
 use crate::progress::Progress;
@@ -18,20 +20,24 @@ fn notes() -> String {
             ("honelm eval small.gguf --text held-out.txt --against pocket", "compare with the original"),
             ("honelm eval pocket --text wiki.test.raw --protocol gptq-1024", ""),
             ("honelm eval pocket --text held-out.txt --compute f32 --chunks 100", ""),
+            ("honelm eval small.gguf --tasks tasks.jsonl --against pocket", "accuracy too"),
             ("honelm eval small.gguf --against small.gguf --against-compute f32", "the loss by the fast kernels"),
             ("honelm eval small.gguf --device gpu --against small.gguf --against-compute f32", "the loss by a GPU"),
         ],
-        &[&help::list(
-            "Protocols",
-            &[
-                (
-                    "llama.cpp-N",
-                    "chunks of N tokens, the second half scored, as llama-perplexity does; N is at least 4",
-                ),
-                ("gptq-N", "chunks of N tokens, all scored; N is at least 2"),
-                ("hf-stride-N", "windows of the whole context, each N tokens after the last; N is at least 1"),
-            ],
-        )],
+        &[
+            &help::list(
+                "Protocols",
+                &[
+                    (
+                        "llama.cpp-N",
+                        "chunks of N tokens, the second half scored, as llama-perplexity does; N is at least 4",
+                    ),
+                    ("gptq-N", "chunks of N tokens, all scored; N is at least 2"),
+                    ("hf-stride-N", "windows of the whole context, each N tokens after the last; N is at least 1"),
+                ],
+            ),
+            CACHE_NOTE,
+        ],
     )
 }
 
@@ -42,7 +48,7 @@ pub struct Eval {
     /// The model: a folder, a GGUF file or a name [default: the shipped model]
     model: Option<String>,
 
-    /// Text to score, UTF-8 [default: the shipped text]
+    /// Text to score, UTF-8 or JSON lines with `text` or `messages` [default: the shipped text]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 
@@ -54,6 +60,9 @@ pub struct Eval {
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     chunks: Option<usize>,
 
+    #[command(flatten)]
+    tasks: TaskArguments,
+
     /// The original to compare with: a folder, a GGUF file or a name
     #[arg(long, value_name = "MODEL")]
     against: Option<String>,
@@ -61,6 +70,9 @@ pub struct Eval {
     /// Arithmetic of the original, which then runs on the CPU [default: that of the model]
     #[arg(long, value_name = "COMPUTE", requires = "against")]
     against_compute: Option<ComputeName>,
+
+    #[command(flatten)]
+    cache: CacheArguments,
 }
 
 impl Eval {
@@ -71,9 +83,11 @@ impl Eval {
             text: text_source(self.text.as_deref()),
             protocol: self.protocol,
             chunks: self.chunks,
+            tasks: self.tasks.read()?,
             against,
             against_compute: self.against_compute.map(Into::into),
             run: global.run_options(),
+            cache: self.cache.cache(),
             scratch: None,
         };
         let mut progress = Progress::new(global);
@@ -84,6 +98,7 @@ impl Eval {
             output::json(&found)?;
         } else {
             output::write(&output::facts(&rows(&found)))?;
+            found.accuracy.iter().try_for_each(|accuracy| output::line(&format!("\n{}", tasks::results(accuracy))))?;
         }
         Ok(0)
     }

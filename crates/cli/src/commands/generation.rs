@@ -1,5 +1,6 @@
 //! The sampling options and the streaming output of `run` and `chat`.
 
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -73,6 +74,32 @@ impl Sampling {
         }
         generation.stop.extend(self.stop.iter().filter(|text| !text.is_empty()).cloned());
         generation
+    }
+}
+
+/// The file of cached prompts.
+#[derive(Debug, Clone, Args)]
+pub struct PromptCache {
+    /// Keep computed prompts in FILE, and reuse them in later runs of the same model with the same settings
+    #[arg(long = "prompt-cache", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl PromptCache {
+    /// Restores the prompts of the file, if there is one.
+    pub fn restore(&self, model: &mut Model) -> Result<(), Failure> {
+        if let Some(file) = &self.file {
+            model.restore_prompts(file)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the prompts to the file.
+    pub fn save(&self, model: &mut Model) -> Result<(), Failure> {
+        if let Some(file) = &self.file {
+            model.save_prompts(file)?;
+        }
+        Ok(())
     }
 }
 
@@ -151,8 +178,12 @@ pub fn speeds(answer: &Answer) -> String {
     let first = answer
         .first_token_seconds
         .map_or_else(String::new, |s| format!("; first token after {}", honelm::units::seconds(s)));
+    let cached = match answer.cached_tokens {
+        0 => String::new(),
+        cached => format!(" ({cached} cached)"),
+    };
     format!(
-        "prompt {} tokens{}; answer {} tokens{}{first}",
+        "prompt {} tokens{cached}{}; answer {} tokens{}{first}",
         answer.prompt_tokens,
         rate(answer.prefill_tokens_per_second),
         answer.completion_tokens,

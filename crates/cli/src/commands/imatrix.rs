@@ -32,7 +32,7 @@ pub struct Imatrix {
     /// The model: a folder, a GGUF file or a name
     model: String,
 
-    /// Text, may be given several times: plain, or JSON lines with a field `text` [default: the shipped calibration text]
+    /// Text, may be given several times: plain, JSON lines or Parquet with `text` or `messages` [default: the shipped calibration text]
     #[arg(long, value_name = "FILE")]
     text: Vec<PathBuf>,
 

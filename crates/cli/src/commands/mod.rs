@@ -1,5 +1,6 @@
 //! The commands, one per file.
 
+mod activations;
 mod bench;
 mod chat;
 mod compare;
@@ -31,7 +32,7 @@ use crate::interrupt;
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    Optimize(optimize::Optimize),
+    Optimize(Box<optimize::Optimize>),
     Chat(chat::Chat),
     Run(run::Run),
     Eval(eval::Eval),

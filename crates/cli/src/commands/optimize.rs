@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use honelm::optimize::{REPORT_TEXT, Report};
+use honelm::optimize::{Published, REPORT_TEXT, Report};
 use honelm::{CONTAINERS, Container, Error, NamedRecipe, OptimizeOptions, Outcome, Protocol};
 use serde_json::json;
 
-use crate::arguments::{self, Global, at_least_one, finite, text_source};
+use crate::arguments::gates::{CACHE_NOTE, GateArguments};
+use crate::arguments::{self, AllocationArguments, Bits, CalibrationArguments, Global, at_least_one};
 use crate::commands::measure;
 use crate::failure::{BUDGET, Failure, NOT_ENOUGH_TEXT};
 use crate::progress::Progress;
@@ -21,21 +22,32 @@ fn notes() -> String {
         &[
             ("honelm optimize", "the shipped model, into honelm-out/pocket"),
             ("honelm optimize path/to/model --budget 0.2", "allow less loss of quality"),
+            ("honelm optimize path/to/model --budget 5% --max-kl 0.02", "a percentage, and a limit of the divergence"),
+            ("honelm optimize path/to/model --tasks tasks.jsonl --max-accuracy-loss 3%", ""),
+            ("honelm optimize path/to/model --text novel.txt --text chats.jsonl", "every text must hold"),
             ("honelm optimize path/to/model --bits 4", "try 4 bits only"),
             ("honelm optimize path/to/model --container gptq", "write a folder in GPTQ format"),
+            ("honelm optimize path/to/model --container gguf,awq,mlx", "write a file and two folders"),
             ("honelm optimize path/to/model --compare rtn,gptq,best", "compare recipes at 4 bits"),
+            ("honelm optimize path/to/model --compare gptq --bits 16,8,4,3,2", "compare widths"),
             ("honelm optimize path/to/model --calibration mine.jsonl --text held-out.txt", ""),
+            ("honelm optimize path/to/model --calibration shipped,mine.jsonl", "take the better text"),
         ],
         &[
             "Candidates are quantised from the smallest upward, reloaded from their files, and compared with the original \
              on text that was not used for calibration. The first one whose increase in perplexity is within the budget, \
              by its upper 95% confidence bound, is published. If there is none, nothing is published and the exit status \
-             is 3.",
+             is 3. With several containers this holds for each of them: the exit status is 3 if one of them has none.",
             "With --compare, each recipe compresses the model to the same encoding, the smallest of the container or that of \
              --bits and --group-size. All are judged on the whole text. Of those within the budget, the one with the \
-             lowest KL divergence is published; within 1% of it, the smaller file or the faster one.",
+             lowest KL divergence is published; within 1% of it, the smaller file or the faster one. With a list in \
+             --bits, each recipe compresses the model to every width (in gguf F16, Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K), \
+             and one of the smallest width within the budget is published.",
+            "With several texts in --calibration, each is tried on the smallest candidate, and the one with the lowest KL \
+             divergence on the first half of the held-out text is taken. The gate then judges on the second half.",
             "DIR must be new, empty, or the output of an earlier run; it must not be, contain or lie in the folder of the \
              model. Running the same command again resumes interrupted work; finished work is not repeated.",
+            CACHE_NOTE,
         ],
     )
 }
@@ -51,18 +63,22 @@ pub struct Optimize {
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Format of the compressed model
-    #[arg(long, default_value = "gguf", value_parser = containers())]
-    container: &'static Container,
+    /// Formats of the compressed model, such as gguf,awq,mlx
+    #[arg(long, value_name = "CONTAINERS", default_value = "gguf", value_delimiter = ',', value_parser = containers())]
+    container: Vec<&'static Container>,
 
-    /// Bits per weight: 4, 5, 6, 8 (gguf), 2, 3, 4, 8 (gptq), 4 (awq), 4, 8 (compressed-tensors), 2 to 6, 8 (mlx)
-    /// [default: try the usual ones, from the smallest]
-    #[arg(long, value_name = "B", value_parser = bits, allow_negative_numbers = true)]
-    bits: Option<u8>,
+    /// Bits per weight: 4, 5, 6, 8 (gguf), 2, 3, 4, 8 (gptq), 4 (awq), 4, 8 (compressed-tensors), 2 to 6, 8 (mlx); for gguf
+    /// any other number, such as 4.25, chooses an encoding for each tensor so that the file has at most that many
+    /// [default: try the usual ones, from the smallest]; with --compare a list, such as 16,8,4,3,2
+    #[arg(long, value_name = "B", value_delimiter = ',', value_parser = Bits::parse, allow_negative_numbers = true)]
+    bits: Vec<Bits>,
 
     /// Columns that share a scale (all containers but gguf) [default: try 128, 64 and 32]
     #[arg(long, value_name = "G", value_parser = at_least_one, allow_negative_numbers = true)]
     group_size: Option<usize>,
+
+    #[command(flatten)]
+    allocation: AllocationArguments,
 
     /// Compression recipe: rtn, gptq, awq, best or a TOML file
     #[arg(long, value_name = "RECIPE", default_value = "gptq", value_parser = arguments::named_recipe)]
@@ -72,25 +88,11 @@ pub struct Optimize {
     #[arg(long, value_name = "RECIPES", value_delimiter = ',', value_parser = arguments::named_recipe, conflicts_with = "recipe")]
     compare: Vec<NamedRecipe>,
 
-    /// Largest allowed increase in perplexity
-    #[arg(long, value_name = "INCREASE", default_value_t = 0.5, value_parser = finite, allow_negative_numbers = true)]
-    budget: f64,
+    #[command(flatten)]
+    gates: GateArguments,
 
-    /// Calibration text: plain, or JSON lines with a field `text` [default: the shipped text]
-    #[arg(long, value_name = "FILE")]
-    calibration: Option<PathBuf>,
-
-    /// Most calibration samples to use
-    #[arg(long = "samples", alias = "calibration-blocks", value_name = "N", default_value_t = 256, value_parser = at_least_one)]
-    calibration_samples: usize,
-
-    /// Tokens per calibration sample
-    #[arg(long = "length", alias = "calibration-length", value_name = "N", default_value_t = 512, value_parser = at_least_one)]
-    calibration_length: usize,
-
-    /// Held-out text for the comparison, UTF-8 [default: the shipped text]
-    #[arg(long, value_name = "FILE")]
-    text: Option<PathBuf>,
+    #[command(flatten)]
+    calibration: CalibrationArguments,
 
     /// Perplexity protocol: llama.cpp-N, gptq-N or hf-stride-N (see `honelm eval --help`)
     #[arg(long, value_name = "P", default_value = "llama.cpp-512", value_parser = arguments::protocol)]
@@ -112,17 +114,13 @@ fn containers() -> impl TypedValueParser<Value = &'static Container> {
     PossibleValuesParser::new(names).try_map(|name| Container::from_name(&name).ok_or("unknown container"))
 }
 
-/// Parses the bits per weight of a candidate.
-fn bits(text: &str) -> Result<u8, String> {
-    text.parse()
-        .ok()
-        .filter(|bits| (2..=8).contains(bits))
-        .ok_or_else(|| "expected a whole number from 2 to 8".to_owned())
-}
-
 impl Optimize {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
+        let dry_run = self.allocation.types.dry_run;
         let options = self.options(global)?;
+        if dry_run {
+            return plan(&options, global);
+        }
         let mut progress = Progress::new(global);
         let outcome = honelm::optimize(&options, &mut |event| progress.event(event), &mut |path| {
             measure::in_own_process(global, path)
@@ -139,24 +137,42 @@ impl Optimize {
     }
 
     fn options(self, global: &Global) -> Result<OptimizeOptions, Failure> {
+        let usage = |problem: &str| Err(Failure::Usage(problem.to_owned()));
+        let gguf = self.container.iter().all(|container| container.groups.is_none());
+        let (bits, mean, ladder) = match &*self.bits {
+            [] => (None, None, Vec::new()),
+            [one] => {
+                let (bits, mean) = one.split(gguf).map_err(Failure::Usage)?;
+                (bits, mean, Vec::new())
+            }
+            several => {
+                (None, None, several.iter().map(|bits| bits.whole()).collect::<Result<_, _>>().map_err(Failure::Usage)?)
+            }
+        };
         let recipes = match self.compare.len() {
+            0 if !ladder.is_empty() => return usage("--bits: found several widths, which --compare RECIPES compares"),
             0 => vec![self.recipe],
-            1 => return Err(Failure::Usage("--compare: found one recipe, expected at least two".to_owned())),
+            1 if ladder.is_empty() => {
+                return usage("--compare: found one recipe, expected at least two, or several widths in --bits");
+            }
             _ => self.compare,
         };
         let model = global.model(self.model.as_deref())?;
         let out = self.out.unwrap_or_else(|| Path::new("honelm-out").join(honelm::model_name(&model)));
         Ok(OptimizeOptions {
             out,
-            container: self.container,
-            bits: self.bits,
+            containers: self.container,
+            bits,
+            ladder,
+            allocation: self.allocation.options(mean),
             group_size: self.group_size,
             recipes,
-            budget: self.budget,
-            calibration: text_source(self.calibration.as_deref()),
-            calibration_samples: self.calibration_samples,
-            calibration_length: self.calibration_length,
-            text: text_source(self.text.as_deref()),
+            budget: self.gates.budget,
+            gates: self.gates.gates()?,
+            calibrations: self.calibration.sources(),
+            calibration_samples: self.calibration.samples,
+            calibration_length: self.calibration.length,
+            text: self.gates.text(),
             protocol: self.protocol,
             restart: self.restart,
             force: self.force,
@@ -165,6 +181,38 @@ impl Optimize {
             model,
         })
     }
+}
+
+/// Prints what would be tried.
+fn plan(options: &OptimizeOptions, global: &Global) -> Result<u8, Failure> {
+    let mut progress = Progress::new(global);
+    let planned = honelm::optimize::plan_optimize(options, &mut |event| progress.event(event));
+    progress.finish();
+    let planned = planned?;
+    if global.json {
+        output::json(&planned)?;
+        return Ok(0);
+    }
+    let row = |planned: &honelm::Planned| {
+        let ratio = planned.size_bytes as f64 / planned.original_bytes as f64;
+        vec![
+            planned.name.clone().unwrap_or_default(),
+            planned.size_bytes.to_string(),
+            format!("{ratio:.2}"),
+            format!("{:.2}", planned.bits_per_weight),
+        ]
+    };
+    let rows: Vec<_> = planned.candidates.iter().map(row).collect();
+    output::line(&output::fitted(output::table(&["model", "bytes", "ratio", "bits/w"], &rows)))?;
+    let mut lines = planned.candidates.iter().flat_map(|planned| honelm::fallback_lines(&planned.fallbacks));
+    lines.try_for_each(|line| output::line(&line))?;
+    for allocation in &planned.allocations {
+        let table = allocation.table();
+        output::prose(&format!("\n{}: {}\n", allocation.name, allocation.summary()))?;
+        output::line(&output::fitted(output::table(&table.titles(), &table.rows)))?;
+    }
+    output::prose("The first of these whose loss is within the budget would be published. Nothing was written.")?;
+    Ok(0)
 }
 
 /// The command line of this process, quoted for a shell.
@@ -188,31 +236,25 @@ fn without_verdict(error: Error) -> Failure {
 
 /// Returns the exit status for a report.
 fn status(report: &Report) -> u8 {
-    match report.chosen {
-        Some(_) => 0,
-        None if report.not_enough_text => NOT_ENOUGH_TEXT,
-        None => BUDGET,
+    match report.is_complete() {
+        true => 0,
+        false if report.not_enough_text => NOT_ENOUGH_TEXT,
+        false => BUDGET,
     }
 }
 
-/// Returns the path of the published model.
-fn published(options: &OptimizeOptions) -> PathBuf {
-    options.out.join(options.container.output)
-}
-
-/// Returns the report as JSON, with the paths of the results or the reason why nothing was published.
+/// Returns the report as JSON, with the paths of the published models, and the reason why one is missing.
 fn document(outcome: &Outcome, options: &OptimizeOptions, status: u8) -> Result<serde_json::Value, Failure> {
     let report = &outcome.report;
     let mut document = serde_json::to_value(report).map_err(|e| Failure::Io("JSON".to_owned(), e.into()))?;
     document["directory"] = json!(options.out);
     document["was_done"] = json!(outcome.was_done);
+    let in_folder = |published: &Published| Published { path: options.out.join(&published.path), ..published.clone() };
+    document["published"] = json!(report.published.iter().map(in_folder).collect::<Vec<_>>());
     let code = match status {
         BUDGET => "budget-exceeded",
         NOT_ENOUGH_TEXT => "not-enough-text",
-        _ => {
-            document["published"] = json!(published(options));
-            return Ok(document);
-        }
+        _ => return Ok(document),
     };
     document["error"] = json!({ "code": code, "message": report.summary() });
     Ok(document)
@@ -225,7 +267,15 @@ fn print(outcome: &Outcome, options: &OptimizeOptions, global: &Global) -> Resul
     }
     output::line(&tables(report))?;
     output::prose(&format!("\n{}", report.summary()))?;
+    if let Some((table, reason)) = report.calibration_table() {
+        output::line(&format!("\n{}\n", output::fitted(output::table(&table.titles(), &table.rows))))?;
+        output::prose(&reason)?;
+    }
+    report.drift_sentence().iter().try_for_each(|line| output::prose(line))?;
     report.speed_summary().iter().try_for_each(|line| output::prose(line))?;
+    if report.has_further_gates() {
+        report.gate_lines().iter().try_for_each(|line| output::prose(line))?;
+    }
     report.fallback_lines().iter().try_for_each(|line| output::prose(line))?;
     if let (Some(sample), Some(chosen)) = (&report.sample, &report.chosen) {
         let told = |text: &str| text.trim().replace('\n', "\n  ");
@@ -236,12 +286,13 @@ fn print(outcome: &Outcome, options: &OptimizeOptions, global: &Global) -> Resul
             quoted(&sample.original),
             quoted(&sample.chosen)
         ))?;
-        let file = published(options);
-        output::line(&format!("{}\n{}", file.display(), options.out.join(REPORT_TEXT).display()))?;
+    }
+    let files: Vec<PathBuf> = report.published.iter().map(|published| options.out.join(&published.path)).collect();
+    let report = options.out.join(REPORT_TEXT);
+    files.iter().chain([&report]).try_for_each(|path| output::line(&path.display().to_string()))?;
+    if let Some(file) = files.first() {
         global.note("Talk to it:");
         global.note_command(&format!("honelm chat {}", file.display()));
-    } else {
-        output::line(&options.out.join(REPORT_TEXT).display().to_string())?;
     }
     Ok(())
 }
@@ -252,5 +303,7 @@ fn tables(report: &Report) -> String {
     if let Some(table) = report.comparison_table() {
         return shown(&table);
     }
-    format!("{}\n\n{}", shown(&report.quality_table()), shown(&report.speed_table()))
+    let further = [report.texts_table(), report.tasks_table()];
+    let all = [report.quality_table()].into_iter().chain(further.into_iter().flatten()).chain([report.speed_table()]);
+    all.map(|table| shown(&table)).collect::<Vec<_>>().join("\n\n")
 }

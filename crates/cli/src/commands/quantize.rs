@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use honelm::{CONTAINERS, Container, Encoding, QuantizeOptions, QuantizeTarget, Recipe, TextSource};
+use honelm::{CONTAINERS, Container, Planned, QuantizeOptions, QuantizeTarget, Recipe, TextSource, TypeName};
 
-use crate::arguments::{Global, at_least_one, recipe, size};
+use crate::arguments::{Global, TypeArguments, at_least_one, recipe, size};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{help, output};
@@ -18,6 +18,11 @@ fn notes() -> String {
             ("honelm quantize pocket --to f16 -o pocket-f16.gguf", ""),
             ("honelm quantize pocket --to q4_0 -o pocket-q4_0.gguf", "rounded to nearest"),
             ("honelm quantize pocket --to q4_0 --calibration text.txt -o better.gguf", "quantised by GPTQ"),
+            (
+                "honelm quantize pocket --to q4_k_m --tensor-type attn_v=q8_0 -o pocket-q4_k_m.gguf",
+                "one of llama.cpp's mixes",
+            ),
+            ("honelm quantize pocket --to q3_k_m --dry-run", "print the size, write nothing"),
             ("honelm quantize pocket --to gptq --bits 4 --group-size 64 -o pocket-gptq", ""),
             ("honelm quantize pocket --to mlx --bits 6 --group-size 64 -o pocket-mlx", ""),
         ],
@@ -37,13 +42,14 @@ pub struct Quantize {
     /// The model: a folder, a GGUF file or a name
     model: String,
 
-    /// Encoding of the matrices in a GGUF file, or gptq, awq, compressed-tensors or mlx for a folder of integer groups
+    /// Encoding of the matrices in a GGUF file, one of llama.cpp's mixes of them (q4_k_m, q2_k, ...), or gptq, awq,
+    /// compressed-tensors or mlx for a folder of integer groups
     #[arg(long, value_name = "ENCODING", value_parser = target_parser(), ignore_case = true)]
     to: Target,
 
     /// Output: a GGUF file, or a folder (gptq, awq, compressed-tensors, mlx)
-    #[arg(short, long, value_name = "PATH")]
-    out: PathBuf,
+    #[arg(short, long, value_name = "PATH", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
 
     /// Replace an earlier output of the same kind; also write a GGUF file that cannot represent the tokenizer exactly
     #[arg(long)]
@@ -61,11 +67,10 @@ pub struct Quantize {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_shard_size: Option<u64>,
 
-    /// Fail with exit status 5 if a matrix cannot have the encoding that was asked for
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    types: TypeArguments,
 
-    /// Calibration text: plain, or JSON lines with a field `text` [default: none, round to nearest]
+    /// Calibration text: plain, JSON lines or Parquet with `text` or `messages` [default: none, round to nearest]
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
@@ -88,18 +93,17 @@ pub struct Quantize {
 
 #[derive(Debug, Clone, Copy)]
 enum Target {
-    Gguf(Encoding),
+    Gguf(TypeName),
     Groups(&'static Container),
 }
 
 /// Parses a container of integer groups, or an encoding that GGUF has, in either case.
 fn target_parser() -> impl TypedValueParser<Value = Target> {
-    let encodings = Encoding::ALL.iter().filter(|e| e.ggml_id().is_some()).map(|e| e.name());
     let folders = CONTAINERS.iter().filter(|container| container.groups.is_some()).map(|container| container.name);
-    PossibleValuesParser::new(encodings.chain(folders)).try_map(|name| {
+    PossibleValuesParser::new(TypeName::names().chain(folders)).try_map(|name| {
         match Container::from_name(&name).filter(|container| container.groups.is_some()) {
             Some(container) => Ok(Target::Groups(container)),
-            None => Encoding::from_name(&name).map(Target::Gguf).ok_or("unknown encoding"),
+            None => TypeName::from_name(&name).map(Target::Gguf).ok_or("unknown encoding"),
         }
     })
 }
@@ -124,14 +128,16 @@ impl Quantize {
                     "--bits and --group-size are for integer groups: --to gptq, awq, compressed-tensors or mlx";
                 return Err(Failure::Usage(problem.to_owned()));
             }
-            Target::Gguf(encoding) => QuantizeTarget::Encoding(encoding),
+            Target::Gguf(TypeName::Encoding(encoding)) => QuantizeTarget::Encoding(encoding),
+            Target::Gguf(TypeName::Mix(mix)) => QuantizeTarget::Mix(mix),
         };
         let needs_text = self.recipe.as_ref().is_some_and(Recipe::needs_calibration);
         let shipped = needs_text.then_some(TextSource::Shipped);
         let options = QuantizeOptions {
             model: global.model(Some(&self.model))?,
-            out: self.out,
+            out: self.out.unwrap_or_default(),
             target,
+            types: self.types.rules(),
             max_shard_size: self.max_shard_size,
             force: self.force,
             calibration: self.calibration.map(TextSource::File).or(shipped),
@@ -139,10 +145,15 @@ impl Quantize {
             imatrix: self.imatrix,
             calibration_samples: self.calibration_samples,
             calibration_length: self.calibration_length,
-            strict: self.strict,
+            strict: self.types.strict,
             run: global.run_options(),
         };
         let mut progress = Progress::new(global);
+        if self.types.dry_run {
+            let planned = honelm::plan_quantize(&options, &mut |event| progress.event(event))?;
+            progress.finish();
+            return print_plan(&planned, global);
+        }
         let done = honelm::quantize(&options, &mut |event| progress.event(event));
         progress.finish();
         let done = done?;
@@ -168,4 +179,23 @@ impl Quantize {
         honelm::fallback_lines(&done.fallbacks).iter().try_for_each(|line| output::line(&format!("  {line}")))?;
         Ok(0)
     }
+}
+
+/// Prints what would be written.
+fn print_plan(planned: &Planned, global: &Global) -> Result<u8, Failure> {
+    if global.json {
+        output::json(planned)?;
+        return Ok(0);
+    }
+    let rows: Vec<_> = planned.tensor_types.iter().map(|(name, kind)| vec![name.clone(), kind.clone()]).collect();
+    output::line(&output::fitted(output::table(&["tensor", "encoding"], &rows)))?;
+    output::line(&format!(
+        "{} bytes, original {} (ratio {:.2}), {:.2} bits per weight; nothing was written",
+        planned.size_bytes,
+        honelm::units::bytes(planned.original_bytes),
+        planned.size_bytes as f64 / planned.original_bytes as f64,
+        planned.bits_per_weight
+    ))?;
+    honelm::fallback_lines(&planned.fallbacks).iter().try_for_each(|line| output::line(&format!("  {line}")))?;
+    Ok(0)
 }

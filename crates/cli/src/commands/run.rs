@@ -3,11 +3,11 @@
 use std::io::{self, IsTerminal};
 
 use clap::Args;
-use honelm::{Answer, Message, Model};
+use honelm::{Answer, Cancel, Message, Model, Update};
 use serde_json::json;
 
 use crate::arguments::{Global, SpecialTokens, token_limit};
-use crate::commands::generation::{self, Sampling, Streamer};
+use crate::commands::generation::{self, PromptCache, Sampling, Streamer};
 use crate::failure::Failure;
 use crate::{help, input, interrupt, output};
 
@@ -21,6 +21,10 @@ fn notes() -> String {
             ("honelm run model.gguf -p \"Hello\" --system \"Answer in one sentence.\"", ""),
             ("honelm run model.gguf --raw -p \"Once upon a time\"", "continue a text, without chat template"),
             ("honelm run model.gguf -p \"Hello\" --json", "text, token ids and speeds"),
+            (
+                "honelm run model.gguf -p \"Hello\" --prompt-cache hello.cache",
+                "the second time, the prompt is not computed",
+            ),
         ],
         &[],
     )
@@ -58,6 +62,9 @@ pub struct Run {
     special: SpecialTokens,
 
     #[command(flatten)]
+    prompt_cache: PromptCache,
+
+    #[command(flatten)]
     sampling: Sampling,
 }
 
@@ -68,6 +75,7 @@ impl Run {
         if let Some(template) = &self.template {
             model.set_template(template)?;
         }
+        self.prompt_cache.restore(&mut model)?;
         let mut wanted = self.sampling.apply(model.generation());
         wanted.max_tokens = self.max_tokens;
         let is_chat = !self.raw && !prompt.is_empty() && (model.chat_template().is_some() || self.system.is_some());
@@ -75,15 +83,21 @@ impl Run {
             global.note("The model has no chat template: it continues the prompt as plain text.");
         }
         let mut out = Streamer::new(global.json);
-        let mut piece = |text: &str| out.piece(text);
+        let cancel = Cancel::new();
+        let mut on_update = |update: &Update| {
+            if !out.piece(update.text()) {
+                cancel.cancel();
+            }
+        };
         let answer = if is_chat {
             let system = self.system.iter().map(|text| Message::new("system", text.as_str()));
             let messages: Vec<Message> = system.chain([Message::new("user", prompt)]).collect();
-            model.chat(&messages, &wanted, &mut piece)
+            model.chat(&messages, &wanted, &cancel, &mut on_update)
         } else {
-            model.complete(&prompt, &wanted, &mut piece)
+            model.complete(&prompt, &wanted, &cancel, &mut on_update)
         }?;
         out.end()?;
+        self.prompt_cache.save(&mut model)?;
         if interrupt::pressed() {
             return Err(Failure::Interrupted);
         }

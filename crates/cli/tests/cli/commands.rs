@@ -56,7 +56,7 @@ fn wrong_usage_has_status_2() {
         &["eval", "--chunks", "0"],
         &["optimize", "--container", "zip"],
         &["optimize", "--group-size", "64", "-o", "unused"],
-        &["optimize", "--bits", "7", "-o", "unused"],
+        &["optimize", "--bits", "9", "-o", "unused"],
         &["optimize", "--budget", "nan"],
     ] {
         assert_fails(&run(arguments), 2, &[]);
@@ -151,6 +151,32 @@ fn quantize_writes_a_file_that_runs() {
     let inspected = document(&run(&["inspect", out, "--json"]));
     assert_eq!((&inspected["container"], &inspected["encodings"][0]["encoding"]), (&"gguf".into(), &"Q8_0".into()));
     assert_eq!(inspected["tokenizer"]["stop"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn the_cost_of_rounded_activations_is_shown_for_each_stage() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("small.gguf");
+    let out = path.to_str().expect("a path in UTF-8");
+    assert_eq!(status(&run(&["quantize", "pocket", "--to", "q8_0", "-o", out, "--quiet"])), 0);
+    let found = document(&run(&["inspect", out, "--activations", "--tokens", "40", "--json"]));
+    let stages: Vec<_> = found["stages"].as_array().expect("stages").iter().map(|s| s["stage"].as_str()).collect();
+    assert_eq!(stages, [Some("q, k, v"), Some("o"), Some("gate, up"), Some("down"), Some("output")]);
+    let loss = |s: &Value| s["kl_divergence"].as_f64().expect("a number");
+    let (all, each) = (loss(&found), found["stages"].as_array().expect("stages").iter().map(loss));
+    assert!(each.clone().all(|kl| kl > 0.0 && kl < all) && all < 1e-3, "{found}");
+    // The errors of the stages are nearly independent of each other.
+    let sum: f64 = each.sum();
+    assert!(sum > 0.5 * all && sum < 2.0 * all, "{sum} for {all}");
+    let inputs = found["inputs"].as_array().expect("inputs");
+    assert!(inputs.len() % 4 == 1 && inputs.iter().all(|i| i["rounded"] == true), "{found}");
+    for input in inputs {
+        let [error, finer] = ["output_error", "finer"].map(|key| input[key].as_f64().expect("a number"));
+        assert!(error > 0.0 && error < 0.02 && finer > 1.0, "{input}");
+    }
+    let shown = run(&["inspect", out, "--activations", "--tokens", "16"]);
+    assert!(stdout(&shown).contains("with all inputs rounded"), "{}", stdout(&shown));
+    assert_fails(&run(&["inspect", out, "--activations", "--compare", "pocket"]), 2, &["--activations"]);
 }
 
 #[test]
@@ -350,11 +376,11 @@ fn quantize_lists_every_fallback_and_strict_refuses_with_status_5() {
     let model = source.path().display().to_string();
     let shown = run(&["quantize", &model, "--to", "q2_k", "-o", &path("a.gguf")]);
     assert_eq!(status(&shown), 0, "{}", stderr(&shown));
-    for said in ["Without these fallbacks", "Q4_0 instead of Q2_K in 6 matrices", "no multiple of 256"] {
+    for said in ["Without these fallbacks", "Q4_0 instead of Q2_K in 4 matrices", "no multiple of 256"] {
         assert!(stdout(&shown).contains(said), "{}", stdout(&shown));
     }
     let found = document(&run(&["quantize", &model, "--to", "q2_k", "-o", &path("b.gguf"), "--json"]));
-    assert_eq!(found["fallbacks"].as_array().map(Vec::len), Some(7));
+    assert_eq!(found["fallbacks"].as_array().map(Vec::len), Some(6));
     assert_keys(&found["fallbacks"][0], &["tensor", "wanted", "written", "reason"]);
     assert!(found["wanted_bits_per_weight"].as_f64() < found["bits_per_weight"].as_f64());
     let refused = run(&["quantize", &model, "--to", "q2_k", "-o", &path("c.gguf"), "--strict"]);

@@ -1,5 +1,6 @@
 //! Tests that run the binary.
 
+mod allocation;
 mod bad_input;
 mod commands;
 mod common;
@@ -12,4 +13,5 @@ mod reference;
 mod run;
 mod screen;
 mod shells;
+mod tasks;
 mod tokenize;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::common::{assert_documented, assert_keys, document, run, status, stderr, stdout, write_text};
+use crate::common::{assert_documented, assert_fails, assert_keys, document, run, status, stderr, stdout, write_text};
 use serde_json::Value;
 
 struct Job {
@@ -55,6 +55,7 @@ fn a_candidate_that_holds_the_budget_is_published_and_done_once() {
     let again = job.run(&["--bits", "8", "--budget", "1000000", "--json"]);
     let found = document(&again);
     assert_eq!((&found["was_done"], &found["chosen"]), (&Value::from(true), &Value::from("Q8_0")));
+    assert_eq!(found["budget"], serde_json::json!({"kind": "absolute", "value": 1e6}));
     let row = &found["rows"][1];
     assert_keys(
         row,
@@ -139,6 +140,93 @@ fn recipes_are_compared_on_all_chunks_and_the_lowest_divergence_is_published() {
     assert!(!job.out.join("model.gguf").exists());
     for wrong in ["rtn", "rtn,rtn", "rtn,magic"] {
         assert_eq!(status(&job.run(&["--compare", wrong])), 2, "{wrong}");
+    }
+}
+
+#[test]
+fn several_containers_come_from_one_run_by_a_recipe_in_a_file() {
+    let job = Job::new();
+    let mine = job.out.with_file_name("mine.toml");
+    std::fs::write(&mine, stdout(&run(&["recipes", "rtn"]))).expect("written");
+    let mine = mine.to_str().expect("a path in UTF-8");
+    let arguments = ["--container", "gptq,awq", "--bits", "4", "--group-size", "32", "--recipe", mine];
+    let output = job.run(&[&arguments[..], &["--budget", "1000000"]].concat());
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let shown = stdout(&output);
+    for part in ["gptq int4 g32 holds the budget", "awq int4 g32 holds the budget", "/gptq\n", "/awq\n"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    let found = document(&job.run(&[&arguments[..], &["--budget", "1000000", "--json"]].concat()));
+    assert_eq!((&found["was_done"], &found["container"]), (&Value::from(true), &Value::Null));
+    let published = found["published"].as_array().expect("a list");
+    let text = |of: &Value, key: &str| of[key].as_str().unwrap_or_else(|| panic!("{key} of {of}")).to_owned();
+    let containers: Vec<String> = published.iter().map(|model| text(model, "container")).collect();
+    assert_eq!(containers, ["gptq", "awq"]);
+    for (model, row) in published.iter().zip(&found["rows"].as_array().expect("rows")[1..]) {
+        assert_eq!((text(model, "sha256").len(), &row["container"]), (64, &model["container"]));
+        assert_eq!((&row["recipe"], &row["chosen"]), (&Value::from("mine.toml"), &Value::from(true)));
+        assert_eq!(status(&run(&["inspect", &text(model, "path")])), 0, "{model}");
+    }
+    // A container without a candidate within the budget has its own exit status.
+    let output = job.run(&[&arguments[..], &["--budget", "-1000", "--restart", "--json", "-q"]].concat());
+    assert_eq!(status(&output), 3, "{}", stderr(&output));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("a document");
+    assert_eq!((&found["published"], &found["error"]["code"]), (&Value::Array(Vec::new()), &"budget-exceeded".into()));
+    std::fs::write(mine, "[[stage]]\nkind = \"rtn\"\nodd = 1\n").expect("written");
+    assert_fails(&job.run(&["--recipe", mine]), 2, &["mine.toml", "unknown field `odd`"]);
+    assert_fails(&job.run(&["--recipe", "magic"]), 2, &["rtn, gptq, awq, best or a TOML file"]);
+    assert_fails(&job.run(&["--recipe", "rtn", "--compare", "rtn,gptq"]), 2, &["--recipe", "--compare"]);
+}
+
+#[test]
+fn the_better_of_two_calibration_texts_is_taken() {
+    let job = Job::new();
+    write_text(&job.text, 3600, 2);
+    let other = job.out.with_file_name("other.jsonl");
+    let chat =
+        r#"{"messages": [{"role": "user", "content": "Tell me a story."}, {"role": "assistant", "content": "Once."}]}"#;
+    std::fs::write(&other, format!("{chat}\n").repeat(20)).expect("written");
+    let other = other.to_str().expect("a path in UTF-8");
+    let arguments = ["--calibration", other, "--bits", "8", "--budget", "1000000"];
+    let output = job.run(&arguments);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let shown = stdout(&output);
+    for part in ["\ncalibration ", "other.jsonl ", " is the calibration text: Q8_0 made with it", "Drift: the tokens"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    let found = document(&job.run(&[&arguments[..], &["--json"]].concat()));
+    let trials = found["calibrations"]["trials"].as_array().expect("a list");
+    let taken: Vec<&Value> = trials.iter().filter(|trial| trial["taken"] == true).collect();
+    assert_eq!((trials.len(), taken.len()), (2, 1));
+    assert_eq!(found["calibration"]["sha256"], taken[0]["sha256"]);
+    assert!(found["drift"]["divergence_bits"].as_f64() > found["drift"]["scale_bits"].as_f64(), "{}", found["drift"]);
+    let twice = job.calibration.to_str().expect("a path in UTF-8");
+    assert_fails(&job.run(&["--calibration", twice]), 2, &["twice"]);
+}
+
+#[test]
+fn widths_are_compared_in_one_table() {
+    let job = Job::new();
+    let output = job.run(&["--compare", "rtn", "--bits", "16,8", "--budget", "1000000"]);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let shown = stdout(&output);
+    for part in ["\nmodel ", "quantise", "\nF16 ", "\nQ8_0 ", "Q8_0 is picked: it has the fewest bits", "model.gguf"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    let found = document(&job.run(&["--compare", "rtn", "--bits", "16,8", "--budget", "1000000", "--json"]));
+    assert_eq!(found["was_done"], Value::from(true));
+    let bits: Vec<Option<u64>> =
+        found["rows"].as_array().expect("rows").iter().map(|row| row["bits"].as_u64()).collect();
+    assert_eq!(bits, [None, Some(16), Some(8)]);
+    for (wrong, words) in [
+        (&["--bits", "8,4"][..], "--compare"),
+        (&["--compare", "rtn", "--bits", "8"], "at least two"),
+        (&["--compare", "rtn", "--bits", "8,8"], "found 8 twice"),
+        (&["--compare", "rtn", "--bits", "8,9"], "from 2 to 8, or 16"),
+        (&["--compare", "rtn", "--bits", "16,8", "--container", "awq"], "expected one of 4"),
+        (&["--container", "gguf,gguf"], "found gguf twice"),
+    ] {
+        assert_fails(&job.run(wrong), 2, &[words]);
     }
 }
 

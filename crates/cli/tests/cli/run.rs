@@ -184,3 +184,31 @@ fn stories260k_writes_what_other_programs_write() {
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     assert_eq!(stdout(&output).trim_end(), expected.trim_end());
 }
+
+#[test]
+fn a_prompt_cache_saves_the_work_of_the_last_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("story.cache");
+    let cached = ["--prompt-cache", file.to_str().expect("UTF-8"), "--json", "-q"];
+    let first = document(&run(&[&STORY[..], &cached].concat()));
+    let second = document(&run(&[&STORY[..], &cached].concat()));
+    assert_eq!((&second["token_ids"], &first["cached_tokens"]), (&first["token_ids"], &0.into()));
+    let prompt = second["prompt_tokens"].as_u64().expect("a number");
+    assert_eq!(second["cached_tokens"], prompt - 1, "all but the last token, whose logits are needed");
+    let noted = stderr(&run(&[&STORY[..], &cached[..2]].concat()));
+    assert!(noted.contains(&format!("({} cached)", prompt - 1)), "{noted}");
+
+    std::fs::write(&file, "something else").expect("written");
+    let refused = run(&[&STORY[..], &cached[..2]].concat());
+    assert_eq!((status(&refused), stdout(&refused).as_str()), (1, ""));
+    assert_eq!(std::fs::read(&file).expect("still there"), b"something else");
+    // A conversation keeps its prompts too.
+    let talk = dir.path().join("talk.cache");
+    let chat =
+        ["chat", "--temperature", "0", "-n", "8", "--json", "-q", "--prompt-cache", talk.to_str().expect("UTF-8")];
+    let said = |lines: &[u8]| document(&run_with(&chat, lines))["answers"].clone();
+    let whole = said(b"Tell me a story.\nAnd then?\n");
+    let again = said(b"Tell me a story.\nAnd then?\n");
+    assert_eq!(again[1]["text"], whole[1]["text"]);
+    assert!(again[0]["cached_tokens"].as_u64() > Some(0), "{again}");
+}

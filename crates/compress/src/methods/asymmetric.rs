@@ -50,7 +50,8 @@ impl Method for Asymmetric {
 
     fn apply(&self, stage: &mut Stage<'_>) -> Result<Vec<Change>, CompressError> {
         let statistics = stage.statistics()?;
-        let Some(cross) = statistics.cross.as_ref().map(Cross::mean) else { return Ok(Vec::new()) };
+        let Some((cross, samples)) = statistics.cross.as_ref().map(Cross::sums) else { return Ok(Vec::new()) };
+        let strength = self.strength / samples.max(1) as f64;
         let Some(inverse) = statistics.hessian.inverse_factor(self.damping) else {
             stage.warn("no damping makes H positive definite; the weights do not aim at the original's outputs");
             return Ok(Vec::new());
@@ -64,8 +65,8 @@ impl Method for Asymmetric {
             let mut w = parameter.weight.dequantize();
             let rows: Vec<&mut [f32]> = w.data.chunks_mut(ROWS * w.cols.max(1)).collect();
             for_each(rows, stage.threads(), |_, rows| {
-                let steps = times_inverse(rows, &cross, &inverse);
-                rows.iter_mut().zip(steps).for_each(|(x, step)| *x += (self.strength * step) as f32);
+                let steps = times_inverse(rows, cross, &inverse);
+                rows.iter_mut().zip(steps).for_each(|(x, step)| *x += (strength * step) as f32);
             });
             let weight = encoded(&w, Encoding::F32).map_err(|source| stage.weight_error(module.name, source))?;
             parameter.weight = weight;
@@ -97,14 +98,15 @@ mod tests {
         cross.add(&compressed, &x);
         let damping = Damping { first: 1e-9, ..Damping::default() };
         let inverse = hessian.inverse_factor(damping).expect("positive definite");
-        let step = times_inverse(&w.data, &cross.mean(), &inverse);
+        let (sums, samples) = cross.sums();
+        let step = times_inverse(&w.data, sums, &inverse);
         for r in 0..n {
             for m in 0..2 {
                 let dot = |x: &[f32], f: &dyn Fn(usize) -> f64| -> f64 {
                     x.iter().enumerate().map(|(c, &x)| f64::from(x) * f(m * k + c)).sum()
                 };
                 let wanted = dot(x.row(r), &|i| f64::from(w.data[i]));
-                let found = dot(compressed.row(r), &|i| f64::from(w.data[i]) + step[i]);
+                let found = dot(compressed.row(r), &|i| f64::from(w.data[i]) + step[i] / samples as f64);
                 assert!((wanted - found).abs() < 1e-3, "{wanted} {found}");
             }
         }

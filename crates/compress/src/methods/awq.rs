@@ -1,7 +1,7 @@
 //! AWQ (Lin et al. 2023, "AWQ: Activation-aware Weight Quantization", MLSys 2024): input channels with large activations
 //! are scaled up before rounding, and the module before the stage is scaled down by the same factors.
 
-use honelm_blocks::BlockError;
+use honelm_blocks::{BlockError, WeightData};
 use honelm_model::{Channels, Kind};
 use honelm_tensor::Matrix;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,8 @@ use crate::{Change, CompressError, Stage};
 ///
 /// Equation 4: s = mean(|x|)^ratio, with the ratio that minimises the output error |Q(W diag(s)) diag(s)^-1 X - W X|^2. The
 /// error is the sum over the linear modules of the stage, taken from H; the authors' code takes the output of the whole
-/// attention for q, k, v and of the whole feed-forward part for gate, up.
+/// attention for q, k, v and of the whole feed-forward part for gate, up. Of a large matrix every n-th row is judged, so that
+/// 256 or more are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Awq {
@@ -44,6 +45,8 @@ impl Default for Awq {
 
 /// The smallest mean that a channel counts with, as in AutoAWQ.
 const LEAST: f32 = 1e-4;
+/// The number of rows of a matrix that the ratios are judged on, at least: every n-th row is taken.
+const JUDGED_ROWS: usize = 256;
 
 impl Method for Awq {
     fn needs(&self) -> Needs {
@@ -51,6 +54,10 @@ impl Method for Awq {
     }
 
     fn precedes(&self) -> bool {
+        true
+    }
+
+    fn is_exact(&self) -> bool {
         true
     }
 
@@ -72,12 +79,16 @@ impl Method for Awq {
         }
         let statistics = stage.statistics()?;
         let threads = stage.threads();
-        let mut weights = Vec::new();
+        let (mut judged, mut magnitudes) = (Vec::new(), Magnitudes::default());
         for (module, target) in stage.modules().iter().zip(targets) {
-            weights.push((stage.parameter(module.name)?.weight.dequantize(), target));
+            let weight = stage.parameter(module.name)?.weight;
+            if self.duo {
+                magnitudes.add(&weight.dequantize(), target);
+            }
+            judged.push((every_nth_row(&weight), target));
         }
         let activations = tied(&statistics.mean_abs, channels);
-        let magnitudes = if self.duo { tied(&magnitudes(&weights), channels) } else { Vec::new() };
+        let magnitudes = if self.duo { tied(&magnitudes.means(), channels) } else { Vec::new() };
         let h = statistics.hessian.dense();
         let mut best: Option<(f64, Vec<f32>)> = None;
         for i in 0..self.ratios {
@@ -86,14 +97,18 @@ impl Method for Awq {
             let error = |(w, target): &(Matrix, Target)| {
                 output_error(w, &scales, *target, self.scales, &h, threads).unwrap_or(f64::INFINITY)
             };
-            let error: f64 = weights.iter().map(error).sum();
+            let error: f64 = judged.iter().map(error).sum();
             if error.is_finite() && best.as_ref().is_none_or(|(least, _)| error < *least) {
                 best = Some((error, scales));
             }
         }
         match best {
             Some((_, scales)) if scales.iter().all(|&s| s == 1.0) => Ok(Vec::new()),
-            Some((_, scales)) => fold(stage, channels, &scales),
+            Some((_, scales)) => {
+                let folded = fold(stage, channels, &scales)?;
+                stage.inputs_divided_by(&folded.scales);
+                Ok(folded.changes)
+            }
             None => {
                 stage.warn("no ratio has a finite error; the weights are not scaled");
                 Ok(Vec::new())
@@ -136,25 +151,45 @@ fn tied(means: &[f32], channels: Channels) -> Vec<f32> {
     (0..means.len()).map(|i| sums[channels.row(i)].0 / sums[channels.row(i)].1).collect()
 }
 
-/// Returns the mean over all rows of |w| relative to the largest of its group. // -> `[K]`
-fn magnitudes(weights: &[(Matrix, Target)]) -> Vec<f32> {
-    let mut sums = vec![0f32; weights.first().map_or(0, |(w, _)| w.cols)];
-    let mut rows = 0.0;
-    for (w, target) in weights {
-        rows += w.rows as f32;
-        let group = match *target {
+/// The mean over all rows of |w| relative to the largest of its group.
+#[derive(Default)]
+struct Magnitudes {
+    /// // `[K]`
+    sums: Vec<f32>,
+    rows: f32,
+}
+
+impl Magnitudes {
+    /// Adds the rows of a matrix. // W [M, K]
+    fn add(&mut self, w: &Matrix, target: Target) {
+        self.sums.resize(w.cols, 0.0);
+        self.rows += w.rows as f32;
+        let group = match target {
             Target::Groups { group_size, .. } if group_size > 0 => group_size,
             Target::Block(encoding) if !encoding.is_float() => encoding.block_len(),
-            _ => w.cols,
+            _ => w.cols.max(1),
         };
         for row in w.iter_rows() {
-            for (values, sums) in row.chunks(group).zip(sums.chunks_mut(group)) {
+            for (values, sums) in row.chunks(group).zip(self.sums.chunks_mut(group)) {
                 let largest = values.iter().fold(0f32, |m, v| m.max(v.abs())) + 1e-6;
                 sums.iter_mut().zip(values).for_each(|(sum, v)| *sum += v.abs() / largest);
             }
         }
     }
-    sums.into_iter().map(|sum| sum / rows).collect()
+
+    fn means(&self) -> Vec<f32> {
+        self.sums.iter().map(|sum| sum / self.rows).collect()
+    }
+}
+
+/// Returns the values of every n-th row, [`JUDGED_ROWS`] or more if there are as many.
+fn every_nth_row(weight: &WeightData) -> Matrix {
+    let step = (weight.rows() / JUDGED_ROWS).max(1);
+    let mut w = Matrix::zeros(weight.rows().div_ceil(step), weight.cols());
+    for r in 0..w.rows {
+        weight.dequantize_row(r * step, w.row_mut(r));
+    }
+    w
 }
 
 /// Returns the mean output error tr(D H D^T) of D = Q(W diag(s)) diag(s)^-1 - W. // W [M, K], s `[K]`, H [K, K]
@@ -184,6 +219,8 @@ fn output_error(
 
 #[cfg(test)]
 mod tests {
+    use honelm_blocks::{BlockMatrix, Encoding};
+
     use super::*;
 
     const PLAIN: Channels = Channels { module: "norm", first: 0, head_width: 1, readers: 1 };
@@ -194,6 +231,18 @@ mod tests {
         let scales = awq.candidate(&[1.0, 4.0, 0.0, 16.0], &[], 0.5);
         assert_eq!(scales, [0.5, 1.0, 1.0, 2.0]);
         assert_eq!(awq.candidate(&[1.0, 4.0, 0.0, 16.0], &[], 0.0), [1.0; 4]);
+    }
+
+    #[test]
+    fn rows_to_judge_are_spread_over_the_matrix_and_no_fewer_than_asked() {
+        for (rows, found) in [(3, 3), (255, 255), (511, 511), (512, 256), (1000, 334)] {
+            let w = Matrix::new(rows, 2, (0..2 * rows).map(|i| i as f32).collect());
+            let judged = every_nth_row(&BlockMatrix::quantize(&w, Encoding::F32, None).expect("finite").into());
+            let step = rows.div_ceil(found);
+            let expected: Vec<&[f32]> = w.iter_rows().step_by(step).collect();
+            assert_eq!(judged.iter_rows().collect::<Vec<_>>(), expected, "{rows}");
+            assert_eq!(judged.rows, found);
+        }
     }
 
     #[test]
@@ -208,7 +257,7 @@ mod tests {
         let w = Matrix::new(4, 32, (0..128).map(|i| ((i * 37) % 41) as f32 / 20.0 - 1.0).collect());
         let mut h = Matrix::zeros(32, 32);
         (0..32).for_each(|c| h.row_mut(c)[c] = if c == 5 { 1000.0 } else { 1.0 });
-        let target = Target::Groups { bits: 3, group_size: 32, symmetric: false };
+        let target = Target::groups(3, 32, false);
         let error = |s: &[f32]| output_error(&w, s, target, Scales::MinMax, &h, 1).expect("finite");
         let mut s = vec![1.0; 32];
         let plain = error(&s);

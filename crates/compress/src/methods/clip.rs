@@ -19,7 +19,7 @@ use crate::{Change, CompressError, Stage};
 ///
 /// For every group of every row the weights are limited to the share of max |w| that minimises (D x)^2 summed over the
 /// inputs x of the group, D being the change of the group's weights by clipping and rounding. The weights stay floats; a
-/// later step rounds them. Encodings that are not a grid are left alone: they search their scales themselves.
+/// later step rounds them. Encodings without a plain fit are left alone: they search their scales themselves.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Clip {
@@ -45,6 +45,10 @@ impl Method for Clip {
         Needs::Inputs
     }
 
+    fn precedes(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<(), String> {
         if (1..=1000).contains(&self.steps) && (0.0..1.0).contains(&self.lowest) {
             return Ok(());
@@ -57,7 +61,7 @@ impl Method for Clip {
         let mut changes = Vec::new();
         for module in stage.modules() {
             let target = stage.target(module);
-            let Some(grid) = grid(target, Fit::MinMax) else { continue };
+            let Some(grid) = grid(target, Fit::MinMax).filter(|grid| grid.has_plain_fit()) else { continue };
             if QUERIES.contains(&module.name) && !self.queries {
                 continue;
             }
@@ -127,7 +131,7 @@ mod tests {
         let before = w.clone();
         let mut h = Matrix::zeros(32, 32);
         (0..32).for_each(|c| h.row_mut(c)[c] = if c == 7 { 0.0 } else { 1.0 });
-        let target = Target::Groups { bits: 4, group_size: 32, symmetric: false };
+        let target = Target::groups(4, 32, false);
         Clip::default().clip(&mut w, 32, target, &h, 2).expect("finite");
         assert!((2.5..3.0).contains(&w.row(0)[7]), "{}", w.row(0)[7]);
         let same = |r: usize| w.row(r).iter().zip(before.row(r)).filter(|(a, b)| a == b).count();
@@ -139,7 +143,7 @@ mod tests {
     fn groups_of_zeros_stay_zero() {
         let mut w = Matrix::zeros(1, 32);
         let h = Matrix::zeros(32, 32);
-        let target = Target::Groups { bits: 4, group_size: 32, symmetric: false };
+        let target = Target::groups(4, 32, false);
         Clip::default().clip(&mut w, 32, target, &h, 1).expect("finite");
         assert_eq!(w.data, [0.0; 32]);
     }

@@ -39,9 +39,16 @@ pub trait Method: fmt::Debug {
     /// The inputs that the method observes.
     fn needs(&self) -> Needs;
 
-    /// `true` if the method only moves scales between parameters, those of earlier stages among them, so that the layer
-    /// computes the same. It then runs on all stages of a layer before the next step of the recipe begins.
+    /// `true` if the method prepares the weights for a rounding that follows. Such methods at the beginning of a recipe run
+    /// on all stages of a layer before the next step begins, and see the inputs that the layer has before anything in it is
+    /// rounded. These are observed in one pass, on some ten thousand tokens.
     fn precedes(&self) -> bool {
+        false
+    }
+
+    /// `true` if the method only moves scales between parameters, those of earlier stages among them, so that the layer
+    /// computes the same. It always runs on all stages of a layer before the next step of the recipe begins.
+    fn is_exact(&self) -> bool {
         false
     }
 

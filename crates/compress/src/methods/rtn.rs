@@ -21,7 +21,7 @@ pub enum Scales {
 
 /// Settings of rounding to nearest.
 ///
-/// Encodings that are not a [`honelm_blocks::Grid`] always search their scales; `scales` then only decides about the weighting.
+/// Encodings without a plain fit always search their scales; `scales` then only decides about the weighting.
 /// The importances of the scheme, where it has any, take the place of `scales`: they weight a search.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

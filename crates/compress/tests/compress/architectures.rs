@@ -1,8 +1,12 @@
 //! Every architecture through compression, export and back.
 
-use honelm_blocks::{Encoding, WeightData};
-use honelm_compress::{CompressError, Compressed, Recipe, Scheme, check_written};
+use std::path::Path;
+
+use honelm_blocks::{Encoding, ScaleType, WeightData};
+use honelm_compress::{CompressError, Compressed, GroupNumbers, Recipe, Scheme, check_written};
 use honelm_formats::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
+use honelm_formats::read_json;
+use honelm_model::export::{Container, GroupForm};
 use honelm_model::{Checkpoint, Kind, Parameters, Slot, export};
 use honelm_store::Journal;
 
@@ -93,6 +97,40 @@ fn gptq_folders_hold_every_architecture() {
         check_written(&written, &checkpoint, &Scheme::gptq(4, 32, false, Recipe::gptq())).unwrap();
         for other in [Scheme::gptq(8, 32, false, Recipe::gptq()), Scheme::gguf(Encoding::Q8_0, Recipe::rtn())] {
             assert_not_as_planned(&written, &checkpoint, &other);
+        }
+    }
+}
+
+#[test]
+fn every_container_holds_the_numbers_that_its_readers_take() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data/tiny/llama-biases-tied/config.json");
+    let config = read_json(data).unwrap().unwrap();
+    let polished = || {
+        let mut recipe = Recipe::gptq();
+        recipe.steps[0].settings.insert("polish".to_owned(), 1.into());
+        recipe
+    };
+    for (encoding, own) in [(Encoding::BF16, ScaleType::BF16), (Encoding::F32, ScaleType::F16)] {
+        let checkpoint = Checkpoint::made_up("bf16", &config, encoding, 7).unwrap();
+        for (container, groups) in Container::folders() {
+            let scale_type = groups.scale_type(checkpoint.tree(), &checkpoint).unwrap();
+            let takes_own = matches!(container.name, "mlx" | "compressed-tensors");
+            assert_eq!(scale_type, if takes_own { own } else { ScaleType::F16 }, "{container}");
+            let numbers = GroupNumbers { scale_type, has_bias: groups.has_bias };
+            let scheme = Scheme::gptq(4, 32, groups.symmetric, polished()).with_numbers(numbers);
+            let work = tempfile::tempdir().unwrap();
+            let params = compressed(&checkpoint, &scheme, work.path());
+            let form = GroupForm { bits: 4, group_size: 32, symmetric: groups.symmetric };
+            let format = container.format(checkpoint.tree(), &params, form).unwrap();
+            let folder = work.path().join("folder");
+            std::fs::create_dir(&folder).unwrap();
+            let options = export::HuggingFace { quantization: Some(&*format), ..export::HuggingFace::default() };
+            export::huggingface(&folder, &checkpoint, &params, &options).unwrap();
+            let written = Checkpoint::open(&folder).unwrap();
+            assert_same(&written, &params, container.name);
+            check_written(&written, &checkpoint, &scheme).unwrap();
+            let other = GroupNumbers { scale_type: ScaleType::F32, ..numbers };
+            assert_not_as_planned(&written, &checkpoint, &scheme.with_numbers(other));
         }
     }
 }

@@ -30,7 +30,7 @@ pub fn backend() -> CpuBackend {
 /// Returns the calibration text of [`compressed`].
 pub fn calibration() -> Calibration {
     let text = (0..48u32).map(|i| i * 7 % 64).collect();
-    Calibration::new([text], None, None, 3, 16).unwrap()
+    Calibration::cut([text], 3, 16).unwrap()
 }
 
 pub fn compressed<'a>(checkpoint: &'a Checkpoint, scheme: &Scheme, work: &Path) -> Compressed<'a> {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use honelm_blocks::{BlockMatrix, Encoding};
-use honelm_compress::{Calibration, CompressError, Recipe, Scheme, compress};
-use honelm_model::{Checkpoint, Kind, ModelError, Parameter, Parameters, Slot, export};
+use honelm_blocks::{BlockMatrix, Encoding, ScaleType};
+use honelm_compress::{Calibration, CompressError, GroupNumbers, Recipe, Scheme, Target, compress};
+use honelm_model::{Checkpoint, Kind, ModelError, OutputLayer, Parameter, Parameters, Slot, export};
 use honelm_store::Journal;
+use honelm_tensor::Matrix;
 
 use crate::common::{backend, calibration, compressed, hidden, models, try_compressed};
 
@@ -38,14 +39,17 @@ fn awq_scales_do_not_change_what_any_architecture_computes() {
 
 #[test]
 fn a_resumed_run_ends_in_the_same_parameters() {
-    for recipe in recipes() {
-        let (_, checkpoint) = models().into_iter().find(|(name, _)| name == "llama-biases-tied").unwrap();
-        let scheme = Scheme::gptq(4, 32, false, recipe);
+    let (_, checkpoint) = models().into_iter().find(|(name, _)| name == "llama-biases-tied").unwrap();
+    let groups = recipes().map(|recipe| Scheme::gptq(4, 32, false, recipe));
+    let blocks = recipes().map(|recipe| with_tables(Scheme::gguf(Encoding::Q5_0, recipe), Encoding::Q4_0));
+    for (i, scheme) in groups.into_iter().chain(blocks).enumerate() {
+        // Interrupted in the second layer, or before the tables.
+        let layers = 1 + i % checkpoint.tree().layers.len();
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         compressed(&checkpoint, &scheme, whole.path());
         let journal = Journal::new(&parts.path().join("journal"), &scheme.describe());
         let stopped =
-            compress(&checkpoint, &scheme, Some(&calibration()), &journal, &mut backend(), 1, &mut |p| p.done < 1);
+            compress(&checkpoint, &scheme, Some(&calibration()), &journal, &mut backend(), 1, &mut |p| p.done < layers);
         assert!(matches!(stopped, Err(CompressError::Interrupted)));
         compressed(&checkpoint, &scheme, parts.path());
         for entry in whole.path().join("journal").read_dir().unwrap() {
@@ -53,6 +57,36 @@ fn a_resumed_run_ends_in_the_same_parameters() {
             let other = parts.path().join("journal").join(path.file_name().unwrap());
             assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(&other).unwrap(), "{}", path.display());
         }
+    }
+}
+
+/// Returns the scheme with embedding and output layer in `encoding`.
+fn with_tables(mut scheme: Scheme, encoding: Encoding) -> Scheme {
+    (scheme.embedding, scheme.output) = (Target::Block(encoding), Target::Block(encoding));
+    scheme
+}
+
+#[test]
+fn the_output_layer_is_rounded_for_the_states_that_reach_it() {
+    for (name, checkpoint) in models().into_iter().filter(|(name, _)| name.starts_with("llama-") || name == "gpt2") {
+        // The squared error of the logits on the calibration text.
+        let error = |recipe| {
+            let work = tempfile::tempdir().unwrap();
+            let mut scheme = with_tables(Scheme::gguf(Encoding::Q8_0, recipe), Encoding::Q4_0);
+            scheme.linear = Target::Keep;
+            let made = compressed(&checkpoint, &scheme, work.path());
+            let states = Matrix::new(16, checkpoint.facts().width, hidden(&checkpoint, &checkpoint));
+            let logits = |params: &dyn Parameters| {
+                let mut backend = backend();
+                let output = OutputLayer::load(checkpoint.blueprint(), params, &mut backend).unwrap();
+                let states = output.finish(&states, &mut backend).unwrap();
+                output.logits(&states, &mut backend).unwrap()
+            };
+            let (expected, found) = (logits(&checkpoint), logits(&made));
+            found.data.iter().zip(&expected.data).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+        };
+        let (plain, fed_back) = (error(Recipe::rtn()), error(Recipe::gptq()));
+        assert!(fed_back < 0.8 * plain, "{name}: {fed_back} {plain}");
     }
 }
 
@@ -137,19 +171,65 @@ fn weights_that_are_not_finite_are_named_and_finished_layers_stay() {
 
 #[test]
 fn inputs_that_overflow_are_an_error_that_names_the_layer() {
+    for gain in [f32::MAX, 1e17] {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = changed(folder.path(), |slot, values| {
+            if slot == (Slot { layer: Some(1), module: "mlp_norm" }) {
+                values.fill(gain);
+            }
+        });
+        for recipe in &recipes()[1..] {
+            let work = tempfile::tempdir().unwrap();
+            let scheme = Scheme::gptq(4, 32, false, recipe.clone());
+            let error = try_compressed(&checkpoint, &scheme, work.path()).unwrap_err();
+            assert_eq!(error.code(), "inputs-not-finite", "{error}");
+            assert!(error.to_string().contains("layer 1, "), "{error}");
+            assert!(work.path().join("journal/layer-0000").exists());
+        }
+    }
+}
+
+#[test]
+fn weights_beyond_the_range_of_the_scales_are_named_and_larger_number_types_hold_them() {
     let folder = tempfile::tempdir().unwrap();
+    let up = Slot { layer: Some(1), module: "up" };
     let checkpoint = changed(folder.path(), |slot, values| {
-        if slot == (Slot { layer: Some(1), module: "mlp_norm" }) {
-            values.fill(f32::MAX);
+        if slot == up {
+            values.iter_mut().for_each(|x| *x *= 1e9);
         }
     });
-    for recipe in &recipes()[1..] {
+    for recipe in [Recipe::awq(), Recipe::gptq(), Recipe::rtn()] {
+        let is_awq = recipe == Recipe::awq();
+        let scheme = Scheme::gptq(4, 32, false, recipe);
         let work = tempfile::tempdir().unwrap();
-        let scheme = Scheme::gptq(4, 32, false, recipe.clone());
-        let error = try_compressed(&checkpoint, &scheme, work.path()).unwrap_err();
-        assert_eq!(error.code(), "inputs-not-finite", "{error}");
-        assert!(error.to_string().contains("layer 1, "), "{error}");
-        assert!(work.path().join("journal/layer-0000").exists());
+        let journal = Journal::new(work.path(), "key");
+        let mut warnings = Vec::new();
+        let error = compress(&checkpoint, &scheme, Some(&calibration()), &journal, &mut backend(), 1, &mut |p| {
+            warnings.extend(p.warning.clone());
+            true
+        });
+        let error = error.unwrap_err();
+        assert_eq!(error.code(), "scale-overflow", "{error}");
+        assert!(error.to_string().contains("layers.1.mlp.up_proj"), "{error}");
+        let no_ratio = warnings.iter().any(|w| w.contains("no ratio has a finite error"));
+        assert_eq!(no_ratio, is_awq, "{warnings:?}");
+        let numbers = GroupNumbers { scale_type: ScaleType::BF16, has_bias: false };
+        let made = compressed(&checkpoint, &scheme.with_numbers(numbers), work.path());
+        made.parameter(up).unwrap().weight.check_finite().unwrap();
+    }
+}
+
+#[test]
+fn groups_that_do_not_divide_the_rows_end_in_a_shorter_one() {
+    let (_, checkpoint) = models().into_iter().find(|(name, _)| name == "llama-biases-tied").unwrap();
+    for recipe in recipes() {
+        for group_size in [48, 0] {
+            let work = tempfile::tempdir().unwrap();
+            let scheme = Scheme::gptq(8, group_size, false, recipe.clone());
+            let made = compressed(&checkpoint, &scheme, work.path());
+            let found = distance(&hidden(&checkpoint, &checkpoint), &hidden(&checkpoint, &made));
+            assert!(found < 0.1, "{group_size}: {found}");
+        }
     }
 }
 
@@ -165,7 +245,8 @@ fn matrices_and_inputs_of_zeros_stay_zero() {
         }
     });
     for recipe in recipes() {
-        for scheme in [Scheme::gptq(4, 32, false, recipe.clone()), Scheme::gguf(Encoding::Q4_0, recipe)] {
+        let groups = Scheme::gptq(4, 32, false, recipe.clone());
+        for scheme in [groups, Scheme::gguf(Encoding::Q4_0, recipe.clone()), Scheme::gguf(Encoding::IQ4NL, recipe)] {
             let work = tempfile::tempdir().unwrap();
             let made = compressed(&checkpoint, &scheme, work.path());
             for slot in checkpoint.tree().slots() {

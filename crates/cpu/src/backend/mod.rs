@@ -78,6 +78,8 @@ pub struct CpuBackend {
     submitted: u64,
     /// The number of rows of the table that the last step embedded with.
     vocabulary: Option<usize>,
+    /// The numbers of the weights whose inputs are rounded although the products are computed in f32.
+    rounded: Vec<u32>,
 }
 
 impl CpuBackend {
@@ -102,6 +104,7 @@ impl CpuBackend {
             sampled: VecDeque::new(),
             submitted: 0,
             vocabulary: None,
+            rounded: Vec::new(),
         }
     }
 
@@ -117,6 +120,18 @@ impl CpuBackend {
             activations: self.memory.bytes() + tables,
             scratch: self.threads.iter().map(scratch).sum(),
         }
+    }
+
+    /// Rounds the inputs of `weights`, and of no others, to the 8 bits that [`Compute::Fast`] rounds them to. The products are
+    /// computed in f32, so that they differ from the exact ones by the rounding alone.
+    ///
+    /// Weights without an 8-bit kernel keep their inputs. The choice holds until the next call; the handles must live as long.
+    ///
+    /// # Panics
+    /// Panics if the products are not computed in f32.
+    pub fn round_inputs(&mut self, weights: &[&Weight]) {
+        assert_eq!(self.compute, Compute::F32, "the arithmetic of a back end that rounds chosen inputs");
+        self.rounded = weights.iter().map(|w| w.index()).collect();
     }
 
     /// Frees the objects whose handles are gone.
@@ -194,6 +209,10 @@ impl Backend for CpuBackend {
         let compute = if self.compute == Compute::Fast { "fast" } else { "f32" };
         let threads = self.pool.threads();
         format!("cpu ({}, {threads} thread{}, {compute})", self.isa, if threads == 1 { "" } else { "s" })
+    }
+
+    fn arithmetic(&self) -> String {
+        format!("cpu ({}, {})", self.isa, if self.compute == Compute::Fast { "fast" } else { "f32" })
     }
 
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
@@ -402,6 +421,17 @@ impl Backend for CpuBackend {
     fn output(&mut self, key: u32, x: &Tensor) {
         let values = self.values.get(x.guard()).data().to_vec();
         self.recording.outputs.push((key, Outcome::Floats(Matrix::new(x.rows(), x.cols(), values))));
+    }
+
+    fn export_cells(&mut self, key: u32, cache: &Cache, layer: usize, pages: &[u32]) -> Result<(), BackendError> {
+        let cells = self.caches.get(cache.guard()).export(layer, pages);
+        self.recording.outputs.push((key, Outcome::Cells(cells)));
+        Ok(())
+    }
+
+    fn import_cells(&mut self, cache: &Cache, layer: usize, pages: &[u32], cells: &[u8]) -> Result<(), BackendError> {
+        self.caches.get_mut(cache.guard()).import(layer, pages, cells);
+        Ok(())
     }
 
     fn submit(&mut self) -> Ticket {

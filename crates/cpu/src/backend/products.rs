@@ -1,9 +1,11 @@
 //! Matrix products: the forms of the activations, and the buffers of the results.
 
-use honelm_backend::{Activation, Slots, Tensor, Weight};
+use honelm_backend::{Activation, Backend, Slots, Tensor, Weight};
+use honelm_tensor::Matrix;
 
 use super::CpuBackend;
 use crate::Output;
+use crate::int8::Rounding;
 use crate::linear::{self, Finish, Input, Linear, Part, Product};
 use crate::values::Value;
 use crate::weights::Stored;
@@ -19,7 +21,7 @@ impl CpuBackend {
             if let Stored::Int8(weight) = weight {
                 let order = weight.column_order();
                 if !value.quantized.iter().any(|(o, _)| o.as_deref() == order) {
-                    let made = self.memory.quantize(value.data(), (rows, cols), order, self.isa);
+                    let made = self.memory.quantize(value.data(), (rows, cols), order, self.isa, &self.pool);
                     value.quantized.push((order.map(<[u32]>::to_vec), made));
                 }
             } else if rows > 1 && value.packed.is_none() {
@@ -30,8 +32,35 @@ impl CpuBackend {
         }
     }
 
+    /// Returns the rounding that is chosen for the inputs of `w`.
+    fn rounding(&self, w: &Weight) -> Option<Rounding> {
+        match &self.weights.get(w.guard()).weight {
+            Stored::Encoded(weight) if self.rounded.contains(&w.index()) => Rounding::of(weight),
+            _ => None,
+        }
+    }
+
+    /// Returns `true` if the same rounding is chosen for the inputs of all of `ws`.
+    fn round_alike(&self, ws: &[&Weight]) -> bool {
+        self.rounded.is_empty() || ws.windows(2).all(|pair| self.rounding(pair[0]) == self.rounding(pair[1]))
+    }
+
+    /// Returns `x`, rounded if that is chosen for `w`.
+    fn rounded(&mut self, x: &Tensor, w: &Weight) -> Tensor {
+        let Some(rounding) = self.rounding(w) else { return x.clone() };
+        let exact = Matrix::new(x.rows(), x.cols(), self.values.get(x.guard()).data().to_vec());
+        let rounded = rounding.values(&rounding.quantize(&exact, self.isa));
+        let mut value = self.value(x.rows(), x.cols());
+        value.data_mut().copy_from_slice(&rounded.data);
+        self.tensor(value, x.rows(), x.cols())
+    }
+
     /// Returns the product of `x` with each of `ws`.
     pub(super) fn products(&mut self, x: &Tensor, ws: &[&Weight]) -> Vec<Tensor> {
+        if !self.round_alike(ws) {
+            return ws.iter().flat_map(|w| self.products(x, &[w])).collect();
+        }
+        let x = &ws.first().map_or_else(|| x.clone(), |w| self.rounded(x, w));
         self.prepare(x, ws);
         let mut outs: Vec<Value> = ws.iter().map(|w| self.value(x.rows(), w.rows())).collect();
         let values = self.values.get(x.guard());
@@ -45,6 +74,7 @@ impl CpuBackend {
     /// Returns `residual` plus the product of `x` with `w`.
     pub(super) fn product_added(&mut self, x: &Tensor, w: &Weight, residual: Tensor) -> Tensor {
         assert_eq!((residual.rows(), residual.cols()), (x.rows(), w.rows()), "the shape of a residual");
+        let x = &self.rounded(x, w);
         self.prepare(x, &[w]);
         let residual = self.own(residual);
         let mut sum = self.take(&residual);
@@ -63,6 +93,12 @@ impl CpuBackend {
     /// Returns `f` of the product of `x` with `gate`, times the product of `x` with `up`.
     pub(super) fn products_gated(&mut self, x: &Tensor, gate: &Weight, up: &Weight, f: Activation) -> Tensor {
         assert_eq!(gate.rows(), up.rows(), "the gate and the up projection differ in width");
+        if !self.round_alike(&[gate, up]) {
+            let gated = self.products(x, &[gate]).swap_remove(0);
+            let up = self.products(x, &[up]).swap_remove(0);
+            return self.gate(gated, &up, f);
+        }
+        let x = &self.rounded(x, gate);
         self.prepare(x, &[gate, up]);
         let mut out = self.value(x.rows(), gate.rows());
         let mut gated = self.value(x.rows(), up.rows());

@@ -110,6 +110,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn bits_at(self, v: [__m256i; 2], shift: u32, mask: u8) -> [__m256i; 2] {
+        let shift = [proved!(self, _mm_cvtsi32_si128, shift.cast_signed()); 2];
+        let shifted = both!(self, _mm256_srl_epi16, v, shift);
+        both!(self, _mm256_and_si256, shifted, self.bytes(mask.cast_signed()))
+    }
+
+    #[inline(always)]
     fn add_where(self, codes: [__m256i; 2], mask: u64, value: u8) -> [__m256i; 2] {
         // Byte i of a vector tests bit i % 8 of byte i / 8 of its half of the mask.
         let spread =
@@ -203,6 +210,17 @@ impl Simd for Avx2 {
             }
             r += 1;
         }
+    }
+
+    #[inline(always)]
+    fn dot_one(self, bits: u32, weights: [__m256i; 2], x: [i8; 4]) -> [__m256i; 2] {
+        let products = self.products(bits, weights, i32::from_le_bytes(x.map(i8::cast_unsigned)));
+        both!(self, _mm256_madd_epi16, products, [proved!(self, _mm256_set1_epi16, 1); 2])
+    }
+
+    #[inline(always)]
+    fn add_upper(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        both!(self, _mm256_add_epi32, both!(self, _mm256_slli_epi32::<7>, a), b)
     }
 
     #[inline(always)]

@@ -60,6 +60,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn bits_at(self, v: __m512i, shift: u32, mask: u8) -> __m512i {
+        let shift = proved!(self, _mm_cvtsi32_si128, shift.cast_signed());
+        let shifted = proved!(self, _mm512_srl_epi16, v, shift);
+        proved!(self, _mm512_and_si512, shifted, proved!(self, _mm512_set1_epi8, mask.cast_signed()))
+    }
+
+    #[inline(always)]
     fn add_where(self, codes: __m512i, mask: u64, value: u8) -> __m512i {
         proved!(self, _mm512_mask_add_epi8, codes, mask, codes, proved!(self, _mm512_set1_epi8, value as i8))
     }
@@ -133,6 +140,17 @@ impl Simd for Avx512 {
             }
             v += 1;
         }
+    }
+
+    #[inline(always)]
+    fn dot_one(self, _bits: u32, weights: __m512i, x: [i8; 4]) -> __m512i {
+        let four = proved!(self, _mm512_set1_epi32, i32::from_le_bytes(x.map(i8::cast_unsigned)));
+        proved!(self, _mm512_dpbusd_epi32, proved!(self, _mm512_setzero_si512), weights, four)
+    }
+
+    #[inline(always)]
+    fn add_upper(self, a: __m512i, b: __m512i) -> __m512i {
+        proved!(self, _mm512_add_epi32, proved!(self, _mm512_slli_epi32::<7>, a), b)
     }
 
     #[inline(always)]

@@ -8,8 +8,8 @@ use super::{
     activations::BLOCK,
     simd::Simd,
     tile::{
-        Block, CHUNK, Chunk, RowZero, Section, TileFormat, TileLayout, nibbles, put_bits, put_bytes, put_lane,
-        put_nibbles, put_pairs, to_nibbles, whole_bytes,
+        Block, CHUNK, Chunk, RowZero, Section, TileFormat, TileLayout, byte_vector, nibble_vector, nibbles, put_bits,
+        put_bytes, put_lane, put_nibbles, put_pairs, to_nibbles, whole_bytes,
     },
 };
 
@@ -61,6 +61,11 @@ impl<const BITS: u32> TileFormat for Groups<BITS> {
     fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
         let codes = if BITS == 4 { nibbles(s, chunk, b) } else { whole_bytes(s, chunk, b) };
         self.with_codes(s, chunk, b, codes)
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        if BITS == 4 { nibble_vector(s, chunk, b, v) } else { byte_vector(s, chunk, b, v) }
     }
 }
 

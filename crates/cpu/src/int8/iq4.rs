@@ -5,7 +5,9 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{
+        Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibble_vector, nibbles, put_lane, put_nibbles,
+    },
 };
 
 /// The table of IQ4_NL and IQ4_XS, plus 128.
@@ -67,6 +69,11 @@ impl TileFormat for Iq4 {
             Scales::Super => s.mul(s.widen_f16(chunk.get(2, 0)), s.widen_i8(chunk.get(1, b * 16))),
         };
         Block::new(s, codes, scale)
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        s.lookup(nibble_vector(s, chunk, b, v), &self.table)
     }
 }
 

@@ -8,14 +8,16 @@
 //! - [`Rule::OffsetHalves`]: t = fma(dot of the second half, second, fma(dot of the first half, scale, offsets)) with
 //!   offsets = fma(offsets\[1\], sum of the second half, offsets\[0\] * sum of the first half)
 //!
-//! Every dot product is an integer below 2^24, which is also exact in single precision.
+//! Every dot product is an integer below 2^24, which is also exact in single precision. The upper parts of wide columns are
+//! multiplied by one vector of the weights, which is unpacked once more, and enter the same integer.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::{
-    activations::{BLOCK, PANEL, QuantizedRows},
+    activations::{BLOCK, PANEL, QuantizedRows, WideColumns},
     simd::{Kernel, Simd},
+    terms::{Terms, terms},
     tile::{Block, CHUNK, Chunk, Rule, Shape, TileFormat, TileLayout},
 };
 use crate::{OutputTile, TILE};
@@ -89,6 +91,15 @@ impl<F: TileFormat> Product<'_, '_, F> {
     fn tile(&self, t: usize) -> &[u8] {
         let stride = self.weights.layout.tile_bytes;
         &self.weights.bytes[t * stride..][..stride]
+    }
+
+    /// Computes the terms of all blocks of `panels`, in storage order.
+    #[inline(always)]
+    fn terms<S: Simd>(&self, panels: Range<usize>) -> Vec<Terms> {
+        let (start, _) = self.x.panel(panels.start);
+        let (last, width) = self.x.panel(panels.end - 1);
+        let sums = &self.x.sums()[start..last + width * self.x.blocks()];
+        terms::<F::Shape>(sums, S::code_shift(F::Shape::BITS), self.weights.format.zero())
     }
 
     /// Returns chunk `c` of a tile.
@@ -239,6 +250,8 @@ impl<S: Simd, P: Shape, const R: usize> Kernel<S> for AddRows<'_, P, R> {
 /// A source of blocks of weights.
 trait Source<S: Simd> {
     fn block(&self, s: S, b: usize) -> Block<S>;
+    /// Returns vector `v` of the codes of block `b`.
+    fn vector(&self, s: S, b: usize, v: usize) -> S::Codes;
 }
 
 /// A chunk of weights in their own encoding.
@@ -256,6 +269,11 @@ impl<S: Simd, F: TileFormat> Source<S> for Encoded<'_, F> {
             line += 1;
         }
         self.format.block(s, &self.chunk, b)
+    }
+
+    #[inline(always)]
+    fn vector(&self, s: S, b: usize, v: usize) -> S::Codes {
+        self.format.vector(s, &self.chunk, b, v)
     }
 }
 
@@ -321,65 +339,10 @@ impl<S: Simd> Source<S> for Unpacked {
             zeros: s.load_ints(&self.zeros[b]),
         }
     }
-}
-
-/// A correction term: 32 bits that hold an integer or a float, as the [`Rule`] says.
-#[derive(Debug, Clone, Copy, Default)]
-struct Term(u32);
-
-impl Term {
-    #[inline(always)]
-    fn int(value: i32) -> Self {
-        Self(value.cast_unsigned())
-    }
 
     #[inline(always)]
-    fn float(value: f32) -> Self {
-        Self(value.to_bits())
-    }
-
-    #[inline(always)]
-    fn to_int(self) -> i32 {
-        self.0.cast_signed()
-    }
-
-    #[inline(always)]
-    fn to_float(self) -> f32 {
-        f32::from_bits(self.0)
-    }
-}
-
-/// The two terms that correct the products of one block of one row for zero points and offsets.
-///
-/// An integer term is `(code shift - z) * sum of the activations' codes`: the initial value of a dot product.
-/// - [`Rule::Zero`]: that integer, and nothing.
-/// - [`Rule::RowZero`]: that integer without z, and `-sum` as an integer, which is multiplied by each row's z.
-/// - [`Rule::Offset`]: that integer, and the sum as a float.
-/// - [`Rule::Halves`]: that integer of each half of the block.
-/// - [`Rule::OffsetHalves`]: the sum of each half as a float.
-type Terms = [Term; 2];
-
-impl<F: TileFormat> Product<'_, '_, F> {
-    /// Computes the terms of all blocks of `panels`, in storage order.
-    #[inline(always)]
-    fn terms<S: Simd>(&self, panels: Range<usize>) -> Vec<Terms> {
-        let (_, _, sums) = self.x.parts();
-        let (start, _) = self.x.panel(panels.start);
-        let (last, width) = self.x.panel(panels.end - 1);
-        let sums = &sums[start..last + width * self.x.blocks()];
-        let factor = S::code_shift(F::Shape::BITS) - self.weights.format.zero();
-        let mut all = vec![Terms::default(); sums.len()];
-        for (terms, &[first, second]) in all.iter_mut().zip(sums) {
-            let whole = first + second;
-            *terms = match F::Shape::RULE {
-                Rule::Zero => [Term::int(factor * whole), Term::default()],
-                Rule::RowZero => [Term::int(factor * whole), Term::int(-whole)],
-                Rule::Offset => [Term::int(factor * whole), Term::float(whole as f32)],
-                Rule::Halves => [Term::int(factor * first), Term::int(factor * second)],
-                Rule::OffsetHalves => [Term::float(first as f32), Term::float(second as f32)],
-            };
-        }
-        all
+    fn vector(&self, s: S, b: usize, v: usize) -> S::Codes {
+        s.codes(&self.codes[b][v % 8])
     }
 }
 
@@ -387,6 +350,7 @@ impl<F: TileFormat> Product<'_, '_, F> {
 #[derive(Clone, Copy)]
 struct Panel<'a> {
     codes: &'a [[i8; BLOCK]],
+    wide: &'a [WideColumns],
     scales: &'a [f32],
     terms: &'a [Terms],
     width: usize,
@@ -396,9 +360,10 @@ impl<'a> Panel<'a> {
     /// Creates panel `p`. Its terms are the first of `terms`.
     #[inline(always)]
     fn new(x: &'a QuantizedRows, p: usize, terms: &'a [Terms]) -> Self {
-        let ((start, width), (codes, scales, _)) = (x.panel(p), x.parts());
+        let ((start, width), (codes, wide, scales)) = (x.panel(p), x.parts());
         let len = width * x.blocks();
-        Self { codes: &codes[start..start + len], scales: &scales[start..start + len], terms: &terms[..len], width }
+        let all = start..start + len;
+        Self { codes: &codes[all.clone()], wide: &wide[all.clone()], scales: &scales[all], terms: &terms[..len], width }
     }
 
     /// Returns the stored rows of rows `rows` of `total`; this is panel `p`. If they include the last row, the padding is
@@ -426,8 +391,10 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
         let codes: &[[i8; BLOCK]; R] = chunk_at(panel.codes, at);
         let terms: &[Terms; R] = chunk_at(panel.terms, at);
         let scales: &[f32; R] = chunk_at(panel.scales, at);
+        let wide: &[WideColumns; R] = chunk_at(panel.wide, at);
         at += panel.width;
         let block = source.block(s, b);
+        let halves = matches!(P::RULE, Rule::Halves | Rule::OffsetHalves);
         let mut dots = [s.ints(0); R];
         let mut r = 0;
         while r < R {
@@ -435,9 +402,11 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
             if P::RULE == Rule::RowZero {
                 dots[r] = s.mul_add_short(block.zeros, terms[r][1].to_int(), dots[r]);
             }
+            let upper = if halves { wide[r].of_half(0) } else { wide[r].upper };
+            let vector = source.vector(s, b, wide[r].vector as usize);
+            dots[r] = s.add_upper(s.dot_one(P::BITS, vector, upper), dots[r]);
             r += 1;
         }
-        let halves = matches!(P::RULE, Rule::Halves | Rule::OffsetHalves);
         let split = if halves { 4 } else { 8 };
         s.dot(P::BITS, &block.codes, (0, split), codes, &mut dots);
         let mut products = [block.scale; R];
@@ -456,10 +425,16 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
                 }
                 _ => s.mul(dot, block.scale),
             };
-            dots[r] = s.ints(if P::RULE == Rule::Halves { terms[r][1].to_int() } else { 0 });
             r += 1;
         }
         if halves {
+            let mut r = 0;
+            while r < R {
+                let start = s.ints(if P::RULE == Rule::Halves { terms[r][1].to_int() } else { 0 });
+                let vector = source.vector(s, b, wide[r].vector as usize);
+                dots[r] = s.add_upper(s.dot_one(P::BITS, vector, wide[r].of_half(1)), start);
+                r += 1;
+            }
             s.dot(P::BITS, &block.codes, (4, 8), codes, &mut dots);
             let mut r = 0;
             while r < R {

@@ -6,7 +6,7 @@ use honelm_blocks::ScaleType;
 use super::{
     groups::Groups,
     simd::Simd,
-    tile::{Block, Chunk, RowZero, Section, TileFormat, pairs, with_bits},
+    tile::{Block, Chunk, RowZero, Section, TileFormat, pair_vector, pairs, with_bits, with_bits_of},
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -40,5 +40,11 @@ impl TileFormat for LowGroups {
             with_bits(s, &mut codes, chunk.get(3, b * 64), 4);
         }
         self.scales.with_codes(s, chunk, b, codes)
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        let codes = pair_vector(s, chunk, b, v);
+        if self.third_bits { with_bits_of(s, codes, chunk.get(3, b * 64), v, 4) } else { codes }
     }
 }

@@ -31,9 +31,11 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod rounding;
 mod simd;
 #[cfg(target_arch = "wasm32")]
 mod simd128;
+mod terms;
 mod tile;
 
 use std::ops::Range;
@@ -50,6 +52,7 @@ use tile::{CHUNK, Rule, Shape, TileFormat, TileLayout, tile_count};
 
 pub use activations::{QuantizedRows, quantize, quantize_ordered};
 pub use kind::{Int8Kind, ZeroKind, packed_bytes};
+pub use rounding::Rounding;
 
 /// A weight matrix `[rows, cols]` packed for products with [`QuantizedRows`].
 #[derive(Debug)]

@@ -73,6 +73,11 @@ impl Simd for Portable {
     }
 
     #[inline(never)]
+    fn bits_at(self, v: [u8; 64], shift: u32, mask: u8) -> [u8; 64] {
+        bytes(|i| v[i] >> shift & mask)
+    }
+
+    #[inline(never)]
     fn add_where(self, codes: [u8; 64], mask: u64, value: u8) -> [u8; 64] {
         bytes(|i| codes[i] | (((mask >> i) as u8 & 1) * value))
     }
@@ -130,6 +135,16 @@ impl Simd for Portable {
                 }
             }
         }
+    }
+
+    #[inline(never)]
+    fn dot_one(self, _bits: u32, weights: [u8; 64], x: [i8; 4]) -> [i32; 16] {
+        lanes(|i| (0..4).map(|j| i32::from(weights[4 * i + j]) * i32::from(x[j])).sum())
+    }
+
+    #[inline(never)]
+    fn add_upper(self, a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
+        lanes(|i| 128 * a[i] + b[i])
     }
 
     #[inline(always)]

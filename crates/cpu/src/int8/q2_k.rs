@@ -3,7 +3,9 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, OffsetHalves, Section, TileFormat, TileLayout, bytes_at, pairs, put_lane, put_pairs},
+    tile::{
+        Block, Chunk, OffsetHalves, Section, TileFormat, TileLayout, bytes_at, pair_vector, pairs, put_lane, put_pairs,
+    },
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +28,11 @@ impl TileFormat for Q2K {
         let offsets = [s.mul(min, integers(32)), s.mul(min, integers(48))];
         let block = Block::new(s, pairs(s, chunk, b), s.mul(d, integers(0)));
         Block { second: s.mul(d, integers(16)), offsets, ..block }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        pair_vector(s, chunk, b, v)
     }
 }
 

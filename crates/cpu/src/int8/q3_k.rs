@@ -5,8 +5,8 @@ use super::{
     q2_k::bit_pairs,
     simd::Simd,
     tile::{
-        Block, Chunk, Halves, Section, TileFormat, TileLayout, bytes_at, pairs, put_bits, put_lane, put_pairs,
-        with_bits,
+        Block, Chunk, Halves, Section, TileFormat, TileLayout, bytes_at, pair_vector, pairs, put_bits, put_lane,
+        put_pairs, with_bits, with_bits_of,
     },
 };
 
@@ -35,6 +35,11 @@ impl TileFormat for Q3K {
         let first = s.mul(d, s.widen_i8(chunk.get(2, b * 32)));
         let second = s.mul(d, s.widen_i8(chunk.get(2, b * 32 + 16)));
         Block { second, ..Block::new(s, codes, first) }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        with_bits_of(s, pair_vector(s, chunk, b, v), chunk.get(1, b * 64), v, 4)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{
+        Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibble_vector, nibbles, put_lane, put_nibbles,
+    },
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,11 @@ impl TileFormat for Q4_0 {
     #[inline(always)]
     fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
         Block::new(s, nibbles(s, chunk, b), s.widen_f16(chunk.get(1, b * 32)))
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        nibble_vector(s, chunk, b, v)
     }
 }
 

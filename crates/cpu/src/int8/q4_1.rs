@@ -2,7 +2,9 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{
+        Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibble_vector, nibbles, put_lane, put_nibbles,
+    },
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +23,11 @@ impl TileFormat for Q4_1 {
     fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
         let (scale, offset) = (s.widen_f16(chunk.get(1, b * 64)), s.widen_f16(chunk.get(1, b * 64 + 32)));
         Block { second: offset, ..Block::new(s, nibbles(s, chunk, b), scale) }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        nibble_vector(s, chunk, b, v)
     }
 }
 

@@ -3,7 +3,9 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibbles, put_lane, put_nibbles},
+    tile::{
+        Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibble_vector, nibbles, put_lane, put_nibbles,
+    },
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +25,11 @@ impl TileFormat for Q4K {
         let scale = s.mul(s.widen_f16(chunk.get(2, 0)), s.widen_u8(chunk.get(1, b * 32)));
         let offset = s.mul(s.widen_f16(chunk.get(2, 32)), s.widen_u8(chunk.get(1, b * 32 + 16)));
         Block { second: offset, ..Block::new(s, nibbles(s, chunk, b), scale) }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        nibble_vector(s, chunk, b, v)
     }
 }
 

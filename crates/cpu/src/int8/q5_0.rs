@@ -3,8 +3,8 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibbles, put_bits, put_lane, put_nibbles,
-        with_bits,
+        Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, nibble_vector, nibbles, put_bits, put_lane,
+        put_nibbles, with_bits, with_bits_of,
     },
 };
 
@@ -29,6 +29,11 @@ impl TileFormat for Q5_0 {
         let mut codes = nibbles(s, chunk, b);
         with_bits(s, &mut codes, chunk.get(1, b * 64), 16);
         Block::new(s, codes, s.widen_f16(chunk.get(2, b * 32)))
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        with_bits_of(s, nibble_vector(s, chunk, b, v), chunk.get(1, b * 64), v, 16)
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibbles, put_bits, put_lane, put_nibbles,
-        with_bits,
+        Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibble_vector, nibbles, put_bits, put_lane,
+        put_nibbles, with_bits, with_bits_of,
     },
 };
 
@@ -26,6 +26,11 @@ impl TileFormat for Q5_1 {
         with_bits(s, &mut codes, chunk.get(1, b * 64), 16);
         let (scale, offset) = (s.widen_f16(chunk.get(2, b * 64)), s.widen_f16(chunk.get(2, b * 64 + 32)));
         Block { second: offset, ..Block::new(s, codes, scale) }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        with_bits_of(s, nibble_vector(s, chunk, b, v), chunk.get(1, b * 64), v, 16)
     }
 }
 

@@ -4,8 +4,8 @@ use super::{
     q4_k::{scale_and_min, sub_nibbles},
     simd::Simd,
     tile::{
-        Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibbles, put_bits, put_lane, put_nibbles,
-        with_bits,
+        Block, Chunk, Offset, Section, TileFormat, TileLayout, bytes_at, nibble_vector, nibbles, put_bits, put_lane,
+        put_nibbles, with_bits, with_bits_of,
     },
 };
 
@@ -29,6 +29,11 @@ impl TileFormat for Q5K {
         let scale = s.mul(s.widen_f16(chunk.get(2, 0)), s.widen_u8(chunk.get(1, b * 32)));
         let offset = s.mul(s.widen_f16(chunk.get(2, 32)), s.widen_u8(chunk.get(1, b * 32 + 16)));
         Block { second: offset, ..Block::new(s, codes, scale) }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        with_bits_of(s, nibble_vector(s, chunk, b, v), chunk.get(3, b * 64), v, 16)
     }
 }
 

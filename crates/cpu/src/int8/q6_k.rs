@@ -4,8 +4,8 @@
 use super::{
     simd::Simd,
     tile::{
-        Block, Chunk, Halves, Section, TileFormat, TileLayout, bytes_at, nibbles, put_lane, put_nibbles, put_pairs,
-        to_nibbles,
+        Block, Chunk, Halves, Section, TileFormat, TileLayout, bytes_at, nibble_vector, nibbles, put_lane, put_nibbles,
+        put_pairs, to_nibbles,
     },
 };
 
@@ -38,6 +38,13 @@ impl TileFormat for Q6K {
         let first = s.mul(d, s.widen_i8(chunk.get(2, b * 32)));
         let second = s.mul(d, s.widen_i8(chunk.get(2, b * 32 + 16)));
         Block { second, ..Block::new(s, codes, first) }
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        let pairs: &[u8; 128] = chunk.get(1, b * 128);
+        let pairs = s.bits_at(s.codes(bytes_at(pairs, v / 4 % 2 * 64)), 2 * (v % 4) as u32, 3);
+        s.add_pairs(nibble_vector(s, chunk, b, v), pairs, 0)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::{
     simd::Simd,
-    tile::{Block, Chunk, Section, TileFormat, TileLayout, Zero, bytes_at, put_bytes, put_lane, whole_bytes},
+    tile::{
+        Block, Chunk, Section, TileFormat, TileLayout, Zero, byte_vector, bytes_at, put_bytes, put_lane, whole_bytes,
+    },
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,11 @@ impl TileFormat for Q8_0 {
     #[inline(always)]
     fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S> {
         Block::new(s, whole_bytes(s, chunk, b), s.widen_f16(chunk.get(1, b * 32)))
+    }
+
+    #[inline(always)]
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+        byte_vector(s, chunk, b, v)
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) trait Simd: Copy {
     fn high_nibbles(self, v: Self::Codes) -> Self::Codes;
     /// Returns bits `2 t` and `2 t + 1` of each byte.
     fn pair(self, v: Self::Codes, t: usize) -> Self::Codes;
+    /// Returns each byte shifted right by `shift`, reduced to the bits of `mask`, which must be below `256 >> shift`.
+    fn bits_at(self, v: Self::Codes, shift: u32, mask: u8) -> Self::Codes;
     /// Adds `value`, a bit that no code has set, to the codes whose bit of `mask` is set.
     fn add_where(self, codes: Self::Codes, mask: u64, value: u8) -> Self::Codes;
     /// Returns the byte of `table` at the index of each code (below 16).
@@ -59,6 +61,13 @@ pub(super) trait Simd: Copy {
         x: &[[i8; 32]; R],
         sums: &mut [Self::Ints; R],
     );
+
+    /// Returns the dot product of one vector of the weights, minus [`Simd::code_shift`], with 4 activations, which must be at
+    /// least -127.
+    fn dot_one(self, bits: u32, weights: Self::Codes, x: [i8; 4]) -> Self::Ints;
+
+    /// Returns `128 a + b`.
+    fn add_upper(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
 
     fn floats(self, value: f32) -> Self::Floats;
     fn load(self, values: &[f32; 16]) -> Self::Floats;

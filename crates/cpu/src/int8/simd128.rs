@@ -82,6 +82,11 @@ impl Simd for Simd128 {
     }
 
     #[inline(always)]
+    fn bits_at(self, v: Quad, shift: u32, mask: u8) -> Quad {
+        bits_at(v, shift, mask)
+    }
+
+    #[inline(always)]
     fn add_where(self, codes: Quad, mask: u64, value: u8) -> Quad {
         // Byte i of a vector tests bit i % 8 of byte i / 8 of its quarter of the mask.
         let spread = u8x16(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
@@ -184,6 +189,21 @@ impl Simd for Simd128 {
             }
             r += 1;
         }
+    }
+
+    #[inline(always)]
+    fn dot_one(self, bits: u32, weights: Quad, x: [i8; 4]) -> Quad {
+        let flip = u8x16_splat(if bits < 8 { 0 } else { 128 });
+        let four = i32x4_splat(i32::from_le_bytes(x.map(i8::cast_unsigned)));
+        each(|i| {
+            let codes = v128_xor(weights[i], flip);
+            row_sums(i16x8_extmul_low_i8x16(codes, four), i16x8_extmul_high_i8x16(codes, four))
+        })
+    }
+
+    #[inline(always)]
+    fn add_upper(self, a: Quad, b: Quad) -> Quad {
+        each(|i| i32x4_add(i32x4_shl(a[i], 7), b[i]))
     }
 
     #[inline(always)]

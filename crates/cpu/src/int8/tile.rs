@@ -132,6 +132,9 @@ pub(super) trait TileFormat: Copy + Send + Sync {
 
     /// Unpacks block `b` of `chunk`.
     fn block<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize) -> Block<S>;
+
+    /// Unpacks vector `v` of the codes of block `b`, the same as in [`TileFormat::block`].
+    fn vector<S: Simd>(&self, s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes;
 }
 
 /// Up to 8 blocks of a tile: their sections, one after the other.
@@ -235,6 +238,13 @@ pub(super) fn nibbles<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 
     codes
 }
 
+/// Unpacks vector `v` of [`nibbles`].
+#[inline(always)]
+pub(super) fn nibble_vector<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+    let bytes: &[u8; 256] = chunk.get(0, b * 256);
+    s.bits_at(s.codes(bytes_at(bytes, v % 4 * 64)), (v & 4) as u32, 15)
+}
+
 /// Loads the codes of block `b` from bytes.
 #[inline(always)]
 pub(super) fn whole_bytes<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 8] {
@@ -246,6 +256,13 @@ pub(super) fn whole_bytes<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Cod
         v += 1;
     }
     codes
+}
+
+/// Loads vector `v` of [`whole_bytes`].
+#[inline(always)]
+pub(super) fn byte_vector<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+    let bytes: &[u8; 512] = chunk.get(0, b * 512);
+    s.codes(bytes_at(bytes, v % 8 * 64))
 }
 
 /// Unpacks the codes of block `b` from pairs of bits: vector v is at bit `2 (v % 4)` of vector v / 4.
@@ -260,6 +277,19 @@ pub(super) fn pairs<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize) -> [S::Codes; 8]
         v += 1;
     }
     codes
+}
+
+/// Unpacks vector `v` of [`pairs`].
+#[inline(always)]
+pub(super) fn pair_vector<S: Simd>(s: S, chunk: &Chunk<'_>, b: usize, v: usize) -> S::Codes {
+    let bytes: &[u8; 128] = chunk.get(0, b * 128);
+    s.bits_at(s.codes(bytes_at(bytes, v / 4 % 2 * 64)), 2 * (v % 4) as u32, 3)
+}
+
+/// Adds `value` to the codes of vector `v` as [`with_bits`] does.
+#[inline(always)]
+pub(super) fn with_bits_of<S: Simd>(s: S, codes: S::Codes, masks: &[u8; 64], v: usize, value: u8) -> S::Codes {
+    s.add_where(codes, u64::from_le_bytes(*bytes_at(masks, v % 8 * 8)), value)
 }
 
 /// Adds `value` to the codes whose bit is set. There are 8 masks per block; bit `4 lane + j` of mask v is for column `4 v + j`.

@@ -35,7 +35,7 @@ fn isas() -> Vec<Isa> {
 
 fn rounded(x: &Matrix, order: Option<&[u32]>, isa: Isa) -> QuantizedRows {
     let mut out = QuantizedRows::new();
-    quantize_ordered(&x.data, x.rows, x.cols, order, isa, &mut out);
+    quantize_ordered(&x.data, (x.rows, x.cols), order, isa, None, &mut out);
     out
 }
 
@@ -276,7 +276,7 @@ fn activations_round_alike_on_every_instruction_set() {
                     let (found_scale, found_codes) = found.block(r, b);
                     assert_eq!(
                         (found_scale.to_bits(), found_codes),
-                        (scale.to_bits(), codes),
+                        (scale.to_bits(), *codes),
                         "{isa} row {r} block {b}"
                     );
                 }

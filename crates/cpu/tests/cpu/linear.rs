@@ -3,6 +3,7 @@ use honelm_blocks::{BlockMatrix, Encoding, WeightData};
 use honelm_tensor::Matrix;
 
 use crate::common::{assert_close, backend, random, same_bits, test_weights, values};
+use honelm_cpu::int8::Int8Weight;
 use honelm_cpu::{Compute, Isa, reference};
 
 fn linear(isa: Isa, threads: usize, compute: Compute, w: &WeightData, bias: Option<&[f32]>, x: &Matrix) -> Matrix {
@@ -50,6 +51,38 @@ fn encoded_products_match_the_reference() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn rounded_inputs_in_f32_are_those_of_the_fast_products() {
+    let mut x = random(3, 512, 21);
+    x.data.iter_mut().step_by(37).for_each(|v| *v *= 40.0);
+    for w in test_weights(&random(20, 512, 22)) {
+        let mut b = backend(Isa::detect(), 1, Compute::F32);
+        let (chosen, other) = (b.upload(w.clone(), None).unwrap(), b.upload(w.clone(), None).unwrap());
+        b.round_inputs(&[&chosen]);
+        let input = b.input(&x);
+        let found = b.linear(&input, &chosen);
+        let found = values(&mut b, &found);
+        let name = w.encoding_name();
+        assert_close(&found, &linear(Isa::detect(), 1, Compute::Fast, &w, None, &x), 1e-4, &name);
+        let input = b.input(&x);
+        let exact = b.linear(&input, &other);
+        let exact = values(&mut b, &exact);
+        assert!(same_bits(&exact.data, &linear(Isa::detect(), 1, Compute::F32, &w, None, &x).data), "{name}");
+        let rounds = Int8Weight::pack(&w, Isa::Generic).is_some();
+        assert_eq!(same_bits(&exact.data, &found.data), !rounds, "{name}");
+        // Two products share an input, and only one of them rounds it.
+        let gain = b.upload_vector(&[1.0; 512]).unwrap();
+        let input = b.input(&x);
+        let normed = b.rms_norm(&input, &gain, 0.0);
+        let (gate, up) = (b.linear(&normed, &chosen), b.linear(&normed, &other));
+        let gated = b.gate(gate, &up, Activation::Silu);
+        let gated = values(&mut b, &gated);
+        let input = b.input(&x);
+        let fused = b.norm_gated(&input, &gain, 0.0, &chosen, &other, Activation::Silu);
+        assert!(same_bits(&values(&mut b, &fused).data, &gated.data), "{name}");
     }
 }
 

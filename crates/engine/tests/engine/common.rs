@@ -2,12 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::task::Poll;
 
-use honelm_backend::{Batch, CacheKind, SequenceId, Sequences, Ticket, Token, Truncated, choose};
-use honelm_engine::{Completion, EngineError, Generation, Session, Update};
-use honelm_model::{Facts, ModelError, Runner, StepOutput};
+use honelm_backend::{
+    Batch, CacheKind, CacheSpec, CacheType, SavedSequence, SequenceId, Sequences, Ticket, Token, Truncated, block_on,
+    choose,
+};
+use honelm_engine::{Cancel, Completion, Driver, DriverOptions, EngineError, Generation, OnUpdate, Request};
+use honelm_model::{CacheUse, Facts, ModelError, Runner, StepOutput};
 use honelm_tensor::Matrix;
 use honelm_text::{EncodeOptions, Tokenizer};
 
@@ -22,12 +25,18 @@ pub struct Log {
     pub logits: Cell<usize>,
     /// The number of rows that were sampled on the device.
     pub sampled: Cell<usize>,
+    /// Bytes held and open sequences, after the last change.
+    pub memory: Cell<(usize, usize)>,
 }
+
+/// The number of tokens in a page, which has as many bytes.
+const PAGE: usize = 4;
 
 type Script = Box<dyn Fn(&[u32]) -> Vec<f32>>;
 
 pub struct Scripted {
     facts: Facts,
+    spec: CacheSpec,
     sequences: Sequences,
     tokens: BTreeMap<SequenceId, Vec<u32>>,
     script: Script,
@@ -36,6 +45,8 @@ pub struct Scripted {
     log: Rc<Log>,
     /// The maximum number of rows in a step.
     pub step_rows: usize,
+    /// `true` if reads are not ready at once.
+    pub is_slow: bool,
 }
 
 impl Scripted {
@@ -59,17 +70,27 @@ impl Scripted {
             context,
             parameters: 0,
         };
+        let mut sequences = Sequences::new(&[kind], PAGE, context, 0);
+        sequences.set_limit(&[PAGE], None);
         let runner = Self {
             facts,
-            sequences: Sequences::new(&[kind], 4, context, 0),
+            spec: CacheSpec { groups: vec![kind], layers: Vec::new(), page_len: PAGE, element: CacheType::F32 },
+            sequences,
             tokens: BTreeMap::new(),
             script: Box::new(script),
             outputs: BTreeMap::new(),
             next: 0,
             log: Rc::clone(&log),
             step_rows: usize::MAX,
+            is_slow: false,
         };
         (runner, log)
+    }
+}
+
+impl Scripted {
+    fn note(&self) {
+        self.log.memory.set((self.sequences.bytes_held(), self.sequences.open_count()));
     }
 }
 
@@ -86,13 +107,27 @@ impl Runner for Scripted {
     fn describe(&self) -> String {
         "script".to_owned()
     }
+    fn sequence_bytes(&self, tokens: usize) -> usize {
+        tokens.next_multiple_of(PAGE)
+    }
+    fn set_cache_limit(&mut self, bytes: Option<usize>) {
+        self.sequences.set_limit(&[PAGE], bytes);
+    }
+    fn cache_use(&self) -> CacheUse {
+        let sequences = self.sequences.open_count();
+        CacheUse { held: self.sequences.bytes_held(), limit: self.sequences.limit(), sequences }
+    }
     fn open(&mut self) -> SequenceId {
         let id = self.sequences.open();
         self.tokens.insert(id, Vec::new());
+        self.note();
         id
     }
     fn close(&mut self, id: SequenceId) -> Result<(), ModelError> {
-        Ok(self.sequences.close(id)?)
+        self.sequences.close(id)?;
+        self.tokens.remove(&id);
+        self.note();
+        Ok(())
     }
     fn len(&self, id: SequenceId) -> Result<usize, ModelError> {
         Ok(self.sequences.len(id)?)
@@ -122,13 +157,21 @@ impl Runner for Scripted {
             }
             *self.log.tokens.borrow_mut() = tokens.clone();
         }
+        self.note();
         self.next += 1;
         self.outputs.insert(self.next, output);
         Ok(Ticket(self.next))
     }
     fn read(&mut self, ticket: Ticket) -> honelm_model::ReadStep {
-        let output = self.outputs.remove(&ticket.0).expect("each ticket is read once");
-        Box::pin(std::future::ready(Ok(output)))
+        let mut output = self.outputs.remove(&ticket.0).expect("each ticket is read once");
+        let mut waits = self.is_slow;
+        Box::pin(std::future::poll_fn(move |context| {
+            if std::mem::take(&mut waits) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(std::mem::take(&mut output)))
+        }))
     }
     fn accept(&mut self, id: SequenceId, path: &[u32]) -> Result<(), ModelError> {
         Ok(self.sequences.accept(id, path)?)
@@ -139,7 +182,25 @@ impl Runner for Scripted {
         Ok(kept)
     }
     fn fork(&mut self, id: SequenceId) -> Result<SequenceId, ModelError> {
-        Ok(self.sequences.fork(id)?)
+        let fork = self.sequences.fork(id)?;
+        self.tokens.insert(fork, self.tokens[&id].clone());
+        self.note();
+        Ok(fork)
+    }
+    fn cache_spec(&self) -> &CacheSpec {
+        &self.spec
+    }
+    fn saved(&self, id: SequenceId) -> Result<SavedSequence, ModelError> {
+        Ok(self.sequences.saved(id)?)
+    }
+    fn export(&mut self, _: SequenceId, _: usize) -> Result<Ticket, ModelError> {
+        panic!("a script has no cells")
+    }
+    fn open_saved(&mut self, _: &SavedSequence) -> Result<SequenceId, ModelError> {
+        panic!("a script has no cells")
+    }
+    fn import(&mut self, _: SequenceId, _: usize, _: &[u8]) -> Result<Ticket, ModelError> {
+        panic!("a script has no cells")
     }
     fn logits(&mut self, _hidden: &Matrix) -> Result<Matrix, ModelError> {
         Ok(Matrix::default())
@@ -147,8 +208,17 @@ impl Runner for Scripted {
 }
 
 /// The shipped model's tokenizer: byte-level BPE with chat tokens.
-pub fn tokenizer() -> Tokenizer {
-    Tokenizer::from_dir(&honelm_testing::pocket_dir()).expect("models/pocket has a tokenizer")
+pub fn tokenizer() -> Rc<Tokenizer> {
+    Rc::new(Tokenizer::from_dir(&honelm_testing::pocket_dir()).expect("models/pocket has a tokenizer"))
+}
+
+/// Returns a driver with the default limits.
+pub fn driver(runner: impl Runner + 'static) -> Driver {
+    limited(runner, DriverOptions::default())
+}
+
+pub fn limited(runner: impl Runner + 'static, options: DriverOptions) -> Driver {
+    Driver::new(Box::new(runner), tokenizer(), options)
 }
 
 pub fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
@@ -171,30 +241,31 @@ pub fn favour(vocabulary: usize, token: u32) -> Vec<f32> {
     logits
 }
 
-/// Returns a session that answers any prompt of `prompt_len` tokens with `answer` and the end token.
-pub fn answering(tokenizer: &Tokenizer, prompt_len: usize, answer: Vec<u32>) -> (Session, Rc<Log>) {
+/// Returns a scripted model that answers any prompt of `prompt_len` tokens with `answer` and the end token.
+pub fn answering(tokenizer: &Tokenizer, prompt_len: usize, answer: Vec<u32>) -> (Scripted, Rc<Log>) {
     let vocabulary = tokenizer.vocab_size();
     let end = tokenizer.eos_ids()[0];
-    let (runner, log) = Scripted::new(vocabulary, 1000, move |tokens| {
+    Scripted::new(vocabulary, 1000, move |tokens| {
         favour(vocabulary, answer.get(tokens.len() - prompt_len).copied().unwrap_or(end))
-    });
-    (Session::new(Box::new(runner)), log)
+    })
+}
+
+/// Generates one answer, which `cancel` ends.
+pub fn cancellable(
+    driver: &mut Driver,
+    prompt: &[u32],
+    how: &Generation,
+    cancel: &Cancel,
+    on_update: OnUpdate<'_>,
+) -> Result<Completion, EngineError> {
+    let request = Request::new(prompt.to_vec(), how.clone()).with_cancel(cancel);
+    block_on(driver.complete(request, &|| 0.0, on_update))
 }
 
 /// Generates, and checks that the text is the concatenation of the updates' texts.
-pub fn generate(
-    session: &mut Session,
-    tokenizer: &Tokenizer,
-    prompt: &[u32],
-    how: &Generation,
-) -> Result<Completion, EngineError> {
+pub fn generate(driver: &mut Driver, prompt: &[u32], how: &Generation) -> Result<Completion, EngineError> {
     let mut heard = String::new();
-    let done = session.generate(tokenizer, prompt, how, &|| 0.0, &mut |update| {
-        if let Update::Token { text, .. } | Update::Rest(text) = update {
-            heard.push_str(text);
-        }
-        ControlFlow::Continue(())
-    })?;
+    let done = cancellable(driver, prompt, how, &Cancel::new(), &mut |update| heard.push_str(update.text()))?;
     assert_eq!(heard, done.text);
     Ok(done)
 }

@@ -2,5 +2,7 @@
 
 mod chat;
 mod common;
+mod driver;
 mod generation;
 mod pocket;
+mod schedule;

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::common::{encode, generate, tokenizer};
+use crate::common::{encode, generate, limited, tokenizer};
 use honelm_backend::{Batch, Want, block_on};
-use honelm_engine::{Chat, Generation, Session};
+use honelm_engine::{Cancel, DriverOptions, Generation, LoadedModel};
 use honelm_model::{Checkpoint, LoadOptions, Model, Runner};
 use honelm_testing::{Naive, pocket_dir};
+use honelm_text::{RenderOptions, Tokenizer};
 
 fn pocket() -> Model {
     let checkpoint = Checkpoint::open(pocket_dir()).expect("the shipped model");
@@ -37,24 +38,23 @@ fn cached_and_whole_texts_give_the_same_answer() {
         let token = next(&mut model, &expected);
         expected.push(token);
     }
-    let mut session = Session::new(Box::new(model)).with_prefill_rows(2);
+    let mut session = limited(model, DriverOptions { prefill_rows: 2, ..DriverOptions::default() });
     let how = Generation::greedy(6);
     for cached in [0, prompt.len() - 1] {
-        let done = generate(&mut session, &t, &prompt, &how).expect("an answer");
+        let done = generate(&mut session, &prompt, &how).expect("an answer");
         assert_eq!((&done.token_ids[..], done.cached_tokens), (&expected[prompt.len()..], cached));
     }
 }
 
 #[test]
 fn the_shipped_template_and_model_converse() {
-    let t = tokenizer();
-    let mut session = Session::new(Box::new(pocket()));
-    let mut chat = Chat::new(&t).expect("a template");
+    let tokenizer = Tokenizer::from_dir(&pocket_dir()).expect("a tokenizer");
+    let mut model = LoadedModel::new(Box::new(pocket()), tokenizer, Generation::greedy(5), DriverOptions::default());
+    let mut chat = model.new_chat(RenderOptions::default()).expect("a template");
     for (question, cached) in [("Who are you?", false), ("Why?", true)] {
-        let how = Generation::greedy(5);
-        let done = chat
-            .ask(question, &mut session, &t, &how, &|| 0.0, &mut |_| std::ops::ControlFlow::Continue(()))
-            .expect("an answer");
+        let (how, cancel) = (model.generation().clone(), Cancel::new());
+        let done = block_on(model.ask(&mut chat, question, &how, &cancel, &|| 0.0, &mut |_| ()));
+        let done = done.expect("an answer");
         assert!(!done.token_ids.is_empty());
         assert_eq!(done.cached_tokens > 0, cached);
     }

@@ -8,6 +8,7 @@ mod gguf_hostile;
 mod gptq;
 mod imatrix;
 mod outputs;
+mod parquet;
 mod quantized;
 mod real_files;
 mod remote;

@@ -2,6 +2,7 @@
 
 mod attention;
 mod bytes;
+mod cells;
 mod linear;
 mod rows;
 mod sample;
@@ -442,6 +443,15 @@ impl Backend for GpuBackend {
         // Checks that the tensor belongs to this back end.
         let _ = self.tensors.get(x.guard());
         self.recording.pinned.push((key, Pinned::Floats(x.clone())));
+    }
+
+    fn export_cells(&mut self, key: u32, cache: &Cache, layer: usize, pages: &[u32]) -> Result<(), BackendError> {
+        self.recording.pinned.push((key, Pinned::Cells(cache.clone(), layer, pages.to_vec())));
+        Ok(())
+    }
+
+    fn import_cells(&mut self, cache: &Cache, layer: usize, pages: &[u32], cells: &[u8]) -> Result<(), BackendError> {
+        self.upload_cells(cache, layer, pages, cells)
     }
 
     fn submit(&mut self) -> Ticket {

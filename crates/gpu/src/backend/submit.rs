@@ -27,6 +27,9 @@ impl GpuBackend {
             encoder.copy_buffer_to_buffer(&moved.from, 0, &moved.to, 0, Some(moved.from.size()));
             retired.push(moved.from);
         }
+        for imported in recording.imported.drain(..) {
+            self.place_cells(imported, &mut encoder, &mut retired);
+        }
         let mut results = Results::default();
         let encoded = self
             .encode(&recording, &mut encoder, &mut retired, &mut checks)
@@ -138,6 +141,10 @@ impl GpuBackend {
         let item = |pinned: &Pinned| match pinned {
             Pinned::Floats(x) => Item::Floats { rows: x.rows(), cols: x.cols(), stride: stride(x.cols()) },
             Pinned::Tokens(_, count) => Item::Tokens(*count as usize),
+            Pinned::Cells(cache, layer, pages) => {
+                let bytes = self.caches.get(cache.guard()).page_bytes(*layer) as usize;
+                Item::Cells(bytes / 4 * pages.len())
+            }
         };
         let items: Vec<(u32, Item)> = recording.pinned.iter().map(|(key, pinned)| (*key, item(pinned))).collect();
         if items.is_empty() && queries.is_none() {
@@ -149,9 +156,21 @@ impl GpuBackend {
         let mut at = 0;
         for ((_, pinned), (_, item)) in recording.pinned.iter().zip(&items) {
             let bytes = item.words() as u64 * 4;
+            if let Pinned::Cells(cache, layer, pages) = pinned {
+                let store = self.caches.get(cache.guard());
+                let page_bytes = store.page_bytes(*layer);
+                for (i, &page) in pages.iter().enumerate() {
+                    let Some(buffer) = store.buffer(*layer) else { continue };
+                    let (from, to) = (u64::from(page) * page_bytes, at + i as u64 * page_bytes);
+                    encoder.copy_buffer_to_buffer(buffer, from, &staging, to, Some(page_bytes));
+                }
+                at += bytes;
+                continue;
+            }
             let (from, offset) = match pinned {
                 Pinned::Floats(x) => (self.arena.buffer(), u64::from(self.tensors.get(x.guard()).start) * 16),
                 Pinned::Tokens(slot, _) => (self.ring.buffer(), u64::from(*slot) * 4),
+                Pinned::Cells(..) => continue,
             };
             if bytes > 0 {
                 encoder.copy_buffer_to_buffer(from, offset, &staging, at, Some(bytes));

@@ -2,7 +2,6 @@
 //! again.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,6 +11,8 @@ use honelm_store::Digest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::caches;
 
 /// The largest size of the file in bytes.
 const MOST_BYTES: u64 = 16 << 20;
@@ -23,7 +24,7 @@ pub(crate) struct Remembered(Option<PathBuf>);
 impl Remembered {
     /// Opens the file `honelm/NAME` in the user's cache folder.
     pub(crate) fn in_cache(name: &str) -> Self {
-        Self(cache_of(&|name| std::env::var_os(name)).map(|folder| folder.join("honelm").join(name)))
+        Self(caches::folder().map(|folder| folder.join(name)))
     }
 
     #[cfg(test)]
@@ -70,16 +71,6 @@ fn seal(key: &str, finding: &str) -> String {
     Digest::default().with(key).with(finding).hex()
 }
 
-/// Returns the user's cache folder according to the environment variables.
-fn cache_of(lookup: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let folder = |name: &str| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if cfg!(windows) {
-        return folder("LOCALAPPDATA");
-    }
-    let below = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
-    folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(below)))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -112,18 +103,5 @@ mod tests {
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replacen("12", "13", 1)).unwrap();
         assert_eq!((remembered.get::<u32>("a"), remembered.get("b")), (None, Some(12)));
-    }
-
-    #[test]
-    fn the_file_is_in_the_users_cache_folder() {
-        let of = |pairs: &[(&str, &str)]| {
-            cache_of(&|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value)))
-        };
-        assert_eq!(of(&[]), None);
-        if cfg!(target_os = "linux") {
-            assert_eq!(of(&[("HOME", "/u")]), Some(PathBuf::from("/u/.cache")));
-            assert_eq!(of(&[("HOME", "/u"), ("XDG_CACHE_HOME", "/c")]), Some(PathBuf::from("/c")));
-            assert_eq!(of(&[("HOME", "/u"), ("XDG_CACHE_HOME", "")]), Some(PathBuf::from("/u/.cache")));
-        }
     }
 }

@@ -231,7 +231,7 @@ fn jobs(checkpoint: &Checkpoint, run: &RunOptions) -> Result<Vec<JobNeed>, Error
     let length = checkpoint.facts().context.min(USUAL_LENGTH);
     let how = Evaluation { chunk: length, cache_type: run.cache_type, compute: run.compute };
     let eval = plan_eval(checkpoint, Some(checkpoint), &how)?;
-    let how = Compression { samples: USUAL_SAMPLES, length, step_rows: STEP_ROWS };
+    let how = Compression { samples: USUAL_SAMPLES, length, step_rows: STEP_ROWS, originals: false };
     let calibration = plan_compression(checkpoint, &how)?;
     Ok(vec![JobNeed::new("eval --against itself", &eval), JobNeed::new("quantize --calibration", &calibration)])
 }

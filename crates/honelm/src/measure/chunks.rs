@@ -28,12 +28,25 @@ impl ChunkedText {
         limit: Option<usize>,
         context: usize,
     ) -> Result<Self, Error> {
+        Self::of(tokenizer, tokenizer.encode_running(text)?, protocol, limit, context)
+    }
+
+    /// As [`ChunkedText::new`], from the tokens of a text.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn of(
+        tokenizer: &Tokenizer,
+        mut tokens: Vec<u32>,
+        protocol: Protocol,
+        limit: Option<usize>,
+        context: usize,
+    ) -> Result<Self, Error> {
         if let Protocol::Gptq(wanted) = protocol
             && wanted > context
         {
             return Err(EvalError::ContextTooShort { protocol: protocol.to_string(), wanted, context }.into());
         }
-        let mut tokens = tokenizer.encode_running(text)?;
         let bos = tokenizer.leading_bos();
         let mut chunks = protocol.chunks(&tokens, bos, context)?;
         if let Some(most) = limit {

@@ -274,17 +274,17 @@ fn distance(a: &Matrix, b: &Matrix) -> Distance {
     Distance { rms: (rows.iter().sum::<f64>() / a.data.len().max(1) as f64).sqrt(), row }
 }
 
-fn rms(x: &[f32]) -> f64 {
+pub(super) fn rms(x: &[f32]) -> f64 {
     (x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / x.len().max(1) as f64).sqrt()
 }
 
 /// Returns `a / b`, and 0 for `0 / 0`.
-fn ratio(a: f64, b: f64) -> f64 {
+pub(super) fn ratio(a: f64, b: f64) -> f64 {
     if a == 0.0 { 0.0 } else { a / b }
 }
 
 /// Returns KL(softmax(a) || softmax(b)) in nats.
-fn divergence(a: &[f32], b: &[f32]) -> f64 {
+pub(super) fn divergence(a: &[f32], b: &[f32]) -> f64 {
     let normaliser = |x: &[f32]| {
         let top = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         f64::from(top) + x.iter().map(|v| f64::from(v - top).exp()).sum::<f64>().ln()
@@ -297,6 +297,6 @@ fn divergence(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(term).sum::<f64>().max(0.0)
 }
 
-fn top(x: &[f32]) -> Option<usize> {
+pub(super) fn top(x: &[f32]) -> Option<usize> {
     (0..x.len()).reduce(|best, i| if x[i] > x[best] { i } else { best })
 }

@@ -1,15 +1,16 @@
 //! The perplexity of a model, alone or compared with the original.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use honelm_cpu::Compute;
-use honelm_eval::{Figures, MIN_CHUNKS, Protocol, figures, perplexity, score};
+use honelm_eval::{Figures, MIN_CHUNKS, MIN_ITEMS, Protocol, figures, perplexity, score};
 use honelm_model::Runner;
 use serde::Serialize;
 
-use super::{ChunkedText, Original, context_of};
+use super::{Heldout, Measured, Original, StatesCache, context_of};
 use crate::device::load;
 use crate::open::{open, tokenizer_of};
+use crate::tasks::{Prepared, TaskOptions, TaskResults};
 use crate::{DeviceChoice, Error, Event, Events, RunOptions, TextSource};
 
 /// The settings of [`evaluate`].
@@ -23,6 +24,8 @@ pub struct EvaluateOptions {
     pub protocol: Protocol,
     /// The number of chunks to score; `None` scores all.
     pub chunks: Option<usize>,
+    /// The tasks to answer, if any.
+    pub tasks: Option<TaskOptions>,
     /// The original to compare with, if any.
     pub against: Option<PathBuf>,
     /// The kernels of the original, which then runs on the CPU; `None` takes those of `run`. A model compared with
@@ -30,7 +33,9 @@ pub struct EvaluateOptions {
     pub against_compute: Option<Compute>,
     /// The device, threads and context. With [`DeviceChoice::Auto`] the models run on the CPU.
     pub run: RunOptions,
-    /// The folder for the original's hidden states; `None` is the system's temporary folder.
+    /// The cache of the original's hidden states; without one they are removed after the run.
+    pub cache: Option<StatesCache>,
+    /// The folder for the original's hidden states where there is no cache; `None` is the system's temporary folder.
     pub scratch: Option<PathBuf>,
 }
 
@@ -44,9 +49,11 @@ impl EvaluateOptions {
             text: TextSource::Shipped,
             protocol: Protocol::LlamaCpp(512),
             chunks: None,
+            tasks: None,
             against: None,
             against_compute: None,
             run: RunOptions::default(),
+            cache: None,
             scratch: None,
         }
     }
@@ -81,6 +88,9 @@ pub struct Evaluation {
     /// The differences from the original.
     #[serde(flatten)]
     pub comparison: Option<Differences>,
+    /// The accuracy on the tasks, if there are any.
+    #[serde(flatten)]
+    pub accuracy: Option<TaskResults>,
     /// Warnings about the files and the text.
     pub warnings: Vec<String>,
 }
@@ -100,6 +110,8 @@ pub struct Differences {
     pub kl_divergence: f64,
     /// The standard error of the mean over chunks; `None` if there is too little text.
     pub kl_divergence_stderr: Option<f64>,
+    /// The one-sided 95% upper bound of the mean; `None` if there is too little text.
+    pub kl_divergence_upper95: Option<f64>,
     /// The percentage of positions at which both find the same token most likely.
     pub same_top_percent: f64,
     /// The number of positions at which the original's two largest logits are at least 0.1 apart.
@@ -117,18 +129,12 @@ impl From<Figures> for Differences {
             perplexity_difference_upper95: f.perplexity_difference_upper95,
             kl_divergence: f.kl_divergence,
             kl_divergence_stderr: f.kl_divergence_stderr,
+            kl_divergence_upper95: f.kl_divergence_upper95,
             same_top_percent: f.same_top_percent,
             clear_positions: f.clear_positions,
             clear_positions_changed: f.clear_positions_changed,
         }
     }
-}
-
-/// Makes a new folder with a random name for hidden states. Dropping it removes it.
-fn scratch(folder: Option<&Path>) -> Result<tempfile::TempDir, Error> {
-    let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
-    let made = tempfile::Builder::new().prefix("honelm-states-").tempdir_in(&folder);
-    made.map_err(|source| Error::Io { path: folder, source })
 }
 
 /// Scores a model on a text and, if there is an original, compares it with that. The two models are not in memory at
@@ -140,37 +146,52 @@ fn scratch(folder: Option<&Path>) -> Result<tempfile::TempDir, Error> {
 pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluation, Error> {
     let own = options.run.steady();
     let checkpoint = open(&options.model, &own, &mut *events)?;
-    let text = options.text.heldout()?;
     let context = context_of(&checkpoint, &own);
-    let heldout =
-        ChunkedText::new(&tokenizer_of(&checkpoint)?, &text.documents[0], options.protocol, options.chunks, context)?;
+    let how = (options.protocol, options.chunks);
+    let text = Heldout::read(&options.text, &checkpoint, &tokenizer_of(&checkpoint)?, how, context)?;
+    let heldout = &text.chunked;
     let mut warnings = checkpoint.warnings().to_vec();
     let told = warnings.len();
-    warnings.extend(text.warnings);
+    warnings.extend(text.warnings.iter().cloned());
     if heldout.chunks.len() < MIN_CHUNKS {
         warnings.push(format!("the text has {} chunks: bounds need at least {MIN_CHUNKS}", heldout.chunks.len()));
     }
     for warning in &warnings[told..] {
         events(&Event::Warning(warning));
     }
-    let mut states = None;
-    let original = match &options.against {
+    let tasks = options.tasks.as_ref();
+    // Invalid items are found before the work begins.
+    let prepared = tasks.map(|t| Prepared::new(&checkpoint, &t.tasks, t.chat, context)).transpose()?;
+    for warning in prepared.iter().flat_map(|prepared| &prepared.warnings) {
+        events(&Event::Warning(warning));
+        warnings.push(warning.clone());
+    }
+    if let Some(items) =
+        tasks.map(|t| t.tasks.items.len()).filter(|&items| items < MIN_ITEMS && options.against.is_some())
+    {
+        let text = format!("the tasks have {items} items: bounds need at least {MIN_ITEMS}");
+        events(&Event::Warning(&text));
+        warnings.push(text);
+    }
+    let measured = match &options.against {
         Some(path) => {
-            let folder = states.insert(scratch(options.scratch.as_deref())?);
             let run = match options.against_compute {
                 Some(compute) => RunOptions { compute, device: DeviceChoice::Cpu, ..own.clone() },
                 None => own.clone(),
             };
-            Some(Original::measure(path, &checkpoint, &heldout, folder.path(), &run, events)?)
+            let place = (options.cache.as_ref(), options.scratch.as_deref());
+            Some(Original::measure(path, &checkpoint, heldout, tasks, place, &run, events)?)
         }
         None => None,
     };
     let mut runner = load(&checkpoint, &own, &mut *events)?;
     let compute = runner.describe();
-    let (scores, comparison) = match original {
-        Some((mut original, baseline)) => {
+    let mut original_outcomes = None;
+    let (scores, comparison) = match measured {
+        Some(Measured { mut original, baseline, outcomes, _home }) => {
             let compared = original.compare(&baseline, &mut runner, &heldout.chunks, "scoring", None, events)?;
             original.check_unchanged()?;
+            original_outcomes = outcomes;
             let found = figures(&compared).into();
             (compared.scores, Some(found))
         }
@@ -180,13 +201,20 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
             (score(&mut runner, &heldout.chunks, &mut |_| Ok(()), progress)?, None)
         }
     };
+    let accuracy = match tasks.zip(prepared) {
+        Some((t, prepared)) => {
+            let (_, outcomes) = prepared.answer(Box::new(runner), "answering", events)?;
+            Some(TaskResults::new(&t.tasks, &outcomes, original_outcomes.as_deref()))
+        }
+        None => None,
+    };
     checkpoint.check_unchanged()?;
     let found = perplexity(&scores);
     Ok(Evaluation {
         model: options.model.clone(),
         protocol: heldout.protocol.to_string(),
         context,
-        text: text.name,
+        text: text.name.clone(),
         bos: heldout.bos,
         compute,
         chunks: scores.nll.len(),
@@ -195,6 +223,7 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
         perplexity_stderr: found.stderr,
         against: options.against.clone(),
         comparison,
+        accuracy,
         warnings,
     })
 }

@@ -2,15 +2,67 @@
 
 use std::path::Path;
 
-use honelm_eval::{Baseline, Chunk, EvalError, PieceError, Pieces, compare};
+use honelm_eval::{Baseline, Budget, Chunk, EvalError, PieceError, Pieces, compare};
 use honelm_formats::FileWatch;
 use honelm_model::{Checkpoint, OutputLayer, Runner};
 use honelm_store::Journal;
 
-use super::ChunkedText;
+use super::{ChunkedText, Home, StatesCache, context_of, states_key};
 use crate::device::load;
-use crate::open::open;
+use crate::open::{digest_of, open};
+use crate::tasks::{Outcome, Prepared, TaskOptions};
 use crate::{Error, Event, Events, RunOptions};
+
+/// A model that is loaded when it is needed for the first time.
+pub(crate) struct Lazy<'c> {
+    checkpoint: &'c Checkpoint,
+    run: &'c RunOptions,
+    model: Option<Box<dyn Runner>>,
+}
+
+impl<'c> Lazy<'c> {
+    /// Creates a model that is not loaded yet.
+    pub(crate) fn new(checkpoint: &'c Checkpoint, run: &'c RunOptions) -> Self {
+        Self { checkpoint, run, model: None }
+    }
+
+    /// Returns the model, and loads it if it is not.
+    pub(crate) fn runner(&mut self, events: Events<'_>) -> Result<&mut dyn Runner, Error> {
+        let model = self.take(events)?;
+        Ok(&mut **self.model.insert(model))
+    }
+
+    /// Takes the model, which is loaded again when it is needed unless it is given back.
+    fn take(&mut self, events: Events<'_>) -> Result<Box<dyn Runner>, Error> {
+        match self.model.take() {
+            Some(model) => Ok(model),
+            None => Ok(Box::new(load(self.checkpoint, self.run, events)?)),
+        }
+    }
+}
+
+/// Returns the original's verdicts on tasks, which `journal` keeps.
+pub(crate) fn answers(
+    lazy: &mut Lazy<'_>,
+    options: &TaskOptions,
+    journal: &Journal,
+    events: Events<'_>,
+) -> Result<Vec<Outcome>, Error> {
+    let context = context_of(lazy.checkpoint, lazy.run);
+    let prepared = Prepared::new(lazy.checkpoint, &options.tasks, options.chat, context)?;
+    let entry = format!("tasks-{}", prepared.digest());
+    let saved = journal.get(&entry)?.and_then(|bytes| serde_json::from_slice::<Vec<Outcome>>(&bytes).ok());
+    if let Some(outcomes) = saved.filter(|outcomes| outcomes.len() == options.tasks.items.len()) {
+        return Ok(outcomes);
+    }
+    let watch = lazy.checkpoint.watch();
+    let (model, outcomes) = prepared.answer(lazy.take(&mut *events)?, "original: answering", events)?;
+    lazy.model = Some(model);
+    watch.check()?;
+    let bytes = serde_json::to_vec(&outcomes).map_err(|source| Error::Serialise { what: "answers", source })?;
+    journal.put(&entry, &bytes)?;
+    Ok(outcomes)
+}
 
 /// The original's hidden states, saved as journal entries. Nothing is saved after the original's files have changed.
 #[derive(Debug)]
@@ -41,6 +93,16 @@ impl Pieces for States {
     }
 }
 
+/// The findings about an original.
+pub(crate) struct Measured {
+    pub original: Original,
+    pub baseline: Baseline,
+    /// The verdicts on the tasks, if there are any.
+    pub outcomes: Option<Vec<Outcome>>,
+    /// The place of the hidden states, which the comparison reads.
+    pub _home: Home,
+}
+
 /// The original's output layer, which computes logits from the saved hidden states.
 pub(crate) struct Original {
     output: OutputLayer,
@@ -54,16 +116,17 @@ impl Original {
         Ok(self.watch.check()?)
     }
 
-    /// Scores the model at `path` and saves its hidden states in the folder `states`. Its vocabulary must have the size
-    /// of the candidate's.
+    /// Scores the model at `path`, saves its hidden states in a cache or in the folder `scratch`, and lets it answer the
+    /// tasks. Its vocabulary must have the size of the candidate's.
     pub(crate) fn measure(
         path: &Path,
         candidate: &Checkpoint,
         heldout: &ChunkedText,
-        states: &Path,
+        tasks: Option<&TaskOptions>,
+        (cache, scratch): (Option<&StatesCache>, Option<&Path>),
         run: &RunOptions,
         events: Events<'_>,
-    ) -> Result<(Self, Baseline), Error> {
+    ) -> Result<Measured, Error> {
         let checkpoint = open(path, run, &mut *events)?;
         let (a, b) = (checkpoint.facts().vocabulary, candidate.facts().vocabulary);
         if a != b {
@@ -72,30 +135,37 @@ impl Original {
                 path.display()
             )));
         }
-        let states = States::new(Journal::new(states, "one run"), &checkpoint);
-        let (baseline, _) = Self::score(&checkpoint, &heldout.chunks, states, run, events)?;
-        Ok((Self::new(&checkpoint, run)?, baseline))
+        let cached = match cache {
+            Some(_) => {
+                let key = states_key(&digest_of(&checkpoint)?, &heldout.chunks, context_of(&checkpoint, run), run);
+                Home::cached(cache, &key)
+            }
+            None => None,
+        };
+        let home = cached.map_or_else(|| Home::scratch(scratch), Ok)?;
+        let mut lazy = Lazy::new(&checkpoint, run);
+        let states = States::new(home.journal().clone(), &checkpoint);
+        let baseline = Self::score(&mut lazy, &heldout.chunks, states, &mut *events)?;
+        let outcomes = tasks.map(|tasks| answers(&mut lazy, tasks, home.journal(), &mut *events)).transpose()?;
+        drop(lazy);
+        Ok(Measured { original: Self::new(&checkpoint, run)?, baseline, outcomes, _home: home })
     }
 
-    /// Scores the chunks that `states` does not hold yet. The second value names the back end that did so; `None` if
-    /// nothing had to be scored.
+    /// Scores the chunks that `states` does not hold yet.
     pub(crate) fn score(
-        checkpoint: &Checkpoint,
+        lazy: &mut Lazy<'_>,
         chunks: &[Chunk],
         states: States,
-        run: &RunOptions,
         events: Events<'_>,
-    ) -> Result<(Baseline, Option<String>), Error> {
-        let mut back_end = None;
-        let mut baseline = Baseline::resume(chunks, checkpoint.facts().width, Box::new(states))?;
+    ) -> Result<Baseline, Error> {
+        let mut baseline = Baseline::resume(chunks, lazy.checkpoint.facts().width, Box::new(states))?;
         if !baseline.is_complete() {
-            let mut runner = load(checkpoint, run, &mut *events)?;
-            back_end = Some(runner.describe());
+            let runner = lazy.runner(&mut *events)?;
             let total = chunks.len();
             let progress = &mut |done| events(&Event::Stage { name: "original: scoring", detail: "", done, total });
-            baseline.complete(&mut runner, chunks, progress)?;
+            baseline.complete(runner, chunks, progress)?;
         }
-        Ok((baseline, back_end))
+        Ok(baseline)
     }
 
     /// Loads the output layer of an original.
@@ -112,7 +182,7 @@ impl Original {
         runner: &mut dyn Runner,
         chunks: &[Chunk],
         stage: &str,
-        budget: Option<f64>,
+        budget: Option<Budget>,
         events: Events<'_>,
     ) -> Result<honelm_eval::Comparison, Error> {
         let Self { output, backend, .. } = self;

@@ -23,7 +23,7 @@ pub fn measure(path: &Path, run: &RunOptions) -> Result<Speed, Error> {
     }
     let mut model = Model::open(path, &run.steady(), &mut |_| true)?;
     let load_seconds = model.load_seconds();
-    let speed = Speed::measure(model.runner(), load_seconds)?;
+    let speed = Speed::measure(model.runner()?, load_seconds)?;
     model.check_unchanged()?;
     Ok(speed)
 }

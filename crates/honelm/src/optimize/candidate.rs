@@ -1,16 +1,16 @@
 //! A candidate: made, written, reloaded from its file, judged and measured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use honelm_bench::Speed;
-use honelm_eval::{Baseline, Figures, Verdict, figures, judge};
-use honelm_formats::{FormatError, publish};
+use honelm_eval::{Baseline, Verdict, figures};
 use honelm_model::Checkpoint;
 use honelm_store::Journal;
 use serde::{Deserialize, Serialize};
 
-use super::speed::{Pair, SpeedRatio, pairs, typical};
+use super::gates::{Findings, Judgement};
+use super::speed::{PAIRS, PAIRS_OF_REJECTED, Pair, SpeedRatio, pairs, typical};
 use super::state::{Job, published_digest};
 use super::{Candidate, Measure, Quality, Row};
 use crate::device::load;
@@ -18,6 +18,7 @@ use crate::fallback;
 use crate::measure::Original;
 use crate::open::{digest_of_all, weight_bytes};
 use crate::quantize::{make, write};
+use crate::types::tensor_types;
 use crate::{Error, Event, Events};
 
 /// The journal entry of a judged candidate.
@@ -26,6 +27,7 @@ pub(super) struct Judged {
     pub quality: Quality,
     pub verdict: Verdict,
     rejected_early: bool,
+    findings: Findings,
     pub size_bytes: u64,
     /// The time that the compression took, over all runs of the job.
     quantise_seconds: f64,
@@ -39,8 +41,8 @@ pub(super) fn slug(name: &str) -> String {
 }
 
 /// Returns the name of the journal entry of a candidate.
-fn entry(candidate: &Candidate) -> String {
-    format!("judged-{}", slug(&candidate.name))
+pub(super) fn entry(name: &str) -> String {
+    format!("judged-{}", slug(name))
 }
 
 impl Job<'_> {
@@ -52,29 +54,74 @@ impl Job<'_> {
         events: Events<'_>,
         measure: Measure<'_>,
     ) -> Result<Judged, Error> {
-        if let Some(judged) = self.saved::<Judged>(&entry(candidate))?
+        if let Some(judged) = self.saved::<Judged>(&entry(&candidate.name))?
             && (judged.verdict != Verdict::Accepted
                 || self.is_candidate(candidate, &judged)?
-                || self.is_published(&judged)?)
+                || self.is_published(candidate, &judged)?)
         {
             return Ok(judged);
         }
         let file = self.candidate_path(candidate);
-        let work = Journal::new(&self.folder.work(&format!("layers-{}", slug(&candidate.name))), &self.plan.card.key);
-        let spent = format!("seconds-{}", slug(&candidate.name));
+        let quantise_seconds = self.make(candidate, &file, &candidate.name, events)?;
+        let reloaded = Checkpoint::open(&file)?;
+        let digest = digest_of_all(&reloaded)?;
+        let judgement = self.judge(candidate, &reloaded, baseline, events)?;
+        let stage = format!("{}: measuring speed", candidate.name);
+        let count = if judgement.verdict == Verdict::Accepted { PAIRS } else { PAIRS_OF_REJECTED };
+        let judged = Judged {
+            quality: Quality::from(&judgement.figures),
+            verdict: judgement.verdict,
+            rejected_early: judgement.rejected_early,
+            findings: judgement.findings,
+            size_bytes: weight_bytes(&file)?,
+            quantise_seconds,
+            digest,
+            pairs: pairs(&self.options.model, &file, &stage, count, measure, events)?,
+        };
+        // The verdict is on the file whose digest was taken, and against the original that was opened at the start.
+        reloaded.check_files()?;
+        self.checkpoint.check_unchanged()?;
+        let judged = self.save(&entry(&candidate.name), &judged)?;
+        if judged.verdict != Verdict::Accepted {
+            self.folder.remove(&file)?;
+        }
+        if !self.is_needed_again(candidate) {
+            self.layers(candidate).clear()?;
+        }
+        Ok(judged)
+    }
+
+    /// Returns the journal of a candidate's compressed layers.
+    pub(super) fn layers(&self, candidate: &Candidate) -> Journal {
+        let grid = self.grid(candidate);
+        Journal::new(&self.folder.work(&format!("layers-{grid}")), &format!("{} {grid}", self.plan.card.key))
+    }
+
+    /// Compresses a candidate with the calibration text in use, as far as its layers are not saved yet, and writes `file`.
+    /// Returns the time that the compression took, over all runs of the job.
+    pub(super) fn make(
+        &mut self,
+        candidate: &Candidate,
+        file: &Path,
+        stage: &str,
+        events: Events<'_>,
+    ) -> Result<f64, Error> {
+        let work = self.layers(candidate);
+        let spent = format!("seconds-{}", self.grid(candidate));
         let (earlier, start) = (self.saved::<f64>(&spent)?.unwrap_or(0.0), Instant::now());
+        let calibration = &self.plan.calibrations[self.calibration].calibration;
         let made = {
             let warnings = &mut self.warnings;
             make(
                 self.checkpoint,
                 &candidate.scheme,
-                Some(&self.plan.calibration),
+                Some(calibration),
                 &work,
-                &format!("{}: quantising", candidate.name),
+                &format!("{stage}: quantising"),
                 &self.options.run,
                 &mut |event| {
                     if let Event::Warning(text) = event {
-                        warnings.push(format!("{}: {text}", candidate.name));
+                        warnings.push(format!("{stage}: {text}"));
                     }
                     events(event)
                 },
@@ -82,51 +129,37 @@ impl Job<'_> {
         };
         let quantise_seconds = self.save(&spent, &(earlier + start.elapsed().as_secs_f64()))?;
         let made = made?;
-        self.folder.remove(&file)?;
-        let (container, lossy) = (self.options.container, self.options.force);
-        write(container, self.checkpoint, &self.plan.tokenizer, &made, &candidate.scheme, &file, (None, lossy))?;
-        let reloaded = Checkpoint::open(&file)?;
-        let digest = digest_of_all(&reloaded)?;
-        let (found, rejected_early) = self.judge(candidate, &reloaded, baseline, events)?;
-        let stage = format!("{}: measuring speed", candidate.name);
-        let judged = Judged {
-            quality: Quality::from(&found),
-            verdict: judge(&found, self.options.budget),
-            rejected_early,
-            size_bytes: weight_bytes(&file)?,
-            quantise_seconds,
-            digest,
-            pairs: pairs(&self.options.model, &file, &stage, measure, events)?,
-        };
-        // The verdict is on the file whose digest was taken, and against the original that was opened at the start.
-        reloaded.check_files()?;
-        self.checkpoint.check_unchanged()?;
-        let judged = self.save(&entry(candidate), &judged)?;
-        if judged.verdict != Verdict::Accepted {
-            self.folder.remove(&file)?;
-        }
-        work.clear()?;
-        Ok(judged)
+        self.folder.remove(file)?;
+        let lossy = self.options.force;
+        write(
+            candidate.container,
+            self.checkpoint,
+            &self.plan.tokenizer,
+            &made,
+            &candidate.scheme,
+            file,
+            (None, lossy),
+        )?;
+        Ok(quantise_seconds)
     }
 
-    /// Compares a candidate, reloaded from its file, with the original. The second value is `true` if the comparison
-    /// ended early.
+    /// Compares a candidate, reloaded from its file, with the original, and applies the gates.
     fn judge(
         &self,
         candidate: &Candidate,
         reloaded: &Checkpoint,
         baseline: &Baseline,
         events: Events<'_>,
-    ) -> Result<(Figures, bool), Error> {
+    ) -> Result<Judgement, Error> {
         let mut original = Original::new(self.checkpoint, &self.options.run)?;
         let mut runner = load(reloaded, &self.options.run, &mut *events)?;
         let chunks = &self.plan.heldout.chunks;
         let stage = format!("{}: scoring", candidate.name);
         // Recipes are compared on the same chunks: all of them.
         let budget = (!self.options.compares()).then_some(self.options.budget);
-        let compared = original.compare(baseline, &mut runner, chunks, &stage, budget, events)?;
+        let compared = original.compare(baseline, &mut runner, chunks, &stage, budget, &mut *events)?;
         let early = compared.scores.nll.len() < chunks.len();
-        Ok((figures(&compared), early))
+        self.gates(&candidate.name, (figures(&compared), early), reloaded, &mut original, Box::new(runner), events)
     }
 
     /// Returns the row of a judged candidate.
@@ -136,6 +169,8 @@ impl Job<'_> {
         let speeds: Vec<Speed> = judged.pairs.iter().map(|pair| pair.candidate).collect();
         Row {
             name: candidate.name.clone(),
+            container: Some(candidate.container.name.to_owned()),
+            bits: candidate.bits,
             recipe: Some(candidate.recipe.clone()),
             chosen,
             verdict: Some(judged.verdict),
@@ -144,52 +179,23 @@ impl Job<'_> {
             size_ratio: judged.size_bytes as f64 / original_bytes as f64,
             bits_per_weight: self.bits_per_weight(judged.size_bytes),
             wanted_bits_per_weight: Some(self.bits_per_weight(judged.size_bytes) - above),
+            tensor_types: tensor_types(self.checkpoint, &candidate.scheme, candidate.container.groups.is_none()),
             fallbacks: fallback::of(self.checkpoint, &candidate.scheme),
             quality: judged.quality,
+            findings: judged.findings.clone(),
             quantise_seconds: Some(judged.quantise_seconds),
             speed: typical(&speeds),
             speed_ratio: SpeedRatio::of(&judged.pairs),
         }
     }
 
-    fn candidate_path(&self, candidate: &Candidate) -> PathBuf {
-        let suffix = if self.options.container.groups.is_some() { "" } else { ".gguf" };
+    pub(super) fn candidate_path(&self, candidate: &Candidate) -> PathBuf {
+        let suffix = if candidate.container.groups.is_some() { "" } else { ".gguf" };
         self.folder.work(&format!("{}{suffix}", slug(&candidate.name)))
     }
 
     /// Returns `true` if the candidate's file is the one that was judged.
-    fn is_candidate(&self, candidate: &Candidate, judged: &Judged) -> Result<bool, Error> {
+    pub(super) fn is_candidate(&self, candidate: &Candidate, judged: &Judged) -> Result<bool, Error> {
         Ok(published_digest(&self.candidate_path(candidate), &self.options.run)?.as_ref() == Some(&judged.digest))
-    }
-
-    fn is_published(&self, judged: &Judged) -> Result<bool, Error> {
-        Ok(published_digest(&self.published_path(), &self.options.run)?.as_ref() == Some(&judged.digest))
-    }
-
-    /// Returns an error if there is a model under the final name that this job did not publish.
-    pub(super) fn check_result(&self, candidates: &[Candidate]) -> Result<(), Error> {
-        let path = self.published_path();
-        let Some(found) = published_digest(&path, &self.options.run)? else { return Ok(()) };
-        for candidate in candidates {
-            let judged = self.saved::<Judged>(&entry(candidate))?;
-            if judged.is_some_and(|judged| judged.digest == found) {
-                return Ok(());
-            }
-        }
-        Err(FormatError::OutputExists { path: path.display().to_string() }.into())
-    }
-
-    /// Moves the accepted candidate to its final name, unless it has changed since it was judged.
-    pub(super) fn publish(&self, candidate: &Candidate, judged: &Judged) -> Result<(), Error> {
-        let from = self.candidate_path(candidate);
-        if self.is_published(judged)? {
-            return self.folder.remove(&from);
-        }
-        if !self.is_candidate(candidate, judged)? {
-            let problem = "it has changed since it was judged".to_owned();
-            return Err(FormatError::Changed { file: from.display().to_string(), problem }.into());
-        }
-        self.checkpoint.check_files()?;
-        Ok(publish(&from, &self.published_path(), false)?)
     }
 }

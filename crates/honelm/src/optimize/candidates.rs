@@ -7,13 +7,18 @@ use honelm_model::export::{Container, Groups};
 
 use super::NamedRecipe;
 use crate::Error;
-use crate::quantize::check_model;
+use crate::quantize::{check_model, numbers};
 
 /// A candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
-    /// The name in tables: `Q5_0`, `int4 g128`; where recipes are compared, with the recipe: `Q5_0 gptq`.
+    /// The name in tables: `Q5_0`, `int4 g128`; where recipes are compared, with the recipe: `Q5_0 gptq`; where several
+    /// containers are written, with the container of integer groups: `awq int4 g128`.
     pub name: String,
+    /// The container that it is written in.
+    pub container: &'static Container,
+    /// The width in bits that was asked for, where widths are compared.
+    pub bits: Option<u8>,
     /// The name of the recipe.
     pub recipe: String,
     /// The way in which it is made.
@@ -26,13 +31,13 @@ pub struct Candidate {
 /// # Errors
 /// [`Error::Usage`] for a width or a group size that the container does not have.
 pub fn candidates(
-    container: &Container,
+    container: &'static Container,
     bits: Option<u8>,
     group_size: Option<usize>,
     recipe: &NamedRecipe,
 ) -> Result<Vec<Candidate>, Error> {
     match container.groups {
-        None => gguf(bits, group_size, recipe),
+        None => gguf(container, bits, group_size, recipe),
         Some(ref groups) => grouped(container, groups, bits, group_size, recipe),
     }
 }
@@ -44,23 +49,23 @@ pub fn compared(candidates: Vec<Candidate>, recipes: &[NamedRecipe]) -> Vec<Cand
             name: format!("{} {name}", candidate.name),
             recipe: name.clone(),
             scheme: Scheme { recipe: recipe.clone(), ..candidate.scheme.clone() },
+            ..candidate.clone()
         })
     };
     candidates.into_iter().take(1).flat_map(by).collect()
 }
 
-/// Returns the candidates that `container` can hold for a model, and a sentence for each of the others.
+/// Returns the candidates that their container can hold for a model, and a sentence for each of the others.
 ///
 /// # Errors
 /// The reason why the first candidate cannot be held, if none can.
-pub fn fitting(
-    candidates: Vec<Candidate>,
-    container: &Container,
-    checkpoint: &Checkpoint,
-) -> Result<(Vec<Candidate>, Vec<String>), Error> {
+pub fn fitting(candidates: Vec<Candidate>, checkpoint: &Checkpoint) -> Result<(Vec<Candidate>, Vec<String>), Error> {
     let (mut fitting, mut skipped, mut first) = (Vec::new(), Vec::new(), None);
-    for candidate in candidates {
-        match check_model(container, checkpoint, &candidate.scheme) {
+    for mut candidate in candidates {
+        if let Some(groups) = &candidate.container.groups {
+            candidate.scheme = candidate.scheme.with_numbers(numbers(groups, checkpoint)?);
+        }
+        match check_model(candidate.container, checkpoint, &candidate.scheme) {
             Ok(()) => fitting.push(candidate),
             Err(error) => {
                 skipped.push(format!("{} is not tried: {error}", candidate.name));
@@ -74,7 +79,12 @@ pub fn fitting(
     }
 }
 
-fn gguf(bits: Option<u8>, group_size: Option<usize>, recipe: &NamedRecipe) -> Result<Vec<Candidate>, Error> {
+fn gguf(
+    container: &'static Container,
+    bits: Option<u8>,
+    group_size: Option<usize>,
+    recipe: &NamedRecipe,
+) -> Result<Vec<Candidate>, Error> {
     if group_size.is_some() {
         return Err(Error::Usage(
             "--group-size: needs a container of integer groups; the blocks of GGUF have fixed sizes".to_owned(),
@@ -91,16 +101,22 @@ fn gguf(bits: Option<u8>, group_size: Option<usize>, recipe: &NamedRecipe) -> Re
             return Err(Error::Usage(format!("--bits: found {other}, expected 4, 5, 6 or 8 for --container gguf")));
         }
     };
-    let candidate = |e: Encoding| Candidate {
-        name: e.display_name().to_owned(),
+    Ok(encodings.into_iter().map(|encoding| in_blocks(container, encoding, recipe)).collect())
+}
+
+/// Returns the candidate with the linear modules in `encoding`.
+pub(super) fn in_blocks(container: &'static Container, encoding: Encoding, recipe: &NamedRecipe) -> Candidate {
+    Candidate {
+        name: encoding.display_name().to_owned(),
+        container,
+        bits: None,
         recipe: recipe.name.clone(),
-        scheme: Scheme::gguf(e, recipe.recipe.clone()),
-    };
-    Ok(encodings.into_iter().map(candidate).collect())
+        scheme: Scheme::gguf(encoding, recipe.recipe.clone()),
+    }
 }
 
 fn grouped(
-    container: &Container,
+    container: &'static Container,
     groups: &Groups,
     bits: Option<u8>,
     group_size: Option<usize>,
@@ -109,6 +125,8 @@ fn grouped(
     let candidates = container.candidates(bits, group_size).map_err(|error| Error::Usage(error.to_string()))?;
     let candidate = |(bits, g): (u8, usize)| Candidate {
         name: format!("int{bits} g{g}"),
+        container,
+        bits: None,
         recipe: recipe.name.clone(),
         scheme: Scheme::gptq(bits, g, groups.symmetric, recipe.recipe.clone()),
     };
@@ -149,7 +167,7 @@ mod tests {
         let checkpoint = Checkpoint::open(dir.path()).expect("a model");
         let fit = |group| {
             let candidates = candidates(named("awq"), None, group, &gptq()).expect("candidates");
-            fitting(candidates, named("awq"), &checkpoint)
+            fitting(candidates, &checkpoint)
         };
         let (candidates, skipped) = fit(None).expect("one fits");
         assert_eq!(candidates.iter().map(|candidate| candidate.name.as_str()).collect::<Vec<_>>(), ["int4 g32"]);

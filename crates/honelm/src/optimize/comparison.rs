@@ -1,11 +1,11 @@
 //! The comparison of recipes: the pick and its reason.
 
-use honelm_eval::Verdict;
+use honelm_eval::{Budget, Verdict};
 
+use super::NamedRecipe;
 use super::candidate::{Judged, slug};
 use super::report::Row;
 use super::speed::typical;
-use super::{Candidate, NamedRecipe};
 use crate::Error;
 
 /// The share by which a KL divergence may exceed the lowest and still count as equal to it.
@@ -35,33 +35,32 @@ fn is_tie(kl: f64, lowest: f64) -> bool {
 /// Returns the index of the candidate to publish, among those that hold the budget: the one with the lowest KL
 /// divergence. Among those within 1% of it, the smaller file is picked, and among equal sizes the one that decodes
 /// faster.
-pub(super) fn pick(tried: &[(&Candidate, Judged)]) -> Option<usize> {
+pub(super) fn pick<'a>(tried: impl Iterator<Item = (usize, &'a Judged)> + Clone) -> Option<usize> {
     let kl = |judged: &Judged| judged.quality.kl_divergence.unwrap_or(f64::INFINITY);
-    let holding = || tried.iter().enumerate().filter(|(_, (_, judged))| judged.verdict == Verdict::Accepted);
-    let lowest = holding().map(|(_, (_, judged))| kl(judged)).min_by(f64::total_cmp)?;
+    let holding = || tried.clone().filter(|(_, judged)| judged.verdict == Verdict::Accepted);
+    let lowest = holding().map(|(_, judged)| kl(judged)).min_by(f64::total_cmp)?;
     let rate = |judged: &Judged| {
         let speeds: Vec<_> = judged.pairs.iter().map(|pair| pair.candidate).collect();
         typical(&speeds).map_or(0.0, |speed| speed.decode_tokens_per_second)
     };
-    let ties = holding().filter(|(_, (_, judged))| is_tie(kl(judged), lowest));
-    let best = ties
-        .min_by(|(_, (_, a)), (_, (_, b))| a.size_bytes.cmp(&b.size_bytes).then_with(|| rate(b).total_cmp(&rate(a))));
+    let ties = holding().filter(|(_, judged)| is_tie(kl(judged), lowest));
+    let best = ties.min_by(|(_, a), (_, b)| a.size_bytes.cmp(&b.size_bytes).then_with(|| rate(b).total_cmp(&rate(a))));
     best.map(|(at, _)| at)
 }
 
 /// Returns the result of a comparison in one sentence: the pick, the reason for it, and the verdict.
-pub(super) fn sentence(rows: &[Row], budget: f64) -> String {
+pub(super) fn sentence(rows: &[&Row], budget: Budget) -> String {
     let kl = |row: &Row| row.quality.kl_divergence.unwrap_or(f64::INFINITY);
     let name = |row: &Row| row.recipe.clone().unwrap_or_default();
     let lowest_of = |rows: &[&Row]| rows.iter().copied().min_by(|a, b| kl(a).total_cmp(&kl(b))).cloned();
     let Some(pick) = rows.iter().find(|row| row.chosen) else {
-        let lowest = lowest_of(&rows.iter().collect::<Vec<_>>());
+        let lowest = lowest_of(rows);
         let lowest = lowest.map_or_else(String::new, |row| {
             format!(" (the lowest KL divergence is that of {}, {:.4} nats)", row.name, kl(&row))
         });
         return format!("No recipe holds the budget of {budget:+} perplexity{lowest}. Nothing was published.");
     };
-    let holding: Vec<&Row> = rows.iter().filter(|row| row.verdict == Some(Verdict::Accepted)).collect();
+    let holding: Vec<&Row> = rows.iter().copied().filter(|row| row.verdict == Some(Verdict::Accepted)).collect();
     let lowest = lowest_of(&holding).map_or(f64::NAN, |row| kl(&row));
     let ties: Vec<&Row> =
         holding.iter().copied().filter(|row| row.name != pick.name && is_tie(kl(row), lowest)).collect();

@@ -1,25 +1,29 @@
 //! The job from the first check to the report.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use honelm_bench::Speed;
-use honelm_engine::{FinishReason, Generation};
-use honelm_eval::{Baseline, MIN_CHUNKS, Verdict, perplexity};
+use honelm_engine::{Cancel, FinishReason, Generation, Update};
+use honelm_eval::{Baseline, perplexity};
 use honelm_formats::{FormatError, write_atomic};
 use honelm_store::Journal;
 use honelm_text::Message;
 
+use super::allocate::{self, Allocation};
 use super::candidate::Judged;
-use super::comparison;
+use super::containers;
 use super::folder::{self, Earlier, Folder, WORK};
+use super::gates::Judges;
 use super::machine::Circumstances;
 use super::plan::Plan;
 use super::speed::{SpeedRatio, busy, typical};
-use super::state::{Job, published_digest};
+use super::state::Job;
 use super::{
-    Candidate, Measure, OptimizeOptions, Outcome, Quality, REPORT, REPORT_PLOT, REPORT_TEXT, Report, Row, Sample,
-    candidates,
+    Candidate, Measure, OptimizeOptions, Outcome, Published, Quality, REPORT, REPORT_PLOT, REPORT_TEXT, Report, Row,
+    Sample,
 };
-use crate::device::load;
-use crate::measure::{Original, States};
+use crate::measure::Lazy;
 use crate::open::{open, weight_bytes};
 use crate::quantize::gguf_vocab;
 use crate::work::gate_of;
@@ -38,8 +42,10 @@ const SEALED: &str = "report";
 /// first one whose perplexity difference has an upper bound (95%) within the budget. Saves finished work in the output
 /// folder: the next run with the same inputs resumes there.
 ///
-/// With several recipes, each compresses the model to the smallest encoding. All candidates are judged on the whole text,
-/// and of those within the budget the one with the lowest KL divergence is published.
+/// With several recipes, each compresses the model to the smallest encoding, or to every width of
+/// [`OptimizeOptions::ladder`]. All candidates are judged on the whole text, and of those within the budget and of the
+/// smallest width the one with the lowest KL divergence is published. With several containers, all of this is done for
+/// each of them.
 ///
 /// `measure` is called several times for each model, alternately for the original and a candidate.
 ///
@@ -48,19 +54,16 @@ const SEALED: &str = "report";
 /// `false`. A budget that no candidate holds is not an error: see [`Report::chosen`].
 pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<'_>) -> Result<Outcome, Error> {
     let options = &OptimizeOptions { run: options.run.steady(), ..options.clone() };
-    let recipe = comparison::check(&options.recipes)?;
-    let candidates = candidates(options.container, options.bits, options.group_size, recipe)?;
+    let wanted = containers::wanted(options)?;
     let checkpoint = open(&options.model, &options.run, &mut *events)?;
-    let gate = gate_of(&checkpoint, [&options.calibration, &options.text], options.force);
+    let texts = options.calibrations.iter().chain([&options.text]).chain(&options.gates.texts);
+    let gate = gate_of(&checkpoint, texts, options.force);
     folder::check(&options.out, &gate)?;
-    let (mut candidates, skipped) = candidates::fitting(candidates, options.container, &checkpoint)?;
-    if options.compares() {
-        candidates = candidates::compared(candidates, &options.recipes);
-    }
+    let (candidates, skipped) = wanted.fitting(options, &checkpoint)?;
     let plan = Plan::new(options, &checkpoint)?;
-    let loss = match options.container.groups {
-        None => gguf_vocab(&checkpoint, &plan.tokenizer, options.force)?.1,
-        Some(_) => None,
+    let loss = match options.containers.iter().any(|container| container.groups.is_none()) {
+        true => gguf_vocab(&checkpoint, &plan.tokenizer, options.force)?.1,
+        false => None,
     };
     let earlier = match (options.force, options.restart) {
         (true, _) => Earlier::Replaced,
@@ -79,9 +82,23 @@ pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<
         events(&Event::Warning(warning));
     }
     warnings.extend(plan.warnings.iter().cloned().chain(loss).chain(skipped));
-    let mut job = Job { options, checkpoint: &checkpoint, plan: &plan, folder: &folder, journal, warnings };
-    job.check_result(&candidates)?;
-    let report = job.run(&candidates, events, measure)?;
+    let (checkpoint, plan, folder_ref) = (&checkpoint, &plan, &folder);
+    let job = Job {
+        options,
+        checkpoint,
+        plan,
+        folder: folder_ref,
+        candidates: &candidates,
+        journal,
+        calibration: 0,
+        judges: Judges::default(),
+        warnings,
+    };
+    job.check_results()?;
+    let allocations = job.allocations(events)?;
+    let chosen = allocations.iter().map(|one| allocate::candidate(one, checkpoint.tree(), options));
+    let all = candidates.iter().cloned().map(Ok).chain(chosen).collect::<Result<Vec<Candidate>, Error>>()?;
+    let report = Job { candidates: &all, ..job }.run(allocations, events, measure)?;
     folder.finish();
     Ok(Outcome { report, was_done: false })
 }
@@ -98,60 +115,56 @@ fn finished(options: &OptimizeOptions, key: &str) -> Result<Option<Report>, Erro
         }
         report = serde_json::from_slice::<Report>(&entry).ok();
     }
-    let published = options.out.join(options.container.output);
-    if let Some(wanted) = report.as_ref().and_then(|report| report.published_sha256.as_ref())
-        && published_digest(&published, &options.run)?.as_ref() != Some(wanted)
-    {
-        return Ok(None);
+    match report {
+        Some(report) if containers::are_intact(&report.published, options)? => Ok(Some(report)),
+        _ => Ok(None),
     }
-    Ok(report)
 }
 
 impl Job<'_> {
-    fn run(&mut self, candidates: &[Candidate], events: Events<'_>, measure: Measure<'_>) -> Result<Report, Error> {
+    fn run(&mut self, allocations: Vec<Allocation>, events: Events<'_>, measure: Measure<'_>) -> Result<Report, Error> {
         let (baseline, circumstances) = self.baseline(events)?;
         let original_bytes = weight_bytes(&self.options.model)?;
-        let chunks = self.plan.heldout.chunks.len();
-        let enough = chunks >= MIN_CHUNKS;
-        if !enough {
-            let text = format!("the text has {chunks} chunks: a verdict needs {MIN_CHUNKS}");
+        let shortage = self.plan.shortage(&self.options.gates);
+        let enough = shortage.is_none();
+        if let Some(text) = shortage {
             events(&Event::Warning(&text));
             self.warnings.push(text);
         }
-        let mut tried = Vec::new();
-        for candidate in candidates.iter().take(if enough { candidates.len() } else { 0 }) {
+        let drift_of = perplexity(&baseline.scores).value;
+        let calibrations = if enough { self.choose_calibration(events)? } else { None };
+        let drift = self.drift(drift_of, events)?;
+        let mut tried: Vec<(&Candidate, Judged)> = Vec::new();
+        for candidate in self.candidates.iter().take(if enough { self.candidates.len() } else { 0 }) {
+            if self.is_settled(candidate, &tried) {
+                continue;
+            }
             let judged = self.candidate(candidate, &baseline, events, measure)?;
-            let accepted = judged.verdict == Verdict::Accepted;
             tried.push((candidate, judged));
-            if accepted && !self.options.compares() {
-                break;
-            }
         }
-        let pick = comparison::pick(&tried);
-        let published = match pick.map(|at| &tried[at]) {
-            Some((candidate, judged)) => {
-                self.publish(candidate, judged)?;
-                Some((candidate.name.clone(), judged.digest.clone()))
-            }
-            None => None,
-        };
+        let picks = containers::picks(self.options, &tried);
+        let published: Vec<Published> = picks
+            .iter()
+            .filter_map(|&at| tried.get(at))
+            .map(|(candidate, judged)| self.publish(candidate, judged))
+            .collect::<Result<_, _>>()?;
         let originals = self.original_speeds(&tried, events, measure)?;
         let row = |(at, (candidate, judged)): (usize, &(&Candidate, Judged))| {
-            self.row(candidate, judged, pick == Some(at), original_bytes)
+            self.row(candidate, judged, picks.contains(&at), original_bytes)
         };
         let candidates: Vec<Row> = tried.iter().enumerate().map(row).collect();
-        let comparison = self.options.compares().then(|| comparison::sentence(&candidates, self.options.budget));
+        let comparison = self.options.compares().then(|| containers::sentences(self.options, &candidates));
         let ratios: Vec<SpeedRatio> = candidates.iter().filter_map(|row| row.speed_ratio).collect();
         if let Some(warning) = busy(&originals, &ratios) {
             events(&Event::Warning(&warning));
             self.warnings.push(warning);
         }
         let original = self.original_row(&baseline, original_bytes, typical(&originals));
-        let sample = match published {
-            Some(_) => Some(self.sample(events)?),
+        let sample = match published.first() {
+            Some(first) => Some(self.sample(&self.options.out.join(&first.path), events)?),
             None => None,
         };
-        let (chosen, published_sha256) = published.unzip();
+        let chosen = picks.first().and_then(|&at| Some(tried.get(at)?.0.name.clone()));
         let Circumstances { date, command, machine, back_end } = circumstances;
         let report = Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -162,7 +175,7 @@ impl Job<'_> {
             model: self.checkpoint.facts().name.clone(),
             model_digest: self.plan.card.model_digest.clone(),
             parameters: self.checkpoint.facts().parameters,
-            container: self.options.container.name.to_owned(),
+            container: containers::only(&self.options.containers).map(|container| container.name.to_owned()),
             budget: self.options.budget,
             protocol: self.plan.heldout.protocol.to_string(),
             context: self.plan.context,
@@ -170,13 +183,16 @@ impl Job<'_> {
             tokenizer_digest: self.plan.tokenizer_digest.clone(),
             compute: back_end,
             evaluation: self.plan.evaluation_card.clone(),
-            calibration: self.plan.calibration_card.clone(),
+            calibration: self.plan.calibrations[self.calibration].card.clone(),
+            calibrations,
+            drift,
             chosen,
             comparison,
+            allocations,
             not_enough_text: !enough,
             rows: std::iter::once(original).chain(candidates).collect(),
             sample,
-            published_sha256,
+            published,
             warnings: self.warnings.clone(),
         };
         // The report must be of the model that was opened at the start.
@@ -186,19 +202,14 @@ impl Job<'_> {
     }
 
     /// Scores the original, whose states go into the work folder. The circumstances are those of the first run.
-    fn baseline(&self, events: Events<'_>) -> Result<(Baseline, Circumstances), Error> {
+    fn baseline(&mut self, events: Events<'_>) -> Result<(Baseline, Circumstances), Error> {
         let run = &self.options.run;
-        let journal = Journal::new(&self.folder.work("states"), &self.plan.card.key);
-        let states = States::new(journal, self.checkpoint);
-        let chunks = &self.plan.heldout.chunks;
-        let (baseline, back_end) = Original::score(self.checkpoint, chunks, states, run, &mut *events)?;
+        let mut lazy = Lazy::new(self.checkpoint, run);
+        let baseline = self.score_original(&mut lazy, &mut *events)?;
         let circumstances = match self.saved("circumstances")? {
             Some(circumstances) => circumstances,
             None => {
-                let back_end = match back_end {
-                    Some(back_end) => back_end,
-                    None => honelm_model::Runner::describe(&load(self.checkpoint, run, events)?),
-                };
+                let back_end = honelm_model::Runner::describe(lazy.runner(events)?);
                 self.save("circumstances", &Circumstances::now(run, self.options.command.clone(), back_end))?
             }
         };
@@ -228,9 +239,10 @@ impl Job<'_> {
     }
 
     fn original_row(&self, baseline: &Baseline, size_bytes: u64, speed: Option<Speed>) -> Row {
-        let found = perplexity(&baseline.scores);
         Row {
             name: "original".to_owned(),
+            container: None,
+            bits: None,
             recipe: None,
             chosen: false,
             verdict: None,
@@ -239,17 +251,10 @@ impl Job<'_> {
             size_ratio: 1.0,
             bits_per_weight: self.bits_per_weight(size_bytes),
             wanted_bits_per_weight: None,
+            tensor_types: BTreeMap::new(),
             fallbacks: Vec::new(),
-            quality: Quality {
-                chunks: baseline.scores.nll.len(),
-                perplexity: found.value,
-                perplexity_stderr: found.stderr,
-                original_perplexity: None,
-                perplexity_difference: None,
-                perplexity_difference_upper95: None,
-                kl_divergence: None,
-                same_top_percent: None,
-            },
+            quality: Quality::of_original(baseline.scores.nll.len(), perplexity(&baseline.scores)),
+            findings: self.original_findings(),
             quantise_seconds: None,
             speed,
             speed_ratio: None,
@@ -257,24 +262,26 @@ impl Job<'_> {
     }
 
     /// Lets the original and the published model answer the demonstration prompt.
-    fn sample(&self, events: Events<'_>) -> Result<Sample, Error> {
-        let published = self.published_path();
+    fn sample(&self, published: &Path, events: Events<'_>) -> Result<Sample, Error> {
         let total = 2 * SAMPLE_TOKENS;
         let mut answers = Vec::new();
-        for (index, path) in [&self.options.model, &published].into_iter().enumerate() {
+        for (index, path) in [self.options.model.as_path(), published].into_iter().enumerate() {
             let mut model = Model::open(path, &self.options.run, &mut |_| true)?;
             let settings = Generation { max_tokens: SAMPLE_TOKENS, temperature: 0.0, ..model.generation() };
             let mut pieces = 0;
-            let mut goes_on = |_: &str| {
+            let cancel = Cancel::new();
+            let mut on_update = |_: &Update| {
                 let done = index * SAMPLE_TOKENS + pieces;
                 pieces = (pieces + 1).min(SAMPLE_TOKENS);
-                events(&Event::Stage { name: "writing a sample", detail: "", done, total })
+                if !events(&Event::Stage { name: "writing a sample", detail: "", done, total }) {
+                    cancel.cancel();
+                }
             };
             // Without a chat template, or with one that rejects the question, the model continues the text.
             let prompt = model.chat_template().map(|_| model.prompt(&[Message::new("user", PROMPT)]));
             let answer = match prompt {
-                Some(Ok(prompt)) => model.generate(&prompt, &settings, &mut goes_on)?,
-                _ => model.complete(PROMPT, &settings, &mut goes_on)?,
+                Some(Ok(prompt)) => model.generate(&prompt, &settings, &cancel, &mut on_update)?,
+                _ => model.complete(PROMPT, &settings, &cancel, &mut on_update)?,
             };
             if answer.finish_reason == FinishReason::Cancelled {
                 return Err(Error::Interrupted);

@@ -19,17 +19,35 @@ impl Report {
         let (quality, speed) = (self.quality_table(), self.speed_table());
         let comparison = self.comparison_table();
         if let Some(table) = &comparison {
-            let _ = write!(out, "\n## Recipes\n\n{}", markdown(table));
+            let title = if table.columns[0].title == "recipe" { "Recipes" } else { "Comparison" };
+            let _ = write!(out, "\n## {title}\n\n{}", markdown(table));
         }
         let _ = write!(out, "\n## Quality\n\n{}\n## Size and speed\n\n{}", markdown(&quality), markdown(&speed));
         if let Some(line) = self.speed_summary() {
             let _ = writeln!(out, "\n{line}");
         }
+        for allocation in &self.allocations {
+            let (name, summary) = (one_line(&allocation.name), allocation.summary());
+            let _ = write!(out, "\n## Encodings of {name}\n\n{summary}\n\n{}", markdown(&allocation.table()));
+        }
+        if let Some((table, reason)) = self.calibration_table() {
+            let _ = write!(out, "\n## Calibration\n\n{}\n{reason}\n", markdown(&table));
+        }
         let _ = writeln!(out, "\n## Plot\n\n![Size against KL divergence and perplexity difference]({REPORT_PLOT})");
+        let (texts, tasks) = (self.texts_table(), self.tasks_table());
+        for (title, table) in [("Further texts", &texts), ("Tasks", &tasks)] {
+            if let Some(table) = table {
+                let _ = write!(out, "\n## {title}\n\n{}", markdown(table));
+            }
+        }
+        list(&mut out, "Gates", &self.gate_lines());
         out.push_str("\n## Columns\n\n");
         let mut shown = HashSet::new();
         let of_recipes = comparison.iter().flat_map(|table| table.columns);
-        for column in of_recipes.chain(quality.columns).chain(&speed.columns[1..]).filter(|c| shown.insert(c.title)) {
+        let of_gates = [&texts, &tasks].into_iter().flatten().flat_map(|table| table.columns);
+        let of_encodings = self.allocations.iter().take(1).flat_map(|allocation| allocation.table().columns);
+        let columns = of_recipes.chain(quality.columns).chain(&speed.columns[1..]).chain(of_gates).chain(of_encodings);
+        for column in columns.filter(|c| shown.insert(c.title)) {
             let _ = writeln!(out, "- **{}**: {}", column.title, column.meaning);
         }
         self.method(&mut out);
@@ -58,16 +76,26 @@ impl Report {
     fn method(&self, out: &mut String) {
         let bos = if self.bos { "BOS first" } else { "no BOS" };
         let _ = writeln!(out, "\n## Method\n");
-        let _ = writeln!(out, "- budget: a perplexity difference of {:+}", self.budget);
+        let _ = writeln!(out, "- budget: an increase in perplexity of {:+}", self.budget);
         let _ = writeln!(out, "- protocol: {}, context {}, {bos}", self.protocol, self.context);
         for (title, card) in [("held-out text", &self.evaluation), ("calibration text", &self.calibration)] {
             let name = one_line(&card.name);
             let _ = writeln!(out, "- {title}: {name}, {} tokens, SHA-256 {}", card.tokens, card.sha256);
         }
+        if let Some(drift) = self.drift_sentence() {
+            let _ = writeln!(out, "- {drift}");
+        }
+        let original = self.original().map(|row| &row.findings);
+        for text in original.iter().flat_map(|findings| &findings.texts) {
+            let _ = writeln!(out, "- further text: {}, SHA-256 {}", one_line(&text.text), text.sha256);
+        }
+        if let Some(found) = original.and_then(|findings| findings.accuracy.as_ref()) {
+            let _ = writeln!(out, "- tasks: {}, SHA-256 {}", one_line(&found.tasks_file), found.tasks_sha256);
+        }
         let _ = writeln!(out, "- model: SHA-256 {}", self.model_digest);
         let _ = writeln!(out, "- tokenizer: SHA-256 {}", self.tokenizer_digest);
-        if let Some(sha) = &self.published_sha256 {
-            let _ = writeln!(out, "- published model: SHA-256 {sha}");
+        for published in &self.published {
+            let _ = writeln!(out, "- published {}: SHA-256 {}", published.path.display(), published.sha256);
         }
         let _ = writeln!(out, "\nAll figures are in [{REPORT}]({REPORT}).");
     }

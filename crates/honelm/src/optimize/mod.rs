@@ -1,10 +1,17 @@
 //! The main job: finds the smallest file of a model that holds a quality budget, and proves it.
 
+mod allocate;
+mod calibrations;
 mod candidate;
 mod candidates;
 mod comparison;
+mod containers;
+mod drift;
+mod dry_run;
 mod folder;
+mod gates;
 mod job;
+mod ladder;
 mod machine;
 mod markdown;
 mod plan;
@@ -18,13 +25,18 @@ use std::path::{Path, PathBuf};
 
 use honelm_bench::Speed;
 use honelm_compress::Recipe;
-use honelm_eval::Protocol;
+use honelm_eval::{Budget, Protocol};
 use honelm_model::export::{CONTAINERS, Container};
 
+pub use allocate::{Allocation, AllocationOptions, FrontierPoint, Goal, Group, StepTo, Strategy};
+pub use calibrations::{CalibrationChoice, CalibrationTrial};
 pub use candidates::{Candidate, candidates};
+pub use drift::Drift;
+pub use dry_run::{JobPlan, plan_optimize};
+pub use gates::{Findings, GateKind, GateResult, Gates, TextQuality};
 pub use job::optimize;
 pub use machine::Machine;
-pub use report::{Quality, Report, Row, Sample, TextCard};
+pub use report::{Published, Quality, Report, Row, Sample, TextCard};
 pub use speed::{SpeedRatio, Spread};
 pub use tables::{Column, Table};
 
@@ -48,19 +60,26 @@ pub struct OptimizeOptions {
     pub model: PathBuf,
     /// The output folder.
     pub out: PathBuf,
-    /// The container of the candidates.
-    pub container: &'static Container,
+    /// The containers to write, at least one. Each has candidates of its own, and the gate judges each by itself.
+    pub containers: Vec<&'static Container>,
     /// The only width to try, in bits; `None` tries all.
     pub bits: Option<u8>,
     /// The only group size to try, for containers of integer groups; `None` tries the usual ones.
     pub group_size: Option<usize>,
+    /// Several widths to compare, in bits, each compressed by every recipe; empty compares at the smallest encoding.
+    pub ladder: Vec<u8>,
+    /// Options about the encodings of single tensors.
+    pub allocation: AllocationOptions,
     /// The recipe by which candidates are compressed. Several recipes are compared: each compresses the smallest
     /// encoding of the container, and all are judged on the whole text.
     pub recipes: Vec<NamedRecipe>,
-    /// The largest perplexity difference allowed.
-    pub budget: f64,
-    /// The calibration text.
-    pub calibration: TextSource,
+    /// The largest perplexity increase allowed.
+    pub budget: Budget,
+    /// What a candidate must hold beside the budget.
+    pub gates: Gates,
+    /// The calibration texts, at least one. Of several, each is tried on the smallest candidate, and the one with the lowest
+    /// divergence on one half of the held-out text is taken; the gate judges on the other half.
+    pub calibrations: Vec<TextSource>,
     /// The largest number of calibration samples.
     pub calibration_samples: usize,
     /// The number of tokens per sample.
@@ -97,9 +116,9 @@ impl NamedRecipe {
 }
 
 impl OptimizeOptions {
-    /// Returns `true` if recipes are compared.
+    /// Returns `true` if recipes or widths are compared.
     pub(crate) fn compares(&self) -> bool {
-        self.recipes.len() > 1
+        self.recipes.len() > 1 || !self.ladder.is_empty()
     }
 
     /// Returns the default settings: GGUF candidates of all widths, a budget of 0.5 perplexity, the shipped texts.
@@ -108,12 +127,15 @@ impl OptimizeOptions {
         Self {
             model: model.into(),
             out: out.into(),
-            container: Container::gguf(),
+            containers: vec![Container::gguf()],
+            ladder: Vec::new(),
             recipes: vec![NamedRecipe::new("gptq", Recipe::gptq())],
             bits: None,
             group_size: None,
-            budget: 0.5,
-            calibration: TextSource::Shipped,
+            allocation: AllocationOptions::default(),
+            budget: Budget::Absolute(0.5),
+            gates: Gates::default(),
+            calibrations: vec![TextSource::Shipped],
             calibration_samples: 256,
             calibration_length: 512,
             text: TextSource::Shipped,

@@ -62,6 +62,62 @@ impl Axis {
     }
 }
 
+/// The ratio of the largest to the smallest divergence above which the axis is logarithmic.
+const LOGARITHMIC: f64 = 30.0;
+
+/// Returns the ratio of the largest to the smallest positive value.
+fn spread(values: impl Iterator<Item = f64>) -> f64 {
+    let fold = |(least, most): (f64, f64), v: f64| (least.min(v), most.max(v));
+    let (least, most) = values.filter(|v| *v > 0.0 && v.is_finite()).fold((f64::INFINITY, 0.0), fold);
+    most / least
+}
+
+/// A vertical axis.
+enum Scale {
+    /// From 0.
+    Linear(Axis),
+    /// From one power of ten to another, given by their exponents.
+    Logarithmic(i32, i32),
+}
+
+impl Scale {
+    fn new(values: impl Iterator<Item = f64>, is_logarithmic: bool) -> Self {
+        if !is_logarithmic {
+            return Self::Linear(Axis::new(values));
+        }
+        let exponents: Vec<f64> = values.filter(|v| *v > 0.0 && v.is_finite()).map(f64::log10).collect();
+        let least = exponents.iter().copied().fold(f64::INFINITY, f64::min).floor();
+        let most = exponents.iter().copied().fold(f64::NEG_INFINITY, f64::max).ceil();
+        Self::Logarithmic(least as i32, (most as i32).max(least as i32 + 1))
+    }
+
+    /// Returns the height of a value as a share of the axis.
+    fn share(&self, value: f64) -> f64 {
+        let share = match self {
+            Self::Linear(axis) => value / axis.most,
+            Self::Logarithmic(least, most) if value > 0.0 => {
+                (value.log10() - f64::from(*least)) / f64::from(most - least)
+            }
+            Self::Logarithmic(..) => 0.0,
+        };
+        share.clamp(0.0, 1.0)
+    }
+
+    fn ticks(&self) -> Vec<f64> {
+        match self {
+            Self::Linear(axis) => axis.ticks().collect(),
+            Self::Logarithmic(least, most) => (*least..=*most).map(|exponent| 10f64.powi(exponent)).collect(),
+        }
+    }
+
+    fn label(&self, value: f64) -> String {
+        match self {
+            Self::Linear(axis) => axis.label(value),
+            Self::Logarithmic(..) => format!("1e{}", value.log10().round()),
+        }
+    }
+}
+
 impl Report {
     /// Returns a plot of the size against the KL divergence and against the perplexity difference of every model. A
     /// line shows the budget.
@@ -80,28 +136,45 @@ impl Report {
             self.rows.iter().map(point).filter(|p| p.y.is_finite()).collect::<Vec<_>>()
         };
         let kl = points(|row| row.quality.kl_divergence, |_| None);
-        panel(&mut out, LEFTS[0], "KL divergence from the original (nats)", &kl, None);
+        let frontier = self.allocations.first().map_or(&[][..], |allocation| &allocation.frontier);
+        let frontier: Vec<[f64; 2]> = frontier.iter().map(|p| [p.size_bytes as f64 / 1e6, p.kl]).collect();
+        let heights = || kl.iter().map(|p| p.y).chain(frontier.iter().map(|p| p[1]));
+        let scale = Scale::new(heights(), spread(heights()) > LOGARITHMIC);
+        let title = "KL divergence from the original (nats)";
+        panel(&mut out, LEFTS[0], title, &kl, None, (&scale, &frontier));
+        let original = self.original().map_or(f64::NAN, |row| row.quality.perplexity);
+        // A percentage of the original's perplexity becomes the difference that it allows, to three decimals.
+        let budget = (self.budget.difference(original) * 1000.0).round() / 1000.0;
         let difference =
             points(|row| row.quality.perplexity_difference, |row| row.quality.perplexity_difference_upper95);
-        panel(&mut out, LEFTS[1], "perplexity difference and its 95% bound", &difference, Some(self.budget));
+        let heights = difference.iter().flat_map(|p| [p.y, p.upper.unwrap_or(p.y)]).chain([budget]);
+        let scale = Scale::new(heights, false);
+        let title = "perplexity difference and its 95% bound";
+        panel(&mut out, LEFTS[1], title, &difference, Some(budget), (&scale, &[]));
         out.push_str("</svg>\n");
         out
     }
 }
 
-/// Draws the axes, the budget and the points of a panel.
-fn panel(out: &mut String, left: f64, title: &str, points: &[Point<'_>], budget: Option<f64>) {
+/// Draws the axes, the budget, the points and the predicted frontier of a panel.
+fn panel(
+    out: &mut String,
+    left: f64,
+    title: &str,
+    points: &[Point<'_>],
+    budget: Option<f64>,
+    (y_scale, frontier): (&Scale, &[[f64; 2]]),
+) {
     let [width, height] = PANEL;
     let bottom = TOP + height;
     let x_axis = Axis::new(points.iter().map(|p| p.x));
-    let y_axis = Axis::new(points.iter().flat_map(|p| [p.y, p.upper.unwrap_or(p.y)]).chain(budget));
     let x = |value: f64| left + value / x_axis.most * width;
-    // A value below 0 (a candidate that is better than the original) is drawn at 0.
-    let y = |value: f64| bottom - (value / y_axis.most).clamp(0.0, 1.0) * height;
+    // A value below the axis (a candidate that is better than the original) is drawn on it.
+    let y = |value: f64| bottom - y_scale.share(value) * height;
     text(out, [left, TOP - 12.0], "start", 12, title);
-    for value in y_axis.ticks() {
+    for value in y_scale.ticks() {
         line(out, [left, y(value), left + width, y(value)], GRID, "stroke-opacity=\"0.3\"");
-        text(out, [left - 6.0, y(value) + 4.0], "end", 11, &y_axis.label(value));
+        text(out, [left - 6.0, y(value) + 4.0], "end", 11, &y_scale.label(value));
     }
     for value in x_axis.ticks() {
         line(out, [x(value), bottom, x(value), bottom + 4.0], GRID, "");
@@ -117,6 +190,16 @@ fn panel(out: &mut String, left: f64, title: &str, points: &[Point<'_>], budget:
         let label = format!("budget {budget:+}");
         let area = budget_label(out, [left + width, y(budget) - 5.0], &label);
         taken.push(area);
+    }
+    if !frontier.is_empty() {
+        let inside = frontier.iter().filter(|p| p[0] <= x_axis.most);
+        let path = inside.map(|p| format!("{:.1},{:.1}", x(p[0]), y(p[1]))).collect::<Vec<_>>().join(" ");
+        let _ = writeln!(
+            out,
+            "<polyline points=\"{path}\" fill=\"none\" stroke=\"{TEXT}\" stroke-width=\"1.5\" stroke-dasharray=\"2 3\"/>"
+        );
+        text(out, [left + width, TOP + 12.0], "end", 11, "dotted: predicted frontier");
+        taken.push([left + width - 26.0 * CHARACTER, TOP, left + width, TOP + 16.0]);
     }
     let marks: Vec<[f64; 2]> = points.iter().map(|p| [x(p.x), y(p.y)]).collect();
     taken.extend(marks.iter().map(|[cx, cy]| [cx - 6.0, cy - 6.0, cx + 6.0, cy + 6.0]));
@@ -239,6 +322,18 @@ mod tests {
             assert!(ticks.last().is_some_and(|last| *last >= largest), "{largest}: {ticks:?}");
             assert_eq!(axis.label(axis.most), expected);
         }
+    }
+
+    #[test]
+    fn divergences_far_apart_get_a_logarithmic_axis() {
+        let values = || [0.0, 0.0004, 0.02, 0.26, f64::NAN].into_iter();
+        assert!((spread(values()) - 650.0).abs() < 1e-9);
+        let scale = Scale::new(values(), true);
+        assert_eq!(
+            scale.ticks().iter().map(|&t| scale.label(t)).collect::<Vec<_>>(),
+            ["1e-4", "1e-3", "1e-2", "1e-1", "1e0"]
+        );
+        assert_eq!((scale.share(0.0), scale.share(1.0), scale.share(0.01)), (0.0, 1.0, 0.5));
     }
 
     #[test]

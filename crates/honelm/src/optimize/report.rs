@@ -1,10 +1,14 @@
 //! The findings of a job as data.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use honelm_bench::Speed;
-use honelm_eval::{Figures, Verdict};
+use honelm_eval::{Budget, Figures, Perplexity, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, SpeedRatio};
+use super::gates::{Findings, GateKind};
+use super::{Allocation, CalibrationChoice, Drift, Machine, SpeedRatio};
 use crate::Fallback;
 use crate::units::bytes;
 
@@ -13,6 +17,12 @@ use crate::units::bytes;
 pub struct Row {
     /// `original`, or the candidate's encoding, followed by the recipe where recipes are compared.
     pub name: String,
+    /// The container; `None` for the original.
+    #[serde(default)]
+    pub container: Option<String>,
+    /// The width in bits that was asked for, where widths are compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<u8>,
     /// The name of the recipe; `None` for the original.
     #[serde(default)]
     pub recipe: Option<String>,
@@ -31,12 +41,18 @@ pub struct Row {
     /// The same if every matrix could have the encoding asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_bits_per_weight: Option<f64>,
+    /// The encoding of every matrix, by its name in the file; empty for the original.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tensor_types: BTreeMap<String, String>,
     /// The matrices that have another encoding than the candidate's name says.
     #[serde(default)]
     pub fallbacks: Vec<Fallback>,
     /// The quality; the original's has no differences.
     #[serde(flatten)]
     pub quality: Quality,
+    /// The gates, the further texts and the tasks.
+    #[serde(flatten)]
+    pub findings: Findings,
     /// The time that the compression took, in seconds; `None` for the original.
     #[serde(default)]
     pub quantise_seconds: Option<f64>,
@@ -64,6 +80,9 @@ pub struct Quality {
     pub perplexity_difference_upper95: Option<f64>,
     /// The mean KL divergence from the original, in nats.
     pub kl_divergence: Option<f64>,
+    /// The one-sided 95% upper bound of the mean divergence.
+    #[serde(default)]
+    pub kl_divergence_upper95: Option<f64>,
     /// The percentage of positions at which both models find the same token most likely.
     pub same_top_percent: Option<f64>,
 }
@@ -78,7 +97,25 @@ impl From<&Figures> for Quality {
             perplexity_difference: Some(f.perplexity_difference),
             perplexity_difference_upper95: f.perplexity_difference_upper95,
             kl_divergence: Some(f.kl_divergence),
+            kl_divergence_upper95: f.kl_divergence_upper95,
             same_top_percent: Some(f.same_top_percent),
+        }
+    }
+}
+
+impl Quality {
+    /// Returns the figures of an original, which has no differences.
+    pub(super) fn of_original(chunks: usize, found: Perplexity) -> Self {
+        Self {
+            chunks,
+            perplexity: found.value,
+            perplexity_stderr: found.stderr,
+            original_perplexity: None,
+            perplexity_difference: None,
+            perplexity_difference_upper95: None,
+            kl_divergence: None,
+            kl_divergence_upper95: None,
+            same_top_percent: None,
         }
     }
 }
@@ -92,6 +129,17 @@ pub struct TextCard {
     pub sha256: String,
     /// The number of tokens used.
     pub tokens: usize,
+}
+
+/// A model that was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The name of the container.
+    pub container: String,
+    /// The path of the file or folder, in the output folder.
+    pub path: PathBuf,
+    /// The SHA-256 digest of its files.
+    pub sha256: String,
 }
 
 /// The answers of both models to the demonstration prompt.
@@ -124,10 +172,11 @@ pub struct Report {
     pub model_digest: String,
     /// The number of parameters.
     pub parameters: u64,
-    /// `gguf` or `gptq`.
-    pub container: String,
-    /// The largest perplexity difference allowed.
-    pub budget: f64,
+    /// The container of the candidates; `None` where several were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The largest perplexity increase allowed.
+    pub budget: Budget,
     /// The protocol of the evaluation.
     pub protocol: String,
     /// The context of the evaluation in tokens.
@@ -140,21 +189,31 @@ pub struct Report {
     pub compute: String,
     /// The held-out text.
     pub evaluation: TextCard,
-    /// The calibration text.
+    /// The calibration text, the one that was taken if several were tried.
     pub calibration: TextCard,
-    /// The name of the row that was published, if any.
+    /// The choice among several calibration texts; `None` if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrations: Option<CalibrationChoice>,
+    /// The distance of the held-out text from the calibration text; `None` if the shipped text judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+    /// The name of the row that was published, if any; of the first where several were.
     pub chosen: Option<String>,
-    /// The comparison of recipes, in one sentence; `None` for a job with one recipe.
+    /// The comparison of recipes, in one sentence per container; `None` for a job that compares nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<String>,
+    /// The choices of an encoding for each tensor; empty for a job without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allocations: Vec<Allocation>,
     /// `true` if there was too little text for a verdict.
     pub not_enough_text: bool,
     /// The original, then the candidates in the order in which they were tried.
     pub rows: Vec<Row>,
     /// The answers of both models to the same prompt, if a model was published.
     pub sample: Option<Sample>,
-    /// The SHA-256 digest of the published model's files.
-    pub published_sha256: Option<String>,
+    /// The published models, at most one per container.
+    #[serde(default)]
+    pub published: Vec<Published>,
     /// Warnings of the whole job.
     pub warnings: Vec<String>,
 }
@@ -177,14 +236,38 @@ impl Report {
         self.rows.iter().flat_map(of).collect()
     }
 
+    /// Returns `true` if there are gates beside the budget on one text.
+    #[must_use]
+    pub fn has_further_gates(&self) -> bool {
+        let is_further = |row: &Row| row.findings.gates.iter().skip(1).any(|gate| gate.gate != GateKind::Perplexity);
+        self.rows.iter().any(|row| is_further(row) || !row.findings.texts.is_empty())
+    }
+
+    /// Returns a line per gate of each candidate: the bound that decides, its limit, and the result.
+    #[must_use]
+    pub fn gate_lines(&self) -> Vec<String> {
+        let of = |row: &Row| {
+            let name = row.name.clone();
+            let lines = row.findings.gates.iter().map(|gate| gate.sentence(self.budget));
+            lines.map(move |line| format!("{name}: {line}")).collect::<Vec<_>>()
+        };
+        self.rows.iter().flat_map(of).collect()
+    }
+
     /// Returns the result in one sentence.
     #[must_use]
     pub fn summary(&self) -> String {
-        let chosen = self.rows.iter().find(|r| r.chosen);
         if let Some(comparison) = self.comparison.as_ref().filter(|_| !self.not_enough_text) {
             return comparison.clone();
         }
-        match chosen {
+        let sentences = self.by_container().map(|(container, rows)| self.result(container, &rows));
+        sentences.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns the result of the candidates of a container in one sentence; `container` is its name where there are
+    /// several.
+    fn result(&self, container: Option<&str>, rows: &[&Row]) -> String {
+        match rows.iter().find(|row| row.chosen) {
             Some(row) => format!(
                 "{} holds the budget of {:+} perplexity: {} instead of {}, difference {:+.3}, at most {:+.3} (95%).",
                 row.name,
@@ -195,9 +278,21 @@ impl Report {
                 row.quality.perplexity_difference_upper95.unwrap_or(f64::NAN),
             ),
             None if self.not_enough_text => {
-                format!("No verdict: fewer than {} chunks of text. Nothing was published.", honelm_eval::MIN_CHUNKS)
+                format!(
+                    "No verdict: fewer than {} chunks of text or items of tasks. Nothing was published.",
+                    honelm_eval::MIN_CHUNKS
+                )
             }
-            None => format!("No candidate holds the budget of {:+} perplexity. Nothing was published.", self.budget),
+            None if self.has_further_gates() => {
+                format!(
+                    "No candidate holds the budget of {:+} perplexity and all other gates. Nothing was published.",
+                    self.budget
+                )
+            }
+            None => {
+                let of = container.map_or_else(String::new, |name| format!(" in {name}"));
+                format!("No candidate{of} holds the budget of {:+} perplexity. Nothing was published{of}.", self.budget)
+            }
         }
     }
 }

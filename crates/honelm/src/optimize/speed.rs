@@ -9,7 +9,9 @@ use super::Measure;
 use crate::{Error, Event, Events};
 
 /// The number of times that the original and a candidate are measured, one after the other.
-const PAIRS: usize = 3;
+pub(super) const PAIRS: usize = 3;
+/// The same for a candidate that was rejected, whose speed no one will see again.
+pub(super) const PAIRS_OF_REJECTED: usize = 1;
 
 /// The largest ratio of two measurements of one thing at which a machine counts as idle.
 const IDLE_SPREAD: f64 = 1.25;
@@ -70,18 +72,19 @@ pub(super) fn pairs(
     original: &Path,
     candidate: &Path,
     stage: &str,
+    count: usize,
     measure: Measure<'_>,
     events: Events<'_>,
 ) -> Result<Vec<Pair>, Error> {
     let mut done = 0;
     let mut next = |path: &Path| {
-        if !events(&Event::Stage { name: stage, detail: "", done, total: 2 * PAIRS }) {
+        if !events(&Event::Stage { name: stage, detail: "", done, total: 2 * count }) {
             return Err(Error::Interrupted);
         }
         done += 1;
         measure(path)
     };
-    (0..PAIRS).map(|_| Ok(Pair { original: next(original)?, candidate: next(candidate)? })).collect()
+    (0..count).map(|_| Ok(Pair { original: next(original)?, candidate: next(candidate)? })).collect()
 }
 
 /// Returns the median of each figure; `None` if there are no measurements.
@@ -159,7 +162,7 @@ mod tests {
             }
             true
         };
-        let found = pairs(Path::new("o"), Path::new("c"), "speed", &mut measure, &mut events).expect("measured");
+        let found = pairs(Path::new("o"), Path::new("c"), "speed", PAIRS, &mut measure, &mut events).expect("measured");
         assert_eq!(measured, ["o", "c", "o", "c", "o", "c"]);
         assert_eq!(told, (0..6).map(|done| (done, 6)).collect::<Vec<_>>());
         let ratio = SpeedRatio::of(&found).expect("pairs");
@@ -175,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_caller_that_stops_is_heard_between_measurements() {
-        let stopped = pairs(Path::new("o"), Path::new("c"), "speed", &mut |_| Ok(speed(1.0)), &mut |event| {
+        let stopped = pairs(Path::new("o"), Path::new("c"), "speed", PAIRS, &mut |_| Ok(speed(1.0)), &mut |event| {
             !matches!(event, Event::Stage { done: 1, .. })
         });
         assert!(matches!(stopped, Err(Error::Interrupted)));

@@ -1,15 +1,16 @@
 //! A job at work, and its journal.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use honelm_model::Checkpoint;
 use honelm_store::Journal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::OptimizeOptions;
 use super::folder::Folder;
+use super::gates::Judges;
 use super::plan::Plan;
+use super::{Candidate, OptimizeOptions};
 use crate::open::{digest_of_all, open_quietly};
 use crate::{Error, RunOptions};
 
@@ -27,18 +28,19 @@ pub(super) struct Job<'a> {
     pub checkpoint: &'a Checkpoint,
     pub plan: &'a Plan,
     pub folder: &'a Folder,
+    /// All candidates, container by container, each in the order in which they are tried.
+    pub candidates: &'a [Candidate],
     pub journal: Journal,
+    /// What the gates know about the original.
+    pub judges: Judges,
+    /// The index of the calibration text in use.
+    pub calibration: usize,
     pub warnings: Vec<String>,
 }
 
 impl Job<'_> {
     pub(super) fn bits_per_weight(&self, bytes: u64) -> f64 {
         bytes as f64 * 8.0 / self.checkpoint.facts().parameters as f64
-    }
-
-    /// Returns the final path of the published model.
-    pub(super) fn published_path(&self) -> PathBuf {
-        self.folder.path(self.options.container.output)
     }
 
     /// Reads a journal entry; `None` if it is missing or damaged.

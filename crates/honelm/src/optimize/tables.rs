@@ -1,10 +1,14 @@
 //! The tables of a report.
 
+use std::path::Path;
+
 use honelm_bench::Speed;
 use honelm_eval::Verdict;
 
-use super::report::{Report, Row};
+use super::gates::TextQuality;
+use super::report::{Quality, Report, Row};
 use super::speed::{SpeedRatio, Spread};
+use crate::tasks::TaskFigures;
 use crate::units::{bytes, seconds};
 
 /// A column: its title and its meaning.
@@ -16,7 +20,7 @@ pub struct Column {
     pub meaning: &'static str,
 }
 
-const fn column(title: &'static str, meaning: &'static str) -> Column {
+pub(super) const fn column(title: &'static str, meaning: &'static str) -> Column {
     Column { title, meaning }
 }
 
@@ -61,6 +65,28 @@ const COMPARISON: [Column; 9] = [
     column("decode", "The tokens written per second."),
 ];
 
+const TEXTS: [Column; 8] =
+    [NAME, column("text", "The further text."), QUALITY[2], QUALITY[3], QUALITY[4], QUALITY[5], QUALITY[6], QUALITY[7]];
+
+const TASKS: [Column; 6] = [
+    NAME,
+    column("task", "The items of the task file with this name."),
+    column("items", "The number of items."),
+    column("accuracy", "The percentage of items with a correct answer, and its standard error."),
+    column("retained", "The accuracy as a percentage of the original's."),
+    column(
+        "lower 95%",
+        "The one-sided 95% lower bound of what is retained, over pairs of answers to the same item. It decides where a loss of \
+         accuracy is limited.",
+    ),
+];
+/// The same where widths or containers are compared.
+const LADDER: [Column; 9] = {
+    let mut columns = COMPARISON;
+    columns[0] = NAME;
+    columns
+};
+
 /// A table with a row per model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -85,11 +111,39 @@ impl Report {
         Table { columns: &QUALITY, rows: self.rows.iter().map(quality).collect() }
     }
 
-    /// Returns a row per recipe: size, quality, the time of the compression, and speed. `None` for a job with one recipe.
+    /// Returns the quality on the further texts, a row per text and model. `None` without further texts.
+    #[must_use]
+    pub fn texts_table(&self) -> Option<Table> {
+        let of = |row: &Row| {
+            let found = row.findings.texts.iter().map(|found| text(&row.name, found));
+            found.collect::<Vec<_>>()
+        };
+        let rows: Vec<_> = self.rows.iter().flat_map(of).collect();
+        (!rows.is_empty()).then_some(Table { columns: &TEXTS, rows })
+    }
+
+    /// Returns the accuracy, a row per task and model, and one for all tasks. `None` without tasks.
+    #[must_use]
+    pub fn tasks_table(&self) -> Option<Table> {
+        let of = |row: &Row| {
+            let Some(found) = &row.findings.accuracy else { return Vec::new() };
+            let all = (found.tasks.len() > 1).then_some(("all", &found.all));
+            let each = found.tasks.iter().map(|task| (task.task.as_str(), &task.figures)).chain(all);
+            each.map(|(task, figures)| accuracy(&row.name, task, figures)).collect()
+        };
+        let rows: Vec<_> = self.rows.iter().flat_map(of).collect();
+        (!rows.is_empty()).then_some(Table { columns: &TASKS, rows })
+    }
+
+    /// Returns a row per compared candidate: size, quality, the time of the compression, and speed. `None` for a job that
+    /// compares nothing.
     #[must_use]
     pub fn comparison_table(&self) -> Option<Table> {
         self.comparison.as_ref()?;
-        Some(Table { columns: &COMPARISON, rows: self.rows.iter().map(comparison).collect() })
+        // Widths and containers are told apart by the names of the rows.
+        let by_recipe = self.by_container().count() < 2 && self.rows.iter().all(|row| row.bits.is_none());
+        let columns = if by_recipe { &COMPARISON } else { &LADDER };
+        Some(Table { columns, rows: self.rows.iter().map(|row| comparison(row, by_recipe)).collect() })
     }
 
     /// Returns the size, speed and memory of every model.
@@ -98,19 +152,22 @@ impl Report {
         Table { columns: &SPEED, rows: self.rows.iter().map(speed).collect() }
     }
 
-    /// Returns the speed of the published model as a multiple of the original's, in one sentence.
+    /// Returns the speed of the published models as a multiple of the original's, in one sentence each.
     #[must_use]
     pub fn speed_summary(&self) -> Option<String> {
-        let row = self.rows.iter().find(|row| row.chosen)?;
-        let SpeedRatio { pairs, prefill, decode } = row.speed_ratio?;
         let told = |Spread { median, least, most }| format!("{median:.2}x ({least:.2}x to {most:.2}x)");
-        Some(format!(
-            "Speed of {} relative to the original: prefill {}, decode {}; median and range of {pairs} pairs of \
-             measurements.",
-            row.name,
-            told(prefill),
-            told(decode)
-        ))
+        let sentence = |row: &Row| {
+            let SpeedRatio { pairs, prefill, decode } = row.speed_ratio?;
+            Some(format!(
+                "Speed of {} relative to the original: prefill {}, decode {}; median and range of {pairs} pairs of \
+                 measurements.",
+                row.name,
+                told(prefill),
+                told(decode)
+            ))
+        };
+        let sentences: Vec<String> = self.rows.iter().filter(|row| row.chosen).filter_map(sentence).collect();
+        (!sentences.is_empty()).then(|| sentences.join(" "))
     }
 }
 
@@ -127,11 +184,35 @@ fn verdict(row: &Row) -> &'static str {
     }
 }
 
-fn quality(row: &Row) -> Vec<String> {
-    let q = &row.quality;
+fn text(name: &str, found: &TextQuality) -> Vec<String> {
+    let file = Path::new(&found.text).file_name().map(|file| file.to_string_lossy().into_owned());
+    let mut cells = vec![name.to_owned(), file.unwrap_or_else(|| found.text.clone())];
+    cells.extend(figures(&found.quality).into_iter().take(6));
+    cells
+}
+
+fn accuracy(name: &str, task: &str, found: &TaskFigures) -> Vec<String> {
+    let stderr = found.accuracy_stderr_percent.map_or_else(String::new, |e| format!(" ± {e:.1}"));
+    let percent = |value: f64| format!("{value:.1}%");
     vec![
-        row.name.clone(),
-        verdict(row).to_owned(),
+        name.to_owned(),
+        task.to_owned(),
+        found.items.to_string(),
+        format!("{:.1}%{stderr}", found.accuracy_percent),
+        or_dash(found.against.and_then(|kept| kept.accuracy_retained_percent), percent),
+        or_dash(found.against.and_then(|kept| kept.accuracy_retained_percent_lower95), percent),
+    ]
+}
+
+fn quality(row: &Row) -> Vec<String> {
+    let mut cells = vec![row.name.clone(), verdict(row).to_owned()];
+    cells.extend(figures(&row.quality));
+    cells
+}
+
+/// Returns the cells of [`QUALITY`] from the chunks on.
+fn figures(q: &Quality) -> Vec<String> {
+    vec![
         q.chunks.to_string(),
         format!("{:.2} ± {:.2}", q.perplexity, q.perplexity_stderr),
         or_dash(q.original_perplexity, |p| format!("{p:.2}")),
@@ -142,11 +223,11 @@ fn quality(row: &Row) -> Vec<String> {
     ]
 }
 
-fn comparison(row: &Row) -> Vec<String> {
+fn comparison(row: &Row, by_recipe: bool) -> Vec<String> {
     let [_, _, _, perplexity, _, difference, upper, kl, top] =
         <[String; 9]>::try_from(quality(row)).unwrap_or_default();
     vec![
-        row.recipe.clone().unwrap_or_else(|| row.name.clone()),
+        row.recipe.clone().filter(|_| by_recipe).unwrap_or_else(|| row.name.clone()),
         bytes(row.size_bytes),
         perplexity,
         difference,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::small::{folder, run_options, small_model, write_text};
 use honelm::{
-    BenchModel, BenchOptions, Compute, Encoding, Error, EvaluateOptions, Event, Generation, Message, Model, Protocol,
-    QuantizeOptions, QuantizeTarget, RunOptions, TextSource, benchmark, evaluate, quantize,
+    BenchModel, BenchOptions, Cancel, Compute, Encoding, Error, EvaluateOptions, Event, Generation, Message, Model,
+    Protocol, QuantizeOptions, QuantizeTarget, RunOptions, TextSource, benchmark, evaluate, quantize,
 };
 
 /// Overwrites some of a file's bytes in place.
@@ -55,6 +55,7 @@ fn a_model_that_changes_while_it_is_quantised_is_not_published() {
             out: dir.path().join("out.gguf"),
             target: QuantizeTarget::Encoding(Encoding::Q4_0),
             max_shard_size: None,
+            types: Default::default(),
             calibration: calibration.map(|words| TextSource::File(write_text(&dir.path().join("text"), words, 1))),
             recipe: None,
             imatrix: None,
@@ -85,14 +86,13 @@ fn a_model_that_changes_while_it_is_evaluated_has_no_perplexity() {
     let model = small_model(dir.path());
     let other = folder();
     let options = |against: Option<PathBuf>| EvaluateOptions {
-        model: model.clone(),
         text: TextSource::File(write_text(&dir.path().join("text"), 100, 1)),
         protocol: Protocol::LlamaCpp(16),
         chunks: Some(3),
         against,
-        against_compute: None,
         run: run_options(),
         scratch: Some(dir.path().to_owned()),
+        ..EvaluateOptions::new(&model)
     };
     let file = weights(dir.path());
     assert_changed(evaluate(&options(None), &mut overwriting("scoring", &file)), "model.safetensors");
@@ -129,6 +129,7 @@ fn answers_are_errors_after_mapped_weights_change() {
         out: path.clone(),
         target: QuantizeTarget::Encoding(Encoding::Q4_0),
         max_shard_size: None,
+        types: Default::default(),
         calibration: None,
         recipe: None,
         imatrix: None,
@@ -139,7 +140,7 @@ fn answers_are_errors_after_mapped_weights_change() {
     quantize(&options, &mut |_| true).unwrap();
     let question = [Message::new("user", "Hello")];
     let settings = Generation { max_tokens: 2, ..Generation::default() };
-    let answer = |model: &mut Model| model.chat(&question, &settings, &mut |_| true);
+    let answer = |model: &mut Model| model.chat(&question, &settings, &Cancel::new(), &mut |_| ());
     let f32 = RunOptions { compute: Compute::F32, ..run_options() };
     let mut views = Model::open(&path, &f32, &mut |_| true).unwrap();
     answer(&mut views).unwrap();
@@ -149,10 +150,10 @@ fn answers_are_errors_after_mapped_weights_change() {
     fs::rename(dir.path().join("new"), &path).unwrap();
     answer(&mut views).unwrap();
     let mut views = Model::open(&path, &f32, &mut |_| true).unwrap();
-    let conversation = views.conversation().unwrap().ask("Hello", &settings, &mut |_| true);
+    let conversation = views.conversation().unwrap().ask("Hello", &settings, &Cancel::new(), &mut |_| ());
     conversation.unwrap();
     overwrite(&path);
     assert_changed(answer(&mut views), "small.gguf");
-    let asked = views.conversation().unwrap().ask("Hello", &settings, &mut |_| true);
+    let asked = views.conversation().unwrap().ask("Hello", &settings, &Cancel::new(), &mut |_| ());
     assert_changed(asked, "small.gguf");
 }

@@ -75,7 +75,12 @@ fn the_plan_of_a_comparison_and_a_calibration() {
     let blocks = std::env::var("HONELM_PROOF_SAMPLES").map_or(256, |blocks| blocks.parse().expect("a number"));
     let how = honelm_plan::Evaluation { chunk: 512, cache_type: CacheType::F16, compute: Compute::Fast };
     let eval = honelm_plan::plan_eval(&model, Some(&base), &how).expect("a plan");
-    let how = honelm_plan::Compression { samples: blocks, length: 512, step_rows: honelm_compress::STEP_ROWS };
+    let how = honelm_plan::Compression {
+        samples: blocks,
+        length: 512,
+        step_rows: honelm_compress::STEP_ROWS,
+        originals: false,
+    };
     let calibration = honelm_plan::plan_compression(&model, &how).expect("a plan");
     let figures = serde_json::json!({"eval_bytes": eval.peak_bytes, "calibration_bytes": calibration.peak_bytes});
     println!("proof: {figures}");

@@ -1,13 +1,12 @@
 //! Every instruction set gives the same tokens.
 
 use std::cell::RefCell;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use honelm_backend::CacheType;
+use honelm_backend::{CacheType, block_on};
 use honelm_cpu::{Compute, CpuBackend, CpuOptions, Isa};
-use honelm_engine::{Generation, Session};
+use honelm_engine::{Driver, DriverOptions, Generation, Request};
 use honelm_model::{Checkpoint, LoadOptions, Model};
 use honelm_text::{EncodeOptions, Tokenizer};
 
@@ -23,12 +22,12 @@ fn shipped() -> PathBuf {
 /// Returns the greedy tokens of a model after each prompt, and the smallest top-2 margin among them.
 fn write(path: &Path, isa: Isa, max_tokens: usize, prompts: &[&str]) -> Vec<(Vec<u32>, f32)> {
     let checkpoint = Checkpoint::open(path).expect("a model");
-    let tokenizer = Tokenizer::from_dir(path).expect("a tokenizer");
+    let tokenizer = Rc::new(Tokenizer::from_dir(path).expect("a tokenizer"));
     let backend = CpuBackend::new(CpuOptions { threads: None, compute: Compute::F32, isa: Some(isa) });
     let options = LoadOptions { cache_type: CacheType::F32, ..LoadOptions::default() };
     let device = Rc::new(RefCell::new(backend));
     let model = Model::load(checkpoint.blueprint(), &checkpoint, device, &options).expect("loaded");
-    let mut session = Session::new(Box::new(model));
+    let mut driver = Driver::new(Box::new(model), Rc::clone(&tokenizer), DriverOptions::default());
     let settings = Generation {
         max_tokens,
         stop_tokens: tokenizer.eos_ids().to_vec(),
@@ -39,8 +38,8 @@ fn write(path: &Path, isa: Isa, max_tokens: usize, prompts: &[&str]) -> Vec<(Vec
     };
     let answer = |prompt: &&str| {
         let ids = tokenizer.encode(prompt, EncodeOptions { add_special: true, parse_special: false }).expect("ids");
-        let tell = &mut |_: honelm_engine::Update<'_>| ControlFlow::Continue(());
-        let done = session.generate(&tokenizer, &ids, &settings, &|| 0.0, tell).expect("an answer");
+        let done = block_on(driver.complete(Request::new(ids, settings.clone()), &|| 0.0, &mut |_| ()));
+        let done = done.expect("an answer");
         let margins = done.logprobs.iter().map(|p| p.top[0].1 - p.top[1].1);
         (done.token_ids, margins.fold(f32::INFINITY, f32::min))
     };

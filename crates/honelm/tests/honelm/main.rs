@@ -1,13 +1,17 @@
 //! Tests of the whole library.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod calibrations;
 mod changed;
+mod containers;
 mod evaluation;
 mod examples;
 mod instruction_sets;
+mod prompt_cache;
 mod quantize;
 mod report;
 mod resume;
 mod session;
 mod small;
 mod support;
+mod tasks;

@@ -18,18 +18,9 @@ fn small(more: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn write(model: &Path, target: QuantizeTarget, out: &Path, strict: bool) -> Result<Quantized, Error> {
     let options = QuantizeOptions {
-        force: false,
-        model: model.to_owned(),
-        out: out.to_owned(),
-        target,
-        max_shard_size: None,
-        calibration: None,
-        recipe: None,
-        imatrix: None,
-        calibration_samples: 1,
-        calibration_length: 8,
         strict,
         run: RunOptions { threads: Some(1), ..RunOptions::default() },
+        ..QuantizeOptions::new(model, out, target)
     };
     quantize(&options, &mut |_| true)
 }
@@ -128,4 +119,31 @@ fn an_unknown_field_is_ignored_where_the_options_allow_it() {
         "{:?}",
         found.warnings
     );
+}
+
+#[test]
+fn a_plan_knows_the_exact_size_of_the_file() {
+    let model = small(&[]);
+    let dir = tempfile::tempdir().unwrap();
+    let mix = |name: &str| QuantizeTarget::Mix(honelm::Mix::from_name(name).unwrap());
+    let targets = [
+        QuantizeTarget::Encoding(Encoding::Q8_0),
+        mix("q4_k_m"),
+        mix("iq2_xs"),
+        QuantizeTarget::Encoding(Encoding::F32),
+    ];
+    for (i, target) in targets.into_iter().enumerate() {
+        let out = dir.path().join(format!("{i}.gguf"));
+        let options = QuantizeOptions::new(model.path(), &out, target);
+        let planned = honelm::plan_quantize(&options, &mut |_| true).unwrap();
+        assert!(!out.exists());
+        let done = quantize(&options, &mut |_| true).unwrap();
+        assert_eq!((planned.size_bytes, &planned.fallbacks), (done.size_bytes, &done.fallbacks), "{target:?}");
+        assert_eq!(planned.tensor_types, done.tensor_types);
+        let stored = Checkpoint::open(&out).unwrap();
+        let gguf = stored.gguf().unwrap();
+        if let QuantizeTarget::Mix(mix) = target {
+            assert_eq!(gguf.get_as::<u32>("general.file_type").unwrap(), Some(mix.file_type));
+        }
+    }
 }

@@ -26,7 +26,7 @@ fn report(model: &str) -> Report {
     let report = json!({
         "version": "1.2.3", "date": "2026-01-31T12:00:00Z", "command": "honelm optimize 'a b'",
         "machine": {"cpu": "A CPU", "threads": 1, "instruction_set": "avx2", "system": "linux", "memory_bytes": 8e9 as u64},
-        "key": "k", "model": model, "model_digest": "m", "parameters": 8_390_000, "container": "gptq", "budget": 0.5,
+        "key": "k", "model": model, "model_digest": "m", "parameters": 8_390_000, "container": "gptq", "budget": {"kind": "absolute", "value": 0.5},
         "protocol": "llama.cpp-512", "context": 1024, "bos": true, "tokenizer_digest": "t", "compute": "cpu (avx2)",
         "evaluation": text, "calibration": text, "chosen": "int4 g32", "not_enough_text": false,
         "rows": [
@@ -35,7 +35,7 @@ fn report(model: &str) -> Report {
             row("int4 g32", &json!("accepted"), 161, [44.96, 44.72, 0.0074], Some(1.9)),
         ],
         "sample": {"prompt": "Tell me a story.", "original": "Once\nupon", "chosen": "a time"},
-        "published_sha256": "p", "warnings": ["a warning"],
+        "published": [{"container": "gptq", "path": "gptq", "sha256": "p"}], "warnings": ["a warning"],
     });
     serde_json::from_value(report).unwrap()
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::small::{flip_a_bit, folder, run_options, small_model, write_text};
 use honelm::bench::Speed;
+use honelm::optimize::Gates;
 use honelm::{
     Container, Encoding, Error, Event, NamedRecipe, OptimizeOptions, Outcome, Protocol, QuantizeOptions,
     QuantizeTarget, Quantized, TextSource, optimize, quantize,
@@ -18,6 +19,7 @@ fn quantize_options(dir: &Path, target: QuantizeTarget) -> QuantizeOptions {
         out: dir.join("out"),
         target,
         max_shard_size: None,
+        types: Default::default(),
         calibration: Some(TextSource::File(write_text(&dir.join("calibration.txt"), 100, 1))),
         // Integer groups by AWQ, whose journal entries hold norms as well.
         recipe: matches!(target, QuantizeTarget::Groups { .. }).then(honelm::Recipe::awq),
@@ -185,16 +187,19 @@ fn two_jobs_to_one_path_never_mix() {
     }
 }
 
-fn optimize_options(dir: &Path) -> OptimizeOptions {
+pub fn optimize_options(dir: &Path) -> OptimizeOptions {
     OptimizeOptions {
         force: false,
         model: small_model(dir),
         out: dir.join("out"),
-        container: Container::gguf(),
+        containers: vec![Container::gguf()],
+        ladder: Vec::new(),
         bits: Some(4),
         group_size: None,
-        budget: 1e9,
-        calibration: TextSource::File(write_text(&dir.join("calibration.txt"), 100, 1)),
+        budget: 1e9.into(),
+        gates: Gates::default(),
+        allocation: Default::default(),
+        calibrations: vec![TextSource::File(write_text(&dir.join("calibration.txt"), 100, 1))],
         recipes: vec![NamedRecipe::new("gptq", honelm::Recipe::gptq())],
         calibration_samples: 2,
         calibration_length: 16,
@@ -206,7 +211,7 @@ fn optimize_options(dir: &Path) -> OptimizeOptions {
     }
 }
 
-fn speed() -> Speed {
+pub fn speed() -> Speed {
     Speed {
         load_seconds: 0.1,
         prefill_tokens_per_second: 1.0 / 3.0,
@@ -217,7 +222,7 @@ fn speed() -> Speed {
 }
 
 /// Runs a job that stops when a stage has reached `done`.
-fn optimize_until(options: &OptimizeOptions, stop: Option<(&str, usize)>) -> Result<Outcome, Error> {
+pub fn optimize_until(options: &OptimizeOptions, stop: Option<(&str, usize)>) -> Result<Outcome, Error> {
     let goes_on = |event: &Event<'_>| match (event, stop) {
         (Event::Stage { name, done, .. }, Some((stage, at))) => *name != stage || *done < at,
         _ => true,

@@ -1,6 +1,6 @@
 //! Tests of [`honelm::Model`] and [`honelm::Conversation`].
 
-use honelm::{DeviceChoice, FinishReason, Generation, Message, Model, Overflow, RunOptions};
+use honelm::{Cancel, DeviceChoice, FinishReason, Generation, Message, Model, Overflow, RunOptions};
 
 fn pocket(context: Option<usize>) -> Model {
     let path = honelm::locate(None, None).expect("the shipped model");
@@ -31,24 +31,26 @@ fn a_second_turn_reads_only_what_is_new() {
     let mut model = pocket(None);
     let settings = greedy(&model, 8);
     let mut session = model.conversation().expect("a conversation");
-    let first = session.ask("Tell me a story.", &settings, &mut |_| true).expect("answered");
-    let second = session.ask("And then?", &settings, &mut |_| true).expect("answered");
+    let first = session.ask("Tell me a story.", &settings, &Cancel::new(), &mut |_| ()).expect("answered");
+    let second = session.ask("And then?", &settings, &Cancel::new(), &mut |_| ()).expect("answered");
     assert!(second.cached_tokens > first.prompt_tokens, "{} of {}", second.cached_tokens, second.prompt_tokens);
     assert_eq!(session.messages().len(), 4);
     // The cache does not change the answer.
     let before = session.messages()[..3].to_vec();
-    let fresh = pocket(None).chat(&before, &settings, &mut |_| true).expect("answered");
+    let fresh = pocket(None).chat(&before, &settings, &Cancel::new(), &mut |_| ()).expect("answered");
     assert_eq!((second.text, fresh.cached_tokens), (fresh.text, 0));
 }
 
 #[test]
-fn the_callers_false_stops_the_answer() {
+fn the_callers_flag_stops_the_answer() {
     let mut model = pocket(None);
     let settings = greedy(&model, 50);
-    let mut pieces = 0;
-    let answer = model.chat(&story(), &settings, &mut |text| {
-        pieces += usize::from(!text.is_empty());
-        pieces < 3
+    let (cancel, mut pieces) = (Cancel::new(), 0);
+    let answer = model.chat(&story(), &settings, &cancel, &mut |update| {
+        pieces += usize::from(!update.text().is_empty());
+        if pieces == 3 {
+            cancel.cancel();
+        }
     });
     let answer = answer.expect("answered");
     assert_eq!(answer.finish_reason, FinishReason::Cancelled);
@@ -59,11 +61,11 @@ fn the_callers_false_stops_the_answer() {
 fn a_full_context_ends_or_shifts_as_asked() {
     let mut model = pocket(Some(48));
     let mut settings = Generation { ignore_eos: true, ..greedy(&model, 100) };
-    let ended = model.chat(&story(), &settings, &mut |_| true).expect("answered");
+    let ended = model.chat(&story(), &settings, &Cancel::new(), &mut |_| ()).expect("answered");
     assert_eq!(ended.finish_reason, FinishReason::Context);
     let mut session = model.conversation().expect("a conversation");
     settings.overflow = session.shift().expect("counted");
-    let shifted = session.ask("Tell me a story.", &settings, &mut |_| true).expect("answered");
+    let shifted = session.ask("Tell me a story.", &settings, &Cancel::new(), &mut |_| ()).expect("answered");
     assert_eq!((shifted.finish_reason, shifted.completion_tokens), (FinishReason::Length, 100));
     assert!(shifted.text.starts_with(&ended.text));
 }
@@ -89,9 +91,9 @@ fn the_system_text_outlives_a_shift() {
 fn an_empty_text_starts_from_bos_alone() {
     let mut model = pocket(None);
     let settings = greedy(&model, 4);
-    let answer = model.complete("", &settings, &mut |_| true).expect("continued");
+    let answer = model.complete("", &settings, &Cancel::new(), &mut |_| ()).expect("continued");
     assert_eq!(answer.prompt_tokens, 1);
-    let text = model.complete("Once upon a time", &settings, &mut |_| true).expect("continued");
+    let text = model.complete("Once upon a time", &settings, &Cancel::new(), &mut |_| ()).expect("continued");
     assert!(text.prompt_tokens > 2);
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use honelm_blocks::{ScaleType, WeightData};
+use honelm_blocks::{Encoding, ScaleType, WeightData};
 use honelm_formats::quantized::awq::Awq;
 use honelm_formats::quantized::compressed_tensors::CompressedTensors;
 use honelm_formats::quantized::gptq::{CheckpointFormat, Dynamic, QuantizeConfig};
@@ -26,6 +26,7 @@ pub static CONTAINERS: &[Container] = &[
             group_sizes: GroupSizes::MultiplesOf(32),
             symmetric: false,
             scale_types: &[ScaleType::F16],
+            has_bias: false,
             candidates: &[(4, 128), (4, 64), (4, 32), (8, 128)],
             transposed: true,
             format: gptq,
@@ -40,6 +41,7 @@ pub static CONTAINERS: &[Container] = &[
             group_sizes: GroupSizes::OneOf(&[32, 64, 128]),
             symmetric: false,
             scale_types: &[ScaleType::F16],
+            has_bias: false,
             candidates: &[(4, 128), (4, 64), (4, 32)],
             transposed: false,
             format: |form, _| Ok(Box::new(Awq { group_size: group_size(form) })),
@@ -55,6 +57,7 @@ pub static CONTAINERS: &[Container] = &[
             // compressed-tensors 0.20 under transformers refuses packed zero points, which the package itself writes.
             symmetric: true,
             scale_types: &[ScaleType::F16, ScaleType::BF16, ScaleType::F32],
+            has_bias: false,
             candidates: &[(4, 128), (4, 64), (4, 32), (8, 128)],
             transposed: false,
             format: |form, _| Ok(Box::new(CompressedTensors::uniform(form.bits, group_size(form), form.symmetric))),
@@ -69,6 +72,7 @@ pub static CONTAINERS: &[Container] = &[
             group_sizes: GroupSizes::OneOf(&[32, 64, 128]),
             symmetric: false,
             scale_types: &[ScaleType::F16, ScaleType::BF16, ScaleType::F32],
+            has_bias: true,
             candidates: &[(4, 128), (4, 64), (4, 32), (5, 64), (6, 64), (8, 64)],
             transposed: false,
             format: |form, _| Ok(Box::new(Mlx::uniform(form.bits, form.group_size))),
@@ -99,6 +103,8 @@ pub struct Groups {
     pub symmetric: bool,
     /// The number types of scales.
     pub scale_types: &'static [ScaleType],
+    /// `true` if groups that are not symmetric have a bias in the scales' number type instead of an integer zero point.
+    pub has_bias: bool,
     /// The bits and group sizes that an optimisation tries, smallest file first.
     pub candidates: &'static [(u8, usize)],
     /// `true` if the modules that Hugging Face stores transposed (GPT-2's `Conv1D`) can be held too.
@@ -167,6 +173,24 @@ impl GroupSizes {
             Self::MultiplesOf(unit) => size > 0 && size.is_multiple_of(unit),
             Self::OneOf(sizes) => sizes.contains(&size),
         }
+    }
+}
+
+impl Groups {
+    /// Returns the number type of the scales for a model: that of its linear modules where the container can hold it, as
+    /// the formats' own tools choose it, otherwise F16.
+    ///
+    /// # Errors
+    /// Errors of the model's files.
+    pub fn scale_type(&self, tree: &Tree, params: &dyn Parameters) -> Result<ScaleType, ModelError> {
+        let is_linear = |slot: &Slot| slot.layer.is_some() && tree.module(*slot).is_some_and(Module::is_linear);
+        let stored = tree.slots().find(is_linear).map(|slot| params.encoding(slot)).transpose()?;
+        let own = match stored {
+            Some(StoredEncoding::Blocks(Encoding::BF16)) => ScaleType::BF16,
+            Some(StoredEncoding::Groups { scale_type, .. }) => scale_type,
+            _ => ScaleType::F16,
+        };
+        Ok(if self.scale_types.contains(&own) { own } else { ScaleType::F16 })
     }
 }
 

@@ -15,6 +15,9 @@ use crate::Checkpoint;
 use crate::forms::{Form, with_rows};
 use crate::{Blueprint, Kind, ModelError, Parameters, Slot, StoredEncoding, gguf_config, gguf_sampling};
 
+/// The key of `enum llama_ftype`.
+pub const FILE_TYPE: &str = "general.file_type";
+
 /// Chooses the encoding of a matrix; `None` keeps the encoding of its parameter.
 pub type Choose<'a> = dyn Fn(Slot) -> Option<Encoding> + 'a;
 
@@ -115,7 +118,8 @@ fn reopened(files: &mut [honelm_formats::AtomicFile], paths: &[std::path::PathBu
 }
 
 /// Writes a GGUF file to `out`: the `general.*` and `ARCH.*` metadata of the model, then `metadata` (the tokenizer's
-/// metadata and [`sampling_metadata`]), then one tensor at a time. `file` is the name of `out` in messages.
+/// metadata and [`sampling_metadata`]), then one tensor at a time. Without a [`FILE_TYPE`] in `metadata`, it is that of the
+/// encoding of most weights of the layers. `file` is the name of `out` in messages.
 ///
 /// A matrix is written unchanged if `choose` returns `None` or the matrix's own encoding; otherwise it is rounded to the
 /// chosen encoding. Norms and biases are written in F32. Integer groups can be written only in an encoding that holds
@@ -133,6 +137,19 @@ pub fn write_gguf<W: Write>(
 ) -> Result<(), ModelError> {
     let (writer, plan) = declare(blueprint, params, metadata, choose)?;
     writer.write_to(out, file, |tensor, sink| put(&plan, params, tensor, sink))
+}
+
+/// Returns the size in bytes of the file that [`write_gguf`] would write.
+///
+/// # Errors
+/// [`ModelError::NotExportable`].
+pub fn gguf_size(
+    blueprint: &Blueprint,
+    params: &dyn Parameters,
+    metadata: Vec<(String, Value)>,
+    choose: &Choose<'_>,
+) -> Result<u64, ModelError> {
+    Ok(declare(blueprint, params, metadata, choose)?.0.file_size()?)
 }
 
 /// Declares all metadata and tensors. Returns them with the contents of each tensor.
@@ -172,7 +189,9 @@ fn declare(
         writer.metadata(key, value)?;
     }
     let most = values.into_iter().max_by_key(|&(encoding, count)| (count, encoding)).map(|(encoding, _)| encoding);
-    writer.metadata("general.file_type", most.and_then(Encoding::file_type).unwrap_or(0))?;
+    if !metadata.iter().any(|(key, _)| key == FILE_TYPE) {
+        writer.metadata(FILE_TYPE, most.and_then(Encoding::file_type).unwrap_or(0))?;
+    }
     writer.metadata("general.quantization_version", 2u32)?;
     for (key, value) in metadata {
         writer.metadata(key, value)?;

@@ -8,9 +8,9 @@ mod gguf;
 mod huggingface;
 
 pub use container::{CONTAINERS, Container, GroupForm, GroupSizes, Groups};
+pub use gguf::{FILE_TYPE, gguf_size, sampling_metadata, write_gguf};
 #[cfg(not(target_arch = "wasm32"))]
 pub use gguf::{gguf, gguf_parts};
-pub use gguf::{sampling_metadata, write_gguf};
 #[cfg(not(target_arch = "wasm32"))]
 pub use huggingface::{HuggingFace, huggingface};
 

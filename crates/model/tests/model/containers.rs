@@ -209,6 +209,16 @@ fn a_folder_that_misses_a_tensor_or_has_an_unknown_one_is_refused_by_name() {
         let source = Safetensors::parse(whole, "whole").unwrap();
         let tensors: Vec<_> = source.names().iter().map(|name| source.get(name).unwrap()).collect();
         let own = |name: &str| name.starts_with("model.layers.1.mlp.up_proj.");
+        // Outside of the layers too, where nothing is quantised.
+        for left_out in ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"] {
+            let rest: Vec<_> = tensors.iter().filter(|tensor| tensor.name != left_out).cloned().collect();
+            if rest.len() == tensors.len() {
+                continue;
+            }
+            crate::common::write_safetensors(&file, &rest);
+            let error = Checkpoint::open(dir.path()).unwrap_err();
+            assert!(error.code() == "missing-tensor" && error.to_string().contains(left_out), "{container}: {error}");
+        }
         let mut optional = 0;
         for left_out in tensors.iter().filter(|tensor| own(&tensor.name)) {
             let rest: Vec<_> = tensors.iter().filter(|tensor| tensor.name != left_out.name).cloned().collect();
@@ -228,6 +238,51 @@ fn a_folder_that_misses_a_tensor_or_has_an_unknown_one_is_refused_by_name() {
         let error = Checkpoint::open(dir.path()).unwrap_err();
         assert_eq!(error.code(), "unexpected-tensor");
         assert!(error.to_string().contains("model.layers.1.mlp.odd_proj.weight"), "{error}");
+    }
+}
+
+/// Writes the tensors of a GGUF file that `keeps` names, and another one.
+fn write_some(source: &Gguf, path: &Path, keeps: impl Fn(&str) -> bool, other: Option<&str>) {
+    let mut writer = honelm_formats::gguf::Writer::new();
+    for (key, value) in source.metadata.iter() {
+        writer.metadata(key, value.clone()).unwrap();
+    }
+    let names: Vec<&str> = source.names().into_iter().filter(|name| keeps(name)).collect();
+    for name in &names {
+        writer.tensor(*name, &source.info(name).unwrap().shape, Encoding::F32).unwrap();
+    }
+    if let Some(name) = other {
+        writer.tensor(name, &[4], Encoding::F32).unwrap();
+    }
+    let contents = |name: &str| source.get(name).map_or_else(|_| vec![0; 16], |tensor| tensor.bytes.to_vec());
+    let mut file = std::fs::File::create(path).unwrap();
+    writer
+        .write_to::<_, honelm_formats::FormatError>(&mut file, "test", |tensor, sink| {
+            sink.write(&contents(&tensor.name))
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_gguf_file_that_misses_a_tensor_or_has_an_unknown_one_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, path) = (dir.path().join("whole.gguf"), dir.path().join("model.gguf"));
+    to_gguf(&Checkpoint::open(tiny("llama-grouped")).unwrap(), &whole, Some(Encoding::F32)).unwrap();
+    let source = Gguf::open(&whole).unwrap();
+    write_some(&source, &path, |_| true, None);
+    Checkpoint::open(&path).unwrap();
+    // By GGUF's convention, the embedding is the output layer of a file without one.
+    for left_out in source.names().into_iter().filter(|name| *name != "output.weight") {
+        write_some(&source, &path, |name| name != left_out, None);
+        let error = Checkpoint::open(&path).unwrap_err();
+        assert_eq!(error.code(), "missing-tensor", "{left_out}: {error}");
+        assert!(error.to_string().contains(left_out), "{left_out}: {error}");
+    }
+    for odd in ["blk.1.ffn_odd.weight", "odd.weight"] {
+        write_some(&source, &path, |_| true, Some(odd));
+        let error = Checkpoint::open(&path).unwrap_err();
+        assert_eq!(error.code(), "unexpected-tensor", "{error}");
+        assert!(error.to_string().contains(odd), "{error}");
     }
 }
 

@@ -3,6 +3,7 @@
 //! stays in it as a named case.
 
 mod attention;
+mod cells;
 mod elementwise;
 mod fused;
 mod invariance;
@@ -48,7 +49,9 @@ pub enum Failure {
 impl From<BackendError> for Failure {
     fn from(error: BackendError) -> Self {
         match error {
-            BackendError::UnsupportedEncoding { .. } => Self::Unsupported(error.to_string()),
+            BackendError::UnsupportedEncoding { .. } | BackendError::UnsupportedOperation { .. } => {
+                Self::Unsupported(error.to_string())
+            }
             _ => Self::Wrong(format!("{}: {error}", error.code())),
         }
     }
@@ -88,6 +91,7 @@ pub fn operator_cases() -> Vec<OperatorCase> {
     cases.extend(elementwise::cases());
     cases.extend(attention::cases());
     cases.extend(fused::cases());
+    cases.extend(cells::cases());
     cases
 }
 
@@ -167,7 +171,7 @@ fn floats(mut outputs: Outputs) -> Result<Vec<Matrix>, Failure> {
     outputs.sort_by_key(|(key, _)| *key);
     let matrix = |(key, value)| match value {
         Value::Floats(m) => Ok(m),
-        Value::Tokens(_) => Err(Failure::Wrong(format!("output {key} holds tokens"))),
+        Value::Tokens(_) | Value::Cells(_) => Err(Failure::Wrong(format!("output {key} holds no floats"))),
     };
     outputs.into_iter().map(matrix).collect()
 }

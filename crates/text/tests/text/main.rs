@@ -1,6 +1,8 @@
 //! Tokenizers and chat templates against other implementations.
 
+mod answer;
 mod authority;
+mod calls;
 mod common;
 mod hostile;
 mod pocket;

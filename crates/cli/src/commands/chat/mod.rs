@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::arguments::{Global, SpecialTokens, answer_limit};
-use crate::commands::generation::{self, Sampling};
+use crate::commands::generation::{self, PromptCache, Sampling};
 use crate::failure::Failure;
 use crate::{help, output};
 
@@ -73,6 +73,9 @@ pub struct Chat {
     special: SpecialTokens,
 
     #[command(flatten)]
+    prompt_cache: PromptCache,
+
+    #[command(flatten)]
     sampling: Sampling,
 }
 
@@ -82,6 +85,7 @@ impl Chat {
         if let Some(wanted) = &self.template {
             model.set_template(wanted)?;
         }
+        self.prompt_cache.restore(&mut model)?;
         let mut generation = self.sampling.apply(model.generation());
         generation.max_tokens = self.max_tokens;
         if model.chat_template().is_none() {
@@ -101,10 +105,11 @@ impl Chat {
         }
         let ended = talk.take_turns(&mut editor);
         editor.save();
-        ended?;
-        if global.json {
+        if global.json && ended.is_ok() {
             output::json_line(&json!({ "messages": talk.conversation.messages(), "answers": talk.answers }))?;
         }
-        Ok(0)
+        drop(talk);
+        self.prompt_cache.save(&mut model)?;
+        ended.map(|()| 0)
     }
 }

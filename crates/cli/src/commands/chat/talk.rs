@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use honelm::{Answer, Conversation, Generation, Message, Piece};
+use honelm::{Answer, Cancel, Conversation, Generation, Message, Piece};
 use serde_json::json;
 
 use super::command::{self, Command};
@@ -74,13 +74,21 @@ impl Talk<'_> {
         let mut thoughts = Thoughts::new(self.shown, self.global.json);
         let answer = self.conversation.shift().and_then(|overflow| {
             self.generation.overflow = overflow;
-            self.conversation.ask_in_pieces(text, &self.generation, &mut |piece| match piece {
-                Piece::Thought(text) => thoughts.piece(text),
-                Piece::Answer(text) => {
-                    if !text.is_empty() {
-                        thoughts.end();
-                    }
-                    out.piece(text)
+            let cancel = Cancel::new();
+            self.conversation.ask(text, &self.generation, &cancel, &mut |update| {
+                let mut goes_on = true;
+                for piece in update.pieces() {
+                    goes_on &= match piece {
+                        Piece::Thought(text) => thoughts.piece(text),
+                        Piece::Answer(text) => {
+                            thoughts.end();
+                            out.piece(text)
+                        }
+                    };
+                }
+                // While the prompt is read there is no text, but there may be a Ctrl-C.
+                if !goes_on || interrupt::pressed() {
+                    cancel.cancel();
                 }
             })
         });

@@ -27,12 +27,15 @@ impl Random {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// Returns a matrix whose rows have different magnitudes.
+    /// Returns a matrix whose rows have different magnitudes, with outliers.
     pub fn matrix(&mut self, rows: usize, cols: usize) -> Matrix {
         let mut out = Matrix::zeros(rows, cols);
         for r in 0..rows {
             let size = [1.0, 30.0, 1e-3][r % 3];
-            out.row_mut(r).iter_mut().for_each(|v| *v = size * self.float());
+            for v in out.row_mut(r) {
+                let outlier = [1.0, 9.0, 90.0][2usize.saturating_sub(self.below(32))];
+                *v = size * outlier * self.float();
+            }
         }
         out
     }
@@ -116,10 +119,15 @@ pub(super) fn groups(
 }
 
 /// Returns the scale and codes of every block of every row, by the definition.
-pub(super) fn round_rows(x: &Matrix) -> Vec<Vec<(f32, [i8; 32])>> {
+pub(super) fn round_rows(x: &Matrix) -> Vec<Vec<(f32, [i16; 32])>> {
+    let largest = |values: &[f32]| values.iter().fold(0.0f32, |top, v| top.max(v.abs()));
     let block = |values: &[f32]| {
-        let d = values.iter().fold(0.0f32, |top, v| top.max(v.abs())) / 127.0;
-        let code = |v: f32| if d == 0.0 { 0 } else { (v / d).round_ties_even().clamp(-127.0, 127.0) as i8 };
+        let top = largest(values);
+        let at = values.iter().position(|v| v.abs() == top).unwrap_or(0) / 4 * 4;
+        let rest = largest(&values[..at]).max(largest(&values[at + 4..]));
+        let d = (rest / 127.0).max(top / 4096.0);
+        let d = if d < f32::MIN_POSITIVE { 0.0 } else { d };
+        let code = |v: f32| if d == 0.0 { 0 } else { (v / d).round_ties_even() as i16 };
         (d, std::array::from_fn(|j| code(values[j])))
     };
     x.iter_rows().map(|row| row.chunks(32).map(block).collect()).collect()
@@ -276,7 +284,7 @@ pub(super) fn product(weight: &WeightData, x: &Matrix) -> Matrix {
 }
 
 /// Returns the term of one block, before the scale of the activations.
-fn term(w: &Weights, codes: &[i8; 32]) -> f32 {
+fn term(w: &Weights, codes: &[i16; 32]) -> f32 {
     let dot = |span: Range<usize>| span.map(|k| w.integers[k] * i32::from(codes[k])).sum::<i32>() as f32;
     let sum = |span: Range<usize>| codes[span].iter().map(|&c| i32::from(c)).sum::<i32>() as f32;
     match (w.offsets, w.halves) {

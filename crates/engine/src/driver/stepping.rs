@@ -1,0 +1,190 @@
+//! One step: the rows of the active answers, and the distribution of their outputs.
+
+use std::sync::Arc;
+
+use honelm_backend::{BackendError, Batch, Ticket};
+use honelm_model::{ModelError, StepOutput};
+
+use super::{AnswerId, Clock, Driver, Event};
+use crate::answer::Outputs;
+use crate::{EngineError, Update};
+
+/// The rows of one answer in a step.
+struct Part {
+    answer: AnswerId,
+    rows: usize,
+    /// The number of rows that requested logits.
+    logits: usize,
+    /// The number of rows that requested a sampled token.
+    sampled: usize,
+}
+
+impl Driver {
+    /// Runs one step, or admits and ends answers.
+    pub(super) async fn advance(&mut self, clock: Clock<'_>) -> Vec<(AnswerId, Event)> {
+        let mut events = Vec::new();
+        self.remove_surplus(&mut events);
+        self.expire(clock(), &mut events);
+        self.admit(&mut events);
+        if !events.is_empty() {
+            return events;
+        }
+        if let Some((ticket, parts)) = self.begin_step(&mut events) {
+            match self.runner.read(ticket).await {
+                Ok(output) => self.distribute(&parts, &output, clock(), &mut events),
+                Err(error) => self.fail_parts(&parts, error, &mut events),
+            }
+        }
+        events
+    }
+
+    /// Removes the tokens of a step whose outputs were never taken because its future was dropped.
+    fn remove_surplus(&mut self, events: &mut Vec<(AnswerId, Event)>) {
+        for i in (0..self.active.len()).rev() {
+            let answer = &mut self.active[i];
+            let Some(sequence) = answer.sequence else { continue };
+            let checked = self.runner.len(sequence).and_then(|len| {
+                if len != answer.computed {
+                    answer.computed = self.runner.truncate(sequence, answer.computed)?.len;
+                }
+                Ok(())
+            });
+            if let Err(error) = checked {
+                let answer = self.active.remove(i);
+                self.fail(&answer, error.into(), events);
+            }
+        }
+    }
+
+    /// Starts a step for the active answers. If memory is short, makes room and tries again.
+    fn begin_step(&mut self, events: &mut Vec<(AnswerId, Event)>) -> Option<(Ticket, Vec<Part>)> {
+        loop {
+            let (batch, parts) = self.plan();
+            if parts.is_empty() {
+                return None;
+            }
+            match self.runner.step(&batch) {
+                Ok(ticket) => {
+                    self.counts.steps += 1;
+                    self.counts.rows += batch.rows() as u64;
+                    for part in &parts {
+                        if let Some(answer) = self.active.iter_mut().find(|answer| answer.id == part.answer) {
+                            answer.served = self.counts.steps;
+                        }
+                    }
+                    return Some((ticket, parts));
+                }
+                Err(error) if is_shortage(&error) => {
+                    if let Err(error) = self.relieve(error) {
+                        // Only one answer is left, and nothing else holds memory.
+                        let answer = self.active.pop()?;
+                        self.fail(&answer, error, events);
+                    }
+                }
+                Err(error) => {
+                    self.fail_parts(&parts, error, events);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Gives back pages: of unused prefixes first, then of the least important answer. Returns the shortage if there is
+    /// nothing to give back.
+    fn relieve(&mut self, shortage: ModelError) -> Result<(), EngineError> {
+        if self.evict(None)? {
+            return Ok(());
+        }
+        if self.active.len() > 1 && self.preempt_below(None)? {
+            return Ok(());
+        }
+        Err(shortage.into())
+    }
+
+    /// Collects the next rows: one of each answer that is being written, then those of prompts.
+    fn plan(&self) -> (Batch, Vec<Part>) {
+        let mut batch = Batch::default();
+        let mut parts = Vec::new();
+        let most = self.runner.step_rows().max(1);
+        let mut order: Vec<usize> = (0..self.active.len()).collect();
+        order.sort_by_key(|&i| {
+            let answer = &self.active[i];
+            (answer.prefills(), std::cmp::Reverse(answer.request.priority), answer.served, answer.id)
+        });
+        let writes = order.iter().any(|&i| !self.active[i].prefills());
+        let alone = self.options.prefill_rows.max(1);
+        let mut left = if writes { self.options.prefill_rows_beside.clamp(1, alone) } else { alone };
+        for i in order {
+            let answer = &self.active[i];
+            let Some(sequence) = answer.sequence else { continue };
+            let mut room = most - batch.rows().min(most);
+            if answer.prefills() {
+                room = room.min(left);
+            }
+            if room == 0 {
+                continue;
+            }
+            let start = batch.rows();
+            answer.plan(sequence, &mut batch, room);
+            let wants = &batch.want[start..];
+            let part = Part {
+                answer: answer.id,
+                rows: wants.len(),
+                logits: wants.iter().filter(|want| want.logits).count(),
+                sampled: wants.iter().filter(|want| want.sample.is_some()).count(),
+            };
+            if answer.prefills() {
+                left -= part.rows.min(left);
+            }
+            parts.push(part);
+        }
+        (batch, parts)
+    }
+
+    /// Passes the outputs of a step to its answers.
+    fn distribute(&mut self, parts: &[Part], output: &StepOutput, now: f64, events: &mut Vec<(AnswerId, Event)>) {
+        let mut logits = output.logits.iter_rows();
+        let mut sampled = &output.sampled[..];
+        for part in parts {
+            let own_logits: Vec<&[f32]> = logits.by_ref().take(part.logits).collect();
+            let (own_sampled, rest) = sampled.split_at(part.sampled.min(sampled.len()));
+            sampled = rest;
+            let Some(at) = self.active.iter().position(|answer| answer.id == part.answer) else { continue };
+            let answer = &mut self.active[at];
+            let outputs = Outputs { logits: &own_logits, sampled: own_sampled };
+            let on_update = &mut |update: Update| events.push((part.answer, Event::Update(update)));
+            let taken = answer.take(part.rows, &outputs, now, on_update).and_then(|next| {
+                if let (Some(keep), Some(sequence)) = (next.keep, answer.sequence) {
+                    answer.computed = self.runner.truncate(sequence, keep)?.len;
+                }
+                Ok(next.end)
+            });
+            match taken {
+                Ok(None) => {}
+                Ok(Some(reason)) => {
+                    let answer = self.active.remove(at);
+                    self.end(answer, reason, now, events);
+                }
+                Err(error) => {
+                    let answer = self.active.remove(at);
+                    self.fail(&answer, error, events);
+                }
+            }
+        }
+    }
+
+    /// Ends the answers of a step that failed.
+    fn fail_parts(&mut self, parts: &[Part], error: ModelError, events: &mut Vec<(AnswerId, Event)>) {
+        let shared = Arc::new(error);
+        for part in parts {
+            let Some(at) = self.active.iter().position(|answer| answer.id == part.answer) else { continue };
+            let answer = self.active.remove(at);
+            self.fail(&answer, EngineError::Step(Arc::clone(&shared)), events);
+        }
+    }
+}
+
+/// Returns `true` if a step was refused for lack of memory. It has then changed nothing.
+fn is_shortage(error: &ModelError) -> bool {
+    matches!(error, ModelError::Backend(BackendError::CacheFull { .. } | BackendError::OutOfMemory { .. }))
+}

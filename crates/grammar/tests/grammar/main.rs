@@ -1,0 +1,8 @@
+//! Grammars: masks, walks over them, tool calls, and hostile input.
+
+mod calls;
+mod common;
+mod errors;
+mod judge;
+mod matching;
+mod walks;
