@@ -61,7 +61,7 @@ impl Streams {
         backend: &mut dyn Backend,
         visit: VisitAll<'_>,
     ) -> Result<(), CompressError> {
-        self.compressed.visit_all(params, i, modules, false, backend, visit)
+        self.compressed.visit(params, i, modules, (1, false), backend, visit)
     }
 
     /// Visits the inputs of a linear module of layer `i`: those that `params` give on the compressed stream, and those that
@@ -100,15 +100,8 @@ impl Streams {
         backend: &mut dyn Backend,
         visit: VisitAll<'_>,
     ) -> Result<(), CompressError> {
-        let Activations { steps, lengths, stream } = &mut self.compressed;
-        let bound = stream.bind(params, i, backend)?;
-        let watched: Vec<&Weight> = modules.iter().map(|module| bound.weight(module)).collect();
-        let every = steps.iter().map(|x| x.rows).sum::<usize>() / PRECEDING_TOKENS;
-        for (x, lengths) in steps.iter().zip(&*lengths).step_by(every.max(1)) {
-            let inputs = stream.observe(&bound, i, x, lengths, &mut Observe::new(&mut *backend, &watched, true))?;
-            inputs.iter().enumerate().try_for_each(|(module, inputs)| visit(module, inputs))?;
-        }
-        Ok(())
+        let every = self.compressed.steps.iter().map(|x| x.rows).sum::<usize>() / PRECEDING_TOKENS;
+        self.compressed.visit(params, i, modules, (every.max(1), false), backend, visit)
     }
 
     /// Visits the inputs of the output layer, once the streams have passed the last layer: the states after the last norm.
@@ -170,21 +163,22 @@ impl Activations {
         backend: &mut dyn Backend,
         visit: VisitAll<'_>,
     ) -> Result<(), CompressError> {
-        self.visit_all(params, i, modules, true, backend, visit)
+        self.visit(params, i, modules, (1, true), backend, visit)
     }
 
-    fn visit_all(
+    /// Visits the inputs of every n-th step, and moves those steps on if asked to.
+    fn visit(
         &mut self,
         params: &dyn Parameters,
         i: usize,
         modules: &[&'static str],
-        advances: bool,
+        (every, advances): (usize, bool),
         backend: &mut dyn Backend,
         visit: VisitAll<'_>,
     ) -> Result<(), CompressError> {
         let bound = self.stream.bind(params, i, backend)?;
         let watched: Vec<&Weight> = modules.iter().map(|module| bound.weight(module)).collect();
-        for (x, lengths) in self.steps.iter_mut().zip(&self.lengths) {
+        for (x, lengths) in self.steps.iter_mut().zip(&self.lengths).step_by(every) {
             let mut observe = Observe::new(&mut *backend, &watched, true);
             let inputs = self.stream.observe(&bound, i, x, lengths, &mut observe)?;
             inputs.iter().enumerate().try_for_each(|(module, inputs)| visit(module, inputs))?;

@@ -30,7 +30,7 @@ impl Value {
         &mut self.buffer[..self.len]
     }
 
-    /// Returns an empty value, a placeholder while the values are taken out.
+    /// Returns an empty value, which stands in while the values are borrowed mutably.
     pub(crate) fn empty() -> Self {
         Self { buffer: AlignedVec::zeroed(0), len: 0, packed: None, quantized: Vec::new() }
     }

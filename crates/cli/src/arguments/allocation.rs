@@ -111,9 +111,8 @@ const GGUF_WIDTHS: [u8; 4] = [4, 5, 6, 8];
 const LARGEST: u8 = 16;
 
 impl Bits {
-    /// Returns the width of an encoding, or the mean bits per weight of a mix. A whole number that is no width of GGUF's
-    /// encodings is a mean.
-    /// // `gguf`: whether that is the only container
+    /// Returns the width of an encoding, or the mean bits per weight of a mix. Where GGUF is the only container (`gguf`), a
+    /// whole number that is no width of its encodings is a mean.
     pub fn split(self, gguf: bool) -> Result<(Option<u8>, Option<f64>), String> {
         match self {
             Self::Whole(LARGEST) => Err(format!("--bits: {LARGEST} is for a list of widths with --compare")),
