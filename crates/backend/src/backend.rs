@@ -79,6 +79,11 @@ pub trait Backend {
         self.describe()
     }
 
+    /// Returns `true` if the bits of a row depend neither on the other rows of its step nor on their number.
+    fn is_batch_invariant(&self) -> bool {
+        false
+    }
+
     /// Uploads a weight matrix `[out, in]` in the device's own layout. Every [`Backend::linear`] with it adds the bias
     /// `[out]`, if there is one.
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError>;

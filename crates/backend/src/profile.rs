@@ -109,6 +109,10 @@ impl Backend for Profile {
         self.inner.borrow().arithmetic()
     }
 
+    fn is_batch_invariant(&self) -> bool {
+        self.inner.borrow().is_batch_invariant()
+    }
+
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
         let bytes = bytes_of(&weight);
         let weight = self.inner.borrow_mut().upload(weight, bias);

@@ -111,7 +111,7 @@ fn counts_bytes_and_operations_of_a_step() {
 
 #[test]
 fn counts_plain_operations_and_makes_them_void_once_observed() {
-    let Bench { mut b, table, layer, .. } = bench(3);
+    let Bench { mut b, table, layer, cache } = bench(3);
     let norm = b.upload_norm(&[1.0; D], Some(&[0.0; D])).expect("no device to refuse");
     let wide = b.declare(3 * D, D, 0);
     b.reset();
@@ -133,6 +133,7 @@ fn counts_plain_operations_and_makes_them_void_once_observed() {
     assert_eq!(b.recorded().activation_bytes_peak, 3 * 4 * (D + D + D + 3 * D + D + F));
     b.reset();
     let mut o = Observe::new(&mut b, &[&wide], true);
+    o.begin(step(3), &cache).expect("a valid step");
     let y = run(&mut o);
     assert_eq!((y.rows(), y.cols(), keys(&mut o)), (3, F, vec![(Observe::KEY, D)]));
     assert_eq!(operations(&mut b), [("add", 1), ("embed", 1), ("layer_norm", 1), ("positions", 1)]);
@@ -238,13 +239,33 @@ fn a_new_step_observes_anew() {
 }
 
 #[test]
-fn a_deferred_result_given_away_is_changed_in_place() {
+fn results_given_away_are_changed_in_place() {
     let Bench { mut b, table, layer, .. } = bench(3);
     let x = b.embed(&table);
     let mut o = Observe::new(&mut b, &[&layer.q, &layer.o], true);
     let q = o.linear(&x, &layer.q);
     let q = o.softcap(q, 3.0);
+    let _ = o.linear(&q, &layer.o);
     drop((x, q));
     drop(o);
     assert_eq!(b.recorded().activation_bytes_peak, 3 * D * 4 * 2, "x and q, no copy");
+}
+
+#[test]
+fn what_leads_to_a_known_input_is_not_computed_again() {
+    let Bench { mut b, table, layer, cache } = bench(3);
+    let (attended, gated) = (Matrix::zeros(3, D), Matrix::zeros(3, F));
+    let x = b.embed(&table);
+    b.reset();
+    let mut o = Observe::new(&mut b, &[&layer.gate], true).knowing(&[&layer.o], &attended);
+    drop(layer.run(x.clone(), &mut o, &cache));
+    assert_eq!(keys(&mut o), [(Observe::KEY, D)]);
+    drop(o);
+    assert_eq!(operations(&mut b), [("add", 1), ("input", 1), ("linear", 1), ("rms_norm", 1)]);
+    b.reset();
+    let mut o = Observe::new(&mut b, &[], false).knowing(&[&layer.o], &attended).knowing(&[&layer.down], &gated);
+    let y = layer.run(x, &mut o, &cache);
+    o.output(1, &y);
+    assert_eq!(keys(&mut o), [(1, D)]);
+    assert_eq!(operations(&mut b), [("add", 2), ("input", 2), ("linear", 2)]);
 }

@@ -8,9 +8,9 @@ mod memory;
 mod speed;
 mod test;
 
-pub use memory::peak_memory_bytes;
+pub use memory::{memory_bytes, peak_memory_bytes};
 pub use speed::Speed;
-pub use test::{Measurement, Test, run, run_for};
+pub use test::{Measurement, Rows, Test, in_turns, run, run_for};
 
 /// The error of a measurement.
 #[derive(Debug, thiserror::Error)]

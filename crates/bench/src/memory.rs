@@ -1,8 +1,19 @@
 /// Returns the peak resident memory of this process in bytes, including mapped files; `None` on platforms other than Linux.
 #[must_use]
 pub fn peak_memory_bytes() -> Option<u64> {
+    status_bytes("VmHWM:")
+}
+
+/// Returns the resident memory of this process in bytes, including mapped files; `None` on platforms other than Linux.
+#[must_use]
+pub fn memory_bytes() -> Option<u64> {
+    status_bytes("VmRSS:")
+}
+
+/// Returns the value of a line of the system's report about this process.
+fn status_bytes(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }

@@ -45,7 +45,7 @@ impl Speed {
         let generate = DECODE.min(context);
         let quiet = &mut |_| true;
         let batch = BATCH.min(runner.step_rows());
-        let test = |prompt, generate| Test { prompt, generate, depth: 0, batch };
+        let test = |prompt, generate| Test::new(prompt, generate, batch);
         let prefilled = run_for(runner, test(prompt, 0), REPEATS, PREFILL_SECONDS, quiet)?;
         let decoded = run_for(runner, test(0, generate), REPEATS, DECODE_SECONDS, quiet)?;
         Ok(Self {

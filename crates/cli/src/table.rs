@@ -10,7 +10,7 @@ const GAP: usize = 2;
 
 /// A table whose first column names the rows.
 ///
-/// Where a table is too wide, its titles wrap at spaces, then columns of a higher rank move into tables of their own
+/// If a table is too wide, its titles wrap at spaces, then columns of a higher rank move into tables of their own
 /// below, and last every row becomes a list of names and values. Words and numbers are never broken.
 pub struct Table {
     titles: Vec<String>,

@@ -20,6 +20,9 @@ use crate::rounding::round;
 use crate::stage::{Stage, Statistics, names};
 use crate::{Calibration, CompressError, Hessian, Recipe, Scheme, Target, saved};
 
+/// The work that is reported.
+const ROUNDING: &str = "rounding";
+
 /// The encodings in which each matrix is made.
 pub type Encodings = BTreeMap<Slot, Vec<Encoding>>;
 
@@ -71,7 +74,7 @@ impl<'a> Database<'a> {
         for i in (0..layers).map(Some).chain([None]) {
             let done = i.unwrap_or(layers);
             let stage = i.map_or_else(|| "embedding and output".to_owned(), |i| format!("layer {} of {layers}", i + 1));
-            if !report(&Progress { done, total: layers + 1, stage, warning: None }) {
+            if !report(&Progress { done, total: layers + 1, stage, work: ROUNDING.to_owned(), warning: None }) {
                 return Err(CompressError::Interrupted);
             }
             let found = match maker.saved(i)? {

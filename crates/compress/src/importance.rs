@@ -9,7 +9,7 @@ use honelm_store::Digest;
 use honelm_tensor::Matrix;
 
 use crate::activations::Activations;
-use crate::pipeline::{Progress, Report};
+use crate::pipeline::{INPUTS, Progress, Report};
 use crate::stage::names;
 use crate::{Calibration, CompressError};
 
@@ -82,7 +82,7 @@ pub fn input_squares(
     let tree = checkpoint.tree();
     let total = tree.layers.len() + 1;
     let mut tell = |done: usize, stage: String| {
-        let progress = Progress { done, total, stage, warning: None };
+        let progress = Progress { done, total, stage, work: INPUTS.to_owned(), warning: None };
         if report(&progress) { Ok(()) } else { Err(CompressError::Interrupted) }
     };
     let entry = |sums: &[f64]| InputSquares {

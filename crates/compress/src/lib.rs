@@ -1,10 +1,4 @@
-//! Compression of models: an ordered recipe of methods, layer by layer, with resume.
-//!
-//! A [`Scheme`] says which encoding every matrix gets and by which [`Recipe`]. [`compress`] runs the recipe's methods on one
-//! stage of a layer after the other; each [`Method`] sees a [`Stage`] and returns changed parameters. Finished layers are
-//! saved in a journal, from which [`Compressed`] reads the compressed model.
-//!
-//! Matrices are upper-case as in the papers: W `[M, K]` a weight, X `[n, K]` inputs, H = X^T X `[K, K]`.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod activations;
@@ -33,7 +27,7 @@ mod target;
 mod units;
 mod written;
 
-pub use activations::STEP_ROWS;
+pub use activations::{KEPT_BYTES, STEP_ROWS};
 pub use calibration::Calibration;
 pub use database::{Database, Encodings, Mixed};
 pub use error::CompressError;
@@ -43,7 +37,7 @@ pub use importance::{Importance, input_squares};
 pub use methods::{Asymmetric, Awq, Clip, Gptq, Method, Needs, Rtn, Scales};
 pub use mixes::{MIXES, Mix};
 pub use overlay::{Change, Compressed};
-pub use pipeline::{Progress, Report, compress};
+pub use pipeline::{ADVANCE, INPUTS, Progress, Report, compress};
 pub use recipe::{BuiltIn, RECIPES, Recipe, Step};
 pub use stage::{Stage, Statistics};
 pub use target::{Fallback, GroupNumbers, Scheme, Target};

@@ -83,7 +83,7 @@ impl Role {
     }
 }
 
-/// What the rules ask about a model and a matrix of it.
+/// The facts about a model and a matrix of it that the rules need.
 struct Place {
     layer: usize,
     layers: usize,

@@ -39,6 +39,11 @@ impl<'a> Overlay<'a> {
         }
     }
 
+    /// Returns `true` if no parameter is changed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     pub(crate) fn base(&self) -> &'a Checkpoint {
         self.base
     }

@@ -8,7 +8,7 @@ use honelm_store::Journal;
 
 use crate::activations::Streams;
 use crate::methods::{Method, Needs};
-use crate::overlay::{Compressed, Overlay};
+use crate::overlay::{Change, Compressed, Overlay};
 use crate::stage::{Collector, Stage, Statistics, names, not_usable};
 use crate::target::{Scheme, Target};
 use crate::{Calibration, CompressError};
@@ -22,11 +22,18 @@ pub struct Progress {
     pub total: usize,
     /// The stage in work.
     pub stage: String,
+    /// The work that begins: [`INPUTS`], the `kind` of a step of the recipe, [`ADVANCE`].
+    pub work: String,
     /// A message for the user: a fallback that was taken.
     pub warning: Option<String>,
 }
 
-/// Called at every stage; returns `false` to stop.
+/// The work of observing inputs.
+pub const INPUTS: &str = "inputs";
+/// The work of moving the hidden states past a layer, and of what else is between steps of the recipe.
+pub const ADVANCE: &str = "next layer";
+
+/// Called when work begins; returns `false` to stop.
 pub type Report<'a> = &'a mut dyn FnMut(&Progress) -> bool;
 
 /// Compresses `checkpoint` by `scheme` into `journal`, one layer in memory at a time.
@@ -56,7 +63,8 @@ pub fn compress<'a>(
     let compressed = Compressed::new(checkpoint, scheme, journal.clone());
     let layers = checkpoint.tree().layers.len();
     if compressed.is_complete()? {
-        let progress = Progress { done: layers + 1, total: layers + 1, stage: "finished".to_owned(), warning: None };
+        let (stage, work) = ("finished".to_owned(), ADVANCE.to_owned());
+        let progress = Progress { done: layers + 1, total: layers + 1, stage, work, warning: None };
         return if report(&progress) { Ok(compressed) } else { Err(CompressError::Interrupted) };
     }
     let needs = methods.iter().map(|m| m.needs()).max().unwrap_or(Needs::Nothing);
@@ -80,16 +88,17 @@ pub fn compress<'a>(
         } else if let Some(streams) = &mut streams
             && i < end
         {
-            job.tell(format!("layer {} of {layers}: resumed", i + 1), None)?;
+            job.tell(&format!("layer {} of {layers}: resumed", i + 1), ADVANCE)?;
             streams.advance(checkpoint, &compressed, i, backend)?;
         }
         job.done += 1;
     }
+    streams.iter_mut().for_each(Streams::forget);
     if !has_tables {
         compressed.put(&job.tables(streams.as_mut(), backend)?)?;
     }
     job.done += 1;
-    job.tell("finished".to_owned(), None)?;
+    job.tell("finished", ADVANCE)?;
     Ok(compressed)
 }
 
@@ -105,9 +114,35 @@ pub(crate) struct Job<'a, 'r> {
 }
 
 impl<'a> Job<'a, '_> {
-    pub(crate) fn tell(&mut self, stage: String, warning: Option<String>) -> Result<(), CompressError> {
-        let progress = Progress { done: self.done, total: self.total, stage, warning };
+    /// Reports that work on a stage begins.
+    pub(crate) fn tell(&mut self, stage: &str, work: &str) -> Result<(), CompressError> {
+        self.report(stage, work, None)
+    }
+
+    /// Reports something that the user should know.
+    pub(crate) fn warn(&mut self, stage: &str, warning: String) -> Result<(), CompressError> {
+        self.report(stage, ADVANCE, Some(warning))
+    }
+
+    fn report(&mut self, stage: &str, work: &str, warning: Option<String>) -> Result<(), CompressError> {
+        let (stage, work) = (stage.to_owned(), work.to_owned());
+        let progress = Progress { done: self.done, total: self.total, stage, work, warning };
         if (self.report)(&progress) { Ok(()) } else { Err(CompressError::Interrupted) }
+    }
+
+    /// Applies a method to a stage, and reports when the work on its inputs and its own begins.
+    pub(crate) fn apply(
+        &mut self,
+        (label, kind): (&str, &str),
+        method: &dyn Method,
+        stage: &mut Stage<'_>,
+    ) -> Result<Vec<Change>, CompressError> {
+        if method.needs() > Needs::Nothing && stage.statistics.is_none() {
+            self.tell(label, INPUTS)?;
+            stage.statistics()?;
+        }
+        self.tell(label, kind)?;
+        method.apply(stage)
     }
 
     /// Runs the recipe on layer `i`.
@@ -125,26 +160,31 @@ impl<'a> Job<'a, '_> {
         let (mut exact, mut only_scales) = (overlay.clone(), true);
         let stages = self.checkpoint.tree().stages(i);
         let methods = std::mem::take(&mut self.methods);
-        let preceding = methods.iter().take_while(|method| method.precedes()).count();
-        let (first, rest) = methods.split_at(preceding);
-        let mut known = vec![None; stages.len()];
+        let scheme = self.scheme;
+        let kinds = scheme.recipe.steps.iter().map(|step| &*step.kind);
+        let steps: Vec<(&str, &dyn Method)> = kinds.zip(methods.iter().map(|method| &**method)).collect();
+        let preceding = steps.iter().take_while(|(_, method)| method.precedes()).count();
+        let (first, rest) = steps.split_at(preceding);
+        let (mut known, mut label) = (vec![None; stages.len()], String::new());
         if let Some(streams) = streams.as_deref_mut()
-            && first.iter().any(|method| method.needs() == Needs::Inputs)
+            && first.iter().any(|(_, method)| method.needs() == Needs::Inputs)
         {
+            label = format!("layer {} of {}", i + 1, self.total - 1);
+            self.tell(&label, INPUTS)?;
             known = self.observed(i, &overlay, &stages, streams, backend)?;
         }
-        let runs = first.chunks(1).chain(rest.chunk_by(|a, b| !a.is_exact() && !b.is_exact()));
-        for (run, methods) in runs.enumerate() {
+        let runs = first.chunks(1).chain(rest.chunk_by(|(_, a), (_, b)| !a.is_exact() && !b.is_exact()));
+        for (run, steps) in runs.enumerate() {
+            streams.iter_mut().for_each(|streams| streams.forget());
             for (modules, known) in stages.iter().zip(&mut known) {
                 if modules.iter().all(|module| self.target(i, module) == Target::Keep) {
                     continue;
                 }
-                let label = format!("layer {} of {}: {}", i + 1, self.total - 1, names(modules));
-                self.tell(label.clone(), None)?;
+                label = format!("layer {} of {}: {}", i + 1, self.total - 1, names(modules));
                 // The inputs after a rounding are not those before it.
                 let mut statistics = known.take().filter(|_| run < preceding);
-                for (m, method) in methods.iter().enumerate() {
-                    if methods[m..].iter().all(|method| method.needs() < Needs::Originals) {
+                for (m, &(kind, method)) in steps.iter().enumerate() {
+                    if steps[m..].iter().all(|(_, method)| method.needs() < Needs::Originals) {
                         statistics = statistics.map(without_cross);
                     }
                     let mut stage = Stage {
@@ -152,7 +192,7 @@ impl<'a> Job<'a, '_> {
                         modules: modules.clone(),
                         params: &overlay,
                         exact: &exact,
-                        scheme: self.scheme,
+                        scheme,
                         streams: streams.as_deref_mut(),
                         backend: &mut *backend,
                         threads: self.threads,
@@ -161,24 +201,31 @@ impl<'a> Job<'a, '_> {
                         is_rescaled: false,
                         warnings: Vec::new(),
                     };
-                    let changes = method.apply(&mut stage)?;
+                    let changes = self.apply((&label, kind), method, &mut stage)?;
                     let Stage { warnings, statistics: seen, is_rescaled, .. } = stage;
                     // A parameter outside of the stage, such as the norm before it, changes the inputs.
                     let is_outside = changes.iter().any(|change| modules.iter().all(|m| m.name != change.module));
                     statistics = seen.filter(|_| is_rescaled || !is_outside);
+                    if is_outside {
+                        streams.iter_mut().for_each(|streams| streams.forget());
+                    }
                     changes.into_iter().for_each(|change| overlay.set(change));
                     for warning in warnings {
-                        self.tell(label.clone(), Some(warning))?;
+                        self.warn(&label, warning)?;
                     }
                 }
                 *known = statistics.filter(|_| run + 1 < preceding);
             }
-            only_scales &= methods.iter().all(|method| method.is_exact());
+            only_scales &= steps.iter().all(|(_, method)| method.is_exact());
             if only_scales {
                 exact = overlay.clone();
             }
         }
         self.methods = methods;
+        self.tell(&label, ADVANCE)?;
+        if !exact.is_empty() {
+            streams.iter_mut().for_each(|streams| streams.forget_originals());
+        }
         let unfinished =
             |problem| CompressError::Unsupported(format!("the recipe rounds too little: layer {i}: {problem}"));
         overlay.check(self.scheme).map_err(unfinished)?;

@@ -81,6 +81,16 @@ impl Recipe {
         Self::of(&["awq", "clip", "rtn"])
     }
 
+    /// Returns the best known combination without gradients: the asymmetric target, then GPTQ with refined codes and scales.
+    #[must_use]
+    pub fn best() -> Self {
+        let mut recipe = Self::of(&["asymmetric", "gptq"]);
+        if let Some(gptq) = recipe.steps.last_mut() {
+            gptq.settings.insert("polish".to_owned(), 2.into());
+        }
+        recipe
+    }
+
     /// Returns the built-in recipe of that name.
     #[must_use]
     pub fn built_in(name: &str) -> Option<Self> {
@@ -180,7 +190,7 @@ mod tests {
                 "rtn" => assert!(same(&["rtn"])),
                 "gptq" => assert!(same(&["gptq"])),
                 "awq" => assert!(same(&["awq", "clip", "rtn"])),
-                _ => assert!(recipe.needs_calibration()),
+                _ => assert_eq!(recipe.describe(), Recipe::best().describe()),
             }
         }
         assert_eq!(Recipe::built_in("magic"), None);

@@ -191,7 +191,6 @@ impl Stage<'_> {
     /// If the method does not say in [`crate::Method::needs`] that it observes inputs.
     pub fn observe(&mut self, visit: &mut dyn FnMut(&Matrix, Option<&Matrix>)) -> Result<(), CompressError> {
         let Some(streams) = self.streams.as_deref_mut() else { panic!("a method that observes inputs says so") };
-        let module = self.modules.first().map_or("", |m| m.name);
         let base = self.params.base();
         let (layer, modules) = (self.layer.unwrap_or(base.tree().layers.len()), names(&self.modules));
         let mut checked = |inputs: &Matrix, originals: Option<&Matrix>| {
@@ -202,7 +201,7 @@ impl Stage<'_> {
             Ok(())
         };
         match self.layer {
-            Some(layer) => streams.observe([self.params, self.exact], layer, module, self.backend, &mut checked),
+            Some(layer) => streams.observe([self.params, self.exact], layer, &self.modules, self.backend, &mut checked),
             None => streams.observe_output(base, self.backend, &mut checked),
         }
     }

@@ -28,6 +28,8 @@ use crate::target::Target;
 
 /// The weight of the use as an embedding in the error of a tied matrix, relative to the use as output layer.
 const READ_SHARE: f64 = 1.0;
+/// The stage of the modules outside of the layers, and the work of rounding the embedding.
+const TABLES: &str = "embedding and output";
 /// The number of values of the output matrix that are in work together.
 const TILE_VALUES: usize = 1 << 25;
 
@@ -51,7 +53,7 @@ impl<'a> Job<'a, '_> {
         mut streams: Option<&mut Streams>,
         backend: &mut dyn Backend,
     ) -> Result<Overlay<'a>, CompressError> {
-        self.tell("embedding and output".to_owned(), None)?;
+        self.tell(TABLES, TABLES)?;
         let tree = self.checkpoint.tree();
         let observes = self.observes_output();
         let mut overlay = Overlay::new(self.checkpoint, None);
@@ -106,20 +108,20 @@ impl<'a> Job<'a, '_> {
         let is_tied = checkpoint.tree().output.is_none();
         let unchanged = Overlay::new(checkpoint, None);
         let (mut statistics, mut parts) = (None, Vec::new());
-        let methods = std::mem::take(&mut self.methods);
+        let (methods, scheme) = (std::mem::take(&mut self.methods), self.scheme);
         for rows in tiles([weight.rows(), weight.cols()]) {
             let part = Module { shape: [rows.len(), module.shape[1]], ..module.clone() };
             let part_bias = bias.as_ref().map(|bias| bias[rows.clone()].to_vec());
             let values = rows_of(&weight, rows).map_err(|source| self.weight_error(slot, source))?;
             let mut overlay = unchanged.clone();
             overlay.set(Change { module: module.name, parameter: Parameter { weight: values, bias: part_bias } });
-            for method in &methods {
+            for (step, method) in scheme.recipe.steps.iter().zip(&methods) {
                 let mut stage = Stage {
                     layer: None,
                     modules: vec![&part],
                     params: &overlay,
                     exact: &unchanged,
-                    scheme: self.scheme,
+                    scheme,
                     streams: Some(&mut *streams),
                     backend: &mut *backend,
                     threads: self.threads,
@@ -128,12 +130,12 @@ impl<'a> Job<'a, '_> {
                     is_rescaled: false,
                     warnings: Vec::new(),
                 };
-                let changes = method.apply(&mut stage)?;
+                let changes = self.apply((TABLES, &step.kind), &**method, &mut stage)?;
                 let Stage { warnings, statistics: seen, .. } = stage;
                 statistics = seen;
                 changes.into_iter().for_each(|change| overlay.set(change));
                 for warning in warnings {
-                    self.tell("output layer".to_owned(), Some(warning))?;
+                    self.warn(TABLES, warning)?;
                 }
             }
             parts.push(overlay.parameter(slot)?.weight);

@@ -34,6 +34,11 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vnni");
         (found && Avx2::detect().is_some()).then_some(Self(()))
     }
+
+    /// Returns the token of the narrower vectors.
+    pub(crate) fn narrower(self) -> Avx2 {
+        Avx2(())
+    }
 }
 
 /// A proof that the module was compiled for WebAssembly's 128-bit vectors: an engine without them cannot load it.

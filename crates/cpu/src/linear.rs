@@ -16,6 +16,8 @@ use crate::{Isa, Output, OutputTile, Pool, TILE, activation};
 const DEPTH: usize = 256;
 /// The number of rows that share a step along K and fit in the L2 cache. A multiple of every panel height.
 const ROWS: usize = 384;
+/// Up to this many rows, reading the weights takes longer than the products.
+const FEW: usize = 16;
 /// The number of tiles that are decoded at once.
 const DECODED: usize = 4;
 /// The scratch of one thread, in floats.
@@ -87,9 +89,10 @@ pub(crate) fn pack(pool: &Pool, isa: Isa, x: &[f32], cols: usize, out: &mut [f32
         while first < rows {
             let h = height(rows - first, heights);
             let panel = &mut out[first * cols..(first + h) * cols];
-            for (r, row) in x[first * cols..(first + h) * cols].chunks_exact(cols).enumerate() {
-                for (out, value) in panel.iter_mut().skip(r).step_by(h).zip(row) {
-                    *out = *value;
+            let x = &x[first * cols..(first + h) * cols];
+            for (k, out) in panel.chunks_exact_mut(h).enumerate() {
+                for (out, row) in out.iter_mut().zip(x.chunks_exact(cols)) {
+                    *out = row[k];
                 }
             }
             first += h;
@@ -106,8 +109,13 @@ pub(crate) fn run<S: AsMut<[f32]> + Send>(
     products: &[Product<'_>],
 ) {
     let tiles: usize = products.iter().map(|p| p.part.out.tile_count()).sum();
-    // More tasks per thread balance the load; more tiles per task read many rows of activations less often.
-    let tasks_per_thread = if x.rows < 8 { 16 } else { 6 };
+    // More tasks per thread balance the load; more tiles per task read many rows of activations less often. A task costs as
+    // much as a row of a few hundred columns, and one thread needs no balance.
+    let tasks_per_thread = match (pool.threads(), x.rows) {
+        (1, _) => 1,
+        (_, ..8) => 16,
+        _ => 6,
+    };
     let step = (tiles / (pool.threads() * tasks_per_thread)).clamp(4, 64).next_multiple_of(4);
     let tasks = products.iter().map(|p| p.part.out.tile_count().div_ceil(step)).sum();
     pool.run_with(scratch, tasks, |task, scratch| {
@@ -184,12 +192,16 @@ fn float<L: Lanes, W: Pod + Number>(l: L, w: &FloatTiles<W>, x: Input<'_>, out: 
     // A single row fits in the L1 cache.
     let depth = if x.rows == 1 { x.cols.max(1) } else { DEPTH };
     let group = if x.rows < 8 { 4 } else { 2 };
+    // With few rows, weights are read in the order of memory; with many, the activations of a step stay in the cache.
+    let run = if x.rows <= FEW { group } else { out.tiles().len().max(1) };
     for rows in steps(0..x.rows, ROWS) {
-        for ks in steps(0..x.cols, depth) {
-            for tiles in steps(out.tiles(), group) {
-                let data = &w.values()[tiles.start * TILE * x.cols + ks.start * TILE..];
-                let weights = Tiles { data, tile: TILE * x.cols, step: TILE };
-                panels(l, x, rows.clone(), ks.clone(), weights, tiles, out);
+        for run in steps(out.tiles(), run) {
+            for ks in steps(0..x.cols, depth) {
+                for tiles in steps(run.clone(), group) {
+                    let data = &w.values()[tiles.start * TILE * x.cols + ks.start * TILE..];
+                    let weights = Tiles { data, tile: TILE * x.cols, step: TILE };
+                    panels(l, x, rows.clone(), ks.clone(), weights, tiles, out);
+                }
             }
         }
     }

@@ -125,10 +125,10 @@ impl Avx512 {
     }
 }
 
-/// Asks for the cache line of byte `at` of `bytes`, which may lie past the end.
+/// Asks for the cache line of item `at` of `items`, which may lie past the end.
 #[inline(always)]
-pub(crate) fn prefetch(bytes: &[u8], at: usize) {
-    let address = bytes.as_ptr().wrapping_add(at).cast();
+pub(crate) fn prefetch<T>(items: &[T], at: usize) {
+    let address = items.as_ptr().wrapping_add(at).cast();
     // SAFETY: every x86-64 CPU has the instruction, which accesses no memory that the program can see: any address will do.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
 }

@@ -3,12 +3,17 @@
 use std::rc::Rc;
 
 use honelm_backend::{Batch, Sampling, SequenceId, Want, choose};
+use honelm_grammar::Matcher;
 use honelm_text::Tokenizer;
 
+use crate::constraint::{draw_allowed, has_ended};
+use crate::embedding::Pool;
 use crate::request::shift;
+use crate::speculative::{Ask, Draft};
 use crate::text_stream::TextStream;
 use crate::{
-    AnswerId, Completion, EngineError, FinishReason, Generation, Overflow, Request, TokenLogprobs, Update, sampling,
+    AnswerId, Completion, EngineError, FinishReason, Generation, Overflow, Request, Speculate, TokenLogprobs, Update,
+    sampling,
 };
 
 /// The outputs of an answer's rows in a step.
@@ -17,11 +22,22 @@ pub(crate) struct Outputs<'o> {
     pub logits: &'o [&'o [f32]],
     /// The sampled tokens of the rows that requested one.
     pub sampled: &'o [u32],
+    /// The final hidden states of the rows that requested them. // each `[D]`
+    pub hidden: &'o [&'o [f32]],
 }
 
-/// What follows a step for an answer.
+/// A drawn token with its log-probabilities, if requested.
+type Drawn = (u32, Option<TokenLogprobs>);
+
+/// The consequences of a step for an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Next {
+    /// The rows to accept, if the step verified a draft.
+    pub accepted: Option<Vec<u32>>,
+    /// The draft that was verified.
+    pub verified: Draft,
+    /// The drawn tokens, including an end token.
+    pub drawn: Vec<u32>,
     /// The number of computed tokens to keep; the others are removed from the sequence.
     pub keep: Option<usize>,
     /// The reason for the end.
@@ -38,6 +54,10 @@ pub(crate) struct Answer {
     pub tokens: Vec<u32>,
     /// The number of `tokens` that the sequence holds.
     pub computed: usize,
+    /// The draft that the next step verifies.
+    pub draft: Draft,
+    /// `true` while a step with a draft is not read.
+    pub is_verifying: bool,
     /// The number of the step in which the answer was served last.
     pub served: u64,
     /// The number of prompt tokens that were cached when the answer began; `None` before.
@@ -50,9 +70,15 @@ pub(crate) struct Answer {
     /// The tokens that end the answer.
     ends: Vec<u32>,
     shifts: u64,
+    /// The grammar behind the tokens so far.
+    grammar: Option<Matcher>,
     stream: TextStream,
+    /// The pooled hidden states, if these are the answer.
+    pool: Option<Pool>,
     /// The number of drawn tokens, including an end token.
     drawn: usize,
+    /// The numbers of verified and of accepted draft tokens.
+    drafted: (usize, usize),
     token_ids: Vec<u32>,
     logprobs: Vec<TokenLogprobs>,
     began: f64,
@@ -62,7 +88,7 @@ pub(crate) struct Answer {
 impl Answer {
     pub fn new(
         id: AnswerId,
-        request: Request,
+        mut request: Request,
         tokenizer: &Rc<Tokenizer>,
         (vocabulary, context): (usize, usize),
         now: f64,
@@ -78,6 +104,8 @@ impl Answer {
             id,
             sequence: None,
             computed: 0,
+            draft: Draft::default(),
+            is_verifying: false,
             served: 0,
             cached_tokens: None,
             tokenizer: Rc::clone(tokenizer),
@@ -87,8 +115,11 @@ impl Answer {
             context,
             ends,
             shifts: 0,
-            stream: TextStream::new(tokenizer, how, request.thinking),
+            stream: TextStream::new(tokenizer, &request.how, request.parser.take()),
+            grammar: request.grammar.take(),
+            pool: request.embed.map(Pool::new),
             drawn: 0,
+            drafted: (0, 0),
             token_ids: Vec::new(),
             logprobs: Vec::new(),
             began: now,
@@ -124,11 +155,50 @@ impl Answer {
         self.missing() > 1 || self.drawn == 0
     }
 
-    /// Adds the next rows of `sequence` to a batch, `most` at most and at least one.
-    pub fn plan(&self, sequence: SequenceId, batch: &mut Batch, most: usize) {
+    /// Returns what a draft may be for the next step; `None` if there can be none. `default` is the driver's setting.
+    pub fn ask(&self, default: Speculate) -> Option<Ask<'_>> {
+        let left = self.how().max_tokens.saturating_sub(self.token_ids.len());
+        // The last token of the answer and the one that fills the context are drawn without a draft.
+        let most = left.saturating_sub(1).min(self.context.saturating_sub(self.tokens.len()));
+        let ask = Ask {
+            id: self.id,
+            how: self.request.speculate.unwrap_or(default),
+            history: &self.history,
+            tokens: &self.tokens,
+            most,
+            left,
+            sampling: self.sampling(),
+        };
+        (most > 0 && !self.prefills()).then_some(ask)
+    }
+
+    /// Sets the draft of the next step, without the tokens that the grammar rules out.
+    pub fn set_draft(&mut self, mut draft: Draft) {
+        if let Some(grammar) = &mut self.grammar {
+            draft.cut(|path| grammar.accepts(path).unwrap_or(0));
+        }
+        self.draft = draft;
+    }
+
+    /// Adds the next rows of `sequence` to a batch, `most` at most and at least one. Returns `true` if a draft is among them.
+    pub fn plan(&self, sequence: SequenceId, batch: &mut Batch, most: usize) -> bool {
+        if let ([token], false) = (&self.tokens[self.computed..], self.draft.is_empty())
+            && self.draft.len() < most
+        {
+            self.draft.plan(sequence, *token, self.want(), batch);
+            return true;
+        }
         let rows = self.missing().min(most.max(1));
+        if let Some(pool) = &self.pool {
+            for position in self.computed..self.computed + rows {
+                let want = if pool.wants(position, self.tokens.len()) { Want::HIDDEN } else { Want::NOTHING };
+                batch.extend(sequence, &self.tokens[position..=position], want);
+            }
+            return false;
+        }
         let want = if rows == self.missing() { self.want() } else { Want::NOTHING };
         batch.extend(sequence, &self.tokens[self.computed..self.computed + rows], want);
+        false
     }
 
     /// Returns the output of the last token: the device draws the next one if its logits are not needed here. Those of the
@@ -140,7 +210,8 @@ impl Answer {
             || how.frequency_penalty != 0.0
             || how.presence_penalty != 0.0
             || !how.logit_bias.is_empty()
-            || how.ignore_eos;
+            || how.ignore_eos
+            || self.grammar.is_some();
         if self.drawn > 0 && !needs_logits {
             Want { sample: Some(self.sampling()), ..Want::NOTHING }
         } else {
@@ -148,7 +219,21 @@ impl Answer {
         }
     }
 
-    /// Takes the outputs of the rows of [`Answer::plan`], which are computed now.
+    /// Returns `true` if the hidden states are the answer. Its sequence shares no cached tokens, because all are computed.
+    pub fn embeds(&self) -> bool {
+        self.pool.is_some()
+    }
+
+    /// Computes the mask of the next token. It depends on the tokens so far alone, so the device can work meanwhile.
+    pub fn prepare(&mut self) {
+        if let Some(grammar) = &mut self.grammar {
+            // The draw meets the same error.
+            let _ = grammar.mask();
+        }
+    }
+
+    /// Takes the outputs of the rows of [`Answer::plan`], which are computed now. With a draft, these are the rows of the last
+    /// token and of every node: draws continue at the node that was drawn, as if it had been computed alone.
     pub fn take(
         &mut self,
         rows: usize,
@@ -156,43 +241,88 @@ impl Answer {
         now: f64,
         on_update: &mut dyn FnMut(Update),
     ) -> Result<Next, EngineError> {
-        let prefilled = self.prefills();
+        let (prefilled, is_verifying) = (self.prefills(), std::mem::take(&mut self.is_verifying));
+        let draft = std::mem::take(&mut self.draft);
+        let rows = if is_verifying { rows - draft.len() } else { rows };
         let is_last = rows == self.missing();
-        let drawn = if is_last { Some(self.draw(outputs)?) } else { None };
+        if let Some(pool) = &mut self.pool {
+            pool.add(outputs.hidden, self.computed == 0)?;
+            self.computed += rows;
+            on_update(Update::Prefill { done: self.computed, total: self.tokens.len() });
+            return Ok(Next { end: is_last.then_some(FinishReason::Stop), ..Next::default() });
+        }
+        let mut drawn = if is_last { Some(self.draw(outputs, 0)?) } else { None };
         self.computed += rows;
         if prefilled {
             on_update(Update::Prefill { done: self.computed, total: self.tokens.len() });
         }
-        let Some((token, logprobs)) = drawn else { return Ok(Next::default()) };
-        self.first.get_or_insert(now);
-        self.drawn += 1;
-        let ends = |reason| Ok(Next { end: Some(reason), keep: None });
-        if self.ends.contains(&token) {
-            return ends(FinishReason::Stop);
+        let mut next = Next::default();
+        let (mut node, mut accepted) = (None, vec![0]);
+        while let Some(found) = drawn.take() {
+            self.first.get_or_insert(now);
+            self.drawn += 1;
+            let Some((token, logprobs)) = found else {
+                next.end = Some(FinishReason::Stop);
+                break;
+            };
+            next.drawn.push(token);
+            self.follow(token, logprobs, &mut next, on_update)?;
+            if !is_verifying || next.end.is_some() || next.keep.is_some() {
+                break;
+            }
+            node = draft.child(node, token);
+            if let Some(node) = node {
+                accepted.push(node as u32 + 1);
+                drawn = Some(self.draw(outputs, node + 1)?);
+                self.computed += 1;
+            }
         }
-        self.add(token, logprobs, on_update);
-        if self.stream.stopped() {
-            return ends(FinishReason::Stop);
+        if is_verifying {
+            self.drafted = (self.drafted.0 + draft.len(), self.drafted.1 + accepted.len() - 1);
+            next.accepted = Some(accepted);
+            next.verified = draft;
         }
-        if self.token_ids.len() >= self.how().max_tokens {
-            return ends(FinishReason::Length);
-        }
-        if self.tokens.len() <= self.context {
-            return Ok(Next::default());
-        }
-        let Overflow::Shift { keep } = self.how().overflow else { return ends(FinishReason::Context) };
-        // The next step prefills what follows the kept tokens.
-        shift(&mut self.tokens, keep);
-        self.shifts += 1;
-        Ok(Next { keep: Some(keep), end: None })
+        Ok(next)
     }
 
-    fn draw(&self, outputs: &Outputs<'_>) -> Result<(u32, Option<TokenLogprobs>), EngineError> {
-        if self.want().sample.is_some() {
-            let token = outputs.sampled.last().copied();
-            return Ok((token.ok_or(EngineError::MissingOutput { what: "sampled token" })?, None));
+    /// Adds a drawn token, and notes in `next` what follows.
+    fn follow(
+        &mut self,
+        token: u32,
+        logprobs: Option<TokenLogprobs>,
+        next: &mut Next,
+        on_update: &mut dyn FnMut(Update),
+    ) -> Result<(), EngineError> {
+        if self.ends.contains(&token) {
+            next.end = Some(FinishReason::Stop);
+            return Ok(());
         }
-        let logits = outputs.logits.last().ok_or(EngineError::MissingOutput { what: "logits" })?;
+        self.add(token, logprobs, on_update);
+        if self.stream.stopped() || has_ended(&mut self.grammar, token)? {
+            next.end = Some(FinishReason::Stop);
+        } else if self.token_ids.len() >= self.how().max_tokens {
+            next.end = Some(FinishReason::Length);
+        } else if self.tokens.len() > self.context {
+            match self.how().overflow {
+                Overflow::Stop => next.end = Some(FinishReason::Context),
+                Overflow::Shift { keep } => {
+                    // The next step prefills what follows the kept tokens.
+                    shift(&mut self.tokens, keep);
+                    self.shifts += 1;
+                    next.keep = Some(keep);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws the token that follows from output `row`; `None` if only an end token could follow and is ruled out.
+    fn draw(&mut self, outputs: &Outputs<'_>, row: usize) -> Result<Option<Drawn>, EngineError> {
+        if self.want().sample.is_some() {
+            let token = outputs.sampled.get(row).copied();
+            return Ok(Some((token.ok_or(EngineError::MissingOutput { what: "sampled token" })?, None)));
+        }
+        let logits = outputs.logits.get(row).ok_or(EngineError::MissingOutput { what: "logits" })?;
         self.choose(logits.to_vec())
     }
 
@@ -203,7 +333,7 @@ impl Answer {
     }
 
     /// Draws a token from logits. // `[V]`
-    fn choose(&self, mut logits: Vec<f32>) -> Result<(u32, Option<TokenLogprobs>), EngineError> {
+    fn choose(&mut self, mut logits: Vec<f32>) -> Result<Option<Drawn>, EngineError> {
         let position = self.tokens.len() - 1;
         let broken = |(_, v): &(usize, &f32)| v.is_nan() || **v == f32::INFINITY;
         if let Some((token, &value)) = logits.iter().enumerate().find(broken) {
@@ -224,9 +354,16 @@ impl Answer {
             let (frequency, presence) = (how.frequency_penalty, how.presence_penalty);
             sampling::penalize_frequency_and_presence(&mut logits, &self.token_ids, frequency, presence);
         }
-        let token = choose(&logits, &self.sampling(), position as u64);
+        let (sampling, position) = (self.sampling(), position as u64);
+        let token = match &mut self.grammar {
+            None => choose(&logits, &sampling, position),
+            Some(grammar) => match draw_allowed(grammar, &self.ends, &logits, &sampling, position)? {
+                Some(token) => token,
+                None => return Ok(None),
+            },
+        };
         let logprobs = original.map(|(logits, top)| sampling::token_logprobs(&logits, token, top));
-        Ok((token, logprobs))
+        Ok(Some((token, logprobs)))
     }
 
     /// Adds a token to the answer.
@@ -245,12 +382,14 @@ impl Answer {
         if !rest.is_empty() {
             on_update(Update::Rest(rest));
         }
-        let (reasoning, answer) = self.stream.parts();
+        let parts = self.stream.parts;
         let first = self.first.unwrap_or(self.began);
         Completion {
             text: self.stream.text,
-            reasoning,
-            answer,
+            reasoning: (!parts.reasoning.is_empty()).then_some(parts.reasoning),
+            answer: parts.text,
+            calls: parts.calls,
+            broken_calls: parts.broken,
             token_ids: self.token_ids,
             finish_reason: reason,
             prompt_tokens: self.prompt_tokens,
@@ -258,7 +397,10 @@ impl Answer {
             first_token_seconds: first - self.began,
             decode_seconds: now - first,
             decoded_tokens: self.drawn.saturating_sub(1),
+            drafted_tokens: self.drafted.0,
+            accepted_tokens: self.drafted.1,
             logprobs: self.logprobs,
+            embedding: self.pool.filter(|_| reason == FinishReason::Stop).map(|pool| pool.finish()),
         }
     }
 }

@@ -1,19 +1,21 @@
 use std::rc::Rc;
+use std::sync::Arc;
 
-use honelm_text::{ChatTemplate, EncodeOptions, Message, Reasoning, RenderOptions, Rendered, Tokenizer};
+use honelm_text::answer::{AnswerParser, CallForm, Tool, ToolChoice};
+use honelm_text::{ChatTemplate, EncodeOptions, Message, Reasoning, RenderOptions, Rendered, TextError, Tokenizer};
 
-use crate::{Completion, EngineError, Generation, Overflow, Request, Thinking};
-
-/// The template for models without a chat template: the texts of the messages, one per line.
-pub const PLAIN_TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}\
-                                  {% if not loop.last %}{{ '\n' }}{% endif %}{% endfor %}";
+use crate::constraint::Wanted;
+use crate::template::Template;
+use crate::{ChatAsk, Completion, EngineError, Generation, Overflow, Request};
 
 /// A conversation, from which prompts are made.
 pub struct Chat {
     template: Rc<ChatTemplate>,
-    options: RenderOptions,
-    messages: Vec<Message>,
     reasoning: Option<Reasoning>,
+    form: CallForm,
+    ask: ChatAsk,
+    tools: Arc<[Tool]>,
+    messages: Vec<Message>,
     parse_special: bool,
 }
 
@@ -24,19 +26,25 @@ impl Chat {
     /// [`EngineError::NoChatTemplate`] if there is none, [`EngineError::Text`] if it cannot be parsed.
     pub fn new(tokenizer: &Tokenizer) -> Result<Self, EngineError> {
         let source = tokenizer.chat_template().ok_or(EngineError::NoChatTemplate)?;
-        let template = ChatTemplate::new(source, tokenizer.special_tokens())?;
-        Ok(Self::with_template(Rc::new(template), RenderOptions::default())
-            .with_reasoning(Reasoning::find(source, tokenizer)))
+        Self::of(&Template::new(source.to_owned(), tokenizer), ChatAsk::default(), tokenizer)
     }
 
-    /// Creates an empty conversation with any template; `options` are passed to the template with the messages.
+    /// Creates an empty conversation with a template.
+    pub(crate) fn of(template: &Template, ask: ChatAsk, tokenizer: &Tokenizer) -> Result<Self, EngineError> {
+        let chat = Self::with_template(template.parsed(tokenizer)?, ask);
+        Ok(Self { form: template.form, ..chat.with_reasoning(template.reasoning) })
+    }
+
+    /// Creates an empty conversation with any template. Tools are described in the general form.
     #[must_use]
-    pub fn with_template(template: Rc<ChatTemplate>, options: RenderOptions) -> Self {
-        let options = RenderOptions { add_generation_prompt: true, ..options };
-        Self { template, options, messages: Vec::new(), reasoning: None, parse_special: false }
+    pub fn with_template(template: Rc<ChatTemplate>, mut ask: ChatAsk) -> Self {
+        ask.options.add_generation_prompt = true;
+        let tools = ask.tools.clone().into();
+        let (messages, form) = (Vec::new(), CallForm::find(""));
+        Self { template, reasoning: None, form, ask, tools, messages, parse_special: false }
     }
 
-    /// Sets the tags of the model's thinking, which is separated from the answers and passed to the template as
+    /// Sets the tags of the model's reasoning, which is separated from the answers and passed to the template as
     /// `reasoning_content`.
     #[must_use]
     pub fn with_reasoning(self, reasoning: Option<Reasoning>) -> Self {
@@ -51,7 +59,12 @@ impl Chat {
 
     /// Sets a variable of the template, such as `enable_thinking`.
     pub fn set_variable(&mut self, name: &str, value: serde_json::Value) {
-        self.options.extra.insert(name.to_owned(), value);
+        self.ask.options.extra.insert(name.to_owned(), value);
+    }
+
+    /// Sets the settings for generating the next answers.
+    pub fn set_generation(&mut self, how: &Generation) {
+        self.ask.how.clone_from(how);
     }
 
     /// Returns the messages.
@@ -85,25 +98,66 @@ impl Chat {
         Some(message.content.as_str().unwrap_or_default().to_owned())
     }
 
+    /// Removes the last message, a question that got no answer.
+    pub fn withdraw(&mut self) {
+        self.messages.pop();
+    }
+
+    /// Adds an answer; a cancelled one as far as it was generated.
+    pub fn add_answer(&mut self, done: &Completion) {
+        let mut message = Message::new("assistant", done.answer.as_str());
+        if let Some(reasoning) = &done.reasoning {
+            message.extra.insert("reasoning_content".to_owned(), reasoning.as_str().into());
+        }
+        if !done.calls.is_empty() {
+            message.extra.insert("tool_calls".to_owned(), done.calls.iter().map(|call| call.to_value()).collect());
+        }
+        self.messages.push(message);
+    }
+
     /// Returns the tokens of the conversation and of the beginning of an answer, as the template writes them, including
     /// BOS.
     ///
     /// # Errors
     /// [`EngineError::Text`] if the template rejects the conversation.
     pub fn prompt(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, EngineError> {
-        self.prompt_without(tokenizer, 0)
+        self.prompt_of(&self.messages, tokenizer)
     }
 
-    /// Returns the prompt without the oldest `dropped` messages after the system message.
-    fn prompt_without(&self, tokenizer: &Tokenizer, dropped: usize) -> Result<Vec<u32>, EngineError> {
-        Ok(rendered_ids(tokenizer, &self.rendered(dropped)?, self.parse_special)?)
+    /// Returns the tokens of other messages and of the beginning of an answer, in this conversation's template.
+    ///
+    /// # Errors
+    /// [`EngineError::Text`] if the template rejects the messages.
+    pub fn prompt_of(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>, EngineError> {
+        self.tokens(&self.render(messages)?, tokenizer)
+    }
+
+    fn tokens(&self, rendered: &Rendered, tokenizer: &Tokenizer) -> Result<Vec<u32>, EngineError> {
+        Ok(rendered_ids(tokenizer, rendered, self.parse_special)?)
     }
 
     /// Renders the conversation without the oldest `dropped` messages after the system message.
     fn rendered(&self, dropped: usize) -> Result<Rendered, EngineError> {
         let start = self.start();
-        let messages = [&self.messages[..start], &self.messages[start + dropped..]].concat();
-        Ok(self.template.render(&messages, &self.options)?)
+        self.render(&[&self.messages[..start], &self.messages[start + dropped..]].concat())
+    }
+
+    fn render(&self, messages: &[Message]) -> Result<Rendered, EngineError> {
+        if self.tools.is_empty() {
+            return Ok(self.template.render(messages, &self.ask.options)?);
+        }
+        if let Some(messages) = self.form.messages(&self.tools, messages) {
+            return Ok(match self.template.render(&messages, &self.ask.options) {
+                // Some templates refuse system messages.
+                Err(TextError::TemplateRaised { .. }) => {
+                    self.template.render(&without_system(messages), &self.ask.options)?
+                }
+                rendered => rendered?,
+            });
+        }
+        let tools = self.tools.iter().map(Tool::to_value).collect();
+        let options = RenderOptions { tools: Some(tools), ..self.ask.options.clone() };
+        Ok(self.template.render(messages, &options)?)
     }
 
     /// Returns the index of the first message after the system message.
@@ -112,67 +166,68 @@ impl Chat {
     }
 
     /// Returns the prompt of the newest messages, beginning with a question, that leaves `room` tokens for the answer.
-    fn fitting_prompt(&self, tokenizer: &Tokenizer, context: usize, room: usize) -> Result<Vec<u32>, EngineError> {
-        let mut prompt = self.prompt(tokenizer)?;
+    fn fitting_prompt(
+        &self,
+        tokenizer: &Tokenizer,
+        context: usize,
+        room: usize,
+    ) -> Result<(Rendered, Vec<u32>), EngineError> {
+        let mut rendered = self.rendered(0)?;
+        let mut prompt = self.tokens(&rendered, tokenizer)?;
         let rest = &self.messages[self.start()..];
         let questions = (1..rest.len()).filter(|&i| rest[i].role == "user");
         for dropped in questions {
             if prompt.len() + room <= context {
                 break;
             }
-            prompt = self.prompt_without(tokenizer, dropped)?;
+            rendered = self.rendered(dropped)?;
+            prompt = self.tokens(&rendered, tokenizer)?;
         }
-        Ok(prompt)
+        Ok((rendered, prompt))
     }
 
-    /// Adds the question `text` and returns the request for its answer. With [`Overflow::Shift`], the oldest exchanges are left
-    /// out of the prompt when the context of `context` tokens is nearly full.
-    ///
-    /// # Errors
-    /// [`EngineError::Text`] if the template rejects the conversation, which is not changed then.
-    pub fn ask(
-        &mut self,
-        text: &str,
-        tokenizer: &Tokenizer,
-        context: usize,
-        how: &Generation,
-    ) -> Result<Request, EngineError> {
-        self.messages.push(Message::new("user", text));
-        let request = self.request(tokenizer, context, how);
-        if request.is_err() {
-            self.messages.pop();
-        }
-        request
-    }
-
-    /// Adds the answer to the last question; a cancelled one as far as it was generated.
-    pub fn add_answer(&mut self, done: &Completion) {
-        let mut message = Message::new("assistant", done.answer.as_str());
-        if let Some(reasoning) = &done.reasoning {
-            message.extra.insert("reasoning_content".to_owned(), reasoning.as_str().into());
-        }
-        self.messages.push(message);
-    }
-
-    /// Removes the last message, a question that got no answer.
-    pub fn withdraw(&mut self) {
-        self.messages.pop();
-    }
-
-    /// Returns the request for an answer to the conversation so far.
-    ///
-    /// # Errors
-    /// [`EngineError::Text`] if the template rejects the conversation.
-    pub fn request(&self, tokenizer: &Tokenizer, context: usize, how: &Generation) -> Result<Request, EngineError> {
-        let prompt = match how.overflow {
-            Overflow::Stop => self.prompt(tokenizer)?,
-            Overflow::Shift { .. } => self.fitting_prompt(tokenizer, context, how.max_tokens.min(context / 4))?,
+    /// Returns the request for an answer to the conversation so far, without its grammar, and what that is compiled from. With
+    /// [`Overflow::Shift`], the oldest exchanges are left out of the prompt when the context of `context` tokens is nearly
+    /// full.
+    pub(crate) fn request(&self, tokenizer: &Tokenizer, context: usize) -> Result<(Request, Wanted), EngineError> {
+        let how = &self.ask.how;
+        let room = match how.overflow {
+            // An answer that does not fit is refused, not shortened.
+            Overflow::Stop => None,
+            Overflow::Shift { .. } => Some(how.max_tokens.min(context / 4)),
         };
-        let thinking = match self.reasoning {
-            Some(tags) => Some(Thinking { tags, begun: begun(&tags, &self.rendered(0)?) }),
-            None => None,
+        let (rendered, prompt) = match room {
+            Some(room) => self.fitting_prompt(tokenizer, context, room)?,
+            None => {
+                let rendered = self.rendered(0)?;
+                let prompt = self.tokens(&rendered, tokenizer)?;
+                (rendered, prompt)
+            }
         };
-        Ok(Request { thinking, ..Request::new(prompt, how.clone()) })
+        let reasoning = self.reasoning.map(|tags| (tags, begun(&tags, &rendered)));
+        let calls = !self.tools.is_empty() || self.ask.choice != ToolChoice::Auto;
+        let wanted = Wanted {
+            constraint: self.ask.constraint.clone(),
+            form: calls.then_some(self.form),
+            tools: Arc::clone(&self.tools),
+            choice: self.ask.choice.clone(),
+            parallel: self.ask.parallel,
+            reasoning,
+        };
+        let request = Request::new(prompt, how.clone()).with_parser(self.parser(reasoning));
+        Ok((request, wanted))
+    }
+
+    /// Returns the parser of the next answer.
+    fn parser(&self, reasoning: Option<(Reasoning, bool)>) -> Option<AnswerParser> {
+        if reasoning.is_none() && self.tools.is_empty() {
+            return None;
+        }
+        // Calls of one conversation have different ids.
+        let Generation { seed, stream, .. } = self.ask.how;
+        let seed = seed ^ stream.rotate_left(16) ^ (self.messages.len() as u64).rotate_left(40);
+        let parser = AnswerParser::new(reasoning.map(|r| r.0), Some(self.form), Arc::clone(&self.tools), seed);
+        Some(if reasoning.is_some_and(|(_, begun)| begun) { parser.in_reasoning() } else { parser })
     }
 }
 
@@ -180,17 +235,24 @@ impl Chat {
 /// with `parse_special`.
 ///
 /// # Errors
-/// [`TextError::Encode`](honelm_text::TextError::Encode).
-pub fn rendered_ids(
-    tokenizer: &Tokenizer,
-    rendered: &Rendered,
-    parse_special: bool,
-) -> Result<Vec<u32>, honelm_text::TextError> {
+/// [`TextError::Encode`].
+pub fn rendered_ids(tokenizer: &Tokenizer, rendered: &Rendered, parse_special: bool) -> Result<Vec<u32>, TextError> {
     let outside = if parse_special { &[][..] } else { &rendered.outside };
     tokenizer.encode_marked(&rendered.text, outside, EncodeOptions { add_special: false, parse_special: true })
 }
 
-/// Returns `true` if the template ends the prompt with the opening tag of the thinking. A tag at the end of a message does
+/// Moves the text of the system message to the beginning of the first question.
+fn without_system(mut messages: Vec<Message>) -> Vec<Message> {
+    let Some(question) = messages.iter().position(|message| message.role == "user") else { return messages };
+    let system: Vec<Message> = messages.extract_if(..question, |message| message.role == "system").collect();
+    let (texts, at) = (system.iter().filter_map(|message| message.content.as_str()), question - system.len());
+    let question = &mut messages[at].content;
+    let parts: Vec<&str> = texts.chain(question.as_str()).collect();
+    *question = parts.join("\n\n").into();
+    messages
+}
+
+/// Returns `true` if the template ends the prompt with the opening tag of the reasoning. A tag at the end of a message does
 /// not count.
 fn begun(tags: &Reasoning, prompt: &Rendered) -> bool {
     let end = prompt.text.trim_end().len();

@@ -1,4 +1,4 @@
-use honelm_text::Piece;
+use honelm_text::answer::{BrokenCall, Call, Event};
 
 /// The reason for the end of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,10 +76,10 @@ impl Update {
         self.delta().map_or("", |delta| &delta.text)
     }
 
-    /// Returns the pieces of thinking and answer that have become final.
+    /// Returns the parts of the answer that have become final: text, reasoning, calls.
     #[must_use]
-    pub fn pieces(&self) -> &[Piece] {
-        self.delta().map_or(&[], |delta| &delta.pieces)
+    pub fn parts(&self) -> &[Event] {
+        self.delta().map_or(&[], |delta| &delta.parts)
     }
 
     fn delta(&self) -> Option<&Delta> {
@@ -98,28 +98,32 @@ pub type OnUpdate<'u> = &'u mut dyn FnMut(&Update);
 pub struct Delta {
     /// Complete characters that are not part of a stop text. They can be those of earlier tokens, or none.
     pub text: String,
-    /// The same text, with the model's thinking separated from its answer and without the tags.
-    pub pieces: Vec<Piece>,
+    /// The parts that have become final, without tags and marks. Without a parser, this is the same text.
+    pub parts: Vec<Event>,
 }
 
 impl Delta {
-    /// Returns `true` if there is no text and no piece.
+    /// Returns `true` if there is no text and no part.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.pieces.is_empty()
+        self.text.is_empty() && self.parts.is_empty()
     }
 }
 
 /// A generated text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// The text, which is the concatenation of the texts of all updates. It includes the tags of the thinking unless they are
-    /// special tokens.
+    /// The text, which is the concatenation of the texts of all updates. It includes reasoning, calls and their marks, except
+    /// those that are special tokens.
     pub text: String,
-    /// The thinking, if it was separated and there is any.
+    /// The reasoning, if it was separated and there is any.
     pub reasoning: Option<String>,
-    /// The text without the thinking.
+    /// The text without reasoning and calls.
     pub answer: String,
+    /// The complete calls of tools.
+    pub calls: Vec<Call>,
+    /// The broken calls: the reason and the text of each.
+    pub broken_calls: Vec<(BrokenCall, String)>,
     /// The drawn tokens, including those of a removed stop text, without an end token.
     pub token_ids: Vec<u32>,
     /// The reason for the end.
@@ -134,8 +138,14 @@ pub struct Completion {
     pub decode_seconds: f64,
     /// The number of tokens drawn in that time, including an end token.
     pub decoded_tokens: usize,
+    /// The number of draft tokens that were verified.
+    pub drafted_tokens: usize,
+    /// The number of those that were accepted. Each saved a step.
+    pub accepted_tokens: usize,
     /// One entry for each of [`Completion::token_ids`], if requested.
     pub logprobs: Vec<TokenLogprobs>,
+    /// The pooled hidden states of the prompt, if requested. // `[D]`
+    pub embedding: Option<Vec<f32>>,
 }
 
 impl Completion {

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use honelm_grammar::GrammarError;
 use honelm_model::ModelError;
 use honelm_text::TextError;
 
@@ -16,6 +17,19 @@ pub enum EngineError {
     /// An error of the tokenizer or the chat template.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// A grammar cannot be compiled, or cannot go on.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
+    /// The settings rule out every token that the grammar allows.
+    #[error(
+        "no token can be drawn after {tokens} tokens of the answer: the settings rule out all {allowed} that the grammar allows"
+    )]
+    NoAllowedToken {
+        /// The number of tokens in the answer.
+        tokens: usize,
+        /// The number of tokens that the grammar allows.
+        allowed: usize,
+    },
     /// The prompt has no tokens. A model needs at least one, usually its BOS.
     #[error("the prompt is empty: the model needs at least one token to start from")]
     EmptyPrompt,
@@ -47,11 +61,25 @@ pub enum EngineError {
         /// The value of the logit.
         value: f32,
     },
+    /// The model computed a hidden state that is not a number, because its weights or files are broken.
+    #[error("invalid hidden state: found {value}, expected a number")]
+    NotFiniteState {
+        /// The value.
+        value: f32,
+    },
     /// A step did not return a requested output.
     #[error("the model returned no {what} for the last row of a step")]
     MissingOutput {
         /// The missing output.
         what: &'static str,
+    },
+    /// A draft model that cannot be used.
+    #[error("the draft model {name}: {problem}")]
+    InvalidDraft {
+        /// The name of the draft model.
+        name: String,
+        /// The problem.
+        problem: String,
     },
     /// The model has no chat template.
     #[error("the model has no chat template; use a plain prompt instead")]
@@ -76,11 +104,15 @@ impl EngineError {
             Self::Model(error) => error.code(),
             Self::Step(error) => error.code(),
             Self::Text(error) => error.code(),
+            Self::Grammar(error) => error.code(),
+            Self::NoAllowedToken { .. } => "no-allowed-token",
             Self::EmptyPrompt => "empty-prompt",
             Self::PromptTooLong { .. } => "prompt-too-long",
             Self::InvalidSetting { .. } => "invalid-setting",
             Self::NotFinite { .. } => "not-finite-logits",
+            Self::NotFiniteState { .. } => "not-finite-state",
             Self::MissingOutput { .. } => "missing-output",
+            Self::InvalidDraft { .. } => "invalid-draft",
             Self::NoChatTemplate => "no-chat-template",
         }
     }

@@ -1,16 +1,20 @@
-//! Sampling and generation of text with a loaded model.
+//! Generation of text with a loaded model: sampling, grammars, conversations.
 //!
 //! A [`Driver`] owns a [`honelm_model::Runner`] and generates any number of answers together. Answers that begin with the
-//! same tokens share their cached keys and values. A [`Chat`] turns a conversation into requests, and a [`LoadedModel`]
-//! holds all that an answer needs. This crate uses no files, threads or clocks: the caller gives a function that returns the
+//! same tokens share their cached keys and values. A [`Chat`] is a conversation, and a [`LoadedModel`] holds all that an
+//! answer needs: it makes requests of conversations, with the grammar and the parser of each answer. [`Speculate`] lets a step
+//! write several tokens of an answer. This crate uses no files, threads or clocks: the caller gives a function that returns the
 //! time.
 #![forbid(unsafe_code)]
 
 mod answer;
+mod ask;
 mod cancel;
 mod chat;
 mod completion;
+mod constraint;
 mod driver;
+mod embedding;
 mod error;
 mod generation;
 mod loaded;
@@ -19,17 +23,22 @@ mod raw_prompt;
 mod request;
 pub mod sampling;
 mod sampling_defaults;
+mod speculative;
 mod stop;
+mod template;
 mod text_stream;
 
+pub use ask::ChatAsk;
 pub use cancel::Cancel;
-pub use chat::{Chat, PLAIN_TEMPLATE, rendered_ids};
+pub use chat::{Chat, rendered_ids};
 pub use completion::{Completion, Delta, FinishReason, OnUpdate, TokenLogprobs, Update};
 pub use driver::{AnswerId, Clock, Counts, Driver, DriverOptions, Event};
+pub use embedding::Pooling;
 pub use error::EngineError;
 pub use generation::{Generation, Overflow};
 pub use loaded::LoadedModel;
 pub use raw_prompt::raw_prompt;
 pub use request::Request;
 pub use sampling_defaults::sampling_defaults;
-pub use text_stream::Thinking;
+pub use speculative::{Acceptance, Speculate, SpeculationCounts};
+pub use template::PLAIN_TEMPLATE;

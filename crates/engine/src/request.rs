@@ -1,4 +1,7 @@
-use crate::{Cancel, EngineError, Generation, Overflow, Thinking};
+use honelm_grammar::Matcher;
+use honelm_text::answer::AnswerParser;
+
+use crate::{Cancel, EngineError, Generation, Overflow, Pooling, Speculate};
 
 /// The request for an answer.
 #[derive(Debug, Clone)]
@@ -7,27 +10,61 @@ pub struct Request {
     pub prompt: Vec<u32>,
     /// The settings.
     pub how: Generation,
-    /// The tags of the thinking that is separated from the answer.
-    pub thinking: Option<Thinking>,
+    /// The grammar that the answer must match, at its start. The answer ends with the grammar.
+    pub grammar: Option<Matcher>,
+    /// The parser of the answer's parts; without one, all of it is text.
+    pub parser: Option<AnswerParser>,
+    /// The pooling of the prompt's hidden states. With one, the answer is [`crate::Completion::embedding`], without a text.
+    pub embed: Option<Pooling>,
     /// The priority. Answers with a higher one are admitted and computed first, and can displace others.
     pub priority: i32,
     /// The time on the driver's clock, in seconds, at which the answer ends with what it has.
     pub deadline: Option<f64>,
     /// The flag that ends the answer.
     pub cancel: Cancel,
+    /// The source of drafts; `None` is the driver's setting.
+    pub speculate: Option<Speculate>,
 }
 
 impl Request {
     /// Creates a request of priority 0 without a deadline.
     #[must_use]
     pub fn new(prompt: Vec<u32>, how: Generation) -> Self {
-        Self { prompt, how, thinking: None, priority: 0, deadline: None, cancel: Cancel::new() }
+        Self {
+            prompt,
+            how,
+            grammar: None,
+            parser: None,
+            embed: None,
+            priority: 0,
+            deadline: None,
+            cancel: Cancel::new(),
+            speculate: None,
+        }
+    }
+
+    /// Creates a request for the embedding of a text.
+    #[must_use]
+    pub fn embedding(tokens: Vec<u32>, pooling: Pooling) -> Self {
+        Self { embed: Some(pooling), ..Self::new(tokens, Generation::greedy(1)) }
     }
 
     /// Sets the flag that ends the answer.
     #[must_use]
     pub fn with_cancel(self, cancel: &Cancel) -> Self {
         Self { cancel: cancel.clone(), ..self }
+    }
+
+    /// Sets the grammar that the answer must match.
+    #[must_use]
+    pub fn with_grammar(self, grammar: Option<Matcher>) -> Self {
+        Self { grammar, ..self }
+    }
+
+    /// Sets the parser of the answer's parts.
+    #[must_use]
+    pub fn with_parser(self, parser: Option<AnswerParser>) -> Self {
+        Self { parser, ..self }
     }
 
     /// Checks the request for a model with this vocabulary and context, and returns the tokens to begin with.

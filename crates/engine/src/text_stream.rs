@@ -1,45 +1,36 @@
-//! The way from tokens to text: decoder, stop texts, thinking.
+//! The way from tokens to text: decoder, stop texts, parts of the answer.
 
 use std::rc::Rc;
 
-use honelm_text::{DecodeStream, Piece, Reasoning, ReasoningStream, Tokenizer};
+use honelm_text::answer::{Answer as Parts, AnswerParser, Event};
+use honelm_text::{DecodeStream, Tokenizer};
 
 use crate::stop::StopScanner;
 use crate::{Delta, Generation};
-
-/// The tags around the thinking of an answer.
-#[derive(Debug, Clone, Copy)]
-pub struct Thinking {
-    /// The tags.
-    pub tags: Reasoning,
-    /// `true` if the prompt ends with the opening tag.
-    pub begun: bool,
-}
 
 /// The text of an answer, token by token.
 pub(crate) struct TextStream {
     tokenizer: Rc<Tokenizer>,
     decoder: DecodeStream<Rc<Tokenizer>>,
     scanner: StopScanner,
-    thinking: Option<(Reasoning, ReasoningStream)>,
+    parser: Option<AnswerParser>,
     /// All text so far.
     pub text: String,
-    thought: String,
-    answer: String,
+    /// The parts so far.
+    pub parts: Parts,
 }
 
 impl TextStream {
-    pub fn new(tokenizer: &Rc<Tokenizer>, how: &Generation, thinking: Option<Thinking>) -> Self {
+    pub fn new(tokenizer: &Rc<Tokenizer>, how: &Generation, parser: Option<AnswerParser>) -> Self {
         let of = Rc::clone(tokenizer);
         let decoder = if how.continues { DecodeStream::continuing(of, true) } else { DecodeStream::new(of, true) };
         Self {
             tokenizer: Rc::clone(tokenizer),
             decoder,
             scanner: StopScanner::new(how.stop.clone()),
-            thinking: thinking.map(|t| (t.tags, ReasoningStream::new(t.tags, t.begun))),
+            parser,
             text: String::new(),
-            thought: String::new(),
-            answer: String::new(),
+            parts: Parts::default(),
         }
     }
 
@@ -51,11 +42,16 @@ impl TextStream {
     /// Adds a token.
     pub fn push(&mut self, id: u32) -> Delta {
         let decoded = self.decoder.push(id).unwrap_or_default();
-        let text = self.scanner.push(&decoded);
+        let mut text = self.scanner.push(&decoded);
+        if self.stopped() || !self.is_mark(id) {
+            return self.delta(text, None);
+        }
+        // No stop text spans a mark.
+        text.push_str(&self.scanner.finish());
         self.delta(text, Some(id))
     }
 
-    /// Returns the text that was held back.
+    /// Returns the text and the parts that were held back.
     pub fn finish(&mut self) -> Delta {
         let mut rest = String::new();
         if !self.stopped() {
@@ -66,45 +62,36 @@ impl TextStream {
             }
         }
         let mut delta = self.delta(rest, None);
-        if let Some((_, stream)) = self.thinking.take() {
-            let pieces = stream.finish();
-            self.add(&pieces);
-            delta.pieces.extend(pieces);
+        if let Some(mut parser) = self.parser.take() {
+            let parts = parser.finish();
+            self.parts.extend(&parts);
+            delta.parts.extend(parts);
         }
         delta
     }
 
-    /// Returns the thinking, if there is any, and the answer without it.
-    pub fn parts(&self) -> (Option<String>, String) {
-        let thought = self.thought.trim_end();
-        ((!thought.is_empty()).then(|| thought.to_owned()), self.answer.clone())
+    /// Returns `true` for a special token that the parser reads. Special tokens have no text in the answer, but marks may be
+    /// special tokens.
+    fn is_mark(&self, id: u32) -> bool {
+        let Some(parser) = &self.parser else { return false };
+        self.tokenizer.special(id) && self.tokenizer.token(id).is_some_and(|token| parser.is_mark(token))
     }
 
-    fn delta(&mut self, text: String, id: Option<u32>) -> Delta {
-        let pieces = match &mut self.thinking {
+    /// Adds text and the mark behind it.
+    fn delta(&mut self, text: String, mark: Option<u32>) -> Delta {
+        let parts = match &mut self.parser {
             None if text.is_empty() => Vec::new(),
-            None => vec![Piece::Answer(text.clone())],
-            Some((tags, stream)) => {
-                let mut pieces = stream.push(&text);
-                // Special tokens have no text in the answer, but the tags may be special tokens.
-                let special = id.filter(|&id| self.tokenizer.special(id)).and_then(|id| self.tokenizer.token(id));
-                if let Some(token) = special.filter(|token| tags.is_mark(token)) {
-                    pieces.extend(stream.push(token));
+            None => vec![Event::Text(text.clone())],
+            Some(parser) => {
+                let mut parts = parser.push(&text);
+                if let Some(token) = mark.and_then(|id| self.tokenizer.token(id)) {
+                    parts.extend(parser.push(token));
                 }
-                pieces
+                parts
             }
         };
-        self.add(&pieces);
+        self.parts.extend(&parts);
         self.text.push_str(&text);
-        Delta { text, pieces }
-    }
-
-    fn add(&mut self, pieces: &[Piece]) {
-        for piece in pieces {
-            match piece {
-                Piece::Thought(text) => self.thought.push_str(text),
-                Piece::Answer(text) => self.answer.push_str(text),
-            }
-        }
+        Delta { text, parts }
     }
 }

@@ -218,6 +218,20 @@ put("answer", "qwen3-coder", "\x04<tool_call>\n<function=f>\n<parameter=x>\n 1\n
 put("answer", "broken", '\x01<tool_call>{"name": "h"}</tool_call><tool_call>{"name": "f", "arguments": {]<tool_call>{"name": "f", "ar')
 put("answer", "text", "\x01[TOOL_CALLS] <tool_call> <function=f(x)> <|python_tag|>print(1) {\"a\": 1} <tool_c")
 
+put("private", "text", "Dear Ms Nowak, card 4111 1111 1111 1111, GB82 WEST 1234 5698 7654 32, ann@example.org, +44 20 7946 0958 x12,\n"
+    "12 Baker Street, London, 2/16/1942, 536-90-4399, 10.0.0.7/8, fe80::1%eth0, 00:1A:2b:3C:4D:5E, https://a.example/p(1)?q#x.")
+put("private", "disguised", "41\u200b11\u00a011\u201111 1111 1111\uff14 \\u0040 \"a\\n536904399\" a%40b.example \\ud83d\\ude00")
+put("private", "table", "| SSN | Phone |\n|---|---|\n| 536904399 | 467 3395 |\n\n- bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4\n")
+put("private_request", "chat", json.dumps({"model": "m", "metadata": {"a@b.org": 4111111111111111}, "messages": [
+    {"role": "user", "name": "Ann Lee", "content": [{"type": "text", "text": "I am Ann Lee"}]},
+    {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"q\": [\"Ann Lee\"]}"}}]}]}))
+put("private_request", "messages", json.dumps({"system": [{"type": "text", "text": "Ann Lee"}], "messages": [
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"q": "a@b.org"}}]}]}))
+put("private_request", "responses", json.dumps({"input": [{"type": "function_call_output", "call_id": "c", "output": "{\"x\": 1}"}]}))
+# The names are the surrogates of the target.
+put("restore", "plain", "\x00Ask **Zugemefax** Fodamox's bank about 0055-9076-6545-9380, or bizusel.tubix89@example.net.")
+put("restore", "json", "\x03{\"a\": \"x\\nZUGEMEFAX Fodamox\", \"b\": \"Zugemefa\"}")
+
 
 def imatrix():
     with tempfile.TemporaryDirectory() as folder:
@@ -246,3 +260,57 @@ put("imatrix", "dat-old", struct.pack("<i", 1) + entry)
 
 for path in sorted((crates / "formats/tests/data").glob("*.parquet")):
     put("parquet", path.stem, path.read_bytes())
+
+# Requests of the server: those of the coding agents in its tests, and small ones with the other fields.
+agents = crates / "server" / "tests" / "agents"
+put("openai_requests", "agent", (agents / "chat.json").read_bytes())
+put("openai_requests", "chat", json.dumps({
+    "model": "m", "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}, {"role": "tool", "tool_call_id": "c", "content": "4"}],
+    "n": 2, "stop": ["a"], "seed": -1, "logit_bias": {"5": -100}, "top_logprobs": 2, "logprobs": True,
+    "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}}))
+put("openai_requests", "completion", json.dumps({"model": "m", "prompt": [[1, 2], [3]], "echo": True, "logprobs": 1, "max_tokens": 4, "suffix": ""}))
+put("openai_requests", "infill", json.dumps({"input_prefix": "a", "input_suffix": "b", "n_predict": -1}))
+put("openai_requests", "embeddings", json.dumps({"model": "m", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 8}))
+put("responses_requests", "agent", (agents / "responses.json").read_bytes())
+put("responses_requests", "items", json.dumps({
+    "model": "m", "input": [
+        {"role": "user", "content": "Hi"}, {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "a", "annotations": []}, {"type": "refusal", "refusal": "b"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "4"}]}, {"type": "item_reference", "id": "x"}],
+    "tools": [{"type": "function", "name": "f"}], "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]},
+    "text": {"format": {"type": "json_schema", "name": "s", "schema": {}}}, "truncation": "auto", "metadata": {"a": "b"}, "top_logprobs": 1}))
+put("messages_requests", "agent", (agents / "messages.json").read_bytes())
+put("messages_requests", "parts", json.dumps({
+    "max_tokens": 4, "system": "Be kind.", "messages": [
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm", "signature": ""}, {"type": "redacted_thinking", "data": "x"},
+                                          {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": [{"type": "text", "text": "4"}]},
+                                     {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "b"}}]}],
+    "tools": [{"name": "f", "input_schema": {"type": "object"}}], "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+    "stop_sequences": ["a"], "temperature": 1, "top_k": 5, "top_p": 0.5, "thinking": {"type": "enabled", "budget_tokens": 1024},
+    "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}}}))
+put("ollama_requests", "chat", json.dumps({
+    "model": "m", "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "thinking": "Hm", "tool_calls": [
+        {"function": {"name": "f", "arguments": {"a": 1}}}]}, {"role": "tool", "tool_name": "f", "content": "4"}],
+    "tools": [{"type": "function", "function": {"name": "f"}}], "format": {"type": "object"}, "think": "low", "keep_alive": "1h30m",
+    "options": {"num_predict": -1, "seed": 7, "stop": "a", "top_k": 1, "repeat_last_n": -1, "min_p": 0.1}, "top_logprobs": 2}))
+put("ollama_requests", "generate", json.dumps({"model": "m", "prompt": "a", "suffix": "b", "format": "json", "raw": False, "keep_alive": -1}))
+put("ollama_requests", "pull", json.dumps({"name": "org/repo", "insecure": False, "stream": False}))
+put("ollama_requests", "embed", json.dumps({"model": "m", "input": ["a"], "truncate": True, "dimensions": 4}))
+put("streams", "parts", b"\x02Hm.\x00\x06I look.\x00\x03f\x00\x04{\"a\":\x00\x04 1}\x00\x05\x00\x07 So.")
+put("streams", "failed", b"\x0cI\x00\x03f\x00\x04{\"a\"")
+estimator = (crates / "honelm/data/router.estimator").read_bytes()
+head = json.loads(estimator[12 : 12 + struct.unpack("<I", estimator[8:12])[0]])
+for name in ("gains", "kept", "wrong"):
+    head["calibration"][name] = head["calibration"][name][::64]
+put("estimator", "plain", json.dumps(head))
+head["corrected"] = {"weights": [0.5] * 6, "bias": 0.1, "calibration": head["calibration"]}
+put("estimator", "corrected", json.dumps(head))
+put("traffic", "lines", "\n\n".join(json.dumps(line) for line in (
+    {"prompt": "a", "local": True, "cloud": 0.5, "group": "g", "agree": False, "prompt_tokens": 1, "completion_tokens": 2},
+    {"messages": [{"role": "system", "content": "b"}, {"role": "user", "content": [{"type": "text", "text": "c"}]}], "tools": [{}],
+     "local": 0, "cloud": 1, "confidence": {"top_probability": 0.5, "margin": 0.1, "entropy": 1, "agreement": 1}})))
+put("gateway_file", "example", (crates.parent / "deploy/gateway.toml").read_bytes())

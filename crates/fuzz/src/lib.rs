@@ -4,6 +4,9 @@
 #![forbid(unsafe_code)]
 
 mod files;
+mod private;
+mod routing;
+mod server;
 mod text;
 
 /// A parser under test.
@@ -33,6 +36,17 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hub_listing", run: files::hub_listing },
     Target { name: "template", run: text::template },
     Target { name: "answer", run: text::answer },
+    Target { name: "openai_requests", run: server::openai_requests },
+    Target { name: "responses_requests", run: server::responses_requests },
+    Target { name: "messages_requests", run: server::messages_requests },
+    Target { name: "ollama_requests", run: server::ollama_requests },
+    Target { name: "streams", run: server::streams },
+    Target { name: "private", run: private::private },
+    Target { name: "private_request", run: private::private_request },
+    Target { name: "restore", run: private::restore },
+    Target { name: "estimator", run: routing::estimator },
+    Target { name: "traffic", run: routing::traffic },
+    Target { name: "gateway_file", run: routing::gateway_file },
 ];
 
 /// The separator between the files of an input that stands for several files.

@@ -12,9 +12,9 @@ pub enum GrammarError {
     Schema {
         /// The place, as a JSON pointer behind the name of the schema: `schema#/properties/a/type`.
         place: String,
-        /// What is there.
+        /// The text found there.
         found: String,
-        /// What was expected.
+        /// The text expected there.
         expected: String,
     },
     /// A JSON schema is valid, but cannot be compiled.

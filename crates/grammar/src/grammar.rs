@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use honelm_text::Reasoning;
-use honelm_text::answer::{CallForm, CallGrammar, Tool, ToolChoice};
-use llguidance::api::TopLevelGrammar;
+use honelm_text::answer::{CallForm, CallGrammar, Tool, ToolChoice, reasoned_grammar};
+use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use llguidance::toktrie::InferenceCapabilities;
 use llguidance::{Logger, TokenParser};
 use serde_json::{Value, json};
@@ -17,7 +17,10 @@ use crate::{gbnf, schema};
 /// The deepest nesting of brackets in a Lark grammar.
 const MAX_NESTING: usize = 200;
 
-/// What a text must match.
+/// The name of the grammar of a constraint inside another grammar.
+const FORMAT: &str = "format";
+
+/// A rule that a text must match.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Constraint {
@@ -49,6 +52,8 @@ pub struct Calls<'a> {
     pub parallel: bool,
     /// The tags of the reasoning that may come first, with `true` if the prompt has begun it.
     pub reasoning: Option<(Reasoning, bool)>,
+    /// The rule that an answer without calls must match; any text by default.
+    pub format: Option<&'a Constraint>,
 }
 
 /// Bounds of the work for a grammar. The defaults hold a mask below about 20 ms and a matcher below about 100 MB.
@@ -102,40 +107,50 @@ impl Grammar {
     /// [`GrammarError::Schema`], [`GrammarError::SchemaNotCompiled`], [`GrammarError::Invalid`],
     /// [`GrammarError::TooLarge`].
     pub fn compile(vocabulary: &Arc<TokenVocabulary>, constraint: &Constraint, limits: &Limits) -> Result<Self> {
-        let invalid = |what| move |reason: String| GrammarError::Invalid { what, reason };
-        match constraint {
+        let grammar = checked(constraint, limits)?;
+        Self::new(vocabulary, TopLevelGrammar::from_grammar(grammar), limits)
+            .map_err(|reason| Self::not_compiled(vocabulary, constraint, limits, reason))
+    }
+
+    /// Compiles the grammar of answers that match a constraint behind the reasoning that may come first. `reasoning` has its
+    /// tags, and `true` if the prompt has begun it; `special` returns the id of a text that is a special token.
+    ///
+    /// # Errors
+    /// As [`Grammar::compile`].
+    pub fn after_reasoning(
+        vocabulary: &Arc<TokenVocabulary>,
+        constraint: &Constraint,
+        reasoning: (Reasoning, bool),
+        special: &dyn Fn(&str) -> Option<u32>,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let format = checked(constraint, limits)?;
+        let lark = reasoned_grammar(reasoning, &format!("@{FORMAT}"), special);
+        Self::new(vocabulary, with_format(lark, Some(format)), limits)
+            .map_err(|reason| Self::not_compiled(vocabulary, constraint, limits, reason))
+    }
+
+    /// Returns the error for a constraint that cannot be compiled, with the place in its schema.
+    fn not_compiled(
+        vocabulary: &Arc<TokenVocabulary>,
+        constraint: &Constraint,
+        limits: &Limits,
+        reason: String,
+    ) -> GrammarError {
+        let what = match constraint {
             Constraint::JsonSchema(schema) => {
-                let checked = schema::checked("schema", schema, limits)?;
-                let compile = |schema: Value| Self::new(vocabulary, json_grammar(schema), limits);
-                compile(checked.clone()).map_err(|reason| {
-                    let place = format!("schema#{}", schema::locate(&checked, |part| compile(part).is_ok()));
-                    GrammarError::SchemaNotCompiled { place, reason }
-                })
+                let compiles = |part: Value| Self::new(vocabulary, json_grammar(part), limits).is_ok();
+                let inside = schema::checked("schema", schema, limits).map(|schema| schema::locate(&schema, compiles));
+                let place = format!("schema#{}", inside.unwrap_or_default());
+                return GrammarError::SchemaNotCompiled { place, reason };
             }
-            Constraint::JsonObject => {
-                Self::new(vocabulary, json_grammar(json!({"type": "object"})), limits).map_err(invalid("json_object"))
-            }
-            Constraint::Regex(regex) => {
-                fits("regex", regex, limits)?;
-                Self::new(vocabulary, TopLevelGrammar::from_regex(regex), limits).map_err(invalid("regex"))
-            }
-            Constraint::Lark(lark) => Self::lark(vocabulary, lark.clone(), limits),
-            Constraint::Gbnf(source) => {
-                fits("gbnf", source, limits)?;
-                let lark = gbnf::to_lark(source)?;
-                Self::new(vocabulary, TopLevelGrammar::from_lark(lark), limits).map_err(invalid("gbnf"))
-            }
-            Constraint::Choice(texts) => {
-                let strings: Vec<String> = texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
-                let lark = format!("start: ONE\nONE: {}\n", strings.join("\n  | "));
-                fits("choice", &lark, limits)?;
-                match texts.iter().position(String::is_empty) {
-                    _ if texts.is_empty() => Err(invalid("choice")("it has no strings".to_owned())),
-                    Some(at) => Err(invalid("choice")(format!("string {at} is empty"))),
-                    None => Self::new(vocabulary, TopLevelGrammar::from_lark(lark), limits).map_err(invalid("choice")),
-                }
-            }
-        }
+            Constraint::JsonObject => "json_object",
+            Constraint::Regex(_) => "regex",
+            Constraint::Lark(_) => "lark",
+            Constraint::Gbnf(_) => "gbnf",
+            Constraint::Choice(_) => "choice",
+        };
+        GrammarError::Invalid { what, reason }
     }
 
     /// Compiles the grammar of answers with tool calls. It is `None` if any answer is allowed.
@@ -143,7 +158,7 @@ impl Grammar {
     /// # Errors
     /// [`GrammarError::Schema`] and [`GrammarError::SchemaNotCompiled`] for the arguments of a tool,
     /// [`GrammarError::Text`] for a wrong choice and for arguments that the form cannot force,
-    /// [`GrammarError::TooLarge`].
+    /// [`GrammarError::TooLarge`], those of [`Grammar::compile`] for the format.
     pub fn of_calls(
         vocabulary: &Arc<TokenVocabulary>,
         calls: &Calls<'_>,
@@ -154,17 +169,25 @@ impl Grammar {
         for (i, tool) in tools.iter_mut().enumerate() {
             tool.parameters = schema::checked(&format!("tools[{i}].parameters"), &tool.parameters, limits)?;
         }
+        // There are no answers of another kind if a call is required.
+        let format = calls.format.filter(|_| *calls.choice == ToolChoice::Auto);
+        let format = format.map(|format| checked(format, limits)).transpose()?;
+        let reference = format!("@{FORMAT}");
         let how = CallGrammar {
             tools: &tools,
             choice: calls.choice,
             parallel: calls.parallel,
             reasoning: calls.reasoning,
+            format: format.as_ref().map(|_| reference.as_str()),
             special,
         };
         let Some(lark) = calls.form.grammar(&how)? else { return Ok(None) };
         fits("tools", &lark, limits)?;
-        let compiled = Self::new(vocabulary, TopLevelGrammar::from_lark(lark), limits);
+        let compiled = Self::new(vocabulary, with_format(lark, format), limits);
         compiled.map(Some).map_err(|reason| {
+            if let Some(Err(error)) = calls.format.map(|format| Self::compile(vocabulary, format, limits)) {
+                return error;
+            }
             // The schema of a tool that cannot be compiled alone is the reason.
             let compiles = |schema: Value| Self::new(vocabulary, json_grammar(schema), limits).is_ok();
             let wrong = tools.iter().position(|tool| !compiles(tool.parameters.clone()));
@@ -176,18 +199,6 @@ impl Grammar {
                 None => GrammarError::Invalid { what: "tools", reason },
             }
         })
-    }
-
-    /// Compiles a Lark grammar.
-    fn lark(vocabulary: &Arc<TokenVocabulary>, lark: String, limits: &Limits) -> Result<Self> {
-        fits("lark", &lark, limits)?;
-        let nesting = nesting(&lark);
-        if nesting > MAX_NESTING {
-            let what = "lark, nesting of brackets".to_owned();
-            return Err(GrammarError::TooLarge { what, found: nesting, limit: MAX_NESTING });
-        }
-        Self::new(vocabulary, TopLevelGrammar::from_lark(lark), limits)
-            .map_err(|reason| GrammarError::Invalid { what: "lark", reason })
     }
 
     fn new(vocabulary: &Arc<TokenVocabulary>, grammar: TopLevelGrammar, limits: &Limits) -> Result<Self, String> {
@@ -225,12 +236,60 @@ impl std::fmt::Debug for Grammar {
     }
 }
 
+/// Checks a constraint and returns its grammar.
+fn checked(constraint: &Constraint, limits: &Limits) -> Result<GrammarWithLexer> {
+    let invalid = |what, reason: String| Err(GrammarError::Invalid { what, reason });
+    Ok(match constraint {
+        Constraint::JsonSchema(schema) => json_format(schema::checked("schema", schema, limits)?),
+        Constraint::JsonObject => json_format(json!({"type": "object"})),
+        Constraint::Regex(regex) => {
+            fits("regex", regex, limits)?;
+            GrammarWithLexer::from_regex(regex)
+        }
+        Constraint::Lark(lark) => {
+            fits("lark", lark, limits)?;
+            let found = nesting(lark);
+            if found > MAX_NESTING {
+                let what = "lark, nesting of brackets".to_owned();
+                return Err(GrammarError::TooLarge { what, found, limit: MAX_NESTING });
+            }
+            GrammarWithLexer::from_lark(lark.clone())
+        }
+        Constraint::Gbnf(source) => {
+            fits("gbnf", source, limits)?;
+            GrammarWithLexer::from_lark(gbnf::to_lark(source)?)
+        }
+        Constraint::Choice(texts) => {
+            let strings: Vec<String> = texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
+            let lark = format!("start: ONE\nONE: {}\n", strings.join("\n  | "));
+            fits("choice", &lark, limits)?;
+            match texts.iter().position(String::is_empty) {
+                _ if texts.is_empty() => return invalid("choice", "it has no strings".to_owned()),
+                Some(at) => return invalid("choice", format!("string {at} is empty")),
+                None => GrammarWithLexer::from_lark(lark),
+            }
+        }
+    })
+}
+
+/// Returns a Lark grammar that refers to the grammar of a constraint.
+fn with_format(lark: String, format: Option<GrammarWithLexer>) -> TopLevelGrammar {
+    let mut all = TopLevelGrammar::from_lark(lark);
+    all.grammars.extend(format.map(|format| GrammarWithLexer { name: Some(FORMAT.to_owned()), ..format }));
+    all
+}
+
+fn json_grammar(schema: Value) -> TopLevelGrammar {
+    TopLevelGrammar::from_grammar(json_format(schema))
+}
+
 /// Returns the grammar of a JSON schema, with bounded white space.
-fn json_grammar(mut schema: Value) -> TopLevelGrammar {
+fn json_format(mut schema: Value) -> GrammarWithLexer {
     if let Value::Object(schema) = &mut schema {
-        schema.insert("x-guidance".to_owned(), json!({"whitespace_pattern": "[\\x20\\x0A\\x0D\\x09]{1,20}"}));
+        // A model that is unsure of what follows often writes white space, so there is little of it.
+        schema.insert("x-guidance".to_owned(), json!({"whitespace_pattern": " |\\r?\\n[ \\t]{0,32}"}));
     }
-    TopLevelGrammar::from_json_schema(schema)
+    GrammarWithLexer::from_json_schema(schema)
 }
 
 /// Returns the deepest nesting of brackets, those in strings included. It bounds the stack of the compiler.

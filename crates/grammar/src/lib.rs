@@ -28,8 +28,8 @@
 //! | ignored, as they allow and forbid nothing | `title`, `description`, `default`, `examples`, `example`, `deprecated`, `readOnly`, `writeOnly`, `$comment`, `$schema`, `$id`, `id`, `$anchor`, `contentMediaType`, `contentEncoding`, `x-…`, `uniqueItems: false` |
 //! | refused | all others: `not`, `if`, `contains`, `uniqueItems`, `propertyNames`, `dependentRequired`, `unevaluatedProperties`, `nullable`, … |
 //!
-//! Properties are written in the order of the schema. Between the parts of a JSON text, there are at most 20 characters of
-//! white space.
+//! Properties are written in the order of the schema. Between the parts of a JSON text, there is at most one space,
+//! or one newline with an indentation.
 
 #![forbid(unsafe_code)]
 

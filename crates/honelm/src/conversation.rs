@@ -47,12 +47,26 @@ impl Conversation<'_> {
         messages.iter().for_each(|message| self.chat.push(message.clone()));
     }
 
+    /// Adds a message, for example the result of a call with the role `tool`.
+    pub fn push(&mut self, message: Message) {
+        self.chat.push(message);
+    }
+
     /// Returns the tokens of the conversation and of the beginning of an answer.
     ///
     /// # Errors
     /// A conversation that the template rejects.
     pub fn prompt(&self) -> Result<Vec<u32>, Error> {
         Ok(self.chat.prompt(self.model.tokenizer())?)
+    }
+
+    /// Returns the tokens of other messages and of the beginning of an answer, with the same tools and variables of the
+    /// template.
+    ///
+    /// # Errors
+    /// Messages that the template rejects.
+    pub fn prompt_of(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
+        Ok(self.chat.prompt_of(messages, self.model.tokenizer())?)
     }
 
     /// Returns the setting that drops the oldest turns when the context is full, and keeps BOS and the system text.
@@ -65,7 +79,7 @@ impl Conversation<'_> {
             let mut messages: Vec<Message> =
                 self.messages().iter().take_while(|m| m.role == "system").cloned().collect();
             messages.push(Message::new("user", question));
-            self.model.prompt(&messages)
+            self.prompt_of(&messages)
         };
         let (a, b) = (begun("1")?, begun("A")?);
         let keep = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
@@ -90,6 +104,19 @@ impl Conversation<'_> {
         let clock = || begin.elapsed().as_secs_f64();
         let asked = self.model.loaded.ask(&mut self.chat, text, settings, cancel, &clock, on_update);
         let completion = block_on(asked)?;
+        self.model.check_unchanged()?;
+        Ok(completion.into())
+    }
+
+    /// Answers the conversation so far and adds the answer to it; otherwise like [`Conversation::ask`].
+    ///
+    /// # Errors
+    /// As [`Conversation::ask`].
+    pub fn answer(&mut self, settings: &Generation, cancel: &Cancel, on_update: OnUpdate<'_>) -> Result<Answer, Error> {
+        let begin = Instant::now();
+        let clock = || begin.elapsed().as_secs_f64();
+        let answered = self.model.loaded.answer(&mut self.chat, settings, cancel, &clock, on_update);
+        let completion = block_on(answered)?;
         self.model.check_unchanged()?;
         Ok(completion.into())
     }

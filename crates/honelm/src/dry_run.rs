@@ -1,4 +1,4 @@
-//! What a job would write, without the work.
+//! The files that a job would write, without the work.
 
 use std::collections::BTreeMap;
 

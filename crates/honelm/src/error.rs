@@ -9,6 +9,7 @@ use honelm_compress::CompressError;
 use honelm_engine::EngineError;
 use honelm_eval::EvalError;
 use honelm_formats::FormatError;
+use honelm_gateway::GatewayError;
 use honelm_gpu::GpuError;
 use honelm_model::ModelError;
 use honelm_plan::PlanError;
@@ -124,6 +125,9 @@ pub enum Error {
     /// A generation failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A text has private data or cannot be searched, or a gateway file, an estimator or labelled traffic is invalid.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
     /// A file of cached prompts cannot be used.
     #[error(transparent)]
     PromptCache(#[from] PromptCacheError),
@@ -210,6 +214,7 @@ impl Error {
             Self::Backend(e) => e.code(),
             Self::Gpu(e) => e.code(),
             Self::Engine(e) => e.code(),
+            Self::Gateway(e) => e.code(),
             Self::PromptCache(e) => e.code(),
             Self::Eval(e) => e.code(),
             Self::Compress(e) => e.code(),

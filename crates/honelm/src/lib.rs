@@ -6,6 +6,7 @@ mod caches;
 mod conversation;
 mod device;
 mod documents;
+mod draft;
 mod dry_run;
 mod error;
 mod fallback;
@@ -18,20 +19,24 @@ mod open;
 pub mod optimize;
 mod options;
 mod parquet;
+mod planned_run;
 mod prompt;
 mod prompt_cache;
 mod pull;
 mod quantize;
+mod redact;
+mod router;
 mod session;
 pub mod tasks;
 mod texts;
+mod times;
 mod types;
 pub mod units;
 mod work;
 
-pub use answer::Answer;
+pub use answer::{Answer, BrokenToolCall};
 pub use conversation::Conversation;
-pub use device::{CpuDevice, DeviceChoice, DeviceTest, Devices, GpuDevice, devices, trusted};
+pub use device::{CpuDevice, DeviceChoice, DeviceTest, Devices, GpuDevice, devices, machine_memory, trusted};
 pub use documents::{Chat, Document};
 pub use dry_run::{Planned, plan_quantize};
 pub use error::Error;
@@ -46,19 +51,27 @@ pub use list::{ListedFile, ListedModel, Listing, list};
 pub use locate::{SHIPPED, locate};
 pub use measure::{
     ActivationOptions, ActivationReport, BenchModel, BenchOptions, BenchRow, Differences, DivergeOptions, Divergence,
-    EvaluateOptions, Evaluation, LayerDifference, PlacedOperation, StageInputs, StageLoss, StatesCache, TimedKernel,
-    WeightDifference, activations, benchmark, diverge, evaluate, measure,
+    EvaluateOptions, Evaluation, LayerDifference, PlacedOperation, SpeculationOptions, SpeculationRow, StageInputs,
+    StageLoss, StatesCache, StepCost, TimedKernel, WeightDifference, activations, benchmark, diverge, evaluate,
+    measure, speculation,
 };
 pub use open::open_tokenizer;
 pub use optimize::{Measure, NamedRecipe, OptimizeOptions, Outcome, optimize};
 pub use options::{Event, Events, RunOptions};
-pub use prompt::{Prompt, prompt};
+pub use planned_run::plan_run;
+pub use prompt::{Prompt, now, prompt};
 pub use prompt_cache::PromptCacheError;
 pub use pull::{PullOptions, pull};
 pub use quantize::{QuantizeOptions, QuantizeTarget, Quantized, quantize};
+pub use redact::{RedactOptions, RedactedPiece, redact};
+pub use router::{
+    CheckedRequest, DecisionTime, Judged, TrainRouterOptions, TrainedRouter, check_request, evaluate_router,
+    open_estimator, open_gateway, open_traffic, replay_router, train_router,
+};
 pub use session::{Model, model_name};
 pub use tasks::{TaskOptions, Tasks};
 pub use texts::{CalibrationText, Text, TextSource};
+pub use times::StageTime;
 pub use types::{TensorType, TypeName, TypeRules};
 
 pub use honelm_backend::CacheType;
@@ -66,14 +79,19 @@ pub use honelm_bench as bench;
 pub use honelm_blocks::Encoding;
 pub use honelm_compress::{BuiltIn, MIXES, Mix, RECIPES, Recipe};
 pub use honelm_cpu::{Compute, MOST_THREADS};
-pub use honelm_engine::{Cancel, FinishReason, Generation, OnUpdate, Overflow, Update};
+pub use honelm_engine::{
+    Acceptance, Cancel, ChatAsk, FinishReason, Generation, OnUpdate, Overflow, Pooling, Speculate, Update,
+};
 pub use honelm_eval::{Budget, EvalError, Figures, Protocol, Verdict};
 pub use honelm_formats::hub_cache::blobs as hub_blobs;
 pub use honelm_formats::imatrix::Form as ImatrixForm;
 pub use honelm_formats::{FormatError, OutputGate, write_atomic};
 pub use honelm_formats::{LostPage, report_lost_pages};
 pub use honelm_formats::{acts_on_terminals, open_file, printable, read_file, read_input, read_limited};
+pub use honelm_gateway::{accounting, estimator, pii, policy};
 pub use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Needed, Sums, Trust};
+pub use honelm_grammar::{Constraint, GrammarError};
 pub use honelm_model::{Facts, Runner};
 pub use honelm_store::hub::{ModelSpec, Pulled, PulledFile};
-pub use honelm_text::{EncodeOptions, Message, Piece, Reasoning, Tokenizer};
+pub use honelm_text::answer::{Call, Event as AnswerEvent, Tool, ToolChoice};
+pub use honelm_text::{EncodeOptions, Message, Reasoning, RenderOptions, Tokenizer};

@@ -73,6 +73,8 @@ pub(crate) fn model_folders(model_dir: Option<&Path>) -> Vec<PathBuf> {
     }
     // The source checkout of this build. It exists on the machine of its developer alone.
     out.extend(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").canonicalize());
+    let mut seen = std::collections::HashSet::new();
+    out.retain(|folder| seen.insert(folder.canonicalize().unwrap_or_else(|_| folder.clone())));
     out
 }
 

@@ -1,10 +1,13 @@
 //! Options and events that all jobs share.
 
+use std::path::PathBuf;
+
 use honelm_backend::CacheType;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions, MOST_THREADS};
+use honelm_engine::Speculate;
 use honelm_plan::Place;
 
-use crate::DeviceChoice;
+use crate::{DeviceChoice, Error};
 
 /// The options for running a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub struct RunOptions {
     /// The unknown fields of a model's configuration to ignore, by the names that the error shows. Any other unknown
     /// field is an error.
     pub allow_unknown: Vec<String>,
+    /// The source of the drafts with which a step writes several tokens of an answer. On the CPU, none changes an answer.
+    pub speculate: Speculate,
+    /// A smaller model that writes drafts: a folder or a GGUF file.
+    pub draft: Option<PathBuf>,
 }
 
 impl Default for RunOptions {
@@ -36,6 +43,8 @@ impl Default for RunOptions {
             cache_type: CacheType::F16,
             parse_special: false,
             allow_unknown: Vec::new(),
+            speculate: Speculate::Auto,
+            draft: None,
         }
     }
 }
@@ -62,6 +71,21 @@ impl RunOptions {
             DeviceChoice::Gpu(_) => Place::Gpu,
             DeviceChoice::Auto | DeviceChoice::Cpu => Place::Cpu(self.compute),
         }
+    }
+
+    /// Checks that drafts have a source.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for drafts of a model that is not given, and for one that would not be used.
+    pub fn check_draft(&self) -> Result<(), Error> {
+        let problem = match (self.speculate, &self.draft) {
+            (Speculate::Draft, None) => "drafts of a model need that model: found no --draft MODEL",
+            (Speculate::Off | Speculate::Ngram, Some(_)) => {
+                "the draft model would not be used: found --speculate off or ngram, expected draft or auto"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Usage(problem.to_owned()))
     }
 
     /// Returns the number of threads for work outside the device.

@@ -106,7 +106,8 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// Returns the present time in UTC.
-pub(crate) fn now() -> Clock {
+#[must_use]
+pub fn now() -> Clock {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Clock::new(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), 0)
 }

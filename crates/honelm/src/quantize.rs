@@ -18,6 +18,7 @@ use crate::documents::calibration_of;
 use crate::fallback::{self, fallback_lines};
 use crate::imatrix;
 use crate::open::{digest_of, open, tokenizer_digest, tokenizer_of, weight_bytes};
+use crate::times::{StageTime, Times};
 use crate::types::{TypeRules, tensor_types};
 use crate::work::{JobCard, Work, gate_of};
 use crate::{Error, Event, Events, Fallback, RunOptions, TextSource, TypeName};
@@ -70,9 +71,9 @@ pub struct QuantizeOptions {
     pub max_shard_size: Option<u64>,
     /// `true` to replace an earlier output of the same kind.
     pub force: bool,
-    /// The calibration text for GPTQ's error feedback; `None` rounds every value to the nearest.
+    /// The calibration text; `None` rounds every value to the nearest.
     pub calibration: Option<TextSource>,
-    /// The recipe; by default GPTQ with a calibration text, otherwise rounding to nearest.
+    /// The recipe; by default `best` with a calibration text, otherwise rounding to nearest.
     pub recipe: Option<Recipe>,
     /// An importance matrix, which weights the columns when values are rounded to nearest; not with another recipe.
     pub imatrix: Option<PathBuf>,
@@ -125,6 +126,8 @@ pub struct Quantized {
     pub tensor_types: BTreeMap<String, String>,
     /// The matrices that have another encoding than the one asked for.
     pub fallbacks: Vec<Fallback>,
+    /// The time that each part of the work took in this run.
+    pub stages: Vec<StageTime>,
     /// Warnings of the job.
     pub warnings: Vec<String>,
 }
@@ -174,20 +177,23 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
     }
     let (mut warnings, mut problems) = (checkpoint.warnings().to_vec(), Vec::new());
     warnings.extend(text_warnings);
-    let made = make(&checkpoint, &scheme, calibration.as_ref(), &journal, "quantising", &options.run, &mut |event| {
-        match event {
-            // The compression warns of another way of rounding than the one asked for.
-            Event::Warning(text) if options.strict => problems.push((*text).to_owned()),
-            Event::Warning(text) => warnings.push((*text).to_owned()),
-            _ => {}
-        }
-        events(event) && problems.is_empty()
-    });
+    let (run, mut times) = (&options.run, Times::default());
+    let made =
+        make(&checkpoint, &scheme, calibration.as_ref(), &journal, ("quantising", &mut times), run, &mut |event| {
+            match event {
+                // The compression warns of another way of rounding than the one asked for.
+                Event::Warning(text) if options.strict => problems.push((*text).to_owned()),
+                Event::Warning(text) => warnings.push((*text).to_owned()),
+                _ => {}
+            }
+            events(event) && problems.is_empty()
+        });
     if !problems.is_empty() {
         return Err(Error::Fallback { problems });
     }
     let made = made?;
     warnings.extend(loss);
+    times.begin("writing");
     let complete = work.path("complete");
     std::fs::create_dir_all(&complete).map_err(|source| Error::Io { path: complete.clone(), source })?;
     let complete = complete.join(options.out.file_name().unwrap_or_default());
@@ -195,6 +201,7 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
     let complete = write(options.target.container(), &checkpoint, &tokenizer, &made, &scheme, &complete, limits)?;
     let files = publish_beside(&complete, &options.out, options.force)?;
     work.remove()?;
+    times.end();
     let path = files.into_iter().next().unwrap_or_else(|| options.out.clone());
     let size_bytes = weight_bytes(&path)?;
     let parameters = checkpoint.facts().parameters as f64;
@@ -206,13 +213,14 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
         wanted_bits_per_weight: (size_bytes as f64 * 8.0 - fallback::bits_above(&checkpoint, &scheme)) / parameters,
         tensor_types: tensor_types(&checkpoint, &scheme, options.target.is_gguf()),
         fallbacks,
+        stages: times.stages,
         warnings,
     })
 }
 
 /// Returns the scheme that the options ask for.
 pub(crate) fn scheme_of(options: &QuantizeOptions, checkpoint: &Checkpoint) -> Result<Scheme, Error> {
-    let default = || if options.calibration.is_some() { Recipe::gptq() } else { Recipe::rtn() };
+    let default = || if options.calibration.is_some() { Recipe::best() } else { Recipe::rtn() };
     let recipe = options.recipe.clone().unwrap_or_else(default);
     recipe.check()?;
     if options.imatrix.is_some() && recipe.steps.iter().any(|step| step.kind != "rtn") {
@@ -311,13 +319,13 @@ impl Steps {
     }
 }
 
-/// Compresses into `journal` and reports the progress under the name `stage`.
+/// Compresses into `journal`, reports the progress under the name `stage`, and counts the time of each kind of work.
 pub(crate) fn make<'a>(
     checkpoint: &'a Checkpoint,
     scheme: &Scheme,
     calibration: Option<&Calibration>,
     journal: &Journal,
-    stage: &str,
+    (stage, times): (&str, &mut Times),
     run: &RunOptions,
     events: Events<'_>,
 ) -> Result<honelm_compress::Compressed<'a>, Error> {
@@ -325,12 +333,24 @@ pub(crate) fn make<'a>(
     let mut backend = exact.cpu();
     let mut steps = Steps::new(checkpoint);
     let total = steps.total();
+    times.begin("embedding the text");
+    let mut begun = String::new();
     let mut report = |p: &honelm_compress::Progress| match &p.warning {
         Some(warning) => events(&Event::Warning(warning)),
-        None => events(&Event::Stage { name: stage, detail: &p.stage, done: steps.begin(p.done), total }),
+        None => {
+            times.begin(&p.work);
+            // A stage is told once, whatever kinds of work it takes.
+            if p.stage == begun {
+                return true;
+            }
+            begun.clone_from(&p.stage);
+            events(&Event::Stage { name: stage, detail: &p.stage, done: steps.begin(p.done), total })
+        }
     };
     let threads = run.worker_threads();
-    Ok(compress(checkpoint, scheme, calibration, journal, &mut backend, threads, &mut report)?)
+    let made = compress(checkpoint, scheme, calibration, journal, &mut backend, threads, &mut report);
+    times.end();
+    Ok(made?)
 }
 
 /// Checks that a written model is the one that was to be made, and that the original has not changed. Nothing gets its

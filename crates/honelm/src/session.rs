@@ -1,16 +1,21 @@
 //! A loaded model with its tokenizer, chat template, end tokens and sampling settings.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 
 use honelm_backend::{CacheSpec, block_on};
-use honelm_engine::{Cancel, Chat, DriverOptions, Generation, LoadedModel, OnUpdate, Request, sampling_defaults};
+use honelm_engine::{
+    Cancel, Chat, ChatAsk, DriverOptions, Generation, LoadedModel, OnUpdate, Request, sampling_defaults,
+};
 use honelm_formats::hub_cache::snapshot_name;
 use honelm_formats::{FileStamp, FileWatch};
+use honelm_grammar::Constraint;
 use honelm_model::{Facts, Runner};
-use honelm_text::{Message, Reasoning, RenderOptions, Tokenizer};
+use honelm_text::{Message, Reasoning, Tokenizer};
 
 use crate::device::load;
+use crate::draft::open_draft;
 use crate::open::{digest_of, folder_of, open, open_quietly, tokenizer_of};
 use crate::prompt::{now, template_source};
 use crate::prompt_cache::{self, Identity};
@@ -53,7 +58,16 @@ impl Model {
     /// # Errors
     /// An invalid file, a device that fails, [`Error::Interrupted`] if `events` returns `false`.
     pub fn open(path: &Path, run: &RunOptions, events: Events<'_>) -> Result<Self, Error> {
+        Self::open_with(path, run, &DriverOptions::default(), events)
+    }
+
+    /// As [`Model::open`], with the limits of a driver for several answers at a time.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_with(path: &Path, run: &RunOptions, driver: &DriverOptions, events: Events<'_>) -> Result<Self, Error> {
         let begin = Instant::now();
+        run.check_draft()?;
         let checkpoint = open(path, run, &mut *events)?;
         let tokenizer = tokenizer_of(&checkpoint)?;
         let settings = if path.is_file() { path.to_owned() } else { path.join("generation_config.json") };
@@ -63,7 +77,15 @@ impl Model {
         let stamps = checkpoint.files().iter().map(|file| FileStamp::of(file).ok()).collect();
         let stamps: Option<Vec<_>> = if checkpoint.check_files().is_ok() { stamps } else { None };
         let device = runner.describe();
-        let loaded = LoadedModel::new(Box::new(runner), tokenizer, generation, DriverOptions::default());
+        let draft = match &run.draft {
+            Some(draft) => Some(open_draft(draft, &runner, run, &mut *events)?),
+            None => None,
+        };
+        let options = DriverOptions { speculate: run.speculate, ..driver.clone() };
+        let mut loaded = LoadedModel::new(Box::new(runner), tokenizer, generation, options);
+        if let Some((model, tokenizer)) = draft {
+            loaded.driver().set_draft(Box::new(model), Rc::new(tokenizer))?;
+        }
         Ok(Self {
             watch: checkpoint.watch(),
             facts: checkpoint.facts().clone(),
@@ -76,6 +98,17 @@ impl Model {
             digest: None,
             load_seconds: begin.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Returns the path that the model was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns what answers are made with, for servers that step several at a time.
+    pub fn loaded_mut(&mut self) -> &mut LoadedModel {
+        &mut self.loaded
     }
 
     /// Returns the facts about the model.
@@ -111,10 +144,10 @@ impl Model {
         self.loaded.reasoning()
     }
 
-    /// Starts a conversation in the model's template, with these messages.
-    fn chat_of(&self, messages: &[Message]) -> Result<Chat, Error> {
-        let options = RenderOptions { clock: Some(now()), ..RenderOptions::default() };
-        Ok(self.loaded.chat_of(messages, options)?)
+    /// Starts a conversation in the model's template, with these messages. Templates see the present time.
+    fn chat_of(&self, messages: &[Message], mut ask: ChatAsk) -> Result<Chat, Error> {
+        ask.options.clock.get_or_insert_with(now);
+        Ok(self.loaded.chat_of(messages, ask)?)
     }
 
     /// Returns the largest number of tokens of prompt and answer together.
@@ -186,7 +219,10 @@ impl Model {
     }
 
     /// Checks that no file that weights are still read from has changed since the model was opened.
-    pub(crate) fn check_unchanged(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// The change.
+    pub fn check_unchanged(&self) -> Result<(), Error> {
         Ok(self.watch.check()?)
     }
 
@@ -201,7 +237,15 @@ impl Model {
     /// # Errors
     /// A chat template that does not parse.
     pub fn conversation(&mut self) -> Result<Conversation<'_>, Error> {
-        Ok(Conversation { chat: self.chat_of(&[])?, model: self })
+        self.conversation_with(ChatAsk::default())
+    }
+
+    /// Starts a conversation whose answers have the tools, the constraint and the template's variables of `ask`.
+    ///
+    /// # Errors
+    /// A chat template that does not parse.
+    pub fn conversation_with(&mut self, ask: ChatAsk) -> Result<Conversation<'_>, Error> {
+        Ok(Conversation { chat: self.chat_of(&[], ask)?, model: self })
     }
 
     /// Returns the tokens of a conversation and of the beginning of an answer, as the chat template renders them. For a
@@ -210,7 +254,7 @@ impl Model {
     /// # Errors
     /// A chat template that does not parse, or that rejects the conversation.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
-        Ok(self.chat_of(messages)?.prompt(self.tokenizer())?)
+        Ok(self.chat_of(messages, ChatAsk::default())?.prompt(self.tokenizer())?)
     }
 
     /// Answers a conversation, whose last message is usually the user's. The tokens that it shares with the previous
@@ -226,8 +270,38 @@ impl Model {
         cancel: &Cancel,
         on_update: OnUpdate<'_>,
     ) -> Result<Answer, Error> {
-        let prompt = self.prompt(messages)?;
-        self.generate(&prompt, settings, cancel, on_update)
+        self.chat_with(messages, settings.clone().into(), cancel, on_update)
+    }
+
+    /// Answers a conversation with tools that the model may call, or so that the answer matches a constraint; otherwise like
+    /// [`Model::chat`].
+    ///
+    /// ```no_run
+    /// use honelm::{Cancel, ChatAsk, Constraint, Message, Model, RunOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut model = Model::open(&honelm::locate(None, None)?, &RunOptions::default(), &mut |_| true)?;
+    /// let schema = r#"{"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}"#;
+    /// let constraint = Some(Constraint::JsonSchema(serde_json::from_str(schema)?));
+    /// let ask = ChatAsk { constraint, how: model.generation(), ..ChatAsk::default() };
+    /// let answer = model.chat_with(&[Message::new("user", "Who are you?")], ask, &Cancel::new(), &mut |_| ())?;
+    /// println!("{}", answer.text);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Model::chat`]; a constraint, or a schema of tools, that cannot be compiled; a choice of a tool that does not
+    /// exist.
+    pub fn chat_with(
+        &mut self,
+        messages: &[Message],
+        ask: ChatAsk,
+        cancel: &Cancel,
+        on_update: OnUpdate<'_>,
+    ) -> Result<Answer, Error> {
+        let request = self.loaded.request(&self.chat_of(messages, ask)?)?;
+        self.answer(request.with_cancel(cancel), on_update)
     }
 
     /// Continues a sequence of tokens. `on_update` receives the text as it becomes final, and `cancel` ends the answer.
@@ -257,7 +331,23 @@ impl Model {
         cancel: &Cancel,
         on_update: OnUpdate<'_>,
     ) -> Result<Answer, Error> {
-        let request = self.loaded.continuation(text, settings)?;
+        self.complete_with(text, settings, None, cancel, on_update)
+    }
+
+    /// Continues a text without a chat template so that the continuation matches a constraint; otherwise like
+    /// [`Model::complete`].
+    ///
+    /// # Errors
+    /// As [`Model::complete`], and a constraint that cannot be compiled.
+    pub fn complete_with(
+        &mut self,
+        text: &str,
+        settings: &Generation,
+        constraint: Option<&Constraint>,
+        cancel: &Cancel,
+        on_update: OnUpdate<'_>,
+    ) -> Result<Answer, Error> {
+        let request = self.loaded.continuation(text, settings, constraint)?;
         self.answer(request.with_cancel(cancel), on_update)
     }
 

@@ -147,6 +147,10 @@ impl Runner for Model {
         self.device.borrow().arithmetic()
     }
 
+    fn is_batch_invariant(&self) -> bool {
+        self.device.borrow().is_batch_invariant()
+    }
+
     fn sequence_bytes(&self, tokens: usize) -> usize {
         self.cache.spec().sequence_bytes(tokens, self.step_rows().min(tokens), self.slack)
     }

@@ -341,6 +341,14 @@ impl Tree {
         linear.sort_by_key(|m| m.stage);
         linear.chunk_by(|a, b| a.stage == b.stage).map(<[_]>::to_vec).collect()
     }
+
+    /// Returns `true` if the inputs of a stage of layer `i` come from a norm, so that hidden states soon give them.
+    #[must_use]
+    pub fn is_behind_norm(&self, i: usize, stage: &[&Module]) -> bool {
+        let scaled_by = stage.first().and_then(|module| module.scaled_by);
+        let before = scaled_by.and_then(|by| self.module(Slot { layer: Some(i), module: by.module }));
+        before.is_some_and(|module| module.kind == Kind::Norm)
+    }
 }
 
 #[cfg(test)]

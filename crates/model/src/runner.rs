@@ -59,6 +59,10 @@ pub trait Runner {
     fn arithmetic(&self) -> String {
         self.describe()
     }
+    /// Returns `true` if the bits of a row depend neither on the other rows of its step nor on their number.
+    fn is_batch_invariant(&self) -> bool {
+        false
+    }
     /// Opens an empty sequence.
     fn open(&mut self) -> SequenceId;
     /// Closes a sequence.

@@ -88,6 +88,8 @@ pub struct Compression {
     pub length: usize,
     /// The number of rows that run through a layer together.
     pub step_rows: usize,
+    /// The largest size in bytes of the inputs of a layer that one stream keeps.
+    pub kept_bytes: u64,
     /// `true` if a step of the recipe observes the original's inputs beside those of the compressed model.
     pub originals: bool,
 }
@@ -96,7 +98,7 @@ pub struct Compression {
 const TILE_VALUES: u64 = 1 << 25;
 
 /// Plans the compression of `checkpoint` by GPTQ, layer by layer in f32. The memory holds the activations of the whole
-/// calibration text, one layer, a step through it, the Hessian with its factor, and the matrix that is quantised. With the
+/// calibration text, inputs kept within a layer, one layer, a step through it, the Hessian with its factor, and the matrix that is quantised. With the
 /// original's inputs it holds their activations and its layer as well, and their products.
 ///
 /// # Errors
@@ -107,7 +109,11 @@ pub fn plan_compression(checkpoint: &Checkpoint, how: &Compression) -> Result<Pe
     let mut recorder = Recorder::new(bytes);
     let mut stream = Stream::new(checkpoint, how.length)?;
     let streams = if how.originals { 2 } else { 1 };
-    let stream_bytes = streams * F32 * (how.samples * how.length * facts.width) as u64;
+    let tokens = (how.samples * how.length) as u64;
+    let stages = checkpoint.tree().stages(0);
+    let kept = stages.iter().filter(|stage| !checkpoint.tree().is_behind_norm(0, stage));
+    let kept: u64 = kept.filter_map(|stage| stage.first()).map(|module| F32 * tokens * module.shape[1] as u64).sum();
+    let stream_bytes = streams * (F32 * tokens * facts.width as u64 + kept.min(how.kept_bytes));
     let sequences = (how.step_rows / how.length.max(1)).clamp(1, how.samples.max(1));
     let lengths = vec![how.length; sequences];
 

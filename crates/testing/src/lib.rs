@@ -1,9 +1,11 @@
 //! Helpers of the tests in all crates: test data, tolerances, a slow back end that is correct, the table of
-//! operator tests that every back end and instruction set runs, and a Hub that simulates faults.
+//! operator tests that every back end and instruction set runs, a Hub that simulates faults, and a search
+//! for secrets in what was sent.
 #![forbid(unsafe_code)]
 
 mod close;
 mod data;
+pub mod egress;
 pub mod hub;
 mod naive;
 pub mod operators;

@@ -246,9 +246,9 @@ pub enum TextError {
     Tools {
         /// The place in the list, for example `tools[1].function.name`.
         place: String,
-        /// What is there.
+        /// The text found there.
         found: String,
-        /// What was expected.
+        /// The text expected there.
         expected: &'static str,
     },
     /// A tool cannot be forced in the form in which the model writes calls.

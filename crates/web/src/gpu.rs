@@ -8,7 +8,7 @@ use honelm_gpu::{Gpu, GpuBackend, GpuError, Needed, Trust, known_answers};
 use honelm_model::Checkpoint;
 use honelm_plan::gpu_layouts;
 
-use crate::device::{Chosen, DeviceMemory, Kind, Tested};
+use crate::chosen::{Chosen, DeviceMemory, Kind, Tested};
 use crate::options::{DeviceName, LoadSettings};
 use crate::platform::{self, BrowserAdapter};
 

@@ -8,6 +8,7 @@
 
 mod breathe;
 mod check;
+mod chosen;
 mod device;
 mod error;
 mod files;

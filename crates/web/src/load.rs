@@ -12,7 +12,7 @@ use honelm_text::{Tokenizer, TokenizerFiles};
 use serde_json::Value;
 
 use crate::WebError;
-use crate::device::Chosen;
+use crate::chosen::Chosen;
 use crate::files::Files;
 
 /// Opens the page's files as a checkpoint with its tokenizer. Of the weights, only the headers are read.

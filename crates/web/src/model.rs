@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 
 use honelm_backend::CacheSpec;
-use honelm_engine::{Cancel, Completion, DriverOptions, Generation, LoadedModel, Update, sampling_defaults};
+use honelm_engine::{Cancel, ChatAsk, Completion, DriverOptions, Generation, LoadedModel, Update, sampling_defaults};
 use honelm_model::{Facts, LoadOptions, Runner};
-use honelm_text::{Clock, Piece, RenderOptions};
+use honelm_text::answer::{Call, Event};
+use honelm_text::{Clock, RenderOptions};
 use js_sys::Function;
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
 use crate::breathe::Breathing;
-use crate::device::{self, Chosen};
+use crate::chosen::Chosen;
+use crate::device;
 use crate::files::{Files, ModelFiles};
 use crate::options::{GenerationSettings, LoadSettings, conversation, parsed};
 use crate::{WebError, load, platform};
@@ -133,10 +135,11 @@ impl WebModel {
     }
 
     /// Answers a conversation and returns the answer as JSON. `messages` is JSON: a list of `{"role", "content"}`, the last
-    /// from the user. `on_event` receives `{"prefill": [done, total]}`, or `{"token": id}` with any new `"text"` and
+    /// from the user, or the result of a call (`"tool"`). `on_event` receives `{"prefill": [done, total]}`, or `{"token": id}` with any new `"text"` and
     /// `"reasoning"`, as JSON. `settings` is JSON: `max_tokens`, `temperature`, `top_k`, `top_p`, `min_p`, `seed`,
-    /// `repeat_penalty`, `stop`, `ignore_eos`, `logprobs`; missing settings are the model's own. With `parse_special`, the texts
-    /// of special tokens in messages become these tokens.
+    /// `repeat_penalty`, `stop`, `ignore_eos`, `logprobs`; missing settings are the model's own. The answer matches
+    /// `json_schema`, if there is one; `tools` is a list in OpenAI's form. With `parse_special`, the texts of special tokens in
+    /// messages become these tokens.
     ///
     /// # Errors
     /// Fails if a setting is invalid, if the chat template does not parse or rejects the conversation, if the conversation is
@@ -144,14 +147,15 @@ impl WebModel {
     pub async fn chat(&self, messages: String, settings: String, on_event: Function) -> Result<String, WebError> {
         let settings: GenerationSettings = parsed("settings", &settings)?;
         let parse_special = settings.parse_special;
+        let ask = ChatAsk { options: render_options(), ..settings.ask()? };
         let generation = settings.apply(&self.generation);
-        let (said, question) = conversation(&messages)?;
+        let messages = conversation(&messages)?;
         let mut loan = self.take()?;
         let loaded = loan.get()?;
-        let mut chat = loaded.chat_of(&said, render_options())?.with_parse_special(parse_special);
+        let mut chat = loaded.chat_of(&messages, ask)?.with_parse_special(parse_special);
         let mut on_update = |update: &Update| heard(update, &on_event);
-        let asked = loaded.ask(&mut chat, &question, &generation, &self.cancel, &platform::seconds, &mut on_update);
-        Ok(document(&asked.await?).to_string())
+        let answered = loaded.answer(&mut chat, &generation, &self.cancel, &platform::seconds, &mut on_update);
+        Ok(document(&answered.await?).to_string())
     }
 
     /// Continues a text without a chat template and returns the answer as JSON; otherwise like `chat`.
@@ -162,7 +166,9 @@ impl WebModel {
         let settings: GenerationSettings = parsed("settings", &settings)?;
         let mut loan = self.take()?;
         let loaded = loan.get()?;
-        let request = loaded.continuation(&text, &settings.apply(&self.generation))?.with_cancel(&self.cancel);
+        let constraint = settings.constraint();
+        let generation = settings.apply(&self.generation);
+        let request = loaded.continuation(&text, &generation, constraint.as_ref())?.with_cancel(&self.cancel);
         let mut on_update = |update: &Update| heard(update, &on_event);
         let done = loaded.driver().complete(request, &platform::seconds, &mut on_update).await?;
         Ok(document(&done).to_string())
@@ -196,10 +202,12 @@ fn heard(update: &Update, on_event: &Function) {
         Update::Token { id, .. } => json!({"token": id}),
         Update::Rest(_) => json!({}),
     };
-    for piece in update.pieces() {
-        let (name, text) = match piece {
-            Piece::Thought(text) => ("reasoning", text),
-            Piece::Answer(text) => ("text", text),
+    for part in update.parts() {
+        let (name, text) = match part {
+            Event::Reasoning(text) => ("reasoning", text),
+            Event::Text(text) => ("text", text),
+            // Complete calls are in the answer.
+            _ => continue,
         };
         let before = event[name].as_str().unwrap_or_default();
         event[name] = json!(format!("{before}{text}"));
@@ -238,6 +246,9 @@ fn document(done: &Completion) -> Value {
         "decode_tokens_per_second": done.decode_tokens_per_second(),
         "first_token_seconds": (done.first_token_seconds > 0.0).then_some(done.first_token_seconds),
     });
+    if !done.calls.is_empty() {
+        document["tool_calls"] = done.calls.iter().map(Call::to_value).collect();
+    }
     if let Some(reasoning) = &done.reasoning {
         document["reasoning_content"] = json!(reasoning);
     }

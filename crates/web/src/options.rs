@@ -2,9 +2,11 @@
 
 use honelm_backend::CacheType;
 use honelm_cpu::{Compute, Isa};
-use honelm_engine::Generation;
+use honelm_engine::{ChatAsk, Generation};
+use honelm_grammar::Constraint;
 use honelm_model::OpenOptions;
 use honelm_text::Message;
+use honelm_text::answer::Tool;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -104,11 +106,26 @@ pub struct GenerationSettings {
     stop: Vec<String>,
     ignore_eos: bool,
     logprobs: Option<usize>,
+    /// The JSON schema that the answer must match.
+    json_schema: Option<Value>,
+    /// The tools that the model may call, in OpenAI's form.
+    tools: Option<Value>,
     /// `true` if the texts of special tokens in messages become these tokens; otherwise they are text.
     pub parse_special: bool,
 }
 
 impl GenerationSettings {
+    /// Returns what the answer must match.
+    pub fn constraint(&self) -> Option<Constraint> {
+        self.json_schema.clone().map(Constraint::JsonSchema)
+    }
+
+    /// Returns the constraint and the tools of the answer.
+    pub fn ask(&self) -> Result<ChatAsk, WebError> {
+        let tools = self.tools.as_ref().map(Tool::read_list).transpose()?.unwrap_or_default();
+        Ok(ChatAsk { constraint: self.constraint(), tools, ..ChatAsk::default() })
+    }
+
     /// Applies these settings on top of the model's own.
     pub fn apply(self, own: &Generation) -> Generation {
         let own = if self.ignore_eos { own.clone().without_ends() } else { own.clone() };
@@ -132,14 +149,16 @@ pub fn parsed<T: DeserializeOwned>(name: &'static str, json: &str) -> Result<T, 
     serde_json::from_str(json).map_err(|error| WebError::InvalidArgument { name, problem: error.to_string() })
 }
 
-/// Splits a conversation into the earlier messages and the question.
-pub fn conversation(json: &str) -> Result<(Vec<Message>, String), WebError> {
-    let wrong = |problem: &str| WebError::InvalidArgument { name: "messages", problem: problem.to_owned() };
-    let mut messages: Vec<Message> = parsed("messages", json)?;
-    let last = messages.pop().ok_or_else(|| wrong("empty; expected at least one user message"))?;
-    match last.content.as_str() {
-        Some(question) if last.role == "user" => Ok((messages, question.to_owned())),
-        _ => Err(wrong("the last message must be a text from the user")),
+/// Parses a conversation that ends with a question, or with the result of a call.
+pub fn conversation(json: &str) -> Result<Vec<Message>, WebError> {
+    let messages: Vec<Message> = parsed("messages", json)?;
+    match messages.last() {
+        Some(Message { role, content: Value::String(_), .. }) if role == "user" || role == "tool" => Ok(messages),
+        last => {
+            let found = last.map_or_else(|| "no message".to_owned(), |last| format!("a message of {:?}", last.role));
+            let problem = format!("found {found} at the end, expected a text of \"user\" or \"tool\"");
+            Err(WebError::InvalidArgument { name: "messages", problem })
+        }
     }
 }
 

@@ -51,16 +51,32 @@ export interface GenerationSettings {
   ignore_eos?: boolean;
   /** Returns the log-probability of each token, and of this many of the most likely tokens. */
   logprobs?: number;
+  /** The JSON schema that the answer matches. */
+  json_schema?: unknown;
+  /** The tools that the model may call, in OpenAI's form; only for conversations. */
+  tools?: unknown[];
   /** Converts the texts of special tokens in messages to these tokens; by default they are text. */
   parse_special?: boolean;
 }
 
+/** A call of a tool. */
+export interface ToolCall {
+  id: string;
+  type: "function";
+  /** The arguments are the JSON text of an object. */
+  function: { name: string; arguments: string };
+}
+
 /** One turn of a conversation. */
 export interface Message {
-  role: "system" | "user" | "assistant";
+  role: "system" | "user" | "assistant" | "tool";
   content: string;
   /** The model's reasoning before its answer. */
   reasoning_content?: string;
+  /** The calls of an answer. */
+  tool_calls?: ToolCall[];
+  /** The call that a message of `tool` is the result of. */
+  tool_call_id?: string;
 }
 
 /** The properties of a loaded model, and its device. */
@@ -120,6 +136,7 @@ export interface AnswerEvent {
 export interface Answer {
   text: string;
   reasoning_content?: string;
+  tool_calls?: ToolCall[];
   token_ids: number[];
   finish_reason: "stop" | "length" | "context" | "cancelled";
   prompt_tokens: number;

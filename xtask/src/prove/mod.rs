@@ -2,6 +2,8 @@
 
 mod allocation;
 mod browser;
+mod compression;
+mod constrained;
 mod context;
 mod divergence;
 mod fuzz;
@@ -13,8 +15,11 @@ mod perplexity;
 mod pull;
 mod report;
 mod resume;
+mod routing;
 mod schedules;
+mod serve;
 mod smollm2;
+mod speculation;
 mod tokens;
 
 use std::path::PathBuf;
@@ -37,7 +42,11 @@ const PARTS: &[Part] = &[
     tokens::PART,
     divergence::PART,
     allocation::PART,
+    compression::PART,
     schedules::PART,
+    serve::PART,
+    constrained::PART,
+    speculation::PART,
     resume::PART,
     kills::PART,
     pull::PART,
@@ -46,6 +55,7 @@ const PARTS: &[Part] = &[
     memory::PART,
     perplexity::PART,
     smollm2::PART,
+    routing::PART,
     fuzz::PART,
 ];
 

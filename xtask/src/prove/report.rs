@@ -26,9 +26,12 @@ pub enum Unit {
     Count,
     /// Bytes, in millions.
     Megabytes,
+    Milliseconds,
     /// A divergence in nats.
     Nats,
     Percent,
+    /// A number without a unit.
+    Number,
 }
 
 impl Unit {
@@ -36,8 +39,10 @@ impl Unit {
         match self {
             Self::Count => format!("{value}"),
             Self::Megabytes => format!("{:.1} MB", value / 1e6),
-            Self::Nats => format!("{value:.1e} nats"),
+            Self::Milliseconds => format!("{value:.2} ms"),
+            Self::Nats => format!("{value:.2e} nats"),
             Self::Percent => format!("{value:.3}%"),
+            Self::Number => format!("{value:.4}"),
         }
     }
 }

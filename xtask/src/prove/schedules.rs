@@ -8,7 +8,7 @@ use super::{Part, Stop};
 
 pub const PART: Part = Part {
     name: "schedules",
-    claim: "under random schedules with cancels, deadlines and shortage of memory, each answer has the bits that it has alone",
+    claim: "under random schedules with drafts, cancels, deadlines and shortage of memory, each answer has the bits that it has alone",
     needs: "nothing",
     run,
 };
@@ -26,6 +26,7 @@ fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
         Unit::Count,
     );
     report.at_least("prefixes closed for lack of memory", number(&found, "evicted")?, wanted as f64 / 2.0, Unit::Count);
+    report.at_least("draft tokens accepted", number(&found, "accepted")?, wanted as f64 * 3.0, Unit::Count);
     report.lines("reference: eight answers against one", |report| {
         let found = context.test("honelm-engine", "schedule", "eight_answers_against_one", &[])?;
         let (one, eight) = (number(&found, "one")?, number(&found, "eight")?);

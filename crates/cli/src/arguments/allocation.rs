@@ -69,6 +69,11 @@ enum SearchName {
 }
 
 impl AllocationArguments {
+    /// Returns `true` if the file is to have a certain size. `bits` are those of `--bits`, if they stand for a mix.
+    pub fn asks_for_size(&self, bits: Option<f64>) -> bool {
+        self.target_size.is_some() || bits.is_some()
+    }
+
     /// Returns the library's options. `bits` are those of `--bits`, if they stand for a mix.
     pub fn options(&self, bits: Option<f64>) -> AllocationOptions {
         let goal = match (self.target_size, bits) {

@@ -45,7 +45,8 @@ fn split(path: &Path) -> Vec<PathBuf> {
     }
 }
 
-fn source(path: &Path) -> TextSource {
+/// Returns the text at a path; a word stands for the shipped one.
+pub fn source(path: &Path) -> TextSource {
     if path == Path::new(SHIPPED) && !path.exists() { TextSource::Shipped } else { TextSource::File(path.to_owned()) }
 }
 

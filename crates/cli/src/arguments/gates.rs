@@ -12,9 +12,10 @@ use crate::failure::Failure;
 /// The options about the gates.
 #[derive(Debug, Clone, Args)]
 pub struct GateArguments {
-    /// Largest allowed increase in perplexity: a number, or a percentage of the original's such as 5%
-    #[arg(long, value_name = "INCREASE", default_value = "0.5", value_parser = budget, allow_negative_numbers = true)]
-    pub budget: Budget,
+    /// Largest allowed increase in perplexity: a number, or a percentage of the original's such as 5% [default: 0.5; where a
+    /// size is asked for, a model that exceeds it is published all the same]
+    #[arg(long, value_name = "INCREASE", value_parser = budget, allow_negative_numbers = true)]
+    budget: Option<Budget>,
 
     /// Largest allowed mean KL divergence from the original in nats, by its upper 95% bound
     #[arg(long, value_name = "NATS", value_parser = nats, allow_negative_numbers = true)]
@@ -37,6 +38,16 @@ pub struct GateArguments {
 }
 
 impl GateArguments {
+    /// Returns the budget.
+    pub fn budget(&self) -> Budget {
+        self.budget.unwrap_or(Budget::Absolute(0.5))
+    }
+
+    /// Returns `true` if a gate was asked for.
+    pub fn any(&self) -> bool {
+        self.budget.is_some() || self.max_kl.is_some() || self.max_accuracy_loss.is_some()
+    }
+
     /// Returns the first text, which the candidates are compared on.
     pub fn text(&self) -> TextSource {
         super::text_source(self.text.first().map(PathBuf::as_path))

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::output;
 
 pub use allocation::{AllocationArguments, Bits, TypeArguments};
-pub use calibration::CalibrationArguments;
+pub use calibration::{CalibrationArguments, source};
 pub use values::{
     Seed, answer_limit, at_least_one, encoding_parser, finite, named_recipe, not_negative, positive, probability,
     protocol, recipe, seed, share, size, text_source, token_limit, top_k,

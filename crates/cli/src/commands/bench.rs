@@ -1,9 +1,11 @@
 //! `honelm bench`: the speed of prefill and decode, measured as llama-bench does.
 
 use clap::Args;
-use honelm::{BenchModel, BenchOptions, BenchRow, Encoding};
+use honelm::{BenchModel, BenchOptions, BenchRow, Encoding, RunOptions, Speculate, SpeculationOptions};
 
-use crate::arguments::{Global, at_least_one, encoding_parser};
+use crate::arguments::{Global, at_least_one, encoding_parser, not_negative};
+use crate::commands::generation::speculate;
+use crate::commands::speculation;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{help, output};
@@ -16,11 +18,17 @@ fn notes() -> String {
             ("honelm bench --shape llama-3.2-1b --encoding q4_0", "random weights in a published shape"),
             ("honelm bench model.gguf -p 128,512 -n 64 -d 0,4096 -r 3 --context 8192", ""),
             ("honelm bench pocket -p 0 -n 128 --json", "decoding only, one JSON document per test"),
+            ("honelm bench pocket -p 0 --rows 1,2,4,8,16", "the cost of a step of several rows"),
             ("honelm bench pocket --placement", "the time of every operation"),
+            (
+                "honelm bench model.gguf --speculate auto --draft small.gguf -n 64 -r 30",
+                "speculative decoding in pairs",
+            ),
         ],
         &[
             "Tests have the names of llama-bench: pp512 is the prefill of 512 tokens, tg64 the decoding of 64 tokens, and \
-           tg64@d4096 the same with 4096 tokens in the cache.",
+           tg64@d4096 the same with 4096 tokens in the cache. tg64x4 decodes 4 sequences at once, and tg64/draft4 runs 4 rows \
+           of one sequence in a step and keeps one, as the verification of a draft does.",
         ],
     )
 }
@@ -53,6 +61,10 @@ pub struct Bench {
     #[arg(short, long, value_name = "N", default_value = "0", value_delimiter = ',', value_parser = count, allow_negative_numbers = true)]
     depth: Vec<usize>,
 
+    /// Rows per decoding step: compares the cost of steps of each number, of several sequences and of a draft
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = at_least_one, allow_negative_numbers = true)]
+    rows: Vec<usize>,
+
     /// Most tokens per prefill step
     #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = at_least_one, allow_negative_numbers = true)]
     batch: usize,
@@ -60,6 +72,19 @@ pub struct Bench {
     /// Repetitions of each test, after one that is not counted
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = at_least_one, allow_negative_numbers = true)]
     repeats: usize,
+
+    /// Measure speculative decoding instead, with drafts of ngram, draft or auto: answers of -n tokens to classes of prompts, in
+    /// pairs with plain decoding
+    #[arg(long, value_name = "HOW", conflicts_with_all = ["shape", "prompt", "depth", "batch", "placement"], value_parser = speculate())]
+    speculate: Option<Speculate>,
+
+    /// Draft model for --speculate: a folder, a GGUF file or a name
+    #[arg(long, value_name = "MODEL", requires = "speculate")]
+    draft: Option<String>,
+
+    /// Temperature of the answers for --speculate
+    #[arg(long, value_name = "T", requires = "speculate", default_value_t = 0.0, value_parser = not_negative, allow_negative_numbers = true)]
+    temperature: f32,
 
     /// Measure every operation: its device, time, and bytes read and written
     #[arg(long)]
@@ -73,6 +98,17 @@ fn count(text: &str) -> Result<usize, String> {
 
 impl Bench {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
+        if let Some(speculate) = self.speculate {
+            let draft = self.draft.as_deref().map(|name| global.model(Some(name))).transpose()?;
+            let options = SpeculationOptions {
+                model: global.model(self.model.as_deref())?,
+                run: RunOptions { speculate, draft, ..global.run_options() },
+                tokens: self.generate.iter().copied().max().unwrap_or(0),
+                rounds: self.repeats,
+                temperature: self.temperature,
+            };
+            return speculation::run(&options, global);
+        }
         let model = match (self.shape, self.encoding) {
             (Some(shape), Some(encoding)) => BenchModel::Synthetic { shape, encoding },
             _ => BenchModel::Path(global.model(self.model.as_deref())?),
@@ -82,6 +118,7 @@ impl Bench {
             prompts: self.prompt,
             generates: self.generate,
             depths: self.depth,
+            rows: self.rows,
             batch: self.batch,
             repeats: self.repeats,
             run: global.run_options(),
@@ -106,12 +143,15 @@ impl Bench {
 }
 
 fn print(rows: &[BenchRow]) -> Result<(), Failure> {
-    let titles = ["model", "encoding", "size", "parameters", "threads", "compute", "test", "tok/s"];
+    let titles = ["model", "encoding", "size", "parameters", "threads", "compute", "test", "tok/s", "step", "cost"];
+    // Only tests of several rows have a cost.
+    let shown = if rows.iter().any(|row| row.step_cost.is_some()) { titles.len() } else { titles.len() - 2 };
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
             let speed = &row.measurement;
-            vec![
+            let step = row.step_seconds.map_or_else(String::new, |s| format!("{:.3} ms", 1e3 * s));
+            let mut cells = vec![
                 row.model.clone(),
                 row.encoding.clone(),
                 honelm::units::bytes(row.size_bytes),
@@ -120,10 +160,14 @@ fn print(rows: &[BenchRow]) -> Result<(), Failure> {
                 row.compute.clone(),
                 speed.test.clone(),
                 format!("{:.2} ± {:.2}", speed.tokens_per_second, speed.tokens_per_second_stddev),
-            ]
+                step,
+                row.step_cost.map_or_else(String::new, |cost| format!("{cost:.2}")),
+            ];
+            cells.truncate(shown);
+            cells
         })
         .collect();
-    let table = output::table(&titles, &cells).rank(1, &["size", "parameters", "threads", "compute"]);
+    let table = output::table(&titles[..shown], &cells).rank(1, &["size", "parameters", "threads", "compute"]);
     output::line(&output::fitted(table))?;
     let Some(first) = rows.first() else { return Ok(()) };
     let memory =

@@ -1,4 +1,4 @@
-//! What `honelm inspect` shows of files that are no model that can run here.
+//! The output of `honelm inspect` for files that are no model that can run here.
 
 use std::path::Path;
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use honelm::{Answer, Generation, Model, RunOptions};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use honelm::{Answer, Generation, Model, RunOptions, Speculate};
 
 use crate::arguments::{Global, Seed, SpecialTokens, not_negative, positive, probability, seed, share, top_k};
 use crate::failure::Failure;
@@ -77,6 +78,33 @@ impl Sampling {
     }
 }
 
+/// The options of speculative decoding.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Speculative decoding")]
+pub struct Speculation {
+    /// Smaller model that drafts tokens, which the model verifies several at a time: a folder, a GGUF file or a name
+    #[arg(long, value_name = "MODEL")]
+    draft: Option<String>,
+
+    /// Source of the drafts: ngram is earlier text, draft the draft model, auto the better of both or none; on the CPU, none
+    /// changes an answer
+    #[arg(long, value_name = "HOW", default_value_t = Speculate::Auto, value_parser = speculate())]
+    speculate: Speculate,
+}
+
+/// Returns the parser of the source of drafts.
+pub fn speculate() -> impl TypedValueParser<Value = Speculate> {
+    PossibleValuesParser::new(Speculate::ALL.map(Speculate::name)).try_map(|name| name.parse())
+}
+
+impl Speculation {
+    /// Returns the options of a run with these drafts.
+    pub fn apply(&self, global: &Global, run: RunOptions) -> Result<RunOptions, Failure> {
+        let draft = self.draft.as_deref().map(|name| global.model(Some(name))).transpose()?;
+        Ok(RunOptions { draft, speculate: self.speculate, ..run })
+    }
+}
+
 /// The file of cached prompts.
 #[derive(Debug, Clone, Args)]
 pub struct PromptCache {
@@ -110,10 +138,16 @@ pub fn new_seed() -> u64 {
 }
 
 /// Opens a model and shows the progress on stderr.
-pub fn open(name: Option<&str>, global: &Global, special: SpecialTokens) -> Result<Model, Failure> {
+pub fn open(
+    name: Option<&str>,
+    global: &Global,
+    special: SpecialTokens,
+    speculation: &Speculation,
+) -> Result<Model, Failure> {
     let path = global.model(name)?;
-    let mut progress = Progress::new(global);
     let run = RunOptions { parse_special: special.parse_special, ..global.run_options() };
+    let run = speculation.apply(global, run)?;
+    let mut progress = Progress::new(global);
     let model = Model::open(&path, &run, &mut |event| progress.event(event));
     progress.finish();
     let model = model?;
@@ -182,8 +216,12 @@ pub fn speeds(answer: &Answer) -> String {
         0 => String::new(),
         cached => format!(" ({cached} cached)"),
     };
+    let drafted = match (answer.accepted_tokens, answer.drafted_tokens) {
+        (_, 0) => String::new(),
+        (accepted, drafted) => format!(" ({accepted} of {drafted} drafted ones accepted)"),
+    };
     format!(
-        "prompt {} tokens{cached}{}; answer {} tokens{}{first}",
+        "prompt {} tokens{cached}{}; answer {} tokens{drafted}{}{first}",
         answer.prompt_tokens,
         rate(answer.prefill_tokens_per_second),
         answer.completion_tokens,

@@ -49,7 +49,7 @@ impl Man {
         }
         let gate = OutputGate::new(self.force);
         let mut pages = Vec::new();
-        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+        for command in all(&command) {
             let path = dir.join(Page::new(command.clone()).get_filename());
             gate.file(&path, "a manual page of honelm", &is_page).map_err(honelm::Error::from)?;
             pages.push((path, page(command)?));
@@ -62,6 +62,11 @@ impl Man {
         }
         Ok(0)
     }
+}
+
+/// Returns a command and all commands below it.
+fn all(command: &Command) -> Vec<&Command> {
+    std::iter::once(command).chain(command.get_subcommands().flat_map(all)).collect()
 }
 
 /// Returns `true` if a file is a manual page of this program, by its title line.

@@ -5,9 +5,11 @@ mod bench;
 mod chat;
 mod compare;
 mod completions;
+mod constraints;
 mod contents;
 mod devices;
 mod eval;
+mod gateway;
 mod generation;
 mod imatrix;
 mod inspect;
@@ -16,10 +18,19 @@ mod man;
 mod measure;
 mod optimize;
 mod prompt;
+mod ps;
 mod pull;
 mod quantize;
 mod recipes;
+mod redact;
+mod remote;
+mod router;
 mod run;
+mod serve;
+mod speculation;
+mod spoken;
+mod stop;
+mod thoughts;
 mod tokenize;
 mod web;
 
@@ -43,9 +54,15 @@ pub enum Command {
     List(list::List),
     Tokenize(tokenize::Tokenize),
     Prompt(prompt::Prompt),
+    Redact(redact::Redact),
     Bench(bench::Bench),
     Devices(devices::Devices),
     Pull(pull::Pull),
+    Serve(Box<serve::Serve>),
+    Ps(ps::Ps),
+    Stop(stop::Stop),
+    Router(router::Router),
+    Gateway(gateway::Gateway),
     Web(web::Web),
     Completions(completions::Completions),
     Man(man::Man),
@@ -75,9 +92,15 @@ pub fn run(command: Command, global: &Global, documented: fn() -> clap::Command)
         Command::List(command) => command.run(global),
         Command::Tokenize(command) => command.run(global),
         Command::Prompt(command) => command.run(global),
+        Command::Redact(command) => command.run(global),
         Command::Bench(command) => command.run(global),
         Command::Devices(command) => command.run(global),
         Command::Pull(command) => command.run(global),
+        Command::Serve(command) => command.run(global),
+        Command::Ps(command) => command.run(global),
+        Command::Stop(command) => command.run(global),
+        Command::Router(command) => command.run(global),
+        Command::Gateway(command) => command.run(global),
         Command::Web(command) => command.run(global),
         Command::Completions(command) => command.run(documented()),
         Command::Man(command) => command.run(documented()),

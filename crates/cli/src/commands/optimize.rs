@@ -81,7 +81,7 @@ pub struct Optimize {
     allocation: AllocationArguments,
 
     /// Compression recipe: rtn, gptq, awq, best or a TOML file
-    #[arg(long, value_name = "RECIPE", default_value = "gptq", value_parser = arguments::named_recipe)]
+    #[arg(long, value_name = "RECIPE", default_value = "best", value_parser = arguments::named_recipe)]
     recipe: NamedRecipe,
 
     /// Compare recipes with one encoding, such as gptq,awq,best or TOML files, and publish the best one
@@ -164,10 +164,11 @@ impl Optimize {
             containers: self.container,
             bits,
             ladder,
+            size_decides: self.allocation.asks_for_size(mean) && !self.gates.any(),
             allocation: self.allocation.options(mean),
             group_size: self.group_size,
             recipes,
-            budget: self.gates.budget,
+            budget: self.gates.budget(),
             gates: self.gates.gates()?,
             calibrations: self.calibration.sources(),
             calibration_samples: self.calibration.samples,

@@ -43,7 +43,7 @@ pub struct Pull {
     include: Vec<String>,
 
     /// Retry a connection that stays below SIZE per second for 30 s; 0 allows any rate
-    #[arg(long, value_name = "SIZE", default_value = "1K", value_parser = speed)]
+    #[arg(long, value_name = "SIZE", default_value = "1K", value_parser = speed, allow_negative_numbers = true)]
     min_speed: u64,
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use honelm::{CONTAINERS, Container, Planned, QuantizeOptions, QuantizeTarget, Recipe, TextSource, TypeName};
 
-use crate::arguments::{Global, TypeArguments, at_least_one, recipe, size};
+use crate::arguments::{Global, TypeArguments, at_least_one, recipe, size, source};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::{help, output};
@@ -17,7 +17,7 @@ fn notes() -> String {
         &[
             ("honelm quantize pocket --to f16 -o pocket-f16.gguf", ""),
             ("honelm quantize pocket --to q4_0 -o pocket-q4_0.gguf", "rounded to nearest"),
-            ("honelm quantize pocket --to q4_0 --calibration text.txt -o better.gguf", "quantised by GPTQ"),
+            ("honelm quantize pocket --to q4_0 --calibration text.txt -o better.gguf", "quantised by the recipe best"),
             (
                 "honelm quantize pocket --to q4_k_m --tensor-type attn_v=q8_0 -o pocket-q4_k_m.gguf",
                 "one of llama.cpp's mixes",
@@ -27,8 +27,8 @@ fn notes() -> String {
             ("honelm quantize pocket --to mlx --bits 6 --group-size 64 -o pocket-mlx", ""),
         ],
         &[
-            "Weights are rounded to the nearest value, or with --calibration quantised by GPTQ. The quality of the result \
-             is not measured; `honelm optimize` and `honelm eval` do that.",
+            "Weights are rounded to the nearest value, or with --calibration quantised by the recipe `best`. The quality of the \
+             result is not measured; `honelm optimize` and `honelm eval` do that.",
             "PATH must be new, an empty file or folder, or with --force an earlier output of the same kind; it must not \
              be, contain or lie in the folder of the model. Running the same command again resumes interrupted work.",
         ],
@@ -70,11 +70,11 @@ pub struct Quantize {
     #[command(flatten)]
     types: TypeArguments,
 
-    /// Calibration text: plain, JSON lines or Parquet with `text` or `messages` [default: none, round to nearest]
+    /// Calibration text: plain, JSON lines or Parquet with `text` or `messages`, or `shipped` [default: none, round to nearest]
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
-    /// Compression recipe: rtn, gptq, awq, best or a TOML file [default: gptq with --calibration, else rtn]
+    /// Compression recipe: rtn, gptq, awq, best or a TOML file [default: best with --calibration, else rtn]
     #[arg(long, value_name = "RECIPE", value_parser = recipe)]
     recipe: Option<Recipe>,
 
@@ -140,7 +140,7 @@ impl Quantize {
             types: self.types.rules(),
             max_shard_size: self.max_shard_size,
             force: self.force,
-            calibration: self.calibration.map(TextSource::File).or(shipped),
+            calibration: self.calibration.as_deref().map(source).or(shipped),
             recipe: self.recipe,
             imatrix: self.imatrix,
             calibration_samples: self.calibration_samples,

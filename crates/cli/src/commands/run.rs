@@ -3,11 +3,14 @@
 use std::io::{self, IsTerminal};
 
 use clap::Args;
-use honelm::{Answer, Cancel, Message, Model, Update};
+use honelm::{Answer, Cancel, ChatAsk, Message, Model, Update};
 use serde_json::json;
 
 use crate::arguments::{Global, SpecialTokens, token_limit};
-use crate::commands::generation::{self, PromptCache, Sampling, Streamer};
+use crate::commands::constraints::{Format, Tools};
+use crate::commands::generation::{self, PromptCache, Sampling, Speculation};
+use crate::commands::spoken::{Spoken, warn_of_broken_calls};
+use crate::commands::thoughts::Shown;
 use crate::failure::Failure;
 use crate::{help, input, interrupt, output};
 
@@ -21,6 +24,11 @@ fn notes() -> String {
             ("honelm run model.gguf -p \"Hello\" --system \"Answer in one sentence.\"", ""),
             ("honelm run model.gguf --raw -p \"Once upon a time\"", "continue a text, without chat template"),
             ("honelm run model.gguf -p \"Hello\" --json", "text, token ids and speeds"),
+            ("honelm run model.gguf -p \"A person\" --json-schema person.json", "an answer that the schema accepts"),
+            (
+                "honelm run model.gguf -p \"Weather?\" --tools tools.json --tool-choice required",
+                "calls of tools, as JSON",
+            ),
             (
                 "honelm run model.gguf -p \"Hello\" --prompt-cache hello.cache",
                 "the second time, the prompt is not computed",
@@ -61,8 +69,21 @@ pub struct Run {
     #[command(flatten)]
     special: SpecialTokens,
 
+    /// Display of the thinking: show, hide, or fold it into one line when it ends
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Shown::Fold, hide_possible_values = true)]
+    thinking: Shown,
+
     #[command(flatten)]
     prompt_cache: PromptCache,
+
+    #[command(flatten)]
+    speculation: Speculation,
+
+    #[command(flatten)]
+    format: Format,
+
+    #[command(flatten)]
+    tools: Tools,
 
     #[command(flatten)]
     sampling: Sampling,
@@ -71,36 +92,46 @@ pub struct Run {
 impl Run {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
         let prompt = self.text()?;
-        let mut model = generation::open(self.model.as_deref(), global, self.special)?;
+        let mut ask = ChatAsk { constraint: self.format.constraint()?, ..ChatAsk::default() };
+        self.tools.apply(&mut ask)?;
+        let mut model = generation::open(self.model.as_deref(), global, self.special, &self.speculation)?;
         if let Some(template) = &self.template {
             model.set_template(template)?;
         }
         self.prompt_cache.restore(&mut model)?;
         let mut wanted = self.sampling.apply(model.generation());
         wanted.max_tokens = self.max_tokens;
-        let is_chat = !self.raw && !prompt.is_empty() && (model.chat_template().is_some() || self.system.is_some());
+        let in_template = model.chat_template().is_some() || self.system.is_some() || self.tools.is_given();
+        let is_chat = !self.raw && !prompt.is_empty() && in_template;
         if !self.raw && !prompt.is_empty() && model.chat_template().is_none() {
             global.note("The model has no chat template: it continues the prompt as plain text.");
         }
-        let mut out = Streamer::new(global.json);
+        if self.tools.is_given() && !is_chat {
+            let problem =
+                "--tools needs a prompt in the chat template: leave out --raw, and give a text by -p or on stdin";
+            return Err(Failure::Usage(problem.to_owned()));
+        }
+        let mut out = Spoken::new(self.thinking, global.json);
         let cancel = Cancel::new();
         let mut on_update = |update: &Update| {
-            if !out.piece(update.text()) {
+            if !out.update(update) {
                 cancel.cancel();
             }
         };
         let answer = if is_chat {
             let system = self.system.iter().map(|text| Message::new("system", text.as_str()));
             let messages: Vec<Message> = system.chain([Message::new("user", prompt)]).collect();
-            model.chat(&messages, &wanted, &cancel, &mut on_update)
+            ask.how = wanted.clone();
+            model.chat_with(&messages, ask, &cancel, &mut on_update)
         } else {
-            model.complete(&prompt, &wanted, &cancel, &mut on_update)
+            model.complete_with(&prompt, &wanted, ask.constraint.as_ref(), &cancel, &mut on_update)
         }?;
         out.end()?;
         self.prompt_cache.save(&mut model)?;
         if interrupt::pressed() {
             return Err(Failure::Interrupted);
         }
+        warn_of_broken_calls(&answer);
         if global.json {
             output::json_line(&document(&answer, &model, wanted.seed)?)?;
         } else {

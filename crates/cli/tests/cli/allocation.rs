@@ -75,7 +75,7 @@ fn a_size_is_met_by_a_choice_for_each_tensor() {
     };
     // With all of them in Q6_K, the file has 5,044,064 bytes.
     let most = 5_030_000;
-    let output = job(&["--target-size", &most.to_string(), "--budget", "1000000", "--tie-fused", "--json"]);
+    let output = job(&["--target-size", &most.to_string(), "--tie-fused", "--json"]);
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let report = document(&output);
     let row = &report["rows"][1];

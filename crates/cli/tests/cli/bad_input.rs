@@ -124,7 +124,7 @@ fn unusable_texts() {
         assert_fails(&run(&arguments), 1, &[text(path)]);
         assert!(!out.exists());
     }
-    // Where a verdict is asked, too little text has a status of its own.
+    // Too little text for a verdict has a status of its own.
     let tiny = dir.path().join("tiny.txt");
     let folder = dir.path().join("out");
     assert_fails(&run(&["optimize", "--text", text(&tiny), "-o", text(&folder)]), 4, &["tokens"]);
@@ -169,7 +169,7 @@ fn a_full_disk_loses_nothing_and_leaves_nothing_half_written() {
     assert_fails(&run_on_a_full_disk(1024, &to_folder), 1, &["gptq"]);
     assert_eq!(fs::read(&model).expect("still there"), b"GGUF of an earlier model");
     assert!(!folder.exists());
-    // What was finished is kept, hidden, until there is room.
+    // The finished file is kept, hidden, until there is room.
     assert_eq!(status(&run(&to_file)), 0);
     assert_eq!(status(&run(&to_folder)), 0);
     assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 2, "the two models and nothing else");

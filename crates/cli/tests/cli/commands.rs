@@ -275,6 +275,15 @@ fn bench_writes_a_line_a_test() {
     assert_keys(&lines[2], &["decode_tokens_per_second", "tokens_per_second", "seconds"]);
     let table = run(&arguments);
     assert!(stdout(&table).contains("pp16@d8") && stdout(&table).contains("tok/s"), "{}", stdout(&table));
+    let steps = run(&["bench", "-p", "0", "-n", "2", "-r", "1", "--rows", "1,3", "--json", "-q"]);
+    let lines: Vec<Value> =
+        stdout(&steps).lines().map(|line| serde_json::from_str(line).expect("a document a line")).collect();
+    lines.iter().for_each(assert_documented);
+    let names: Vec<&str> = lines.iter().filter_map(|l| l["test"].as_str()).collect();
+    assert_eq!(names, ["tg2", "tg2x3", "tg2/draft3"]);
+    assert_eq!(lines[0]["step_cost"].as_f64(), Some(1.0));
+    lines.iter().for_each(|line| assert_keys(line, &["step_seconds", "step_cost", "rows"]));
+    assert_fails(&run(&["bench", "-p", "0", "-n", "1020", "--rows", "8"]), 1, &["draft8", "context"]);
     assert_fails(&run(&["bench", "-p", "2000", "-r", "1"]), 1, &["pp2000", "context"]);
     assert_fails(&run(&["bench", "--shape", "llama-0", "--encoding", "q4_0"]), 1, &["llama-3.2-1b"]);
 }
@@ -359,7 +368,7 @@ fn compare_names_the_layer_and_the_weight_that_differ() {
     assert_eq!(found["layers"][first]["layer"], "layer 3");
     assert_eq!(found["weights"][0]["weight"], "down");
     assert_eq!(found["weights"][1]["difference"], 0.0);
-    // What comes after is only handed on.
+    // The rest is only handed on.
     assert_eq!(found["layers"][first + 1]["own_difference"], 0.0);
     assert!(found["layers"][first + 1]["difference"].as_f64().expect("a number") > 0.0);
     let output = run(&["inspect", "--compare", changed, "--tokens", "32"]);

@@ -1,4 +1,4 @@
-//! What `quantize -o X` and `optimize -o X` do for every kind of X, and what becomes of what was there.
+//! The results of `quantize -o X` and `optimize -o X` for every kind of X, and the fate of existing files.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -66,7 +66,7 @@ impl Job {
     }
 }
 
-/// How a run ended: `written`, `accepted` where only the text was too short, else the error's code.
+/// The end of a run: `written`, `accepted` where only the text was too short, else the error's code.
 fn outcome(output: &Output) -> String {
     let found: Value = serde_json::from_slice(&output.stdout).expect("a document");
     match found["error"]["code"].as_str() {
@@ -110,7 +110,7 @@ fn model_files() -> Vec<(PathBuf, u64, SystemTime)> {
     files
 }
 
-/// What each command does with an output path in a folder that was prepared for it.
+/// The effect of each command on an output path in a folder that was prepared for it.
 struct Row {
     name: &'static str,
     x: OsString,
@@ -201,7 +201,7 @@ fn an_output_never_is_the_input_nor_in_it_nor_around_it() {
         row("a new name in it", below("small"), nothing, refused),
         row("a new name in a new folder in it", below("new/small"), nothing, refused),
     ]);
-    // What else is read is an input too.
+    // Other files that are read are inputs too.
     let dir = tempfile::tempdir().expect("a folder");
     let text = dir.path().join("text.gguf");
     fs::write(&text, "GGUF are the first letters of this text").expect("written");

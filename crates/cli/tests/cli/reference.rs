@@ -21,12 +21,18 @@ fn commands(overview: &str) -> Vec<&str> {
 
 fn reference() -> String {
     let mut out = "# Command line\n\nWritten by `cargo xtask generate`; do not edit.\n".to_owned();
-    let overview = help(&[]);
-    let _ = write!(out, "\n## honelm\n\n```text\n{overview}\n```\n");
-    for command in commands(&overview) {
-        let _ = write!(out, "\n## honelm {command}\n\n```text\n{}\n```\n", help(&[command]));
-    }
+    add(&mut out, &[]);
     out
+}
+
+/// Adds the help of a command, then that of its subcommands.
+fn add(out: &mut String, words: &[&str]) {
+    let text = help(words);
+    let name = std::iter::once("honelm").chain(words.iter().copied()).collect::<Vec<_>>().join(" ");
+    let _ = write!(out, "\n## {name}\n\n```text\n{text}\n```\n");
+    for command in commands(&text) {
+        add(out, &[words, &[command]].concat());
+    }
 }
 
 #[test]

@@ -212,3 +212,70 @@ fn a_prompt_cache_saves_the_work_of_the_last_run() {
     assert_eq!(again[1]["text"], whole[1]["text"]);
     assert!(again[0]["cached_tokens"].as_u64() > Some(0), "{again}");
 }
+
+#[test]
+fn answers_match_schemas_grammars_and_regular_expressions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let asked =
+        |options: &[&str]| stdout(&run(&[&["run", "-q", "-p", "Is it late?", "--seed", "1"], options].concat()));
+    let schema = r#"{"type": "object", "properties": {"late": {"type": "boolean"}}, "required": ["late"], "additionalProperties": false}"#;
+    for given in [schema.to_owned(), file("schema.json", schema)] {
+        let answer = asked(&["--json-schema", &given]);
+        let value: serde_json::Value = serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{answer}: {e}"));
+        assert!(value["late"].is_boolean(), "{answer}");
+    }
+    let gbnf = "root ::= \"yes\" | \"no\"\n";
+    let lark = "start: \"yes\" | \"no\"\n";
+    for (name, source) in [("a.gbnf", gbnf), ("a.lark", lark), ("b.txt", gbnf), ("c.txt", lark)] {
+        let answer = asked(&["--grammar", &file(name, source)]);
+        assert!(["yes\n", "no\n"].contains(&answer.as_str()), "{name}: {answer}");
+    }
+    let answer = asked(&["--regex", "[0-9]{2}:[0-9]{2}", "--raw"]);
+    assert!(answer.len() == 6 && answer.as_bytes()[2] == b':', "{answer}");
+    for (options, code) in [
+        (["--json-schema", r#"{"not": {}}"#], "bad-schema"),
+        (["--json-schema", r#"{"type": "string", "format": "color"}"#], "schema-not-compiled"),
+        (["--json-schema", r#"{"type": }"#], "invalid-text"),
+        (["--grammar", &file("bad.gbnf", "root ::= other")], "bad-grammar"),
+        (["--regex", "(a"], "bad-grammar"),
+        (["--tools", r#"[{"description": "no name"}]"#], "bad-tools"),
+    ] {
+        let output = run(&[&["run", "-p", "Hello", "--json"][..], &options].concat());
+        let found: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("a document");
+        assert_eq!((status(&output), &found["error"]["code"]), (1, &code.into()), "{options:?}");
+    }
+}
+
+#[test]
+fn calls_of_tools_are_printed_and_can_be_answered() {
+    let tools = r#"[{"type": "function", "function": {"name": "weather", "parameters": {
+        "type": "object", "properties": {"city": {"enum": ["Rome", "Oslo"]}}, "required": ["city"], "additionalProperties": false}}}]"#;
+    let asked =
+        ["run", "-q", "-p", "How is Rome?", "--seed", "1", "--tools", tools, "--tool-choice", "weather", "-n", "60"];
+    let printed = stdout(&run(&asked));
+    let first = printed.lines().next().expect("a line");
+    let call: serde_json::Value = serde_json::from_str(first).unwrap_or_else(|e| panic!("{first}: {e}"));
+    assert_eq!(call["name"], "weather");
+    assert!(["Rome", "Oslo"].map(Into::into).contains(&call["arguments"]["city"]), "{first}");
+    let found = document(&run(&[&asked[..], &["--json"]].concat()));
+    let function = &found["tool_calls"][0]["function"];
+    let arguments: serde_json::Value =
+        serde_json::from_str(function["arguments"].as_str().expect("text")).expect("JSON");
+    assert_eq!((&function["name"], &arguments), (&call["name"], &call["arguments"]));
+    // A choice of no calls leaves the tools out.
+    let without =
+        document(&run(&["run", "-p", "How is Rome?", "--tools", tools, "--tool-choice", "none", "-n", "1", "--json"]));
+    assert!(without["prompt_tokens"].as_u64() < found["prompt_tokens"].as_u64());
+    let chat =
+        ["chat", "--json", "--seed", "1", "-n", "60", "--tools", tools, "--tool-choice", "weather", "--no-history"];
+    let talk = document(&run_with(&chat, b"How is Rome?\n/result Rain.\n"));
+    let messages = talk["messages"].as_array().expect("messages");
+    assert_eq!(messages[1]["tool_calls"][0]["function"]["name"], "weather");
+    assert_eq!((&messages[2]["role"], &messages[2]["content"]), (&"tool".into(), &"Rain.".into()));
+    assert_eq!(messages[2]["tool_call_id"], messages[1]["tool_calls"][0]["id"]);
+}

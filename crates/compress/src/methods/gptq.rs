@@ -329,7 +329,7 @@ mod tests {
         Encoding::ALL.into_iter().filter(|e| e.grid().is_some())
     }
 
-    /// What the method makes of W, by its own steps.
+    /// The result of the method for W, by its own steps.
     fn quantised(w: &Matrix, h: &Hessian, encoding: Encoding, method: &Gptq) -> Result<WeightData, BlockError> {
         let target = Target::Block(encoding);
         let factor = Factor::new(h, method.damping, method.order(target, Fit::Search));

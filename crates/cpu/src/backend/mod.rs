@@ -211,6 +211,10 @@ impl Backend for CpuBackend {
         format!("cpu ({}, {threads} thread{}, {compute})", self.isa, if threads == 1 { "" } else { "s" })
     }
 
+    fn is_batch_invariant(&self) -> bool {
+        true
+    }
+
     fn arithmetic(&self) -> String {
         format!("cpu ({}, {})", self.isa, if self.compute == Compute::Fast { "fast" } else { "f32" })
     }

@@ -180,97 +180,148 @@ pub fn quantize_ordered(
     if cols == 0 {
         return;
     }
-    let blocks = PANEL * out.blocks();
-    let codes = out.codes.chunks_mut(blocks).zip(out.wide.chunks_mut(blocks));
-    let numbers = out.scales.chunks_mut(blocks).zip(out.sums.chunks_mut(blocks));
-    let panels = x.chunks(PANEL * cols).zip(codes.zip(numbers));
-    let panels = panels.map(|(x, ((codes, wide), (scales, sums)))| (x, PanelParts { codes, wide, scales, sums }));
+    let panel = PANEL * out.blocks();
+    // The pieces of a panel of few rows have more blocks.
+    let each = (PIECE / BLOCK / rows.min(PANEL)).next_multiple_of(BATCH);
+    let codes = out.codes.chunks_mut(panel).zip(out.wide.chunks_mut(panel));
+    let numbers = out.scales.chunks_mut(panel).zip(out.sums.chunks_mut(panel));
+    let pieces = x.chunks(PANEL * cols).zip(codes.zip(numbers)).flat_map(|(x, ((codes, wide), (scales, sums)))| {
+        let width = codes.len() * BLOCK / cols;
+        let codes = codes.chunks_mut(each * width).zip(wide.chunks_mut(each * width));
+        let numbers = scales.chunks_mut(each * width).zip(sums.chunks_mut(each * width));
+        codes.zip(numbers).enumerate().map(move |(i, ((codes, wide), (scales, sums)))| {
+            (x, i * each, PanelParts { width, codes, wide, scales, sums })
+        })
+    });
+    let count = rows.div_ceil(PANEL) * (cols / BLOCK).div_ceil(each);
     match pool {
-        Some(pool) if rows > PANEL => {
-            let panels = Mutex::new(panels);
-            pool.run(rows.div_ceil(PANEL), |_| {
-                let next = panels.lock().unwrap_or_else(PoisonError::into_inner).next();
-                if let Some((x, mut parts)) = next {
-                    quantize_panel(isa, x, cols, order, &mut parts);
+        Some(pool) if count > 1 => {
+            let pieces = Mutex::new(pieces);
+            pool.run(count, |_| {
+                let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+                if let Some((x, first, mut parts)) = next {
+                    quantize_panel(isa, x, cols, order, first, &mut parts);
                 }
             });
         }
-        _ => panels.for_each(|(x, mut parts)| quantize_panel(isa, x, cols, order, &mut parts)),
+        _ => pieces.for_each(|(x, first, mut parts)| quantize_panel(isa, x, cols, order, first, &mut parts)),
     }
 }
 
-/// The blocks of a panel. // [blocks, stored rows]
+/// The number of values that one task rounds: about 6 us of work.
+const PIECE: usize = 16 << 10;
+
+/// The number of blocks whose scales are computed together.
+const BATCH: usize = 8;
+
+/// Some blocks of a panel. // [blocks, width]
 struct PanelParts<'a> {
+    /// The number of stored rows.
+    width: usize,
     codes: &'a mut [[i8; BLOCK]],
     wide: &'a mut [WideColumns],
     scales: &'a mut [f32],
     sums: &'a mut [[i32; 2]],
 }
 
+/// Rounds the columns of `out` of the rows of a panel, the first of which are those of block `first`.
+fn quantize_panel(isa: Isa, x: &[f32], cols: usize, order: Option<&[u32]>, first: usize, out: &mut PanelParts<'_>) {
+    // For vectors of 512 bits, the compiler gathers single values, which takes 1.4 times as long.
+    #[cfg(target_arch = "x86_64")]
+    let isa = if let Isa::Avx512(token) = isa { Isa::Avx2(token.narrower()) } else { isa };
+    quantize_columns(isa, x, cols, order, first, out);
+}
+
 multiversion! {
-    fn quantize_panel(x: &[f32], cols: usize, order: Option<&[u32]>, out: &mut PanelParts<'_>) = quantize_body;
+    fn quantize_columns(x: &[f32], cols: usize, order: Option<&[u32]>, first: usize, out: &mut PanelParts<'_>) = quantize_body;
 }
 
 #[inline(always)]
-fn quantize_body(x: &[f32], cols: usize, order: Option<&[u32]>, out: &mut PanelParts<'_>) {
-    let width = out.codes.len() / (cols / BLOCK);
+fn quantize_body(x: &[f32], cols: usize, order: Option<&[u32]>, first: usize, out: &mut PanelParts<'_>) {
+    let (width, blocks) = (out.width, out.codes.len() / out.width);
+    let mut copied = [[0.0; BLOCK]; BATCH];
     for (r, row) in x.chunks_exact(cols).enumerate() {
-        let mut at = r;
-        for b in 0..cols / BLOCK {
-            let mut values = [0.0; BLOCK];
-            match order {
-                None => values.copy_from_slice(&row[b * BLOCK..][..BLOCK]),
-                Some(order) => {
-                    for (value, &column) in values.iter_mut().zip(&order[b * BLOCK..]) {
+        for batch in (0..blocks).step_by(BATCH) {
+            let count = BATCH.min(blocks - batch);
+            let start = (first + batch) * BLOCK;
+            let whole = row[start..].as_chunks::<BLOCK>().0.first_chunk::<BATCH>();
+            let values = match (order, whole) {
+                (None, Some(whole)) => whole,
+                (None, None) => {
+                    copied.as_flattened_mut()[..count * BLOCK].copy_from_slice(&row[start..][..count * BLOCK]);
+                    &copied
+                }
+                (Some(order), _) => {
+                    for (value, &column) in copied.as_flattened_mut()[..count * BLOCK].iter_mut().zip(&order[start..]) {
                         *value = row[column as usize];
                     }
+                    &copied
                 }
+            };
+            let (scales, vectors) = batch_scales(values);
+            for (i, values) in values[..count].iter().enumerate() {
+                let at = (batch + i) * width + r;
+                out.scales[at] = scales[i];
+                (out.sums[at], out.wide[at]) = quantize_block(values, scales[i], vectors[i], &mut out.codes[at]);
             }
-            (out.scales[at], out.sums[at], out.wide[at]) = quantize_block(&values, &mut out.codes[at]);
-            at += width;
         }
     }
 }
 
-/// Rounds one block. Returns its scale, the sums of the halves' codes, and the wide columns.
+/// Returns the scale and the wide vector of each block.
 #[inline(always)]
-fn quantize_block(values: &[f32; BLOCK], codes: &mut [i8; BLOCK]) -> (f32, [i32; 2], WideColumns) {
+fn batch_scales(blocks: &[[f32; BLOCK]; BATCH]) -> ([f32; BATCH], [u32; BATCH]) {
     // Without their sign bits, floats have the order of their bit patterns, and NaN is above infinity.
-    let mut tops = [0u32; BLOCK / 4];
-    for (top, four) in tops.iter_mut().zip(values.as_chunks::<4>().0) {
-        let [a, b, c, d] = four.map(|v| v.to_bits() & 0x7fff_ffff);
-        *top = a.max(b).max(c.max(d));
-    }
-    let (mut vector, mut top, mut rest) = (0, tops[0], 0);
-    for (v, &found) in tops.iter().enumerate().skip(1) {
-        rest = rest.max(found.min(top));
-        vector = if found > top { v } else { vector };
-        top = top.max(found);
-    }
-    let (top, rest) = (f32::from_bits(top), f32::from_bits(rest));
-    let scale = (rest / 127.0).max(top / WIDEST as f32);
-    if !top.is_finite() || scale < f32::MIN_POSITIVE {
-        *codes = [0; BLOCK];
-        return (if top.is_finite() { 0.0 } else { f32::NAN }, [0; 2], WideColumns::default());
-    }
-    let mut whole = [0i16; BLOCK];
-    let mut sums = [0; 2];
-    for ((values, whole), sum) in
-        values.as_chunks::<16>().0.iter().zip(whole.as_chunks_mut::<16>().0.iter_mut()).zip(&mut sums)
-    {
-        for (code, v) in whole.iter_mut().zip(values) {
-            *code = (v / scale + ROUNDER).to_bits() as u16 as i16;
-            *sum += i32::from(*code);
+    let mut tops = [[0u32; BATCH]; BLOCK / 4];
+    for (b, block) in blocks.iter().enumerate() {
+        for v in 0..BLOCK / 4 {
+            let [w, x, y, z] = [0, 1, 2, 3].map(|j| block[4 * v + j].to_bits() & 0x7fff_ffff);
+            tops[v][b] = w.max(x).max(y.max(z));
         }
     }
-    for (code, whole) in codes.iter_mut().zip(whole) {
-        *code = whole as i8;
+    let (mut vector, mut top, mut rest) = ([0u32; BATCH], tops[0], [0u32; BATCH]);
+    for (v, tops) in (1u32..).zip(&tops[1..]) {
+        for b in 0..BATCH {
+            rest[b] = rest[b].max(tops[b].min(top[b]));
+            vector[b] = if tops[b] > top[b] { v } else { vector[b] };
+            top[b] = top[b].max(tops[b]);
+        }
     }
-    let mut upper = [0; 4];
-    for j in 0..4 {
-        let code = whole[4 * vector + j];
-        upper[j] = ((code + 64) >> 7) as i8;
-        codes[4 * vector + j] = (code - (i16::from(upper[j]) << 7)) as i8;
+    let mut scale = [0.0; BATCH];
+    for b in 0..BATCH {
+        let (narrow, wide) = (f32::from_bits(rest[b]) / 127.0, f32::from_bits(top[b]) / WIDEST as f32);
+        let least = if narrow > wide { narrow } else { wide };
+        let least = if least < f32::MIN_POSITIVE { 0.0 } else { least };
+        scale[b] = if top[b] < f32::INFINITY.to_bits() { least } else { f32::NAN };
     }
-    (scale, sums, WideColumns { vector: vector as u32, upper })
+    (scale, vector)
+}
+
+/// Rounds one block with its `scale` and wide `vector`. Returns the sums of the halves' codes, and the wide columns.
+#[inline(always)]
+fn quantize_block(values: &[f32; BLOCK], scale: f32, vector: u32, codes: &mut [i8; BLOCK]) -> ([i32; 2], WideColumns) {
+    *codes = [0; BLOCK];
+    let (mut sums, mut upper) = ([0; 2], [0; 4]);
+    if scale > 0.0 {
+        let mut whole = [0i16; BLOCK];
+        for h in 0..2 {
+            let mut ints = [0; BLOCK / 2];
+            for (int, v) in ints.iter_mut().zip(&values[16 * h..]) {
+                *int = i32::from((v / scale + ROUNDER).to_bits() as u16 as i16);
+            }
+            for (i, int) in ints.iter().enumerate() {
+                whole[16 * h + i] = *int as i16;
+                codes[16 * h + i] = *int as i8;
+            }
+            sums[h] = ints.iter().sum();
+        }
+        let first = 4 * (vector as usize % 8);
+        for j in 0..4 {
+            let code = whole[first + j];
+            upper[j] = ((code + 64) >> 7) as i8;
+            codes[first + j] = (code - (i16::from(upper[j]) << 7)) as i8;
+        }
+    }
+    let vector = if scale > 0.0 { vector } else { 0 };
+    (sums, WideColumns { vector, upper })
 }

@@ -17,8 +17,9 @@ use std::ops::Range;
 use super::{
     activations::{BLOCK, PANEL, QuantizedRows, WideColumns},
     simd::{Kernel, Simd},
-    terms::{Terms, terms},
-    tile::{Block, CHUNK, Chunk, Rule, Shape, TileFormat, TileLayout},
+    source::{Encoded, Source, Unpacked},
+    terms::{Terms, compute_terms},
+    tile::{CHUNK, Rule, Shape, TileFormat, TileLayout},
 };
 use crate::{OutputTile, TILE};
 
@@ -28,11 +29,12 @@ const PANELS_MAX: usize = 16;
 /// The bytes of activation codes that stay in the L2 cache during a pass.
 const PASS_BYTES: usize = 512 << 10;
 
-/// The distance in bytes from the chunk in use to the prefetched cache line.
-const PREFETCH: usize = 6144;
-
 /// Up to this many rows, reading the weights once per row is faster than unpacking them for all rows.
 const ONE_BY_ONE: usize = 3;
+
+/// Up to this many rows, kernels for up to 8 rows that take turns on each tile, which then lies in a cache, are faster than
+/// unpacking the weights for all rows.
+const IN_TURNS: usize = 16;
 
 /// A packed weight matrix.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +47,7 @@ pub(super) struct Packed<'a, F> {
 
 /// Multiplies rows `rows` of `x` by the output rows of `tiles`.
 ///
-/// With few rows (of one panel), weights go from memory directly to registers. More rows share unpacked codes in the L1
-/// cache.
+/// With few rows, weights go from memory directly to registers. More rows share unpacked codes in the L1 cache.
 pub(super) fn multiply<S: Simd, F: TileFormat>(
     s: S,
     weights: &Packed<'_, F>,
@@ -55,24 +56,89 @@ pub(super) fn multiply<S: Simd, F: TileFormat>(
     rows: Range<usize>,
     out: &mut OutputTile<'_>,
 ) {
-    if rows.is_empty() || tiles.is_empty() {
-        return;
-    }
-    let (count, slot) = (rows.len(), rows.start % PANEL);
-    let stored = x.panel(rows.start / PANEL).1 - slot;
-    if !F::FEW_ROWS && count <= ONE_BY_ONE {
-        for row in rows {
-            s.launch(Narrow::<F, 1>(Product { weights, tiles: tiles.clone(), x, rows: row..row + 1, out: &mut *out }));
-        }
-        return;
-    }
+    let few = match S::ROWS {
+        _ if !F::FEW_ROWS => ONE_BY_ONE,
+        // Encodings whose halves have scales of their own take longer to unpack.
+        PANEL if !halves::<F::Shape>() => IN_TURNS,
+        most => most.min(4),
+    };
     let product = Product { weights, tiles, x, rows, out };
-    match count {
-        1 => s.launch(Narrow::<F, 1>(product)),
-        2 if F::FEW_ROWS && S::ROWS > 1 && stored >= 2 => s.launch(Narrow::<F, 2>(product)),
-        3..=4 if F::FEW_ROWS && S::ROWS > 1 && stored >= 4 => s.launch(Narrow::<F, 4>(product)),
-        5..=8 if F::FEW_ROWS && S::ROWS == PANEL && stored >= 8 => s.launch(Narrow::<F, 8>(product)),
-        _ => s.launch(Wide(product)),
+    if product.rows.len() <= few {
+        in_turns(s, product);
+    } else {
+        s.launch(Wide(product));
+    }
+}
+
+/// Computes each tile for a few rows at a time, so that its weights come from memory once.
+fn in_turns<S: Simd, F: TileFormat>(s: S, product: Product<'_, '_, F>) {
+    let Product { weights, tiles, x, rows, out } = product;
+    let most = if F::FEW_ROWS { S::ROWS } else { 1 };
+    let first = group::<F::Shape>(x, &rows, most);
+    let step = if first.len() == rows.len() { tiles.len().max(1) } else { 1 };
+    let panels = rows.start / PANEL..rows.end.div_ceil(PANEL);
+    let mut terms = Vec::new();
+    let stored = x.panel(panels.start).0;
+    s.launch(ComputeTerms { format: weights.format, x, panels, terms: &mut terms });
+    for start in tiles.clone().step_by(step) {
+        let tiles = start..tiles.end.min(start + step);
+        let mut left = rows.clone();
+        while !left.is_empty() {
+            let rows = group::<F::Shape>(x, &left, most);
+            left.start = rows.end;
+            let (count, tiles) = (rows.len(), tiles.clone());
+            let terms = &terms[x.panel(rows.start / PANEL).0 - stored..];
+            let product = Product { weights, tiles, x, rows, out: &mut *out };
+            match count {
+                2 if F::FEW_ROWS && S::ROWS > 1 => s.launch(Narrow::<F, 2> { product, terms }),
+                3..=4 if F::FEW_ROWS && S::ROWS > 1 => s.launch(Narrow::<F, 4> { product, terms }),
+                5.. if F::FEW_ROWS && S::ROWS == PANEL && !halves::<F::Shape>() => {
+                    s.launch(Narrow::<F, 8> { product, terms });
+                }
+                _ => s.launch(Narrow::<F, 1> { product, terms }),
+            }
+        }
+    }
+}
+
+/// Returns the first of `rows` that one kernel for 1, 2, 4 or 8 rows, at most `most`, computes. Some numbers of rows use a wider
+/// kernel if padding is stored behind them: it costs less than two kernels. Weights of 8 bits take so long to read that this
+/// holds for five rows already.
+fn group<P: Shape>(x: &QuantizedRows, rows: &Range<usize>, most: usize) -> Range<usize> {
+    let panel = rows.start / PANEL;
+    let stored = x.panel(panel).1 - rows.start % PANEL;
+    let left = rows.end.min((panel + 1) * PANEL) - rows.start;
+    let eight = if P::BITS == 8 { 5 } else { 7 };
+    let count = match left {
+        _ if left >= eight && most >= 8 && stored >= 8 => 8,
+        3.. if most >= 4 && stored >= 4 => 4,
+        2.. if most >= 2 => 2,
+        _ => 1,
+    };
+    rows.start..rows.start + count.min(left)
+}
+
+/// Returns `true` if the halves of a block are summed separately.
+const fn halves<P: Shape>() -> bool {
+    matches!(P::RULE, Rule::Halves | Rule::OffsetHalves)
+}
+
+/// A kernel that computes the terms of all blocks of `panels`, in storage order.
+struct ComputeTerms<'a, F> {
+    format: F,
+    x: &'a QuantizedRows,
+    panels: Range<usize>,
+    terms: &'a mut Vec<Terms>,
+}
+
+impl<S: Simd, F: TileFormat> Kernel<S> for ComputeTerms<'_, F> {
+    #[inline(always)]
+    fn run(self, _s: S) {
+        let Self { format, x, panels, terms } = self;
+        let (start, _) = x.panel(panels.start);
+        let (last, width) = x.panel(panels.end - 1);
+        let sums = &x.sums()[start..last + width * x.blocks()];
+        compute_terms::<F::Shape>(sums, S::code_shift(F::Shape::BITS), format.zero(), terms);
     }
 }
 
@@ -93,15 +159,6 @@ impl<F: TileFormat> Product<'_, '_, F> {
         &self.weights.bytes[t * stride..][..stride]
     }
 
-    /// Computes the terms of all blocks of `panels`, in storage order.
-    #[inline(always)]
-    fn terms<S: Simd>(&self, panels: Range<usize>) -> Vec<Terms> {
-        let (start, _) = self.x.panel(panels.start);
-        let (last, width) = self.x.panel(panels.end - 1);
-        let sums = &self.x.sums()[start..last + width * self.x.blocks()];
-        terms::<F::Shape>(sums, S::code_shift(F::Shape::BITS), self.weights.format.zero())
-    }
-
     /// Returns chunk `c` of a tile.
     #[inline(always)]
     fn chunk<'t>(&self, tile: &'t [u8], c: usize) -> Encoded<'t, F> {
@@ -110,22 +167,25 @@ impl<F: TileFormat> Product<'_, '_, F> {
 }
 
 /// A kernel for at most `R` rows of one panel, with weights directly from memory.
-struct Narrow<'a, 'o, F, const R: usize>(Product<'a, 'o, F>);
+struct Narrow<'a, 'o, F, const R: usize> {
+    product: Product<'a, 'o, F>,
+    /// The terms of the panel, and others after them.
+    terms: &'a [Terms],
+}
 
 impl<S: Simd, F: TileFormat, const R: usize> Kernel<S> for Narrow<'_, '_, F, R> {
     #[inline(always)]
     fn run(self, s: S) {
-        let Self(product) = self;
+        let Self { product, terms } = self;
         let rows = product.rows.clone();
-        let terms = product.terms::<S>(rows.start / PANEL..rows.start / PANEL + 1);
-        let panel = Panel::new(product.x, rows.start / PANEL, &terms);
+        let panel = Panel::new(product.x, rows.start / PANEL, terms);
         for t in product.tiles.clone() {
             let tile = product.tile(t);
             let mut sums = [s.floats(0.0); R];
             for c in 0..product.weights.layout.chunks() {
                 let chunk = product.chunk(tile, c);
                 let span = c * CHUNK..c * CHUNK + chunk.chunk.len;
-                add_blocks::<S, F::Shape, R>(s, &chunk, &panel, rows.start % PANEL, span, &mut sums);
+                add_blocks::<S, F::Shape, _, R>(s, &chunk, &panel, rows.start % PANEL, span, &mut sums);
             }
             for (row, sum) in rows.clone().zip(sums) {
                 let mut values = [0.0; TILE];
@@ -151,10 +211,12 @@ impl<S: Simd, F: TileFormat> Kernel<S> for Wide<'_, '_, F> {
         let most = (PASS_BYTES / PANEL / x.cols().max(1)).clamp(2, PANELS_MAX);
         let mut unpacked = Unpacked::new();
         let mut sums = Sums([[[0.0; TILE]; PANEL]; PANELS_MAX]);
+        let mut terms = Vec::new();
         let all = rows.start / PANEL..rows.end.div_ceil(PANEL);
         for first_panel in all.clone().step_by(most) {
             let panels = first_panel..all.end.min(first_panel + most);
-            let terms = product.terms::<S>(panels.clone());
+            let format = product.weights.format;
+            ComputeTerms { format, x, panels: panels.clone(), terms: &mut terms }.run(s);
             let skipped = x.panel(first_panel).0;
             for t in product.tiles.clone() {
                 let tile = product.tile(t);
@@ -238,111 +300,12 @@ impl<S: Simd, P: Shape, const R: usize> Kernel<S> for AddRows<'_, P, R> {
                 r += 1;
             }
         }
-        add_blocks::<S, P, R>(s, unpacked, panel, slot, span, &mut held);
+        add_blocks::<S, P, _, R>(s, unpacked, panel, slot, span, &mut held);
         let mut r = 0;
         while r < R {
             s.store(held[r], &mut sums[r]);
             r += 1;
         }
-    }
-}
-
-/// A source of blocks of weights.
-trait Source<S: Simd> {
-    fn block(&self, s: S, b: usize) -> Block<S>;
-    /// Returns vector `v` of the codes of block `b`.
-    fn vector(&self, s: S, b: usize, v: usize) -> S::Codes;
-}
-
-/// A chunk of weights in their own encoding.
-struct Encoded<'a, F> {
-    format: F,
-    chunk: Chunk<'a>,
-}
-
-impl<S: Simd, F: TileFormat> Source<S> for Encoded<'_, F> {
-    #[inline(always)]
-    fn block(&self, s: S, b: usize) -> Block<S> {
-        let mut line = 0;
-        while line < F::LINES {
-            s.prefetch(self.chunk.bytes, PREFETCH + (b * F::LINES + line) * 64);
-            line += 1;
-        }
-        self.format.block(s, &self.chunk, b)
-    }
-
-    #[inline(always)]
-    fn vector(&self, s: S, b: usize, v: usize) -> S::Codes {
-        self.format.vector(s, &self.chunk, b, v)
-    }
-}
-
-/// The unpacked weights of a chunk; each vector has its own cache line.
-#[repr(align(64))]
-struct Unpacked {
-    codes: [[[u8; 64]; 8]; CHUNK],
-    scale: [[f32; TILE]; CHUNK],
-    second: [[f32; TILE]; CHUNK],
-    offsets: [[[f32; TILE]; 2]; CHUNK],
-    zeros: [[i32; TILE]; CHUNK],
-}
-
-impl Unpacked {
-    fn new() -> Self {
-        Self {
-            codes: [[[0; 64]; 8]; CHUNK],
-            scale: [[0.0; TILE]; CHUNK],
-            second: [[0.0; TILE]; CHUNK],
-            offsets: [[[0.0; TILE]; 2]; CHUNK],
-            zeros: [[0; TILE]; CHUNK],
-        }
-    }
-
-    #[inline(always)]
-    fn fill<S: Simd>(&mut self, s: S, rule: Rule, source: &impl Source<S>, count: usize) {
-        for b in 0..count {
-            let block = source.block(s, b);
-            let mut v = 0;
-            while v < 8 {
-                s.store_codes(block.codes[v], &mut self.codes[b][v]);
-                v += 1;
-            }
-            s.store(block.scale, &mut self.scale[b]);
-            match rule {
-                Rule::Zero => {}
-                Rule::RowZero => s.store_ints(block.zeros, &mut self.zeros[b]),
-                Rule::Offset | Rule::Halves => s.store(block.second, &mut self.second[b]),
-                Rule::OffsetHalves => {
-                    s.store(block.second, &mut self.second[b]);
-                    s.store(block.offsets[0], &mut self.offsets[b][0]);
-                    s.store(block.offsets[1], &mut self.offsets[b][1]);
-                }
-            }
-        }
-    }
-}
-
-impl<S: Simd> Source<S> for Unpacked {
-    #[inline(always)]
-    fn block(&self, s: S, b: usize) -> Block<S> {
-        let mut codes = [s.codes(&self.codes[b][0]); 8];
-        let mut v = 1;
-        while v < 8 {
-            codes[v] = s.codes(&self.codes[b][v]);
-            v += 1;
-        }
-        Block {
-            codes,
-            scale: s.load(&self.scale[b]),
-            second: s.load(&self.second[b]),
-            offsets: [s.load(&self.offsets[b][0]), s.load(&self.offsets[b][1])],
-            zeros: s.load_ints(&self.zeros[b]),
-        }
-    }
-
-    #[inline(always)]
-    fn vector(&self, s: S, b: usize, v: usize) -> S::Codes {
-        s.codes(&self.codes[b][v % 8])
     }
 }
 
@@ -378,14 +341,16 @@ impl<'a> Panel<'a> {
 
 /// Adds blocks `span` to the sums of rows `slot..slot + R` of a panel. Block 0 of `source` is the first of them.
 #[inline(always)]
-fn add_blocks<S: Simd, P: Shape, const R: usize>(
+fn add_blocks<S: Simd, P: Shape, W: Source<S>, const R: usize>(
     s: S,
-    source: &impl Source<S>,
+    source: &W,
     panel: &Panel<'_>,
     slot: usize,
     span: Range<usize>,
     sums: &mut [S::Floats; R],
 ) {
+    let halves = halves::<P>();
+    let upper_last = W::SLOW_VECTORS && S::ROWS == PANEL && (R == 1 || !halves);
     let mut at = span.start * panel.width + slot;
     for b in 0..span.len() {
         let codes: &[[i8; BLOCK]; R] = chunk_at(panel.codes, at);
@@ -394,8 +359,8 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
         let wide: &[WideColumns; R] = chunk_at(panel.wide, at);
         at += panel.width;
         let block = source.block(s, b);
-        let halves = matches!(P::RULE, Rule::Halves | Rule::OffsetHalves);
         let mut dots = [s.ints(0); R];
+        let mut uppers = [s.ints(0); R];
         let mut r = 0;
         while r < R {
             dots[r] = s.ints(if P::RULE == Rule::OffsetHalves { 0 } else { terms[r][0].to_int() });
@@ -404,7 +369,10 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
             }
             let upper = if halves { wide[r].of_half(0) } else { wide[r].upper };
             let vector = source.vector(s, b, wide[r].vector as usize);
-            dots[r] = s.add_upper(s.dot_one(P::BITS, vector, upper), dots[r]);
+            uppers[r] = s.dot_one(P::BITS, vector, upper);
+            if !upper_last {
+                dots[r] = s.add_upper(uppers[r], dots[r]);
+            }
             r += 1;
         }
         let split = if halves { 4 } else { 8 };
@@ -412,7 +380,8 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
         let mut products = [block.scale; R];
         let mut r = 0;
         while r < R {
-            let dot = s.widen_ints(dots[r]);
+            let dot = if upper_last { s.add_upper(uppers[r], dots[r]) } else { dots[r] };
+            let dot = s.widen_ints(dot);
             products[r] = match P::RULE {
                 Rule::Offset => {
                     let sum = s.floats(terms[r][1].to_float());
@@ -430,15 +399,19 @@ fn add_blocks<S: Simd, P: Shape, const R: usize>(
         if halves {
             let mut r = 0;
             while r < R {
-                let start = s.ints(if P::RULE == Rule::Halves { terms[r][1].to_int() } else { 0 });
+                dots[r] = s.ints(if P::RULE == Rule::Halves { terms[r][1].to_int() } else { 0 });
                 let vector = source.vector(s, b, wide[r].vector as usize);
-                dots[r] = s.add_upper(s.dot_one(P::BITS, vector, wide[r].of_half(1)), start);
+                uppers[r] = s.dot_one(P::BITS, vector, wide[r].of_half(1));
+                if !upper_last {
+                    dots[r] = s.add_upper(uppers[r], dots[r]);
+                }
                 r += 1;
             }
             s.dot(P::BITS, &block.codes, (4, 8), codes, &mut dots);
             let mut r = 0;
             while r < R {
-                products[r] = s.mul_add(s.widen_ints(dots[r]), block.second, products[r]);
+                let dot = if upper_last { s.add_upper(uppers[r], dots[r]) } else { dots[r] };
+                products[r] = s.mul_add(s.widen_ints(dot), block.second, products[r]);
                 r += 1;
             }
         }

@@ -35,6 +35,7 @@ mod rounding;
 mod simd;
 #[cfg(target_arch = "wasm32")]
 mod simd128;
+mod source;
 mod terms;
 mod tile;
 

@@ -41,10 +41,10 @@ pub(super) type Terms = [Term; 2];
 /// Computes the terms of blocks with these `sums` of codes, for a format with zero point `zero` on a kernel whose dot products
 /// subtract `shift` from every code of the weights.
 #[inline(always)]
-pub(super) fn terms<P: Shape>(sums: &[[i32; 2]], shift: i32, zero: i32) -> Vec<Terms> {
+pub(super) fn compute_terms<P: Shape>(sums: &[[i32; 2]], shift: i32, zero: i32, out: &mut Vec<Terms>) {
     let factor = shift - zero;
-    let mut all = vec![Terms::default(); sums.len()];
-    for (terms, &[first, second]) in all.iter_mut().zip(sums) {
+    out.resize(sums.len(), Terms::default());
+    for (terms, &[first, second]) in out.iter_mut().zip(sums) {
         let whole = first + second;
         *terms = match P::RULE {
             Rule::Zero => [Term::int(factor * whole), Term::default()],
@@ -54,5 +54,4 @@ pub(super) fn terms<P: Shape>(sums: &[[i32; 2]], shift: i32, zero: i32) -> Vec<T
             Rule::OffsetHalves => [Term::float(first as f32), Term::float(second as f32)],
         };
     }
-    all
 }

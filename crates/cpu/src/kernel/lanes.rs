@@ -27,6 +27,9 @@ pub(crate) trait Lanes: Copy {
     fn store(self, v: Self::V, out: &mut [f32; TILE]);
     /// Returns a * b + c, rounded once; twice in the browser (see [`crate::math::fused`]).
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Prefetches the cache line of item `at`, which may be past the end.
+    #[inline(always)]
+    fn prefetch<T>(self, _items: &[T], _at: usize) {}
 }
 
 /// A number type of weights and caches.

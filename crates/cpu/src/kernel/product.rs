@@ -8,13 +8,24 @@ use crate::{OutputTile, TILE};
 /// cache lines.
 pub(crate) const STRIDE: usize = 256 + TILE;
 
+/// The distance in bytes from the weights in use to the prefetched cache line.
+const PREFETCH: usize = 4096;
+/// The least number of rows for which weights are prefetched: the work on a line hides the instructions, and the processor's own
+/// prefetching falls behind.
+const STREAMED: usize = 6;
+
 /// A destination for the rows of a product.
 pub(crate) trait Rows {
+    /// `true` if the weights are read from memory, in order.
+    const STREAM: bool;
+
     /// Returns the columns of `tiles` tiles from `tile` on in row `row`; fewer at the right edge.
     fn row(&mut self, row: usize, tile: usize, tiles: usize) -> &mut [f32];
 }
 
 impl Rows for OutputTile<'_> {
+    const STREAM: bool = true;
+
     #[inline(always)]
     fn row(&mut self, row: usize, tile: usize, tiles: usize) -> &mut [f32] {
         OutputTile::row(self, row, tile..tile + tiles)
@@ -28,6 +39,8 @@ pub(crate) struct Scratch<'a> {
 }
 
 impl Rows for Scratch<'_> {
+    const STREAM: bool = false;
+
     #[inline(always)]
     fn row(&mut self, row: usize, tile: usize, tiles: usize) -> &mut [f32] {
         let start = row * self.stride + tile * TILE;
@@ -53,12 +66,12 @@ pub(crate) fn height(left: usize, heights: &[usize]) -> usize {
 /// Computes the product of one panel with `k` terms. `XK` and `XR` are the distances in `x` between neighbouring k and rows.
 /// With `carry` the sums continue from those in `out`.
 #[inline(always)]
-fn panel<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, const XR: usize>(
+fn panel<L: Lanes, W: Number, O: Rows, const R: usize, const T: usize, const XK: usize, const XR: usize>(
     l: L,
     x: &[f32],
     w: Tiles<'_, W>,
     k: usize,
-    out: &mut impl Rows,
+    out: &mut O,
     (row, tile): (usize, usize),
     carry: bool,
 ) {
@@ -73,6 +86,11 @@ fn panel<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, c
         assert!(w.data.len() >= (T - 1) * w.tile + (k - 1) * w.step + TILE, "{T} tiles of {k} rows");
         let (xs, ws) = (x.as_ptr(), w.data.as_ptr());
         for i in 0..k {
+            if O::STREAM && R >= STREAMED && (i * TILE * size_of::<W>()).is_multiple_of(64) {
+                for t in 0..T {
+                    l.prefetch(w.data, t * w.tile + i * w.step + PREFETCH / size_of::<W>());
+                }
+            }
             let mut weights = [l.splat(0.0); T];
             for (t, weight) in weights.iter_mut().enumerate() {
                 // SAFETY: i < k and t < T, so the 16 numbers lie inside `w.data` by the assertion above.
@@ -136,18 +154,18 @@ fn across<L: Lanes, W: Number, const R: usize, const T: usize, const XK: usize, 
     let mut t = 0;
     while t + T <= tiles {
         let w = Tiles { data: &w.data[t * w.tile..], ..w };
-        panel::<L, W, R, T, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
+        panel::<L, W, _, R, T, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
         t += T;
     }
     if T > 2 && t + 2 <= tiles {
         let w = Tiles { data: &w.data[t * w.tile..], ..w };
-        panel::<L, W, R, 2, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
+        panel::<L, W, _, R, 2, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
         t += 2;
     }
     if T > 1 {
         while t < tiles {
             let w = Tiles { data: &w.data[t * w.tile..], ..w };
-            panel::<L, W, R, 1, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
+            panel::<L, W, _, R, 1, XK, XR>(l, x, w, k, out, (row, tile + t), carry);
             t += 1;
         }
     }

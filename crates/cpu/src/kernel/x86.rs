@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::Lanes;
-use crate::x86::proved;
+use crate::x86::{prefetch, proved};
 use crate::{Avx2, Avx512, TILE};
 
 impl Lanes for Avx512 {
@@ -38,6 +38,10 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         proved!(self, _mm512_fmadd_ps, a, b, c)
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, items: &[T], at: usize) {
+        prefetch(items, at);
     }
 }
 
@@ -77,5 +81,9 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
         [proved!(self, _mm256_fmadd_ps, a[0], b[0], c[0]), proved!(self, _mm256_fmadd_ps, a[1], b[1], c[1])]
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, items: &[T], at: usize) {
+        prefetch(items, at);
     }
 }

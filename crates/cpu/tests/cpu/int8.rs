@@ -10,7 +10,7 @@ use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Z
 use honelm_tensor::{AlignedVec, Matrix};
 
 use honelm_cpu::int8::*;
-use honelm_cpu::{Isa, Output};
+use honelm_cpu::{Isa, Output, Pool};
 use oracle::{Random, groups, product, random_blocks, round_rows};
 
 const ENCODINGS: [Encoding; 13] = [
@@ -279,6 +279,25 @@ fn activations_round_alike_on_every_instruction_set() {
                         (scale.to_bits(), *codes),
                         "{isa} row {r} block {b}"
                     );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn activations_round_alike_on_every_number_of_threads() {
+    let mut random = Random::new(11);
+    for (count, cols) in [(1, 40_000), (3, 8224), (8, 2336), (20, 1312)] {
+        let x = random.matrix(count, cols);
+        let expected = round_rows(&x);
+        for threads in [1, 3] {
+            let mut found = QuantizedRows::new();
+            let pool = Pool::new(Some(threads));
+            quantize_ordered(&x.data, (count, cols), None, Isa::detect(), Some(&pool), &mut found);
+            for (r, row) in expected.iter().enumerate() {
+                for (b, (scale, codes)) in row.iter().enumerate() {
+                    assert_eq!(found.block(r, b), (*scale, *codes), "{threads} threads, row {r}, block {b}");
                 }
             }
         }

@@ -43,7 +43,8 @@ impl Driver {
                     return Ok(self.preempt_below(Some(priority))?.then_some(()));
                 }
                 let mut answer = self.waiting.remove(0);
-                let begun = self.begin_sequence(&answer.tokens);
+                let begun =
+                    if answer.embeds() { Ok((self.runner.open(), 0)) } else { self.begin_sequence(&answer.tokens) };
                 match begun {
                     Ok((sequence, computed)) => {
                         (answer.sequence, answer.computed) = (Some(sequence), computed);
@@ -73,8 +74,9 @@ impl Driver {
         if self.active.len() >= self.options.answers.max(1) {
             return Ok(false);
         }
-        let Some(tokens) = self.waiting.first().map(|answer| answer.tokens.clone()) else { return Ok(false) };
-        let found = self.source(&tokens);
+        let Some(first) = self.waiting.first() else { return Ok(false) };
+        let (tokens, embeds) = (first.tokens.clone(), first.embeds());
+        let found = if embeds { None } else { self.source(&tokens) };
         let (shared, kept) = match &found {
             Some((len, Source::Unused(key))) => (*len, Some(&key[..])),
             Some((len, Source::Active(_))) => (*len, None),
@@ -87,7 +89,7 @@ impl Driver {
             if memory.limit.is_none_or(|limit| memory.held.saturating_add(wanted) <= limit) {
                 return Ok(true);
             }
-            if !self.evict(kept)? {
+            if !self.evict(kept)? && !self.press()? {
                 // Alone, an answer is always tried.
                 return Ok(self.active.is_empty());
             }

@@ -1,6 +1,7 @@
 //! The driver: many answers of one model, stepped together.
 
 mod admission;
+mod drafting;
 mod saving;
 mod stepping;
 
@@ -12,7 +13,8 @@ use honelm_text::Tokenizer;
 
 use crate::answer::Answer;
 use crate::prefixes::{Prefixes, common};
-use crate::{Cancel, Completion, EngineError, FinishReason, OnUpdate, Request, Update};
+use crate::speculative::Speculation;
+use crate::{Cancel, Completion, EngineError, FinishReason, OnUpdate, Request, Speculate, Update};
 
 /// A function that returns the seconds since a fixed moment.
 pub type Clock<'c> = &'c dyn Fn() -> f64;
@@ -43,13 +45,23 @@ pub struct DriverOptions {
     pub prefill_rows_beside: usize,
     /// The largest number of cached prefixes that no answer uses; 0 keeps none.
     pub prefixes: usize,
-    /// The largest number of bytes of all cached keys and values; by default those of one full context.
+    /// The largest number of bytes of all cached keys and values; by default those of one full context, of the model and of the
+    /// draft model.
     pub cache_bytes: Option<usize>,
+    /// The source of drafts for requests that name none.
+    pub speculate: Speculate,
 }
 
 impl Default for DriverOptions {
     fn default() -> Self {
-        Self { answers: 16, prefill_rows: 512, prefill_rows_beside: 128, prefixes: 64, cache_bytes: None }
+        Self {
+            answers: 16,
+            prefill_rows: 512,
+            prefill_rows_beside: 128,
+            prefixes: 64,
+            cache_bytes: None,
+            speculate: Speculate::Auto,
+        }
     }
 }
 
@@ -71,7 +83,7 @@ pub struct Counts {
 /// [`Driver::step`] runs one step of the model for all active answers: the next row of each that is being written, and
 /// some rows of those whose prompt is read. Answers that share a prefix share its cached keys and values. If memory is
 /// short, unused prefixes are closed first, then the newest answer of the lowest priority is set back and computed again
-/// later. On the CPU, an answer has the same bits as if it were alone.
+/// later. On the CPU, an answer has the same bits as if it were alone, with and without drafts.
 pub struct Driver {
     runner: Box<dyn Runner>,
     tokenizer: Rc<Tokenizer>,
@@ -82,6 +94,9 @@ pub struct Driver {
     /// The answers with a sequence, in the order of their admission.
     active: Vec<Answer>,
     prefixes: Prefixes,
+    speculation: Speculation,
+    /// `true` while the draft model has no memory, because an answer needs it.
+    is_pressed: bool,
     /// Events of other answers that [`Driver::complete`] came across.
     kept: Vec<(AnswerId, Event)>,
     next: u64,
@@ -94,6 +109,7 @@ impl Driver {
     pub fn new(mut runner: Box<dyn Runner>, tokenizer: Rc<Tokenizer>, options: DriverOptions) -> Self {
         let cache_bytes = options.cache_bytes.unwrap_or_else(|| runner.sequence_bytes(runner.context()));
         runner.set_cache_limit(Some(cache_bytes));
+        let speculation = Speculation::new(options.speculate, runner.facts().vocabulary, runner.is_batch_invariant());
         Self {
             runner,
             tokenizer,
@@ -102,6 +118,8 @@ impl Driver {
             waiting: Vec::new(),
             active: Vec::new(),
             prefixes: Prefixes::default(),
+            speculation,
+            is_pressed: false,
             kept: Vec::new(),
             next: 0,
             counts: Counts::default(),
@@ -183,7 +201,8 @@ impl Driver {
     /// Invalid settings, an empty or too long prompt, a token that the model does not have.
     pub fn submit(&mut self, request: Request, now: f64) -> Result<AnswerId, EngineError> {
         let (vocabulary, context) = (self.runner.facts().vocabulary, self.runner.context());
-        self.runner.set_cache_limit(Some(self.cache_bytes));
+        self.speculation.check(request.speculate.unwrap_or(self.options.speculate))?;
+        self.limit_memory();
         let id = AnswerId(self.next);
         let answer = Answer::new(id, request, &self.tokenizer, (vocabulary, context), now)?;
         self.next += 1;
@@ -240,9 +259,10 @@ impl Driver {
     /// Ends an answer that is no longer among the active and waiting ones. Its cached tokens become a prefix.
     fn end(&mut self, mut answer: Answer, reason: FinishReason, now: f64, events: &mut Vec<(AnswerId, Event)>) {
         let (id, computed) = (answer.id, answer.computed);
+        self.speculation.forget(id);
         if let Some(sequence) = answer.sequence.take() {
-            let tokens = answer.tokens[..computed].to_vec();
-            if let Err(error) = self.keep_prefix(tokens, sequence) {
+            let kept = if answer.embeds() { &[][..] } else { &answer.tokens[..computed] };
+            if let Err(error) = self.keep_prefix(kept.to_vec(), sequence) {
                 events.push((id, Event::Failed(error)));
                 return;
             }
@@ -253,6 +273,7 @@ impl Driver {
 
     /// Ends an answer that is no longer among the active and waiting ones by an error.
     fn fail(&mut self, answer: &Answer, error: EngineError, events: &mut Vec<(AnswerId, Event)>) {
+        self.speculation.forget(answer.id);
         let closed = answer.sequence.map_or(Ok(()), |sequence| self.runner.close(sequence));
         // The first error tells more.
         drop(closed);

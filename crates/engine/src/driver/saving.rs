@@ -29,7 +29,7 @@ impl Driver {
         let saved = self.runner.saved(sequence)?;
         let ticket = self.runner.export(sequence, layer)?;
         let mut cells = self.runner.read(ticket).await?.cells;
-        // What follows the last token is not part of the prefix.
+        // Cells behind the last token are not part of the prefix.
         cells.truncate(saved.layer_bytes(self.runner.cache_spec(), layer).unwrap_or(0));
         Ok(Some(cells))
     }
@@ -49,7 +49,7 @@ impl Driver {
             let problem = format!("found {} tokens, expected {}", tokens.len(), saved.len);
             return Err(EngineError::from(honelm_backend::BackendError::InvalidSaved { problem }).into());
         }
-        self.runner.set_cache_limit(Some(self.cache_bytes));
+        self.limit_memory();
         let sequence = self.runner.open_saved(saved).map_err(EngineError::from)?;
         for layer in 0..self.runner.cache_spec().layers.len() {
             let imported = match cells(layer) {

@@ -2,21 +2,28 @@
 
 use std::sync::Arc;
 
-use honelm_backend::{BackendError, Batch, Ticket};
+use honelm_backend::{Batch, Ticket};
 use honelm_model::{ModelError, StepOutput};
 
 use super::{AnswerId, Clock, Driver, Event};
 use crate::answer::Outputs;
+use crate::speculative::is_shortage;
 use crate::{EngineError, Update};
 
 /// The rows of one answer in a step.
 struct Part {
     answer: AnswerId,
     rows: usize,
+    /// `true` for rows of a prompt.
+    prefills: bool,
+    /// `true` if a draft is among the rows.
+    verifies: bool,
     /// The number of rows that requested logits.
     logits: usize,
     /// The number of rows that requested a sampled token.
     sampled: usize,
+    /// The number of rows that requested hidden states.
+    hidden: usize,
 }
 
 impl Driver {
@@ -29,9 +36,19 @@ impl Driver {
         if !events.is_empty() {
             return events;
         }
+        self.propose(clock).await;
+        let begin = clock();
         if let Some((ticket, parts)) = self.begin_step(&mut events) {
+            // Beside the work of the device.
+            self.prepare(&parts);
             match self.runner.read(ticket).await {
-                Ok(output) => self.distribute(&parts, &output, clock(), &mut events),
+                Ok(output) => {
+                    self.distribute(&parts, &output, clock(), &mut events);
+                    if parts.iter().all(|part| !part.prefills) {
+                        let rows = parts.iter().map(|part| part.rows).sum();
+                        self.speculation.measured(parts.len(), rows, clock() - begin);
+                    }
+                }
                 Err(error) => self.fail_parts(&parts, error, &mut events),
             }
         }
@@ -44,7 +61,7 @@ impl Driver {
             let answer = &mut self.active[i];
             let Some(sequence) = answer.sequence else { continue };
             let checked = self.runner.len(sequence).and_then(|len| {
-                if len != answer.computed {
+                if std::mem::take(&mut answer.is_verifying) || len != answer.computed {
                     answer.computed = self.runner.truncate(sequence, answer.computed)?.len;
                 }
                 Ok(())
@@ -70,10 +87,13 @@ impl Driver {
                     for part in &parts {
                         if let Some(answer) = self.active.iter_mut().find(|answer| answer.id == part.answer) {
                             answer.served = self.counts.steps;
+                            answer.is_verifying = part.verifies;
                         }
                     }
                     return Some((ticket, parts));
                 }
+                // A draft is not worth a prefix or another answer's pages.
+                Err(error) if is_shortage(&error) && self.drop_drafts() => {}
                 Err(error) if is_shortage(&error) => {
                     if let Err(error) = self.relieve(error) {
                         // Only one answer is left, and nothing else holds memory.
@@ -89,10 +109,10 @@ impl Driver {
         }
     }
 
-    /// Gives back pages: of unused prefixes first, then of the least important answer. Returns the shortage if there is
+    /// Gives back pages: of unused prefixes first, then of the draft model, then of the least important answer. Returns the shortage if there is
     /// nothing to give back.
     fn relieve(&mut self, shortage: ModelError) -> Result<(), EngineError> {
-        if self.evict(None)? {
+        if self.evict(None)? || self.press()? {
             return Ok(());
         }
         if self.active.len() > 1 && self.preempt_below(None)? {
@@ -125,13 +145,16 @@ impl Driver {
                 continue;
             }
             let start = batch.rows();
-            answer.plan(sequence, &mut batch, room);
+            let verifies = answer.plan(sequence, &mut batch, room);
             let wants = &batch.want[start..];
             let part = Part {
                 answer: answer.id,
                 rows: wants.len(),
+                prefills: answer.prefills(),
+                verifies,
                 logits: wants.iter().filter(|want| want.logits).count(),
                 sampled: wants.iter().filter(|want| want.sample.is_some()).count(),
+                hidden: wants.iter().filter(|want| want.hidden).count(),
             };
             if answer.prefills() {
                 left -= part.rows.min(left);
@@ -141,19 +164,34 @@ impl Driver {
         (batch, parts)
     }
 
+    /// Computes the masks of the tokens that the parts of a step draw.
+    fn prepare(&mut self, parts: &[Part]) {
+        for part in parts.iter().filter(|part| part.logits > 0) {
+            if let Some(answer) = self.active.iter_mut().find(|answer| answer.id == part.answer) {
+                answer.prepare();
+            }
+        }
+    }
+
     /// Passes the outputs of a step to its answers.
     fn distribute(&mut self, parts: &[Part], output: &StepOutput, now: f64, events: &mut Vec<(AnswerId, Event)>) {
         let mut logits = output.logits.iter_rows();
+        let mut hidden = output.hidden.iter_rows();
         let mut sampled = &output.sampled[..];
         for part in parts {
             let own_logits: Vec<&[f32]> = logits.by_ref().take(part.logits).collect();
+            let own_hidden: Vec<&[f32]> = hidden.by_ref().take(part.hidden).collect();
             let (own_sampled, rest) = sampled.split_at(part.sampled.min(sampled.len()));
             sampled = rest;
             let Some(at) = self.active.iter().position(|answer| answer.id == part.answer) else { continue };
             let answer = &mut self.active[at];
-            let outputs = Outputs { logits: &own_logits, sampled: own_sampled };
+            let outputs = Outputs { logits: &own_logits, sampled: own_sampled, hidden: &own_hidden };
             let on_update = &mut |update: Update| events.push((part.answer, Event::Update(update)));
             let taken = answer.take(part.rows, &outputs, now, on_update).and_then(|next| {
+                self.speculation.observe(part.answer, &next.verified, &next.drawn);
+                if let (Some(path), Some(sequence)) = (&next.accepted, answer.sequence) {
+                    self.runner.accept(sequence, path)?;
+                }
                 if let (Some(keep), Some(sequence)) = (next.keep, answer.sequence) {
                     answer.computed = self.runner.truncate(sequence, keep)?.len;
                 }
@@ -182,9 +220,4 @@ impl Driver {
             self.fail(&answer, EngineError::Step(Arc::clone(&shared)), events);
         }
     }
-}
-
-/// Returns `true` if a step was refused for lack of memory. It has then changed nothing.
-fn is_shortage(error: &ModelError) -> bool {
-    matches!(error, ModelError::Backend(BackendError::CacheFull { .. } | BackendError::OutOfMemory { .. }))
 }

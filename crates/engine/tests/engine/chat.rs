@@ -5,9 +5,10 @@ use std::rc::Rc;
 use crate::common::{Log, Scripted, encode, favour, tokenizer};
 use honelm_backend::block_on;
 use honelm_engine::{
-    Cancel, Chat, Completion, DriverOptions, EngineError, Generation, LoadedModel, OnUpdate, Overflow, Update,
+    Cancel, Chat, ChatAsk, Completion, DriverOptions, EngineError, Generation, LoadedModel, OnUpdate, Overflow, Update,
 };
-use honelm_text::{ChatTemplate, Message, Piece, Reasoning, RenderOptions, Tokenizer};
+use honelm_text::answer::Event;
+use honelm_text::{ChatTemplate, Message, Reasoning, Tokenizer};
 
 /// Answers `ok` to everything.
 fn agreeable(t: &Tokenizer, context: usize) -> (LoadedModel, Rc<Log>) {
@@ -146,7 +147,7 @@ fn thinking_is_told_from_the_answer_and_handed_back_to_the_template() {
     let template = ChatTemplate::new(THINKING, t.special_tokens()).expect("parses");
     let tags = Reasoning::find(THINKING, &t).expect("tags");
     assert_eq!((tags.open, tags.close), ("<think>", "</think>"));
-    let mut chat = Chat::with_template(Rc::new(template), RenderOptions::default()).with_reasoning(Some(tags));
+    let mut chat = Chat::with_template(Rc::new(template), ChatAsk::default()).with_reasoning(Some(tags));
     for (begun, written) in [(false, "<think> why not</think>ok"), (true, " why not</think>ok")] {
         chat.clear();
         chat.set_variable("enable_thinking", begun.into());
@@ -155,10 +156,11 @@ fn thinking_is_told_from_the_answer_and_handed_back_to_the_template() {
         let (mut session, _) = parrot(&t, 500, &format!("{}{written}", &assistant["<|assistant|>".len()..]));
         let mut parts = [String::new(), String::new()];
         let done = heard(&mut chat, "Why?", &mut session, &Generation::greedy(60), &Cancel::new(), &mut |update| {
-            for piece in update.pieces() {
-                match piece {
-                    Piece::Thought(text) => parts[0].push_str(text),
-                    Piece::Answer(text) => parts[1].push_str(text),
+            for part in update.parts() {
+                match part {
+                    Event::Reasoning(text) => parts[0].push_str(text),
+                    Event::Text(text) => parts[1].push_str(text),
+                    other => panic!("{other:?}"),
                 }
             }
         });
@@ -177,7 +179,7 @@ fn a_question_that_ends_with_the_tag_does_not_begin_the_thinking() {
     let source = "<|assistant|>{{ messages[-1].content }}{# <think></think> #}";
     let template = ChatTemplate::new(source, t.special_tokens()).expect("parses");
     let tags = Reasoning::find(source, &t).expect("tags");
-    let mut chat = Chat::with_template(Rc::new(template), RenderOptions::default()).with_reasoning(Some(tags));
+    let mut chat = Chat::with_template(Rc::new(template), ChatAsk::default()).with_reasoning(Some(tags));
     let (mut session, _) = parrot(&t, 500, "<think> ok");
     let done = ask(&mut chat, "<think>", &mut session, &Generation::greedy(10)).expect("an answer");
     assert_eq!((done.reasoning, done.answer.as_str()), (None, "ok"));

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use honelm_backend::{
-    Batch, CacheKind, CacheSpec, CacheType, SavedSequence, SequenceId, Sequences, Ticket, Token, Truncated, block_on,
-    choose,
+    Batch, CacheKind, CacheSpec, CacheType, Parent, SavedSequence, SequenceId, Sequences, Ticket, Token, Truncated,
+    block_on, choose,
 };
 use honelm_engine::{Cancel, Completion, Driver, DriverOptions, EngineError, Generation, OnUpdate, Request};
 use honelm_model::{CacheUse, Facts, ModelError, Runner, StepOutput};
@@ -39,6 +39,8 @@ pub struct Scripted {
     spec: CacheSpec,
     sequences: Sequences,
     tokens: BTreeMap<SequenceId, Vec<u32>>,
+    /// The pending draft cells: each with the whole text up to it.
+    pending: BTreeMap<SequenceId, Vec<Vec<u32>>>,
     script: Script,
     outputs: BTreeMap<u64, StepOutput>,
     next: u64,
@@ -77,6 +79,7 @@ impl Scripted {
             spec: CacheSpec { groups: vec![kind], layers: Vec::new(), page_len: PAGE, element: CacheType::F32 },
             sequences,
             tokens: BTreeMap::new(),
+            pending: BTreeMap::new(),
             script: Box::new(script),
             outputs: BTreeMap::new(),
             next: 0,
@@ -107,6 +110,9 @@ impl Runner for Scripted {
     fn describe(&self) -> String {
         "script".to_owned()
     }
+    fn is_batch_invariant(&self) -> bool {
+        true
+    }
     fn sequence_bytes(&self, tokens: usize) -> usize {
         tokens.next_multiple_of(PAGE)
     }
@@ -126,6 +132,7 @@ impl Runner for Scripted {
     fn close(&mut self, id: SequenceId) -> Result<(), ModelError> {
         self.sequences.close(id)?;
         self.tokens.remove(&id);
+        self.pending.remove(&id);
         self.note();
         Ok(())
     }
@@ -136,14 +143,28 @@ impl Runner for Scripted {
         let step = self.sequences.step(batch)?;
         self.log.rows.borrow_mut().push(batch.rows());
         let mut output = StepOutput::default();
+        let mut first = 0;
         for row in 0..batch.rows() {
-            let tokens = self.tokens.entry(batch.sequence[row]).or_default();
-            let Token::Id(id) = batch.tokens[row] else { panic!("the engine reads every token") };
+            let id = batch.sequence[row];
+            if row > 0 && batch.sequence[row - 1] != id {
+                first = row;
+            }
+            let before = self.pending.get(&id).map_or(0, Vec::len) - (row - first);
+            let accepted = self.tokens.entry(id).or_default();
+            let pending = self.pending.entry(id).or_default();
+            let mut tokens = match batch.parent[row] {
+                Parent::Previous => pending.last().unwrap_or(accepted).clone(),
+                Parent::Accepted => accepted.clone(),
+                Parent::Row(parent) => pending[before + parent as usize - first].clone(),
+                Parent::Draft(parent) => pending[parent as usize].clone(),
+            };
+            let Token::Id(token) = batch.tokens[row] else { panic!("the engine reads every token") };
             assert_eq!(step.positions[row] as usize, tokens.len());
-            tokens.push(id);
+            tokens.push(token);
+            pending.push(tokens.clone());
             let want = batch.want[row];
             if want.logits || want.sample.is_some() {
-                let logits = (self.script)(tokens);
+                let logits = (self.script)(&tokens);
                 if want.logits {
                     self.log.logits.set(self.log.logits.get() + 1);
                     output.logits.rows += 1;
@@ -155,7 +176,15 @@ impl Runner for Scripted {
                     output.sampled.push(choose(&logits, &how, tokens.len() as u64 - 1));
                 }
             }
-            *self.log.tokens.borrow_mut() = tokens.clone();
+            *self.log.tokens.borrow_mut() = tokens;
+        }
+        for (id, pending) in &mut self.pending {
+            // Rows without a draft are final.
+            if self.sequences.pending(*id).is_ok_and(|count| count == 0)
+                && let Some(last) = std::mem::take(pending).pop()
+            {
+                self.tokens.insert(*id, last);
+            }
         }
         self.note();
         self.next += 1;
@@ -174,10 +203,16 @@ impl Runner for Scripted {
         }))
     }
     fn accept(&mut self, id: SequenceId, path: &[u32]) -> Result<(), ModelError> {
-        Ok(self.sequences.accept(id, path)?)
+        self.sequences.accept(id, path)?;
+        let pending = self.pending.remove(&id).unwrap_or_default();
+        if let Some(&last) = path.last() {
+            self.tokens.insert(id, pending[last as usize].clone());
+        }
+        Ok(())
     }
     fn truncate(&mut self, id: SequenceId, len: usize) -> Result<Truncated, ModelError> {
         let kept = self.sequences.truncate(id, len)?;
+        self.pending.remove(&id);
         self.tokens.entry(id).or_default().truncate(kept.len);
         Ok(kept)
     }
@@ -210,6 +245,11 @@ impl Runner for Scripted {
 /// The shipped model's tokenizer: byte-level BPE with chat tokens.
 pub fn tokenizer() -> Rc<Tokenizer> {
     Rc::new(Tokenizer::from_dir(&honelm_testing::pocket_dir()).expect("models/pocket has a tokenizer"))
+}
+
+/// The same, where it need not be shared.
+pub fn pocket() -> Tokenizer {
+    Tokenizer::from_dir(&honelm_testing::pocket_dir()).expect("models/pocket has a tokenizer")
 }
 
 /// Returns a driver with the default limits.

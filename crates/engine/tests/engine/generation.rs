@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::common::{Scripted, answering, bytes_of, cancellable, driver, encode, favour, generate, limited, tokenizer};
 use honelm_backend::{CacheKind, block_on, uniform};
-use honelm_engine::{Cancel, Driver, DriverOptions, FinishReason, Generation, Overflow, Request, Update};
+use honelm_engine::{Cancel, Driver, DriverOptions, FinishReason, Generation, Overflow, Request, Speculate, Update};
 
 const PROMPT: [u32; 3] = [70, 71, 72];
 
@@ -288,7 +288,7 @@ fn a_full_context_ends_the_answer() {
 #[test]
 fn a_shift_keeps_the_start_and_the_newer_half() {
     let (runner, log) = Scripted::new(300, 10, |tokens| favour(300, 100 + tokens[tokens.len() - 1] % 100));
-    let mut session = driver(runner);
+    let mut session = limited(runner, DriverOptions { speculate: Speculate::Off, ..DriverOptions::default() });
     let how = Generation { overflow: Overflow::Shift { keep: 2 }, ..Generation::greedy(9) };
     let next = |id: u32| 100 + id % 100;
     let prompt = [5, 6, 7];

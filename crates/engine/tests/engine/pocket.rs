@@ -10,7 +10,7 @@ use honelm_model::{Checkpoint, LoadOptions, Model, Runner};
 use honelm_testing::{Naive, pocket_dir};
 use honelm_text::{RenderOptions, Tokenizer};
 
-fn pocket() -> Model {
+pub fn pocket() -> Model {
     let checkpoint = Checkpoint::open(pocket_dir()).expect("the shipped model");
     let device = Rc::new(RefCell::new(Naive::new()));
     let options = LoadOptions { context: Some(64), ..LoadOptions::default() };

@@ -36,9 +36,9 @@ pub enum ParquetError {
     Unsupported {
         /// The column.
         column: String,
-        /// What was found.
+        /// The value found.
         found: String,
-        /// What is supported.
+        /// The supported values.
         expected: &'static str,
     },
 }

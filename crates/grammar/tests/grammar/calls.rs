@@ -49,7 +49,7 @@ fn forced_calls_are_valid_in_every_form() {
         let form = CallForm::named(form).expect("a form");
         for choice in [ToolChoice::Required, ToolChoice::Named("set_light".to_owned())] {
             for (special, reasoning) in [(&token as &dyn Fn(&str) -> Option<u32>, None), (&text, Some((think, true)))] {
-                let calls = Calls { form, tools: &tools, choice: &choice, parallel: true, reasoning };
+                let calls = Calls { form, tools: &tools, choice: &choice, parallel: true, reasoning, format: None };
                 let grammar = Grammar::of_calls(vocabulary, &calls, special, &Limits::default())
                     .unwrap_or_else(|e| panic!("{form:?}: {e}"))
                     .expect("a grammar");
@@ -99,7 +99,7 @@ fn automatic_calls_allow_text_and_valid_calls() {
     let tools = tools();
     let form = CallForm::named("hermes").expect("a form");
     let compile = |parallel: bool| {
-        let calls = Calls { form, tools: &tools, choice: &ToolChoice::Auto, parallel, reasoning: None };
+        let calls = Calls { form, tools: &tools, choice: &ToolChoice::Auto, parallel, reasoning: None, format: None };
         Grammar::of_calls(vocabulary, &calls, &|_| None, &Limits::default()).expect("compiles").expect("a grammar")
     };
     let call = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
@@ -119,6 +119,7 @@ fn automatic_calls_allow_text_and_valid_calls() {
         choice: &ToolChoice::Auto,
         parallel: true,
         reasoning: None,
+        format: None,
     };
     assert!(Grammar::of_calls(vocabulary, &calls, &|_| None, &Limits::default()).expect("compiles").is_none());
 }
@@ -128,7 +129,7 @@ fn wrong_tools_and_choices_are_refused_with_their_place() {
     let (_, vocabulary) = &*POCKET;
     let refuse = |form: &str, tools: &[Tool], choice: ToolChoice| -> GrammarError {
         let form = CallForm::named(form).expect("a form");
-        let calls = Calls { form, tools, choice: &choice, parallel: true, reasoning: None };
+        let calls = Calls { form, tools, choice: &choice, parallel: true, reasoning: None, format: None };
         Grammar::of_calls(vocabulary, &calls, &|_| None, &Limits::default()).expect_err("refused")
     };
     let error = refuse("hermes", &tools(), ToolChoice::Named("rm".to_owned()));

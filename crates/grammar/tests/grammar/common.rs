@@ -41,7 +41,7 @@ pub fn matches(grammar: &Grammar, text: &str) -> bool {
     fits && matcher.is_complete().expect("a state")
 }
 
-/// What ends the parts of a text: phrases first, then closing tokens, then commas.
+/// The ends of the parts of a text: phrases first, then closing tokens, then commas.
 pub struct Closing {
     phrases: Vec<Vec<u32>>,
     tokens: Vec<u32>,

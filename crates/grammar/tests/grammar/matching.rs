@@ -1,8 +1,8 @@
 //! Matchers: what they accept, branches, taking back, ends.
 
 use honelm_backend::{Sampling, choose_allowed};
-use honelm_grammar::{Constraint, Matcher, TokenVocabulary};
-use honelm_text::EncodeOptions;
+use honelm_grammar::{Constraint, Grammar, Limits, Matcher, TokenVocabulary};
+use honelm_text::{EncodeOptions, Reasoning};
 use serde_json::json;
 
 use crate::common::{POCKET, Random, closing, compile, matches, walk};
@@ -43,7 +43,8 @@ fn each_kind_of_grammar_accepts_its_texts_alone() {
                 "{\"é\": 01}",
                 "{\"é\": 1, \"b\": 2}",
                 " {\"é\": 1}",
-                "{\"é\":                              1}",
+                "{\"é\":  1}",
+                "{\n\n\"é\": 1}",
             ],
         ),
     ];
@@ -182,5 +183,52 @@ fn a_matcher_can_be_sent_to_another_thread() {
     fn shares<T: Send + Sync>() {}
     sends::<Matcher>();
     shares::<TokenVocabulary>();
-    shares::<honelm_grammar::Grammar>();
+    shares::<Grammar>();
+}
+
+#[test]
+fn reasoning_may_come_before_a_constraint() {
+    let (tokenizer, vocabulary) = &*POCKET;
+    let special = |text: &str| tokenizer.id_of(text).filter(|&id| tokenizer.special(id));
+    let by_text = Reasoning { open: "<think>", close: "</think>", answer: &[] };
+    // Special tokens and text, with marks around the answer.
+    let by_tokens = Reasoning {
+        open: "<|user|>thought<|system|>",
+        close: "<|tool|>",
+        answer: &["<|assistant|>final<|system|>", "final<|system|>"],
+    };
+    let schema = Constraint::JsonSchema(json!({"type": "integer"}));
+    let choice = Constraint::Choice(vec!["yes".to_owned(), "no".to_owned()]);
+    type Case<'a> = (&'a Constraint, Reasoning, bool, &'a [&'a str], &'a [&'a str]);
+    let accepted: [Case<'_>; 4] = [
+        (
+            &schema,
+            by_text,
+            false,
+            &["12", "<think>\nWhy 12? {</think>\n\n12", "<think></think>-1"],
+            &["</think>12", "<think>12", "<think>a</think>b", "a"],
+        ),
+        (&schema, by_text, true, &["so 12</think> 12", "</think>3"], &["12", "12</think>x"]),
+        (
+            &choice,
+            by_tokens,
+            false,
+            &["no", "<|user|>thought<|system|>hm<|tool|>yes", "<|user|>thought<|system|><|tool|>final<|system|>no"],
+            &["<|user|>yes", "thought<|system|>hm<|tool|>yes", "<|user|>thought<|system|>hm<|user|>"],
+        ),
+        (&choice, by_tokens, true, &["a <think><|tool|><|assistant|>final<|system|>yes"], &["yes", "<|assistant|>no"]),
+    ];
+    for (constraint, tags, begun, accepted, refused) in accepted {
+        let limits = Limits::default();
+        let grammar = Grammar::after_reasoning(vocabulary, constraint, (tags, begun), &special, &limits);
+        let grammar = grammar.unwrap_or_else(|e| panic!("{tags:?}: {e}"));
+        let fits = |text: &str| {
+            let ids = tokenizer.encode(text, EncodeOptions { add_special: false, parse_special: true });
+            let mut matcher = grammar.matcher();
+            ids.expect("encodes").into_iter().all(|id| matcher.advance(id).is_ok())
+                && matcher.is_complete().expect("a state")
+        };
+        accepted.iter().for_each(|text| assert!(fits(text), "{text}"));
+        refused.iter().for_each(|text| assert!(!fits(text), "{text}"));
+    }
 }

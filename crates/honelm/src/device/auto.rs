@@ -128,7 +128,7 @@ fn rates(device: DeviceChoice, run: &RunOptions, checkpoint: &Checkpoint, events
         events(&Event::Stage { name: &stage, detail: "", done, total })
     };
     let mut rate = |prompt: usize, generate: usize| {
-        let test = Test { prompt, generate, depth: 0, batch: PROMPT };
+        let test = Test::new(prompt, generate, PROMPT);
         honelm_bench::run(&mut model, test, REPEATS, &mut progress).map(|found| found.tokens_per_second)
     };
     Ok(Rates { prefill_tokens_per_second: rate(context, 0)?, decode_tokens_per_second: rate(0, ANSWER.min(context))? })

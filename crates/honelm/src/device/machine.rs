@@ -10,7 +10,8 @@ fn line(file: &str, name: &str) -> Option<String> {
 }
 
 /// Returns the size of the main memory in bytes, if the platform reports it.
-pub(crate) fn machine_memory() -> Option<u64> {
+#[must_use]
+pub fn machine_memory() -> Option<u64> {
     let kibibytes: u64 = line("/proc/meminfo", "MemTotal")?.strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }

@@ -11,8 +11,9 @@ mod trust;
 
 pub use choice::DeviceChoice;
 pub use devices::{CpuDevice, DeviceTest, Devices, GpuDevice, devices};
+pub use machine::machine_memory;
 pub use trust::trusted;
 
 pub(crate) use load::{load, open_for};
-pub(crate) use machine::{cpu_name, machine_memory, operating_system};
+pub(crate) use machine::{cpu_name, operating_system};
 pub(crate) use open::load_on;

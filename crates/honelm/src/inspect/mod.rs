@@ -4,7 +4,7 @@ mod contents;
 
 use std::path::{Path, PathBuf};
 
-use honelm_compress::STEP_ROWS;
+use honelm_compress::{KEPT_BYTES, STEP_ROWS};
 use honelm_model::{Checkpoint, DEFAULT_CONTEXT, Origin};
 use honelm_plan::{Compression, Evaluation, Peak, Plan, PlannedTensor, Workload, plan, plan_compression, plan_eval};
 use honelm_text::{Family, Tokenizer};
@@ -231,7 +231,13 @@ fn jobs(checkpoint: &Checkpoint, run: &RunOptions) -> Result<Vec<JobNeed>, Error
     let length = checkpoint.facts().context.min(USUAL_LENGTH);
     let how = Evaluation { chunk: length, cache_type: run.cache_type, compute: run.compute };
     let eval = plan_eval(checkpoint, Some(checkpoint), &how)?;
-    let how = Compression { samples: USUAL_SAMPLES, length, step_rows: STEP_ROWS, originals: false };
+    let how = Compression {
+        samples: USUAL_SAMPLES,
+        length,
+        step_rows: STEP_ROWS,
+        kept_bytes: KEPT_BYTES as u64,
+        originals: true,
+    };
     let calibration = plan_compression(checkpoint, &how)?;
     Ok(vec![JobNeed::new("eval --against itself", &eval), JobNeed::new("quantize --calibration", &calibration)])
 }

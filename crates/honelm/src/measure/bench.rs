@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use honelm_backend::{CacheType, Placement, Profile};
-use honelm_bench::{BenchError, Measurement, Test, peak_memory_bytes};
+use honelm_bench::{BenchError, Measurement, Rows, Test, peak_memory_bytes};
 use honelm_blocks::Encoding;
 use honelm_cpu::Compute;
 use honelm_gpu::KernelTime;
@@ -48,6 +48,9 @@ pub struct BenchOptions {
     pub generates: Vec<usize>,
     /// The numbers of tokens in the cache when a test begins.
     pub depths: Vec<usize>,
+    /// The numbers of rows of a step whose costs are compared, one more test for each: decoding of as many sequences, and
+    /// verification of a draft of as many rows of one sequence.
+    pub rows: Vec<usize>,
     /// The largest number of tokens per prefill step.
     pub batch: usize,
     /// The number of timed repeats per test, after one that is not timed.
@@ -67,6 +70,7 @@ impl BenchOptions {
             prompts: vec![512],
             generates: vec![64],
             depths: vec![0],
+            rows: Vec::new(),
             batch: 512,
             repeats: 5,
             run: RunOptions::default(),
@@ -74,13 +78,24 @@ impl BenchOptions {
         }
     }
 
-    fn tests(&self) -> Vec<Test> {
-        let test = |prompt, generate, depth| Test { prompt, generate, depth, batch: self.batch };
+    /// Returns the tests, those together that run in turns.
+    fn tests(&self) -> Vec<Vec<Test>> {
         let mut out = Vec::new();
         for &depth in &self.depths {
-            out.extend(self.prompts.iter().filter(|&&n| n > 0).map(|&n| test(n, 0, depth)));
-            out.extend(self.generates.iter().filter(|&&n| n > 0).map(|&n| test(0, n, depth)));
+            let test = |prompt, generate| Test { depth, ..Test::new(prompt, generate, self.batch) };
+            let generates = self.generates.iter().filter(|&&n| n > 0);
+            out.extend(self.prompts.iter().filter(|&&n| n > 0).map(|&n| vec![test(n, 0)]));
+            if self.rows.is_empty() {
+                out.extend(generates.map(|&n| vec![test(0, n)]));
+                continue;
+            }
+            let kinds = self.rows.iter().filter(|&&rows| rows > 0).flat_map(|&rows| {
+                let draft = (rows > 1).then_some(Rows::Draft(rows));
+                [Some(Rows::Sequences(rows)), draft].into_iter().flatten()
+            });
+            out.extend(generates.map(|&n| kinds.clone().map(|rows| Test { rows, ..test(0, n) }).collect()));
         }
+        out.retain(|turns: &Vec<Test>| !turns.is_empty());
         out
     }
 }
@@ -117,6 +132,12 @@ pub struct BenchRow {
     /// The decode rate; `None` if the test prefills too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decode_tokens_per_second: Option<f64>,
+    /// The shortest time of a decoding step in seconds; `None` if the test prefills.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_seconds: Option<f64>,
+    /// [`Self::step_seconds`] in terms of that of a step of one row; `None` unless [`BenchOptions::rows`] asks for both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_cost: Option<f64>,
     /// The peak memory of this process so far in bytes, if the platform reports it.
     pub peak_memory_bytes: Option<u64>,
     /// The GPU memory in use after the test in bytes: weights, cache and working memory.
@@ -224,23 +245,29 @@ pub fn benchmark(
     let steps = options.repeats.saturating_add(1);
     let total = tests.len().saturating_mul(steps);
     let mut rows = Vec::new();
-    for (t, test) in tests.into_iter().enumerate() {
-        let name = test.to_string();
+    for (t, turns) in tests.into_iter().enumerate() {
+        let names: Vec<String> = turns.iter().map(ToString::to_string).collect();
+        let name = names.join(" ");
         let done = t.saturating_mul(steps);
         let mut progress = |repeat: usize| {
             events(&Event::Stage { name: "measuring", detail: &name, done: done.saturating_add(repeat + 1), total })
         };
         let before = kernel_times();
-        let measurement = honelm_bench::run(&mut runner, test, options.repeats, &mut progress)?;
+        let measured = honelm_bench::in_turns(&mut runner, &turns, options.repeats, 0.0, &mut progress)?;
         watch.check()?;
-        let mut row = about.row(&runner, measurement);
-        row.placement = placement.as_deref().map(taken).unwrap_or_default();
-        row.kernels = since(&before, &kernel_times());
-        row.gpu_memory_bytes = gpu.as_ref().map(|gpu| gpu.borrow().device_bytes().total());
-        let goes_on = on_row(&row);
-        rows.push(row);
-        if !goes_on {
-            break;
+        let one = measured.iter().find(|m| m.what.rows.count() == 1).and_then(Measurement::step_seconds);
+        let mut counted = (placement.as_deref().map(taken), since(&before, &kernel_times()));
+        for measurement in measured {
+            let mut row = about.row(&runner, measurement);
+            row.step_cost = row.step_seconds.zip(one).filter(|_| turns.len() > 1).map(|(step, one)| step / one);
+            // Tests in turns are counted together, and the counts are with the first.
+            (row.placement, row.kernels) = (counted.0.take().unwrap_or_default(), std::mem::take(&mut counted.1));
+            row.gpu_memory_bytes = gpu.as_ref().map(|gpu| gpu.borrow().device_bytes().total());
+            let goes_on = on_row(&row);
+            rows.push(row);
+            if !goes_on {
+                return Ok(rows);
+            }
         }
     }
     Ok(rows)
@@ -302,6 +329,8 @@ impl About {
             load_seconds: self.load_seconds,
             prefill_tokens_per_second: (generate == 0).then_some(rate),
             decode_tokens_per_second: (prompt == 0).then_some(rate),
+            step_seconds: measurement.step_seconds(),
+            step_cost: None,
             peak_memory_bytes: peak_memory_bytes(),
             gpu_memory_bytes: None,
             placement: Vec::new(),
@@ -323,8 +352,22 @@ mod tests {
             depths: vec![0, 16],
             ..BenchOptions::new(BenchModel::Path(PathBuf::new()))
         };
-        let names: Vec<String> = options.tests().iter().map(ToString::to_string).collect();
+        let names: Vec<String> = options.tests().iter().flatten().map(ToString::to_string).collect();
         assert_eq!(names, ["pp8", "tg4", "pp8@d16", "tg4@d16"]);
+    }
+
+    #[test]
+    fn steps_of_several_rows_are_tested_in_turns() {
+        let options = BenchOptions {
+            prompts: vec![8],
+            generates: vec![4],
+            depths: vec![16],
+            rows: vec![1, 4],
+            ..BenchOptions::new(BenchModel::Path(PathBuf::new()))
+        };
+        let names = |tests: &[Test]| tests.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let turns: Vec<_> = options.tests().iter().map(|turns| names(turns)).collect();
+        assert_eq!(turns, [vec!["pp8@d16"], vec!["tg4@d16", "tg4x4@d16", "tg4/draft4@d16"]]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod divergence;
 mod evaluate;
 mod heldout;
 mod original;
+mod speculation;
 mod speed;
 
 pub use activations::{ActivationOptions, ActivationReport, StageInputs, StageLoss, activations};
@@ -15,6 +16,7 @@ pub use bench::{BenchModel, BenchOptions, BenchRow, PlacedOperation, TimedKernel
 pub use cache::StatesCache;
 pub use divergence::{DivergeOptions, Divergence, LayerDifference, WeightDifference, diverge};
 pub use evaluate::{Differences, EvaluateOptions, Evaluation, evaluate};
+pub use speculation::{SpeculationOptions, SpeculationRow, StepCost, speculation};
 pub use speed::measure;
 
 pub(crate) use cache::{Home, states_key};

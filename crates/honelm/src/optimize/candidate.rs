@@ -18,6 +18,7 @@ use crate::fallback;
 use crate::measure::Original;
 use crate::open::{digest_of_all, weight_bytes};
 use crate::quantize::{make, write};
+use crate::times::Times;
 use crate::types::tensor_types;
 use crate::{Error, Event, Events};
 
@@ -55,7 +56,7 @@ impl Job<'_> {
         measure: Measure<'_>,
     ) -> Result<Judged, Error> {
         if let Some(judged) = self.saved::<Judged>(&entry(&candidate.name))?
-            && (judged.verdict != Verdict::Accepted
+            && (!self.options.publishes(judged.verdict)
                 || self.is_candidate(candidate, &judged)?
                 || self.is_published(candidate, &judged)?)
         {
@@ -65,9 +66,12 @@ impl Job<'_> {
         let quantise_seconds = self.make(candidate, &file, &candidate.name, events)?;
         let reloaded = Checkpoint::open(&file)?;
         let digest = digest_of_all(&reloaded)?;
+        let mut times = Times::default();
+        times.begin(&format!("{}: scoring", candidate.name));
         let judgement = self.judge(candidate, &reloaded, baseline, events)?;
         let stage = format!("{}: measuring speed", candidate.name);
-        let count = if judgement.verdict == Verdict::Accepted { PAIRS } else { PAIRS_OF_REJECTED };
+        times.begin(&stage);
+        let count = if self.options.publishes(judgement.verdict) { PAIRS } else { PAIRS_OF_REJECTED };
         let judged = Judged {
             quality: Quality::from(&judgement.figures),
             verdict: judgement.verdict,
@@ -81,8 +85,10 @@ impl Job<'_> {
         // The verdict is on the file whose digest was taken, and against the original that was opened at the start.
         reloaded.check_files()?;
         self.checkpoint.check_unchanged()?;
+        times.end();
+        self.spend(&times.stages)?;
         let judged = self.save(&entry(&candidate.name), &judged)?;
-        if judged.verdict != Verdict::Accepted {
+        if !self.options.publishes(judged.verdict) {
             self.folder.remove(&file)?;
         }
         if !self.is_needed_again(candidate) {
@@ -109,6 +115,7 @@ impl Job<'_> {
         let work = self.layers(candidate);
         let spent = format!("seconds-{}", self.grid(candidate));
         let (earlier, start) = (self.saved::<f64>(&spent)?.unwrap_or(0.0), Instant::now());
+        let mut times = Times::default();
         let calibration = &self.plan.calibrations[self.calibration].calibration;
         let made = {
             let warnings = &mut self.warnings;
@@ -117,7 +124,7 @@ impl Job<'_> {
                 &candidate.scheme,
                 Some(calibration),
                 &work,
-                &format!("{stage}: quantising"),
+                (&format!("{stage}: quantising"), &mut times),
                 &self.options.run,
                 &mut |event| {
                     if let Event::Warning(text) = event {
@@ -128,6 +135,8 @@ impl Job<'_> {
             )
         };
         let quantise_seconds = self.save(&spent, &(earlier + start.elapsed().as_secs_f64()))?;
+        times.stages.iter_mut().for_each(|part| part.name = format!("{stage}: {}", part.name));
+        self.spend(&times.stages)?;
         let made = made?;
         self.folder.remove(file)?;
         let lossy = self.options.force;
@@ -156,8 +165,8 @@ impl Job<'_> {
         let chunks = &self.plan.heldout.chunks;
         let stage = format!("{}: scoring", candidate.name);
         // Recipes are compared on the same chunks: all of them.
-        let budget = (!self.options.compares()).then_some(self.options.budget);
-        let compared = original.compare(baseline, &mut runner, chunks, &stage, budget, &mut *events)?;
+        let early = self.options.early_budget();
+        let compared = original.compare(baseline, &mut runner, chunks, &stage, early, &mut *events)?;
         let early = compared.scores.nll.len() < chunks.len();
         self.gates(&candidate.name, (figures(&compared), early), reloaded, &mut original, Box::new(runner), events)
     }

@@ -32,18 +32,16 @@ fn is_tie(kl: f64, lowest: f64) -> bool {
     kl <= lowest + TIE * lowest.abs()
 }
 
-/// Returns the index of the candidate to publish, among those that hold the budget: the one with the lowest KL
-/// divergence. Among those within 1% of it, the smaller file is picked, and among equal sizes the one that decodes
+/// Returns the index of the candidate to publish among those that may be: the one with the lowest KL divergence. Among those within 1% of it, the smaller file is picked, and among equal sizes the one that decodes
 /// faster.
 pub(super) fn pick<'a>(tried: impl Iterator<Item = (usize, &'a Judged)> + Clone) -> Option<usize> {
     let kl = |judged: &Judged| judged.quality.kl_divergence.unwrap_or(f64::INFINITY);
-    let holding = || tried.clone().filter(|(_, judged)| judged.verdict == Verdict::Accepted);
-    let lowest = holding().map(|(_, judged)| kl(judged)).min_by(f64::total_cmp)?;
+    let lowest = tried.clone().map(|(_, judged)| kl(judged)).min_by(f64::total_cmp)?;
     let rate = |judged: &Judged| {
         let speeds: Vec<_> = judged.pairs.iter().map(|pair| pair.candidate).collect();
         typical(&speeds).map_or(0.0, |speed| speed.decode_tokens_per_second)
     };
-    let ties = holding().filter(|(_, judged)| is_tie(kl(judged), lowest));
+    let ties = tried.filter(|(_, judged)| is_tie(kl(judged), lowest));
     let best = ties.min_by(|(_, a), (_, b)| a.size_bytes.cmp(&b.size_bytes).then_with(|| rate(b).total_cmp(&rate(a))));
     best.map(|(at, _)| at)
 }

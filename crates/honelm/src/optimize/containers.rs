@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use honelm_eval::Verdict;
 use honelm_formats::{FormatError, publish};
 use honelm_model::Checkpoint;
 use honelm_model::export::Container;
@@ -96,14 +95,14 @@ pub(super) fn only<T>(list: &[T]) -> Option<&T> {
     }
 }
 
-/// Returns the indices of the candidates to publish: of each container the pick among those within the budget. Where
-/// widths are compared, those of the smallest width that holds the budget.
+/// Returns the indices of the candidates to publish: of each container the pick among those that may be published. Where
+/// widths are compared, those of the smallest such width.
 pub(super) fn picks(options: &OptimizeOptions, tried: &[(&Candidate, Judged)]) -> Vec<usize> {
     let pick = |container: &&'static Container| {
-        let own = || tried.iter().enumerate().filter(|(_, (candidate, _))| candidate.container == *container);
-        let holding = own().filter(|(_, (_, judged))| judged.verdict == Verdict::Accepted);
-        let width = holding.map(|(_, (candidate, _))| candidate.bits).min()?;
-        let own: Vec<_> = own().filter(|(_, (candidate, _))| candidate.bits == width).collect();
+        let own = tried.iter().enumerate().filter(|(_, (candidate, _))| candidate.container == *container);
+        let mut own: Vec<_> = own.filter(|(_, (_, judged))| options.publishes(judged.verdict)).collect();
+        let width = own.iter().map(|(_, (candidate, _))| candidate.bits).min()?;
+        own.retain(|(_, (candidate, _))| candidate.bits == width);
         comparison::pick(own.iter().map(|(at, (_, judged))| (*at, judged)))
     };
     options.containers.iter().filter_map(pick).collect()
@@ -135,7 +134,7 @@ impl Job<'_> {
     /// Returns `true` if a candidate need not be tried: one of its container holds the budget, and nothing is compared.
     pub(super) fn is_settled(&self, candidate: &Candidate, tried: &[(&Candidate, Judged)]) -> bool {
         let holds = |(other, judged): &(&Candidate, Judged)| {
-            other.container == candidate.container && judged.verdict == Verdict::Accepted
+            other.container == candidate.container && self.options.publishes(judged.verdict)
         };
         !self.options.compares() && tried.iter().any(holds)
     }

@@ -1,4 +1,4 @@
-//! What a job would try, without the work.
+//! The candidates that a job would try, without the work.
 
 use serde::Serialize;
 

@@ -56,7 +56,7 @@ pub struct GateResult {
     pub limit: f64,
     /// The verdict of this gate.
     pub verdict: Verdict,
-    /// Where too few items leave it open whether the accuracy is retained: about how many would decide.
+    /// About how many items would decide, if too few leave it open whether the accuracy is retained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items_needed: Option<usize>,
 }
@@ -118,7 +118,7 @@ pub struct TextQuality {
     pub quality: Quality,
 }
 
-/// What is found about a model beside its quality on the first text.
+/// The findings about a model beside its quality on the first text.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Findings {
     /// The results of the gates, in the order in which they were applied; empty for the original.
@@ -269,7 +269,7 @@ impl Plan {
     }
 }
 
-/// What is known about the original beside its scores on the first text.
+/// The facts about the original beside its scores on the first text.
 #[derive(Default)]
 pub(super) struct Judges {
     /// The scores on the further texts.
@@ -343,13 +343,13 @@ impl Job<'_> {
         let (gates, budget) = (&self.options.gates, self.options.budget);
         let mut findings = Findings::default();
         findings.text(&self.plan.evaluation_card.name, &figures, budget, gates.max_kl);
-        let goes_on = |findings: &Findings| self.options.compares() || findings.verdict() != Verdict::Rejected;
+        let early = self.options.early_budget();
+        let goes_on = |findings: &Findings| early.is_none() || findings.verdict() != Verdict::Rejected;
         for (text, baseline) in self.plan.further.iter().zip(&self.judges.baselines) {
             if !goes_on(&findings) {
                 break;
             }
             let stage = format!("{name}: scoring {}", text.card.name);
-            let early = (!self.options.compares()).then_some(budget);
             let chunks = &text.heldout.chunks;
             let compared = original.compare(baseline, &mut *runner, chunks, &stage, early, &mut *events)?;
             let found = honelm_eval::figures(&compared);

@@ -83,7 +83,7 @@ pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<
     }
     warnings.extend(plan.warnings.iter().cloned().chain(loss).chain(skipped));
     let (checkpoint, plan, folder_ref) = (&checkpoint, &plan, &folder);
-    let job = Job {
+    let mut job = Job {
         options,
         checkpoint,
         plan,
@@ -95,7 +95,10 @@ pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<
         warnings,
     };
     job.check_results()?;
-    let allocations = job.allocations(events)?;
+    let allocations = match options.allocation.goal {
+        Some(_) => job.timed("choosing encodings", |job| job.allocations(events))?,
+        None => Vec::new(),
+    };
     let chosen = allocations.iter().map(|one| allocate::candidate(one, checkpoint.tree(), options));
     let all = candidates.iter().cloned().map(Ok).chain(chosen).collect::<Result<Vec<Candidate>, Error>>()?;
     let report = Job { candidates: &all, ..job }.run(allocations, events, measure)?;
@@ -123,7 +126,7 @@ fn finished(options: &OptimizeOptions, key: &str) -> Result<Option<Report>, Erro
 
 impl Job<'_> {
     fn run(&mut self, allocations: Vec<Allocation>, events: Events<'_>, measure: Measure<'_>) -> Result<Report, Error> {
-        let (baseline, circumstances) = self.baseline(events)?;
+        let (baseline, circumstances) = self.timed("original: scoring", |job| job.baseline(events))?;
         let original_bytes = weight_bytes(&self.options.model)?;
         let shortage = self.plan.shortage(&self.options.gates);
         let enough = shortage.is_none();
@@ -161,7 +164,10 @@ impl Job<'_> {
         }
         let original = self.original_row(&baseline, original_bytes, typical(&originals));
         let sample = match published.first() {
-            Some(first) => Some(self.sample(&self.options.out.join(&first.path), events)?),
+            Some(first) => {
+                let path = self.options.out.join(&first.path);
+                Some(self.timed("writing a sample", |job| job.sample(&path, events))?)
+            }
             None => None,
         };
         let chosen = picks.first().and_then(|&at| Some(tried.get(at)?.0.name.clone()));
@@ -177,6 +183,7 @@ impl Job<'_> {
             parameters: self.checkpoint.facts().parameters,
             container: containers::only(&self.options.containers).map(|container| container.name.to_owned()),
             budget: self.options.budget,
+            size_decides: self.options.size_decides,
             protocol: self.plan.heldout.protocol.to_string(),
             context: self.plan.context,
             bos: self.plan.heldout.bos,
@@ -193,6 +200,7 @@ impl Job<'_> {
             rows: std::iter::once(original).chain(candidates).collect(),
             sample,
             published,
+            stages: self.times()?,
             warnings: self.warnings.clone(),
         };
         // The report must be of the model that was opened at the start.

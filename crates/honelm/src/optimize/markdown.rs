@@ -41,12 +41,17 @@ impl Report {
             }
         }
         list(&mut out, "Gates", &self.gate_lines());
+        let times = self.times_table();
+        if let Some(table) = &times {
+            let _ = write!(out, "\n## Time\n\n{}", markdown(table));
+        }
         out.push_str("\n## Columns\n\n");
         let mut shown = HashSet::new();
         let of_recipes = comparison.iter().flat_map(|table| table.columns);
         let of_gates = [&texts, &tasks].into_iter().flatten().flat_map(|table| table.columns);
         let of_encodings = self.allocations.iter().take(1).flat_map(|allocation| allocation.table().columns);
         let columns = of_recipes.chain(quality.columns).chain(&speed.columns[1..]).chain(of_gates).chain(of_encodings);
+        let columns = columns.chain(times.iter().flat_map(|table| table.columns));
         for column in columns.filter(|c| shown.insert(c.title)) {
             let _ = writeln!(out, "- **{}**: {}", column.title, column.meaning);
         }

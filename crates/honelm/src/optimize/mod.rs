@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use honelm_bench::Speed;
 use honelm_compress::Recipe;
-use honelm_eval::{Budget, Protocol};
+use honelm_eval::{Budget, Protocol, Verdict};
 use honelm_model::export::{CONTAINERS, Container};
 
 pub use allocate::{Allocation, AllocationOptions, FrontierPoint, Goal, Group, StepTo, Strategy};
@@ -75,7 +75,9 @@ pub struct OptimizeOptions {
     pub recipes: Vec<NamedRecipe>,
     /// The largest perplexity increase allowed.
     pub budget: Budget,
-    /// What a candidate must hold beside the budget.
+    /// `true` to publish a candidate of the size that was asked for whatever the verdict, which the report still tells.
+    pub size_decides: bool,
+    /// The limits of a candidate beside the budget.
     pub gates: Gates,
     /// The calibration texts, at least one. Of several, each is tried on the smallest candidate, and the one with the lowest
     /// divergence on one half of the held-out text is taken; the gate judges on the other half.
@@ -116,6 +118,16 @@ impl NamedRecipe {
 }
 
 impl OptimizeOptions {
+    /// Returns `true` if a candidate with this verdict may be published.
+    pub(crate) fn publishes(&self, verdict: Verdict) -> bool {
+        verdict == Verdict::Accepted || (self.size_decides && verdict == Verdict::Rejected)
+    }
+
+    /// Returns the budget beyond which a candidate need not be scored to the end.
+    pub(crate) fn early_budget(&self) -> Option<Budget> {
+        (!self.compares() && !self.size_decides).then_some(self.budget)
+    }
+
     /// Returns `true` if recipes or widths are compared.
     pub(crate) fn compares(&self) -> bool {
         self.recipes.len() > 1 || !self.ladder.is_empty()
@@ -129,11 +141,12 @@ impl OptimizeOptions {
             out: out.into(),
             containers: vec![Container::gguf()],
             ladder: Vec::new(),
-            recipes: vec![NamedRecipe::new("gptq", Recipe::gptq())],
+            recipes: vec![NamedRecipe::new("best", Recipe::best())],
             bits: None,
             group_size: None,
             allocation: AllocationOptions::default(),
             budget: Budget::Absolute(0.5),
+            size_decides: false,
             gates: Gates::default(),
             calibrations: vec![TextSource::Shipped],
             calibration_samples: 256,

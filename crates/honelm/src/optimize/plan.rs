@@ -109,6 +109,7 @@ impl Plan {
             options.gates.describe(&further),
             options.allocation.describe(),
         );
+        let settings = if options.size_decides { settings + " size" } else { settings };
         let key = Digest::default()
             .with(env!("CARGO_PKG_VERSION"))
             .with(&model_digest)

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::gates::{Findings, GateKind};
 use super::{Allocation, CalibrationChoice, Drift, Machine, SpeedRatio};
-use crate::Fallback;
 use crate::units::bytes;
+use crate::{Fallback, StageTime};
 
 /// The original or a candidate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -177,6 +177,9 @@ pub struct Report {
     pub container: Option<String>,
     /// The largest perplexity increase allowed.
     pub budget: Budget,
+    /// `true` if a size was asked for and no budget: the candidate was published whatever its verdict.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub size_decides: bool,
     /// The protocol of the evaluation.
     pub protocol: String,
     /// The context of the evaluation in tokens.
@@ -214,6 +217,9 @@ pub struct Report {
     /// The published models, at most one per container.
     #[serde(default)]
     pub published: Vec<Published>,
+    /// The time that each part of the job took, over all runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageTime>,
     /// Warnings of the whole job.
     pub warnings: Vec<String>,
 }
@@ -268,15 +274,24 @@ impl Report {
     /// several.
     fn result(&self, container: Option<&str>, rows: &[&Row]) -> String {
         match rows.iter().find(|row| row.chosen) {
-            Some(row) => format!(
-                "{} holds the budget of {:+} perplexity: {} instead of {}, difference {:+.3}, at most {:+.3} (95%).",
-                row.name,
-                self.budget,
-                bytes(row.size_bytes),
-                bytes(self.original().map_or(0, |r| r.size_bytes)),
-                row.quality.perplexity_difference.unwrap_or(f64::NAN),
-                row.quality.perplexity_difference_upper95.unwrap_or(f64::NAN),
-            ),
+            Some(row) => {
+                let (holds, end) = match row.verdict {
+                    Some(Verdict::Rejected) => (
+                        "has the size that was asked for, but exceeds",
+                        " Without a --budget, the size alone decides what is published.",
+                    ),
+                    _ => ("holds", ""),
+                };
+                format!(
+                    "{} {holds} the budget of {:+} perplexity: {} instead of {}, difference {:+.3}, at most {:+.3} (95%).{end}",
+                    row.name,
+                    self.budget,
+                    bytes(row.size_bytes),
+                    bytes(self.original().map_or(0, |r| r.size_bytes)),
+                    row.quality.perplexity_difference.unwrap_or(f64::NAN),
+                    row.quality.perplexity_difference_upper95.unwrap_or(f64::NAN),
+                )
+            }
             None if self.not_enough_text => {
                 format!(
                     "No verdict: fewer than {} chunks of text or items of tasks. Nothing was published.",

@@ -12,6 +12,7 @@ use super::gates::Judges;
 use super::plan::Plan;
 use super::{Candidate, OptimizeOptions};
 use crate::open::{digest_of_all, open_quietly};
+use crate::times::{StageTime, Times};
 use crate::{Error, RunOptions};
 
 /// Returns the digest of a written model's files, or `None` if there is no model at `path`.
@@ -31,14 +32,43 @@ pub(super) struct Job<'a> {
     /// All candidates, container by container, each in the order in which they are tried.
     pub candidates: &'a [Candidate],
     pub journal: Journal,
-    /// What the gates know about the original.
+    /// The facts about the original that the gates need.
     pub judges: Judges,
     /// The index of the calibration text in use.
     pub calibration: usize,
     pub warnings: Vec<String>,
 }
 
+/// The journal entry of the times of the job's parts.
+const TIMES: &str = "times";
+
 impl Job<'_> {
+    /// Adds to the times of the job's parts.
+    pub(super) fn spend(&self, parts: &[StageTime]) -> Result<(), Error> {
+        let mut times = Times::new(self.times()?);
+        parts.iter().for_each(|part| times.add(&part.name, part.seconds));
+        self.save(TIMES, &times.stages).map(drop)
+    }
+
+    /// Returns the times of the job's parts so far.
+    pub(super) fn times(&self) -> Result<Vec<StageTime>, Error> {
+        Ok(self.saved(TIMES)?.unwrap_or_default())
+    }
+
+    /// Does a part of the job, and adds the time that it took.
+    pub(super) fn timed<T>(
+        &mut self,
+        name: &str,
+        part: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut times = Times::default();
+        times.begin(name);
+        let done = part(self);
+        times.end();
+        self.spend(&times.stages)?;
+        done
+    }
+
     pub(super) fn bits_per_weight(&self, bytes: u64) -> f64 {
         bytes as f64 * 8.0 / self.checkpoint.facts().parameters as f64
     }

@@ -26,6 +26,11 @@ pub(super) const fn column(title: &'static str, meaning: &'static str) -> Column
 
 const NAME: Column = column("model", "The original, or the encoding of a candidate.");
 
+const TIMES: [Column; 2] = [
+    column("stage", "A part of the job; of a compression, the inputs that were observed and each step of the recipe."),
+    column("seconds", "The time that it took, over all runs."),
+];
+
 const QUALITY: [Column; 9] = [
     NAME,
     column("verdict", "The gate's verdict; the accepted candidate is published."),
@@ -150,6 +155,15 @@ impl Report {
     #[must_use]
     pub fn speed_table(&self) -> Table {
         Table { columns: &SPEED, rows: self.rows.iter().map(speed).collect() }
+    }
+
+    /// Returns the time that each part of the job took. `None` if it is not known.
+    #[must_use]
+    pub fn times_table(&self) -> Option<Table> {
+        let rows = self.stages.iter().map(|stage| vec![stage.name.clone(), format!("{:.1}", stage.seconds)]);
+        let whole: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
+        let rows = rows.chain([vec!["all".to_owned(), format!("{whole:.1}")]]).collect();
+        (!self.stages.is_empty()).then_some(Table { columns: &TIMES, rows })
     }
 
     /// Returns the speed of the published models as a multiple of the original's, in one sentence each.

@@ -106,7 +106,7 @@ fn widths_are_compared_and_the_smallest_within_the_budget_is_published() {
     let table = report.comparison_table().unwrap();
     assert_eq!((table.titles()[0], table.rows.len()), ("model", 4));
     assert!(report.markdown().contains("\n## Comparison\n\n| model | size |"), "{}", report.markdown());
-    // Where the smallest does not hold the budget, the next one is published.
+    // The next one is published if the smallest does not hold the budget.
     assert!(upper(2) < upper(3));
     let strict = OptimizeOptions { budget: f64::midpoint(upper(2), upper(3)).into(), restart: true, ..options };
     let report = optimize_until(&strict, None).unwrap().report;

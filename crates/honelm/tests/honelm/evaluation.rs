@@ -79,7 +79,8 @@ fn the_plan_of_a_comparison_and_a_calibration() {
         samples: blocks,
         length: 512,
         step_rows: honelm_compress::STEP_ROWS,
-        originals: false,
+        kept_bytes: honelm_compress::KEPT_BYTES as u64,
+        originals: true,
     };
     let calibration = honelm_plan::plan_compression(&model, &how).expect("a plan");
     let figures = serde_json::json!({"eval_bytes": eval.peak_bytes, "calibration_bytes": calibration.peak_bytes});

@@ -99,7 +99,7 @@ fn prompts_of_other_settings_and_damaged_files_are_refused() {
     other_version[8] = 9;
     assert_eq!(codes(&other_version), "prompt-cache-version");
     assert_eq!(codes(b"GGUF, or any other file"), "output-of-another-kind");
-    // What was refused left nothing behind, and the good file still works.
+    // The refused files left nothing behind, and the good file still works.
     assert_eq!(model.restore_prompts(&file).unwrap(), 1);
     assert_eq!(fs::read(&file).unwrap(), whole);
 }

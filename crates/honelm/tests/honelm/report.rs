@@ -54,6 +54,27 @@ fn a_row_that_was_rejected_early_is_consistent_in_itself() {
 }
 
 #[test]
+fn a_size_that_exceeds_the_default_budget_is_published_and_the_excess_told() {
+    let mut report = report("small");
+    (report.size_decides, report.rows[2].verdict) = (true, Some(honelm::Verdict::Rejected));
+    let told = report.summary();
+    assert!(told.starts_with("int4 g32 has the size that was asked for, but exceeds the budget of +0.5"), "{told}");
+    assert!(told.ends_with("the size alone decides what is published.") && report.is_complete(), "{told}");
+}
+
+#[test]
+fn times_add_up() {
+    let mut report = report("small");
+    assert_eq!(report.times_table(), None);
+    for (name, seconds) in [("original: scoring", 2.0), ("Q4_0: gptq", 3.25)] {
+        report.stages.push(honelm::StageTime { name: name.to_owned(), seconds });
+    }
+    let table = report.times_table().unwrap();
+    assert_eq!(table.rows, [["original: scoring", "2.0"], ["Q4_0: gptq", "3.2"], ["all", "5.2"]]);
+    assert!(report.markdown().contains("## Time"));
+}
+
+#[test]
 fn tables_fit_into_100_columns() {
     for table in [report("small").quality_table(), report("small").speed_table()] {
         let cells = |column: usize| table.rows.iter().map(move |row| row[column].as_str());

@@ -196,6 +196,7 @@ pub fn optimize_options(dir: &Path) -> OptimizeOptions {
         ladder: Vec::new(),
         bits: Some(4),
         group_size: None,
+        size_decides: false,
         budget: 1e9.into(),
         gates: Gates::default(),
         allocation: Default::default(),
@@ -232,17 +233,27 @@ pub fn optimize_until(options: &OptimizeOptions, stop: Option<(&str, usize)>) ->
 
 const RESULTS: [&str; 4] = ["model.gguf", "report.json", "report.md", "report.svg"];
 
-/// Removes the date and the times of compressions from a report: a job that starts again has others.
+/// Removes the date and the times from a report: a job that starts again has others.
 fn without_date(name: &str, bytes: Vec<u8>) -> Vec<u8> {
-    if !name.starts_with("report") {
+    if name == "report.json" {
+        let mut report: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        ["date", "stages"].iter().for_each(|key| report[key] = serde_json::Value::Null);
+        for row in report["rows"].as_array_mut().unwrap() {
+            row["quantise_seconds"] = serde_json::Value::Null;
+        }
+        return serde_json::to_vec(&report).unwrap();
+    }
+    if name != "report.md" {
         return bytes;
     }
-    let text = String::from_utf8(bytes).unwrap();
-    let varies = |line: &&str| {
-        ["- date: ", "\"date\": ", "\"quantise_seconds\": "].iter().any(|s| line.trim_start().starts_with(s))
+    let (text, mut is_time) = (String::from_utf8(bytes).unwrap(), false);
+    let stays = |line: &&str| {
+        if line.starts_with("## ") {
+            is_time = *line == "## Time";
+        }
+        !is_time && !line.starts_with("- date: ")
     };
-    let lines = text.lines().filter(|line| !varies(line));
-    lines.collect::<Vec<_>>().join("\n").into_bytes()
+    text.lines().filter(stays).collect::<Vec<_>>().join("\n").into_bytes()
 }
 
 fn results(options: &OptimizeOptions) -> Vec<Option<Vec<u8>>> {

@@ -1,6 +1,8 @@
 //! The filter `tojson` as transformers defines it: Python's `json.dumps(x, ensure_ascii=False, indent=None,
 //! separators=None, sort_keys=False)`.
 
+use std::rc::Rc;
+
 use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::python::arguments::{Args, text};
@@ -74,7 +76,10 @@ impl Writer<'_> {
             Value::Bool(value) => self.own(if *value { "true" } else { "false" }),
             Value::Int(value) => self.own(&value.to_string()),
             Value::Float(value) => self.own(&number(*value)),
-            Value::Str(text) | Value::Markup(text) => self.string(text),
+            Value::Str(text) | Value::Markup(text) => match text.as_object() {
+                Some(object) => self.value(&Value::Dict(Rc::clone(object)), depth),
+                None => self.string(text),
+            },
             Value::List(items) | Value::Tuple(items) => {
                 self.own("[")?;
                 for (index, item) in items.iter().enumerate() {

@@ -47,8 +47,8 @@ impl Str {
 
     /// Makes a string of JSON text from outside the template, together with the object that the text encodes.
     ///
-    /// Templates can use it as a string and as a dictionary. Chat templates need this for the arguments of tool calls:
-    /// some expect text and some an object.
+    /// Templates can use it as a string and as a dictionary, and `tojson` writes the object. Chat templates need this for the
+    /// arguments of tool calls: some expect text and some an object.
     pub fn json(text: impl Into<Text>, object: Dict) -> Self {
         Self { text: text.into(), origin: Origin::Json(Rc::new(object)) }
     }

@@ -216,7 +216,7 @@ fn sampling_settings_survive_a_gguf_file() {
         gguf(&path, original.blueprint(), &original, sampling_metadata(Some(&generation)), &|_| None).unwrap();
         Checkpoint::open(&path).unwrap().generation_config().cloned()
     };
-    // What GGUF has no key for: texts that end an answer, and whether tokens are drawn at all.
+    // GGUF has no key for texts that end an answer, nor for whether tokens are drawn at all.
     assert_eq!(through(json!({"stop_strings": ["a", "b c"]})), Some(json!({"stop_strings": ["a", "b c"]})));
     assert_eq!(through(json!({"stop_strings": "a"})), Some(json!({"stop_strings": ["a"]})));
     assert_eq!(through(json!({"do_sample": false, "temperature": 0.6})), Some(json!({"temperature": 0.0})));

@@ -19,6 +19,7 @@ use std::time::Duration;
 use honelm_formats::hub_cache::{BLOBS, SNAPSHOTS, repository_folder};
 use honelm_formats::{FormatError, open_file, open_no_follow, read_file, write_atomic};
 
+use super::files::{collect, io_at};
 use super::listing::{BlobId, is_commit};
 use super::{ModelSpec, PullEvent, PullEvents, WantedFile, intact};
 use crate::StoreError;
@@ -31,10 +32,6 @@ pub(super) const REFS: &str = "refs";
 pub(crate) struct RepositoryCache {
     folder: PathBuf,
     locks: PathBuf,
-}
-
-pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> StoreError + '_ {
-    |source| StoreError::Io { path: path.to_owned(), source }
 }
 
 impl RepositoryCache {
@@ -185,26 +182,6 @@ impl RepositoryCache {
 
 fn has_length(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == size)
-}
-
-/// The deepest level of folders that is searched.
-const DEEPEST: usize = 8;
-
-/// Collects the paths and lengths of all files below `folder`.
-pub(super) fn collect(folder: &Path, prefix: &str, depth: usize, into: &mut Vec<(String, u64)>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let path = format!("{prefix}{name}");
-        // Links are followed: a dangling link is a file that is absent. Links to folders are never part of a snapshot.
-        match fs::metadata(entry.path()) {
-            Ok(m) if m.is_file() => into.push((path, m.len())),
-            Ok(_) if depth < DEEPEST && entry.file_type().is_ok_and(|t| t.is_dir()) => {
-                collect(&entry.path(), &format!("{path}/"), depth + 1, into);
-            }
-            _ => {}
-        }
-    }
 }
 
 #[cfg(unix)]

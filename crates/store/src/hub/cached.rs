@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use honelm_formats::hub_cache::{SNAPSHOTS, repository_name};
 use honelm_formats::read_file;
 
-use super::cache::{REFS, RepositoryCache, collect};
+use super::cache::{REFS, RepositoryCache};
+use super::files::collect;
 use super::listing::is_commit;
 use super::parts::gguf_models;
 use super::select::{missing_weights, weights};

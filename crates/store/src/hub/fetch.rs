@@ -4,17 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use sha1::Sha1;
-use sha2::{Digest as _, Sha256};
-
-use super::cache::{RepositoryCache, io_at};
+use super::cache::RepositoryCache;
 use super::client::{Answer, Client};
+use super::files::{BlobHash, io_at};
 use super::listing::BlobId;
 use super::transport::Method;
 use super::url::Url;
 use super::{PullEvent, PullEvents, WantedFile};
 use crate::StoreError;
-use crate::digest::hex;
 
 /// The size of one read in bytes. Received bytes are written at once, so an interruption loses at most one read.
 const READ: usize = 256 << 10;
@@ -204,35 +201,6 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (start, _) = extent.split_once('-')?;
     let total = if total == "*" { None } else { Some(total.parse().ok()?) };
     Some((start.parse().ok()?, total))
-}
-
-/// The running hash of a blob.
-pub(crate) enum BlobHash {
-    Sha256(Sha256),
-    GitSha1(Sha1),
-}
-
-impl BlobHash {
-    pub fn new(file: &WantedFile) -> Self {
-        match &file.blob {
-            BlobId::Sha256(_) => Self::Sha256(Sha256::new()),
-            BlobId::GitSha1(_) => Self::GitSha1(Sha1::new_with_prefix(format!("blob {}\0", file.size))),
-        }
-    }
-
-    pub fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hash) => hash.update(bytes),
-            Self::GitSha1(hash) => hash.update(bytes),
-        }
-    }
-
-    pub fn hex(&self) -> String {
-        match self {
-            Self::Sha256(hash) => hex(&hash.clone().finalize()),
-            Self::GitSha1(hash) => hex(&hash.clone().finalize()),
-        }
-    }
 }
 
 /// An incomplete blob and the hash of its bytes.

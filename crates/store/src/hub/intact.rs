@@ -16,8 +16,7 @@ use honelm_formats::{FileStamp, FormatError, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use super::WantedFile;
-use super::cache::{collect, io_at};
-use super::fetch::BlobHash;
+use super::files::{BlobHash, collect, io_at};
 use super::listing::BlobId;
 use super::parts::{part, without_ending};
 use super::select::{is_companion, weights};

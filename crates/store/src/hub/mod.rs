@@ -10,6 +10,7 @@ mod cache;
 mod cached;
 mod client;
 mod fetch;
+mod files;
 mod find;
 mod glob;
 #[cfg(feature = "http")]

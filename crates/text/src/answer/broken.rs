@@ -1,6 +1,6 @@
-//! What is wrong with a call.
+//! The errors in calls.
 
-/// What is wrong with a call. [`BrokenCall::code`] returns a stable name for programs.
+/// The error in a call. [`BrokenCall::code`] returns a stable name for programs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokenCall {
@@ -11,7 +11,7 @@ pub enum BrokenCall {
         at: usize,
         /// The character.
         found: char,
-        /// What was expected.
+        /// The text expected there.
         expected: &'static str,
     },
     /// The form's tags are not as they must be.
@@ -19,7 +19,7 @@ pub enum BrokenCall {
     Malformed {
         /// The text.
         found: String,
-        /// What was expected.
+        /// The text expected there.
         expected: String,
     },
     /// There is no tool of this name.

@@ -1,6 +1,7 @@
 //! A whole answer, collected from its events.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::{BrokenCall, Event};
 
@@ -28,6 +29,14 @@ pub struct Call {
     pub name: String,
     /// The arguments: the JSON text of an object.
     pub arguments: String,
+}
+
+impl Call {
+    /// Returns the call in OpenAI's form, as messages have it.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        json!({"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}})
+    }
 }
 
 impl Answer {

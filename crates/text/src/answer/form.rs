@@ -3,10 +3,14 @@
 use super::grammar::{Body, CallGrammar};
 use super::{Reader, Tool, general, hermes, llama, mistral, qwen_xml};
 use crate::error::Result;
+use crate::template::Message;
 
 /// A form in which a model writes calls.
 #[derive(Clone, Copy)]
 pub struct CallForm(&'static Form);
+
+/// A function that writes tools, calls and results as the text of messages.
+pub(super) type WriteMessages = fn(&[Tool], &[Message]) -> Vec<Message>;
 
 /// The definition of a form.
 #[derive(Clone, Copy)]
@@ -24,8 +28,8 @@ pub(super) struct Form {
     pub reader: fn(&str) -> Box<dyn Reader>,
     /// Writes the grammar of a call.
     pub grammar: fn(&CallGrammar<'_>) -> Result<Body>,
-    /// Writes the text that describes the tools, if the chat template does not.
-    pub system: Option<fn(&[Tool]) -> String>,
+    /// Writes tools, calls and results as the text of messages, if the chat template does not.
+    pub messages: Option<WriteMessages>,
 }
 
 /// All forms. Those whose marks are in the marks of others come last, and the general one is the last.
@@ -57,11 +61,11 @@ impl CallForm {
         self.0.name
     }
 
-    /// Returns the text that describes the tools, for the system message of a conversation. It is `None` if the chat
-    /// template describes them, which then gets the tools.
+    /// Returns a conversation whose system message describes the tools, and whose calls and results are texts. It is
+    /// `None` if the chat template writes all of these, which then gets the tools.
     #[must_use]
-    pub fn system_text(&self, tools: &[Tool]) -> Option<String> {
-        self.0.system.map(|write| write(tools))
+    pub fn messages(&self, tools: &[Tool], messages: &[Message]) -> Option<Vec<Message>> {
+        self.0.messages.map(|write| write(tools, messages))
     }
 
     /// Returns a grammar of the answers that `how` allows, in llguidance's variant of Lark. It is `None` if any text is

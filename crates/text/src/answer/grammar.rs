@@ -20,7 +20,7 @@ pub enum ToolChoice {
     Named(String),
 }
 
-/// What a grammar of calls must allow.
+/// The answers that a grammar must allow.
 pub struct CallGrammar<'a> {
     /// The tools.
     pub tools: &'a [Tool],
@@ -30,6 +30,8 @@ pub struct CallGrammar<'a> {
     pub parallel: bool,
     /// The tags of the reasoning that may come first, with `true` if the prompt has begun it.
     pub reasoning: Option<(Reasoning, bool)>,
+    /// The expression that an answer without calls must match, in Lark; any text by default.
+    pub format: Option<&'a str>,
     /// Returns the id of a text that is a special token. Such a mark is written as this token, any other as text.
     pub special: &'a dyn Fn(&str) -> Option<u32>,
 }
@@ -61,17 +63,15 @@ impl CallGrammar<'_> {
         }
         let body = form.body(self)?;
         let is_auto = *self.choice == ToolChoice::Auto;
-        if is_auto && body.mark.is_none() {
+        if is_auto && body.mark.is_none() && self.format.is_none() {
             return Ok(None);
         }
-        let mut lark = String::from("%llguidance {}\n");
-        let thought = self.thought(&mut lark);
-        lark.push_str("TEXT: /(?s:.*)/\n");
+        let mut lark = String::from("%llguidance {}\nTEXT: /(?s:.*)/\n");
         lark.push_str(&body.rules);
         let special = body.mark.and_then(self.special);
         let mark = body.mark.map(|mark| self.mark(mark)).unwrap_or_default();
         let several = self.parallel && body.repeats;
-        if is_auto {
+        if is_auto && self.format.is_none() {
             // Any text, and calls in it. What follows a mark is a call.
             match special {
                 Some(_) => lark.push_str("marked: TEXT "),
@@ -82,23 +82,12 @@ impl CallGrammar<'_> {
         } else {
             let between = body.between;
             let more = if several { format!("({between} one)*") } else { String::new() };
-            let _ = writeln!(lark, "one: {mark} call\nanswer: one {more}");
+            let format = self.format.filter(|_| is_auto).map(|format| format!(" | {format}")).unwrap_or_default();
+            let _ = writeln!(lark, "one: {mark} call\nanswer: one {more}{format}");
         }
+        let thought = thought(self.reasoning, self.special, &mut lark);
         let _ = writeln!(lark, "start: {thought} answer");
         Ok(Some(lark))
-    }
-
-    /// Writes the rules of the reasoning and returns its place before the answer.
-    fn thought(&self, lark: &mut String) -> &'static str {
-        let Some((tags, begun)) = self.reasoning else { return "" };
-        let (open, close) = (self.mark(tags.open), self.mark(tags.close));
-        let end = if (self.special)(tags.close).is_some() { "thought_end" } else { "thought_end[lazy]" };
-        let _ = writeln!(lark, "{end}: TEXT {close}\nGAP: /[ \\n]{{0,3}}/");
-        if begun {
-            return "thought_end GAP";
-        }
-        let _ = writeln!(lark, "thought: {open} thought_end GAP");
-        "thought?"
     }
 
     /// Returns the tools that may be called, with their numbers.
@@ -112,7 +101,7 @@ impl CallGrammar<'_> {
 
     /// Returns a mark as a token, or as a literal.
     pub(super) fn mark(&self, text: &str) -> String {
-        (self.special)(text).map_or_else(|| literal(text), |id| format!("<[{id}]>"))
+        mark(text, self.special)
     }
 
     /// Writes the rule `arguments_N` of each chosen tool.
@@ -137,6 +126,55 @@ impl CallGrammar<'_> {
         let _ = writeln!(lark, "object: {}", objects.join("\n  | "));
         lark
     }
+}
+
+/// Returns a grammar of answers that match `format`, an expression in Lark, after the reasoning that may come first; the
+/// other arguments are as in [`CallGrammar`].
+#[must_use]
+pub fn reasoned_grammar(reasoning: (Reasoning, bool), format: &str, special: &dyn Fn(&str) -> Option<u32>) -> String {
+    let mut lark = String::from("%llguidance {}\nTEXT: /(?s:.*)/\n");
+    let thought = thought(Some(reasoning), special, &mut lark);
+    let _ = writeln!(lark, "start: {thought} {format}");
+    lark
+}
+
+/// Writes the rules of the reasoning and returns their place before the answer.
+fn thought(
+    reasoning: Option<(Reasoning, bool)>,
+    special: &dyn Fn(&str) -> Option<u32>,
+    lark: &mut String,
+) -> &'static str {
+    let Some((tags, begun)) = reasoning else { return "" };
+    let (open, close) = (mark(tags.open, special), mark(tags.close, special));
+    let end = if special(tags.close).is_some() { "thought_end" } else { "thought_end[lazy]" };
+    let _ = writeln!(lark, "{end}: TEXT {close}\nGAP: /[ \\n]{{0,3}}/");
+    let _ = writeln!(lark, "thought: {} thought_end GAP", if begun { "" } else { &open });
+    let thought = if begun { "thought" } else { "thought?" };
+    if tags.answer.is_empty() {
+        return thought;
+    }
+    let marks: Vec<String> = tags.answer.iter().map(|text| mark(text, special)).collect();
+    let _ = writeln!(lark, "before: {thought} ({})?", marks.join(" | "));
+    "before"
+}
+
+/// Returns a mark in Lark: its special tokens as tokens, and the rest as literals.
+fn mark(text: &str, special: &dyn Fn(&str) -> Option<u32>) -> String {
+    let mut parts = Vec::new();
+    let (mut rest, mut from) = (text, 0);
+    while let Some((at, _)) = rest.char_indices().find(|(at, _)| *at >= from) {
+        let ends = rest[at..].char_indices().map(|(end, c)| at + end + c.len_utf8());
+        match ends.rev().find_map(|end| Some((end, special(&rest[at..end])?))) {
+            Some((end, id)) => {
+                parts.extend((at > 0).then(|| literal(&rest[..at])));
+                parts.push(format!("<[{id}]>"));
+                (rest, from) = (&rest[end..], 0);
+            }
+            None => from = at + 1,
+        }
+    }
+    parts.extend((!rest.is_empty()).then(|| literal(rest)));
+    parts.join(" ")
 }
 
 /// Returns a literal of Lark.

@@ -23,10 +23,10 @@ pub(super) static FORM: Form = Form {
     },
     reader: |_| Box::new(Tagged::new()),
     grammar,
-    system: None,
+    messages: None,
 };
 
-/// Where the reader is.
+/// The place of the reader.
 #[derive(Debug, Clone)]
 enum At {
     /// Before the object, or behind its opening brace, where it may still be text.

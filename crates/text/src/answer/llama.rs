@@ -25,7 +25,7 @@ pub(super) static FORM: Form = Form {
     },
     reader: |mark| Box::new(Objects { has_tag: !mark.is_empty(), at: At::Start { brace: false } }),
     grammar,
-    system: None,
+    messages: None,
 };
 
 #[derive(Debug, Clone)]

@@ -30,7 +30,7 @@ pub(super) static FORM: Form = Form {
     is_in: |template| template.contains(OPEN) && !template.contains(ARGUMENTS),
     reader: |_| Box::new(Calls { at: At::Start }),
     grammar: array,
-    system: None,
+    messages: None,
 };
 
 /// The form of the tokenizers v11 and v13.

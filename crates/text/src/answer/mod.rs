@@ -12,7 +12,7 @@
 //!
 //! # Forms
 //!
-//! How a model writes calls is a [`CallForm`], one file each: [`CallForm::find`] chooses it by the marks in a chat template,
+//! A [`CallForm`], one file each, is the way in which a model writes calls: [`CallForm::find`] chooses it by the marks in a chat template,
 //! [`CallForm::named`] by name. Each form also writes the grammar of its calls ([`CallForm::grammar`]), so that a
 //! constrained answer is valid.
 
@@ -34,7 +34,7 @@ mod types;
 pub use broken::BrokenCall;
 pub use collect::{Answer, Call};
 pub use form::CallForm;
-pub use grammar::{CallGrammar, ToolChoice};
+pub use grammar::{CallGrammar, ToolChoice, reasoned_grammar};
 pub use parser::AnswerParser;
 pub use tool::Tool;
 
@@ -137,14 +137,14 @@ impl Output {
     }
 }
 
-/// What a reader of calls makes of a character, or of the end of the answer.
+/// The result of reading a character, or the end of the answer.
 #[derive(Debug, PartialEq, Eq)]
 enum Flow {
     /// The calls continue.
     More,
     /// The calls are complete. `unread` was read but does not belong to them.
     Done { unread: String },
-    /// What was read since the mark is text.
+    /// The characters since the mark are text.
     NotACall,
     /// The call is broken. What follows, up to its end mark, belongs to it.
     Broken { index: Option<usize>, reason: BrokenCall },

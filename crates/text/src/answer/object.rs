@@ -31,7 +31,7 @@ pub(super) struct ObjectCall {
     has_arguments: bool,
     has_others: bool,
     index: Option<usize>,
-    /// What is wrong with a call that is valid JSON.
+    /// The error in a call that is valid JSON.
     fault: Option<BrokenCall>,
 }
 

@@ -46,7 +46,7 @@ pub(super) static FORM: Form = Form {
         Box::new(Tags { has_tag, at, keys: Vec::new(), index: None, name: String::new(), fault: None })
     },
     grammar,
-    system: None,
+    messages: None,
 };
 
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ struct ValueText {
     at_start: bool,
     /// The value as far as it is certain, unless it is passed on at once.
     text: String,
-    /// What may belong to the end: a newline, or a part of the end tag.
+    /// Characters that may belong to the end: a newline, or a part of the end tag.
     held: String,
 }
 

@@ -24,7 +24,7 @@ pub(super) enum Part {
     Close,
 }
 
-/// What may come next.
+/// The parts that may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// The object itself.

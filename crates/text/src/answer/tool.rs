@@ -1,6 +1,6 @@
 //! The tools that a model may call.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::{Result, TextError};
 
@@ -15,10 +15,12 @@ const MAX_TOOLS: usize = 1024;
 pub struct Tool {
     /// The name: letters, digits, `_`, `-`, `.`.
     pub name: String,
-    /// What it does.
+    /// The description of its purpose.
     pub description: Option<String>,
     /// The JSON schema of its arguments, an object. A tool without one has `{"type": "object", "properties": {}}`.
     pub parameters: Value,
+    /// `true` if every call must have valid arguments.
+    pub strict: bool,
 }
 
 impl Tool {
@@ -71,7 +73,7 @@ impl Tool {
             other => return Err(wrong(place + ".description", other, "a string")),
         };
         let parameters = match &function["parameters"] {
-            Value::Null => serde_json::json!({"type": "object", "properties": {}}),
+            Value::Null => json!({"type": "object", "properties": {}}),
             Value::Object(schema) => match schema.get("type") {
                 None => Value::Object(schema.clone()),
                 Some(kind) if kind == "object" => Value::Object(schema.clone()),
@@ -79,7 +81,23 @@ impl Tool {
             },
             other => return Err(wrong(place + ".parameters", other, "a JSON schema of an object")),
         };
-        Ok(Self { name, description, parameters })
+        let strict = match &function["strict"] {
+            Value::Null => false,
+            Value::Bool(strict) => *strict,
+            other => return Err(wrong(place + ".strict", other, "true or false")),
+        };
+        Ok(Self { name, description, parameters, strict })
+    }
+
+    /// Returns the tool in OpenAI's form, as chat templates expect it.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let mut function = json!({"name": self.name});
+        if let Some(description) = &self.description {
+            function["description"] = description.as_str().into();
+        }
+        function["parameters"] = self.parameters.clone();
+        json!({"type": "function", "function": function})
     }
 }
 

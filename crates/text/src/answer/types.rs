@@ -5,7 +5,7 @@ use serde_json::Value;
 /// The number of references that are followed.
 const MAX_REFERENCES: usize = 16;
 
-/// Whether a schema accepts strings, and whether it accepts values of other types.
+/// The types that a schema accepts: strings, and others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Types {
     pub string: bool,

@@ -12,7 +12,7 @@ use honelm_jinja::{ErrorKind, Template};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
-pub use reasoning::{Piece, Reasoning, ReasoningStream};
+pub use reasoning::Reasoning;
 
 use crate::config::SpecialTokens;
 use crate::error::{Result, TextError};

@@ -1,4 +1,4 @@
-//! Reasoning: its tags in a model's output, and a stream that separates it from the answer.
+//! Reasoning: its tags in a model's output.
 
 use crate::tokenizer::Tokenizer;
 
@@ -76,120 +76,24 @@ impl Reasoning {
     }
 }
 
-/// A piece of a model's output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// Reasoning.
-    Thought(String),
-    /// The answer.
-    Answer(String),
-}
-
-/// A stream that separates reasoning from the answer.
-#[derive(Debug, Clone)]
-pub struct ReasoningStream {
-    tags: Reasoning,
-    thinks: bool,
-    /// Text that may be the beginning of a mark.
-    pending: String,
-    /// `true` if white space at the start of a part is still to be removed.
-    at_start: bool,
-}
-
-impl ReasoningStream {
-    /// Creates a stream that begins in the reasoning, or in the answer.
-    #[must_use]
-    pub fn new(tags: Reasoning, thinks: bool) -> Self {
-        Self { tags, thinks, pending: String::new(), at_start: true }
-    }
-
-    /// Returns `true` inside the reasoning.
-    #[must_use]
-    pub fn thinks(&self) -> bool {
-        self.thinks
-    }
-
-    /// Adds text. Returns the pieces that are complete.
-    pub fn push(&mut self, text: &str) -> Vec<Piece> {
-        self.pending.push_str(text);
-        let mut pieces = Vec::new();
-        loop {
-            let pending = std::mem::take(&mut self.pending);
-            let marks: Vec<&str> = if self.thinks {
-                vec![self.tags.close]
-            } else {
-                self.tags.marks().filter(|m| *m != self.tags.close).collect()
-            };
-            // At the same position, the longest mark wins.
-            let found = marks
-                .iter()
-                .filter_map(|mark| Some((pending.find(mark)?, *mark)))
-                .min_by_key(|(at, mark)| (*at, std::cmp::Reverse(mark.len())));
-            let Some((at, mark)) = found else {
-                let certain = pending.len() - begun_mark(&pending, &marks);
-                self.give(&pending[..certain], &mut pieces);
-                self.pending = pending[certain..].to_owned();
-                return pieces;
-            };
-            self.give(&pending[..at], &mut pieces);
-            if mark == self.tags.open || mark == self.tags.close {
-                self.thinks = mark == self.tags.open;
-            }
-            self.at_start = true;
-            self.pending = pending[at + mark.len()..].to_owned();
-        }
-    }
-
-    /// Returns the remaining text.
-    #[must_use]
-    pub fn finish(mut self) -> Vec<Piece> {
-        let rest = std::mem::take(&mut self.pending);
-        let mut pieces = Vec::new();
-        self.give(&rest, &mut pieces);
-        pieces
-    }
-
-    fn give(&mut self, text: &str, pieces: &mut Vec<Piece>) {
-        let text = if self.at_start { text.trim_start() } else { text };
-        if text.is_empty() {
-            return;
-        }
-        self.at_start = false;
-        let text = text.to_owned();
-        pieces.push(if self.thinks { Piece::Thought(text) } else { Piece::Answer(text) });
-    }
-}
-
-/// Returns the length of the longest suffix that is the beginning of a mark.
-fn begun_mark(text: &str, marks: &[&str]) -> usize {
-    let longest = |mark: &&str| {
-        let ends = (1..mark.len()).rev().filter(|len| mark.is_char_boundary(*len));
-        ends.into_iter().find(|len| text.ends_with(&mark[..*len])).unwrap_or(0)
-    };
-    marks.iter().map(longest).max().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::{Answer, AnswerParser};
 
     const THINK: Reasoning = KNOWN[9];
 
     /// Returns the reasoning and the answer of a text that arrives in pieces of `size` characters.
-    fn parts(tags: Reasoning, thinks: bool, text: &str, size: usize) -> (String, String) {
-        let mut stream = ReasoningStream::new(tags, thinks);
+    fn parts(tags: Reasoning, begun: bool, text: &str, size: usize) -> (String, String) {
+        let parser = AnswerParser::new(Some(tags), None, [], 0);
+        let mut parser = if begun { parser.in_reasoning() } else { parser };
         let chars: Vec<char> = text.chars().collect();
-        let mut pieces: Vec<Piece> =
-            chars.chunks(size).flat_map(|part| stream.push(&part.iter().collect::<String>())).collect();
-        pieces.extend(stream.finish());
-        let mut parts = (String::new(), String::new());
-        for piece in pieces {
-            match piece {
-                Piece::Thought(text) => parts.0.push_str(&text),
-                Piece::Answer(text) => parts.1.push_str(&text),
-            }
+        let mut answer = Answer::default();
+        for piece in chars.chunks(size) {
+            answer.extend(&parser.push(&piece.iter().collect::<String>()));
         }
-        parts
+        answer.extend(&parser.finish());
+        (answer.reasoning, answer.text)
     }
 
     #[test]
@@ -198,7 +102,7 @@ mod tests {
         for size in [1, 2, 3, 7, 100] {
             assert_eq!(
                 parts(THINK, false, "<think>\nwhy\n</think>\n\nso < that </b>", size),
-                own("why\n", "so < that </b>")
+                own("why", "so < that </b>")
             );
             assert_eq!(parts(THINK, true, "\nwhy</think>so", size), own("why", "so"));
             assert_eq!(parts(THINK, false, "just an <answer", size), own("", "just an <answer"));

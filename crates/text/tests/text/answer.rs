@@ -317,7 +317,7 @@ fn published_templates_choose_their_form_and_their_calls_are_read() {
         let source = std::fs::read_to_string(folder.join(format!("{name}.jinja"))).expect(name);
         let found = CallForm::find(&source);
         assert_eq!(found.name(), form, "{name}");
-        assert_eq!(found.system_text(&tools()).is_some(), form == "general", "{name}");
+        assert_eq!(found.messages(&tools(), &[]).is_some(), form == "general", "{name}");
         if form == "general" {
             continue;
         }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use honelm::Generation;
 
-use super::thoughts::{Shown, Think};
 use crate::arguments::{SIMILAR, answer_limit, not_negative, positive, probability, seed, share, top_k};
 use crate::commands::generation::new_seed;
+use crate::commands::thoughts::{Shown, Think};
 use crate::table::facts_in;
 
 /// The commands: name, argument, and purpose.
-pub const COMMANDS: [(&str, &str, &str); 11] = [
+pub const COMMANDS: [(&str, &str, &str); 12] = [
     ("help", "", "list the commands"),
     ("retry", "", "answer the last message again, with a new seed"),
     ("reset", "", "start the conversation over, with the same system message"),
@@ -18,6 +18,7 @@ pub const COMMANDS: [(&str, &str, &str); 11] = [
     ("set", "NAME VALUE", "change a setting: temperature, top_k, top_p, min_p, repeat_penalty, seed, max_tokens"),
     ("think", "on|off", "turn thinking on or off, if the chat template has a variable for it"),
     ("thinking", "HOW", "show, fold or hide the thinking"),
+    ("result", "TEXT", "give the result of a call of a tool; after the last one, the model goes on"),
     ("save", "[--force] FILE", "write the conversation to a JSON file; --force replaces another conversation"),
     ("load", "FILE", "continue a saved conversation"),
     ("stats", "", "show tokens, speed, settings and memory"),
@@ -60,6 +61,7 @@ pub enum Command {
     Reset,
     Retry,
     System(String),
+    Result(String),
     Thinking(Shown),
     Think(Think),
     Set(String, String),
@@ -83,6 +85,8 @@ impl Command {
             "reset" | "clear" => Ok(Self::Reset),
             "retry" | "regenerate" => Ok(Self::Retry),
             "system" => Ok(Self::System(argument.to_owned())),
+            "result" if argument.is_empty() => Err("/result: expected the text of the result".to_owned()),
+            "result" => Ok(Self::Result(argument.to_owned())),
             "thinking" => Shown::parse(argument).map(Self::Thinking),
             "think" => match argument {
                 "on" => Ok(Self::Think(Think::On)),
@@ -155,7 +159,9 @@ mod tests {
         assert_eq!(Command::parse("/save a b.json"), save("a b.json", false));
         assert_eq!(Command::parse("/save --force a b.json"), save("a b.json", true));
         assert_eq!(Command::parse("/save --forced"), save("--forced", false));
-        for wrong in ["/save", "/save --force", "/thinking", "/think maybe", "/set temperature", "/nonsense"] {
+        assert_eq!(Command::parse("/result 12 °C"), Some(Ok(Command::Result("12 °C".to_owned()))));
+        for wrong in ["/result", "/save", "/save --force", "/thinking", "/think maybe", "/set temperature", "/nonsense"]
+        {
             assert!(matches!(Command::parse(wrong), Some(Err(_))), "{wrong}");
         }
     }

@@ -8,7 +8,7 @@ use rustyline::validate::Validator;
 use rustyline::{Context, Helper, Result};
 
 use super::command::{COMMANDS, SETTINGS};
-use super::thoughts::Shown;
+use crate::commands::thoughts::Shown;
 
 /// Completes lines that begin with a slash.
 pub struct CommandCompleter {
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn commands_and_their_values_are_completed() {
         let complete = |typed: &str| words(typed).map(|(start, words)| (start, words.join(" ")));
-        assert_eq!(complete("/re"), Some((0, "/retry /reset".to_owned())));
+        assert_eq!(complete("/re"), Some((0, "/retry /reset /result".to_owned())));
         assert_eq!(complete("/set temp"), Some((5, "temperature".to_owned())));
         assert_eq!(complete("/thinking h"), Some((10, "hide".to_owned())));
         assert_eq!(complete("/think "), Some((7, "on off".to_owned())));

@@ -5,19 +5,20 @@ mod completer;
 mod editor;
 mod saved;
 mod talk;
-mod thoughts;
 
 use clap::Args;
+use honelm::ChatAsk;
 use serde_json::json;
 
 use crate::arguments::{Global, SpecialTokens, answer_limit};
-use crate::commands::generation::{self, PromptCache, Sampling};
+use crate::commands::constraints::{Format, Tools};
+use crate::commands::generation::{self, PromptCache, Sampling, Speculation};
+use crate::commands::thoughts::{Shown, Think};
 use crate::failure::Failure;
 use crate::{help, output};
 
 use editor::Editor;
 use talk::Talk;
-use thoughts::{Shown, Think};
 
 /// Returns the text after the options.
 fn notes() -> String {
@@ -76,12 +77,23 @@ pub struct Chat {
     prompt_cache: PromptCache,
 
     #[command(flatten)]
+    speculation: Speculation,
+
+    #[command(flatten)]
+    format: Format,
+
+    #[command(flatten)]
+    tools: Tools,
+
+    #[command(flatten)]
     sampling: Sampling,
 }
 
 impl Chat {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
-        let mut model = generation::open(self.model.as_deref(), global, self.special)?;
+        let mut ask = ChatAsk { constraint: self.format.constraint()?, ..ChatAsk::default() };
+        self.tools.apply(&mut ask)?;
+        let mut model = generation::open(self.model.as_deref(), global, self.special, &self.speculation)?;
         if let Some(wanted) = &self.template {
             model.set_template(wanted)?;
         }
@@ -96,7 +108,7 @@ impl Chat {
         global.note(&format!("{}, {millions:.1} M parameters. /help lists commands, Ctrl-D ends.", facts.name));
         let about = format!("{}; {}", facts.name, model.describe());
         let mut editor = Editor::new(if self.no_history { None } else { editor::history_file() });
-        let mut conversation = model.conversation()?;
+        let mut conversation = model.conversation_with(ask)?;
         conversation.set_system(self.system.as_deref().unwrap_or_default());
         let shown = self.thinking;
         let mut talk = Talk { conversation, generation, shown, about, global, answers: Vec::new(), file: None };

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use honelm::{Answer, Cancel, Conversation, Generation, Message, Piece};
+use honelm::{Answer, Cancel, Conversation, Generation, Message, Update};
 use serde_json::json;
 
 use super::command::{self, Command};
 use super::editor::{self, Editor, Input};
 use super::saved;
-use super::thoughts::{Shown, Think, Thoughts};
 use crate::arguments::Global;
-use crate::commands::generation::Streamer;
+use crate::commands::spoken::{Spoken, warn_of_broken_calls};
+use crate::commands::thoughts::{Shown, Think};
 use crate::failure::Failure;
 use crate::{interrupt, output};
 
@@ -70,29 +70,25 @@ impl Talk<'_> {
                 Err(honelm::Error::Text { path: "stdin".to_owned(), problem }.into())
             };
         }
-        let mut out = Streamer::new(self.global.json);
-        let mut thoughts = Thoughts::new(self.shown, self.global.json);
+        self.answer(Some(text))
+    }
+
+    /// Answers a question, or the conversation so far.
+    fn answer(&mut self, question: Option<&str>) -> Result<(), Failure> {
+        let mut out = Spoken::new(self.shown, self.global.json);
         let answer = self.conversation.shift().and_then(|overflow| {
             self.generation.overflow = overflow;
             let cancel = Cancel::new();
-            self.conversation.ask(text, &self.generation, &cancel, &mut |update| {
-                let mut goes_on = true;
-                for piece in update.pieces() {
-                    goes_on &= match piece {
-                        Piece::Thought(text) => thoughts.piece(text),
-                        Piece::Answer(text) => {
-                            thoughts.end();
-                            out.piece(text)
-                        }
-                    };
-                }
-                // While the prompt is read there is no text, but there may be a Ctrl-C.
-                if !goes_on || interrupt::pressed() {
+            let mut on_update = |update: &Update| {
+                if !out.update(update) {
                     cancel.cancel();
                 }
-            })
+            };
+            match question {
+                Some(text) => self.conversation.ask(text, &self.generation, &cancel, &mut on_update),
+                None => self.conversation.answer(&self.generation, &cancel, &mut on_update),
+            }
         });
-        thoughts.finish()?;
         out.end()?;
         match answer {
             Ok(answer) => self.answered(answer),
@@ -108,10 +104,9 @@ impl Talk<'_> {
     fn too_long(&self, text: &str) -> Option<String> {
         let system = self.conversation.messages().iter().take_while(|message| message.role == "system").cloned();
         let messages: Vec<Message> = system.chain([Message::new("user", text)]).collect();
-        let model = self.conversation.model();
         // A conversation that the template refuses is refused again, with its reason, when it is sent.
-        let tokens = model.prompt(&messages).map_or(0, |ids| ids.len());
-        let context = model.context();
+        let tokens = self.conversation.prompt_of(&messages).map_or(0, |ids| ids.len());
+        let context = self.conversation.model().context();
         (tokens >= context).then(|| {
             format!("the message has {tokens} tokens with the system message, but the context holds only {context}")
         })
@@ -138,6 +133,24 @@ impl Talk<'_> {
         result
     }
 
+    /// Adds the result of the first call that has none, and lets the model go on after the last one.
+    fn result(&mut self, text: &str) -> Result<(), Failure> {
+        let messages = self.conversation.messages();
+        let results = messages.iter().rev().take_while(|message| message.role == "tool").count();
+        let answer = messages.len().checked_sub(results + 1).map(|at| &messages[at].extra);
+        let calls = answer.and_then(|answer| answer.get("tool_calls")?.as_array()).map_or(&[][..], Vec::as_slice);
+        let Some(call) = calls.get(results) else {
+            output::note("error: /result: the last answer has no call without a result");
+            return Ok(());
+        };
+        let is_last = results + 1 == calls.len();
+        let mut message = Message::new("tool", text);
+        message.extra.insert("tool_call_id".to_owned(), call["id"].clone());
+        message.extra.insert("name".to_owned(), call["function"]["name"].clone());
+        self.conversation.push(message);
+        if is_last { self.answer(None) } else { Ok(()) }
+    }
+
     /// Turns thinking on or off.
     pub fn think(&mut self, think: Think) {
         let template = self.conversation.model().chat_template().unwrap_or_default();
@@ -150,10 +163,14 @@ impl Talk<'_> {
     }
 
     fn answered(&mut self, answer: Answer) {
+        warn_of_broken_calls(&answer);
         let rate = answer.decode_tokens_per_second.map_or_else(String::new, |r| format!(", {r:.0} tok/s"));
         let stopped = if interrupt::pressed() { ", stopped" } else { "" };
         self.global.note(&format!("({} tokens{rate}{stopped})", answer.completion_tokens));
         interrupt::reset();
+        if !answer.tool_calls.is_empty() {
+            self.global.note("/result TEXT gives the result of a call.");
+        }
         self.answers.push(answer);
     }
 
@@ -167,6 +184,7 @@ impl Talk<'_> {
                 self.global.note("(the conversation starts over)");
             }
             Command::Retry => return self.retry(),
+            Command::Result(text) => return self.result(&text),
             Command::System(text) => {
                 self.conversation.clear();
                 self.conversation.set_system(&text);

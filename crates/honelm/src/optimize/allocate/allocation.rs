@@ -55,7 +55,7 @@ pub struct Group {
     pub down: Option<StepTo>,
 }
 
-/// What another encoding of a group would change.
+/// The changes by another encoding of a group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepTo {
     /// The encoding.

@@ -45,7 +45,7 @@ const SHARES: [f64; 3] = [0.8, 0.5, 0.3];
 /// The number of points of the frontier.
 const POINTS: usize = 40;
 
-/// What an allocation works with.
+/// The parts that an allocation works with.
 pub(in crate::optimize) struct Allocator<'a> {
     options: &'a AllocationOptions,
     recipe: &'a NamedRecipe,

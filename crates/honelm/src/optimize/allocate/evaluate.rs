@@ -31,7 +31,7 @@ pub(super) struct Evaluator<'a> {
     backend: CpuBackend,
     stream: Stream,
     steps: Vec<Step>,
-    /// What tells these windows from others, for the journal.
+    /// The name of these windows in the journal, different from those of others.
     label: String,
     original: OutputLayer,
     /// The output layer of the mix measured last, with its output matrix's choice.

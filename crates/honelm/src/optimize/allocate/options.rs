@@ -2,7 +2,7 @@
 
 use crate::{TypeName, TypeRules};
 
-/// What an allocation aims at.
+/// The aim of an allocation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Goal {
     /// The best file of at most this many bytes.

@@ -23,7 +23,7 @@ const WIDE: [Encoding; 8] = [
 ];
 const NARROW: [Encoding; 6] =
     [Encoding::Q4_0, Encoding::IQ4NL, Encoding::Q4_1, Encoding::Q5_0, Encoding::Q5_1, Encoding::Q8_0];
-/// How many more bits than in the layers are offered for embedding and output layer.
+/// The number of bits more than in the layers that are offered for embedding and output layer.
 const OUTER_BITS: f64 = 2.0;
 /// The alignment of tensors in a GGUF file.
 const ALIGNMENT: u64 = 32;

@@ -1,0 +1,366 @@
+//! A request for answers as all protocols make it, and the parts in which the answers come back.
+
+use std::time::Duration;
+
+use honelm_engine::{Generation, Pooling};
+use honelm_grammar::Constraint;
+use honelm_text::answer::{Call, Tool, ToolChoice};
+use honelm_text::{Message, RenderOptions};
+
+use crate::ApiError;
+use crate::registry::Lease;
+
+/// The text that is answered or continued.
+#[derive(Debug, Clone)]
+pub enum Prompt {
+    /// A conversation, which the model's chat template renders.
+    Chat {
+        /// The messages.
+        messages: Vec<Message>,
+        /// The further variables of the template.
+        options: RenderOptions,
+    },
+    /// A text that is continued.
+    Text(String),
+    /// Tokens that are continued.
+    Tokens(Vec<u32>),
+    /// A gap that is filled, for models with tokens for it.
+    Infill {
+        /// The text before the gap.
+        prefix: String,
+        /// The text behind the gap.
+        suffix: String,
+    },
+}
+
+/// A request for the embedding of a prompt instead of answers to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Embed {
+    /// The way from the hidden states of all tokens to one vector.
+    pub pooling: Pooling,
+    /// Cuts off what the context cannot hold.
+    pub truncate: bool,
+}
+
+/// A request for one or more answers to one prompt.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The prompt.
+    pub prompt: Prompt,
+    /// The settings: those of [`crate::Settings::generation`].
+    pub how: Generation,
+    /// The number of answers, at least 1.
+    pub choices: usize,
+    /// The tools that the model may call.
+    pub tools: Vec<Tool>,
+    /// The tools that it must call.
+    pub tool_choice: ToolChoice,
+    /// Allows several calls in an answer.
+    pub parallel_calls: bool,
+    /// The rule that the answer must match.
+    pub constraint: Option<Constraint>,
+    /// Returns the prompt as the first part of each text, with its log-probabilities if `how` wants those of the answer.
+    pub echo: bool,
+    /// Returns the embedding of the prompt, and no answer.
+    pub embed: Option<Embed>,
+    /// The priority. Jobs with a higher one are computed first.
+    pub priority: i32,
+    /// The time from now after which the job fails; the server's own limit if that is shorter.
+    pub deadline: Option<Duration>,
+}
+
+impl Job {
+    /// Creates a job for one answer.
+    #[must_use]
+    pub fn new(prompt: Prompt, how: Generation) -> Self {
+        Self {
+            prompt,
+            how,
+            choices: 1,
+            tools: Vec::new(),
+            tool_choice: ToolChoice::Auto,
+            parallel_calls: true,
+            constraint: None,
+            echo: false,
+            embed: None,
+            priority: 0,
+            deadline: None,
+        }
+    }
+}
+
+/// The reason for the end of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    /// The model's end token.
+    Stop,
+    /// A stop text of the request.
+    StopText(String),
+    /// The limit of tokens, or the end of the context.
+    Length,
+    /// The answer ends with calls of tools.
+    ToolCalls,
+    /// The client has gone.
+    Cancelled,
+}
+
+/// The numbers of tokens, and times.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// The tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those of them that were cached.
+    pub cached_tokens: usize,
+    /// The tokens of the answer.
+    pub completion_tokens: usize,
+    /// Those of them that wrote reasoning.
+    pub reasoning_tokens: usize,
+    /// The time from the admission of the request to the first token, in seconds.
+    pub first_token_seconds: f64,
+    /// The time from the first token to the end, in seconds.
+    pub decode_seconds: f64,
+}
+
+/// A token with its log-probability.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// The token.
+    pub id: u32,
+    /// Its text; bytes that are not UTF-8 alone are replaced.
+    pub text: String,
+    /// Its bytes in the answer; none for a special token.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability; `None` for the first token of a prompt, which nothing precedes.
+    pub logprob: Option<f32>,
+    /// The most likely tokens in its place, in descending order.
+    pub top: Vec<TopLogprob>,
+}
+
+/// One of the most likely tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopLogprob {
+    /// The token.
+    pub id: u32,
+    /// Its text.
+    pub text: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
+    pub logprob: f32,
+}
+
+/// A part of a job's answers. `choice` is the number of the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// The prompt is being read.
+    Begun {
+        /// The answer.
+        choice: usize,
+        /// The tokens of the prompt.
+        prompt_tokens: usize,
+        /// Those of them that were cached.
+        cached_tokens: usize,
+    },
+    /// Text; may be empty beside log-probabilities.
+    Text {
+        /// The answer.
+        choice: usize,
+        /// The text.
+        text: String,
+        /// The tokens since the last part, if they were requested.
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// Reasoning.
+    Reasoning {
+        /// The answer.
+        choice: usize,
+        /// The text.
+        text: String,
+    },
+    /// A call begins.
+    CallBegins {
+        /// The answer.
+        choice: usize,
+        /// The number of the call in the answer.
+        index: usize,
+        /// The id.
+        id: String,
+        /// The tool's name.
+        name: String,
+    },
+    /// A part of the JSON text of a call's arguments.
+    CallArguments {
+        /// The answer.
+        choice: usize,
+        /// The number of the call.
+        index: usize,
+        /// The text.
+        fragment: String,
+    },
+    /// A call is complete.
+    CallEnds {
+        /// The answer.
+        choice: usize,
+        /// The number of the call.
+        index: usize,
+    },
+    /// The embedding of the prompt, before [`Part::Done`].
+    Embedding {
+        /// The answer.
+        choice: usize,
+        /// The pooled hidden states. // `[D]`
+        values: Vec<f32>,
+    },
+    /// An answer is complete.
+    Done {
+        /// The answer.
+        choice: usize,
+        /// The reason.
+        finish: Finish,
+        /// The numbers of tokens.
+        usage: Usage,
+    },
+    /// The job has failed, with all its answers. No part follows.
+    Failed(ApiError),
+}
+
+impl Part {
+    /// Appends `next` if it continues this part. Returns it otherwise.
+    pub(crate) fn append(&mut self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Text { choice, text, logprobs }, Self::Text { choice: of, text: more, logprobs: further })
+                if *choice == of =>
+            {
+                text.push_str(&more);
+                logprobs.extend(further);
+                None
+            }
+            (Self::Reasoning { choice, text }, Self::Reasoning { choice: of, text: more }) if *choice == of => {
+                text.push_str(&more);
+                None
+            }
+            (
+                Self::CallArguments { choice, index, fragment },
+                Self::CallArguments { choice: of, index: call, fragment: more },
+            ) if (*choice, *index) == (of, call) => {
+                fragment.push_str(&more);
+                None
+            }
+            (_, next) => Some(next),
+        }
+    }
+}
+
+/// The parts of a job, in order. Dropping it cancels the job.
+#[derive(Debug)]
+pub struct Parts {
+    receiver: tokio::sync::mpsc::Receiver<Part>,
+    /// Keeps the model loaded.
+    lease: Lease,
+    /// The number of answers that are not complete.
+    left: usize,
+}
+
+impl Parts {
+    pub(crate) fn new(receiver: tokio::sync::mpsc::Receiver<Part>, lease: Lease, choices: usize) -> Self {
+        Self { receiver, lease, left: choices }
+    }
+
+    /// Returns the next part; `None` after the last one. A job that is cut off has failed.
+    pub async fn next(&mut self) -> Option<Part> {
+        let part = self.receiver.recv().await;
+        self.counted(part)
+    }
+
+    /// Returns the next part if it is there already.
+    pub fn try_next(&mut self) -> Option<Part> {
+        let part = self.receiver.try_recv().ok()?;
+        self.counted(Some(part))
+    }
+
+    fn counted(&mut self, part: Option<Part>) -> Option<Part> {
+        match &part {
+            Some(Part::Done { .. }) => self.left = self.left.saturating_sub(1),
+            Some(Part::Failed(_)) => self.left = 0,
+            None if self.left > 0 => {
+                self.left = 0;
+                let message = "the answer was cut off: the model stopped, or the client read too slowly";
+                return Some(Part::Failed(ApiError::internal("cut_off", message)));
+            }
+            _ => {}
+        }
+        part
+    }
+
+    /// Returns the model.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Choice {
+    /// The text.
+    pub text: String,
+    /// The reasoning; empty if there is none.
+    pub reasoning: String,
+    /// The complete calls.
+    pub calls: Vec<Call>,
+    /// The tokens, if they were requested.
+    pub logprobs: Vec<TokenLogprob>,
+    /// The reason for the end; `None` for an answer that never ended.
+    pub finish: Option<Finish>,
+    /// The numbers of tokens.
+    pub usage: Usage,
+}
+
+impl Choice {
+    /// Adds a part of this answer.
+    pub fn add(&mut self, part: Part) {
+        match part {
+            Part::Begun { prompt_tokens, cached_tokens, .. } => {
+                (self.usage.prompt_tokens, self.usage.cached_tokens) = (prompt_tokens, cached_tokens);
+            }
+            Part::Text { text, logprobs, .. } => {
+                self.text.push_str(&text);
+                self.logprobs.extend(logprobs);
+            }
+            Part::Reasoning { text, .. } => self.reasoning.push_str(&text),
+            Part::CallBegins { id, name, .. } => self.calls.push(Call { id, name, arguments: String::new() }),
+            Part::CallArguments { index, fragment, .. } => {
+                if let Some(call) = self.calls.get_mut(index) {
+                    call.arguments.push_str(&fragment);
+                }
+            }
+            Part::CallEnds { .. } | Part::Embedding { .. } | Part::Failed(_) => {}
+            Part::Done { finish, usage, .. } => (self.finish, self.usage) = (Some(finish), usage),
+        }
+    }
+}
+
+/// Waits for all answers of a job.
+///
+/// # Errors
+/// The error with which the job failed.
+pub async fn collect(mut parts: Parts, choices: usize) -> Result<Vec<Choice>, ApiError> {
+    let mut all = vec![Choice::default(); choices];
+    while let Some(part) = parts.next().await {
+        let choice = match &part {
+            Part::Failed(error) => return Err(error.clone()),
+            Part::Begun { choice, .. }
+            | Part::Text { choice, .. }
+            | Part::Reasoning { choice, .. }
+            | Part::CallBegins { choice, .. }
+            | Part::CallArguments { choice, .. }
+            | Part::CallEnds { choice, .. }
+            | Part::Embedding { choice, .. }
+            | Part::Done { choice, .. } => *choice,
+        };
+        if let Some(choice) = all.get_mut(choice) {
+            choice.add(part);
+        }
+    }
+    Ok(all)
+}

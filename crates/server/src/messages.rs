@@ -1,0 +1,86 @@
+//! Conversations as chat templates expect them.
+
+use honelm_text::Message;
+use serde_json::Value;
+
+use crate::ApiError;
+
+/// The types of content parts with text.
+const TEXTS: [&str; 4] = ["text", "input_text", "output_text", "refusal"];
+
+/// Checks messages in OpenAI's form, and converts them to what templates expect: `developer` becomes `system`, parts of text
+/// become one text, and the arguments of calls become objects.
+///
+/// # Errors
+/// 400 that names the message: no messages, an unknown role, content that is not text.
+pub fn checked(messages: Vec<Message>) -> Result<Vec<Message>, ApiError> {
+    if messages.is_empty() {
+        return Err(ApiError::invalid("messages", "found no messages, expected at least one"));
+    }
+    messages.into_iter().enumerate().map(|(i, message)| one(message, &format!("messages[{i}]"))).collect()
+}
+
+fn one(mut message: Message, place: &str) -> Result<Message, ApiError> {
+    let role = match message.role.as_str() {
+        "developer" => "system",
+        "function" => "tool",
+        role @ ("system" | "user" | "assistant" | "tool") => role,
+        other => {
+            let message = format!("found {other:?}, expected system, developer, user, assistant or tool");
+            return Err(ApiError::invalid(format!("{place}.role"), message));
+        }
+    };
+    message.role = role.to_owned();
+    message.content = match std::mem::take(&mut message.content) {
+        Value::Array(parts) => Value::String(text_of(&parts, place)?),
+        Value::Null if message.role == "assistant" => Value::String(String::new()),
+        text @ Value::String(_) => text,
+        other => {
+            let found = format!("found {}, expected a text or a list of parts", kind(&other));
+            return Err(ApiError::invalid(format!("{place}.content"), found));
+        }
+    };
+    if let Some(calls) = message.extra.get_mut("tool_calls").and_then(Value::as_array_mut) {
+        calls.iter_mut().for_each(parse_arguments);
+    }
+    message.extra.retain(|_, value| !value.is_null());
+    Ok(message)
+}
+
+/// Joins parts of text.
+fn text_of(parts: &[Value], place: &str) -> Result<String, ApiError> {
+    let text = |(i, part): (usize, &Value)| {
+        let place = format!("{place}.content[{i}]");
+        let kind = part["type"].as_str().unwrap_or("text");
+        if !TEXTS.contains(&kind) {
+            let message = format!("found a part of type {kind:?}, expected text: the model reads nothing else");
+            return Err(ApiError::unsupported(place, message));
+        }
+        let text = if kind == "refusal" { &part["refusal"] } else { &part["text"] };
+        let text = text.as_str().or_else(|| part.as_str());
+        text.map(str::to_owned).ok_or_else(|| ApiError::invalid(place, "found no text"))
+    };
+    Ok(parts.iter().enumerate().map(text).collect::<Result<Vec<_>, _>>()?.join("\n"))
+}
+
+/// Templates write the arguments of a call themselves, from an object.
+fn parse_arguments(call: &mut Value) {
+    if let Some(arguments) = call.pointer_mut("/function/arguments")
+        && let Some(parsed) = arguments.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok())
+        && parsed.is_object()
+    {
+        *arguments = parsed;
+    }
+}
+
+/// Returns the type of a JSON value, with its article.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

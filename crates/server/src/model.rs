@@ -1,0 +1,113 @@
+//! A model as the server sees it.
+
+use std::path::PathBuf;
+
+use honelm_engine::{Generation, LoadedModel};
+use serde::Serialize;
+
+/// Facts about a loaded model.
+#[derive(Debug, Clone)]
+pub struct ModelCard {
+    /// The name under which it is served.
+    pub name: String,
+    /// The folder or file.
+    pub path: PathBuf,
+    /// Hugging Face's `model_type`.
+    pub architecture: String,
+    /// The number of parameters.
+    pub parameters: u64,
+    /// The number of tokens in the vocabulary.
+    pub vocabulary: usize,
+    /// The most tokens of prompt and answer together.
+    pub context: usize,
+    /// The default settings.
+    pub generation: Generation,
+    /// The source of the chat template, if there is one.
+    pub template: Option<String>,
+    /// `true` if the template separates reasoning from the answer.
+    pub reasons: bool,
+    /// The texts of BOS and EOS.
+    pub ends: (Option<String>, Option<String>),
+    /// The back end and its kernels.
+    pub device: String,
+    /// The time that loading took, in seconds.
+    pub load_seconds: f64,
+}
+
+/// The memory that a model needs, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Need {
+    /// The weights.
+    pub weights: u64,
+    /// The cached keys and values of all answers.
+    pub cache: u64,
+    /// The working memory of a step.
+    pub scratch: u64,
+}
+
+impl Need {
+    /// Returns the sum.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.weights.saturating_add(self.cache).saturating_add(self.scratch)
+    }
+}
+
+/// A model that a worker answers with. It stays on the worker's thread.
+pub trait Served {
+    /// Returns the model.
+    fn loaded(&mut self) -> &mut LoadedModel;
+
+    /// Returns the facts about it.
+    fn card(&self, name: &str) -> ModelCard;
+
+    /// Checks that no file that weights are still read from has changed.
+    ///
+    /// # Errors
+    /// The change.
+    fn check(&self) -> Result<(), honelm::Error> {
+        Ok(())
+    }
+}
+
+impl Served for honelm::Model {
+    fn loaded(&mut self) -> &mut LoadedModel {
+        self.loaded_mut()
+    }
+
+    fn card(&self, name: &str) -> ModelCard {
+        let (facts, special) = (self.facts(), self.tokenizer().special_tokens());
+        ModelCard {
+            name: name.to_owned(),
+            path: self.path().to_owned(),
+            architecture: facts.architecture.to_owned(),
+            parameters: facts.parameters,
+            vocabulary: facts.vocabulary,
+            context: self.context(),
+            generation: self.generation(),
+            template: self.chat_template().map(str::to_owned),
+            reasons: self.reasoning().is_some(),
+            ends: (special.bos, special.eos),
+            device: self.describe().to_owned(),
+            load_seconds: self.load_seconds(),
+        }
+    }
+
+    fn check(&self) -> Result<(), honelm::Error> {
+        self.check_unchanged()
+    }
+}
+
+impl ModelCard {
+    /// Returns what the model can do, in Ollama's words.
+    #[must_use]
+    pub fn capabilities(&self) -> Vec<&'static str> {
+        let mut all = vec!["completion"];
+        // A general form is used if the template has none for tools.
+        all.push("tools");
+        if self.reasons {
+            all.push("thinking");
+        }
+        all
+    }
+}

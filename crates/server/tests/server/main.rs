@@ -1,0 +1,20 @@
+//! The server over real connections, with the shipped model and with scripted ones.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod agents;
+mod anthropic;
+mod bad_input;
+mod budget;
+mod chat;
+mod clients;
+mod common;
+mod deployment;
+mod embeddings;
+mod numbers;
+mod ollama;
+mod openapi;
+mod proof;
+mod responses;
+mod scripted;
+mod security;
+mod streams;
