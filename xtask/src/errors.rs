@@ -29,7 +29,10 @@ pub fn document(root: &Path) -> Result<String, String> {
         .collect();
     crates.sort();
     let mut codes: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for file in crates.iter().flat_map(|folder| ["src/error.rs", "src/lib.rs"].map(|name| folder.join(name))) {
+    for file in crates
+        .iter()
+        .flat_map(|folder| ["src/error.rs", "src/lib.rs", "src/gateway/store/error.rs"].map(|name| folder.join(name)))
+    {
         if file.exists() {
             let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
             let parsed = syn::parse_file(&text).map_err(|e| format!("{}: {e}", file.display()))?;

@@ -1,9 +1,12 @@
 //! `cargo xtask fuzz`: runs libFuzzer on the targets of `honelm-fuzz`. It uses the compiler's own coverage pass, so
 //! the stable toolchain suffices.
 
+use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode};
+
+use cargo_metadata::Metadata;
 
 use crate::cargo::cargo;
 use crate::layers;
@@ -12,6 +15,9 @@ use crate::layers;
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
+
+/// The variable in which Cargo's run of this program as a compiler is recognised.
+const INSTRUMENT: &str = "HONELM_INSTRUMENT";
 
 /// A run of the fuzzer on one target.
 struct Job {
@@ -64,16 +70,17 @@ pub fn each(
     seed: u32,
     tell: &mut dyn FnMut(&Outcome),
 ) -> Result<(), String> {
-    let root = layers::metadata()?.workspace_root.into_std_path_buf();
+    let metadata = layers::metadata()?;
+    let root = metadata.workspace_root.as_std_path();
     let corpus = root.join("crates/fuzz/corpus");
     let targets = if targets.is_empty() { names(&corpus)? } else { targets.to_vec() };
-    let fuzzer = build(&root)?;
+    let fuzzer = build(&metadata)?;
     let mut waiting = targets.into_iter();
     loop {
         let running: Vec<Job> = waiting
             .by_ref()
             .take(jobs.max(1))
-            .map(|t| start(&fuzzer, &root, t, seconds, seed))
+            .map(|t| start(&fuzzer, root, t, seconds, seed))
             .collect::<Result<_, _>>()?;
         if running.is_empty() {
             return Ok(());
@@ -91,34 +98,30 @@ fn names(corpus: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Builds the fuzzer and returns its path.
-fn build(root: &Path) -> Result<PathBuf, String> {
-    let host = Command::new("rustc").args(["--print", "host-tuple"]).output().map_err(|e| format!("rustc: {e}"))?;
-    let host = String::from_utf8_lossy(&host.stdout).trim().to_owned();
-    let target_dir = root.join("target/fuzz");
-    // With an explicit target, the flags do not apply to build scripts and macros.
+/// Builds the fuzzer and returns its path. Dependencies are those of the tests; only the crates of the workspace are
+/// instrumented, by [`compile`].
+fn build(metadata: &Metadata) -> Result<PathBuf, String> {
+    let own = env::current_exe().map_err(|e| format!("the path of xtask: {e}"))?;
     let status = cargo()
-        .args([
-            "build",
-            "--quiet",
-            "--profile",
-            "fuzz",
-            "-p",
-            "honelm-fuzz",
-            "--features",
-            "libfuzzer",
-            "--bin",
-            "fuzz",
-        ])
-        .args(["--target", &host, "--target-dir"])
-        .arg(&target_dir)
-        .env("RUSTFLAGS", FLAGS)
+        .args(["build", "--quiet", "--workspace", "--bin", "fuzz", "--features", "honelm-fuzz/libfuzzer"])
+        .current_dir(&metadata.workspace_root)
+        .env("RUSTC_WORKSPACE_WRAPPER", own)
+        .env(INSTRUMENT, "1")
         .status()
         .map_err(|e| format!("cargo: {e}"))?;
     if !status.success() {
         return Err(format!("the fuzzer failed to build ({status})"));
     }
-    Ok(target_dir.join(host).join("fuzz/fuzz"))
+    Ok(metadata.target_directory.join("debug/fuzz").into())
+}
+
+/// Runs the compiler with the instrumentation if Cargo started this program in its place. Returns its exit status.
+pub fn compile() -> Option<ExitCode> {
+    env::var_os(INSTRUMENT)?;
+    let mut arguments = env::args_os().skip(1);
+    let status = Command::new(arguments.next()?).args(arguments).args(FLAGS.split_whitespace()).status();
+    let succeeded = status.inspect_err(|e| eprintln!("rustc: {e}")).is_ok_and(|status| status.success());
+    Some(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn start(fuzzer: &Path, root: &Path, target: String, seconds: u32, seed: u32) -> Result<Job, String> {

@@ -79,6 +79,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if let Some(status) = fuzz::compile() {
+        return status;
+    }
     let result = match Arguments::parse().task {
         Task::Check => check(),
         Task::Generate => generate(),

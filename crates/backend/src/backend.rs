@@ -84,6 +84,12 @@ pub trait Backend {
         false
     }
 
+    /// Returns the number of steps that should be submitted before the first of them is read, so that the device never waits
+    /// for the host. It is 1 for a device that computes a step when it is submitted.
+    fn steps_in_flight(&self) -> usize {
+        1
+    }
+
     /// Uploads a weight matrix `[out, in]` in the device's own layout. Every [`Backend::linear`] with it adds the bias
     /// `[out]`, if there is one.
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError>;

@@ -113,6 +113,10 @@ impl Backend for Profile {
         self.inner.borrow().is_batch_invariant()
     }
 
+    fn steps_in_flight(&self) -> usize {
+        self.inner.borrow().steps_in_flight()
+    }
+
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {
         let bytes = bytes_of(&weight);
         let weight = self.inner.borrow_mut().upload(weight, bias);

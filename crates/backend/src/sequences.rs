@@ -12,7 +12,7 @@ use plan::Rows;
 use pool::{DROPPED, Pool};
 pub use saved::SavedSequence;
 
-use crate::{BackendError, Batch, CacheKind, Edit, Segment, SequenceId, Step, StepGroup};
+use crate::{BackendError, Batch, CacheKind, Edit, Seen, Segment, SequenceId, Step, StepGroup};
 
 /// The result of a truncation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,13 +232,15 @@ impl Sequences {
     }
 
     /// Drops all tokens from `len` on, and all pending drafts. If pages of a window that the next token would see have
-    /// already been dropped, no tokens remain, because every row of a new prefill would need the rows before it.
+    /// already been dropped, no tokens remain, because every row of a new prefill would need the rows before it. None remain
+    /// in a bidirectional group either, because every row has seen the dropped ones.
     pub fn truncate(&mut self, id: SequenceId, len: usize) -> Result<Truncated, BackendError> {
         let sequence = self.sequences.get_mut(&id.0).ok_or(BackendError::UnknownSequence(id.0))?;
         let mut len = len.min(sequence.len);
         for (group, table) in self.groups.iter().zip(&sequence.tables) {
             let dropped = table.iter().take_while(|&&page| page == DROPPED).count();
-            if dropped > 0 && first_seen(group.kind, len) < dropped * self.page_len {
+            let is_lost = dropped > 0 && first_seen(group.kind, len) < dropped * self.page_len;
+            if is_lost || (group.kind == CacheKind::Bidirectional && len < sequence.len) {
                 len = 0;
             }
         }
@@ -318,6 +320,12 @@ impl Sequences {
             let window = match group.kind {
                 CacheKind::Full => None,
                 CacheKind::Window(n) => Some(n),
+                CacheKind::Bidirectional => {
+                    let none = of_step.extra.len() as u32;
+                    let all = Seen { first: 0, end: end as u32, extra: none..none };
+                    of_step.seen.extend(new.clone().map(|_| all.clone()));
+                    continue;
+                }
             };
             for index in new.clone() {
                 let seen = draft::seen(len, &part.drafts, index, window, &mut of_step.extra);
@@ -330,7 +338,7 @@ impl Sequences {
 /// Returns the first position that a token at `position` sees.
 fn first_seen(kind: CacheKind, position: usize) -> usize {
     match kind {
-        CacheKind::Full => 0,
+        CacheKind::Full | CacheKind::Bidirectional => 0,
         CacheKind::Window(n) => (position + 1).saturating_sub(n.max(1)),
     }
 }

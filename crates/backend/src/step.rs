@@ -21,6 +21,8 @@ pub enum CacheKind {
     Full,
     /// The last `n` positions, including the row's own.
     Window(usize),
+    /// Every position, and also those behind the row's own (encoders). All rows of a sequence come in one step.
+    Bidirectional,
 }
 
 /// The part of a cache that belongs to one layer.
@@ -83,7 +85,7 @@ impl CacheSpec {
     pub fn sequence_bytes(&self, tokens: usize, rows: usize, slack: usize) -> usize {
         let all = tokens.div_ceil(self.page_len);
         let pages = |kind: &CacheKind| match *kind {
-            CacheKind::Full => all,
+            CacheKind::Full | CacheKind::Bidirectional => all,
             // The first page can be partly outside of the window.
             CacheKind::Window(n) => (n.saturating_add(slack).saturating_add(rows).div_ceil(self.page_len) + 1).min(all),
         };
@@ -127,7 +129,7 @@ pub struct Segment {
 }
 
 /// The cells visible to a row: `first..end`, then `extra`, in the order of their positions. The last one is the
-/// row's own cell.
+/// row's own cell, except in a bidirectional group, where a row sees all cells of its sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// The first cell of the contiguous part.

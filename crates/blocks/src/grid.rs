@@ -32,7 +32,7 @@ pub trait Grid: Sync {
     fn group_size(&self) -> usize;
 
     /// Returns the number of columns whose parameters are chosen together, a multiple of the group size.
-    fn span(&self) -> usize {
+    fn superblock(&self) -> usize {
         self.group_size()
     }
 
@@ -48,7 +48,7 @@ pub trait Grid: Sync {
         codes.iter_mut().zip(x).for_each(|(q, &x)| *q = self.round(p, x));
     }
 
-    /// Returns the integers from which the parameters of a span follow; `None` if every group has its own.
+    /// Returns the integers from which the parameters of a superblock follow; `None` if every group has its own.
     fn two_level(&self) -> Option<&TwoLevel> {
         None
     }
@@ -66,8 +66,8 @@ pub trait Grid: Sync {
     /// (all ones for plain rounding, diag(H) for GPTQ), by the method that the grid is set to.
     fn fit(&self, values: &[f32], importance: &[f32]) -> GroupParams;
 
-    /// Chooses the parameters of all groups of a span. // values, importance `[span]`, params `[span / g]`
-    fn fit_span(&self, values: &[f32], importance: &[f32], params: &mut [GroupParams]) {
+    /// Chooses the parameters of all groups of a superblock. // values, importance `[superblock]`, params `[superblock / g]`
+    fn fit_superblock(&self, values: &[f32], importance: &[f32], params: &mut [GroupParams]) {
         let size = if self.group_size() == 0 { values.len().max(1) } else { self.group_size() };
         for ((p, values), importance) in params.iter_mut().zip(values.chunks(size)).zip(importance.chunks(size)) {
             *p = self.fit(values, importance);
@@ -78,7 +78,7 @@ pub trait Grid: Sync {
     /// implementation of the format does.
     fn fit_plain(&self, values: &[f32]) -> GroupParams;
 
-    /// Returns storable parameters with another scale. The zero point or the minimum stays. Where the groups of a span
+    /// Returns storable parameters with another scale. The zero point or the minimum stays. Where the groups of a superblock
     /// depend on each other, the scale is taken as it is.
     fn with_scale(&self, p: GroupParams, scale: f32) -> GroupParams;
 

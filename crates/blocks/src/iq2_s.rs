@@ -5,14 +5,14 @@
 //! + 1/2) / 4 point, with the levels of IQ2_XXS.
 
 use crate::{
-    Encoding, SpanScales, TwoLevel,
+    Encoding, SuperblockScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     iq2_xxs::LEVELS,
     k_quant::{LEN, weights},
     lattice::{Lattice, Signs, put_signed, split_signs},
     scaled::{Integers, search},
-    span_grid::{Levels, SpanGrid},
+    superblock_grid::{Levels, SuperblockGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -39,7 +39,7 @@ const SCALES: usize = 74;
 
 static LATTICE: Lattice<8> = Lattice::new(include_bytes!("lattices/iq2_s.bin"), LEVELS);
 
-static GRID: SpanGrid = SpanGrid {
+static GRID: SuperblockGrid = SuperblockGrid {
     encoding: Encoding::IQ2S,
     sub: SUB,
     levels: Levels::Lattice(&LATTICE),
@@ -71,7 +71,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
     Ok(())
 }
 
-fn put(scales: &SpanScales, signs: &[u8], points: impl Iterator<Item = usize>, block: &mut [u8]) {
+fn put(scales: &SuperblockScales, signs: &[u8], points: impl Iterator<Item = usize>, block: &mut [u8]) {
     block.fill(0);
     put_half(block, 0, scales.d);
     block[SIGNS..QH].copy_from_slice(signs);

@@ -5,14 +5,14 @@
 //! s + 1) point, with the levels 1, 3, ..., 15.
 
 use crate::{
-    Encoding, SpanScales, TwoLevel,
+    Encoding, SuperblockScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     iq3_xxs::pair,
     k_quant::{LEN, weights},
     lattice::{Lattice, Signs, put_signed, split_signs},
     scaled::{Integers, search},
-    span_grid::{Levels, SpanGrid},
+    superblock_grid::{Levels, SuperblockGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -40,7 +40,7 @@ const SCALES: usize = 106;
 static LATTICE: Lattice<4> =
     Lattice::new(include_bytes!("lattices/iq3_s.bin"), &[1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0]);
 
-static GRID: SpanGrid = SpanGrid {
+static GRID: SuperblockGrid = SuperblockGrid {
     encoding: Encoding::IQ3S,
     sub: SUB,
     levels: Levels::Lattice(&LATTICE),
@@ -73,7 +73,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
     Ok(())
 }
 
-fn put(scales: &SpanScales, signs: &[u8], points: impl Iterator<Item = usize>, block: &mut [u8]) {
+fn put(scales: &SuperblockScales, signs: &[u8], points: impl Iterator<Item = usize>, block: &mut [u8]) {
     block.fill(0);
     put_half(block, 0, scales.d);
     block[SIGNS..SCALES].copy_from_slice(signs);

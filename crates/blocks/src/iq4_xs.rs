@@ -5,14 +5,14 @@
 //! where byte l holds the codes of values l (low nibble) and l + 16 (high nibble). w = d (ls - 32) table\[q\].
 
 use crate::{
-    Encoding, SpanScales, TwoLevel,
+    Encoding, SuperblockScales, TwoLevel,
     base::Overflow,
     codec::{
         Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, nibbles, put_half, put_nibbles,
     },
     k_quant::{LEN, weights},
     scaled::{Integers, search},
-    span_grid::{Levels, SpanGrid},
+    superblock_grid::{Levels, SuperblockGrid},
     table::NON_LINEAR,
 };
 
@@ -35,7 +35,7 @@ const SUB: usize = 32;
 /// The offset of the codes.
 const QS: usize = 8;
 
-static GRID: SpanGrid = SpanGrid {
+static GRID: SuperblockGrid = SuperblockGrid {
     encoding: Encoding::IQ4XS,
     sub: SUB,
     levels: Levels::Table(&NON_LINEAR.0),
@@ -61,7 +61,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
     GRID.encode(x, &weights(x, importance, SUB, |rms, x| rms * rms + x * x), block)
 }
 
-fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+fn pack_block(scales: &SuperblockScales, codes: &[u8; LEN], block: &mut [u8]) {
     block.fill(0);
     put_half(block, 0, scales.d);
     let mut high = 0u16;

@@ -2,7 +2,7 @@
 //! sub-block.
 
 use crate::{
-    SpanScales,
+    SuperblockScales,
     base::{Overflow, bounds, storable, stored},
     k_quant::{HEADROOM, LEN, REFITS, integer},
     search::{Best, Line, Moments, shrinks},
@@ -42,7 +42,7 @@ impl<const SUBS: usize> Scales<SUBS> {
     }
 }
 
-impl<const SUBS: usize> From<Scales<SUBS>> for SpanScales {
+impl<const SUBS: usize> From<Scales<SUBS>> for SuperblockScales {
     fn from(s: Scales<SUBS>) -> Self {
         Self::new(s.d, s.dmin, &s.sc, &s.m)
     }

@@ -5,12 +5,12 @@
 //! `dmin` f16 at 82. w = d sc q - dmin m.
 
 use crate::{
-    Encoding, SpanScales, TwoLevel,
+    Encoding, SuperblockScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_min::Ranges,
     k_quant::{LEN, weights},
-    span_grid::{Levels, SpanGrid},
+    superblock_grid::{Levels, SuperblockGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -30,7 +30,7 @@ const BYTES: usize = 84;
 const SUB: usize = 16;
 const RANGES: Ranges = Ranges { top: 15, high: 3.0 };
 
-static GRID: SpanGrid = SpanGrid {
+static GRID: SuperblockGrid = SuperblockGrid {
     encoding: Encoding::Q2K,
     sub: SUB,
     levels: Levels::Line { zero: 0, high: 3 },
@@ -64,7 +64,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
     GRID.encode(x, &weights(x, importance, SUB, |rms, x| rms + x), block)
 }
 
-fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+fn pack_block(scales: &SuperblockScales, codes: &[u8; LEN], block: &mut [u8]) {
     block.fill(0);
     put_half(block, D, scales.d);
     put_half(block, DMIN, scales.dmin);

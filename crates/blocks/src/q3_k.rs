@@ -5,14 +5,14 @@
 //! j / 8 of byte j % 8, its upper bits at bit 2 (j / 4) of byte 8 + j % 4; `d` f16 at 108. w = d (sc - 32) (q - 4).
 
 use crate::{
-    Encoding, SpanScales, TwoLevel,
+    Encoding, SuperblockScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::{LEN, weights},
     q2_k::place,
     scaled::{Integers, search},
     search::Centred,
-    span_grid::{Levels, SpanGrid},
+    superblock_grid::{Levels, SuperblockGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -33,7 +33,7 @@ const SUBS: usize = 16;
 const SUB: usize = LEN / SUBS;
 const CODES: Centred = Centred(4.0);
 
-static GRID: SpanGrid = SpanGrid {
+static GRID: SuperblockGrid = SuperblockGrid {
     encoding: Encoding::Q3K,
     sub: SUB,
     levels: Levels::Line { zero: 4, high: 7 },
@@ -65,7 +65,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
     GRID.encode(x, &weights(x, importance, SUB, |rms, x| rms * rms + x * x), block)
 }
 
-fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+fn pack_block(scales: &SuperblockScales, codes: &[u8; LEN], block: &mut [u8]) {
     block.fill(0);
     put_half(block, D, scales.d);
     for (j, sc) in scales.sc.into_iter().enumerate() {

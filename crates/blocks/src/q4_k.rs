@@ -8,12 +8,12 @@
 //! (s\[j+4\] >> 4) | (s\[j\] >> 6) << 4.
 
 use crate::{
-    Encoding, SpanScales, TwoLevel,
+    Encoding, SuperblockScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_min::Ranges,
     k_quant::{LEN, put_scale_mins, scale_min, weights},
-    span_grid::{Levels, SpanGrid},
+    superblock_grid::{Levels, SuperblockGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -33,7 +33,7 @@ const BYTES: usize = 144;
 const SUB: usize = 32;
 const RANGES: Ranges = Ranges { top: 63, high: 15.0 };
 
-static GRID: SpanGrid = SpanGrid {
+static GRID: SuperblockGrid = SuperblockGrid {
     encoding: Encoding::Q4K,
     sub: SUB,
     levels: Levels::Line { zero: 0, high: 15 },
@@ -61,7 +61,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
     GRID.encode(x, &weights(x, importance, SUB, |rms, x| rms + x), block)
 }
 
-fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+fn pack_block(scales: &SuperblockScales, codes: &[u8; LEN], block: &mut [u8]) {
     put_half(block, 0, scales.d);
     put_half(block, 2, scales.dmin);
     put_scale_mins(&scales.sc, &scales.m, &mut block[4..16]);

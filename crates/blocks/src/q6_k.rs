@@ -6,13 +6,13 @@
 //! at bits 0, 2, 4 and 6. w = d sc (q - 32).
 
 use crate::{
-    Encoding, SpanScales, TwoLevel,
+    Encoding, SuperblockScales, TwoLevel,
     base::Overflow,
     codec::{Codec, Ggml, decode_blocks, encode_blocks, first_not_finite_field, half_at, put_half},
     k_quant::{LEN, weights},
     scaled::{Integers, search},
     search::Centred,
-    span_grid::{Levels, SpanGrid},
+    superblock_grid::{Levels, SuperblockGrid},
 };
 
 pub(crate) const CODEC: Codec = Codec {
@@ -33,7 +33,7 @@ const SUBS: usize = 16;
 const SUB: usize = LEN / SUBS;
 const CODES: Centred = Centred(32.0);
 
-static GRID: SpanGrid = SpanGrid {
+static GRID: SuperblockGrid = SuperblockGrid {
     encoding: Encoding::Q6K,
     sub: SUB,
     levels: Levels::Line { zero: 32, high: 63 },
@@ -67,7 +67,7 @@ fn encode(x: &[f32; LEN], importance: Option<&[f32; LEN]>, block: &mut [u8; BYTE
     GRID.encode(x, &weights(x, importance, SUB, |_, x| x * x), block)
 }
 
-fn pack_block(scales: &SpanScales, codes: &[u8; LEN], block: &mut [u8]) {
+fn pack_block(scales: &SuperblockScales, codes: &[u8; LEN], block: &mut [u8]) {
     block.fill(0);
     put_half(block, D, scales.d);
     for (byte, sc) in block[SCALES..D].iter_mut().zip(scales.sc) {

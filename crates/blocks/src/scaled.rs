@@ -2,7 +2,7 @@
 //! of code q.
 
 use crate::{
-    SpanScales,
+    SuperblockScales,
     base::{Overflow, extreme, storable, stored},
     k_quant::{HEADROOM, LEN, REFITS},
 };
@@ -72,7 +72,7 @@ impl<const SUBS: usize> Scales<SUBS> {
     }
 }
 
-impl<const SUBS: usize> From<Scales<SUBS>> for SpanScales {
+impl<const SUBS: usize> From<Scales<SUBS>> for SuperblockScales {
     fn from(s: Scales<SUBS>) -> Self {
         Self::new(s.d, 0.0, &s.sc, &[])
     }

@@ -4,11 +4,11 @@ use half::f16;
 
 use crate::GroupParams;
 
-/// The largest number of groups in a span.
+/// The largest number of groups in a superblock.
 const GROUPS: usize = 16;
 
-/// The rule by which the groups of a span get their parameters: `scale = d sc` and `offset = -dmin m`, where sc and m are
-/// integers of the group, d and dmin half-precision numbers of the span.
+/// The rule by which the groups of a superblock get their parameters: `scale = d sc` and `offset = -dmin m`, where sc and m are
+/// integers of the group, d and dmin half-precision numbers of the superblock.
 ///
 /// Such products are exact in single precision.
 #[derive(Debug, Clone)]
@@ -21,9 +21,9 @@ pub struct TwoLevel {
     pub minima: RangeInclusive<i32>,
 }
 
-/// The numbers of one span. Unused integers are 0.
+/// The numbers of one superblock. Unused integers are 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SpanScales {
+pub struct SuperblockScales {
     /// The factor of the integer scales.
     pub d: f32,
     /// The factor of the integer minima.
@@ -34,7 +34,7 @@ pub struct SpanScales {
     pub m: [i32; GROUPS],
 }
 
-impl SpanScales {
+impl SuperblockScales {
     /// Takes the numbers of up to 16 groups.
     pub(crate) fn new(d: f32, dmin: f32, sc: &[i32], m: &[i32]) -> Self {
         let fill = |values: &[i32]| std::array::from_fn(|j| values.get(j).copied().unwrap_or(0));
@@ -64,13 +64,13 @@ impl SpanScales {
 impl TwoLevel {
     /// Returns numbers from which exactly these parameters follow; `None` if there are none. // params `[groups]`
     #[must_use]
-    pub fn solve(&self, params: &[GroupParams]) -> Option<SpanScales> {
+    pub fn solve(&self, params: &[GroupParams]) -> Option<SuperblockScales> {
         if params.len() > GROUPS {
             return None;
         }
         let (d, sc) = factor(params.iter().map(|p| p.scale), &self.scales, self.step)?;
         let (dmin, m) = factor(params.iter().map(|p| -p.offset), &self.minima, 1)?;
-        Some(SpanScales { d, dmin, sc, m })
+        Some(SuperblockScales { d, dmin, sc, m })
     }
 }
 
@@ -122,11 +122,11 @@ mod tests {
             let (d, dmin) = (factor(), factor());
             let sc: Vec<i32> = (0..16).map(|_| next(256) - 128).collect();
             let m: Vec<i32> = (0..16).map(|_| next(64)).collect();
-            let span = SpanScales::new(d, dmin, &sc, &m);
-            let params: Vec<_> = (0..16).map(|j| span.group(j)).collect();
+            let superblock = SuperblockScales::new(d, dmin, &sc, &m);
+            let params: Vec<_> = (0..16).map(|j| superblock.group(j)).collect();
             let found = rule.solve(&params).expect("a solution");
             for (j, p) in params.iter().enumerate() {
-                assert_eq!(found.group(j), *p, "{span:?}");
+                assert_eq!(found.group(j), *p, "{superblock:?}");
             }
             let mut off = params.clone();
             off[3].scale = f32::from_bits(off[3].scale.to_bits() | 1);

@@ -52,6 +52,8 @@ pub enum Failure {
     NoVerdict(honelm::Error),
     /// A model that was not found, and the names that are close to what was typed.
     NoModel(Box<honelm::Error>, Vec<String>),
+    /// An error of the records of a gateway.
+    Records(honelm_server::gateway::store::StoreError),
     /// Options that are wrong or contradict each other.
     Usage(String),
     /// An error of stdin, stdout or a file that a command reads or writes itself.
@@ -82,7 +84,7 @@ impl Failure {
     pub fn status(&self) -> u8 {
         match self {
             Self::Library(honelm::Error::Fallback { .. }) => FALLBACK,
-            Self::Library(_) | Self::NoModel(..) | Self::Io(..) => FAILED,
+            Self::Library(_) | Self::NoModel(..) | Self::Records(_) | Self::Io(..) => FAILED,
             Self::NoVerdict(_) => NOT_ENOUGH_TEXT,
             Self::Usage(_) => USAGE,
             Self::Closed => 0,
@@ -95,6 +97,7 @@ impl Failure {
         match self {
             Self::Library(error) | Self::NoVerdict(error) => error.code(),
             Self::NoModel(error, _) => error.code(),
+            Self::Records(error) => error.code(),
             Self::Usage(_) => "usage",
             Self::Io(..) | Self::Closed => "io",
             Self::Interrupted => "interrupted",
@@ -107,6 +110,7 @@ impl Failure {
             Self::Library(error) | Self::NoVerdict(error) => error.to_string(),
             Self::NoModel(error, near) if near.is_empty() => error.to_string(),
             Self::NoModel(error, near) => format!("{error}\nSimilar names: {}", near.join(", ")),
+            Self::Records(error) => error.to_string(),
             Self::Usage(problem) => problem.clone(),
             Self::Io(name, error) => format!("{name}: {error}"),
             Self::Closed => "stdout is closed".to_owned(),

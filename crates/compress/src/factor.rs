@@ -55,10 +55,10 @@ pub enum Order {
     Natural,
     /// By falling diag(H).
     Falling,
-    /// Spans by their falling sums of diag(H), and so the units of each span. The columns of a unit stay together.
-    FallingSpans {
-        /// The number of columns per span.
-        span: usize,
+    /// Superblocks by their falling sums of diag(H), and so the units of each superblock. The columns of a unit stay together.
+    FallingSuperblocks {
+        /// The number of columns per superblock.
+        superblock: usize,
         /// The number of columns per unit.
         unit: usize,
     },
@@ -71,9 +71,9 @@ impl Order {
         match self {
             Self::Natural => {}
             Self::Falling => order.sort_by(|&a, &b| diagonal[b].total_cmp(&diagonal[a])),
-            Self::FallingSpans { span, unit } => {
+            Self::FallingSuperblocks { superblock, unit } => {
                 let sums = |size: usize| diagonal.chunks(size).map(|part| part.iter().sum::<f32>()).collect::<Vec<_>>();
-                let parts = [span.max(1), unit.max(1)].map(|size| (size, sums(size)));
+                let parts = [superblock.max(1), unit.max(1)].map(|size| (size, sums(size)));
                 order.sort_by(|&a, &b| {
                     let by = |(size, sums): &(usize, Vec<f32>)| {
                         let (a, b) = (a / size, b / size);
@@ -225,13 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn spans_and_their_columns_are_ordered_by_the_diagonal() {
+    fn superblocks_and_their_columns_are_ordered_by_the_diagonal() {
         let diagonal = [1.0, 2.0, 5.0, 3.0, 4.0, 4.0];
         assert_eq!(Order::Natural.columns(&diagonal), [0, 1, 2, 3, 4, 5]);
         assert_eq!(Order::Falling.columns(&diagonal), [2, 4, 5, 3, 1, 0]);
-        assert_eq!(Order::FallingSpans { span: 2, unit: 1 }.columns(&diagonal), [2, 3, 4, 5, 1, 0]);
-        assert_eq!(Order::FallingSpans { span: 4, unit: 1 }.columns(&diagonal), [2, 3, 1, 0, 4, 5]);
-        assert_eq!(Order::FallingSpans { span: 6, unit: 2 }.columns(&diagonal), [2, 3, 4, 5, 0, 1]);
+        assert_eq!(Order::FallingSuperblocks { superblock: 2, unit: 1 }.columns(&diagonal), [2, 3, 4, 5, 1, 0]);
+        assert_eq!(Order::FallingSuperblocks { superblock: 4, unit: 1 }.columns(&diagonal), [2, 3, 1, 0, 4, 5]);
+        assert_eq!(Order::FallingSuperblocks { superblock: 6, unit: 2 }.columns(&diagonal), [2, 3, 4, 5, 0, 1]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::linalg::{cholesky, multiply, row_quadratics, solve_lower, view, view_
 use crate::parallel::for_each;
 use crate::rounding::{Codes, size_of};
 use crate::settle::{self, add};
-use crate::spans;
+use crate::superblocks;
 use crate::units::Units;
 
 mod offsets;
@@ -33,7 +33,7 @@ pub(crate) fn polish(w: &Matrix, h: &Matrix, grid: &dyn Grid, passes: usize, rou
         let first = tile.errors();
         for _ in 0..passes {
             let mut gradients = match grid.two_level() {
-                Some(rule) => spans::refit(&mut tile, rule),
+                Some(rule) => superblocks::refit(&mut tile, rule),
                 None if tile.has_few_scales() => settle::refit(&mut tile),
                 None => {
                     tile.refit();

@@ -42,7 +42,7 @@ pub(crate) fn grid(target: Target, fit: Fit) -> Option<AnyGrid> {
     }
 }
 
-/// Returns the columns of a group or span, where 0 stands for the whole row.
+/// Returns the columns of a group or superblock, where 0 stands for the whole row.
 pub(crate) fn size_of(size: usize, cols: usize) -> usize {
     if size == 0 { cols.max(1) } else { size }
 }
@@ -75,10 +75,10 @@ impl Codes {
     }
 }
 
-/// Rounds every group (or span) of W `[M, K]` on its own; `importance` `[K]` weights the columns in a search for scales.
+/// Rounds every group (or superblock) of W `[M, K]` on its own; `importance` `[K]` weights the columns in a search for scales.
 pub(crate) fn round_to(w: &Matrix, importance: Option<&[f32]>, grid: &dyn Grid, threads: usize) -> Codes {
     let k = w.cols;
-    let (g, span) = (size_of(grid.group_size(), k), size_of(grid.span(), k));
+    let (g, superblock) = (size_of(grid.group_size(), k), size_of(grid.superblock(), k));
     let unit = grid.unit();
     let metric: Vec<f32> = (0..unit * unit).map(|i| f32::from(u8::from(i / unit == i % unit))).collect();
     // The columns of a group that are rounded at once.
@@ -90,8 +90,9 @@ pub(crate) fn round_to(w: &Matrix, importance: Option<&[f32]>, grid: &dyn Grid, 
         let row = w.row(r);
         match importance {
             Some(importance) => {
-                let spans = row.chunks(span).zip(importance.chunks(span)).zip(params.chunks_mut(span / g));
-                spans.for_each(|((values, importance), params)| grid.fit_span(values, importance, params));
+                let superblocks =
+                    row.chunks(superblock).zip(importance.chunks(superblock)).zip(params.chunks_mut(superblock / g));
+                superblocks.for_each(|((values, importance), params)| grid.fit_superblock(values, importance, params));
             }
             None => row.chunks(g).zip(params.iter_mut()).for_each(|(values, p)| *p = grid.fit_plain(values)),
         }

@@ -205,7 +205,7 @@ impl Scheme {
     /// Returns the target that `module` should have.
     fn wanted(&self, slot: Slot, module: &Module) -> Target {
         match module.kind {
-            Kind::Norm | Kind::Positions => Target::Keep,
+            Kind::Norm | Kind::Positions | Kind::TokenTypes => Target::Keep,
             _ if self.overrides.contains_key(&slot) => self.overrides[&slot],
             Kind::Embedding => self.embedding,
             Kind::Linear if slot.layer.is_some() => self.linear,

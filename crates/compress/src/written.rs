@@ -25,7 +25,7 @@ pub fn check_written(written: &Checkpoint, original: &Checkpoint, scheme: &Schem
         let (target, found) = (scheme.target(tree, slot, module), written.encoding(slot)?);
         let is_met = match target {
             // GGUF stores norms and positions in F32.
-            Target::Keep if is_gguf && matches!(module.kind, Kind::Norm | Kind::Positions) => {
+            Target::Keep if is_gguf && matches!(module.kind, Kind::Norm | Kind::Positions | Kind::TokenTypes) => {
                 found == StoredEncoding::Blocks(Encoding::F32)
             }
             Target::Keep => is_float(found) || found == original.encoding(slot)?,

@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use honelm_backend::{Batch, Sampling, SequenceId, Want, choose};
+use honelm_backend::{Batch, Parent, Sampling, SequenceId, Ticket, Token, Want, choose};
 use honelm_grammar::Matcher;
+use honelm_model::Facts;
 use honelm_text::Tokenizer;
 
 use crate::constraint::{draw_allowed, has_ended};
@@ -12,8 +13,8 @@ use crate::request::shift;
 use crate::speculative::{Ask, Draft};
 use crate::text_stream::TextStream;
 use crate::{
-    AnswerId, Completion, EngineError, FinishReason, Generation, Overflow, Request, Speculate, TokenLogprobs, Update,
-    sampling,
+    AnswerId, Completion, Confidence, EngineError, FinishReason, Generation, Overflow, Request, Speculate,
+    TokenLogprobs, Update, sampling,
 };
 
 /// The outputs of an answer's rows in a step.
@@ -44,6 +45,17 @@ pub(crate) struct Next {
     pub end: Option<FinishReason>,
 }
 
+/// The state of an answer before another step is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It has a next row: its token is known, or is drawn by a step in flight on the device.
+    Ready,
+    /// Its next row depends on outputs of a step in flight that only the host can use.
+    Waits,
+    /// It ends with the steps in flight.
+    Complete,
+}
+
 /// An answer, from its request to its completion.
 pub(crate) struct Answer {
     pub id: AnswerId,
@@ -54,10 +66,12 @@ pub(crate) struct Answer {
     pub tokens: Vec<u32>,
     /// The number of `tokens` that the sequence holds.
     pub computed: usize,
+    /// The number of tokens that the sequence holds after the steps in flight, including tokens that are still on the device.
+    pub planned: usize,
+    /// The last planned row, if the device draws the token that follows it.
+    pub last_drawn: Option<(Ticket, u32)>,
     /// The draft that the next step verifies.
     pub draft: Draft,
-    /// `true` while a step with a draft is not read.
-    pub is_verifying: bool,
     /// The number of the step in which the answer was served last.
     pub served: u64,
     /// The number of prompt tokens that were cached when the answer began; `None` before.
@@ -67,6 +81,8 @@ pub(crate) struct Answer {
     history: Vec<u32>,
     prompt_tokens: usize,
     context: usize,
+    /// `true` if all rows belong in one step, because each sees all others (encoders).
+    pub in_one_step: bool,
     /// The tokens that end the answer.
     ends: Vec<u32>,
     shifts: u64,
@@ -81,6 +97,8 @@ pub(crate) struct Answer {
     drafted: (usize, usize),
     token_ids: Vec<u32>,
     logprobs: Vec<TokenLogprobs>,
+    /// The confidence in the first token, if requested.
+    confidence: Option<Confidence>,
     began: f64,
     first: Option<f64>,
 }
@@ -90,10 +108,14 @@ impl Answer {
         id: AnswerId,
         mut request: Request,
         tokenizer: &Rc<Tokenizer>,
-        (vocabulary, context): (usize, usize),
+        facts: &Facts,
+        context: usize,
         now: f64,
     ) -> Result<Self, EngineError> {
-        let tokens = request.begin(vocabulary, context)?;
+        if request.embed.is_none() {
+            facts.check_generates()?;
+        }
+        let tokens = request.begin(facts.vocabulary, context)?;
         let how = &request.how;
         let special = |text: &String| tokenizer.id_of(text).filter(|&id| tokenizer.special(id));
         let mut ends: Vec<u32> = how.stop_tokens.iter().copied().chain(how.stop.iter().filter_map(special)).collect();
@@ -104,8 +126,9 @@ impl Answer {
             id,
             sequence: None,
             computed: 0,
+            planned: 0,
+            last_drawn: None,
             draft: Draft::default(),
-            is_verifying: false,
             served: 0,
             cached_tokens: None,
             tokenizer: Rc::clone(tokenizer),
@@ -113,15 +136,17 @@ impl Answer {
             prompt_tokens: tokens.len(),
             tokens,
             context,
+            in_one_step: facts.encoder,
             ends,
             shifts: 0,
-            stream: TextStream::new(tokenizer, &request.how, request.parser.take()),
+            stream: TextStream::new(tokenizer, &request.how, request.parser.take(), request.unique_calls),
             grammar: request.grammar.take(),
             pool: request.embed.map(Pool::new),
             drawn: 0,
             drafted: (0, 0),
             token_ids: Vec::new(),
             logprobs: Vec::new(),
+            confidence: None,
             began: now,
             first: None,
             request,
@@ -172,6 +197,27 @@ impl Answer {
         (most > 0 && !self.prefills()).then_some(ask)
     }
 
+    /// Returns what another step can hold of the answer, beside the steps in flight.
+    pub fn readiness(&self) -> Readiness {
+        if self.planned < self.tokens.len() {
+            return Readiness::Ready;
+        }
+        let undrawn = self.planned + 1 - self.tokens.len();
+        if self.token_ids.len() + undrawn >= self.how().max_tokens {
+            return Readiness::Complete;
+        }
+        if self.planned >= self.context {
+            let stops = self.how().overflow == Overflow::Stop;
+            return if stops { Readiness::Complete } else { Readiness::Waits };
+        }
+        if self.last_drawn.is_some() { Readiness::Ready } else { Readiness::Waits }
+    }
+
+    /// Forgets the rows in flight. Their outputs are not taken.
+    pub fn land(&mut self, computed: usize) {
+        (self.computed, self.planned, self.last_drawn) = (computed, computed, None);
+    }
+
     /// Sets the draft of the next step, without the tokens that the grammar rules out.
     pub fn set_draft(&mut self, mut draft: Draft) {
         if let Some(grammar) = &mut self.grammar {
@@ -180,24 +226,32 @@ impl Answer {
         self.draft = draft;
     }
 
-    /// Adds the next rows of `sequence` to a batch, `most` at most and at least one. Returns `true` if a draft is among them.
+    /// Adds the next rows of `sequence` to a batch: `most` at most and at least one, or all if they belong in one step. Returns
+    /// `true` if a draft is among them.
+    ///
+    /// The answer is ready ([`Readiness::Ready`]).
     pub fn plan(&self, sequence: SequenceId, batch: &mut Batch, most: usize) -> bool {
-        if let ([token], false) = (&self.tokens[self.computed..], self.draft.is_empty())
+        let unplanned = self.tokens.get(self.planned..).unwrap_or_default();
+        if let ([token], false) = (unplanned, self.draft.is_empty())
             && self.draft.len() < most
         {
             self.draft.plan(sequence, *token, self.want(), batch);
             return true;
         }
-        let rows = self.missing().min(most.max(1));
+        if let ([], Some((ticket, row))) = (unplanned, self.last_drawn) {
+            batch.push(sequence, Token::Sampled(ticket, row), Parent::Previous, self.want());
+            return false;
+        }
+        let rows = if self.in_one_step { unplanned.len() } else { unplanned.len().min(most.max(1)) };
         if let Some(pool) = &self.pool {
-            for position in self.computed..self.computed + rows {
+            for position in self.planned..self.planned + rows {
                 let want = if pool.wants(position, self.tokens.len()) { Want::HIDDEN } else { Want::NOTHING };
                 batch.extend(sequence, &self.tokens[position..=position], want);
             }
             return false;
         }
-        let want = if rows == self.missing() { self.want() } else { Want::NOTHING };
-        batch.extend(sequence, &self.tokens[self.computed..self.computed + rows], want);
+        let want = if rows == unplanned.len() { self.want() } else { Want::NOTHING };
+        batch.extend(sequence, &unplanned[..rows], want);
         false
     }
 
@@ -232,18 +286,18 @@ impl Answer {
         }
     }
 
-    /// Takes the outputs of the rows of [`Answer::plan`], which are computed now. With a draft, these are the rows of the last
-    /// token and of every node: draws continue at the node that was drawn, as if it had been computed alone.
+    /// Takes the outputs of the `rows` rows of [`Answer::plan`], which are computed now. If the step verifies a draft, these are
+    /// the rows of the last token and of every node: draws continue at the node that was drawn, as if it had been computed alone.
     pub fn take(
         &mut self,
-        rows: usize,
+        (rows, verifies): (usize, bool),
         outputs: &Outputs<'_>,
         now: f64,
         on_update: &mut dyn FnMut(Update),
     ) -> Result<Next, EngineError> {
-        let (prefilled, is_verifying) = (self.prefills(), std::mem::take(&mut self.is_verifying));
+        let prefilled = self.prefills();
         let draft = std::mem::take(&mut self.draft);
-        let rows = if is_verifying { rows - draft.len() } else { rows };
+        let rows = if verifies { rows - draft.len() } else { rows };
         let is_last = rows == self.missing();
         if let Some(pool) = &mut self.pool {
             pool.add(outputs.hidden, self.computed == 0)?;
@@ -267,7 +321,7 @@ impl Answer {
             };
             next.drawn.push(token);
             self.follow(token, logprobs, &mut next, on_update)?;
-            if !is_verifying || next.end.is_some() || next.keep.is_some() {
+            if !verifies || next.end.is_some() || next.keep.is_some() {
                 break;
             }
             node = draft.child(node, token);
@@ -277,7 +331,7 @@ impl Answer {
                 self.computed += 1;
             }
         }
-        if is_verifying {
+        if verifies {
             self.drafted = (self.drafted.0 + draft.len(), self.drafted.1 + accepted.len() - 1);
             next.accepted = Some(accepted);
             next.verified = draft;
@@ -298,7 +352,7 @@ impl Answer {
             return Ok(());
         }
         self.add(token, logprobs, on_update);
-        if self.stream.stopped() || has_ended(&mut self.grammar, token)? {
+        if self.stream.has_ended() || has_ended(&mut self.grammar, token)? {
             next.end = Some(FinishReason::Stop);
         } else if self.token_ids.len() >= self.how().max_tokens {
             next.end = Some(FinishReason::Length);
@@ -338,6 +392,9 @@ impl Answer {
         let broken = |(_, v): &(usize, &f32)| v.is_nan() || **v == f32::INFINITY;
         if let Some((token, &value)) = logits.iter().enumerate().find(broken) {
             return Err(EngineError::NotFinite { position, token, value });
+        }
+        if self.request.confidence && self.drawn == 0 {
+            self.confidence = Some(Confidence::of_logits(&logits));
         }
         let how = self.how();
         let original = how.logprobs.map(|top| (logits.clone(), top));
@@ -384,6 +441,10 @@ impl Answer {
         }
         let parts = self.stream.parts;
         let first = self.first.unwrap_or(self.began);
+        let (prompt_tokens, cached_tokens) = (self.prompt_tokens, self.cached_tokens.unwrap_or(0));
+        let confidence = self
+            .confidence
+            .map(|found| Box::new(Confidence { prompt_tokens, cached_tokens, seconds: first - self.began, ..found }));
         Completion {
             text: self.stream.text,
             reasoning: (!parts.reasoning.is_empty()).then_some(parts.reasoning),
@@ -392,8 +453,9 @@ impl Answer {
             broken_calls: parts.broken,
             token_ids: self.token_ids,
             finish_reason: reason,
-            prompt_tokens: self.prompt_tokens,
-            cached_tokens: self.cached_tokens.unwrap_or(0),
+            prompt_tokens,
+            cached_tokens,
+            confidence,
             first_token_seconds: first - self.began,
             decode_seconds: now - first,
             decoded_tokens: self.drawn.saturating_sub(1),

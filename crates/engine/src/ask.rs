@@ -20,6 +20,9 @@ pub struct ChatAsk {
     pub constraint: Option<Constraint>,
     /// Allows several calls in an answer.
     pub parallel: bool,
+    /// The beginning of the answer, which exists already, behind the reasoning if there is any. The model goes on from it, and
+    /// the completion does not repeat it.
+    pub begun: Option<String>,
 }
 
 impl Default for ChatAsk {
@@ -31,6 +34,7 @@ impl Default for ChatAsk {
             choice: ToolChoice::Auto,
             constraint: None,
             parallel: true,
+            begun: None,
         }
     }
 }

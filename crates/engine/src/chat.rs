@@ -142,7 +142,22 @@ impl Chat {
         self.render(&[&self.messages[..start], &self.messages[start + dropped..]].concat())
     }
 
+    /// Renders messages, and the beginning of the answer if it exists already.
     fn render(&self, messages: &[Message]) -> Result<Rendered, EngineError> {
+        let mut rendered = self.render_messages(messages)?;
+        if let Some(begun) = &self.ask.begun {
+            if let Some(tags) = self.reasoning.filter(|tags| has_begun(tags, &rendered)) {
+                rendered.text.push_str(tags.close);
+                rendered.text.push_str("\n\n");
+            }
+            let start = rendered.text.len();
+            rendered.text.push_str(begun);
+            rendered.outside.push(start..rendered.text.len());
+        }
+        Ok(rendered)
+    }
+
+    fn render_messages(&self, messages: &[Message]) -> Result<Rendered, EngineError> {
         if self.tools.is_empty() {
             return Ok(self.template.render(messages, &self.ask.options)?);
         }
@@ -204,7 +219,9 @@ impl Chat {
                 (rendered, prompt)
             }
         };
-        let reasoning = self.reasoning.map(|tags| (tags, begun(&tags, &rendered)));
+        // An answer that has begun has no more reasoning.
+        let reasoning = self.reasoning.filter(|_| self.ask.begun.is_none());
+        let reasoning = reasoning.map(|tags| (tags, has_begun(&tags, &rendered)));
         let calls = !self.tools.is_empty() || self.ask.choice != ToolChoice::Auto;
         let wanted = Wanted {
             constraint: self.ask.constraint.clone(),
@@ -214,8 +231,16 @@ impl Chat {
             parallel: self.ask.parallel,
             reasoning,
         };
-        let request = Request::new(prompt, how.clone()).with_parser(self.parser(reasoning));
-        Ok((request, wanted))
+        let how = Generation { continues: how.continues || self.ask.begun.is_some(), ..how.clone() };
+        let request = Request::new(prompt, how).with_parser(self.parser(reasoning));
+        // A forced call that is repeated is no decision of the model.
+        let unique_calls = self.ask.parallel && self.ask.choice != ToolChoice::Auto;
+        Ok((Request { unique_calls, ..request }, wanted))
+    }
+
+    /// Returns the beginning of the answer, if it exists already.
+    pub(crate) fn begun(&self) -> Option<&str> {
+        self.ask.begun.as_deref()
     }
 
     /// Returns the parser of the next answer.
@@ -254,7 +279,7 @@ fn without_system(mut messages: Vec<Message>) -> Vec<Message> {
 
 /// Returns `true` if the template ends the prompt with the opening tag of the reasoning. A tag at the end of a message does
 /// not count.
-fn begun(tags: &Reasoning, prompt: &Rendered) -> bool {
+fn has_begun(tags: &Reasoning, prompt: &Rendered) -> bool {
     let end = prompt.text.trim_end().len();
     let is_outside = prompt.outside.iter().any(|range| range.start < end && end <= range.end);
     tags.begun(&prompt.text) && !is_outside

@@ -1,5 +1,7 @@
 use honelm_text::answer::{BrokenCall, Call, Event};
 
+use crate::Confidence;
+
 /// The reason for the end of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
@@ -146,6 +148,8 @@ pub struct Completion {
     pub logprobs: Vec<TokenLogprobs>,
     /// The pooled hidden states of the prompt, if requested. // `[D]`
     pub embedding: Option<Vec<f32>>,
+    /// The confidence in the first token, if requested and if it was drawn.
+    pub confidence: Option<Box<Confidence>>,
 }
 
 impl Completion {

@@ -1,37 +1,14 @@
 //! Embeddings: the final hidden states of a text, pooled.
 
-use serde::{Deserialize, Serialize};
+use honelm_model::Pooling;
 
 use crate::EngineError;
 
-/// The way from the hidden states of all tokens to one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pooling {
-    /// The mean of all states.
-    #[default]
-    Mean,
-    /// The state of the last token. In a causal model, only this one has seen the whole text.
-    Last,
-    /// The state of the first token, for models that were trained with a token for the whole text in front.
-    Cls,
-}
-
-impl Pooling {
-    /// The names, in the order of the variants.
-    pub const NAMES: [&str; 3] = ["mean", "last", "cls"];
-
-    /// Returns the pooling of a name: `mean`, `last` or `cls`.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Mean, Self::Last, Self::Cls];
-        all.into_iter().find(|pooling| pooling.name() == name)
-    }
-
-    /// Returns the name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize]
+/// Scales a vector to length 1. A vector of zeros stays as it is.
+pub fn scale_to_one(values: &mut [f32]) {
+    let length = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+    if length > 0.0 {
+        values.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
     }
 }
 

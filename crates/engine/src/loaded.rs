@@ -3,7 +3,7 @@ use std::rc::Rc;
 use honelm_grammar::Constraint;
 use honelm_model::Runner;
 use honelm_text::answer::ToolChoice;
-use honelm_text::{Message, Reasoning, Tokenizer};
+use honelm_text::{EncodeOptions, Message, Reasoning, Tokenizer};
 
 use crate::constraint::{Grammars, Wanted};
 use crate::template::Template;
@@ -128,7 +128,12 @@ impl LoadedModel {
     /// As [`LoadedModel::chat_request`].
     pub fn request(&self, chat: &Chat) -> Result<Request, EngineError> {
         let (request, wanted) = chat.request(self.tokenizer(), self.context())?;
-        let grammar = self.grammars.matcher(wanted, self.tokenizer())?;
+        let mut grammar = self.grammars.matcher(wanted, self.tokenizer())?;
+        if let (Some(matcher), Some(begun)) = (&mut grammar, chat.begun()) {
+            for token in self.tokenizer().encode(begun, EncodeOptions::default())? {
+                matcher.advance(token)?;
+            }
+        }
         Ok(request.with_grammar(grammar))
     }
 

@@ -14,8 +14,12 @@ pub struct Request {
     pub grammar: Option<Matcher>,
     /// The parser of the answer's parts; without one, all of it is text.
     pub parser: Option<AnswerParser>,
+    /// `true` to end the answer where it repeats one of its calls, which is left out of [`crate::Completion::calls`].
+    pub unique_calls: bool,
     /// The pooling of the prompt's hidden states. With one, the answer is [`crate::Completion::embedding`], without a text.
     pub embed: Option<Pooling>,
+    /// Measures the confidence in the first token: [`crate::Completion::confidence`].
+    pub confidence: bool,
     /// The priority. Answers with a higher one are admitted and computed first, and can displace others.
     pub priority: i32,
     /// The time on the driver's clock, in seconds, at which the answer ends with what it has.
@@ -35,7 +39,9 @@ impl Request {
             how,
             grammar: None,
             parser: None,
+            unique_calls: false,
             embed: None,
+            confidence: false,
             priority: 0,
             deadline: None,
             cancel: Cancel::new(),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use honelm_text::answer::{Answer as Parts, AnswerParser, Event};
 use honelm_text::{DecodeStream, Tokenizer};
 
+use crate::repeats::Repeats;
 use crate::stop::StopScanner;
 use crate::{Delta, Generation};
 
@@ -14,6 +15,7 @@ pub(crate) struct TextStream {
     decoder: DecodeStream<Rc<Tokenizer>>,
     scanner: StopScanner,
     parser: Option<AnswerParser>,
+    repeats: Option<Repeats>,
     /// All text so far.
     pub text: String,
     /// The parts so far.
@@ -21,7 +23,8 @@ pub(crate) struct TextStream {
 }
 
 impl TextStream {
-    pub fn new(tokenizer: &Rc<Tokenizer>, how: &Generation, parser: Option<AnswerParser>) -> Self {
+    /// Creates an empty stream. With `unique_calls`, it ends where a call is repeated.
+    pub fn new(tokenizer: &Rc<Tokenizer>, how: &Generation, parser: Option<AnswerParser>, unique_calls: bool) -> Self {
         let of = Rc::clone(tokenizer);
         let decoder = if how.continues { DecodeStream::continuing(of, true) } else { DecodeStream::new(of, true) };
         Self {
@@ -29,13 +32,18 @@ impl TextStream {
             decoder,
             scanner: StopScanner::new(how.stop.clone()),
             parser,
+            repeats: unique_calls.then(Repeats::default),
             text: String::new(),
             parts: Parts::default(),
         }
     }
 
-    /// Returns `true` once a stop text has been found.
-    pub fn stopped(&self) -> bool {
+    /// Returns `true` once a stop text or a repeated call has been found.
+    pub fn has_ended(&self) -> bool {
+        self.stopped() || self.repeats.as_ref().is_some_and(|repeats| repeats.found)
+    }
+
+    fn stopped(&self) -> bool {
         self.scanner.stopped
     }
 
@@ -63,7 +71,7 @@ impl TextStream {
         }
         let mut delta = self.delta(rest, None);
         if let Some(mut parser) = self.parser.take() {
-            let parts = parser.finish();
+            let parts = self.unrepeated(parser.finish());
             self.parts.extend(&parts);
             delta.parts.extend(parts);
         }
@@ -90,8 +98,17 @@ impl TextStream {
                 parts
             }
         };
+        let parts = self.unrepeated(parts);
         self.parts.extend(&parts);
         self.text.push_str(&text);
         Delta { text, parts }
+    }
+
+    /// Removes a repeated call and what follows it.
+    fn unrepeated(&mut self, parts: Vec<Event>) -> Vec<Event> {
+        match &mut self.repeats {
+            Some(repeats) => repeats.filter(parts),
+            None => parts,
+        }
     }
 }

@@ -5,6 +5,7 @@ mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
 pub mod gguf;
+mod heap;
 pub mod hub_cache;
 pub mod imatrix;
 mod json;
@@ -27,6 +28,7 @@ pub use file::{
     AtomicDir, AtomicFile, LockFile, LostPage, OutputGate, map_file, open_file, open_no_follow, publish, read_file,
     read_input, read_json, read_limited, refuse_special, remove_output, report_lost_pages, write_atomic,
 };
+pub use heap::release_freed_memory;
 pub use json::{parse_json, remove_field};
 pub use names::is_device_name;
 pub use printable::{acts_on_terminals, printable};

@@ -133,6 +133,7 @@ fn folder_of(config: &[u8], quantize_config: &[u8], quant_config: &[u8], tensors
         generation_config: None,
         quantize_config: parse_json("quantize_config.json", quantize_config).ok(),
         quant_config: parse_json("quant_config.json", quant_config).ok(),
+        embedding: None,
     };
     if let Ok(checkpoint) = Checkpoint::from_folder(Path::new("fuzz"), files, tensors, &OpenOptions::default()) {
         read_weights(&checkpoint);

@@ -12,15 +12,20 @@ use honelm_server::{
 fn card() -> ModelCard {
     ModelCard {
         name: "model".to_owned(),
+        digest: Default::default(),
         path: std::path::PathBuf::new(),
         architecture: "llama".to_owned(),
         parameters: 1,
         vocabulary: 1000,
         context: 4096,
         generation: Generation::default(),
+        template_digest: None,
         template: None,
         reasons: true,
+        images: true,
         ends: (None, None),
+        embedding: None,
+        encoder: false,
         device: "cpu".to_owned(),
         load_seconds: 0.0,
     }
@@ -41,7 +46,7 @@ fn with<T: Fields>(data: &[u8], work: impl FnOnce(T) -> Result<(), ApiError>) {
 
 pub(crate) fn openai_requests(data: &[u8]) {
     with(data, |request: openai::ChatRequest| {
-        messages::checked(request.messages)?;
+        messages::checked(request.messages, true)?;
         tools::read(request.tools.as_ref(), request.tool_choice.as_ref())?;
         tools::response_format(request.response_format.as_ref())?;
         Ok(())

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::error::{GrammarError, Result, shortened};
 use crate::matcher::Matcher;
 use crate::vocabulary::TokenVocabulary;
-use crate::{gbnf, schema};
+use crate::{closing, gbnf, schema};
 
 /// The deepest nesting of brackets in a Lark grammar.
 const MAX_NESTING: usize = 200;
@@ -107,8 +107,9 @@ impl Grammar {
     /// [`GrammarError::Schema`], [`GrammarError::SchemaNotCompiled`], [`GrammarError::Invalid`],
     /// [`GrammarError::TooLarge`].
     pub fn compile(vocabulary: &Arc<TokenVocabulary>, constraint: &Constraint, limits: &Limits) -> Result<Self> {
-        let grammar = checked(constraint, limits)?;
-        Self::new(vocabulary, TopLevelGrammar::from_grammar(grammar), limits)
+        let forms = checked(constraint, limits)?.map(TopLevelGrammar::from_grammar);
+        forms
+            .compile(|grammar| Self::new(vocabulary, grammar, limits))
             .map_err(|reason| Self::not_compiled(vocabulary, constraint, limits, reason))
     }
 
@@ -124,9 +125,10 @@ impl Grammar {
         special: &dyn Fn(&str) -> Option<u32>,
         limits: &Limits,
     ) -> Result<Self> {
-        let format = checked(constraint, limits)?;
         let lark = reasoned_grammar(reasoning, &format!("@{FORMAT}"), special);
-        Self::new(vocabulary, with_format(lark, Some(format)), limits)
+        let forms = checked(constraint, limits)?.map(|format| with_format(lark.clone(), Some(format)));
+        forms
+            .compile(|grammar| Self::new(vocabulary, grammar, limits))
             .map_err(|reason| Self::not_compiled(vocabulary, constraint, limits, reason))
     }
 
@@ -173,17 +175,31 @@ impl Grammar {
         let format = calls.format.filter(|_| *calls.choice == ToolChoice::Auto);
         let format = format.map(|format| checked(format, limits)).transpose()?;
         let reference = format!("@{FORMAT}");
-        let how = CallGrammar {
-            tools: &tools,
-            choice: calls.choice,
-            parallel: calls.parallel,
-            reasoning: calls.reasoning,
-            format: format.as_ref().map(|_| reference.as_str()),
-            special,
+        let write = |tools: &[Tool]| -> Result<Option<String>> {
+            let how = CallGrammar {
+                tools,
+                choice: calls.choice,
+                parallel: calls.parallel,
+                reasoning: calls.reasoning,
+                format: format.as_ref().map(|_| reference.as_str()),
+                special,
+            };
+            let lark = calls.form.grammar(&how)?;
+            lark.map(|lark| fits("tools", &lark, limits).map(|()| lark)).transpose()
         };
-        let Some(lark) = calls.form.grammar(&how)? else { return Ok(None) };
-        fits("tools", &lark, limits)?;
-        let compiled = Self::new(vocabulary, with_format(lark, format), limits);
+        let Some(lark) = write(&tools)? else { return Ok(None) };
+        let closed_tools = closed_tools(&tools);
+        // The form can refuse what closing adds.
+        let closed_lark = closed_tools.and_then(|tools| write(&tools).ok().flatten());
+        let is_exclusive = format.as_ref().is_some_and(|format| format.is_exclusive)
+            || tools.iter().any(|tool| schema::has_one_of(&tool.parameters));
+        let (closed_format, format) = format.map_or((None, None), |forms| (forms.closed, Some(forms.open)));
+        let closed = (closed_lark.is_some() || closed_format.is_some()).then(|| {
+            let lark = closed_lark.unwrap_or_else(|| lark.clone());
+            with_format(lark, closed_format.or_else(|| format.clone()))
+        });
+        let forms = Forms { closed, open: with_format(lark, format), is_exclusive };
+        let compiled = forms.compile(|grammar| Self::new(vocabulary, grammar, limits));
         compiled.map(Some).map_err(|reason| {
             if let Some(Err(error)) = calls.format.map(|format| Self::compile(vocabulary, format, limits)) {
                 return error;
@@ -236,11 +252,57 @@ impl std::fmt::Debug for Grammar {
     }
 }
 
-/// Checks a constraint and returns its grammar.
-fn checked(constraint: &Constraint, limits: &Limits) -> Result<GrammarWithLexer> {
+/// The grammars of what is wanted.
+struct Forms<T> {
+    /// The one whose objects have declared properties alone, if it differs.
+    closed: Option<T>,
+    open: T,
+    /// `true` if cases must exclude each other, which the open grammar decides.
+    is_exclusive: bool,
+}
+
+impl<T> Forms<T> {
+    fn open(open: T) -> Self {
+        Self { closed: None, open, is_exclusive: false }
+    }
+
+    fn map<U>(self, mut f: impl FnMut(T) -> U) -> Forms<U> {
+        Forms { closed: self.closed.map(&mut f), open: f(self.open), is_exclusive: self.is_exclusive }
+    }
+
+    /// Compiles the closed grammar; if there is none or it cannot be met, the open one.
+    fn compile<C, E>(self, compile: impl Fn(T) -> Result<C, E>) -> Result<C, E> {
+        match self.closed {
+            None => compile(self.open),
+            Some(closed) if self.is_exclusive => {
+                let open = compile(self.open)?;
+                Ok(compile(closed).unwrap_or(open))
+            }
+            Some(closed) => compile(closed).or_else(|_| compile(self.open)),
+        }
+    }
+}
+
+/// Returns the tools with closed parameters; `None` if all are closed already.
+fn closed_tools(tools: &[Tool]) -> Option<Vec<Tool>> {
+    let schemas: Vec<Option<Value>> = tools.iter().map(|tool| closing::closed(&tool.parameters)).collect();
+    schemas.iter().any(Option::is_some).then(|| {
+        let closed = tools.iter().zip(schemas);
+        closed
+            .map(|(tool, schema)| Tool { parameters: schema.unwrap_or(tool.parameters.clone()), ..tool.clone() })
+            .collect()
+    })
+}
+
+/// Checks a constraint and returns its grammars.
+fn checked(constraint: &Constraint, limits: &Limits) -> Result<Forms<GrammarWithLexer>> {
     let invalid = |what, reason: String| Err(GrammarError::Invalid { what, reason });
-    Ok(match constraint {
-        Constraint::JsonSchema(schema) => json_format(schema::checked("schema", schema, limits)?),
+    Ok(Forms::open(match constraint {
+        Constraint::JsonSchema(schema) => {
+            let open = schema::checked("schema", schema, limits)?;
+            let (closed, is_exclusive) = (closing::closed(&open).map(json_format), schema::has_one_of(&open));
+            return Ok(Forms { closed, open: json_format(open), is_exclusive });
+        }
         Constraint::JsonObject => json_format(json!({"type": "object"})),
         Constraint::Regex(regex) => {
             fits("regex", regex, limits)?;
@@ -269,7 +331,7 @@ fn checked(constraint: &Constraint, limits: &Limits) -> Result<GrammarWithLexer>
                 None => GrammarWithLexer::from_lark(lark),
             }
         }
-    })
+    }))
 }
 
 /// Returns a Lark grammar that refers to the grammar of a constraint.

@@ -28,11 +28,16 @@
 //! | ignored, as they allow and forbid nothing | `title`, `description`, `default`, `examples`, `example`, `deprecated`, `readOnly`, `writeOnly`, `$comment`, `$schema`, `$id`, `id`, `$anchor`, `contentMediaType`, `contentEncoding`, `x-…`, `uniqueItems: false` |
 //! | refused | all others: `not`, `if`, `contains`, `uniqueItems`, `propertyNames`, `dependentRequired`, `unevaluatedProperties`, `nullable`, … |
 //!
+//! An object schema that declares properties and says nothing of `additionalProperties` is read as closed, as in llama.cpp: the
+//! text has declared properties alone. `"additionalProperties": true` allows others. Where `allOf` or `$ref` join several schemas,
+//! all properties that they declare are allowed. A schema that cannot be met when it is closed stays open.
+//!
 //! Properties are written in the order of the schema. Between the parts of a JSON text, there is at most one space,
 //! or one newline with an indentation.
 
 #![forbid(unsafe_code)]
 
+mod closing;
 mod error;
 mod gbnf;
 mod grammar;

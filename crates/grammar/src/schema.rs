@@ -9,7 +9,7 @@ use crate::grammar::Limits;
 
 /// The form of a keyword's value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Types,
     Schema,
     /// A schema, or a list of schemas.
@@ -144,8 +144,7 @@ impl<'a> Checker<'a> {
             }
             let end = place.len();
             push(place, keyword);
-            let form = ENFORCED.iter().find(|known| known.0 == keyword).map(|known| known.1);
-            let Some(form) = form else {
+            let Some(form) = form_of(keyword) else {
                 let found = format!("the keyword {keyword:?}");
                 let expected = "one that can be enforced".to_owned();
                 return Err(GrammarError::Schema { place: place.clone(), found, expected });
@@ -251,6 +250,20 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// Returns the form of the value of a keyword that is enforced.
+pub(crate) fn form_of(keyword: &str) -> Option<Form> {
+    ENFORCED.iter().find(|known| known.0 == keyword).map(|known| known.1)
+}
+
+/// Returns `true` if a part of a schema has cases of which exactly one must apply.
+pub(crate) fn has_one_of(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => members.contains_key("oneOf") || members.values().any(has_one_of),
+        Value::Array(list) => list.iter().any(has_one_of),
+        _ => false,
+    }
+}
+
 /// Adds a name to a JSON pointer.
 fn push(place: &mut String, name: &str) {
     place.push('/');
@@ -289,7 +302,7 @@ pub(crate) fn locate(root: &Value, compiles: impl Fn(Value) -> bool) -> String {
 fn children(schema: &Value) -> Vec<(String, &Value)> {
     let mut found = Vec::new();
     for (keyword, value) in schema.as_object().into_iter().flatten() {
-        let form = ENFORCED.iter().find(|known| known.0 == keyword).map(|known| known.1);
+        let form = form_of(keyword);
         let mut place = String::new();
         push(&mut place, keyword);
         match (form, value) {

@@ -101,6 +101,16 @@ pub enum Error {
         /// The problem as the process reported it.
         problem: String,
     },
+    /// A server did not answer a prompt.
+    #[error("{url}: the prompt of line {line}: {problem}")]
+    Cloud {
+        /// The address.
+        url: String,
+        /// The line of the prompt, from 1.
+        line: usize,
+        /// The problem.
+        problem: String,
+    },
     /// The caller stopped the job.
     #[error("interrupted")]
     Interrupted,
@@ -206,6 +216,7 @@ impl Error {
             Self::Usage(_) => "usage",
             Self::Serialise { .. } => "serialisation-failed",
             Self::Measure { .. } => "measurement-failed",
+            Self::Cloud { .. } => "cloud-failed",
             Self::Interrupted => "interrupted",
             Self::Block(e) => e.code(),
             Self::Format(e) => e.code(),

@@ -8,10 +8,12 @@ mod device;
 mod documents;
 mod draft;
 mod dry_run;
+mod embed;
 mod error;
 mod fallback;
 mod imatrix;
 mod inspect;
+mod label;
 mod list;
 mod locate;
 mod measure;
@@ -27,6 +29,7 @@ mod quantize;
 mod redact;
 mod router;
 mod session;
+pub mod svg;
 pub mod tasks;
 mod texts;
 mod times;
@@ -35,10 +38,12 @@ pub mod units;
 mod work;
 
 pub use answer::{Answer, BrokenToolCall};
+pub use caches::data_folder;
 pub use conversation::Conversation;
 pub use device::{CpuDevice, DeviceChoice, DeviceTest, Devices, GpuDevice, devices, machine_memory, trusted};
 pub use documents::{Chat, Document};
 pub use dry_run::{Planned, plan_quantize};
+pub use embed::Embedding;
 pub use error::Error;
 pub use fallback::{Fallback, fallback_lines};
 pub use honelm_model::export::{CONTAINERS, Container};
@@ -47,6 +52,7 @@ pub use inspect::{
     Contents, EncodingSummary, Inspection, JobNeed, MemoryNeed, StoredTensor, TensorEntry, TokenFact, TokenizerFacts,
     contents, inspect,
 };
+pub use label::{CloudSide, Compare, LabelOptions, LabelledTraffic, SideWork, label_traffic, router_confidence};
 pub use list::{ListedFile, ListedModel, Listing, list};
 pub use locate::{SHIPPED, locate};
 pub use measure::{
@@ -55,7 +61,7 @@ pub use measure::{
     StageLoss, StatesCache, StepCost, TimedKernel, WeightDifference, activations, benchmark, diverge, evaluate,
     measure, speculation,
 };
-pub use open::open_tokenizer;
+pub use open::{model_digest, open_tokenizer, text_digest};
 pub use optimize::{Measure, NamedRecipe, OptimizeOptions, Outcome, optimize};
 pub use options::{Event, Events, RunOptions};
 pub use planned_run::plan_run;
@@ -80,13 +86,14 @@ pub use honelm_blocks::Encoding;
 pub use honelm_compress::{BuiltIn, MIXES, Mix, RECIPES, Recipe};
 pub use honelm_cpu::{Compute, MOST_THREADS};
 pub use honelm_engine::{
-    Acceptance, Cancel, ChatAsk, FinishReason, Generation, OnUpdate, Overflow, Pooling, Speculate, Update,
+    Acceptance, Agreement, Cancel, ChatAsk, Confidence, EmbeddingSettings, FinishReason, Generation, OnUpdate,
+    Overflow, Pooling, Samples, Speculate, Update,
 };
 pub use honelm_eval::{Budget, EvalError, Figures, Protocol, Verdict};
 pub use honelm_formats::hub_cache::blobs as hub_blobs;
 pub use honelm_formats::imatrix::Form as ImatrixForm;
 pub use honelm_formats::{FormatError, OutputGate, write_atomic};
-pub use honelm_formats::{LostPage, report_lost_pages};
+pub use honelm_formats::{LostPage, release_freed_memory, report_lost_pages};
 pub use honelm_formats::{acts_on_terminals, open_file, printable, read_file, read_input, read_limited};
 pub use honelm_gateway::{accounting, estimator, pii, policy};
 pub use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Needed, Sums, Trust};

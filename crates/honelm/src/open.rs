@@ -8,7 +8,7 @@ use honelm_formats::TensorSource;
 use honelm_formats::gguf::Gguf;
 use honelm_formats::{open_file, parse_shard_name, read_json, shard_name};
 use honelm_model::{Checkpoint, OpenOptions, Origin};
-use honelm_store::{Digest, digest_file};
+use honelm_store::{Digest, digest_bytes, digest_file};
 use honelm_text::{Tokenizer, TokenizerFiles};
 use serde_json::Value;
 
@@ -101,6 +101,29 @@ pub fn digest_of(checkpoint: &Checkpoint) -> Result<String, Error> {
     // The files were read by their paths, so they must still be the ones that were opened.
     checkpoint.check_files()?;
     Ok(digest.hex())
+}
+
+/// Returns a digest of a model's weights as 64 hexadecimal digits: the SHA-256 of its file, or of the list of its files'
+/// digests. The files are read completely.
+///
+/// # Errors
+/// No model at `path`, I/O errors, files that change meanwhile.
+pub fn model_digest(path: &Path, run: &RunOptions) -> Result<String, Error> {
+    let checkpoint = open_quietly(path, run)?;
+    match checkpoint.files() {
+        [file] => {
+            let digest = digest_file(file)?;
+            checkpoint.check_files()?;
+            Ok(digest)
+        }
+        _ => digest_of(&checkpoint),
+    }
+}
+
+/// Returns the SHA-256 of a text as 64 hexadecimal digits.
+#[must_use]
+pub fn text_digest(text: &str) -> String {
+    digest_bytes(text)
 }
 
 /// As [`digest_of`]. For a folder, the digest covers the tokenizer, the templates and the sampling settings too.

@@ -440,6 +440,7 @@ fn write_gguf(
 pub(crate) fn gguf_metadata(checkpoint: &Checkpoint, vocab: &GgufVocab, scheme: &Scheme) -> Vec<(String, gguf::Value)> {
     let mut metadata: Vec<(String, gguf::Value)> = vocab.to_metadata();
     metadata.extend(export::sampling_metadata(checkpoint.generation_config()));
+    metadata.extend(export::embedding_metadata(checkpoint));
     metadata.extend(scheme.file_type.map(|number| (export::FILE_TYPE.to_owned(), number.into())));
     metadata
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use honelm_backend::{CacheSpec, block_on};
 use honelm_engine::{
-    Cancel, Chat, ChatAsk, DriverOptions, Generation, LoadedModel, OnUpdate, Request, sampling_defaults,
+    Cancel, Chat, ChatAsk, DriverOptions, EmbeddingSettings, Generation, LoadedModel, OnUpdate, Request,
+    sampling_defaults,
 };
 use honelm_formats::hub_cache::snapshot_name;
 use honelm_formats::{FileStamp, FileWatch};
@@ -39,6 +40,7 @@ use crate::{Answer, Conversation, Error, Events, RunOptions};
 pub struct Model {
     pub(crate) loaded: LoadedModel,
     facts: Facts,
+    pub(crate) embedding: Option<EmbeddingSettings>,
     device: String,
     load_seconds: f64,
     path: PathBuf,
@@ -89,6 +91,7 @@ impl Model {
         Ok(Self {
             watch: checkpoint.watch(),
             facts: checkpoint.facts().clone(),
+            embedding: checkpoint.embedding(),
             loaded: loaded.with_parse_special(run.parse_special),
             device,
             path: path.to_owned(),

@@ -22,6 +22,8 @@ pub struct Facts {
     pub context: usize,
     /// The number of values in all weights and biases; tied weights count once.
     pub parameters: u64,
+    /// `true` for an encoder: it computes the hidden states of whole texts, and has no output layer to generate from.
+    pub encoder: bool,
 }
 
 /// The number of values in the largest matrix of a step: 64 MiB in f32. A step holds several such matrices at a time.
@@ -32,6 +34,14 @@ const LEAST_ROWS: usize = 16;
 const OUTPUT_ROWS: usize = 64;
 
 impl Facts {
+    /// Checks that the model can generate and score texts.
+    ///
+    /// # Errors
+    /// [`ModelError::Encoder`].
+    pub fn check_generates(&self) -> Result<(), ModelError> {
+        if self.encoder { Err(ModelError::Encoder { architecture: self.architecture }) } else { Ok(()) }
+    }
+
     /// Returns the number of rows whose logits are in memory at a time.
     #[must_use]
     pub fn output_rows(&self) -> usize {
@@ -47,11 +57,11 @@ pub trait Architecture {
     /// Computes the embeddings of the step's tokens, and adds those of their positions if positions are learned.
     /// // -> [N, D]
     fn embed(&self, b: &mut dyn Backend) -> Tensor;
-    /// Runs decoder layer `i`. // [N, D] -> [N, D]
+    /// Runs layer `i`. // [N, D] -> [N, D]
     fn layer(&self, i: usize, x: Tensor, b: &mut dyn Backend, cache: &Cache) -> Tensor;
     /// Applies the last norm; the result is the final hidden state. // [N, D] -> [N, D]
     fn finish(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
-    /// Applies the output layer to final hidden states. // [N, D] -> [N, V]
+    /// Applies the output layer to final hidden states. Encoders have none. // [N, D] -> [N, V]
     fn logits(&self, x: &Tensor, b: &mut dyn Backend) -> Tensor;
 }
 
@@ -70,6 +80,10 @@ pub struct CacheShape {
 pub trait Definition: std::fmt::Debug {
     /// Returns the tree of all weights.
     fn tree(&self) -> Tree;
+    /// Returns `true` for an encoder; see [`Facts::encoder`].
+    fn is_encoder(&self) -> bool {
+        false
+    }
     /// Returns the model's own context limit in tokens.
     fn context(&self) -> usize;
     /// Returns the cache shape of layer `i`.
@@ -114,6 +128,7 @@ impl Blueprint {
             vocabulary: tree.embedding().shape[0],
             context: definition.context(),
             parameters: tree.slots().filter_map(|slot| tree.module(slot)).map(Module::parameters).sum(),
+            encoder: definition.is_encoder(),
         };
         Self { facts, tree, definition }
     }

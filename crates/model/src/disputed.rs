@@ -1,6 +1,9 @@
 //! Fields that implementations interpret differently. They are accepted with a warning that gives the interpretation.
 
+use honelm_blocks::Encoding;
 use serde_json::{Map, Value as Json};
+
+use crate::StoredEncoding;
 
 /// A field of config.json.
 struct Disputed {
@@ -63,6 +66,28 @@ pub(crate) fn warnings(file: &str, config: &Json) -> Vec<String> {
     match config.get("text_config") {
         Some(text) => found.into_iter().chain(warnings(file, text)).collect(),
         None => found,
+    }
+}
+
+/// Returns the warning about a number type in the configuration that differs from the embedding's.
+pub(crate) fn number_type(file: &str, config: &Json, stored: Option<StoredEncoding>) -> Option<String> {
+    let text = config.get("text_config").unwrap_or(&Json::Null);
+    let names = ["dtype", "torch_dtype"];
+    let (field, said) = names
+        .iter()
+        .flat_map(|&name| [(name, config), (name, text)])
+        .find_map(|(n, c)| Some((n, c.get(n)?.as_str()?)))?;
+    let expected = match said.trim_start_matches("torch.") {
+        "float16" => Encoding::F16,
+        "bfloat16" => Encoding::BF16,
+        "float32" => Encoding::F32,
+        _ => return None,
+    };
+    match stored {
+        Some(StoredEncoding::Blocks(found)) if found.is_float() && found != expected => Some(format!(
+            "{file}: {field} is {expected}, but the embedding is stored as {found}; the stored type is used"
+        )),
+        _ => None,
     }
 }
 

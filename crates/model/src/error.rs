@@ -47,6 +47,10 @@ pub enum ModelError {
     Replaced { layer: Option<usize>, module: &'static str, reason: String },
 
     // Running
+    #[error(
+        "the model is an encoder ({architecture}): it makes embeddings of texts, and can neither generate nor score them"
+    )]
+    Encoder { architecture: &'static str },
     #[error("context too long: {wanted} tokens were requested, the model's limit is {limit}")]
     ContextTooLong { wanted: usize, limit: usize },
     #[error("unsupported Q8_0 cache: found heads of {head_width} values, expected a multiple of {block}")]
@@ -101,6 +105,7 @@ impl ModelError {
             Self::TiedOutputDiffers { .. } => "tied-output-differs",
             Self::UnknownSlot { .. } => "unknown-slot",
             Self::Replaced { .. } => "replaced-weight",
+            Self::Encoder { .. } => "model-is-encoder",
             Self::ContextTooLong { .. } => "context-too-long",
             Self::CacheType { .. } => "unsupported-cache-type",
             Self::WrongWidth { .. } => "width-mismatch",

@@ -29,8 +29,10 @@ impl Form {
     /// Returns the shape of the stored tensor.
     pub(crate) fn shape(self, module: &Module) -> Vec<usize> {
         let mut shape = module.stored_shape().to_vec();
-        if self.hf == HfForm::Transposed {
-            shape.reverse();
+        match self.hf {
+            HfForm::Transposed => shape.reverse(),
+            HfForm::Padded(rows) => shape[0] += rows,
+            HfForm::Same | HfForm::MinusOne => {}
         }
         shape
     }
@@ -57,15 +59,25 @@ impl Form {
             RowOrder::Same => stored,
             order => with_rows(&stored, |row| order.container_row(row, rows)),
         };
+        if let HfForm::Padded(padding) = self.hf {
+            let bytes = stored.bytes[padding * stored.row_bytes()..].to_vec();
+            return BlockMatrix::new(stored.encoding, rows - padding, stored.cols, bytes.into());
+        }
         self.changed(stored, 1.0)
     }
 
-    /// Converts a weight to the tensor to store, but for the order of its rows (see [`Form::stored_row`]).
+    /// Converts a weight to the tensor to store, but for the order of its rows (see [`Form::stored_row`]). Rows for padding are
+    /// zeros.
     ///
     /// # Errors
     /// As [`Form::canonical`].
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn stored(self, weight: BlockMatrix) -> Result<BlockMatrix, BlockError> {
+        if let HfForm::Padded(padding) = self.hf {
+            let mut bytes = vec![0; padding * weight.row_bytes()];
+            bytes.extend_from_slice(&weight.bytes);
+            return BlockMatrix::new(weight.encoding, weight.rows + padding, weight.cols, bytes.into());
+        }
         if weight.encoding.is_float() {
             return self.changed(weight, -1.0);
         }
@@ -89,7 +101,7 @@ impl Form {
 
     fn changed(self, matrix: BlockMatrix, shift: f32) -> Result<BlockMatrix, BlockError> {
         match self.hf {
-            HfForm::Same => Ok(matrix),
+            HfForm::Same | HfForm::Padded(_) => Ok(matrix),
             HfForm::Transposed => transposed(&matrix),
             HfForm::MinusOne => {
                 let mut values = dequantized(&matrix);
@@ -151,6 +163,7 @@ mod tests {
                 Module::linear("m", "m", "m", [2, 3], false).transposed(),
                 Module::norm("n", "n", "n", 3).minus_one(),
                 Module::linear("m", "m", "m", [2, 3], false),
+                Module::positions("p", "p", "p", [2, 3]).padded(2),
             ] {
                 let (stored, weight) = stored(&module, encoding);
                 assert_eq!(stored.encoding, module.hf_form().encoding(encoding));
@@ -165,6 +178,8 @@ mod tests {
         let (turned, _) = stored(&Module::linear("m", "m", "m", [2, 3], false).transposed(), Encoding::F16);
         assert_eq!((turned.rows, turned.cols), (3, 2));
         assert_eq!(dequantized(&turned).data, [1.0, 4.0, -2.0, 0.25, 0.5, 8.0]);
+        let (padded, _) = stored(&Module::positions("p", "p", "p", [2, 3]).padded(1), Encoding::F16);
+        assert_eq!(dequantized(&padded).data, [0.0, 0.0, 0.0, 1.0, -2.0, 0.5, 4.0, 0.25, 8.0]);
         let (less, _) = stored(&Module::norm("n", "n", "n", 3).minus_one(), Encoding::F16);
         assert_eq!(dequantized(&less).data, [0.0, -3.0, -0.5, 3.0, -0.75, 7.0]);
         let module = Module::linear("m", "m", "m", [2, 3], true).transposed();

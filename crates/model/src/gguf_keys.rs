@@ -20,6 +20,8 @@ pub(crate) enum Form {
     CountOrZero,
     /// A [`Form::Count`] with the default of GGUF's readers.
     CountOr(u32),
+    /// A [`Form::Count`] that is smaller in GGUF by this number.
+    CountAfter(u32),
     /// A number.
     Number,
     /// A [`Form::Number`] with the default of GGUF's readers.
@@ -34,6 +36,10 @@ pub(crate) enum Form {
     Flag,
     /// No field; the value in the file must be this one (true is 1) or absent.
     Only(i128),
+    /// No field; the value in the file must be this one or absent, and is written.
+    Always(bool),
+    /// The number of rows of the tensor, which is also written as `tokenizer.ggml.token_type_count`.
+    TokenTypes,
     /// `layer_types`: a boolean per layer, true if the layer has a window. A number `n` in the place of the list means that
     /// all layers but every n-th have a window; `every` is the default of that number.
     LayerTypes { every: usize },
@@ -86,7 +92,7 @@ pub(crate) const DECODER: &[Key] = &[
     number("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
 ];
 
-/// The rows of all architectures.
+/// The rows of all architectures that have no row of their own for the key.
 pub(crate) const COMMON: &[Key] = &[
     count("vocab_size", "vocab_size"),
     only("expert_count", 0),

@@ -61,9 +61,8 @@ impl Loader {
         backend: &mut dyn Backend,
     ) -> Result<Option<(Weight, usize)>, ModelError> {
         let module = self.blueprint.module(slot)?;
-        let (Some(slab), false, false) = (backend.slab_bytes(), module.kind == Kind::Norm, module.bias) else {
-            return Ok(None);
-        };
+        let is_whole = module.bias || matches!(module.kind, Kind::Norm | Kind::Positions | Kind::TokenTypes);
+        let (Some(slab), false) = (backend.slab_bytes(), is_whole) else { return Ok(None) };
         let StoredEncoding::Blocks(encoding) = params.encoding(slot)? else { return Ok(None) };
         let [rows, cols] = module.shape;
         let at_once = slab / encoding.row_bytes(cols).unwrap_or(usize::MAX).max(1);

@@ -151,6 +151,10 @@ impl Runner for Model {
         self.device.borrow().is_batch_invariant()
     }
 
+    fn steps_in_flight(&self) -> usize {
+        self.device.borrow().steps_in_flight()
+    }
+
     fn sequence_bytes(&self, tokens: usize) -> usize {
         self.cache.spec().sequence_bytes(tokens, self.step_rows().min(tokens), self.slack)
     }
@@ -182,6 +186,7 @@ impl Runner for Model {
             Token::Sampled(..) => None,
         });
         step::check_tokens(known, self.blueprint.facts.vocabulary)?;
+        step::check_wants(&self.blueprint.facts, batch)?;
         let (network, cache, facts) = (&self.network, &self.cache, &self.blueprint.facts);
         let mut backend = self.device.borrow_mut();
         self.sequences.step_with(batch, |described| {
@@ -232,6 +237,7 @@ impl Runner for Model {
         let architecture = self.network.architecture();
         let mut backend = self.device.borrow_mut();
         let facts = &self.blueprint.facts;
+        facts.check_generates()?;
         step::output_layer(hidden, facts, &self.cache, &mut *backend, &|x, b| architecture.logits(x, b))
     }
 }

@@ -14,6 +14,9 @@ pub enum Kind {
     Embedding,
     /// A table of rows, looked up by position; never quantised.
     Positions,
+    /// A table of rows, looked up by the type of a token; never quantised. All tokens have type 0, so its row is added to those
+    /// of the positions when they are uploaded.
+    TokenTypes,
     /// The product x W^T, plus a bias if the module has one.
     Linear,
     /// The gain of a norm, with a bias if the module has one.
@@ -29,6 +32,8 @@ pub enum HfForm {
     Transposed,
     /// A gain minus 1 (the norms of Gemma).
     MinusOne,
+    /// A table that begins with this number of rows for padding (the positions of RoBERTa).
+    Padded(usize),
 }
 
 /// The order in which a container stores the output rows of a matrix.
@@ -132,6 +137,12 @@ impl Module {
         Self::new(name, hf, gguf, Kind::Positions, shape)
     }
 
+    /// Describes a table `[types, width]` of rows looked up by the type of a token.
+    #[must_use]
+    pub fn token_types(name: &'static str, hf: &'static str, gguf: &'static str, shape: [usize; 2]) -> Self {
+        Self::new(name, hf, gguf, Kind::TokenTypes, shape)
+    }
+
     /// Describes a norm of `width` values, without a bias.
     #[must_use]
     pub fn norm(name: &'static str, hf: &'static str, gguf: &'static str, width: usize) -> Self {
@@ -167,6 +178,13 @@ impl Module {
     #[must_use]
     pub fn minus_one(mut self) -> Self {
         self.hf_form = HfForm::MinusOne;
+        self
+    }
+
+    /// Sets Hugging Face's form to [`HfForm::Padded`].
+    #[must_use]
+    pub fn padded(mut self, rows: usize) -> Self {
+        self.hf_form = HfForm::Padded(rows);
         self
     }
 
@@ -236,7 +254,7 @@ impl Module {
 /// The modules of a model, by the parts of the forward pass that use them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
-    /// The modules of the token embedding: the table first, then positions and projections if there are any.
+    /// The modules of the token embedding: the table first, then positions, token types, projections and a norm if there are any.
     pub embed: Vec<Module>,
     /// The modules of each layer.
     pub layers: Vec<Vec<Module>>,
@@ -305,6 +323,13 @@ impl Tree {
             Some(i) => self.layers.get(i)?.iter().find(|m| m.name == slot.module),
             None => self.outer().find(|m| m.name == slot.module),
         }
+    }
+
+    /// Returns the token types that are added to the positions, if there are any.
+    #[must_use]
+    pub fn token_types(&self) -> Option<Slot> {
+        let types = self.embed.iter().find(|module| module.kind == Kind::TokenTypes)?;
+        Some(Slot { layer: None, module: types.name })
     }
 
     /// Returns all slots: embedding, layers in ascending order, last norm, output layer.

@@ -63,6 +63,11 @@ pub trait Runner {
     fn is_batch_invariant(&self) -> bool {
         false
     }
+    /// Returns the number of steps that should be started before the first of them is read
+    /// ([`honelm_backend::Backend::steps_in_flight`]).
+    fn steps_in_flight(&self) -> usize {
+        1
+    }
     /// Opens an empty sequence.
     fn open(&mut self) -> SequenceId;
     /// Closes a sequence.

@@ -146,6 +146,14 @@ pub(crate) fn finished(read: Read) -> Result<Outputs, ModelError> {
     }
 }
 
+/// Refuses outputs that an encoder does not have.
+pub(crate) fn check_wants(facts: &Facts, batch: &Batch) -> Result<(), ModelError> {
+    match batch.want.iter().any(|want| want.logits || want.sample.is_some()) {
+        true => facts.check_generates(),
+        false => Ok(()),
+    }
+}
+
 /// Refuses tokens for which the embedding has no row.
 pub(crate) fn check_tokens(tokens: impl IntoIterator<Item = u32>, vocabulary: usize) -> Result<(), ModelError> {
     match tokens.into_iter().find(|&token| token as usize >= vocabulary) {

@@ -215,8 +215,9 @@ impl OutputLayer {
     /// Loads both from `params`.
     ///
     /// # Errors
-    /// An invalid weight, an error of the device.
+    /// An encoder, an invalid weight, an error of the device.
     pub fn load(blueprint: &Blueprint, params: &dyn Parameters, backend: &mut dyn Backend) -> Result<Self, ModelError> {
+        blueprint.facts.check_generates()?;
         let tree = &blueprint.tree;
         Self::of(blueprint, params, &outer(tree.finish.iter().chain([tree.output_matrix()])), backend)
     }

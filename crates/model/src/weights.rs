@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use honelm_backend::{Backend, BackendError, Weight};
+use honelm_blocks::{BlockMatrix, Encoding, WeightData};
 
 use crate::{Architecture, Blueprint, Kind, ModelError, Parameters, Slot};
 
@@ -11,7 +12,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Uploads the parameter of `slot`, without keeping a copy of it here.
+    /// Uploads the parameter of `slot`, without keeping a copy of it here. Positions are uploaded with the row of the first token
+    /// type added, and token types not at all.
     ///
     /// # Errors
     /// An unknown slot, an invalid weight, or an error of the device.
@@ -24,10 +26,14 @@ impl Weights {
     ) -> Result<(), ModelError> {
         let module = blueprint.module(slot)?;
         let parameter = params.parameter(slot)?;
-        let weight = if module.kind == Kind::Norm {
-            backend.upload_norm(&parameter.weight.dequantize().data, parameter.bias.as_deref())?
-        } else {
-            backend.upload(parameter.weight, parameter.bias.as_deref())?
+        let weight = match (module.kind, blueprint.tree.token_types()) {
+            (Kind::TokenTypes, _) => return Ok(()),
+            (Kind::Norm, _) => backend.upload_norm(&parameter.weight.dequantize().data, parameter.bias.as_deref())?,
+            (Kind::Positions, Some(types)) => {
+                let types = params.parameter(types)?.weight;
+                backend.upload(with_first_type(&parameter.weight, &types), None)?
+            }
+            _ => backend.upload(parameter.weight, parameter.bias.as_deref())?,
         };
         self.insert(slot, weight);
         Ok(())
@@ -61,6 +67,18 @@ impl Weights {
         layers.dedup();
         layers
     }
+}
+
+/// Returns the rows of `positions`, each plus the first row of `types`. // [P, D], [T, D] -> [P, D]
+fn with_first_type(positions: &WeightData, types: &WeightData) -> WeightData {
+    let mut sum = positions.dequantize();
+    let mut first = vec![0.0; sum.cols];
+    types.dequantize_row(0, &mut first);
+    for row in 0..sum.rows {
+        sum.row_mut(row).iter_mut().zip(&first).for_each(|(x, first)| *x += first);
+    }
+    let bytes: Vec<u8> = sum.data.iter().flat_map(|x| x.to_le_bytes()).collect();
+    BlockMatrix { encoding: Encoding::F32, rows: sum.rows, cols: sum.cols, bytes: bytes.into() }.into()
 }
 
 /// The weights of one layer.

@@ -108,7 +108,8 @@ pub fn plan_encodings(
     let mut tensors = Vec::new();
     for slot in blueprint.tree.slots() {
         let module = blueprint.module(slot)?;
-        let tensor = planned(name(slot), module, encoding(slot)?, work.place);
+        let has_types = blueprint.tree.token_types().is_some();
+        let tensor = planned(name(slot), module, encoding(slot)?, work.place, has_types);
         weights.insert(slot, declare(&recorder, module, tensor.memory_bytes));
         tensors.push(tensor);
     }
@@ -146,22 +147,23 @@ fn linear_from(spec: &CacheSpec) -> usize {
 /// Returns the bytes by which a cache grows from `filled` to `context` tokens, where it grows linearly.
 fn beyond(spec: &CacheSpec, filled: usize, context: usize) -> u64 {
     let pages = context.div_ceil(spec.page_len) - filled.div_ceil(spec.page_len);
-    let full = (0..spec.groups.len()).filter(|&group| spec.groups[group] == CacheKind::Full);
+    let full = (0..spec.groups.len()).filter(|&group| !matches!(spec.groups[group], CacheKind::Window(_)));
     let page_bytes: u64 = full.map(|group| spec.page_bytes(group) as u64).sum();
     page_bytes.saturating_mul(pages as u64)
 }
 
-/// Fills one sequence with `context` tokens, in the largest steps.
+/// Fills one sequence with `context` tokens, in the largest steps. An encoder reads all in one step, and returns hidden states.
 fn run(model: &mut Model, work: &Workload, context: usize) -> Result<(), PlanError> {
-    let rows = work.step_rows.clamp(1, model.step_rows());
+    let encoder = model.facts().encoder;
+    let rows = if encoder { context } else { work.step_rows.clamp(1, model.step_rows()) };
     let id = model.open();
     let mut done = 0;
     while done < context {
         let tokens = vec![0; rows.min(context - done)];
         let mut batch = Batch::default();
         batch.extend(id, &tokens, Want::NOTHING);
-        let first = tokens.len().saturating_sub(work.logit_rows);
-        batch.want[first..].fill(Want::LOGITS);
+        let first = if encoder { 0 } else { tokens.len().saturating_sub(work.logit_rows) };
+        batch.want[first..].fill(if encoder { Want::HIDDEN } else { Want::LOGITS });
         let ticket = model.step(&batch)?;
         // Reading frees the outputs, which are zeros of full size.
         drop(model.read(ticket));
@@ -174,11 +176,15 @@ fn declare(recorder: &RefCell<Recorder>, module: &Module, bytes: u64) -> Weight 
     recorder.borrow_mut().declare(module.shape[0], module.shape[1], bytes as usize)
 }
 
-fn planned(name: String, module: &Module, encoding: StoredEncoding, place: Place) -> PlannedTensor {
+/// Returns the entry of a module; `has_types` is `true` if its model has token types, which are added to the positions.
+fn planned(name: String, module: &Module, encoding: StoredEncoding, place: Place, has_types: bool) -> PlannedTensor {
     let [rows, cols] = module.shape;
     let bias = module.bias_len() as u64 * 4;
     let (memory, rounded) = match place {
-        _ if module.kind == Kind::Norm => ((rows * cols * size_of::<f32>()) as u64, false),
+        _ if module.kind == Kind::TokenTypes => (0, false),
+        _ if module.kind == Kind::Norm || (module.kind == Kind::Positions && has_types) => {
+            ((rows * cols * size_of::<f32>()) as u64, false)
+        }
         Place::Cpu(compute) => (weight_bytes(kind(encoding, cols), rows, cols, compute) as u64, false),
         Place::Gpu => gpu::held(encoding, [rows, cols]).map_or((0, false), |held| (held.bytes, held.rounded)),
     };

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::ApiError;
 use crate::config::Config;
 use crate::fields::{Fields, Incoming};
+use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::ollama::{self, FactsCache};
 use crate::registry::Registry;
@@ -28,6 +29,8 @@ pub struct App {
     pub config: Config,
     /// The models.
     pub registry: Arc<Registry>,
+    /// The gateway between the device and the cloud, if there is one.
+    pub gateway: Option<Arc<Gateway>>,
     /// The numbers of requests.
     pub metrics: Metrics,
     /// The responses that later requests can follow.
@@ -45,12 +48,21 @@ pub struct App {
 pub type Shared = Arc<App>;
 
 impl App {
-    pub(crate) fn new(config: Config, registry: Arc<Registry>, key: Option<String>) -> Self {
-        let security = Security::new(&config, key);
+    pub(crate) fn new(
+        config: Config,
+        registry: Arc<Registry>,
+        key: Option<String>,
+        gateway: Option<Arc<Gateway>>,
+    ) -> Self {
+        let mut security = Security::new(&config, key);
+        if let Some(gateway) = &gateway {
+            security.add_clients(gateway.keys());
+        }
         let (metrics, started) = (Metrics::default(), Instant::now());
         Self {
             config,
             registry,
+            gateway,
             metrics,
             responses: Store::default(),
             facts: FactsCache::default(),

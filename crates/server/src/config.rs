@@ -85,6 +85,8 @@ pub struct Config {
     pub allow_hosts: Vec<String>,
     /// The origins of pages that may use the server; `*` allows all.
     pub allow_origins: Vec<String>,
+    /// The gateway file, for answers of the device and the cloud. The local model is the one that it names.
+    pub gateway: Option<PathBuf>,
     /// The file with the API key. Without it, `HONELM_API_KEY` counts.
     pub api_key_file: Option<PathBuf>,
     /// The context in tokens; by default the model's own, at most 8192.
@@ -101,8 +103,8 @@ pub struct Config {
     pub parallel: usize,
     /// The most bytes of a model's cached keys and values; by default those of four full contexts.
     pub cache_bytes: Option<usize>,
-    /// The way from the hidden states of a text to its embedding.
-    pub pooling: Pooling,
+    /// The way from the hidden states of a text to its embedding; by default that of the model's files, or else the mean.
+    pub pooling: Option<Pooling>,
     /// Refuses requests with unknown fields.
     pub strict_fields: bool,
     /// The form of the log.
@@ -134,6 +136,7 @@ impl Default for Config {
             bind: None,
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
+            gateway: None,
             api_key_file: None,
             context: None,
             threads: None,
@@ -142,7 +145,7 @@ impl Default for Config {
             idle_seconds: 600,
             parallel: 16,
             cache_bytes: None,
-            pooling: Pooling::Mean,
+            pooling: None,
             strict_fields: false,
             log_format: LogFormat::Text,
             limits: Limits::default(),
@@ -294,6 +297,7 @@ mod tests {
         let all = Config {
             models: vec!["a".to_owned(), "b\"c".to_owned()],
             bind: Some("unix:/run/h.sock".to_owned()),
+            gateway: Some("/g.toml".into()),
             api_key_file: Some("/k".into()),
             memory_bytes: Some(1),
             cache_bytes: Some(2),

@@ -102,6 +102,9 @@ impl From<EngineError> for ApiError {
             EngineError::Model(source) if source.code() == "unknown-token" => {
                 Self::bad_request("invalid_value", message)
             }
+            EngineError::Model(source) if source.code() == "model-is-encoder" => {
+                Self::bad_request(source.code(), message)
+            }
             _ => Self::internal(error.code(), message),
         }
     }

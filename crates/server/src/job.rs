@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use honelm_engine::{Generation, Pooling};
+use axum::http::HeaderValue;
+use honelm_engine::{Confidence, Generation, Pooling};
 use honelm_grammar::Constraint;
 use honelm_text::answer::{Call, Tool, ToolChoice};
 use honelm_text::{Message, RenderOptions};
 
 use crate::ApiError;
+use crate::gateway::{About, Head};
 use crate::registry::Lease;
+use crate::settings::Settings;
 
 /// The text that is answered or continued.
 #[derive(Debug, Clone)]
@@ -49,6 +52,10 @@ pub struct Job {
     pub prompt: Prompt,
     /// The settings: those of [`crate::Settings::generation`].
     pub how: Generation,
+    /// The settings that the request gave, for a place that has other defaults.
+    pub given: Settings,
+    /// The beginning of the answer to a conversation, which exists already. The answer goes on from it.
+    pub begun: Option<String>,
     /// The number of answers, at least 1.
     pub choices: usize,
     /// The tools that the model may call.
@@ -63,6 +70,8 @@ pub struct Job {
     pub echo: bool,
     /// Returns the embedding of the prompt, and no answer.
     pub embed: Option<Embed>,
+    /// Returns the model's confidence in the first token of the answer.
+    pub confidence: bool,
     /// The priority. Jobs with a higher one are computed first.
     pub priority: i32,
     /// The time from now after which the job fails; the server's own limit if that is shorter.
@@ -76,6 +85,8 @@ impl Job {
         Self {
             prompt,
             how,
+            given: Settings::default(),
+            begun: None,
             choices: 1,
             tools: Vec::new(),
             tool_choice: ToolChoice::Auto,
@@ -83,8 +94,26 @@ impl Job {
             constraint: None,
             echo: false,
             embed: None,
+            confidence: false,
             priority: 0,
             deadline: None,
+        }
+    }
+}
+
+impl Job {
+    /// Refuses images, for a model that reads only text.
+    ///
+    /// # Errors
+    /// 400 that names the message.
+    pub(crate) fn refuse_images(&self) -> Result<(), ApiError> {
+        let Prompt::Chat { messages, .. } = &self.prompt else { return Ok(()) };
+        match messages.iter().position(|message| message.content.is_array()) {
+            None => Ok(()),
+            Some(at) => {
+                let found = "found an image, expected text: the local model reads nothing else";
+                Err(ApiError::unsupported(format!("messages[{at}].content"), found))
+            }
         }
     }
 }
@@ -211,6 +240,15 @@ pub enum Part {
         /// The pooled hidden states. // `[D]`
         values: Vec<f32>,
     },
+    /// The confidence in the first token, before [`Part::Done`].
+    Confidence {
+        /// The answer.
+        choice: usize,
+        /// The confidence.
+        confidence: Confidence,
+    },
+    /// The route of the answers, before the first [`Part::Done`]. Only a gateway sends it.
+    About(Box<About>),
     /// An answer is complete.
     Done {
         /// The answer.
@@ -225,6 +263,22 @@ pub enum Part {
 }
 
 impl Part {
+    /// Returns the number of the answer that the part belongs to, if it belongs to one.
+    pub(crate) fn choice_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Begun { choice, .. }
+            | Self::Text { choice, .. }
+            | Self::Reasoning { choice, .. }
+            | Self::CallBegins { choice, .. }
+            | Self::CallArguments { choice, .. }
+            | Self::CallEnds { choice, .. }
+            | Self::Embedding { choice, .. }
+            | Self::Confidence { choice, .. }
+            | Self::Done { choice, .. } => Some(choice),
+            Self::About(_) | Self::Failed(_) => None,
+        }
+    }
+
     /// Appends `next` if it continues this part. Returns it otherwise.
     pub(crate) fn append(&mut self, next: Self) -> Option<Self> {
         match (self, next) {
@@ -256,14 +310,32 @@ impl Part {
 pub struct Parts {
     receiver: tokio::sync::mpsc::Receiver<Part>,
     /// Keeps the model loaded.
-    lease: Lease,
+    _lease: Option<Lease>,
     /// The number of answers that are not complete.
     left: usize,
+    head: Option<Head>,
+    about: Option<Box<About>>,
 }
 
 impl Parts {
-    pub(crate) fn new(receiver: tokio::sync::mpsc::Receiver<Part>, lease: Lease, choices: usize) -> Self {
-        Self { receiver, lease, left: choices }
+    pub(crate) fn new(receiver: tokio::sync::mpsc::Receiver<Part>, lease: Option<Lease>, choices: usize) -> Self {
+        Self { receiver, _lease: lease, left: choices, head: None, about: None }
+    }
+
+    /// Sets the place where a gateway writes the header of the response.
+    pub(crate) fn with_head(self, head: Head) -> Self {
+        Self { head: Some(head), ..self }
+    }
+
+    /// Returns the header of the response about its route, once the first part has come from a gateway.
+    pub(crate) fn head(&self) -> Option<HeaderValue> {
+        self.head.as_ref()?.get().cloned()
+    }
+
+    /// Returns the route of the answers, once it has come.
+    #[must_use]
+    pub fn about(&self) -> Option<&About> {
+        self.about.as_deref()
     }
 
     /// Returns the next part; `None` after the last one. A job that is cut off has failed.
@@ -280,6 +352,7 @@ impl Parts {
 
     fn counted(&mut self, part: Option<Part>) -> Option<Part> {
         match &part {
+            Some(Part::About(about)) => self.about = Some(about.clone()),
             Some(Part::Done { .. }) => self.left = self.left.saturating_sub(1),
             Some(Part::Failed(_)) => self.left = 0,
             None if self.left > 0 => {
@@ -290,12 +363,6 @@ impl Parts {
             _ => {}
         }
         part
-    }
-
-    /// Returns the model.
-    #[must_use]
-    pub fn lease(&self) -> &Lease {
-        &self.lease
     }
 }
 
@@ -334,7 +401,11 @@ impl Choice {
                     call.arguments.push_str(&fragment);
                 }
             }
-            Part::CallEnds { .. } | Part::Embedding { .. } | Part::Failed(_) => {}
+            Part::CallEnds { .. }
+            | Part::Embedding { .. }
+            | Part::Confidence { .. }
+            | Part::About(_)
+            | Part::Failed(_) => {}
             Part::Done { finish, usage, .. } => (self.finish, self.usage) = (Some(finish), usage),
         }
     }
@@ -344,21 +415,14 @@ impl Choice {
 ///
 /// # Errors
 /// The error with which the job failed.
-pub async fn collect(mut parts: Parts, choices: usize) -> Result<Vec<Choice>, ApiError> {
+pub async fn collect(parts: &mut Parts, choices: usize) -> Result<Vec<Choice>, ApiError> {
     let mut all = vec![Choice::default(); choices];
-    while let Some(part) = parts.next().await {
-        let choice = match &part {
-            Part::Failed(error) => return Err(error.clone()),
-            Part::Begun { choice, .. }
-            | Part::Text { choice, .. }
-            | Part::Reasoning { choice, .. }
-            | Part::CallBegins { choice, .. }
-            | Part::CallArguments { choice, .. }
-            | Part::CallEnds { choice, .. }
-            | Part::Embedding { choice, .. }
-            | Part::Done { choice, .. } => *choice,
-        };
-        if let Some(choice) = all.get_mut(choice) {
+    while let Some(mut part) = parts.next().await {
+        if let Part::Failed(error) = part {
+            return Err(error);
+        }
+        let choice = part.choice_mut().map(|choice| *choice);
+        if let Some(choice) = choice.and_then(|choice| all.get_mut(choice)) {
             choice.add(part);
         }
     }

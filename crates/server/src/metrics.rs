@@ -98,12 +98,14 @@ pub fn text(app: &App) -> String {
     }
     let states = app.registry.status();
     type Value = fn(&crate::registry::Status) -> u64;
-    let of_models: [(&str, &str, &str, Value); 6] = [
+    let of_models: [(&str, &str, &str, Value); 8] = [
         ("honelm_requests_active", "gauge", "Requests that are answered.", |s| s.active as u64),
         ("honelm_requests_waiting", "gauge", "Requests that wait.", |s| s.waiting as u64),
         ("honelm_prompt_tokens_total", "counter", "Tokens of prompts.", |s| s.prompt_tokens),
         ("honelm_cached_tokens_total", "counter", "Tokens of prompts that were cached.", |s| s.cached_tokens),
         ("honelm_answer_tokens_total", "counter", "Tokens of answers.", |s| s.answer_tokens),
+        ("honelm_draft_tokens_total", "counter", "Draft tokens that were verified.", |s| s.drafted_tokens),
+        ("honelm_accepted_tokens_total", "counter", "Draft tokens that were accepted.", |s| s.accepted_tokens),
         ("honelm_model_bytes", "gauge", "Planned memory.", |s| s.need.map_or(0, |need| need.total())),
     ];
     for (name, kind, help, value) in of_models {
@@ -112,14 +114,18 @@ pub fn text(app: &App) -> String {
             let _ = writeln!(out, "{name}{{model=\"{}\"}} {}", label(&state.name), value(state));
         }
     }
+    if let Some(gateway) = &app.gateway {
+        gateway.write_metrics(&mut out);
+    }
     out
 }
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+/// Appends the help and the type of a counter.
+pub(crate) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 /// Escapes the value of a label.
-fn label(value: &str) -> String {
+pub(crate) fn label(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

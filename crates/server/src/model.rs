@@ -1,8 +1,9 @@
 //! A model as the server sees it.
 
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
-use honelm_engine::{Generation, LoadedModel};
+use honelm_engine::{EmbeddingSettings, Generation, LoadedModel};
 use serde::Serialize;
 
 /// Facts about a loaded model.
@@ -12,6 +13,8 @@ pub struct ModelCard {
     pub name: String,
     /// The folder or file.
     pub path: PathBuf,
+    /// The digest of the weights ([`honelm::model_digest`]), which is computed beside the first answers.
+    pub digest: Arc<OnceLock<String>>,
     /// Hugging Face's `model_type`.
     pub architecture: String,
     /// The number of parameters.
@@ -24,10 +27,18 @@ pub struct ModelCard {
     pub generation: Generation,
     /// The source of the chat template, if there is one.
     pub template: Option<String>,
+    /// The SHA-256 of the chat template.
+    pub template_digest: Option<String>,
     /// `true` if the template separates reasoning from the answer.
     pub reasons: bool,
+    /// `true` if requests may have images, because an upstream of a gateway reads them.
+    pub images: bool,
     /// The texts of BOS and EOS.
     pub ends: (Option<String>, Option<String>),
+    /// What the model's files say about embeddings.
+    pub embedding: Option<EmbeddingSettings>,
+    /// `true` for an encoder, which only makes embeddings.
+    pub encoder: bool,
     /// The back end and its kernels.
     pub device: String,
     /// The time that loading took, in seconds.
@@ -80,14 +91,19 @@ impl Served for honelm::Model {
         ModelCard {
             name: name.to_owned(),
             path: self.path().to_owned(),
+            digest: Arc::default(),
             architecture: facts.architecture.to_owned(),
             parameters: facts.parameters,
             vocabulary: facts.vocabulary,
             context: self.context(),
             generation: self.generation(),
             template: self.chat_template().map(str::to_owned),
+            template_digest: self.chat_template().map(honelm::text_digest),
             reasons: self.reasoning().is_some(),
+            images: false,
             ends: (special.bos, special.eos),
+            embedding: self.embedding(),
+            encoder: facts.encoder,
             device: self.describe().to_owned(),
             load_seconds: self.load_seconds(),
         }
@@ -102,6 +118,9 @@ impl ModelCard {
     /// Returns what the model can do, in Ollama's words.
     #[must_use]
     pub fn capabilities(&self) -> Vec<&'static str> {
+        if self.encoder {
+            return vec!["embedding"];
+        }
         let mut all = vec!["completion"];
         // A general form is used if the template has none for tools.
         all.push("tools");

@@ -301,6 +301,22 @@ const OPERATIONS: &[Operation] = &[
         returns: &[ANY],
     },
     Operation {
+        method: "get",
+        path: "/gateway",
+        tag: "server",
+        summary: "Return the page with the requests of the gateway",
+        request: None,
+        returns: &[PAGE],
+    },
+    Operation {
+        method: "get",
+        path: "/gateway.json",
+        tag: "server",
+        summary: "Return the last requests, the sums and the upstreams of the gateway",
+        request: None,
+        returns: &[ANY],
+    },
+    Operation {
         method: "post",
         path: "/models/load",
         tag: "server",

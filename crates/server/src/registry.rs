@@ -97,6 +97,10 @@ pub struct Status {
     pub cached_tokens: u64,
     /// See [`Status::prompt_tokens`].
     pub answer_tokens: u64,
+    /// The draft tokens that were verified in finished answers.
+    pub drafted_tokens: u64,
+    /// Those of them that were accepted.
+    pub accepted_tokens: u64,
     /// The seconds until the model is unloaded if nothing uses it.
     pub expires_seconds: Option<f64>,
 }
@@ -228,6 +232,17 @@ impl Registry {
                 Ok(Some(Err(error))) => return Err(error),
                 _ => return Err(ApiError::internal("load-failed", format!("loading {name:?} ended unexpectedly"))),
             }
+        }
+    }
+
+    /// Returns a model by its own name if it is loaded.
+    pub(crate) fn loaded(&self, name: &str, keep_alive: KeepAlive) -> Option<Lease> {
+        match &lock(&self.entries).get(name)?.state {
+            State::Loaded(loaded) if loaded.is_alive() => {
+                loaded.set_keep_alive(keep_alive.or(self.idle));
+                Some(Lease::new(Arc::clone(loaded), self.queue))
+            }
+            _ => None,
         }
     }
 
@@ -380,6 +395,8 @@ impl Registry {
                 prompt_tokens: 0,
                 cached_tokens: 0,
                 answer_tokens: 0,
+                drafted_tokens: 0,
+                accepted_tokens: 0,
                 expires_seconds: None,
             }),
             State::Loaded(loaded) => Some(loaded.status(name, entry.need)),

@@ -12,7 +12,7 @@ use axum::routing::get;
 
 use crate::app::Shared;
 use crate::security::{add_cors, add_preflight};
-use crate::{Api, ApiError, anthropic, embeddings, log, ollama, openai, openapi, responses, status, tokens};
+use crate::{Api, ApiError, anthropic, embeddings, gateway, log, ollama, openai, openapi, responses, status, tokens};
 
 /// The path of requests that no route takes, in the log and the metrics.
 const OTHER: &str = "other";
@@ -27,6 +27,7 @@ pub(crate) fn router(app: &Shared) -> Router {
         .merge(anthropic::routes())
         .merge(ollama::routes())
         .merge(embeddings::routes())
+        .merge(gateway::routes())
         .route("/openapi.json", get(openapi::serve))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)

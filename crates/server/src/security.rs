@@ -13,12 +13,13 @@ use axum::http::header::{
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::ApiError;
 use crate::config::Config;
 
 /// Paths that need no key: they tell nothing about models or requests.
-const PUBLIC: [&str; 3] = ["/", "/health", "/status"];
+const PUBLIC: [&str; 4] = ["/", "/gateway", "/health", "/status"];
 
 /// A name or an address of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(crate) enum Host {
 #[derive(Debug, Clone)]
 pub struct Security {
     key: Option<String>,
+    /// The keys of a gateway's clients.
+    clients: Vec<Zeroizing<String>>,
     hosts: Vec<Host>,
     origins: Vec<String>,
     any_origin: bool,
@@ -51,12 +54,18 @@ impl Security {
         let is_loopback = config.host == "localhost" || address.is_ok_and(|address| address.is_loopback());
         Self {
             key,
+            clients: Vec::new(),
             hosts: config.allow_hosts.iter().filter_map(|host| host_name(host)).collect(),
             origins: config.allow_origins.iter().filter_map(|origin| origin_of(origin)).collect(),
             any_origin: config.allow_origins.iter().any(|origin| origin == "*"),
             is_public: !is_loopback && config.bind.is_none(),
             is_socket: config.bind.is_some(),
         }
+    }
+
+    /// Adds the keys of a gateway's clients. They open the protocols alone, not what tells about all clients.
+    pub(crate) fn add_clients(&mut self, keys: &[Zeroizing<String>]) {
+        self.clients = keys.to_vec();
     }
 
     /// Checks a request. Returns the headers for its response.
@@ -70,7 +79,7 @@ impl Security {
         self.check_site(request, cors.is_some())?;
         check_encoding(headers)?;
         if request.method != Method::OPTIONS && !PUBLIC.contains(&request.uri.path()) {
-            self.check_key(headers)?;
+            self.check_key(headers, request.uri.path())?;
         }
         Ok(cors)
     }
@@ -151,18 +160,37 @@ impl Security {
         Ok(())
     }
 
-    fn check_key(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let Some(key) = &self.key else { return Ok(()) };
-        let bearer = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(|value| {
-            let (scheme, token) = value.split_at_checked(7)?;
-            scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
-        });
-        let given = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
-        let Some(given) = given else {
-            return Err(unauthorized("this server needs an API key: Authorization: Bearer KEY, or x-api-key: KEY"));
+    /// Checks the key. Without one of its own, a server refuses only keys that no client has.
+    fn check_key(&self, headers: &HeaderMap, path: &str) -> Result<(), ApiError> {
+        if self.key.is_none() && self.clients.is_empty() {
+            return Ok(());
+        }
+        let Some(given) = given_key(headers) else {
+            return match &self.key {
+                None => Ok(()),
+                Some(_) => {
+                    Err(unauthorized("this server needs an API key: Authorization: Bearer KEY, or x-api-key: KEY"))
+                }
+            };
         };
-        if bool::from(given.ct_eq(key.as_bytes())) { Ok(()) } else { Err(unauthorized("the API key is wrong")) }
+        let is = |key: &str| bool::from(given.ct_eq(key.as_bytes()));
+        let is_protocol = path.starts_with("/v1/") || path.starts_with("/api/") && path != "/api/pull";
+        // All keys are compared, so that the time does not tell which one is right.
+        let is_client = self.clients.iter().fold(false, |found, key| found | is(key));
+        match self.key.as_deref().is_some_and(is) || is_client && (is_protocol || self.key.is_none()) {
+            true => Ok(()),
+            false => Err(unauthorized("the API key is wrong")),
+        }
     }
+}
+
+/// Returns the key of a request.
+pub(crate) fn given_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(|value| {
+        let (scheme, token) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
+    });
+    bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes))
 }
 
 fn forbidden(what: &str, message: &str) -> ApiError {

@@ -8,6 +8,7 @@ use honelm::RunOptions;
 
 use crate::app::{App, Shared};
 use crate::config::Config;
+use crate::gateway::Gateway;
 use crate::http::{self, Listener};
 use crate::registry::{Loader, Registry};
 use crate::routes;
@@ -30,7 +31,7 @@ enum Place {
 /// Returns the registry of the models that a configuration names, or else of the shipped one.
 ///
 /// # Errors
-/// A model that cannot be found.
+/// A model that cannot be found, or whose files are damaged.
 pub fn models(config: &Config, run: &RunOptions, model_dir: Option<&Path>) -> Result<Registry, honelm::Error> {
     let mut registry = Registry::of(config);
     let (parallel, cache_bytes) = (config.parallel, config.cache_bytes);
@@ -42,7 +43,9 @@ pub fn models(config: &Config, run: &RunOptions, model_dir: Option<&Path>) -> Re
     };
     for name in named {
         let path = honelm::locate(name, model_dir)?;
-        registry.add(honelm::model_name(&path), loader(&path));
+        let loader = loader(&path);
+        loader.check()?;
+        registry.add(honelm::model_name(&path), loader);
     }
     if config.all_models {
         let folder = model_dir.map(Path::to_owned);
@@ -61,8 +64,22 @@ impl Server {
     /// # Errors
     /// An address that cannot be listened on, for example because another program does.
     pub async fn bind(config: Config, registry: Registry, key: Option<String>) -> io::Result<Self> {
+        Self::bind_with(config, registry, key, None).await
+    }
+
+    /// Starts to listen, with a gateway whose local model is the first of the registry.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub async fn bind_with(
+        config: Config,
+        registry: Registry,
+        key: Option<String>,
+        gateway: Option<Gateway>,
+    ) -> io::Result<Self> {
         let (listener, place) = listen(&config).await?;
-        Ok(Self { app: Arc::new(App::new(config, Arc::new(registry), key)), listener, place })
+        let app = App::new(config, Arc::new(registry), key, gateway.map(Arc::new));
+        Ok(Self { app: Arc::new(app), listener, place })
     }
 
     /// Returns the state.
@@ -117,8 +134,12 @@ impl Server {
         let Self { app, listener, place } = self;
         let reaper = tokio::spawn(Arc::clone(&app.registry).reap());
         let router = routes::router(&app);
+        let gateway = app.gateway.clone();
         http::serve(app, router, listener, stop).await;
         reaper.abort();
+        if let Some(gateway) = gateway {
+            gateway.accounts().flush().await;
+        }
         #[cfg(unix)]
         if let Place::Socket(path) = place {
             // Another server may have taken it over.

@@ -9,13 +9,13 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use honelm_engine::Generation;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::app::{App, Shared};
 use crate::fields::Fields;
+use crate::provenance::sampling;
 use crate::{Api, ApiError, metrics};
 
 /// The content security policy of the page: its own script and style, and this server.
@@ -45,7 +45,8 @@ async fn counters(State(app): State<Shared>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::text(&app)).into_response()
 }
 
-fn page(html: &'static str) -> Response {
+/// Returns a page that may ask this server alone.
+pub(crate) fn page(html: &'static str) -> Response {
     let mut response = Html(html).into_response();
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
@@ -85,6 +86,8 @@ async fn props(State(app): State<Shared>) -> Response {
         .map(|card| {
             json!({
                 "name": card.name,
+                "digest": card.digest.get(),
+                "template_digest": card.template_digest,
                 "architecture": card.architecture,
                 "parameters": card.parameters,
                 "context_length": card.context,
@@ -112,21 +115,6 @@ async fn props(State(app): State<Shared>) -> Response {
         props["default_generation_settings"] = json!({"n_ctx": card.context, "params": sampling(&card.generation)});
     }
     Json(props).into_response()
-}
-
-/// Returns the settings that a request without its own gets.
-fn sampling(how: &Generation) -> Value {
-    json!({
-        "temperature": how.temperature,
-        "top_k": how.top_k,
-        "top_p": how.top_p,
-        "min_p": how.min_p,
-        "repeat_penalty": how.repeat_penalty,
-        "repeat_last_n": how.repeat_last_n,
-        "frequency_penalty": how.frequency_penalty,
-        "presence_penalty": how.presence_penalty,
-        "stop": how.stop,
-    })
 }
 
 /// A request that names a model.

@@ -11,6 +11,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use crate::ApiError;
+use crate::gateway::HEADER;
 use crate::job::{Part, Parts};
 
 /// The interval at which a silent stream shows that it is alive.
@@ -92,6 +93,7 @@ pub async fn respond<T: Translate>(mut parts: Parts, translate: T) -> Result<Res
         Some(Part::Failed(error)) => return Err(error),
         first => first.into_iter().collect(),
     };
+    let head = parts.head();
     let state = State { parts, first, translate: Some(translate) };
     let frames = futures_util::stream::unfold(state, |state| async { next(state).await });
     let mut response = Response::new(Body::from_stream(frames));
@@ -99,6 +101,9 @@ pub async fn respond<T: Translate>(mut parts: Parts, translate: T) -> Result<Res
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(T::CONTENT_TYPE));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    if let Some(head) = head {
+        headers.insert(HEADER, head);
+    }
     Ok(response)
 }
 

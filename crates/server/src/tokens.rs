@@ -129,7 +129,7 @@ async fn detokenize(State(app): State<Shared>, body: Body) -> Response {
 
 async fn apply_template(State(app): State<Shared>, body: Body) -> Response {
     let work = |request: TemplateRequest, model: &mut LoadedModel| {
-        let messages = messages::checked(request.messages)?;
+        let messages = messages::checked(request.messages, false)?;
         let source = model.chat_template().unwrap_or(PLAIN_TEMPLATE);
         let template = ChatTemplate::new(source, model.tokenizer().special_tokens())?;
         let options = RenderOptions {

@@ -3,6 +3,8 @@
 use honelm_text::Message;
 use serde_json::{Value, json};
 
+use crate::messages;
+
 /// A conversation under construction. Parts that belong to the same turn become one message, because chat templates refuse
 /// two messages of the same role in a row, or lose the first.
 #[derive(Debug, Default)]
@@ -19,6 +21,21 @@ impl Turns {
     /// Adds a text of the user.
     pub fn user(&mut self, text: &str) {
         self.text("user", text);
+    }
+
+    /// Adds an image of the user, by its address.
+    pub fn image(&mut self, url: &str) {
+        if self.messages.last().is_none_or(|last| last.role != "user") {
+            self.messages.push(Message { content: json!([]), ..Message::new("user", "") });
+        }
+        let last = self.messages.len() - 1;
+        let content = &mut self.messages[last].content;
+        if let Value::String(text) = content {
+            *content = json!([{"type": "text", "text": text}]);
+        }
+        if let Value::Array(parts) = content {
+            parts.push(messages::image(url));
+        }
     }
 
     /// Adds a text of the model.
@@ -90,12 +107,14 @@ impl Turns {
 
     /// Adds a text, to the last message if that has the same role.
     fn text(&mut self, role: &str, text: &str) {
-        if let Some(last) = self.messages.last_mut().filter(|last| last.role == role)
-            && let Value::String(before) = &mut last.content
-        {
-            before.push_str("\n\n");
-            before.push_str(text);
-            return;
+        match self.messages.last_mut().filter(|last| last.role == role).map(|last| &mut last.content) {
+            Some(Value::String(before)) => {
+                before.push_str("\n\n");
+                before.push_str(text);
+                return;
+            }
+            Some(Value::Array(parts)) => return parts.push(json!({"type": "text", "text": text})),
+            _ => {}
         }
         self.messages.push(Message::new(role, text));
     }

@@ -62,6 +62,12 @@ pub fn digest_file(path: &Path) -> Result<String, StoreError> {
     }
 }
 
+/// Returns the SHA-256 of bytes as 64 hexadecimal digits.
+#[must_use]
+pub fn digest_bytes(bytes: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 /// Formats bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(64), |mut text, byte| {

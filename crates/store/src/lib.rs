@@ -6,6 +6,6 @@ mod error;
 pub mod hub;
 mod journal;
 
-pub use digest::{Digest, Seal, digest_file};
+pub use digest::{Digest, Seal, digest_bytes, digest_file};
 pub use error::StoreError;
 pub use journal::Journal;

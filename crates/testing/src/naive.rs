@@ -64,13 +64,18 @@ impl Naive {
 
     /// Returns the cells that a row sees in a group, as page and slot, in the order of positions.
     fn cells(&self, row: usize, group: usize, page_len: usize) -> Vec<(u32, u32)> {
+        let seen = &self.step.groups[group].seen[row];
+        let extra = &self.step.groups[group].extra[seen.extra.start as usize..seen.extra.end as usize];
+        let cells = (seen.first..seen.end).chain(extra.iter().copied());
+        cells.map(|cell| self.place(row, group, page_len, cell)).collect()
+    }
+
+    /// Returns the page and slot of a cell of a row's sequence.
+    fn place(&self, row: usize, group: usize, page_len: usize, cell: u32) -> (u32, u32) {
         let group = &self.step.groups[group];
         let segment = self.step.segments.iter().position(|s| s.rows.contains(&row)).expect("a row of a segment");
         let table = &group.pages[group.tables[segment].clone()];
-        let seen = &group.seen[row];
-        let extra = &group.extra[seen.extra.start as usize..seen.extra.end as usize];
-        let cells = (seen.first..seen.end).chain(extra.iter().copied());
-        cells.map(|c| (table[c as usize / page_len], c % page_len as u32)).collect()
+        (table[cell as usize / page_len], cell % page_len as u32)
     }
 }
 
@@ -287,8 +292,7 @@ impl Backend for Naive {
         let spec = cache.spec().clone();
         let of = spec.layers[layer];
         for row in 0..q.rows() {
-            // The last cell that a row sees is its own.
-            let own = *self.cells(row, of.group, spec.page_len).last().expect("a row sees itself");
+            let own = self.place(row, of.group, spec.page_len, self.step.cells[row]);
             let cell = (cached(self.value(k).row(row), spec.element), cached(self.value(v).row(row), spec.element));
             self.caches.get_mut(cache.guard()).insert((layer, own.0, own.1), cell);
         }

@@ -26,6 +26,7 @@ enum Bug {
     Rope,
     Window,
     Tree,
+    Causal,
     CopyOnWrite,
     Compaction,
     LayerNorm,
@@ -94,6 +95,11 @@ impl Backend for Wrong {
                 }
             }
             Bug::Tree => step.groups.iter_mut().for_each(|g| g.extra.iter_mut().for_each(|c| *c = c.saturating_sub(1))),
+            Bug::Causal => {
+                for seen in step.groups.iter_mut().flat_map(|g| g.seen.iter_mut().zip(&step.cells)) {
+                    seen.0.end = seen.0.end.min(seen.1 + 1);
+                }
+            }
             Bug::CopyOnWrite => step.edits.retain(|e| !matches!(e, Edit::CopyPage { .. })),
             Bug::Compaction => step.edits.retain(|e| !matches!(e, Edit::CopyCell { .. })),
             Bug::Token => {
@@ -253,6 +259,7 @@ fn each_bug_is_caught() {
         (Rope, "rope"),
         (Window, "attention"),
         (Tree, "attention"),
+        (Causal, "bidirectional attention"),
         (CopyOnWrite, "attention"),
         (Compaction, "attention"),
         (LayerNorm, "layer_norm"),

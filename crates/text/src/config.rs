@@ -75,6 +75,12 @@ pub(crate) struct TokenizerConfig {
     pub add_prefix_space: Option<bool>,
     pub add_bos: Option<bool>,
     pub add_eos: Option<bool>,
+    /// `do_lower_case` of BERT.
+    pub lowercase: Option<bool>,
+    /// `tokenize_chinese_chars` of BERT.
+    pub chinese: Option<bool>,
+    /// `strip_accents` of BERT.
+    pub strip_accents: Option<bool>,
     pub templates: Vec<NamedTemplate>,
 }
 
@@ -131,6 +137,9 @@ impl TokenizerConfig {
             add_prefix_space: flag(&config, "add_prefix_space")?,
             add_bos: flag(&config, "add_bos_token")?,
             add_eos: flag(&config, "add_eos_token")?,
+            lowercase: flag(&config, "do_lower_case")?,
+            chinese: flag(&config, "tokenize_chinese_chars")?,
+            strip_accents: flag(&config, "strip_accents")?,
             templates: templates(&config["chat_template"])?,
         })
     }

@@ -1,6 +1,7 @@
 //! The `decoder` of tokenizer.json, which converts tokens to text.
 
 use serde_json::Value;
+use tokenizers::decoders::wordpiece::cleanup;
 
 use crate::error::{Result, TextError};
 use crate::vocabulary::{Family, SPACE, TokenKind, Vocabulary};
@@ -20,6 +21,29 @@ pub(crate) struct Decoder {
     each: Vec<Replacement>,
     /// The steps on the whole text.
     whole: Vec<Step>,
+    /// The form of words, if the tokens are those of WordPiece.
+    words: Option<Words>,
+}
+
+/// The form in which WordPiece writes words: with spaces between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Words {
+    /// The text before a token that continues a word.
+    prefix: String,
+    /// `true` if the spaces before punctuation and English contractions are dropped.
+    cleanup: bool,
+}
+
+impl Words {
+    /// Returns the text of a token.
+    fn text(&self, token: &str, first: bool) -> String {
+        let text = match token.strip_prefix(&self.prefix).filter(|_| !first) {
+            Some(continues) => continues.to_owned(),
+            None if first => token.to_owned(),
+            None => format!(" {token}"),
+        };
+        if self.cleanup { cleanup(&text) } else { text }
+    }
 }
 
 /// A text and its replacement.
@@ -41,7 +65,7 @@ impl Decoder {
     /// Creates the decoder of SentencePiece models, which GGUF's readers use for them too.
     pub(crate) fn of_pieces(drops_leading_space: bool) -> Self {
         let whole = drops_leading_space.then_some(Step::Strip(b' ', 1)).into_iter().collect();
-        Self { family: Family::SentencePiece, drops_first_spaces: false, each: Vec::new(), whole }
+        Self { family: Family::SentencePiece, drops_first_spaces: false, each: Vec::new(), whole, words: None }
     }
 
     /// Reads a `decoder`.
@@ -51,10 +75,18 @@ impl Decoder {
     pub(crate) fn read(value: &Value) -> Result<Self> {
         let mut steps = Vec::new();
         flatten(value, &mut steps);
+        if let [step] = steps[..]
+            && step["type"] == "WordPiece"
+        {
+            let prefix = step["prefix"].as_str().unwrap_or("##").to_owned();
+            let words = Some(Words { prefix, cleanup: step["cleanup"].as_bool().unwrap_or(true) });
+            let (each, whole) = (Vec::new(), Vec::new());
+            return Ok(Self { family: Family::WordPiece, drops_first_spaces: false, each, whole, words });
+        }
         let bytes = steps.iter().any(|step| step["type"] == "ByteLevel");
         let family = if bytes { Family::ByteLevel } else { Family::SentencePiece };
         let mut reader = Reader {
-            decoder: Self { family, drops_first_spaces: false, each: Vec::new(), whole: Vec::new() },
+            decoder: Self { family, drops_first_spaces: false, each: Vec::new(), whole: Vec::new(), words: None },
             spelled: false,
             fused: false,
             growth: 1,
@@ -100,7 +132,7 @@ fn unsupported(found: &Value) -> TextError {
     TextError::Unsupported {
         part: "decoder",
         found: found.to_string(),
-        expected: "ByteLevel, Metaspace, or the replacement of ▁; then Fuse, Strip at the start, Replace of a text",
+        expected: "WordPiece, ByteLevel, Metaspace, or the replacement of ▁; then Fuse, Strip at the start, Replace of a text",
     }
 }
 
@@ -201,6 +233,13 @@ impl Flow {
     /// Adds a token and appends the text that is now final.
     pub(crate) fn push(&mut self, decoder: &Decoder, vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) {
         let Some(token) = vocabulary.get(id) else { return };
+        if let Some(words) = &decoder.words {
+            if token.kind == TokenKind::Unused {
+                return;
+            }
+            let first = std::mem::take(&mut self.first);
+            return out.extend_from_slice(words.text(&token.text, first).as_bytes());
+        }
         let plain = matches!(token.kind, TokenKind::Normal | TokenKind::UserDefined | TokenKind::Unknown);
         if std::mem::take(&mut self.first) && decoder.drops_first_spaces && plain {
             let text: String = token.text.chars().filter(|&c| c != SPACE).collect();

@@ -16,6 +16,8 @@ pub enum TokenizerSource {
         /// The merge rules, two tokens per line.
         merges: Vec<u8>,
     },
+    /// `vocab.txt`: the tokens of a WordPiece model, one per line.
+    VocabText(Vec<u8>),
 }
 
 impl Default for TokenizerSource {
@@ -44,7 +46,7 @@ pub struct TokenizerFiles {
 }
 
 /// The names of the files that define tokenization and the chat template. The vocabularies are in order of preference.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "tokenizer.json",
     "tokenizer.model",
     "tiktoken.model",
@@ -52,6 +54,7 @@ const NAMES: [&str; 11] = [
     "sentencepiece.bpe.model",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -71,7 +74,7 @@ impl TokenizerFiles {
     /// Returns `true` if a file of [`TokenizerFiles::names`] is a vocabulary or part of one.
     #[must_use]
     pub fn is_vocabulary(name: &str) -> bool {
-        NAMES.iter().position(|known| *known == name).is_some_and(|at| at < MODELS.end + 2)
+        NAMES.iter().position(|known| *known == name).is_some_and(|at| at < MODELS.end + 3)
     }
 
     /// Makes the set of files from their contents by name, for platforms without a file system. Returns `None` if there
@@ -83,8 +86,10 @@ impl TokenizerFiles {
             TokenizerSource::Json(json)
         } else if let Some(model) = NAMES[MODELS].iter().find_map(|name| take(name)) {
             TokenizerSource::Model(model)
+        } else if let Some(vocab) = take("vocab.json") {
+            TokenizerSource::VocabAndMerges { vocab, merges: take("merges.txt")? }
         } else {
-            TokenizerSource::VocabAndMerges { vocab: take("vocab.json")?, merges: take("merges.txt")? }
+            TokenizerSource::VocabText(take("vocab.txt")?)
         };
         Some(Self {
             tokenizer,
@@ -158,6 +163,9 @@ mod native {
             if let Some(vocab) = optional(dir, "vocab.json")? {
                 return Ok(Self::VocabAndMerges { vocab, merges: required(dir.join("merges.txt"))? });
             }
+            if let Some(vocab) = optional(dir, "vocab.txt")? {
+                return Ok(Self::VocabText(vocab));
+            }
             match only_with_extension(dir, "tiktoken")? {
                 Some(path) => Ok(Self::Model(required(path)?)),
                 None => Err(TextError::NoTokenizer { path: dir.to_owned() }),
@@ -172,6 +180,7 @@ mod native {
                     vocab: required(dir.join("vocab.json"))?,
                     merges: required(dir.join("merges.txt"))?,
                 }),
+                ("vocab.txt", _) => Ok(Self::VocabText(required(path.to_owned())?)),
                 (_, "json") => Ok(Self::Json(required(path.to_owned())?)),
                 (_, "model" | "tiktoken" | "spm") => Ok(Self::Model(required(path.to_owned())?)),
                 _ => Err(TextError::NoTokenizer { path: path.to_owned() }),

@@ -15,7 +15,8 @@ use crate::sentencepiece::{Algorithm, Charsmap, Normalizer, SentencePiece, Spec}
 use crate::split::{self, PreTokenizer};
 use crate::tokenizer::Engine;
 use crate::vocab_merges::byte_level_decoder;
-use crate::vocabulary::{Token, TokenKind, Vocabulary};
+use crate::vocabulary::{SPACE, Token, TokenKind, Vocabulary};
+use crate::wordpiece;
 
 /// `tokenizer.ggml.model` of byte-level BPE.
 pub(crate) const BYTE_LEVEL: &str = "gpt2";
@@ -25,6 +26,8 @@ pub(crate) const SENTENCE_PIECE: &str = "llama";
 pub(crate) const UNIGRAM: &str = "t5";
 /// `tokenizer.ggml.model` of Gemma 4: merge rules on text with visible spaces. The pre-tokenizer has the same name.
 pub(crate) const GEMMA4: &str = "gemma4";
+/// `tokenizer.ggml.model` of WordPiece.
+pub(crate) const WORD_PIECE: &str = "bert";
 /// HoneLM's key for end tokens beyond the three that llama.cpp has keys for. llama.cpp ignores it.
 const EOG_IDS_KEY: &str = "honelm.tokenizer.eog_token_ids";
 /// HoneLM's key for roles (`bos_token`) that chat templates see no token for, although the file names one.
@@ -37,8 +40,8 @@ const PIPELINE_KEY: &str = "honelm.tokenizer.pipeline";
 /// The tokenizer keys of a GGUF file. Lists are indexed by token id.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GgufVocab {
-    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE), `t5` (SentencePiece Unigram) or
-    /// `gemma4` (BPE with visible spaces).
+    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE), `t5` (SentencePiece Unigram), `gemma4`
+    /// (BPE with visible spaces) or `bert` (WordPiece).
     pub model: String,
     /// `tokenizer.ggml.pre`: the name of the pre-tokenizer.
     pub pre: Option<String>,
@@ -62,6 +65,10 @@ pub struct GgufVocab {
     pub unk: Option<u32>,
     /// `tokenizer.ggml.padding_token_id`.
     pub pad: Option<u32>,
+    /// `tokenizer.ggml.cls_token_id`: the token before a text, for `bert`.
+    pub cls: Option<u32>,
+    /// `tokenizer.ggml.seperator_token_id`: the token after a text, for `bert`. The key is spelled as llama.cpp spells it.
+    pub sep: Option<u32>,
     /// Further end tokens (HoneLM's key).
     pub eog: Vec<u32>,
     /// Roles (`bos_token`) that chat templates see no token for, although the file names one (HoneLM's key).
@@ -121,6 +128,8 @@ impl GgufVocab {
             eom: id("eom_token_id")?,
             unk: id("unknown_token_id")?,
             pad: id("padding_token_id")?,
+            cls: id("cls_token_id")?,
+            sep: id("seperator_token_id")?,
             eog: gguf.get_as::<Vec<u32>>(EOG_IDS_KEY)?.unwrap_or_default(),
             unnamed: gguf.get_as::<&[String]>(UNNAMED_KEY)?.map(<[String]>::to_vec).unwrap_or_default(),
             add_bos: flag("add_bos_token")?,
@@ -156,6 +165,8 @@ impl GgufVocab {
         put("tokenizer.ggml.eom_token_id", self.eom.map(Value::from));
         put("tokenizer.ggml.unknown_token_id", self.unk.map(Value::from));
         put("tokenizer.ggml.padding_token_id", self.pad.map(Value::from));
+        put("tokenizer.ggml.cls_token_id", self.cls.map(Value::from));
+        put("tokenizer.ggml.seperator_token_id", self.sep.map(Value::from));
         put("tokenizer.ggml.add_bos_token", self.add_bos.map(Value::from));
         put("tokenizer.ggml.add_eos_token", self.add_eos.map(Value::from));
         put("tokenizer.ggml.add_space_prefix", self.add_space_prefix.map(Value::from));
@@ -177,7 +188,7 @@ impl GgufVocab {
     /// Returns the row of the pre-tokenizer table. SentencePiece models have none.
     fn pre_tokenizer(&self) -> Result<Option<&'static PreTokenizer>> {
         match self.model.as_str() {
-            SENTENCE_PIECE | UNIGRAM => Ok(None),
+            SENTENCE_PIECE | UNIGRAM | WORD_PIECE => Ok(None),
             GEMMA4 => split::by_name(GEMMA4).map(Some),
             BYTE_LEVEL => {
                 let name = self.pre.as_deref().ok_or(TextError::Missing { field: "tokenizer.ggml.pre" })?;
@@ -186,7 +197,7 @@ impl GgufVocab {
             other => Err(TextError::Unsupported {
                 part: "tokenizer.ggml.model",
                 found: other.to_owned(),
-                expected: "gpt2, llama, t5 or gemma4",
+                expected: "gpt2, llama, t5, gemma4 or bert",
             }),
         }
     }
@@ -205,6 +216,28 @@ impl GgufVocab {
         self.add_eos.unwrap_or(self.model == UNIGRAM) && self.eos.is_some()
     }
 
+    /// Returns the tokens before and after a text.
+    pub(crate) fn affixes(&self, vocabulary: &Vocabulary) -> Result<[Vec<u32>; 2]> {
+        let [before, after] = if self.model == WORD_PIECE {
+            self.around(vocabulary)
+        } else {
+            [self.bos.filter(|_| self.adds_bos().unwrap_or(false)), self.eos.filter(|_| self.adds_eos())]
+        };
+        Ok([before, after].map(|id| id.into_iter().collect()))
+    }
+
+    /// Returns the tokens around a text of a WordPiece model, as llama.cpp chooses them.
+    fn around(&self, vocabulary: &Vocabulary) -> [Option<u32>; 2] {
+        [self.cls.or(self.bos).or_else(|| vocabulary.id_of("[CLS]")), self.sep.or_else(|| vocabulary.id_of("[SEP]"))]
+    }
+
+    /// Builds a WordPiece model. llama.cpp knows one normalizer: that of BERT without upper case and accents.
+    fn word_pieces(&self, vocabulary: Vocabulary) -> Result<Parts> {
+        let unk = self.unk.or_else(|| unknown(&vocabulary)).or_else(|| vocabulary.id_of("[UNK]"));
+        let (around, added) = (self.around(&vocabulary), self.added(&vocabulary)?);
+        Ok(wordpiece::parts(vocabulary, unk, around, added, wordpiece::normalizer(true, true, None)))
+    }
+
     /// Checks the metadata and builds the engine.
     pub(crate) fn engine(&self) -> Result<Engine> {
         let row = self.pre_tokenizer()?;
@@ -217,6 +250,7 @@ impl GgufVocab {
         let pipeline = self.pipeline.as_deref().map(|text| PipelineKey::read(PIPELINE_KEY, text)).transpose()?;
         let parts = match (row, &pipeline) {
             (Some(row), _) => self.merging(vocabulary, row)?,
+            (None, _) if self.model == WORD_PIECE => self.word_pieces(vocabulary)?,
             (None, Some(_)) if self.model == SENTENCE_PIECE => self.merging_by_score(vocabulary)?,
             (None, Some(_)) => {
                 let reason = format!("beside tokenizer.ggml.model = {}", self.model);
@@ -239,6 +273,8 @@ impl GgufVocab {
             ("tokenizer.ggml.eom_token_id", self.eom),
             ("tokenizer.ggml.unknown_token_id", self.unk),
             ("tokenizer.ggml.padding_token_id", self.pad),
+            ("tokenizer.ggml.cls_token_id", self.cls),
+            ("tokenizer.ggml.seperator_token_id", self.sep),
         ]
         .into_iter()
         .chain(self.eog.iter().map(|&id| (EOG_IDS_KEY, Some(id))))
@@ -260,6 +296,7 @@ impl GgufVocab {
             let kind = self.token_types.get(id as usize).map_or(TokenKind::Normal, |&n| TokenKind::from_gguf(n));
             // This is llama.cpp's name for a token without text.
             let text = if text.is_empty() { format!("[EMPTY_{id}]") } else { text.clone() };
+            let text = if self.model == WORD_PIECE { word_piece(text) } else { text };
             (text, id, kind)
         });
         Vocabulary::from_claims(claims.collect())
@@ -279,6 +316,7 @@ impl GgufVocab {
         let decoder = if row.visible_spaces { scores::decoder(false) } else { byte_level_decoder() };
         let bos = self.bos.filter(|_| self.adds_bos().unwrap_or(false));
         Ok(Parts {
+            words: None,
             merges,
             ignore_merges: row.ignore_merges,
             byte_fallback: row.visible_spaces,
@@ -299,6 +337,7 @@ impl GgufVocab {
         let scores = self.scores.as_ref().ok_or(TextError::Missing { field: "tokenizer.ggml.scores" })?;
         let bos = self.bos.filter(|_| self.adds_bos().unwrap_or(false));
         Ok(Parts {
+            words: None,
             merges: scores::merges_from_scores(&vocabulary, scores)?,
             ignore_merges: false,
             byte_fallback: true,
@@ -351,6 +390,21 @@ impl GgufVocab {
             added,
             vocabulary,
         })
+    }
+}
+
+/// Returns `true` for a token that GGUF stores unchanged among those of WordPiece.
+pub(crate) fn is_bracketed(text: &str) -> bool {
+    text.starts_with('[') && text.ends_with(']')
+}
+
+/// Returns the text of a WordPiece token that GGUF stores with a visible space at the start of a word, and without a prefix
+/// inside.
+fn word_piece(stored: String) -> String {
+    match stored.strip_prefix(SPACE) {
+        Some(begins) => begins.to_owned(),
+        None if is_bracketed(&stored) => stored,
+        None => format!("##{stored}"),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::added::Added;
 use crate::config::Unnamed;
 use crate::error::{Result, TextError};
 use crate::fidelity::Samples;
-use crate::gguf::{BYTE_LEVEL, GEMMA4, GgufVocab, SENTENCE_PIECE, UNIGRAM};
+use crate::gguf::{BYTE_LEVEL, GEMMA4, GgufVocab, SENTENCE_PIECE, UNIGRAM, WORD_PIECE, is_bracketed};
 use crate::model::Parts;
 use crate::pipeline::PipelineKey;
 use crate::scores;
@@ -12,7 +12,8 @@ use crate::sentencepiece::{Algorithm, SentencePiece};
 use crate::split::{self, PreTokenizer};
 use crate::stop::END_TEXTS;
 use crate::tokenizer::{Engine, Tokenizer};
-use crate::vocabulary::{Family, TokenKind, pad_text};
+use crate::vocabulary::{Family, SPACE, TokenKind, pad_text};
+use crate::wordpiece::WordPieceSettings;
 
 /// The score of an unused row. Nothing merges into it.
 const PAD_SCORE: f32 = -10_000.0;
@@ -99,10 +100,15 @@ impl Tokenizer {
         match &self.engine {
             Engine::Pipeline(pipeline) => {
                 let parts = &pipeline.parts;
+                if parts.words.is_some() {
+                    write_words(parts, &mut vocab)?;
+                    self.write_roles(&mut vocab, rows)?;
+                    return Ok(vocab);
+                }
                 match (self.family(), split::by_json(&parts.pre_tokenizer, &parts.normalizer)) {
                     (Family::ByteLevel, rows) => write_merges(parts, &rows?, &mut vocab)?,
-                    (Family::SentencePiece, Ok(rows)) => write_merges(parts, &rows, &mut vocab)?,
-                    (Family::SentencePiece, Err(_)) => write_scores_of_merges(parts, &mut vocab, rows)?,
+                    (_, Ok(rows)) => write_merges(parts, &rows, &mut vocab)?,
+                    (_, Err(_)) => write_scores_of_merges(parts, &mut vocab, rows)?,
                 }
             }
             Engine::SentencePiece(pieces) => write_pieces(pieces, &mut vocab, rows)?,
@@ -141,6 +147,19 @@ impl Tokenizer {
         vocab.eom = take(&|id| self.token(id) == Some("<|eom_id|>")).or_else(|| take(&|id| !known(id)));
         vocab.eog = stop;
 
+        if vocab.model == WORD_PIECE {
+            (vocab.cls, vocab.sep) = match (&self.prefix[..], &self.suffix[..]) {
+                (&[cls], &[sep]) => (Some(cls), Some(sep)),
+                _ => {
+                    return Err(TextError::Unsupported {
+                        part: "post_processor",
+                        found: format!("tokens {:?} before a text and {:?} after it", self.prefix, self.suffix),
+                        expected: "one before it and one after it",
+                    });
+                }
+            };
+            return Ok(());
+        }
         let affix = |affix: &[u32], token: Option<u32>, field: &'static str| match affix {
             [] => Ok(false),
             [one] if Some(*one) == token => Ok(true),
@@ -166,6 +185,24 @@ impl Tokenizer {
 fn metaspace(parts: &Parts) -> bool {
     let scheme = parts.pre_tokenizer["prepend_scheme"].as_str();
     parts.pre_tokenizer["type"] == "Metaspace" && scheme != Some("never")
+}
+
+/// Writes WordPiece's tokens as llama.cpp does: with a visible space at the start of a word, and without a prefix inside.
+fn write_words(parts: &Parts, vocab: &mut GgufVocab) -> Result<()> {
+    let settings = parts.words.clone().unwrap_or_default();
+    if settings != WordPieceSettings::default() {
+        let found = format!("WordPiece with {settings:?}");
+        return Err(TextError::Unsupported {
+            part: "model",
+            found,
+            expected: "the prefix ## and words of 100 characters",
+        });
+    }
+    vocab.model = WORD_PIECE.to_owned();
+    for text in vocab.tokens.iter_mut().filter(|text| !is_bracketed(text)) {
+        *text = text.strip_prefix("##").map_or_else(|| format!("{SPACE}{text}"), str::to_owned);
+    }
+    Ok(())
 }
 
 /// Writes merge rules under the name of their pre-tokenizer.

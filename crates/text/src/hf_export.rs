@@ -58,6 +58,7 @@ impl Tokenizer {
         let vocabulary = pieces.vocabulary().clone();
         let around = |affix: &[u32]| affix.first().copied();
         Ok(Parts {
+            words: None,
             merges: scores::merges_from_scores(&vocabulary, pieces.scores())?,
             ignore_merges: false,
             byte_fallback: pieces.byte_fallback(),

@@ -11,6 +11,7 @@ use crate::added::Added;
 use crate::error::{Result, TextError};
 use crate::model::Parts;
 use crate::vocabulary::{TokenKind, Vocabulary, byte_token};
+use crate::wordpiece::WordPieceSettings;
 
 /// The file's name, for error messages.
 const FILE: &str = "tokenizer.json";
@@ -42,6 +43,7 @@ struct RawModel {
     merges: Vec<RawMerge>,
     unk_token: Option<String>,
     continuing_subword_prefix: Option<String>,
+    max_input_chars_per_word: Option<usize>,
     end_of_word_suffix: Option<String>,
     dropout: Option<f32>,
     #[serde(default)]
@@ -121,7 +123,10 @@ impl<'de> Deserialize<'de> for RawMerge {
 /// supported, and errors of the vocabulary and the merges.
 pub(crate) fn parts(bytes: &[u8]) -> Result<Parts> {
     let raw: RawTokenizer = serde_json::from_slice(bytes).map_err(|e| TextError::json(FILE, e))?;
-    check_model(&raw.model)?;
+    let words = words(&raw.model);
+    if words.is_none() {
+        check_model(&raw.model)?;
+    }
     let RawTokenizer { added_tokens, normalizer, pre_tokenizer, post_processor, decoder, model } = raw;
     if model.vocab.0.is_empty() {
         return Err(TextError::EmptyVocabulary);
@@ -139,6 +144,7 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts> {
     Ok(Parts {
         vocabulary,
         model_ids: known,
+        words,
         merges,
         ignore_merges: model.ignore_merges,
         byte_fallback,
@@ -152,11 +158,23 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts> {
     })
 }
 
+/// Returns the settings of a WordPiece model.
+fn words(model: &RawModel) -> Option<WordPieceSettings> {
+    if model.kind.as_deref() != Some("WordPiece") {
+        return None;
+    }
+    let WordPieceSettings { prefix, most_chars } = WordPieceSettings::default();
+    Some(WordPieceSettings {
+        prefix: model.continuing_subword_prefix.clone().unwrap_or(prefix),
+        most_chars: model.max_input_chars_per_word.unwrap_or(most_chars),
+    })
+}
+
 /// Refuses models that are not plain BPE.
 fn check_model(model: &RawModel) -> Result<()> {
     let unsupported = |part, found: String, expected| Err(TextError::Unsupported { part, found, expected });
     if let Some(kind) = model.kind.as_deref().filter(|kind| *kind != "BPE") {
-        return unsupported("model", kind.to_owned(), "BPE");
+        return unsupported("model", kind.to_owned(), "BPE or WordPiece");
     }
     for affix in [&model.continuing_subword_prefix, &model.end_of_word_suffix] {
         if let Some(affix) = affix.as_deref().filter(|affix| !affix.is_empty()) {

@@ -30,6 +30,7 @@ mod tokenizer;
 mod trie;
 mod vocab_merges;
 mod vocabulary;
+mod wordpiece;
 
 pub use budget::Budget;
 pub use config::{NamedTemplate, SpecialTokens};

@@ -2,24 +2,29 @@
 
 use serde_json::Value;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{
-    AddedToken, DecoderWrapper, Model as _, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+    AddedToken, DecoderWrapper, Model as _, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    TokenizerImpl,
 };
 
 use crate::added::Added;
 use crate::error::{Result, TextError};
 use crate::vocabulary::{TokenKind, Vocabulary};
+use crate::wordpiece::WordPieceSettings;
 
 /// The pipeline of the `tokenizers` crate, which serialises as a tokenizer.json.
 pub(crate) type Encoder =
-    TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+    TokenizerImpl<ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// All properties that determine the ids of a text.
 pub(crate) struct Parts {
     /// All tokens, including the added ones.
     pub vocabulary: Vocabulary,
-    /// The tokens that the BPE model itself contains. `None` means all.
+    /// The tokens that the model itself contains. `None` means all.
     pub model_ids: Option<Vec<u32>>,
+    /// The settings of a WordPiece model; `None` for BPE.
+    pub words: Option<WordPieceSettings>,
     /// The merge rules in rank order, as pairs of ids.
     pub merges: Vec<(u32, u32)>,
     /// `true` if a piece that is a token is used without merging.
@@ -48,16 +53,24 @@ impl Parts {
         self.vocabulary.get(id).map_or("", |t| t.text.as_str())
     }
 
-    /// Builds the BPE model with the given `ignore_merges`.
-    pub(crate) fn bpe(&self, ignore_merges: bool) -> Result<BPE> {
-        let ids: Vec<u32> = match &self.model_ids {
+    /// Returns the ids of the tokens that the model itself contains.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        match &self.model_ids {
             Some(ids) => ids.clone(),
             None => self.vocabulary.iter().map(|(id, _)| id).collect(),
-        };
-        let vocab = ids.iter().map(|&id| (self.text(id).to_owned(), id));
+        }
+    }
+
+    /// Returns the tokens that the model itself contains.
+    fn vocab(&self) -> Vocab {
+        self.ids().into_iter().map(|id| (self.text(id).to_owned(), id)).collect()
+    }
+
+    /// Builds the BPE model with the given `ignore_merges`.
+    pub(crate) fn bpe(&self, ignore_merges: bool) -> Result<BPE> {
         let merges = self.merges.iter().map(|&(a, b)| (self.text(a).to_owned(), self.text(b).to_owned())).collect();
         let mut builder = BPE::builder()
-            .vocab_and_merges(vocab.collect::<Vocab>(), merges)
+            .vocab_and_merges(self.vocab(), merges)
             .ignore_merges(ignore_merges)
             .byte_fallback(self.byte_fallback)
             .fuse_unk(self.fuse_unk);
@@ -65,6 +78,18 @@ impl Parts {
             builder = builder.unk_token(self.text(unk).to_owned());
         }
         builder.build().map_err(|e| TextError::json("tokenizer model", e))
+    }
+
+    /// Builds the model, for serialising.
+    fn library_model(&self) -> Result<ModelWrapper> {
+        let Some(words) = &self.words else { return Ok(self.bpe(self.ignore_merges)?.into()) };
+        let model = WordPiece::builder()
+            .vocab(self.vocab())
+            .unk_token(self.unk.map_or_else(String::new, |unk| self.text(unk).to_owned()))
+            .continuing_subword_prefix(words.prefix.clone())
+            .max_input_chars_per_word(words.most_chars)
+            .build();
+        Ok(model.map_err(|e| TextError::json("tokenizer model", e))?.into())
     }
 
     /// Returns `true` if merging turns the text of every token into that token, so that `ignore_merges` makes no
@@ -84,7 +109,7 @@ impl Parts {
     /// # Errors
     /// [`TextError::Json`] if the crate refuses a part, for example an invalid expression.
     pub(crate) fn encoder(&self) -> Result<Encoder> {
-        let mut encoder = Encoder::new(self.bpe(self.ignore_merges)?);
+        let mut encoder = Encoder::new(self.library_model()?);
         encoder
             .with_normalizer(part::<NormalizerWrapper>("normalizer", &self.normalizer)?)
             .map_err(|e| TextError::json("tokenizer normalizer", e))?

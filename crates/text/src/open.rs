@@ -10,6 +10,7 @@ use crate::error::{Result, TextError};
 use crate::files::{TokenizerFiles, TokenizerSource};
 use crate::gguf::GgufVocab;
 use crate::json;
+use crate::model::Parts;
 use crate::pipeline::{Pipeline, affixes};
 use crate::sentencepiece::{Algorithm, SentencePiece, proto};
 use crate::stop::{END_TEXTS, push_new, stop_ids, turn_end};
@@ -17,6 +18,7 @@ use crate::tiktoken;
 use crate::tokenizer::{Engine, Roles, Tokenizer};
 use crate::vocab_merges::{self, ByteLevel};
 use crate::vocabulary::TokenKind;
+use crate::wordpiece;
 
 /// A vocabulary and the roles that its own file defines.
 struct Source {
@@ -30,12 +32,8 @@ impl Source {
     /// Reads the vocabulary's file.
     fn read(files: &TokenizerFiles, config: &TokenizerConfig, model_config: Option<&Value>) -> Result<Self> {
         match &files.tokenizer {
-            TokenizerSource::Json(bytes) => {
-                let parts = json::parts(bytes)?;
-                let (prefix, suffix) = affixes(&parts.post_processor, &parts.vocabulary)?;
-                let roles = Roles { bos: prefix.first().copied(), unk: parts.unk, ..Roles::default() };
-                Ok(Self { engine: Engine::Pipeline(Box::new(Pipeline::new(parts)?)), roles, prefix, suffix })
-            }
+            TokenizerSource::Json(bytes) => Self::pipeline(json::parts(bytes)?),
+            TokenizerSource::VocabText(bytes) => Self::pipeline(wordpiece::read(bytes, config)?),
             TokenizerSource::VocabAndMerges { vocab, merges } => {
                 Self::byte_level(vocab_merges::read(vocab, merges, config, model_config)?)
             }
@@ -44,6 +42,12 @@ impl Source {
             }
             TokenizerSource::Model(bytes) => Self::sentence_piece(proto::read(bytes, config.added.clone())?),
         }
+    }
+
+    fn pipeline(parts: Parts) -> Result<Self> {
+        let (prefix, suffix) = affixes(&parts.post_processor, &parts.vocabulary)?;
+        let roles = Roles { bos: prefix.first().copied(), unk: parts.unk, ..Roles::default() };
+        Ok(Self { engine: Engine::Pipeline(Box::new(Pipeline::new(parts)?)), roles, prefix, suffix })
     }
 
     fn byte_level(read: ByteLevel) -> Result<Self> {
@@ -160,15 +164,14 @@ impl Tokenizer {
             }
         }
         let roles = Roles {
-            bos: vocab.bos,
+            bos: vocab.bos.or(vocab.cls),
             stop,
             turn_end: vocab.eot.or(vocab.eos),
             unk: engine.unk().or(vocab.unk),
             pad: vocab.pad,
             unnamed: Unnamed::of_names(&vocab.unnamed),
         };
-        let prefix = if vocab.adds_bos()? { vocab.bos.into_iter().collect() } else { Vec::new() };
-        let suffix = if vocab.adds_eos() { vocab.eos.into_iter().collect() } else { Vec::new() };
+        let [prefix, suffix] = vocab.affixes(tokens)?;
         let templates = vocab
             .chat_template
             .iter()

@@ -21,7 +21,7 @@ pub struct EncodeOptions {
     pub parse_special: bool,
 }
 
-/// A byte-level BPE or SentencePiece tokenizer, with the roles of its tokens.
+/// A byte-level BPE, SentencePiece or WordPiece tokenizer, with the roles of its tokens.
 pub struct Tokenizer {
     pub(crate) engine: Engine,
     pub(crate) decoder: Decoder,
@@ -37,7 +37,7 @@ pub struct Tokenizer {
 
 /// The encoder.
 pub(crate) enum Engine {
-    /// BPE with merge rules.
+    /// BPE with merge rules, or WordPiece.
     Pipeline(Box<Pipeline>),
     /// SentencePiece with scores.
     SentencePiece(Box<SentencePiece>),
@@ -178,6 +178,12 @@ impl Tokenizer {
     #[must_use]
     pub fn leading_bos(&self) -> Option<u32> {
         self.bos().filter(|_| self.adds_bos())
+    }
+
+    /// Returns the tokens that `add_special` puts after a text.
+    #[must_use]
+    pub fn suffix(&self) -> &[u32] {
+        &self.suffix
     }
 
     /// Encodes a text for scoring. BOS comes first if the model expects it. Special tokens in the text are plain text.

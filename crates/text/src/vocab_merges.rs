@@ -135,6 +135,7 @@ pub(crate) fn build(
     let roles = Roles { stop: only(GPT2_TOKEN).into_iter().collect(), ..Roles::default() };
     let parts = Parts {
         model_ids,
+        words: None,
         merges,
         ignore_merges,
         byte_fallback: false,

@@ -69,6 +69,8 @@ pub enum Family {
     ByteLevel,
     /// SentencePiece: `▁` for a space, `<0xHH>` for a byte of a character that no token represents.
     SentencePiece,
+    /// WordPiece: text of words, with `##` before a token that continues a word.
+    WordPiece,
 }
 
 /// The tokens by id. Ids without a token are unused tokens.
@@ -143,7 +145,7 @@ impl Vocabulary {
     pub(crate) fn push_bytes(&self, id: u32, family: Family, out: &mut Vec<u8>) {
         let Some(token) = self.get(id) else { return };
         match (token.kind, family) {
-            (TokenKind::Unused, Family::ByteLevel) => {}
+            (TokenKind::Unused, Family::ByteLevel | Family::WordPiece) => {}
             (TokenKind::Unused, Family::SentencePiece) if token.text == pad_text(id as usize) => {}
             (TokenKind::Normal, Family::ByteLevel) => {
                 if !alphabet::push_bytes(&token.text, out) {

@@ -68,6 +68,7 @@ async fn folder(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoint,
         generation_config: json("generation_config.json", generation_config.as_ref())?,
         quantize_config: json("quantize_config.json", files.whole("quantize_config.json").await?.as_ref())?,
         quant_config: json("quant_config.json", files.whole("quant_config.json").await?.as_ref())?,
+        embedding: None,
     };
     let tensors = match files.remote("model.safetensors").await? {
         Some(data) => files.drive(|| Ok(Safetensors::parse(data.clone(), "model.safetensors")?)).await?,

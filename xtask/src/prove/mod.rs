@@ -7,6 +7,7 @@ mod constrained;
 mod context;
 mod divergence;
 mod fuzz;
+mod gateway;
 mod growth;
 mod kills;
 mod large;
@@ -45,6 +46,7 @@ const PARTS: &[Part] = &[
     compression::PART,
     schedules::PART,
     serve::PART,
+    gateway::PART,
     constrained::PART,
     speculation::PART,
     resume::PART,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Sequences;
 use super::draft::Draft;
-use crate::{BackendError, Batch, Parent, SequenceId};
+use crate::{BackendError, Batch, CacheKind, Parent, SequenceId};
 
 /// The rows of one sequence in a batch.
 #[derive(Debug)]
@@ -83,5 +83,9 @@ fn plan_rows(
         drafts.push(draft);
     }
     let is_final = pending == 0 && batch.parent[rows.clone()].iter().all(|&p| p == Parent::Previous);
+    let is_bidirectional = sequences.groups.iter().any(|group| group.kind == CacheKind::Bidirectional);
+    if is_bidirectional && (state.len > 0 || !is_final) {
+        return Err(invalid(rows.start, "an encoder reads the rows of a sequence in one step, and no drafts"));
+    }
     Ok(Rows { sequence, rows, drafts, is_final })
 }

@@ -475,3 +475,35 @@ fn the_context_fills_to_its_last_token() {
     let error = sequences.step(&one).expect_err("the sixth does not");
     assert_eq!(error.to_string(), "sequence 0 would have 6 tokens, its context holds 5");
 }
+
+#[test]
+fn the_rows_of_an_encoder_see_their_whole_text_and_nothing_follows() {
+    let mut sequences = Sequences::new(&[CacheKind::Bidirectional], PAGE, 10, 4);
+    let (a, b) = (sequences.open(), sequences.open());
+    let mut batch = Batch::default();
+    batch.extend(a, &[1, 2, 3, 4, 5], Want::NOTHING);
+    batch.extend(b, &[6, 7], Want::NOTHING);
+    let step = sequences.step(&batch).expect("two texts");
+    let seen: Vec<_> = step.groups[0].seen.iter().map(|seen| (seen.first, seen.end, seen.extra.len())).collect();
+    assert_eq!(seen, [vec![(0, 5, 0); 5], vec![(0, 2, 0); 2]].concat());
+    assert_eq!((step.positions, step.cells), (vec![0, 1, 2, 3, 4, 0, 1], vec![0, 1, 2, 3, 4, 0, 1]));
+
+    let mut more = Batch::default();
+    more.extend(b, &[8], Want::NOTHING);
+    let before = state(&sequences);
+    assert_eq!(sequences.step(&more).expect_err("the text is complete").code(), "invalid-batch");
+    assert_eq!(state(&sequences), before);
+    let mut draft = Batch::default();
+    let c = sequences.open();
+    draft.push(c, Token::Id(1), Parent::Accepted, Want::NOTHING);
+    assert_eq!(sequences.step(&draft).expect_err("no drafts").code(), "invalid-batch");
+
+    assert_eq!(sequences.truncate(a, 5).expect("open"), Truncated { len: 5 });
+    assert_eq!(sequences.truncate(a, 4).expect("open"), Truncated { len: 0 }, "all rows have seen the dropped one");
+    let mut again = Batch::default();
+    again.extend(a, &[9; 10], Want::NOTHING);
+    sequences.step(&again).expect("a text of the whole context");
+    let mut long = Batch::default();
+    long.extend(c, &[9; 11], Want::NOTHING);
+    assert_eq!(sequences.step(&long).expect_err("one token too many").code(), "context-full");
+}

@@ -51,15 +51,15 @@ fn plain_grids() -> Vec<(String, Box<dyn Grid>)> {
     grids().into_iter().filter(|(_, grid)| grid.has_plain_fit()).collect()
 }
 
-/// Returns the parameters of all groups of `x`, span after span.
+/// Returns the parameters of all groups of `x`, superblock after superblock.
 fn fit_all(grid: &dyn Grid, x: &[f32], w: &[f32]) -> Vec<GroupParams> {
     let none = GroupParams { scale: f32::NAN, offset: f32::NAN };
     let fit = |(x, w): (&[f32], &[f32])| {
         let mut params = vec![none; x.len() / grid.group_size()];
-        grid.fit_span(x, w, &mut params);
+        grid.fit_superblock(x, w, &mut params);
         params
     };
-    x.chunks(grid.span()).zip(w.chunks(grid.span())).flat_map(fit).collect()
+    x.chunks(grid.superblock()).zip(w.chunks(grid.superblock())).flat_map(fit).collect()
 }
 
 /// Returns the codes of `x`, columns weighted by `w` where codes are chosen by units.
@@ -80,8 +80,8 @@ impl Grid for Borrowed {
     fn group_size(&self) -> usize {
         self.0.group_size()
     }
-    fn span(&self) -> usize {
-        self.0.span()
+    fn superblock(&self) -> usize {
+        self.0.superblock()
     }
     fn unit(&self) -> usize {
         self.0.unit()
@@ -95,8 +95,8 @@ impl Grid for Borrowed {
     fn has_plain_fit(&self) -> bool {
         self.0.has_plain_fit()
     }
-    fn fit_span(&self, values: &[f32], importance: &[f32], params: &mut [GroupParams]) {
-        self.0.fit_span(values, importance, params);
+    fn fit_superblock(&self, values: &[f32], importance: &[f32], params: &mut [GroupParams]) {
+        self.0.fit_superblock(values, importance, params);
     }
     fn codes(&self) -> (u8, u8) {
         self.0.codes()

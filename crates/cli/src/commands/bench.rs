@@ -5,9 +5,9 @@ use honelm::{BenchModel, BenchOptions, BenchRow, Encoding, RunOptions, Speculate
 
 use crate::arguments::{Global, at_least_one, encoding_parser, not_negative};
 use crate::commands::generation::speculate;
+use crate::commands::rows::measured;
 use crate::commands::speculation;
 use crate::failure::Failure;
-use crate::progress::Progress;
 use crate::{help, output};
 
 /// Returns the text after the options.
@@ -124,17 +124,7 @@ impl Bench {
             run: global.run_options(),
             placement: self.placement,
         };
-        let mut progress = Progress::new(global);
-        let mut failure = None;
-        let rows = honelm::benchmark(&options, &mut |event| progress.event(event), &mut |row| {
-            failure = if global.json { output::json_line(row).err() } else { None };
-            failure.is_none()
-        });
-        progress.finish();
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        let rows = rows?;
+        let rows = measured(global, |events, on_row| honelm::benchmark(&options, events, on_row))?;
         if !global.json {
             print(&rows)?;
         }

@@ -8,6 +8,7 @@ mod completions;
 mod constraints;
 mod contents;
 mod devices;
+mod embed;
 mod eval;
 mod gateway;
 mod generation;
@@ -25,6 +26,7 @@ mod recipes;
 mod redact;
 mod remote;
 mod router;
+mod rows;
 mod run;
 mod serve;
 mod speculation;
@@ -32,6 +34,7 @@ mod spoken;
 mod stop;
 mod thoughts;
 mod tokenize;
+mod usage;
 mod web;
 
 use clap::Subcommand;
@@ -53,6 +56,7 @@ pub enum Command {
     Inspect(inspect::Inspect),
     List(list::List),
     Tokenize(tokenize::Tokenize),
+    Embed(embed::Embed),
     Prompt(prompt::Prompt),
     Redact(redact::Redact),
     Bench(bench::Bench),
@@ -63,6 +67,7 @@ pub enum Command {
     Stop(stop::Stop),
     Router(router::Router),
     Gateway(gateway::Gateway),
+    Usage(usage::Usage),
     Web(web::Web),
     Completions(completions::Completions),
     Man(man::Man),
@@ -91,6 +96,7 @@ pub fn run(command: Command, global: &Global, documented: fn() -> clap::Command)
         Command::Inspect(command) => command.run(global),
         Command::List(command) => command.run(global),
         Command::Tokenize(command) => command.run(global),
+        Command::Embed(command) => command.run(global),
         Command::Prompt(command) => command.run(global),
         Command::Redact(command) => command.run(global),
         Command::Bench(command) => command.run(global),
@@ -101,6 +107,7 @@ pub fn run(command: Command, global: &Global, documented: fn() -> clap::Command)
         Command::Stop(command) => command.run(global),
         Command::Router(command) => command.run(global),
         Command::Gateway(command) => command.run(global),
+        Command::Usage(command) => command.run(global),
         Command::Web(command) => command.run(global),
         Command::Completions(command) => command.run(documented()),
         Command::Man(command) => command.run(documented()),

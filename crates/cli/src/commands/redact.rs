@@ -59,6 +59,10 @@ pub struct Redact {
     #[arg(long, value_name = "SCORE", default_value_t = 0.5)]
     threshold: f32,
 
+    /// Replace every date and time too: years, days of the week, months
+    #[arg(long)]
+    all_dates: bool,
+
     /// Report on stderr how often each kind was found; with --json in the document
     #[arg(long)]
     report: bool,
@@ -127,7 +131,8 @@ impl Redact {
         let mut key = [0; 32];
         getrandom::fill(&mut key)
             .map_err(|e| Failure::Io("random numbers".to_owned(), io::Error::other(e.to_string())))?;
-        let detect = DetectOptions { threshold: self.threshold, kinds: (!kinds.is_empty()).then_some(kinds) };
+        let kinds = (!kinds.is_empty()).then_some(kinds);
+        let detect = DetectOptions { threshold: self.threshold, kinds, all_dates: self.all_dates };
         Ok(RedactOptions { detect, mode, key })
     }
 }

@@ -2,11 +2,14 @@
 
 use std::io::Error as IoError;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use honelm::policy::Settings as GatewaySettings;
 use honelm::{DeviceChoice, Pooling, RunOptions};
-use honelm_server::{Config, LogFormat, Server, models};
+use honelm_server::gateway::store::{Location, Store, StoredAccounts};
+use honelm_server::{Config, Gateway, LogFormat, Server, models};
 use serde_json::json;
 
 use crate::arguments::{Global, at_least_one, size};
@@ -26,6 +29,10 @@ fn notes() -> String {
             ("honelm serve small/model.gguf ORG/REPO:Q4_K_M --port 9000", "two models; the first one is the default"),
             ("honelm serve --memory 8GB --idle-timeout 300", "models share 8 GB and leave after 5 minutes"),
             ("honelm serve --print-config > honelm.toml", "all settings with comments, to change and pass by --config"),
+            (
+                "honelm serve --gateway gateway.toml",
+                "answers of the device and the cloud; deploy/gateway.toml is an example",
+            ),
             ("HONELM_API_KEY=secret honelm serve --host 0.0.0.0 --allow-host my-machine", "for other machines"),
         ],
         &[
@@ -51,6 +58,10 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", env = "HONELM_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 
+    /// Answer on the device or in the cloud, as a gateway file says (docs/gateway.md)
+    #[arg(long, value_name = "FILE", env = "HONELM_GATEWAY", hide_env_values = true)]
+    gateway: Option<PathBuf>,
+
     /// Print the settings that apply as a TOML file, and do not serve
     #[arg(long)]
     print_config: bool,
@@ -68,7 +79,7 @@ pub struct Serve {
     #[command(flatten)]
     bounds: Bounds,
 
-    /// Way from the hidden states of a text to its embedding: mean, last or cls [default: mean]
+    /// Way from the hidden states of a text to its embedding: mean, last or cls [default: the model's own, or mean]
     #[arg(long, value_name = "NAME", env = "HONELM_POOLING", hide_env_values = true, value_parser = pooling)]
     pooling: Option<Pooling>,
 
@@ -152,8 +163,16 @@ enum LogName {
     Off,
 }
 
-fn pooling(text: &str) -> Result<Pooling, String> {
+pub(super) fn pooling(text: &str) -> Result<Pooling, String> {
     Pooling::named(text).ok_or_else(|| format!("expected one of {}", Pooling::NAMES.join(", ")))
+}
+
+/// Opens the records of a gateway, and creates it.
+async fn gateway(settings: &GatewaySettings, format: LogFormat) -> Result<Gateway, Failure> {
+    let location = Location::new(settings.records.url.as_deref()).map_err(Failure::Records)?;
+    let store = Store::new(location, &settings.currency).map_err(Failure::Records)?;
+    let accounts = StoredAccounts::open(store, settings.records.keep_days, format).await.map_err(Failure::Records)?;
+    Ok(Gateway::new(settings.clone(), Arc::new(accounts))?)
 }
 
 /// Sets a setting that a flag or the environment gives.
@@ -166,10 +185,17 @@ fn set<T>(setting: &mut T, given: Option<T>) {
 impl Serve {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
         let (print, speculation) = (self.print_config, self.speculation.clone());
-        let config = self.settings()?;
+        let mut config = self.settings()?;
         if print {
             output::write(&config.to_toml())?;
             return Ok(0);
+        }
+        let hybrid = match &config.gateway {
+            Some(path) => Some(honelm::open_gateway(path)?),
+            None => None,
+        };
+        if let Some(settings) = &hybrid {
+            put_first(&mut config.models, &settings.local.model);
         }
         let key = config.api_key(std::env::var("HONELM_API_KEY").ok())?;
         let run = speculation.apply(global, run_options(&config, global))?;
@@ -178,15 +204,19 @@ impl Serve {
         let failed = |error| Failure::Io("the server".to_owned(), error);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         runtime.block_on(async {
+            let gateway = match &hybrid {
+                Some(settings) => Some(gateway(settings, config.log_format).await?),
+                None => None,
+            };
             let place = config.bind.clone().unwrap_or_else(|| format!("{}:{}", config.host, config.port));
-            let server = Server::bind(config.clone(), registry, key.clone()).await.map_err(|error| {
+            let server = Server::bind_with(config.clone(), registry, key.clone(), gateway).await.map_err(|error| {
                 let hint = match error.kind() {
                     std::io::ErrorKind::AddrInUse => " (another program uses it; --port 0 takes a free port)",
                     _ => "",
                 };
                 Failure::Io(place, IoError::new(error.kind(), format!("{error}{hint}")))
             })?;
-            announce(&server, &config, key.is_some(), global)?;
+            announce(&server, &config, hybrid.as_ref(), key.is_some(), global)?;
             server.preload();
             server.run(stopped()).await;
             Ok::<(), Failure>(())
@@ -202,16 +232,17 @@ impl Serve {
             Some(path) => Config::from_file(path)?,
             None => Config::default(),
         };
+        config.gateway = self.gateway.or(config.gateway);
         let Self { address, access, bounds, .. } = self;
         if !self.models.is_empty() {
             config.models = self.models;
         }
         config.all_models &= !self.only;
         config.strict_fields |= self.strict_fields;
-        set(&mut config.pooling, self.pooling);
         set(&mut config.port, address.port);
         set(&mut config.host, address.host);
         config.bind = address.bind.or(config.bind);
+        config.pooling = self.pooling.or(config.pooling);
         config.api_key_file = access.api_key_file.or(config.api_key_file);
         config.allow_hosts.extend(access.allow_host);
         config.allow_origins.extend(access.allow_origin);
@@ -234,6 +265,12 @@ impl Serve {
     }
 }
 
+/// Makes a model the first one.
+fn put_first(models: &mut Vec<String>, first: &str) {
+    models.retain(|model| model != first);
+    models.insert(0, first.to_owned());
+}
+
 /// Returns the options for running models: those of the command line, else those of the configuration.
 fn run_options(config: &Config, global: &Global) -> RunOptions {
     let mut run = global.run_options();
@@ -248,7 +285,13 @@ fn run_options(config: &Config, global: &Global) -> RunOptions {
 }
 
 /// Tells where the server listens, with which models and limits, and how to try it.
-fn announce(server: &Server, config: &Config, has_key: bool, global: &Global) -> Result<(), Failure> {
+fn announce(
+    server: &Server,
+    config: &Config,
+    gateway: Option<&GatewaySettings>,
+    has_key: bool,
+    global: &Global,
+) -> Result<(), Failure> {
     let address = server.address();
     let known = server.app().registry.known();
     let names: Vec<&str> = known.iter().map(|known| known.name.as_str()).collect();
@@ -263,7 +306,7 @@ fn announce(server: &Server, config: &Config, has_key: bool, global: &Global) ->
         seconds => format!("unloaded after {seconds} s without use"),
     };
     let limits = &config.limits;
-    let rows = [
+    let mut rows = vec![
         ("models", format!("{}{others}; {idle}", names.join(", "))),
         ("memory", memory),
         (
@@ -275,6 +318,10 @@ fn announce(server: &Server, config: &Config, has_key: bool, global: &Global) ->
         ),
         ("key", if has_key { "clients must send the API key" } else { "none" }.to_owned()),
     ];
+    if let Some(gateway) = gateway {
+        let upstreams: Vec<&str> = gateway.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        rows.push(("gateway", format!("{}; upstreams {}", gateway.policy, upstreams.join(", "))));
+    }
     global.note(output::facts(&rows).trim_end());
     if !has_key && !server.is_local() {
         global.note("warning: other machines can reach this server, and it asks for no key (--api-key-file)");

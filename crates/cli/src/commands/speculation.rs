@@ -3,26 +3,16 @@
 use honelm::{SpeculationOptions, SpeculationRow};
 
 use crate::arguments::Global;
+use crate::commands::rows::measured;
 use crate::failure::Failure;
 use crate::output;
-use crate::progress::Progress;
 
 /// The number of depths whose acceptance the table shows.
 const DEPTHS: usize = 4;
 
 /// Measures all classes of prompts and prints a table, or a JSON document for each class.
 pub fn run(options: &SpeculationOptions, global: &Global) -> Result<u8, Failure> {
-    let mut progress = Progress::new(global);
-    let mut failure = None;
-    let rows = honelm::speculation(options, &mut |event| progress.event(event), &mut |row| {
-        failure = if global.json { output::json_line(row).err() } else { None };
-        failure.is_none()
-    });
-    progress.finish();
-    if let Some(failure) = failure {
-        return Err(failure);
-    }
-    let rows = rows?;
+    let rows = measured(global, |events, on_row| honelm::speculation(options, events, on_row))?;
     if !global.json {
         print(&rows)?;
     }

@@ -19,3 +19,4 @@ mod shells;
 mod speculation;
 mod tasks;
 mod tokenize;
+mod usage;

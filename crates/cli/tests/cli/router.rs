@@ -170,3 +170,133 @@ fn problems_of_a_gateway_file_name_file_and_line() {
         assert_fails(&run(&["gateway", "check", path.to_str().expect("UTF-8")]), 1, &["bad.toml: line ", said]);
     }
 }
+
+/// A server that answers every chat with `answer`; the first request gets status 503. Returns its address and what it was sent.
+fn cloud(answer: &'static str) -> (String, std::sync::mpsc::Receiver<String>) {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    let (sender, received) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = BufReader::new(stream.expect("a connection"));
+            let (mut head, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line).expect("a line") == 0 || line == "\r\n" {
+                    break;
+                }
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+                head.push_str(&line);
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).expect("a body");
+            let sent = format!("{head}\n{}", String::from_utf8_lossy(&body));
+            let message = serde_json::json!({"choices": [{"message": {"role": "assistant", "content": answer}}],
+                "usage": {"prompt_tokens": 11, "completion_tokens": 3}})
+            .to_string();
+            let (status, body) = if number == 0 { ("503 Busy", "{}".to_owned()) } else { ("200 OK", message) };
+            let text = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            if stream.get_mut().write_all(text.as_bytes()).is_err() || sender.send(sent).is_err() {
+                break;
+            }
+        }
+    });
+    (url, received)
+}
+
+#[test]
+fn both_sides_answer_and_are_judged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (prompts, out) = (path("prompts.jsonl"), path("traffic.jsonl"));
+    let lines = [
+        r#"{"prompt": "The dog was hungry, so he ran to his", "answer": "bowl", "group": "a"}"#,
+        r#"{"prompt": "Once upon a", "answer": ["time", "day"], "group": "b"}"#,
+        r#"{"prompt": "The sun went down and the sky became"}"#,
+    ];
+    std::fs::write(&prompts, lines.join("\n")).expect("written");
+    let label =
+        ["router", "label", &prompts, "-o", &out, "--raw", "--compare", "first-word", "-n", "4", "--samples", "3"];
+    let of_model = [&label[..], &["--cloud", "pocket", "--answers", "--json"]].concat();
+    let found = document(&run(&of_model));
+    assert_eq!((&found["requests"], &found["by_answer"], &found["by_agreement"]), (&3.into(), &2.into(), &1.into()));
+    assert_eq!(found["agreement_percent"], 100.0, "a model agrees with itself");
+    let samples = found["local"]["sample_tokens"].as_u64().expect("a number");
+    assert!((1..=18).contains(&samples) && found["cloud"]["sample_tokens"] == 0, "{found}");
+    let text = std::fs::read_to_string(&out).expect("the traffic");
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(
+        (&rows[0]["group"], &rows[1]["local"], &rows[2]["judged_by"]),
+        (&"a".into(), &1.0.into(), &"agreement".into())
+    );
+    for row in &rows {
+        assert_keys(
+            row,
+            &[
+                "prompt",
+                "local",
+                "cloud",
+                "agree",
+                "prompt_tokens",
+                "completion_tokens",
+                "local_answer",
+                "cloud_answer",
+            ],
+        );
+        assert_keys(&row["confidence"], &["top_probability", "margin", "entropy", "agreement"]);
+        assert_eq!(row["local_answer"], row["cloud_answer"]);
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 2, "no unfinished work is left");
+    let spoken = &of_model[..of_model.len() - 1];
+    assert_fails(&run(spoken), 1, &["traffic.jsonl", "--force"]);
+    let again = document(&run(&[&of_model[..], &["--force"]].concat()));
+    assert_eq!(again["local"]["accuracy_percent"], found["local"]["accuracy_percent"]);
+    assert_eq!(std::fs::read_to_string(&out).expect("the traffic"), text, "labelling is deterministic");
+    assert_fails(&run(&["router", "eval", &out]), 1, &["traffic.jsonl", "found"]);
+    assert_fails(&run(&[&label[..], &["--cloud", "no-such-model"]].concat()), 1, &["no-such-model"]);
+    std::fs::write(&prompts, "{\"prompt\": \"a\"}\n{\"prompt\": 3}").expect("written");
+    assert_fails(&run(&[spoken, &["--force"]].concat()), 1, &["prompts.jsonl", "line 2: prompt: found 3"]);
+}
+
+#[test]
+fn a_server_can_be_the_cloud_and_gets_nothing_private() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (prompts, out, key) = (path("prompts.jsonl"), path("traffic.jsonl"), path("key"));
+    std::fs::write(&prompts, r#"{"prompt": "Write to anna.schmidt@example.org, please.", "answer": "It is raining."}"#)
+        .expect("written");
+    std::fs::write(&key, "secret-key\n").expect("written");
+    let (url, received) = cloud("It is  RAINING");
+    let label =
+        ["router", "label", &prompts, "-o", &out, "-n", "4", "--cloud-url", &url, "--cloud-model", "large", "--json"];
+    let found = document(&run(&[&label[..], &["--cloud-key-file", &key]].concat()));
+    assert_eq!((&found["cloud"]["accuracy_percent"], &found["cloud"]["prompt_tokens"]), (&100.0.into(), &11.into()));
+    let refused = received.recv().expect("a request");
+    let sent = received.recv().expect("the same request again");
+    assert!(
+        sent.starts_with("POST /v1/chat/completions ")
+            && sent.to_lowercase().contains("authorization: bearer secret-key"),
+        "{sent}"
+    );
+    assert!(
+        !sent.contains("anna.schmidt") && !refused.contains("anna.schmidt") && sent.contains("Write to "),
+        "{sent}"
+    );
+    let plain = document(&run(&[&label[..], &["--send-private", "--force"]].concat()));
+    assert_eq!(plain["requests"], 1);
+    assert!(received.recv().expect("a request").contains("anna.schmidt@example.org"));
+    let gone = ["--cloud-url", "http://127.0.0.1:1/v1", "--cloud-model", "x"];
+    let unset = [&label[..7], &gone, &["--cloud-key-env", "HONELM_NO_SUCH_KEY", "--force"]].concat();
+    assert_fails(&run(&unset), 2, &["HONELM_NO_SUCH_KEY is not set"]);
+    assert_fails(
+        &run(&[&label[..7], &["--cloud-url", "ftp://x", "--cloud-model", "x", "--force"]].concat()),
+        2,
+        &["--cloud-url"],
+    );
+}

@@ -120,7 +120,12 @@ fn settings_come_from_the_file_the_environment_and_flags() {
 fn wrong_settings_and_a_port_in_use_are_errors() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port().to_string();
-    let cases: [(&[&str], i32, &str); 6] = [
+    let dir = tempfile::tempdir().expect("a folder");
+    let broken = dir.path().join("broken.gguf");
+    std::fs::write(&broken, b"GGUF\x03\0\0\0").expect("written");
+    let broken = broken.to_string_lossy();
+    let cases: [(&[&str], i32, &str); 7] = [
+        (&[&broken, "--port", "0"], 1, "broken.gguf"),
         (&["--port", &port], 1, "another program uses it"),
         (&["no-such-model", "--port", "0"], 1, "no-such-model"),
         (&["--allow-origin", "example.com"], 2, "allow_origins"),
@@ -136,5 +141,42 @@ fn wrong_settings_and_a_port_in_use_are_errors() {
     }
     let nobody = run(&["ps", "--server", "http://127.0.0.1:1"]);
     assert_eq!(nobody.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&nobody.stderr).contains("127.0.0.1:1"));
+    let said = String::from_utf8_lossy(&nobody.stderr);
+    assert!(said.contains("127.0.0.1:1") && said.contains("no server listens there"), "{said}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_gateway_answers_from_another_server_and_logs_nothing_private() {
+    const SECRET: &str = "ottilie.brandvold@kelterborn-mail.de";
+    let cloud = serve(&["pocket", "--only"]);
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("gateway.toml");
+    let text = format!(
+        "policy = \"cloud-first\"\n[local]\nmodel = \"pocket\"\ncontext = 256\n[[upstream]]\nname = \"other\"\napi = \"openai\"\n\
+         url = \"{}/v1\"\nmodel = \"pocket\"\nkey = \"none\"\nprice = {{ input = 1, output = 2 }}\ncontext = 256\n",
+        cloud.address
+    );
+    std::fs::write(&file, &text).expect("written");
+    let path = file.display().to_string();
+    let server = serve(&["--only", "--log-format", "json", "--gateway", &path]);
+    let ask =
+        format!("{{\"messages\": [{{\"role\": \"user\", \"content\": \"Write to {SECRET}\"}}], \"max_tokens\": 5}}");
+    let response = server.post("/v1/chat/completions", &ask);
+    assert!(response.contains("x-honelm: route=cloud; reason=cloud-first"), "{response}");
+    assert!(response.contains("\"EMAIL_ADDRESS\":1"), "{response}");
+    drop(cloud);
+    let response = server.post("/v1/chat/completions", &ask);
+    assert!(response.contains("\"degraded\":true") && response.contains("\"route\":\"local\""), "{response}");
+    let said = server.end();
+    assert!(said.contains("other") && said.contains("left alone") && !said.contains("brandvold"), "{said}");
+
+    // What is wrong in a gateway file is named before the server starts.
+    let wrong = [("key = \"none\"", "key = { env = \"HONELM_NO_SUCH_KEY\" }", "HONELM_NO_SUCH_KEY is not set")];
+    for (right, bad, expected) in wrong {
+        std::fs::write(&file, text.replace(right, bad)).expect("written");
+        let failed = run(&["serve", "--port", "0", "--gateway", &path]);
+        let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+        assert!(failed.status.code() != Some(0) && said.contains(expected), "{said}");
+    }
 }

@@ -87,10 +87,10 @@ impl Method for Gptq {
 impl Gptq {
     /// Returns the order of the columns for a target.
     fn order(&self, target: Target, fit: Fit) -> Order {
-        match grid(target, fit).map_or((0, 1), |grid| (grid.span(), grid.unit())) {
+        match grid(target, fit).map_or((0, 1), |grid| (grid.superblock(), grid.unit())) {
             _ if !self.act_order => Order::Natural,
             (0, _) => Order::Falling,
-            (span, unit) => Order::FallingSpans { span, unit },
+            (superblock, unit) => Order::FallingSuperblocks { superblock, unit },
         }
     }
 }
@@ -103,8 +103,8 @@ const PANEL: usize = 128;
 /// Rounds W `[M, K]` onto a grid (Frantar et al. 2022, algorithm 1).
 ///
 /// Columns are rounded in the factor's order. The error e = (w - q) / U_jj of each column is fed into the columns after it:
-/// w[j+1..] -= e U[j, j+1..]. The parameters of a span are chosen when the sweep reaches it, from weights that include the
-/// feedback so far. Where the order mixes spans, they are chosen before the sweep (static groups). Either way, no column order
+/// w[j+1..] -= e U[j, j+1..]. The parameters of a superblock are chosen when the sweep reaches it, from weights that include the
+/// feedback so far. Where the order mixes superblocks, they are chosen before the sweep (static groups). Either way, no column order
 /// has to be stored.
 fn sweep(w: &Matrix, factor: &Factor, grid: &dyn Grid, threads: usize) -> Codes {
     let k = w.cols;
@@ -117,12 +117,12 @@ fn sweep(w: &Matrix, factor: &Factor, grid: &dyn Grid, threads: usize) -> Codes 
     swept
 }
 
-/// The sizes of groups, spans and panels.
+/// The sizes of groups, superblocks and panels.
 struct Panels {
     group_size: usize,
     groups: usize,
     /// The number of columns whose parameters are chosen together.
-    span: usize,
+    superblock: usize,
     panel: usize,
     /// The cost of errors in the columns of each unit: A = (U U^T)^-1 of the unit's part of U; empty for units of one column.
     /// // [K / unit, unit, unit]
@@ -133,17 +133,17 @@ struct Panels {
 
 impl Panels {
     fn new(k: usize, factor: &Factor, grid: &dyn Grid) -> Self {
-        let (group_size, span) = (size_of(grid.group_size(), k), size_of(grid.span(), k));
-        // A span lies in one panel, so that its parameters include all feedback so far.
-        let panel = if span >= PANEL { span } else { PANEL / span * span };
-        let is_mixed = |columns: &[usize]| columns.iter().any(|c| c / span != columns[0] / span);
-        let fixed = span >= k || factor.order.chunks(span).any(is_mixed);
+        let (group_size, superblock) = (size_of(grid.group_size(), k), size_of(grid.superblock(), k));
+        // A superblock lies in one panel, so that its parameters include all feedback so far.
+        let panel = if superblock >= PANEL { superblock } else { PANEL / superblock * superblock };
+        let is_mixed = |columns: &[usize]| columns.iter().any(|c| c / superblock != columns[0] / superblock);
+        let fixed = superblock >= k || factor.order.chunks(superblock).any(is_mixed);
         let panel = if fixed { PANEL } else { panel };
         let metrics = unit_metrics(factor, k, grid.unit());
-        Self { group_size, groups: k.div_ceil(group_size), span, panel, metrics, fixed }
+        Self { group_size, groups: k.div_ceil(group_size), superblock, panel, metrics, fixed }
     }
 
-    /// Returns the groups of a span's columns.
+    /// Returns the groups of a superblock's columns.
     fn groups_of(&self, columns: Range<usize>) -> Range<usize> {
         columns.start / self.group_size..columns.end.div_ceil(self.group_size)
     }
@@ -222,10 +222,10 @@ impl Rows {
                 own[c] = x;
             }
             let params = &mut params[r * panels.groups..(r + 1) * panels.groups];
-            for start in (0..self.k).step_by(panels.span) {
-                let columns = start..(start + panels.span).min(self.k);
+            for start in (0..self.k).step_by(panels.superblock) {
+                let columns = start..(start + panels.superblock).min(self.k);
                 let groups = &mut params[panels.groups_of(columns.clone())];
-                grid.fit_span(&own[columns.clone()], &factor.importance[columns], groups);
+                grid.fit_superblock(&own[columns.clone()], &factor.importance[columns], groups);
             }
         }
     }
@@ -249,15 +249,15 @@ impl Rows {
             let j = panel.start + i;
             let column = factor.order[j];
             let group = column / panels.group_size;
-            if !panels.fixed && j.is_multiple_of(panels.span) {
-                let start = column / panels.span * panels.span;
-                let columns = start..(start + panels.span).min(k);
+            if !panels.fixed && j.is_multiple_of(panels.superblock) {
+                let start = column / panels.superblock * panels.superblock;
+                let columns = start..(start + panels.superblock).min(k);
                 let mut own = vec![0f32; columns.len()];
                 for (&x, &c) in w[i..].iter().zip(&factor.order[j..j + columns.len()]) {
                     own[c - start] = x;
                 }
                 let groups = &mut params[panels.groups_of(columns.clone())];
-                grid.fit_span(&own, &factor.importance[columns], groups);
+                grid.fit_superblock(&own, &factor.importance[columns], groups);
             }
             let p = params[group];
             if unit == 1 {

@@ -151,7 +151,8 @@ fn gguf_files_hold_every_architecture() {
         assert_not_as_planned(&read, &checkpoint, &Scheme::gguf(Encoding::Q5_0, Recipe::gptq()));
         let encoding = |slot: Slot| read.parameter(slot).unwrap().weight.encoding_name();
         for slot in read.tree().slots() {
-            let exact = matches!(read.tree().module(slot).unwrap().kind, Kind::Norm | Kind::Positions);
+            let exact =
+                matches!(read.tree().module(slot).unwrap().kind, Kind::Norm | Kind::Positions | Kind::TokenTypes);
             assert_eq!(encoding(slot), if exact { "F32" } else { "Q8_0" }, "{name} {slot:?}");
         }
     }

@@ -47,7 +47,8 @@ impl Driver {
                     if answer.embeds() { Ok((self.runner.open(), 0)) } else { self.begin_sequence(&answer.tokens) };
                 match begun {
                     Ok((sequence, computed)) => {
-                        (answer.sequence, answer.computed) = (Some(sequence), computed);
+                        answer.sequence = Some(sequence);
+                        answer.land(computed);
                         answer.served = self.counts.steps;
                         answer.cached_tokens.get_or_insert(computed);
                         let (done, total) = (computed, answer.tokens.len());
@@ -139,7 +140,7 @@ impl Driver {
         let victim = below.min_by_key(|(_, a)| (a.request.priority, std::cmp::Reverse(a.id))).map(|(i, _)| i);
         let Some(victim) = victim else { return Ok(false) };
         let mut answer = self.active.remove(victim);
-        answer.computed = 0;
+        answer.land(0);
         let closed = answer.sequence.take().map_or(Ok(()), |sequence| self.runner.close(sequence));
         self.counts.preempted += 1;
         self.wait(answer);

@@ -8,7 +8,7 @@ use honelm_text::Tokenizer;
 use super::{Clock, Driver};
 use crate::EngineError;
 use crate::answer::Answer;
-use crate::speculative::{Ask, Draft, DraftModel, SpeculationCounts};
+use crate::speculative::{Ask, Draft, DraftModel, Speculation, SpeculationCounts};
 
 impl Driver {
     /// Adds a draft model for [`crate::Speculate::Draft`] and [`crate::Speculate::Auto`], with its tokenizer. If the vocabulary
@@ -61,9 +61,7 @@ impl Driver {
             return;
         }
         self.relax();
-        let default = self.speculation.default;
-        let asks: Vec<Ask<'_>> = self.active.iter().filter_map(|answer| answer.ask(default)).collect();
-        let asks: Vec<Ask<'_>> = asks.into_iter().filter(|ask| self.speculation.serves(ask.how)).collect();
+        let asks = asks(&self.active, &self.speculation);
         if asks.is_empty() {
             return;
         }
@@ -75,6 +73,11 @@ impl Driver {
                 answer.set_draft(draft);
             }
         }
+    }
+
+    /// Returns `true` if an answer can get a draft, which follows tokens that the host knows.
+    pub(super) fn wants_drafts(&self) -> bool {
+        !asks(&self.active, &self.speculation).is_empty()
     }
 
     /// Removes the drafts of the next step. Returns `false` if there are none.
@@ -122,4 +125,10 @@ impl Driver {
             self.limit_memory();
         }
     }
+}
+
+/// Returns the answers that can get a draft.
+fn asks<'a>(active: &'a [Answer], speculation: &Speculation) -> Vec<Ask<'a>> {
+    let asks = active.iter().filter_map(|answer| answer.ask(speculation.default));
+    asks.filter(|ask| speculation.serves(ask.how)).collect()
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod drafting;
+mod flights;
 mod saving;
 mod stepping;
 
@@ -10,6 +11,8 @@ use std::rc::Rc;
 use honelm_backend::SequenceId;
 use honelm_model::Runner;
 use honelm_text::Tokenizer;
+
+use flights::Flights;
 
 use crate::answer::Answer;
 use crate::prefixes::{Prefixes, common};
@@ -50,6 +53,9 @@ pub struct DriverOptions {
     pub cache_bytes: Option<usize>,
     /// The source of drafts for requests that name none.
     pub speculate: Speculate,
+    /// The number of steps that are submitted before the first of them is read, 8 at most; by default what the device wants
+    /// ([`honelm_model::Runner::steps_in_flight`]).
+    pub steps_in_flight: Option<usize>,
 }
 
 impl Default for DriverOptions {
@@ -61,6 +67,7 @@ impl Default for DriverOptions {
             prefixes: 64,
             cache_bytes: None,
             speculate: Speculate::Auto,
+            steps_in_flight: None,
         }
     }
 }
@@ -72,6 +79,10 @@ pub struct Counts {
     pub steps: u64,
     /// Rows of all steps.
     pub rows: u64,
+    /// Steps that were submitted while no other one was in flight, so that the device had to wait for the host.
+    pub waits: u64,
+    /// Rows whose outputs were not used, because their answer had ended or was set back.
+    pub discarded: u64,
     /// Answers whose pages were given back before their end.
     pub preempted: u64,
     /// Prefixes that were closed to make room.
@@ -94,6 +105,7 @@ pub struct Driver {
     /// The answers with a sequence, in the order of their admission.
     active: Vec<Answer>,
     prefixes: Prefixes,
+    flights: Flights,
     speculation: Speculation,
     /// `true` while the draft model has no memory, because an answer needs it.
     is_pressed: bool,
@@ -118,6 +130,7 @@ impl Driver {
             waiting: Vec::new(),
             active: Vec::new(),
             prefixes: Prefixes::default(),
+            flights: Flights::default(),
             speculation,
             is_pressed: false,
             kept: Vec::new(),
@@ -198,13 +211,13 @@ impl Driver {
     /// Adds an answer at the time `now`. It is computed by the next steps.
     ///
     /// # Errors
-    /// Invalid settings, an empty or too long prompt, a token that the model does not have.
+    /// Invalid settings, an empty or too long prompt, a token that the model does not have, an answer of an encoder.
     pub fn submit(&mut self, request: Request, now: f64) -> Result<AnswerId, EngineError> {
-        let (vocabulary, context) = (self.runner.facts().vocabulary, self.runner.context());
         self.speculation.check(request.speculate.unwrap_or(self.options.speculate))?;
         self.limit_memory();
         let id = AnswerId(self.next);
-        let answer = Answer::new(id, request, &self.tokenizer, (vocabulary, context), now)?;
+        let (facts, context) = (self.runner.facts(), self.runner.context());
+        let answer = Answer::new(id, request, &self.tokenizer, facts, context, now)?;
         self.next += 1;
         self.wait(answer);
         Ok(id)
@@ -258,14 +271,13 @@ impl Driver {
 
     /// Ends an answer that is no longer among the active and waiting ones. Its cached tokens become a prefix.
     fn end(&mut self, mut answer: Answer, reason: FinishReason, now: f64, events: &mut Vec<(AnswerId, Event)>) {
-        let (id, computed) = (answer.id, answer.computed);
+        let id = answer.id;
         self.speculation.forget(id);
-        if let Some(sequence) = answer.sequence.take() {
-            let kept = if answer.embeds() { &[][..] } else { &answer.tokens[..computed] };
-            if let Err(error) = self.keep_prefix(kept.to_vec(), sequence) {
-                events.push((id, Event::Failed(error)));
-                return;
-            }
+        if let Some(sequence) = answer.sequence.take()
+            && let Err(error) = self.keep_computed(&answer, sequence)
+        {
+            events.push((id, Event::Failed(error)));
+            return;
         }
         let completion = answer.finish(reason, now, &mut |update| events.push((id, Event::Update(update))));
         events.push((id, Event::Done(completion)));
@@ -278,6 +290,15 @@ impl Driver {
         // The first error tells more.
         drop(closed);
         events.push((answer.id, Event::Failed(error)));
+    }
+
+    /// Keeps the computed tokens of an answer's sequence as a prefix, without those of steps in flight.
+    fn keep_computed(&mut self, answer: &Answer, sequence: SequenceId) -> Result<(), EngineError> {
+        if answer.embeds() {
+            return Ok(self.runner.close(sequence)?);
+        }
+        let computed = self.runner.truncate(sequence, answer.computed)?.len;
+        self.keep_prefix(answer.tokens[..computed].to_vec(), sequence)
     }
 
     /// Keeps a sequence as a prefix, or closes it.

@@ -2,18 +2,26 @@
 
 use std::sync::Arc;
 
-use honelm_backend::{Batch, Ticket};
+use honelm_backend::{Batch, SequenceId, Ticket};
 use honelm_model::{ModelError, StepOutput};
 
+use super::flights::Flight;
 use super::{AnswerId, Clock, Driver, Event};
-use crate::answer::Outputs;
+use crate::answer::{Answer, Outputs, Readiness};
 use crate::speculative::is_shortage;
 use crate::{EngineError, Update};
 
+/// The largest number of steps in flight. A sequence with a sliding window can lose as many tokens without being computed again.
+const MOST_IN_FLIGHT: usize = 8;
+
 /// The rows of one answer in a step.
-struct Part {
+pub(super) struct Part {
     answer: AnswerId,
+    /// The sequence of the rows. If the answer has another one by now, they are not its own any more.
+    sequence: SequenceId,
     rows: usize,
+    /// The number of the last row in the step.
+    last: u32,
     /// `true` for rows of a prompt.
     prefills: bool,
     /// `true` if a draft is among the rows.
@@ -26,56 +34,70 @@ struct Part {
     hidden: usize,
 }
 
+impl Part {
+    /// Returns the number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Returns `true` for the rows of an answer that still wants their outputs.
+    pub fn is_of(&self, answer: &Answer) -> bool {
+        answer.id == self.answer && answer.sequence == Some(self.sequence)
+    }
+}
+
 impl Driver {
-    /// Runs one step, or admits and ends answers.
+    /// Admits and ends answers, or submits the next steps and takes the outputs of the first of them.
     pub(super) async fn advance(&mut self, clock: Clock<'_>) -> Vec<(AnswerId, Event)> {
         let mut events = Vec::new();
-        self.remove_surplus(&mut events);
         self.expire(clock(), &mut events);
         self.admit(&mut events);
         if !events.is_empty() {
             return events;
         }
-        self.propose(clock).await;
-        let begin = clock();
-        if let Some((ticket, parts)) = self.begin_step(&mut events) {
-            // Beside the work of the device.
-            self.prepare(&parts);
-            match self.runner.read(ticket).await {
+        self.submit_steps(clock, &mut events).await;
+        if let Some((flight, output)) = self.flights.next().await {
+            let now = clock();
+            let seconds = self.flights.seconds(&flight, now);
+            match output {
                 Ok(output) => {
-                    self.distribute(&parts, &output, clock(), &mut events);
-                    if parts.iter().all(|part| !part.prefills) {
-                        let rows = parts.iter().map(|part| part.rows).sum();
-                        self.speculation.measured(parts.len(), rows, clock() - begin);
+                    self.distribute(&flight.parts, &output, now, &mut events);
+                    if flight.parts.iter().all(|part| !part.prefills) {
+                        let rows = flight.parts.iter().map(|part| part.rows).sum();
+                        self.speculation.measured(flight.parts.len(), rows, seconds);
                     }
                 }
-                Err(error) => self.fail_parts(&parts, error, &mut events),
+                Err(error) => self.fail_parts(&flight.parts, error, &mut events),
             }
         }
         events
     }
 
-    /// Removes the tokens of a step whose outputs were never taken because its future was dropped.
-    fn remove_surplus(&mut self, events: &mut Vec<(AnswerId, Event)>) {
-        for i in (0..self.active.len()).rev() {
-            let answer = &mut self.active[i];
-            let Some(sequence) = answer.sequence else { continue };
-            let checked = self.runner.len(sequence).and_then(|len| {
-                if std::mem::take(&mut answer.is_verifying) || len != answer.computed {
-                    answer.computed = self.runner.truncate(sequence, answer.computed)?.len;
-                }
-                Ok(())
-            });
-            if let Err(error) = checked {
-                let answer = self.active.remove(i);
-                self.fail(&answer, error.into(), events);
+    /// Submits steps until the device has enough of them, or an answer has to see the outputs of one first.
+    async fn submit_steps(&mut self, clock: Clock<'_>, events: &mut Vec<(AnswerId, Event)>) {
+        let wanted = self.options.steps_in_flight.unwrap_or_else(|| self.runner.steps_in_flight());
+        let most = wanted.min(MOST_IN_FLIGHT);
+        self.counts.discarded += self.flights.discard(&self.active);
+        while self.flights.is_empty() || (self.flights.len() < most && !self.wants_drafts()) {
+            if self.flights.is_empty() {
+                self.propose(clock).await;
             }
+            let begun = clock();
+            let Some((ticket, parts)) = self.begin_step(events) else { return };
+            // Beside the work of the device.
+            self.prepare(&parts);
+            self.counts.waits += u64::from(self.flights.is_empty());
+            self.flights.push(Flight { parts, read: self.runner.read(ticket), begun });
         }
     }
 
-    /// Starts a step for the active answers. If memory is short, makes room and tries again.
+    /// Starts a step for the active answers. If memory is short, makes room and tries again, but not while a step in flight can
+    /// still end answers.
     fn begin_step(&mut self, events: &mut Vec<(AnswerId, Event)>) -> Option<(Ticket, Vec<Part>)> {
         loop {
+            if self.active.iter().any(|answer| answer.readiness() == Readiness::Waits) {
+                return None;
+            }
             let (batch, parts) = self.plan();
             if parts.is_empty() {
                 return None;
@@ -84,14 +106,10 @@ impl Driver {
                 Ok(ticket) => {
                     self.counts.steps += 1;
                     self.counts.rows += batch.rows() as u64;
-                    for part in &parts {
-                        if let Some(answer) = self.active.iter_mut().find(|answer| answer.id == part.answer) {
-                            answer.served = self.counts.steps;
-                            answer.is_verifying = part.verifies;
-                        }
-                    }
+                    self.note_planned(ticket, &parts);
                     return Some((ticket, parts));
                 }
+                Err(error) if is_shortage(&error) && !self.flights.is_empty() => return None,
                 // A draft is not worth a prefix or another answer's pages.
                 Err(error) if is_shortage(&error) && self.drop_drafts() => {}
                 Err(error) if is_shortage(&error) => {
@@ -105,6 +123,17 @@ impl Driver {
                     self.fail_parts(&parts, error, events);
                     return None;
                 }
+            }
+        }
+    }
+
+    /// Notes the rows of a step that was submitted.
+    fn note_planned(&mut self, ticket: Ticket, parts: &[Part]) {
+        for part in parts {
+            if let Some(answer) = self.active.iter_mut().find(|answer| answer.id == part.answer) {
+                answer.served = self.counts.steps;
+                answer.planned += part.rows;
+                answer.last_drawn = (part.sampled > 0 && !part.verifies).then_some((ticket, part.last));
             }
         }
     }
@@ -136,12 +165,13 @@ impl Driver {
         let mut left = if writes { self.options.prefill_rows_beside.clamp(1, alone) } else { alone };
         for i in order {
             let answer = &self.active[i];
-            let Some(sequence) = answer.sequence else { continue };
+            let Some(sequence) = answer.sequence.filter(|_| answer.readiness() == Readiness::Ready) else { continue };
             let mut room = most - batch.rows().min(most);
             if answer.prefills() {
                 room = room.min(left);
             }
-            if room == 0 {
+            let waits = answer.in_one_step && answer.missing() > room && batch.rows() > 0;
+            if room == 0 || waits {
                 continue;
             }
             let start = batch.rows();
@@ -149,7 +179,9 @@ impl Driver {
             let wants = &batch.want[start..];
             let part = Part {
                 answer: answer.id,
+                sequence,
                 rows: wants.len(),
+                last: (batch.rows() - 1) as u32,
                 prefills: answer.prefills(),
                 verifies,
                 logits: wants.iter().filter(|want| want.logits).count(),
@@ -183,17 +215,22 @@ impl Driver {
             let own_hidden: Vec<&[f32]> = hidden.by_ref().take(part.hidden).collect();
             let (own_sampled, rest) = sampled.split_at(part.sampled.min(sampled.len()));
             sampled = rest;
-            let Some(at) = self.active.iter().position(|answer| answer.id == part.answer) else { continue };
+            let Some(at) = self.active.iter().position(|answer| part.is_of(answer)) else {
+                self.counts.discarded += part.rows as u64;
+                continue;
+            };
             let answer = &mut self.active[at];
             let outputs = Outputs { logits: &own_logits, sampled: own_sampled, hidden: &own_hidden };
             let on_update = &mut |update: Update| events.push((part.answer, Event::Update(update)));
-            let taken = answer.take(part.rows, &outputs, now, on_update).and_then(|next| {
+            let taken = answer.take((part.rows, part.verifies), &outputs, now, on_update).and_then(|next| {
                 self.speculation.observe(part.answer, &next.verified, &next.drawn);
                 if let (Some(path), Some(sequence)) = (&next.accepted, answer.sequence) {
                     self.runner.accept(sequence, path)?;
                 }
                 if let (Some(keep), Some(sequence)) = (next.keep, answer.sequence) {
-                    answer.computed = self.runner.truncate(sequence, keep)?.len;
+                    answer.land(self.runner.truncate(sequence, keep)?.len);
+                } else if part.verifies {
+                    answer.land(answer.computed);
                 }
                 Ok(next.end)
             });
@@ -215,7 +252,7 @@ impl Driver {
     fn fail_parts(&mut self, parts: &[Part], error: ModelError, events: &mut Vec<(AnswerId, Event)>) {
         let shared = Arc::new(error);
         for part in parts {
-            let Some(at) = self.active.iter().position(|answer| answer.id == part.answer) else { continue };
+            let Some(at) = self.active.iter().position(|answer| part.is_of(answer)) else { continue };
             let answer = self.active.remove(at);
             self.fail(&answer, EngineError::Step(Arc::clone(&shared)), events);
         }

@@ -59,10 +59,12 @@ impl StepCosts {
             self.speed = seconds / expected;
             return;
         }
-        let ratio = (seconds / (self.speed * expected)).clamp(1.0 / MOST, MOST);
         let at = index(rows);
+        let count = self.costs[at].map_or(0, |(_, count)| count);
+        // Nothing is known before the first measurement, but rows cost at most as much as steps of their own.
+        let most = if count == 0 { MOST.max(rows as f64 / expected) } else { MOST };
+        let ratio = (seconds / (self.speed * expected)).clamp(1.0 / MOST, most);
         if at > 0 {
-            let count = self.costs[at].map_or(0, |(_, count)| count);
             let weight = COST_WEIGHT.max(1.0 / f64::from(count + 1));
             self.costs[at] = Some(((expected * ratio.powf(weight)).max(1.0), count.saturating_add(1)));
             // The rest of the difference is the machine's, once the cost is known.

@@ -25,6 +25,8 @@ pub struct Log {
     pub logits: Cell<usize>,
     /// The number of rows that were sampled on the device.
     pub sampled: Cell<usize>,
+    /// The number of rows whose token the host had not seen.
+    pub unseen: Cell<usize>,
     /// Bytes held and open sequences, after the last change.
     pub memory: Cell<(usize, usize)>,
 }
@@ -43,12 +45,16 @@ pub struct Scripted {
     pending: BTreeMap<SequenceId, Vec<Vec<u32>>>,
     script: Script,
     outputs: BTreeMap<u64, StepOutput>,
+    /// The tokens that were sampled, by step and row.
+    drawn: BTreeMap<(u64, u32), u32>,
     next: u64,
     log: Rc<Log>,
     /// The maximum number of rows in a step.
     pub step_rows: usize,
     /// `true` if reads are not ready at once.
     pub is_slow: bool,
+    /// The number of steps that the driver should have in flight.
+    pub steps_in_flight: usize,
 }
 
 impl Scripted {
@@ -71,6 +77,7 @@ impl Scripted {
             vocabulary,
             context,
             parameters: 0,
+            encoder: false,
         };
         let mut sequences = Sequences::new(&[kind], PAGE, context, 0);
         sequences.set_limit(&[PAGE], None);
@@ -82,10 +89,12 @@ impl Scripted {
             pending: BTreeMap::new(),
             script: Box::new(script),
             outputs: BTreeMap::new(),
+            drawn: BTreeMap::new(),
             next: 0,
             log: Rc::clone(&log),
             step_rows: usize::MAX,
             is_slow: false,
+            steps_in_flight: 1,
         };
         (runner, log)
     }
@@ -112,6 +121,9 @@ impl Runner for Scripted {
     }
     fn is_batch_invariant(&self) -> bool {
         true
+    }
+    fn steps_in_flight(&self) -> usize {
+        self.steps_in_flight
     }
     fn sequence_bytes(&self, tokens: usize) -> usize {
         tokens.next_multiple_of(PAGE)
@@ -158,7 +170,13 @@ impl Runner for Scripted {
                 Parent::Row(parent) => pending[before + parent as usize - first].clone(),
                 Parent::Draft(parent) => pending[parent as usize].clone(),
             };
-            let Token::Id(token) = batch.tokens[row] else { panic!("the engine reads every token") };
+            let token = match batch.tokens[row] {
+                Token::Id(token) => token,
+                Token::Sampled(ticket, row) => {
+                    self.log.unseen.set(self.log.unseen.get() + 1);
+                    self.drawn[&(ticket.0, row)]
+                }
+            };
             assert_eq!(step.positions[row] as usize, tokens.len());
             tokens.push(token);
             pending.push(tokens.clone());
@@ -173,7 +191,9 @@ impl Runner for Scripted {
                 }
                 if let Some(how) = want.sample {
                     self.log.sampled.set(self.log.sampled.get() + 1);
-                    output.sampled.push(choose(&logits, &how, tokens.len() as u64 - 1));
+                    let token = choose(&logits, &how, tokens.len() as u64 - 1);
+                    output.sampled.push(token);
+                    self.drawn.insert((self.next + 1, row as u32), token);
                 }
             }
             *self.log.tokens.borrow_mut() = tokens;

@@ -2,14 +2,18 @@
 
 use honelm_backend::{Batch, Want, block_on};
 use honelm_engine::{DriverOptions, Event, Generation, Pooling, Request};
-use honelm_model::Runner;
+use honelm_model::{Model, Runner};
 
 use crate::common::{encode, limited, tokenizer};
 use crate::pocket::pocket;
+use crate::schedule::{load, tiny};
 
 /// Returns the final hidden states of all tokens.
 fn states(tokens: &[u32]) -> Vec<Vec<f32>> {
-    let mut model = pocket();
+    states_of(pocket(), tokens)
+}
+
+fn states_of(mut model: Model, tokens: &[u32]) -> Vec<Vec<f32>> {
     let id = model.open();
     let mut batch = Batch::default();
     batch.extend(id, tokens, Want::HIDDEN);
@@ -60,6 +64,33 @@ fn embeddings_are_the_pooled_states_whatever_the_steps_and_neighbours() {
             assert_eq!(completion.embedding.as_ref(), Some(&expected), "{pooling:?}");
             assert_eq!((completion.prompt_tokens, completion.cached_tokens), (text.len(), 0));
         }
+    }
+}
+
+#[test]
+fn an_encoder_reads_every_text_in_one_step_and_generates_nothing() {
+    let encoder = || load(&tiny("bert-types"), 48);
+    let options = DriverOptions { prefill_rows: 3, ..DriverOptions::default() };
+    let mut driver = limited(encoder(), options);
+    let texts: Vec<Vec<u32>> = [48, 1, 20].map(|len| (0..len).map(|i| i * 7 % 64).collect()).into();
+    let requests = texts.iter().map(|text| Request::embedding(text.clone(), Pooling::Cls));
+    let ids: Vec<_> = requests.map(|request| driver.submit(request, 0.0).expect("a request")).collect();
+    let refused = driver.submit(Request::new(vec![1], Generation::greedy(3)), 0.0).expect_err("an answer");
+    assert_eq!(refused.code(), "model-is-encoder");
+    let long = driver.submit(Request::embedding(vec![1; 49], Pooling::Cls), 0.0).expect_err("49 of 48 positions");
+    assert_eq!(long.code(), "prompt-too-long");
+    let mut done = std::collections::BTreeMap::new();
+    while !driver.is_idle() {
+        for (id, event) in block_on(driver.step(&|| 0.0)) {
+            match event {
+                Event::Done(completion) => drop(done.insert(id, completion)),
+                Event::Failed(error) => panic!("{error}"),
+                Event::Update(_) => {}
+            }
+        }
+    }
+    for (id, text) in ids.iter().zip(&texts) {
+        assert_eq!(done[id].embedding.as_ref(), Some(&states_of(encoder(), text)[0]));
     }
 }
 

@@ -5,9 +5,11 @@
 mod calls;
 mod chat;
 mod common;
+mod confidence;
 mod constrained;
 mod driver;
 mod embedding;
+mod flights;
 mod generation;
 #[path = "../../../grammar/tests/grammar/judge.rs"]
 mod judge;

@@ -46,6 +46,9 @@ pub struct Curve {
 pub struct Baselines {
     /// The number of words as the score.
     pub length: Curve,
+    /// The doubt of the local model as the score: 1 minus the probability of its most likely first token; `None` where a request lacks its
+    /// confidence.
+    pub doubt: Option<Curve>,
     /// The gain itself as the score: the best that any order can do. It can exceed 1 where the local model is sometimes the better one.
     pub oracle: Curve,
     /// The APGR and the CPT50 of a random order.
@@ -82,6 +85,10 @@ pub struct Evaluation {
     pub curve: Curve,
     /// The APGR minus that of the number of words, with the interval of the paired bootstrap.
     pub above_length: Interval,
+    /// The estimator's scores without the local model's confidence, if the scores use it.
+    pub without_confidence: Option<Curve>,
+    /// The APGR minus that without confidence, with the interval of the paired bootstrap.
+    pub above_without_confidence: Option<Interval>,
     /// The measures to compare with.
     pub baselines: Baselines,
     /// The operating points that keep 75%, 50% and 25% of the requests on the device.
@@ -100,13 +107,13 @@ pub fn cross_validate(rows: &[Labelled], ordinary: &[&str], folds: usize, traini
     let features: Vec<Features> = rows.iter().map(|row| Features::of(&row.prompt, &language)).collect();
     let all: Vec<&Labelled> = rows.iter().collect();
     let fold_of = assign(&all, folds, training.seed, training.keep_groups);
-    let mut scores = vec![0.0; rows.len()];
+    let mut scores = Scores::of(rows.len());
     for fold in 0..folds {
         let (train, test): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|at| fold_of[*at] != fold);
         let inside: Vec<&Labelled> = train.iter().map(|at| all[*at]).collect();
         let known: Vec<&Features> = train.iter().map(|at| &features[*at]).collect();
         let estimator = train_on(&inside, &known, &language, training)?;
-        test.into_iter().for_each(|at| scores[at] = estimator.of_features(&features[at]).gain);
+        test.into_iter().for_each(|at| scores.set(at, &estimator, estimator.of_features(&features[at]).gain, all[at]));
     }
     judge(&all, &scores, &training.source)
 }
@@ -117,7 +124,8 @@ pub fn cross_validate(rows: &[Labelled], ordinary: &[&str], folds: usize, traini
 /// [`GatewayError::UnfitTraffic`] if the cloud is not better than the local model on the whole, so that there is no gap to recover.
 pub fn evaluate(estimator: &Estimator, rows: &[Labelled], source: &str) -> Result<Evaluation> {
     let rows: Vec<&Labelled> = rows.iter().collect();
-    let scores: Vec<f32> = rows.iter().map(|row| estimator.score(row)).collect();
+    let mut scores = Scores::of(rows.len());
+    rows.iter().enumerate().for_each(|(at, row)| scores.set(at, estimator, estimator.estimate(&row.prompt).gain, row));
     let mut evaluation = judge(&rows, &scores, source)?;
     evaluation.is_training_data = digest(&rows) == estimator.provenance().digest;
     Ok(evaluation)
@@ -131,7 +139,32 @@ impl Estimator {
     }
 }
 
-fn judge(rows: &[&Labelled], scores: &[f32], source: &str) -> Result<Evaluation> {
+/// The scores of rows, with the local model's confidence where it is known, and without.
+struct Scores {
+    with: Vec<f32>,
+    without: Vec<f32>,
+    /// `true` if they differ.
+    are_corrected: bool,
+}
+
+impl Scores {
+    fn of(rows: usize) -> Self {
+        Self { with: vec![0.0; rows], without: vec![0.0; rows], are_corrected: false }
+    }
+
+    fn set(&mut self, at: usize, estimator: &Estimator, gain: f32, row: &Labelled) {
+        let corrected = row.confidence.and_then(|confidence| estimator.corrected(gain, &confidence));
+        self.are_corrected |= corrected.is_some();
+        (self.with[at], self.without[at]) = (corrected.unwrap_or(gain), gain);
+    }
+}
+
+/// Returns the doubt of the local model in its first tokens; `None` where a row lacks its confidence.
+fn doubt(rows: &[&Labelled]) -> Option<Vec<f32>> {
+    rows.iter().map(|row| row.confidence.map(|confidence| 1.0 - confidence.top_probability)).collect()
+}
+
+fn judge(rows: &[&Labelled], scores: &Scores, source: &str) -> Result<Evaluation> {
     let gains: Vec<f64> = rows.iter().map(|row| f64::from(row.gain())).collect();
     if gains.iter().sum::<f64>() <= 0.0 {
         return Err(GatewayError::UnfitTraffic {
@@ -145,7 +178,11 @@ fn judge(rows: &[&Labelled], scores: &[f32], source: &str) -> Result<Evaluation>
     let own: Vec<f32> = gains.iter().map(|gain| *gain as f32).collect();
     let mean =
         |of: &dyn Fn(&Labelled) -> f32| rows.iter().map(|row| f64::from(of(row))).sum::<f64>() / rows.len() as f64;
-    let orders = [scores, &lengths, &own].map(Order::new);
+    // The optional ones are last, so that the others keep their numbers.
+    let (doubt, without) = (doubt(rows), scores.are_corrected.then_some(&scores.without[..]));
+    let optional = [doubt.as_deref(), without];
+    let all = [&scores.with[..], &lengths, &own].into_iter().chain(optional.into_iter().flatten());
+    let orders: Vec<Order> = all.map(Order::new).collect();
     let draws = resampled(&orders, &gains);
     let curve = |at: usize| {
         let (apgr, cpt50) = orders[at].measure(&gains, &vec![1; gains.len()]);
@@ -153,19 +190,26 @@ fn judge(rows: &[&Labelled], scores: &[f32], source: &str) -> Result<Evaluation>
         Curve { apgr: interval(apgr, of(|m| m.0)), cpt50: interval(cpt50, of(|m| m.1)) }
     };
     let curves = [0, 1, 2].map(curve);
-    let difference = curves[0].apgr.value - curves[1].apgr.value;
+    let above = |at: usize| {
+        let difference = curves[0].apgr.value - curve(at).apgr.value;
+        interval(difference, draws.iter().map(|draw| draw[0].0 - draw[at].0).collect())
+    };
+    let (of_doubt, of_without) = (doubt.is_some().then_some(3), without.map(|_| orders.len() - 1));
     Ok(Evaluation {
         requests: rows.len(),
         curve: curves[0],
-        above_length: interval(difference, draws.iter().map(|draw| draw[0].0 - draw[1].0).collect()),
+        above_length: above(1),
+        without_confidence: of_without.map(curve),
+        above_without_confidence: of_without.map(above),
         baselines: Baselines {
             length: curves[1],
+            doubt: of_doubt.map(curve),
             oracle: curves[2],
             random: 0.5,
             local_accuracy: mean(&|row| row.local),
             cloud_accuracy: mean(&|row| row.cloud),
         },
-        points: points(rows, scores),
+        points: points(rows, &scores.with),
         is_training_data: false,
     })
 }
@@ -233,12 +277,12 @@ impl Order {
 }
 
 /// Computes the measures of each order on resampled rows, the same rows for each.
-fn resampled(orders: &[Order; 3], gains: &[f64]) -> Vec<[(f64, f64); 3]> {
+fn resampled(orders: &[Order], gains: &[f64]) -> Vec<Vec<(f64, f64)>> {
     let mut random = Random::new(SEED);
     let mut draw = |_| {
         let mut counts = vec![0; gains.len()];
         (0..gains.len()).for_each(|_| counts[random.below(gains.len())] += 1);
-        [0, 1, 2].map(|at| orders[at].measure(gains, &counts))
+        orders.iter().map(|order| order.measure(gains, &counts)).collect::<Vec<_>>()
     };
     (0..RESAMPLES).map(&mut draw).filter(|draw| draw.iter().all(|m| m.0.is_finite())).collect()
 }
@@ -299,9 +343,33 @@ mod tests {
     }
 
     #[test]
+    fn confidence_is_judged_beside_the_scores_without_it() {
+        use super::super::Confidence;
+        // Prompts say nothing; the local model is right where it is sure.
+        let row = |i: usize| {
+            let top_probability = (i * 37 % 100) as f32 / 100.0;
+            let confidence =
+                Confidence { top_probability, margin: top_probability / 2.0, entropy: 1.0, agreement: None };
+            let local = if top_probability > 0.5 { 1.0 } else { 0.0 };
+            Labelled { confidence: Some(confidence), ..Labelled::test(&format!("prompt {}", i % 7), local, 1.0, None) }
+        };
+        let mut rows: Vec<Labelled> = (0..300).map(row).collect();
+        let training = Training { source: "f".to_owned(), note: String::new(), seed: 0, keep_groups: false };
+        let found = cross_validate(&rows, &["a prompt"], 5, &training).expect("an evaluation");
+        let without = found.without_confidence.expect("rows with confidence");
+        assert!(found.curve.apgr.value > 0.7 && without.apgr.value < 0.6, "{found:?}");
+        assert!(found.above_without_confidence.is_some_and(|above| above.low > 0.1), "{found:?}");
+        assert!(found.baselines.doubt.is_some_and(|doubt| doubt.apgr.value > 0.7), "{found:?}");
+        rows.iter_mut().for_each(|row| row.confidence = None);
+        let plain = cross_validate(&rows, &["a prompt"], 5, &training).expect("an evaluation");
+        assert!(plain.without_confidence.is_none() && plain.baselines.doubt.is_none());
+        assert_eq!(plain.curve, without);
+    }
+
+    #[test]
     fn a_cloud_that_is_no_better_is_refused() {
         let row = Labelled::test("a", 1.0, 1.0, None);
-        let error = judge(&[&row], &[0.0], "f").expect_err("no gap").to_string();
+        let error = judge(&[&row], &Scores::of(1), "f").expect_err("no gap").to_string();
         assert_eq!(
             error,
             "f: lines 1 to 1: found a cloud that is not better than the local model on the whole, expected a gap that a router can recover"

@@ -32,9 +32,10 @@ const GROUP_CONTEXT: [&str; 12] = [
 /// Words in front of private data that look like names of companies themselves.
 const LABELS: &[&str] = &[
     "SSN", "IBAN", "BIC", "SWIFT", "VAT", "DOB", "ID", "PIN", "ZIP", "TIN", "ITIN", "EIN", "NHS", "NI", "PAN", "TFN",
-    "ABN", "SIN", "IP", "MAC", "URL", "Tel", "Fax", "Email", "ATM", "ASAP", "CEO", "CEOs", "CFO", "CTO", "COO", "HR",
-    "PR", "FAQ", "ETA", "RSVP", "PDF", "CV", "PO", "FYI", "TBD", "TBA", "NDA", "KPI", "API", "SQL", "JSON", "HTML",
-    "HTTP", "USB", "CPU", "GPU", "RAM", "TV", "DVD", "DNA", "GPS", "SMS", "DIY", "VIP", "OK", "PS", "AM", "PM",
+    "ABN", "SIN", "IP", "MAC", "URL", "Tel", "Fax", "Email", "E-mail", "e-mail", "ATM", "ASAP", "CEO", "CEOs", "CFO",
+    "CTO", "COO", "HR", "PR", "FAQ", "ETA", "RSVP", "PDF", "CV", "PO", "FYI", "TBD", "TBA", "NDA", "KPI", "API", "SQL",
+    "JSON", "HTML", "HTTP", "USB", "CPU", "GPU", "RAM", "TV", "DVD", "DNA", "GPS", "SMS", "DIY", "VIP", "OK", "PS",
+    "AM", "PM",
 ];
 
 /// Settings of a [`Detector`].
@@ -44,11 +45,14 @@ pub struct DetectOptions {
     pub threshold: f32,
     /// The kinds to find; all if `None`.
     pub kinds: Option<Vec<Kind>>,
+    /// `true` to find every date and time: years, days of the week, months, `yesterday`. Otherwise only complete dates count, and others near
+    /// words such as `born`, because a text without its years says little.
+    pub all_dates: bool,
 }
 
 impl Default for DetectOptions {
     fn default() -> Self {
-        Self { threshold: 0.5, kinds: None }
+        Self { threshold: 0.5, kinds: None, all_dates: false }
     }
 }
 
@@ -83,7 +87,7 @@ impl Detector {
     pub fn detect(&self, text: &str) -> Vec<Span> {
         let view = View::new(text);
         let wanted = |kind: Kind| self.wanted[kind as usize];
-        let mut found = recognise::scan(&view.text, self.options.threshold, &wanted);
+        let mut found = recognise::scan(&view.text, self.options.threshold, &wanted, self.options.all_dates);
         if wanted(Kind::Nrp) {
             groups(&view.text, &mut found);
         }

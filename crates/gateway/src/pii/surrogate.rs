@@ -184,7 +184,7 @@ pub(super) fn is_valid(surrogate: &str, kind: Kind) -> bool {
             | K::AuMedicare
             | K::CaSin
     );
-    checked && recognise::scan(surrogate, 0.0, &|k| k == kind).iter().any(|f| f.end - f.start == surrogate.len())
+    checked && recognise::scan(surrogate, 0.0, &|k| k == kind, false).iter().any(|f| f.end - f.start == surrogate.len())
 }
 
 /// Replaces digits by digits and letters by letters. What says of which sort a number is stays: the country of an IBAN, the

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::settings::{Key, Settings};
+use super::settings::{Key, RecordSettings, Settings};
 use crate::error::{GatewayError, Result};
 use crate::estimator::Problem;
 
@@ -59,6 +59,16 @@ impl Settings {
                 return Err((Some(place.name.span()), Problem::of("key", found, "{ env = ... } or { file = ... }")));
             }
         }
+        if let Some(url) = places.records.url.as_ref().filter(|url| !RecordSettings::is_address(url.get_ref())) {
+            // The address can hold a password.
+            let kind = url.get_ref().split(':').next().unwrap_or_default();
+            let problem = Problem::of(
+                "url",
+                format!("an address of kind {kind:?}"),
+                "sqlite:PATH or postgres://USER@HOST/DATABASE",
+            );
+            return Err((Some(url.span()), problem));
+        }
         let targets = &places.estimator;
         let set: Vec<&Spanned<toml::Value>> =
             [&targets.keep_local, &targets.max_false_local, &targets.threshold].into_iter().flatten().collect();
@@ -84,6 +94,13 @@ struct Places {
     client: Vec<Place>,
     #[serde(default)]
     estimator: Targets,
+    #[serde(default)]
+    records: Records,
+}
+
+#[derive(Default, Deserialize)]
+struct Records {
+    url: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -167,6 +184,12 @@ context = 128000
                 "found no upstream, expected at least one",
             ),
             (GOOD.replace("policy =", "policy"), 1, "expected"),
+            (
+                format!("{GOOD}[records]\nurl = \"mysql://u:p@h/d\"\n"),
+                14,
+                "url: found an address of kind \"mysql\", expected sqlite:PATH",
+            ),
+            (format!("{GOOD}[records]\nkeep_days = -1\n"), 14, "expected u32"),
             (format!("{GOOD}[estimator]\nkeep_local = \"175%\"\n"), 14, "found \"175%\", expected a percentage"),
         ] {
             let error = Settings::from_toml("g.toml", &text).expect_err(said).to_string();

@@ -10,5 +10,6 @@ mod settings;
 pub use breaker::{Breaker, BreakerSettings, Event, Failure, RetrySettings, retry_pause};
 pub use decide::{Decision, Obstacle, Reason, Request, Route, State, UpstreamState, decide};
 pub use settings::{
-    Api, Budget, Client, EstimatorSettings, Key, Local, Policy, Privacy, Settings, Share, Spent, Timeouts, Upstream,
+    Api, Budget, Client, EstimatorSettings, Key, Local, Policy, Privacy, RecordSettings, Replacement, Settings, Share,
+    Spent, Timeouts, Upstream,
 };

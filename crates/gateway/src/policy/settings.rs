@@ -37,9 +37,28 @@ pub enum Privacy {
     Private,
 }
 
+/// What stands for private data in a request that leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Replacement {
+    /// An invented value of the same form, which is turned back in the answer.
+    #[default]
+    Surrogate,
+    /// The name of its kind, such as `<PERSON>`, which also stands in the answer.
+    Mask,
+    /// Nothing: a request with private data stays on the device.
+    Block,
+}
+
 impl Policy {
     /// The names.
     pub const NAMES: [&str; 4] = ["local-only", "local-first", "cloud-first", "auto"];
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES[*self as usize])
+    }
 }
 
 impl FromStr for Policy {
@@ -107,6 +126,9 @@ pub struct Settings {
     /// The most open privacy class of any request.
     #[serde(default)]
     pub privacy: Privacy,
+    /// What stands for private data in requests of the class [`Privacy::Masked`].
+    #[serde(default)]
+    pub replacement: Replacement,
     /// The currency of prices and budgets.
     #[serde(default = "dollars")]
     pub currency: String,
@@ -127,10 +149,47 @@ pub struct Settings {
     /// The settings of retries.
     #[serde(default)]
     pub retry: RetrySettings,
+    /// The settings of records and budgets.
+    #[serde(default)]
+    pub records: RecordSettings,
 }
 
 fn dollars() -> String {
     "USD".to_owned()
+}
+
+/// The settings of the records of requests, and of the budgets beside them.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordSettings {
+    /// The place: `sqlite:PATH` or `postgres://USER@HOST/DATABASE` [default: a file in the folder of the program's data].
+    pub url: Option<String>,
+    /// The days for which records are kept; 0 keeps all.
+    pub keep_days: u32,
+}
+
+impl RecordSettings {
+    /// Returns `true` for an address of a kind that the gateway knows.
+    #[must_use]
+    pub fn is_address(url: &str) -> bool {
+        let file = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+        // Records in memory would be lost.
+        let is_file = file.is_some_and(|path| !path.is_empty() && path != ":memory:");
+        is_file || url.starts_with("postgres://") || url.starts_with("postgresql://")
+    }
+}
+
+impl Default for RecordSettings {
+    fn default() -> Self {
+        Self { url: None, keep_days: 90 }
+    }
+}
+
+impl fmt::Debug for RecordSettings {
+    /// Leaves out the address, which can hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordSettings").field("keep_days", &self.keep_days).finish_non_exhaustive()
+    }
 }
 
 /// The model on the device.

@@ -16,7 +16,8 @@ pub fn detector() -> Detector {
 
 /// A detector of one kind that reports everything.
 pub fn only(kind: Kind) -> Detector {
-    Detector::new(DetectOptions { threshold: 0.0, kinds: Some(vec![kind]) }).expect("a detector")
+    Detector::new(DetectOptions { threshold: 0.0, kinds: Some(vec![kind]), ..DetectOptions::default() })
+        .expect("a detector")
 }
 
 /// The kinds and texts of spans.

@@ -1,6 +1,6 @@
 //! Identifiers of each kind, and texts that look like them.
 
-use honelm_gateway::pii::Kind;
+use honelm_gateway::pii::{DetectOptions, Detector, Kind};
 
 use crate::{detector, only, shown};
 
@@ -133,4 +133,39 @@ fn unknown_kinds_are_named_with_the_known_ones() {
     let error = Kind::named("IBAN").expect_err("no kind");
     assert!(error.to_string().starts_with("kind \"IBAN\"; expected one of PERSON, GPE"), "{error}");
     assert_eq!(error.code(), "unknown-kind");
+}
+
+#[test]
+fn all_dates_are_found_where_they_are_wanted() {
+    let detector = |all_dates| {
+        Detector::new(DetectOptions { kinds: Some(vec![Kind::DateTime]), all_dates, ..DetectOptions::default() })
+            .expect("a detector")
+    };
+    let cases: [(&str, &[&str]); 12] = [
+        ("In 2014 and during 1973, a 2017 film; the Act of 2001.", &["2014", "1973", "2017", "2001"]),
+        ("Room 2014-A, $1999, 1,950 men, 3.1999, part #1987, 1999%", &[]),
+        (
+            "She flew on Saturday morning; we meet next Tuesday, not on Sundays.",
+            &["Saturday morning", "next Tuesday", "Sundays"],
+        ),
+        ("Yesterday it rained. Come tomorrow at noon or tonight.", &["Yesterday", "tomorrow", "noon", "tonight"]),
+        ("It opens in May, closes in March 2021, and reopens last October.", &["May", "March 2021", "October"]),
+        ("They may march on; an august house; December is cold.", &["December"]),
+        (
+            "Three days ago, 5 years ago, a week ago; last week, this morning.",
+            &["Three days ago", "5 years ago", "a week ago", "last week", "this morning"],
+        ),
+        ("From 17:30 to 5:45 p.m., then 6pm, 11:20:05 and 7 AM.", &["17:30", "5:45 p.m.", "6pm", "11:20:05", "7 AM"]),
+        ("Ratios 3:4 and 1:2:3:4, chapter 12:345, 13pm, 25:00.", &[]),
+        ("12 June 2020, June 12, 2020 and 12 June.", &["12 June 2020", "June 12, 2020", "12 June"]),
+        ("| Day | Year |\n|---|---|\n| Friday | 1988 |", &["Friday", "1988"]),
+        ("{\"when\": \"Monday\", \"since\": \"1991\"}", &["Monday", "1991"]),
+    ];
+    for (text, expected) in cases {
+        let found = detector(true).detect(text);
+        let found: Vec<&str> = shown(text, &found).into_iter().map(|(_, value)| value).collect();
+        assert_eq!(found, expected, "{text}");
+        let usual = detector(false).detect(text);
+        assert!(usual.iter().all(|span| span.score < 0.5 || text[span.start..span.end].len() > 8), "{text}: {usual:?}");
+    }
 }

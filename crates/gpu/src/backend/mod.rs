@@ -44,6 +44,9 @@ const NONE: u32 = u32::MAX;
 /// The bytes of a weight that are on the host at once.
 const SLAB: usize = 8 << 20;
 
+/// The number of steps in flight: while the device computes one, the host prepares the next.
+const STEPS_IN_FLIGHT: usize = 2;
+
 /// The back end that runs language models on a GPU. Operations are recorded, and encoded when the step is submitted.
 pub struct GpuBackend {
     gpu: Gpu,
@@ -283,6 +286,10 @@ fn variant<const N: usize>(op: &'static str, constants: [(&'static str, Constant
 impl Backend for GpuBackend {
     fn describe(&self) -> String {
         self.gpu.describe()
+    }
+
+    fn steps_in_flight(&self) -> usize {
+        STEPS_IN_FLIGHT
     }
 
     fn upload(&mut self, weight: WeightData, bias: Option<&[f32]>) -> Result<Weight, BackendError> {

@@ -1,6 +1,7 @@
 //! The GPU back end on the machine's adapters: operators, whole models, failures.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod answers;
 #[path = "../../../model/tests/model/common.rs"]
 #[allow(dead_code, reason = "shared with the tests of models, which use more of it")]
 mod common;

@@ -61,7 +61,8 @@ impl Trial {
 /// # Errors
 /// An invalid model; [`Error::Interrupted`] if `events` returns `false`.
 pub(crate) fn choose(run: &RunOptions, checkpoint: &Checkpoint, events: Events<'_>) -> Result<DeviceChoice, Error> {
-    if !may_have_gpu() {
+    // The trial writes text. Encoders for embeddings are small.
+    if checkpoint.facts().encoder || !may_have_gpu() {
         return Ok(DeviceChoice::Cpu);
     }
     let adapters = block_on(Gpu::adapters());

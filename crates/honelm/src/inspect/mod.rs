@@ -33,6 +33,8 @@ pub struct Inspection {
     pub container: String,
     /// Hugging Face's `model_type`.
     pub architecture: String,
+    /// `true` for an encoder, which only makes embeddings.
+    pub encoder: bool,
     /// The number of parameters.
     pub parameters: u64,
     /// The size of the files that hold the weights, in bytes.
@@ -205,6 +207,7 @@ pub fn inspect(path: &Path, run: &RunOptions) -> Result<Inspection, Error> {
         path: path.to_owned(),
         container: container(&checkpoint).to_owned(),
         architecture: facts.architecture.to_owned(),
+        encoder: facts.encoder,
         parameters: facts.parameters,
         size_bytes,
         bits_per_weight: size_bytes as f64 * 8.0 / facts.parameters.max(1) as f64,
@@ -239,7 +242,11 @@ fn jobs(checkpoint: &Checkpoint, run: &RunOptions) -> Result<Vec<JobNeed>, Error
         originals: true,
     };
     let calibration = plan_compression(checkpoint, &how)?;
-    Ok(vec![JobNeed::new("eval --against itself", &eval), JobNeed::new("quantize --calibration", &calibration)])
+    let mut jobs = vec![JobNeed::new("quantize --calibration", &calibration)];
+    if !checkpoint.facts().encoder {
+        jobs.insert(0, JobNeed::new("eval --against itself", &eval));
+    }
+    Ok(jobs)
 }
 
 /// Returns the context asked for, or else the usual ones below the model's own, and the model's own.
@@ -298,6 +305,7 @@ impl From<&Tokenizer> for TokenizerFacts {
             family: match tokenizer.family() {
                 Family::ByteLevel => "byte-level BPE",
                 Family::SentencePiece => "SentencePiece BPE",
+                Family::WordPiece => "WordPiece",
             }
             .to_owned(),
             tokens: tokenizer.vocab_size(),

@@ -1,10 +1,11 @@
-//! A plot of size against quality as SVG, without scripts and external fonts.
+//! A plot of size against quality.
 
 use std::fmt::Write as _;
 
 use honelm_eval::Verdict;
 
 use super::report::{Report, Row};
+use crate::svg::{self, Axis, CHARACTER, GRID, LINE, TEXT, line, text};
 
 /// The size of the picture and the area of a panel's plot, in pixels.
 const WIDTH: f64 = 900.0;
@@ -12,15 +13,9 @@ const HEIGHT: f64 = 420.0;
 const PANEL: [f64; 2] = [350.0, 270.0];
 const TOP: f64 = 70.0;
 const LEFTS: [f64; 2] = [70.0, 520.0];
-/// The width of a character and the height of a line of the labels.
-const CHARACTER: f64 = 7.0;
-const LINE: f64 = 14.0;
 
-/// Colours with enough contrast on white and on black.
-const TEXT: &str = "#767b84";
-const GRID: &str = "#9096a0";
-const ACCEPTED: &str = "#2f9e55";
-const REJECTED: &str = "#d9534f";
+const ACCEPTED: &str = svg::GREEN;
+const REJECTED: &str = svg::RED;
 const BUDGET: &str = "#b8860b";
 
 /// A model in a panel.
@@ -31,35 +26,6 @@ struct Point<'a> {
     y: f64,
     /// The upper bound of `y`.
     upper: Option<f64>,
-}
-
-/// A range of values and a distance between tick marks that gives round numbers.
-struct Axis {
-    most: f64,
-    step: f64,
-}
-
-impl Axis {
-    /// An axis from 0 to a little more than the largest value.
-    fn new(values: impl Iterator<Item = f64>) -> Self {
-        let largest = values.filter(|v| v.is_finite()).fold(0.0, f64::max);
-        let largest = if largest > 0.0 { largest * 1.1 } else { 1.0 };
-        let power = 10f64.powf((largest / 4.0).log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|n| n * power).find(|s| largest / s <= 5.0);
-        let step = step.unwrap_or(largest);
-        Self { most: (largest / step).ceil() * step, step }
-    }
-
-    fn ticks(&self) -> impl Iterator<Item = f64> {
-        let (step, count) = (self.step, (self.most / self.step).round() as usize);
-        (0..=count).map(move |i| i as f64 * step)
-    }
-
-    /// The tick as text, with as many decimals as the step needs.
-    fn label(&self, value: f64) -> String {
-        let decimals = (-self.step.log10().floor()).max(0.0) as usize;
-        format!("{value:.decimals$}")
-    }
 }
 
 /// The ratio of the largest to the smallest divergence above which the axis is logarithmic.
@@ -123,11 +89,7 @@ impl Report {
     /// line shows the budget.
     #[must_use]
     pub fn plot(&self) -> String {
-        let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" \
-             height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"{TEXT}\">\n"
-        );
-        let _ = writeln!(out, "<title>{}</title>", escaped(&self.summary()));
+        let mut out = svg::begin([WIDTH, HEIGHT], &self.summary());
         text(&mut out, [LEFTS[0] - 45.0, 24.0], "start", 15, &format!("{}: size and quality", self.model));
         legend(&mut out);
         let points = |y: fn(&Row) -> Option<f64>, upper: fn(&Row) -> Option<f64>| {
@@ -151,8 +113,7 @@ impl Report {
         let scale = Scale::new(heights, false);
         let title = "perplexity difference and its 95% bound";
         panel(&mut out, LEFTS[1], title, &difference, Some(budget), (&scale, &[]));
-        out.push_str("</svg>\n");
-        out
+        svg::end(out)
     }
 }
 
@@ -282,47 +243,9 @@ fn legend(out: &mut String) {
     }
 }
 
-fn line(out: &mut String, [x0, y0, x1, y1]: [f64; 4], colour: &str, more: &str) {
-    let _ =
-        writeln!(out, "<line x1=\"{x0:.1}\" y1=\"{y0:.1}\" x2=\"{x1:.1}\" y2=\"{y1:.1}\" stroke=\"{colour}\" {more}/>");
-}
-
-fn text(out: &mut String, [x, y]: [f64; 2], anchor: &str, size: u32, text: &str) {
-    let text = escaped(text);
-    let _ =
-        writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{text}</text>");
-}
-
-/// Escapes text for XML. Control characters, which XML 1.0 forbids, become spaces.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn axes_have_round_ticks_and_reach_beyond_the_largest_value() {
-        for (largest, expected) in [(16.8, "20"), (0.027, "0.03"), (1.113, "1.5"), (0.0, "1.0"), (5e3, "6000")] {
-            let axis = Axis::new([largest, f64::NAN].into_iter());
-            let ticks: Vec<f64> = axis.ticks().collect();
-            assert!((3..=7).contains(&ticks.len()), "{largest}: {ticks:?}");
-            assert!(ticks.last().is_some_and(|last| *last >= largest), "{largest}: {ticks:?}");
-            assert_eq!(axis.label(axis.most), expected);
-        }
-    }
 
     #[test]
     fn divergences_far_apart_get_a_logarithmic_axis() {
@@ -334,11 +257,6 @@ mod tests {
             ["1e-4", "1e-3", "1e-2", "1e-1", "1e0"]
         );
         assert_eq!((scale.share(0.0), scale.share(1.0), scale.share(0.01)), (0.0, 1.0, 0.5));
-    }
-
-    #[test]
-    fn text_is_escaped() {
-        assert_eq!(escaped("a<b> & \"c\"\u{1b}"), "a&lt;b&gt; &amp; &quot;c&quot; ");
     }
 
     #[test]

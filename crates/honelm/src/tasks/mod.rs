@@ -10,7 +10,7 @@ pub use exact::{ExactMatch, Take};
 pub use figures::{TaskDifferences, TaskFigures, TaskResult, TaskResults};
 pub use file::{Context, Item, Kind, Tasks};
 
-pub(crate) use prompt::Reader;
+pub(crate) use prompt::{Reader, TEMPLATE_SECONDS};
 pub(crate) use run::{Outcome, Prepared};
 
 /// The tasks of an evaluation.

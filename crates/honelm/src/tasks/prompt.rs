@@ -14,7 +14,7 @@ use crate::Error;
 use crate::open::tokenizer_of;
 
 /// The time that templates see, 2026-01-01, so that prompts do not depend on the day.
-const TEMPLATE_SECONDS: i64 = 1_767_225_600;
+pub(crate) const TEMPLATE_SECONDS: i64 = 1_767_225_600;
 
 /// A model's tokenizer and chat template.
 pub(crate) struct Reader {

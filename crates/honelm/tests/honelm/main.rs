@@ -4,6 +4,7 @@
 mod calibrations;
 mod changed;
 mod containers;
+mod embed;
 mod evaluation;
 mod examples;
 mod instruction_sets;

@@ -1,5 +1,6 @@
 //! The registry of architectures. Each architecture is one file and one line here.
 
+mod bert;
 mod gemma2;
 mod gemma3;
 mod gpt2;
@@ -38,6 +39,8 @@ pub(crate) struct Family {
 
 /// All architectures.
 pub(crate) const FAMILIES: &[&Family] = &[
+    &bert::FAMILY,
+    &bert::ROBERTA,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
     &gemma3::MULTIMODAL,

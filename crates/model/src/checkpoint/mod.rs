@@ -17,7 +17,8 @@ use serde_json::Value as Json;
 
 use crate::reading::{OpenOptions, Reading};
 use crate::{
-    Blueprint, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, disputed, gguf_config, gguf_sampling,
+    Blueprint, EmbeddingSettings, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, disputed, gguf_config,
+    gguf_sampling, pooling,
 };
 use source::Source;
 use synthetic::Synthetic;
@@ -91,6 +92,8 @@ pub struct FolderFiles {
     pub quantize_config: Option<Json>,
     /// `quant_config.json` of an AWQ checkpoint.
     pub quant_config: Option<Json>,
+    /// The settings of a sentence-transformers folder.
+    pub embedding: Option<EmbeddingSettings>,
 }
 
 /// An opened model: its configuration, and access to its weights, whose names and shapes have been checked.
@@ -101,6 +104,7 @@ pub struct Checkpoint {
     store: Store,
     config: Json,
     generation_config: Option<Json>,
+    embedding: Option<EmbeddingSettings>,
     files: Vec<PathBuf>,
     warnings: Vec<String>,
     /// The state of the files that were read completely instead of mapped.
@@ -162,6 +166,7 @@ impl Checkpoint {
             generation_config: read_json(dir.join("generation_config.json"))?,
             quantize_config: read_json(dir.join("quantize_config.json"))?,
             quant_config: read_json(dir.join("quant_config.json"))?,
+            embedding: crate::sentence::of_folder(dir)?,
         };
         let own = [(QUANTIZE_CONFIG, files.quantize_config.is_some()), (QUANT_CONFIG, files.quant_config.is_some())];
         let tensors = Safetensors::open(dir)?;
@@ -185,7 +190,7 @@ impl Checkpoint {
         tensors: Safetensors,
         options: &OpenOptions,
     ) -> Result<Self, ModelError> {
-        let FolderFiles { config, generation_config, quantize_config, quant_config } = files;
+        let FolderFiles { config, generation_config, quantize_config, quant_config, embedding } = files;
         let file = dir.join("config.json").display().to_string();
         let own = [(QUANTIZE_CONFIG, &quantize_config), (QUANT_CONFIG, &quant_config)];
         let own =
@@ -208,13 +213,13 @@ impl Checkpoint {
         for warning in source.contradictions(&blueprint.tree)? {
             reading.warn(format!("{settings_file}: {warning}"));
         }
-        let embedding = Slot { layer: None, module: blueprint.tree.embedding().name };
-        let stored = blueprint.module(embedding).ok().and_then(|m| source.encoding(&blueprint.tree, embedding, m));
-        number_type(&file, &config, stored).into_iter().for_each(|warning| reading.warn(warning));
+        let table = Slot { layer: None, module: blueprint.tree.embedding().name };
+        let stored = blueprint.module(table).ok().and_then(|m| source.encoding(&blueprint.tree, table, m));
+        disputed::number_type(&file, &config, stored).into_iter().for_each(|warning| reading.warn(warning));
         let (store, warnings) = (Store::Files(Box::new(source)), reading.into_warnings());
         let origin = Origin::HuggingFace { dir: dir.to_owned() };
         let (files, read) = (Vec::new(), Vec::new());
-        Ok(Self { blueprint, origin, store, config, generation_config, files, warnings, read })
+        Ok(Self { blueprint, origin, store, config, generation_config, embedding, files, warnings, read })
     }
 
     /// Creates a checkpoint from a parsed GGUF file; `path` names it.
@@ -225,6 +230,7 @@ impl Checkpoint {
         let mut reading = Reading::new(options);
         let config = gguf_config::read(&gguf, &mut reading)?;
         let generation_config = gguf_sampling::read(&gguf)?;
+        let embedding = pooling::of_gguf(&gguf)?;
         let own_name = gguf.get_str("general.name")?.map(str::trim).filter(|name| !name.is_empty());
         let name = own_name.map_or_else(|| stem(path, Path::file_stem), str::to_owned);
         let blueprint = arch::blueprint(gguf.file(), name, &config)?;
@@ -236,7 +242,8 @@ impl Checkpoint {
         let source = Source::gguf(gguf, &blueprint.tree)?;
         let origin = Origin::Gguf { path: path.to_owned() };
         let (store, warnings) = (Store::Files(Box::new(source)), reading.into_warnings());
-        Ok(Self { blueprint, origin, store, config, generation_config, files, warnings, read: Vec::new() })
+        let read = Vec::new();
+        Ok(Self { blueprint, origin, store, config, generation_config, embedding, files, warnings, read })
     }
 
     /// Creates a checkpoint with the shapes of a published model and random weights, which are generated on demand and
@@ -256,8 +263,9 @@ impl Checkpoint {
     pub fn made_up(name: &str, config: &Json, encoding: Encoding, seed: u64) -> Result<Self, ModelError> {
         let (blueprint, config) = (arch::blueprint(name, name.to_owned(), config)?, config.clone());
         let store = Store::Synthetic(Synthetic { encoding, seed });
-        let (origin, files, read) = (Origin::Synthetic, Vec::new(), Vec::new());
-        Ok(Self { blueprint, origin, store, config, generation_config: None, files, warnings: Vec::new(), read })
+        let (origin, files, warnings, read) = (Origin::Synthetic, Vec::new(), Vec::new(), Vec::new());
+        let (generation_config, embedding) = (None, None);
+        Ok(Self { blueprint, origin, store, config, generation_config, embedding, files, warnings, read })
     }
 
     /// Returns the shapes that [`Checkpoint::synthetic`] accepts.
@@ -318,6 +326,12 @@ impl Checkpoint {
     #[must_use]
     pub fn generation_config(&self) -> Option<&Json> {
         self.generation_config.as_ref()
+    }
+
+    /// Returns the settings of embeddings that the files have; `None` if they have none.
+    #[must_use]
+    pub fn embedding(&self) -> Option<EmbeddingSettings> {
+        self.embedding
     }
 
     /// Returns the ambiguities and contradictions in the files, each with the interpretation that was chosen.
@@ -458,28 +472,6 @@ fn duplicates(tensors: &Safetensors) -> Option<String> {
          names",
         tensors.name()
     ))
-}
-
-/// Returns the warning about a number type in the configuration that differs from the embedding's.
-fn number_type(file: &str, config: &Json, stored: Option<StoredEncoding>) -> Option<String> {
-    let text = config.get("text_config").unwrap_or(&Json::Null);
-    let names = ["dtype", "torch_dtype"];
-    let (field, said) = names
-        .iter()
-        .flat_map(|&name| [(name, config), (name, text)])
-        .find_map(|(n, c)| Some((n, c.get(n)?.as_str()?)))?;
-    let expected = match said.trim_start_matches("torch.") {
-        "float16" => Encoding::F16,
-        "bfloat16" => Encoding::BF16,
-        "float32" => Encoding::F32,
-        _ => return None,
-    };
-    match stored {
-        Some(StoredEncoding::Blocks(found)) if found.is_float() && found != expected => Some(format!(
-            "{file}: {field} is {expected}, but the embedding is stored as {found}; the stored type is used"
-        )),
-        _ => None,
-    }
 }
 
 /// Derives a model's name from its path.

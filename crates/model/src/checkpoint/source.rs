@@ -203,7 +203,7 @@ impl Source {
         if gguf_config::is_configuration(name) || tree.hf_buffers.iter().any(|end| name.ends_with(end)) {
             return Ok(());
         }
-        if name.ends_with(".bias") {
+        if name.ends_with(".bias") && !self.is_of_other_task(tree, name) {
             // Quantisers write a bias of zeros for modules that have none.
             let matrix = source.matrix(name)?;
             let mut values = vec![0.0; matrix.cols];
@@ -237,6 +237,15 @@ impl Source {
             // Tensors outside of the layers, such as heads for other tasks, do not affect the language model.
             Files::Folder { .. } => Ok(()),
         }
+    }
+
+    /// Returns `true` if a tensor of a folder belongs to a head for another task, which does not affect the model.
+    fn is_of_other_task(&self, tree: &Tree, name: &str) -> bool {
+        let Files::Folder { alias, .. } = self.files else { return false };
+        let layers = format!("{}.", renamed(tree.hf_layers, alias));
+        let module = name.strip_suffix(".bias").unwrap_or(name);
+        let is_own = |slot: Slot| self.name(tree, slot).as_deref() == Some(module);
+        !name.starts_with(&layers) && module != renamed("lm_head", alias) && !tree.slots().any(is_own)
     }
 
     fn finite(&self) -> MutexGuard<'_, HashSet<Slot>> {
@@ -327,7 +336,7 @@ fn shape_of<'a>(name: &'a str, module: &Module) -> Option<ModuleShape<'a>> {
     let class = match module.kind {
         Kind::Linear => ModuleClass::Linear,
         Kind::Embedding => ModuleClass::Embedding,
-        Kind::Norm | Kind::Positions => return None,
+        Kind::Norm | Kind::Positions | Kind::TokenTypes => return None,
     };
     Some(ModuleShape { name, class, rows: module.shape[0], cols: module.shape[1] })
 }

@@ -59,7 +59,7 @@ impl Synthetic {
     /// Returns the encoding of a weight.
     pub(super) fn encoding_of(&self, slot: Slot, module: &Module) -> Encoding {
         match module.kind {
-            Kind::Norm | Kind::Positions => Encoding::F32,
+            Kind::Norm | Kind::Positions | Kind::TokenTypes => Encoding::F32,
             _ if slot.layer.is_none() && self.encoding.bits_per_weight() < 8.0 => Encoding::Q6K,
             _ => self.encoding,
         }

@@ -10,10 +10,10 @@ use honelm_formats::gguf::{Value, Writer};
 use honelm_formats::{TensorInfo, TensorSink};
 
 use super::refused;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::Checkpoint;
 use crate::forms::{Form, with_rows};
-use crate::{Blueprint, Kind, ModelError, Parameters, Slot, StoredEncoding, gguf_config, gguf_sampling};
+use crate::{
+    Blueprint, Checkpoint, Kind, ModelError, Parameters, Slot, StoredEncoding, arch, gguf_config, gguf_sampling,
+};
 
 /// The key of `enum llama_ftype`.
 pub const FILE_TYPE: &str = "general.file_type";
@@ -25,6 +25,13 @@ pub type Choose<'a> = dyn Fn(Slot) -> Option<Encoding> + 'a;
 #[must_use]
 pub fn sampling_metadata(generation: Option<&serde_json::Value>) -> Vec<(String, Value)> {
     generation.map(gguf_sampling::write).unwrap_or_default()
+}
+
+/// Returns the metadata of the embeddings of a model.
+#[must_use]
+pub fn embedding_metadata(checkpoint: &Checkpoint) -> Vec<(String, Value)> {
+    let architecture = arch::family_of(checkpoint.blueprint()).gguf;
+    checkpoint.embedding().map(|settings| settings.metadata(architecture)).into_iter().collect()
 }
 
 /// Writes a GGUF file, which appears at `path` only when it is complete. See [`write_gguf`].
@@ -170,7 +177,7 @@ fn declare(
     for slot in tree.slots() {
         let (Some(module), Some(name)) = (tree.module(slot), tree.gguf_name(slot)) else { continue };
         let encoding = match (module.kind, choose(slot)) {
-            (Kind::Norm | Kind::Positions, _) => Encoding::F32,
+            (Kind::Norm | Kind::Positions | Kind::TokenTypes, _) => Encoding::F32,
             (_, Some(chosen)) => chosen,
             (_, None) => own_encoding(params.encoding(slot)?, &name)?,
         };

@@ -32,8 +32,8 @@ pub struct HuggingFace<'a> {
     pub max_shard_size: Option<u64>,
 }
 
-/// Writes `config.json`, `generation_config.json` and `model.safetensors` (or shards and their index) of `checkpoint`'s
-/// model with the weights of `params` into the existing folder `dir`. Each file appears complete or not at all.
+/// Writes `config.json`, `generation_config.json`, the settings of embeddings and `model.safetensors` (or shards and their
+/// index) of `checkpoint`'s model with the weights of `params` into the existing folder `dir`. Each file appears complete or not at all.
 ///
 /// Integer groups are packed by `options.quantization`; floats are written unchanged. The configuration of a Hugging Face
 /// checkpoint is kept except for its quantisation settings; the configuration of another container is written anew.
@@ -60,6 +60,14 @@ pub fn huggingface(
     write_json(&dir.join("config.json"), &Json::Object(config))?;
     if let Some(generation) = checkpoint.generation_config() {
         write_json(&dir.join("generation_config.json"), generation)?;
+    }
+    for (path, json) in checkpoint.embedding().into_iter().flat_map(|settings| settings.files(checkpoint.facts().width))
+    {
+        let path = dir.join(path);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| FormatError::io("create", folder.display(), error))?;
+        }
+        write_json(&path, &json)?;
     }
     for from in options.copy {
         let no_file = || refused(from.display().to_string(), CONTAINER, "the path does not name a file");

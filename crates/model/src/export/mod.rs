@@ -8,7 +8,7 @@ mod gguf;
 mod huggingface;
 
 pub use container::{CONTAINERS, Container, GroupForm, GroupSizes, Groups};
-pub use gguf::{FILE_TYPE, gguf_size, sampling_metadata, write_gguf};
+pub use gguf::{FILE_TYPE, embedding_metadata, gguf_size, sampling_metadata, write_gguf};
 #[cfg(not(target_arch = "wasm32"))]
 pub use gguf::{gguf, gguf_parts};
 #[cfg(not(target_arch = "wasm32"))]

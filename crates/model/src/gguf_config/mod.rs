@@ -65,12 +65,17 @@ pub(crate) fn write(blueprint: &Blueprint) -> Result<Vec<(String, Value)>, Model
         rope::write(&config, &mut own)?;
     }
     out.extend(own.into_iter().map(|(name, value)| (format!("{}.{name}", family.gguf), value)));
+    for key in rows(family).filter(|key| matches!(key.form, Form::TokenTypes)) {
+        let count = count_of(&config, key.field).and_then(|count| u32::try_from(count).ok());
+        out.extend(count.map(|count| ("tokenizer.ggml.token_type_count".to_owned(), count.into())));
+    }
     Ok(out)
 }
 
 /// Returns the rows of an architecture.
 fn rows(family: &'static Family) -> impl Iterator<Item = &'static Key> {
-    family.keys.iter().copied().flatten().chain(COMMON)
+    let own = || family.keys.iter().copied().flatten();
+    own().chain(COMMON.iter().filter(move |common| own().all(|key| key.gguf != common.gguf)))
 }
 
 /// Keys without `ARCH.`, and their values.
@@ -87,6 +92,7 @@ fn put(key: &Key, config: &Map<String, Json>, out: &mut Metadata) -> Result<(), 
     };
     match key.form {
         Form::Count => out.extend(count().map(|n| (key.gguf, n.into()))),
+        Form::CountAfter(first) => out.extend(count().map(|n| (key.gguf, n.saturating_sub(first).into()))),
         Form::CountOrZero => out.push((key.gguf, count().unwrap_or(0).into())),
         Form::Number => out.extend(number().map(|x| (key.gguf, x.into()))),
         Form::CountOr(default) => match count() {
@@ -102,7 +108,8 @@ fn put(key: &Key, config: &Map<String, Json>, out: &mut Metadata) -> Result<(), 
                 out.extend([(key.gguf, n.into()), (VALUE_WIDTH, n.into())]);
             }
         }
-        Form::Tensor | Form::Present | Form::Only(_) => {}
+        Form::Tensor | Form::Present | Form::Only(_) | Form::TokenTypes => {}
+        Form::Always(flag) => out.push((key.gguf, flag.into())),
         Form::Flag => out.extend(value.and_then(Json::as_bool).map(|flag| (key.gguf, flag.into()))),
         Form::LayerTypes { every } => {
             let sliding = value.map(Windows::sliding).unwrap_or_default();
@@ -181,7 +188,9 @@ impl Reader<'_> {
     }
 
     fn refuse_unknown(&self, reading: &mut Reading<'_>) -> Result<(), ModelError> {
-        let named = |name: &str| rows(self.family).any(|key| key.gguf == name && !matches!(key.form, Form::Tensor));
+        let named = |name: &str| {
+            rows(self.family).any(|key| key.gguf == name && !matches!(key.form, Form::Tensor | Form::TokenTypes))
+        };
         for (key, value) in self.gguf.metadata.iter() {
             let Some(name) = key.strip_prefix(self.family.gguf).and_then(|rest| rest.strip_prefix('.')) else {
                 continue;
@@ -199,6 +208,7 @@ impl Reader<'_> {
     fn field(&self, key: &Key, config: &Map<String, Json>) -> Result<Option<Json>, ModelError> {
         Ok(match key.form {
             Form::Count | Form::CountOrZero => self.count(key.gguf)?.map(|n| json!(n)),
+            Form::CountAfter(first) => self.count(key.gguf)?.map(|n| json!(n.saturating_add(first.into()))),
             Form::CountOr(default) => Some(json!(self.count(key.gguf)?.unwrap_or(default.into()))),
             Form::Number => self.number(key.gguf)?.map(|x| json!(x)),
             Form::NumberOr(default) => Some(json!(self.number(key.gguf)?.unwrap_or(default))),
@@ -210,17 +220,10 @@ impl Reader<'_> {
                 Some(other) => return Err(self.invalid(key.gguf, other, "true or false")),
                 None => None,
             },
-            Form::Only(expected) => {
-                let integer = |value: &Value| match value {
-                    Value::Bool(flag) => Some(i128::from(*flag)),
-                    other => other.integer(),
-                };
-                match self.value(key.gguf) {
-                    Some(value) if integer(value) != Some(expected) => {
-                        return Err(self.invalid(key.gguf, value, format!("{expected} or no such key")));
-                    }
-                    _ => None,
-                }
+            Form::Only(expected) => self.only(key.gguf, expected)?,
+            Form::Always(flag) => self.only(key.gguf, flag.into())?,
+            Form::TokenTypes => {
+                self.gguf.info(key.gguf).and_then(|info| info.shape.first().copied()).map(|rows| json!(rows))
             }
             Form::LayerTypes { every } => {
                 let has_windows = config.contains_key("sliding_window");
@@ -236,6 +239,20 @@ impl Reader<'_> {
                 None => usual_scalar(config, wide).map(|x| json!(x)),
             },
         })
+    }
+
+    /// Refuses a value other than `expected`.
+    fn only(&self, name: &str, expected: i128) -> Result<Option<Json>, ModelError> {
+        let integer = |value: &Value| match value {
+            Value::Bool(flag) => Some(i128::from(*flag)),
+            other => other.integer(),
+        };
+        match self.value(name) {
+            Some(value) if integer(value) != Some(expected) => {
+                Err(self.invalid(name, value, format!("{expected} or no such key")))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn head_width(&self, key: &Key, config: &Map<String, Json>) -> Result<Option<Json>, ModelError> {

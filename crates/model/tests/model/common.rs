@@ -42,11 +42,19 @@ pub fn step(model: &mut Model, batch: &Batch) -> honelm_model::StepOutput {
 }
 
 /// Computes the logits of every token of a new sequence, in steps of `chunk` rows. // [T, V]
+/// Of an encoder, returns the final hidden states, in one step. // [T, D]
 pub fn logits(model: &mut Model, tokens: &[u32], chunk: usize) -> Matrix {
     let id = model.open();
-    let out = logits_of(model, id, tokens, chunk);
+    let out = if model.facts().encoder { hidden(model, id, tokens) } else { logits_of(model, id, tokens, chunk) };
     model.close(id).unwrap();
     out
+}
+
+fn hidden(model: &mut Model, id: SequenceId, tokens: &[u32]) -> Matrix {
+    let mut batch = Batch::default();
+    batch.extend(id, tokens, Want::HIDDEN);
+    batch.want.fill(Want::HIDDEN);
+    step(model, &batch).hidden
 }
 
 pub fn logits_of(model: &mut Model, id: SequenceId, tokens: &[u32], chunk: usize) -> Matrix {
@@ -62,7 +70,7 @@ pub fn logits_of(model: &mut Model, id: SequenceId, tokens: &[u32], chunk: usize
     Matrix::new(tokens.len(), cols, data)
 }
 
-/// Reads tokens and the logits that transformers computes for them. // `[T]`, [T, V]
+/// Reads tokens and the logits that transformers computes for them; of an encoder, the final hidden states. // `[T]`, [T, V]
 pub fn golden(folder: &Path) -> (Vec<u32>, Matrix) {
     let file = Safetensors::open(folder.join("logits.safetensors")).unwrap();
     let tokens = file.integers("tokens").unwrap().iter().map(|&t| t as u32).collect();

@@ -43,6 +43,9 @@ fn files_written_from_each_other_give_the_same_logits() {
         std::fs::create_dir(&folder).unwrap();
         huggingface(&folder, &from, &from, &HuggingFace::default()).unwrap();
         let again = logits(&mut load(&folder), &tokens, 16);
+        // A GGUF file of RoBERTa is one of BERT.
+        let is_bert = Checkpoint::open(&folder).unwrap().facts().architecture == "bert";
+        assert_eq!(is_bert, original.facts().encoder, "{name}");
         // Gains that are stored minus 1 are rounded.
         let rounded = name.starts_with("gemma");
         let close = distance(&again, &expected) <= 1e-4 * deviation(&expected);

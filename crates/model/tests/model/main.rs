@@ -13,4 +13,5 @@ mod parts;
 mod quantized;
 mod reference;
 mod remote;
+mod sentences;
 mod tiny;

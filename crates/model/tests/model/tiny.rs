@@ -12,6 +12,8 @@ use crate::common::write_safetensors;
 
 /// The folders of tests/data/tiny, by feature.
 pub const MODELS: &[&str] = &[
+    "bert-types",
+    "bert-wide",
     "gemma2-caps",
     "gemma2-scalar",
     "gemma3-pattern",
@@ -39,6 +41,8 @@ pub const MODELS: &[&str] = &[
     "qwen2-windows",
     "qwen3-biases-windows",
     "qwen3-norms",
+    "roberta-biases",
+    "roberta-padded",
     "smollm3-biases",
     "smollm3-nope",
 ];
@@ -74,14 +78,17 @@ fn weights(tree: &Tree, gains_less_one: bool) -> Vec<RawTensor> {
     for slot in tree.slots() {
         let (module, name) = (tree.module(slot).unwrap(), tree.hf_name(slot).unwrap());
         let mut shape = module.stored_shape().to_vec();
-        if module.hf_form == HfForm::Transposed {
-            shape.reverse();
+        match module.hf_form {
+            HfForm::Transposed => shape.reverse(),
+            HfForm::Padded(rows) => shape[0] += rows,
+            HfForm::Same | HfForm::MinusOne => {}
         }
         let scale = match module.kind {
             Kind::Norm => (0.5, if gains_less_one { 0.0 } else { 1.0 }),
-            Kind::Embedding | Kind::Positions => (0.5, 0.0),
+            Kind::Embedding | Kind::Positions | Kind::TokenTypes => (0.5, 0.0),
             Kind::Linear => {
-                let wide = ["q_proj", "k_proj", "qkv_proj", "c_attn"].iter().any(|part| name.contains(part));
+                let wide = ["q_proj", "k_proj", "qkv_proj", "c_attn", "self.query", "self.key"];
+                let wide = wide.iter().any(|part| name.contains(part));
                 (if wide { 2.5 } else { 2.0 } / (module.shape[1] as f64).sqrt(), 0.0)
             }
         };

@@ -4,7 +4,8 @@
 usage: make_tiny_models.py [NAME...]      (default: all)
 
 Each folder has config.json (of one or the other generation of transformers) and logits.safetensors: `tokens` i64 [T] and
-`logits` f32 [T, V], computed by transformers in float32 with eager attention.
+`logits` f32 [T, V], computed by transformers in float32 with eager attention. The logits of an encoder are its last hidden
+states, f32 [T, D].
 
 Weights are not kept: both sides make them from the same integers. Value i of a parameter is k / 32768 * scale + base, with
 k from the upper 16 bits of SplitMix64 (seeded with FNV-1a of the parameter's name) and `scale` and `base` as
@@ -26,7 +27,7 @@ import sys
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "data" / "tiny"
@@ -46,6 +47,9 @@ GEMMA = dict(DECODER, hidden_activation="gelu_pytorch_tanh", head_dim=E, tie_wor
 LONG = dict(short_factor=[1.0, 1.25, 1.5, 2.0, 2.5, 3.0], long_factor=[1.0, 2.0, 4.0, 6.0, 8.0, 10.0])
 GPT2 = dict(model_type="gpt2", vocab_size=V, n_positions=48, n_embd=D, n_layer=2, n_head=H, layer_norm_epsilon=1e-5,
             bos_token_id=0, eos_token_id=1)
+BERT = dict(vocab_size=V, hidden_size=D, intermediate_size=F, num_hidden_layers=2, num_attention_heads=H,
+            max_position_embeddings=48, hidden_act="gelu", layer_norm_eps=1e-12, pad_token_id=0)
+ENCODERS = ("bert", "roberta")
 OPT = dict(model_type="opt", vocab_size=V, hidden_size=D, ffn_dim=F, num_hidden_layers=2, num_attention_heads=H,
            max_position_embeddings=48, pad_token_id=1, bos_token_id=2, eos_token_id=2)
 
@@ -140,6 +144,22 @@ MODELS = {
                        without=[dict(activation_function="relu")], zeroed=".bias"),
     "gpt2-wide": model(dict(GPT2, activation_function="gelu_pytorch_tanh", n_inner=F, tie_word_embeddings=False,
                             dtype="float32")),
+    # A text of one token type; the rows of the other one have no effect.
+    "bert-types": model(
+        dict(BERT, model_type="bert", type_vocab_size=2, position_embedding_type="absolute",
+             attention_probs_dropout_prob=0.1, hidden_dropout_prob=0.1, torch_dtype="float32"),
+        without=[dict(hidden_act="relu")], zeroed=".bias", causal=True),
+    "bert-wide": model(
+        dict(BERT, model_type="bert", type_vocab_size=1, hidden_size=96, num_attention_heads=3, intermediate_size=160,
+             num_hidden_layers=3, layer_norm_eps=1e-2, classifier_dropout=None, dtype="float32"), tokens=48,
+        without=[dict(layer_norm_eps=1.0)], causal=True),
+    # Row 1 of the positions is for padding, whose token is not in the text.
+    "roberta-padded": model(
+        dict(BERT, model_type="roberta", type_vocab_size=1, pad_token_id=1, layer_norm_eps=1e-5, bos_token_id=0,
+             eos_token_id=2, torch_dtype="float32"), tokens=46, without=[dict(hidden_act="relu")], causal=True),
+    "roberta-biases": model(
+        dict(BERT, model_type="roberta", type_vocab_size=2, pad_token_id=1, num_attention_heads=2, num_hidden_layers=3,
+             bos_token_id=0, eos_token_id=2, dtype="float32"), zeroed=".bias", causal=True),
     "opt-before": model(dict(OPT, do_layer_norm_before=True, word_embed_proj_dim=D, activation_function="relu",
                              torch_dtype="float32"), zeroed=".bias"),
     "opt-after": model(dict(OPT, do_layer_norm_before=False, word_embed_proj_dim=32, activation_function="relu",
@@ -184,11 +204,11 @@ def scale_of(name, shape, model_type):
         # Gemma's gains are stored less 1.
         gain = name.endswith("weight") and not model_type.startswith("gemma")
         return 0.5, 1.0 if gain else 0.0
-    if any(part in name for part in ("embed_tokens", "wte", "embed_positions", "wpe")):
+    if any(part in name for part in ("embed_tokens", "wte", "embed_positions", "wpe", "_embeddings.")):
         return 0.5, 0.0
     # GPT-2 keeps matrices as [in, out].
     width = shape[0] if ".c_" in name else shape[1]
-    wide = any(part in name for part in ("q_proj", "k_proj", "qkv_proj", "c_attn"))
+    wide = any(part in name for part in ("q_proj", "k_proj", "qkv_proj", "c_attn", "self.query", "self.key"))
     return (2.5 if wide else 2.0) / width**0.5, 0.0
 
 
@@ -213,18 +233,26 @@ def build(entry, config, **change):
     for key in ("torch_dtype", "dtype"):
         c.pop(key, None)
     made = CONFIG_MAPPING[entry.get("build_as", model_type)].from_dict(copy.deepcopy(c))
-    net = AutoModelForCausalLM.from_config(made, attn_implementation="eager").float().eval()
+    if model_type in ENCODERS:
+        net = AutoModel.from_config(made, attn_implementation="eager", add_pooling_layer=False).float().eval()
+    else:
+        net = AutoModelForCausalLM.from_config(made, attn_implementation="eager").float().eval()
     return fill(net, model_type, **change)
 
 
 @torch.no_grad()
-def logits(net, tokens):
+def logits(net, tokens, causal=False):
+    if net.config.model_type in ENCODERS:
+        mask = torch.ones(len(tokens), len(tokens)).tril()[None, None] if causal else None
+        return net(tokens[None], attention_mask=mask).last_hidden_state[0]
     return net(tokens[None], use_cache=False).logits[0]
 
 
 def make(name, entry):
     config = entry["config"]
     tokens = torch.from_numpy(((uniform(name, entry["tokens"]) + 1) * V / 2).astype(np.int64))
+    if config["model_type"] == "roberta":
+        tokens[tokens == config["pad_token_id"]] = V - 1
     net = build(entry, config)
     golden = logits(net, tokens)
     std = golden.std().item()
@@ -233,7 +261,10 @@ def make(name, entry):
     assert stray < 3e-5, f"{name}: float32 strays from float64 by {stray}"
     variants = [build(entry, dict(config, **change)) for change in entry["without"]]
     variants += [build(entry, config, **{kind: entry[kind]}) for kind in ("ones", "zeroed") if kind in entry]
-    moved = [((logits(other, tokens) - golden).abs().max() / std).item() for other in variants]
+    others = [logits(other, tokens) for other in variants]
+    if entry.get("causal"):
+        others.append(logits(net, tokens, causal=True))
+    moved = [((other - golden).abs().max() / std).item() for other in others]
     assert all(m > 0.05 for m in moved), f"{name}: a feature moves the logits by {moved} only"
     print(f"{name:22} std {std:.2f}  float64 {stray:.1e}  features move {' '.join(f'{m:.2f}' for m in moved)}")
     folder = OUT / name

@@ -64,6 +64,7 @@ impl Events {
             stop_reason: None,
             stop_sequence: None,
             usage: MessageUsage::default(),
+            honelm: None,
         };
         Self { message, omits_thinking, stops, open: None, calls: 0 }
     }
@@ -83,7 +84,8 @@ impl Events {
                 out.push(MessageEvent::MessageStart { message: self.message.clone() });
                 out.push(MessageEvent::Ping);
             }
-            Part::Embedding { .. } => {}
+            Part::Embedding { .. } | Part::Confidence { .. } => {}
+            Part::About(about) => self.message.honelm = Some(about),
             Part::Text { text, .. } if text.is_empty() => {}
             Part::Text { text, .. } => {
                 if !matches!(self.open, Some(Open::Text(_))) {
@@ -154,7 +156,7 @@ impl Events {
         (self.message.stop_reason, self.message.stop_sequence) = (Some(stop_reason), stop_sequence.clone());
         let delta = MessageDelta { stop_reason, stop_sequence };
         out.push(MessageEvent::MessageDelta { delta, usage: self.message.usage.clone() });
-        out.push(MessageEvent::MessageStop);
+        out.push(MessageEvent::MessageStop { honelm: self.message.honelm.clone() });
     }
 }
 

@@ -8,7 +8,7 @@ mod translate;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -26,6 +26,7 @@ pub use response::{
 };
 
 use crate::app::{Shared, with_ignored};
+use crate::gateway::{Ask, with_header};
 use crate::job::Part;
 use crate::stream::{Frames, Translate, respond};
 use crate::{Api, ApiError, ids};
@@ -33,7 +34,7 @@ use crate::{Api, ApiError, ids};
 /// Returns the routes.
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
-        .route("/v1/messages", post(|app, body| async { answered(create(app, body).await) }))
+        .route("/v1/messages", post(|app, headers, body| async { answered(create(app, headers, body).await) }))
         .route("/v1/messages/count_tokens", post(|app, body| async { answered(count(app, body).await) }))
 }
 
@@ -47,18 +48,19 @@ fn answered(outcome: Result<Response, ApiError>) -> Response {
 }
 
 /// Creates a message.
-async fn create(State(app): State<Shared>, body: Body) -> Result<Response, ApiError> {
+async fn create(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let incoming = app.read::<CreateMessage>(body).await?;
     let request = incoming.request;
     if request.max_tokens.is_none() {
         return Err(ApiError::invalid("max_tokens", "found nothing, expected a whole number of at least 1"));
     }
-    let lease = app.registry.get(request.model.as_deref().unwrap_or_default(), None).await?;
-    let (job, ignored) = request.job(lease.card(), &app.config.limits)?;
+    let ask = Ask::of(app.gateway.as_deref(), &headers, request.metadata.as_ref())?;
+    let place = app.place(request.model.as_deref().unwrap_or_default(), None).await?;
+    let (job, ignored) = request.job(place.card(), &app.config.limits)?;
     let ignored = incoming.ignored + ignored;
     let stops = request.stop_sequences.clone().unwrap_or_default();
-    let mut writer = Writer { events: Events::new(&lease.card().name, request.omits_thinking(), stops), ended: false };
-    let mut parts = lease.submit(job)?;
+    let mut writer = Writer { events: Events::new(&place.card().name, request.omits_thinking(), stops), ended: false };
+    let mut parts = app.submit(place, job, ask)?;
     if request.stream == Some(true) {
         return Ok(with_ignored(respond(parts, writer).await?, ignored));
     }
@@ -71,7 +73,8 @@ async fn create(State(app): State<Shared>, body: Body) -> Result<Response, ApiEr
     if !writer.ended {
         return Err(stopped());
     }
-    Ok(with_ignored(Json(writer.events.into_message()).into_response(), ignored))
+    let response = with_header(Json(writer.events.into_message()).into_response(), parts.about());
+    Ok(with_ignored(response, ignored))
 }
 
 /// Counts the tokens of a prompt.

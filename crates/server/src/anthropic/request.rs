@@ -37,7 +37,7 @@ pub struct CreateMessage {
     pub thinking: Option<ThinkingParam>,
     /// The form of the text.
     pub output_config: Option<OutputConfig>,
-    /// Accepted, without effect.
+    /// `honelm_policy` and `honelm_privacy` are those of a gateway. The rest is accepted, without effect.
     pub metadata: Option<Value>,
     /// Accepted, without effect.
     pub service_tier: Option<String>,
@@ -89,7 +89,8 @@ pub struct MessageParam {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Block {
-    /// `text`, `thinking`, `redacted_thinking`, `tool_use`, `tool_result`, or `document` with a text. Images are refused.
+    /// `text`, `thinking`, `redacted_thinking`, `tool_use`, `tool_result`, or `document` with a text, and `image` where an
+    /// upstream of a gateway reads images.
     #[serde(rename = "type")]
     pub kind: String,
     /// The text.
@@ -126,13 +127,15 @@ pub struct Block {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Source {
-    /// `text`.
+    /// `text`; for an image `base64` or `url`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `text/plain`.
+    /// `text/plain`, or the type of an image.
     pub media_type: Option<String>,
-    /// The text.
+    /// The text, or an image in base64.
     pub data: Option<String>,
+    /// The address of an image.
+    pub url: Option<String>,
 }
 
 /// A tool.

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::gateway::About;
+
 /// A message of the model.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct MessageObject {
@@ -24,6 +26,9 @@ pub struct MessageObject {
     pub stop_sequence: Option<String>,
     /// The numbers of tokens.
     pub usage: MessageUsage,
+    /// The route of the message through a gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub honelm: Option<Box<About>>,
 }
 
 /// The numbers of tokens.
@@ -104,7 +109,11 @@ pub enum MessageEvent {
         usage: MessageUsage,
     },
     /// The message is complete.
-    MessageStop,
+    MessageStop {
+        /// The route of the message through a gateway.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        honelm: Option<Box<About>>,
+    },
     /// The answer failed.
     Error {
         /// The cause.
@@ -123,7 +132,7 @@ impl MessageEvent {
             Self::ContentBlockDelta { .. } => "content_block_delta",
             Self::ContentBlockStop { .. } => "content_block_stop",
             Self::MessageDelta { .. } => "message_delta",
-            Self::MessageStop => "message_stop",
+            Self::MessageStop { .. } => "message_stop",
             Self::Error { .. } => "error",
         }
     }

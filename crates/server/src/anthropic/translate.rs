@@ -35,9 +35,10 @@ impl CreateMessage {
     /// # Errors
     /// 400 with the field that is wrong.
     pub fn job(&self, model: &ModelCard, limits: &Limits) -> Result<(Job, usize), ApiError> {
-        let (messages, ignored_parts) = self.conversation(limits)?;
+        let (messages, ignored_parts) = self.conversation(limits, model.images)?;
         let tools = self.tools(limits)?;
-        let how = self.settings().generation(model, limits)?;
+        let given = self.settings();
+        let how = given.clone().generation(model, limits)?;
         let mut options = RenderOptions::default();
         options.extra.insert("enable_thinking".to_owned(), self.thinks().into());
         if let Some(effort) = self.output_config.as_ref().and_then(|output| output.effort.as_deref()) {
@@ -45,6 +46,7 @@ impl CreateMessage {
         }
         let one_call = self.tool_choice.as_ref().and_then(|choice| choice.disable_parallel_tool_use);
         let job = Job {
+            given,
             tools: tools.tools,
             tool_choice: tools.choice,
             parallel_calls: one_call != Some(true),
@@ -78,7 +80,7 @@ impl CreateMessage {
     }
 
     /// Returns the messages, with the number of ignored parts.
-    fn conversation(&self, limits: &Limits) -> Result<(Vec<Message>, usize), ApiError> {
+    fn conversation(&self, limits: &Limits, images: bool) -> Result<(Vec<Message>, usize), ApiError> {
         let invalid = |param: String, problem: String| Err(ApiError::invalid(param, problem));
         if self.messages.is_empty() {
             return invalid("messages".to_owned(), "found none, expected at least one message".to_owned());
@@ -103,7 +105,7 @@ impl CreateMessage {
                         turns.system(text);
                     }
                 }
-                ("user", TextOrList::List(parts)) => user(parts, &place, &mut turns)?,
+                ("user", TextOrList::List(parts)) => user(parts, &place, images, &mut turns)?,
                 ("assistant", TextOrList::List(parts)) => ignored += assistant(parts, &place, &mut turns)?,
                 (other, _) => {
                     let found = format!("found {other:?}, expected \"user\", \"assistant\" or \"system\"");
@@ -181,6 +183,15 @@ fn texts<'c>(place: &str, content: &'c TextOrList<Block>) -> Result<Vec<&'c str>
 }
 
 impl Block {
+    /// Returns the address of an image; its contents as a `data:` address.
+    fn image(&self) -> Option<String> {
+        let source = self.source.as_ref().filter(|_| self.kind == "image")?;
+        match source.kind.as_str() {
+            "url" => source.url.clone(),
+            _ => Some(format!("data:{};base64,{}", source.media_type.as_deref()?, source.data.as_deref()?)),
+        }
+    }
+
     /// Returns the text of a part that must be one, or a document that is one.
     fn text(&self, place: &str) -> Result<&str, ApiError> {
         let source = self.source.as_ref().filter(|source| source.kind == "text");
@@ -196,7 +207,7 @@ impl Block {
 }
 
 /// Adds the parts of a message of the user.
-fn user(parts: &[Block], place: &str, turns: &mut Turns) -> Result<(), ApiError> {
+fn user(parts: &[Block], place: &str, images: bool, turns: &mut Turns) -> Result<(), ApiError> {
     // Results belong to the calls before them, wherever they are in the message.
     let is_result = |part: &&Block| part.kind == "tool_result";
     for (i, part) in parts.iter().enumerate().filter(|(_, part)| is_result(part)) {
@@ -211,7 +222,10 @@ fn user(parts: &[Block], place: &str, turns: &mut Turns) -> Result<(), ApiError>
         turns.result(id, &if part.is_error == Some(true) { format!("Error: {result}") } else { result });
     }
     for (i, part) in parts.iter().enumerate().filter(|(_, part)| !is_result(part)) {
-        turns.user(part.text(&format!("{place}.{i}"))?);
+        match part.image().filter(|_| images) {
+            Some(url) => turns.image(&url),
+            None => turns.user(part.text(&format!("{place}.{i}"))?),
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Embeddings: `/v1/embeddings`, and what Ollama's endpoints share with it.
 //!
-//! Any model can embed a text: its final hidden states are pooled (`--pooling`) and scaled to length 1. How much such a
-//! vector tells depends on the training of the model.
+//! Any model can embed a text: its final hidden states are pooled, as `--pooling` or else the model's files say, and scaled to
+//! length 1. How much such a vector tells depends on the training of the model.
 
 mod request;
 mod response;
@@ -14,6 +14,7 @@ use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt, TryStreamExt};
+use honelm_engine::scale_to_one;
 
 pub use request::CreateEmbeddings;
 pub use response::{EmbeddingObject, EmbeddingUsage, Embeddings, Values};
@@ -74,7 +75,7 @@ pub(crate) struct How {
     pub dimensions: Option<usize>,
     /// Cuts off what the context cannot hold.
     pub truncate: bool,
-    /// Scales the vectors to length 1.
+    /// Scales the vectors to length 1. Otherwise, they are scaled only if the model's files say so.
     pub normalise: bool,
 }
 
@@ -92,7 +93,10 @@ pub(crate) async fn embed(
         return Err(ApiError::invalid("input", "found an empty list, expected at least one text"));
     }
     app.check_count("input", prompts.len())?;
-    let embed = Embed { pooling: app.config.pooling, truncate: how.truncate };
+    let own = lease.card().embedding;
+    let pooling = app.config.pooling.or(own.map(|own| own.pooling)).unwrap_or_default();
+    let how = How { normalise: how.normalise || own.is_some_and(|own| own.normalised), ..how };
+    let embed = Embed { pooling, truncate: how.truncate };
     let jobs = prompts.into_iter().map(|prompt| {
         let job = Job { embed: Some(embed), ..Job::new(prompt, lease.card().generation.clone()) };
         one(lease, job)
@@ -132,10 +136,7 @@ fn cut(mut values: Vec<f32>, how: How) -> Result<Vec<f32>, ApiError> {
         values.truncate(dimensions);
     }
     if how.normalise {
-        let length = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
-        if length > 0.0 {
-            values.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
-        }
+        scale_to_one(&mut values);
     }
     Ok(values)
 }

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 use serde_json::json;
 
 use super::response::{AnswerCall, AnswerFigures, AnswerFunction, AnswerLine, AnswerMessage};
+use crate::gateway::About;
 use crate::ids::rfc3339;
 use crate::job::{Finish, Part, Usage};
 use crate::openai::logprobs::listed;
@@ -26,19 +27,25 @@ pub struct Lines {
     load_seconds: f64,
     /// The call that is being written: its number, id, name and arguments.
     call: Option<(usize, String, String, String)>,
+    /// The route, until the last line.
+    about: Option<Box<About>>,
 }
 
 impl Lines {
     /// Creates the writer. `load_seconds` is the time that the model took to load for this request.
     #[must_use]
     pub fn new(kind: Kind, model: &str, received: Instant, load_seconds: f64) -> Self {
-        Self { kind, model: model.to_owned(), received, load_seconds, call: None }
+        Self { kind, model: model.to_owned(), received, load_seconds, call: None, about: None }
     }
 
     /// Returns the line of a part, if it has one. An error has none.
     pub fn part(&mut self, part: Part) -> Option<AnswerLine> {
         match part {
-            Part::Begun { .. } | Part::Embedding { .. } | Part::Failed(_) => None,
+            Part::Begun { .. } | Part::Embedding { .. } | Part::Confidence { .. } | Part::Failed(_) => None,
+            Part::About(about) => {
+                self.about = Some(about);
+                None
+            }
             Part::Text { text, logprobs, .. } if text.is_empty() && logprobs.is_empty() => None,
             Part::Text { text, logprobs, .. } => {
                 let line = self.line(AnswerMessage { content: text, ..AnswerMessage::default() });
@@ -65,7 +72,8 @@ impl Lines {
             }
             Part::Done { finish, usage, .. } => {
                 let reason = if finish == Finish::Length { "length" } else { "stop" };
-                Some(AnswerLine { figures: Some(self.figures(&usage)), ..self.end(reason) })
+                let honelm = self.about.take();
+                Some(AnswerLine { figures: Some(self.figures(&usage)), honelm, ..self.end(reason) })
             }
         }
     }
@@ -102,6 +110,7 @@ impl Lines {
             done: false,
             done_reason: None,
             figures: None,
+            honelm: None,
         };
         match self.kind {
             Kind::Chat => line.message = Some(AnswerMessage { role: "assistant", ..message }),

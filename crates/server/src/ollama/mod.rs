@@ -15,6 +15,7 @@ use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
@@ -33,6 +34,7 @@ pub use response::{
 pub use translate::{KeepAlive, keep_alive};
 
 use crate::app::{Shared, with_ignored};
+use crate::gateway::{Ask, Place, with_header};
 use crate::job::{Job, Part};
 use crate::registry::Lease;
 use crate::stream::{Frames, Translate, respond};
@@ -41,8 +43,8 @@ use crate::{Api, ApiError};
 /// Returns the routes.
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
-        .route("/api/chat", post(|app, body| async { answered(chat(app, body).await) }))
-        .route("/api/generate", post(|app, body| async { answered(generate(app, body).await) }))
+        .route("/api/chat", post(|app, headers, body| async { answered(chat(app, headers, body).await) }))
+        .route("/api/generate", post(|app, headers, body| async { answered(generate(app, headers, body).await) }))
         .route("/api/tags", get(models::tags))
         .route("/api/show", post(|app, body| async { answered(models::show(app, body).await) }))
         .route("/api/ps", get(models::ps))
@@ -72,44 +74,77 @@ struct Ready {
     load_seconds: f64,
 }
 
+/// Reads the time for which a model stays loaded.
+fn time_of(given: Option<&Value>) -> Result<Option<Duration>, ApiError> {
+    let time = keep_alive(given)?;
+    Ok(time.map(|time| match time {
+        KeepAlive::Forever => models::FOREVER,
+        KeepAlive::For(time) => time,
+    }))
+}
+
 /// Returns a model, which is loaded if it is not.
 async fn ready(app: &Shared, model: Option<&str>, given: Option<&Value>) -> Result<Ready, ApiError> {
     let received = Instant::now();
-    let time = keep_alive(given)?.map(|time| match time {
-        KeepAlive::Forever => models::FOREVER,
-        KeepAlive::For(time) => time,
-    });
-    let lease = app.registry.get(required(model)?, time).await?;
+    let lease = app.registry.get(required(model)?, time_of(given)?).await?;
     Ok(Ready { lease, received, load_seconds: received.elapsed().as_secs_f64() })
 }
 
-async fn chat(State(app): State<Shared>, body: Body) -> Result<Response, ApiError> {
+/// The place of an answer, with the time that its model took to load.
+struct Answering {
+    place: Place,
+    ask: Ask,
+    received: Instant,
+    load_seconds: f64,
+}
+
+impl Answering {
+    async fn new(
+        app: &Shared,
+        headers: &HeaderMap,
+        model: Option<&str>,
+        given: Option<&Value>,
+    ) -> Result<Self, ApiError> {
+        let received = Instant::now();
+        let ask = Ask::of(app.gateway.as_deref(), headers, None)?;
+        let place = app.place(required(model)?, time_of(given)?).await?;
+        Ok(Self { place, ask, received, load_seconds: received.elapsed().as_secs_f64() })
+    }
+}
+
+async fn chat(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let incoming = app.read::<ChatRequest>(body).await?;
     let request = incoming.request;
     if request.is_empty() {
         return load(&app, Kind::Chat, request.model.as_deref(), request.keep_alive.as_ref(), request.stream).await;
     }
-    let ready = ready(&app, request.model.as_deref(), request.keep_alive.as_ref()).await?;
-    let job = request.job(ready.lease.card(), &app.config.limits)?;
-    Ok(with_ignored(answer(Kind::Chat, ready, job, request.stream).await?, incoming.ignored))
+    let answering = Answering::new(&app, &headers, request.model.as_deref(), request.keep_alive.as_ref()).await?;
+    let job = request.job(answering.place.card(), &app.config.limits)?;
+    Ok(with_ignored(answer(&app, Kind::Chat, answering, job, request.stream).await?, incoming.ignored))
 }
 
-async fn generate(State(app): State<Shared>, body: Body) -> Result<Response, ApiError> {
+async fn generate(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let incoming = app.read::<GenerateRequest>(body).await?;
     let request = incoming.request;
     if request.is_empty() {
         return load(&app, Kind::Generate, request.model.as_deref(), request.keep_alive.as_ref(), request.stream).await;
     }
-    let ready = ready(&app, request.model.as_deref(), request.keep_alive.as_ref()).await?;
-    let job = request.job(ready.lease.card(), &app.config.limits)?;
-    Ok(with_ignored(answer(Kind::Generate, ready, job, request.stream).await?, incoming.ignored))
+    let answering = Answering::new(&app, &headers, request.model.as_deref(), request.keep_alive.as_ref()).await?;
+    let job = request.job(answering.place.card(), &app.config.limits)?;
+    Ok(with_ignored(answer(&app, Kind::Generate, answering, job, request.stream).await?, incoming.ignored))
 }
 
 /// Answers a job, by default as a stream.
-async fn answer(kind: Kind, ready: Ready, job: Job, stream: Option<bool>) -> Result<Response, ApiError> {
-    let Ready { lease, received, load_seconds } = ready;
-    let mut lines = Lines::new(kind, &lease.card().name, received, load_seconds);
-    let mut parts = lease.submit(job)?;
+async fn answer(
+    app: &Shared,
+    kind: Kind,
+    answering: Answering,
+    job: Job,
+    stream: Option<bool>,
+) -> Result<Response, ApiError> {
+    let Answering { place, ask, received, load_seconds } = answering;
+    let mut lines = Lines::new(kind, &place.card().name, received, load_seconds);
+    let mut parts = app.submit(place, job, ask)?;
     if stream != Some(false) {
         return respond(parts, Writer { lines, ended: false }).await;
     }
@@ -121,7 +156,7 @@ async fn answer(kind: Kind, ready: Ready, job: Job, stream: Option<bool>) -> Res
         all.extend(lines.part(part));
     }
     match Lines::join(all.into_iter()).filter(|line| line.done) {
-        Some(line) => Ok(Json(line).into_response()),
+        Some(line) => Ok(with_header(Json(line).into_response(), parts.about())),
         None => Err(stopped()),
     }
 }

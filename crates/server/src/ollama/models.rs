@@ -57,7 +57,7 @@ pub(super) async fn show(State(app): State<Shared>, body: Body) -> Result<Respon
         tokio::task::spawn_blocking(move || path.map(|path| app.facts.of(&path))).await
     };
     let facts = read.ok().flatten().unwrap_or_else(|| Err(ApiError::no_model(&name)))?;
-    let mut capabilities = vec!["completion", "tools"];
+    let mut capabilities = if facts.inspection.encoder { vec!["embedding"] } else { vec!["completion", "tools"] };
     let further = [(facts.fills_gaps, "insert"), (facts.reasons, "thinking")];
     capabilities.extend(further.into_iter().filter_map(|(has, name)| has.then_some(name)));
     let shown = ShowResponse {

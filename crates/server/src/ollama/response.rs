@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::gateway::About;
+
 /// An answer, or the next part of one.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AnswerLine {
@@ -31,6 +33,9 @@ pub struct AnswerLine {
     /// The figures at the end.
     #[serde(flatten)]
     pub figures: Option<AnswerFigures>,
+    /// The route of the answer through a gateway, at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub honelm: Option<Box<About>>,
 }
 
 /// A message of the model.

@@ -63,6 +63,7 @@ impl Common<'_> {
         let mut settings = self.options.cloned().unwrap_or_default().settings();
         let (wants, top) = self.logprobs;
         settings.logprobs = (wants || top > 0).then_some(top);
+        let given = settings.clone();
         let mut how = settings.generation(model, limits)?;
         if self.shift {
             how.overflow = Overflow::Shift { keep: KEPT };
@@ -74,7 +75,7 @@ impl Common<'_> {
             }
             other => other,
         };
-        Ok(Job { constraint: constraint(self.format)?, ..Job::new(prompt, how) })
+        Ok(Job { given, constraint: constraint(self.format)?, ..Job::new(prompt, how) })
     }
 }
 
@@ -89,7 +90,7 @@ impl ChatRequest {
             let found = format!("found {} messages, expected at most {}", given.len(), limits.messages);
             return Err(ApiError::invalid("messages", found));
         }
-        let prompt = Prompt::Chat { messages: messages(given)?, options: RenderOptions::default() };
+        let prompt = Prompt::Chat { messages: messages(given, model.images)?, options: RenderOptions::default() };
         let Tools { tools, .. } = tools::read(self.tools.as_ref(), None)?;
         let common = Common {
             format: self.format.as_ref(),
@@ -151,14 +152,24 @@ impl GenerateRequest {
 }
 
 /// Returns the messages of a conversation.
-fn messages(given: &[ChatMessage]) -> Result<Vec<Message>, ApiError> {
+fn messages(given: &[ChatMessage], images: bool) -> Result<Vec<Message>, ApiError> {
     let mut turns = Turns::default();
     for (i, message) in given.iter().enumerate() {
-        no_images(&format!("messages[{i}].images"), message.images.as_deref())?;
+        if !(images && message.role == "user") {
+            no_images(&format!("messages[{i}].images"), message.images.as_deref())?;
+        }
         let text = message.content.as_deref().unwrap_or_default();
         match message.role.as_str() {
             "system" => turns.system(text),
-            "user" => turns.user(text),
+            "user" => {
+                turns.user(text);
+                for image in message.images.iter().flatten() {
+                    turns.image(&image_url(image).ok_or_else(|| {
+                        let found = "found no image in base64, expected PNG, JPEG, GIF or WebP";
+                        ApiError::invalid(format!("messages[{i}].images"), found)
+                    })?);
+                }
+            }
             "assistant" => {
                 if let Some(thinking) = &message.thinking {
                     turns.reasoning(thinking);
@@ -180,6 +191,15 @@ fn messages(given: &[ChatMessage]) -> Result<Vec<Message>, ApiError> {
         }
     }
     Ok(turns.finish())
+}
+
+/// Returns an image as a `data:` address. Its first bytes tell its type.
+fn image_url(image: &Value) -> Option<String> {
+    const TYPES: [(&str, &str); 4] =
+        [("iVBORw0KGgo", "image/png"), ("/9j/", "image/jpeg"), ("R0lGOD", "image/gif"), ("UklGR", "image/webp")];
+    let data = image.as_str()?;
+    let (_, kind) = TYPES.iter().find(|(start, _)| data.starts_with(start))?;
+    Some(format!("data:{kind};base64,{data}"))
 }
 
 fn no_images(param: &str, images: Option<&[Value]>) -> Result<(), ApiError> {

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use honelm_text::{Message, RenderOptions};
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use super::sampling::request;
 use super::{answered, finish_reason, logprobs, usage};
 use crate::app::{Shared, unix_seconds, with_ignored};
 use crate::fields::Int;
+use crate::gateway::{About, Ask, with_header};
 use crate::stream::{self, Frames, Translate};
 use crate::tools::{self, Tools};
 use crate::{ApiError, Choice, Finish, Job, Part, Prompt, Usage, collect, ids, messages};
@@ -53,7 +55,7 @@ request! {
         chat_template_kwargs: Option<Map<String, Value>>,
         /// Accepted, without effect.
         user: Option<Value>,
-        /// Accepted, without effect.
+        /// `honelm_policy` and `honelm_privacy` are those of a gateway. The rest is accepted, without effect.
         metadata: Option<Value>,
         /// Accepted, without effect.
         store: Option<Value>,
@@ -74,15 +76,15 @@ pub struct StreamOptions {
     pub include_usage: bool,
 }
 
-pub async fn create(State(app): State<Shared>, body: Body) -> Response {
-    answered(answer(&app, body).await)
+pub async fn create(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    answered(answer(&app, &headers, body).await)
 }
 
-async fn answer(app: &Shared, body: Body) -> Result<Response, ApiError> {
+async fn answer(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
     let incoming = app.read::<ChatRequest>(body).await?;
     let (mut request, ignored) = (incoming.request, incoming.ignored);
     app.check_count("messages", request.messages.len())?;
-    let messages = messages::checked(std::mem::take(&mut request.messages))?;
+    let messages = messages::checked(std::mem::take(&mut request.messages), app.reads_images())?;
     let choices = request.n.map_or(1, Int::count);
     if choices > app.config.limits.choices {
         let most = app.config.limits.choices;
@@ -96,8 +98,10 @@ async fn answer(app: &Shared, body: Body) -> Result<Response, ApiError> {
     let mut settings = request.sampling()?;
     settings.max_tokens = request.max_completion_tokens.or(request.max_tokens).map(Int::count);
     settings.logprobs = wants_logprobs.then(|| request.top_logprobs.map_or(0, Int::count));
-    let lease = app.registry.get(request.model.as_deref().unwrap_or_default(), None).await?;
-    let how = settings.generation(lease.card(), &app.config.limits)?;
+    let ask = Ask::of(app.gateway.as_deref(), headers, request.metadata.as_ref())?;
+    let place = app.place(request.model.as_deref().unwrap_or_default(), None).await?;
+    let given = settings.clone();
+    let how = settings.generation(place.card(), &app.config.limits)?;
     let mut extra = request.chat_template_kwargs.unwrap_or_default();
     if let Some(effort) = request.reasoning_effort {
         extra.entry("enable_thinking").or_insert_with(|| (effort != "none").into());
@@ -106,10 +110,9 @@ async fn answer(app: &Shared, body: Body) -> Result<Response, ApiError> {
     let options = RenderOptions { add_generation_prompt: true, extra, ..RenderOptions::default() };
     let parallel_calls = request.parallel_tool_calls.unwrap_or(true);
     let prompt = Prompt::Chat { messages, options };
-    let job = Job { choices, tools, tool_choice: choice, parallel_calls, constraint, ..Job::new(prompt, how) };
-    let head = Head { id: ids::new("chatcmpl-"), created: unix_seconds(), model: lease.card().name.clone() };
-    let parts = lease.submit(job)?;
-    drop(lease);
+    let job = Job { given, choices, tools, tool_choice: choice, parallel_calls, constraint, ..Job::new(prompt, how) };
+    let head = Head { id: ids::new("chatcmpl-"), created: unix_seconds(), model: place.card().name.clone() };
+    let mut parts = app.submit(place, job, ask)?;
     if request.stream == Some(true) {
         let include_usage = request.stream_options.is_some_and(|options| options.include_usage);
         let chunks = Chunks {
@@ -118,11 +121,17 @@ async fn answer(app: &Shared, body: Body) -> Result<Response, ApiError> {
             include_usage,
             begun: vec![false; choices],
             usage: vec![Usage::default(); choices],
+            left: choices,
+            about: None,
         };
         return Ok(with_ignored(stream::respond(parts, chunks).await?, ignored));
     }
-    let answers = collect(parts, choices).await?;
-    Ok(with_ignored(Json(head.response(&answers, wants_logprobs)).into_response(), ignored))
+    let answers = collect(&mut parts, choices).await?;
+    let mut response = head.response(&answers, wants_logprobs);
+    if let Some(about) = parts.about() {
+        response["honelm"] = json!(about);
+    }
+    Ok(with_ignored(with_header(Json(response).into_response(), parts.about()), ignored))
 }
 
 /// The fields with which every response to a request begins.
@@ -188,6 +197,10 @@ struct Chunks {
     /// The answers whose first chunk was sent.
     begun: Vec<bool>,
     usage: Vec<Usage>,
+    /// The number of answers that are not complete.
+    left: usize,
+    /// The route, until it was sent.
+    about: Option<Box<About>>,
 }
 
 impl Chunks {
@@ -206,7 +219,19 @@ impl Chunks {
         }
         let finish = finish.map(finish_reason);
         let choices = json!([{"index": choice, "delta": delta, "logprobs": tokens, "finish_reason": finish}]);
-        out.data(&self.head.chunk(choices));
+        let mut chunk = self.head.chunk(choices);
+        self.left -= usize::from(finish.is_some()).min(self.left);
+        if self.left == 0 && !self.include_usage {
+            self.add_about(&mut chunk);
+        }
+        out.data(&chunk);
+    }
+
+    /// Adds the route to the last chunk.
+    fn add_about(&mut self, chunk: &mut Value) {
+        if let Some(about) = self.about.take() {
+            chunk["honelm"] = json!(about);
+        }
     }
 }
 
@@ -233,7 +258,8 @@ impl Translate for Chunks {
                 let call = json!({"index": index, "function": {"arguments": fragment}});
                 self.delta(choice, json!({"tool_calls": [call]}), None, None, out);
             }
-            Part::CallEnds { .. } | Part::Embedding { .. } => {}
+            Part::CallEnds { .. } | Part::Embedding { .. } | Part::Confidence { .. } => {}
+            Part::About(about) => self.about = Some(about),
             Part::Done { choice, finish, usage } => {
                 if let Some(of) = self.usage.get_mut(choice) {
                     *of = usage;
@@ -248,6 +274,7 @@ impl Translate for Chunks {
         if self.include_usage {
             let mut chunk = self.head.chunk(json!([]));
             chunk["usage"] = usage(&[std::mem::take(&mut self.usage)]);
+            self.add_about(&mut chunk);
             out.data(&chunk);
         }
         out.raw(b"data: [DONE]\n\n");

@@ -110,8 +110,8 @@ async fn answer(app: &Shared, body: Body) -> Result<Response, ApiError> {
     let submitted = jobs.map(|job| lease.submit(job)).collect::<Result<Vec<_>, _>>()?;
     drop(lease);
     let mut prompts = Vec::with_capacity(submitted.len());
-    for parts in submitted {
-        prompts.push(collect(parts, n).await?);
+    for mut parts in submitted {
+        prompts.push(collect(&mut parts, n).await?);
     }
     Ok(with_ignored(Json(head.response(&prompts, wants_logprobs)).into_response(), ignored))
 }
@@ -132,7 +132,7 @@ async fn fill(app: &Shared, body: Body) -> Result<Response, ApiError> {
     settings.max_tokens = request.n_predict.filter(|n| n.get() >= 0).map(Int::count);
     let lease = app.registry.get(request.model.as_deref().unwrap_or_default(), None).await?;
     let how = settings.generation(lease.card(), &app.config.limits)?;
-    let answers = collect(lease.submit(Job::new(Prompt::Infill { prefix, suffix }, how))?, 1).await?;
+    let answers = collect(&mut lease.submit(Job::new(Prompt::Infill { prefix, suffix }, how))?, 1).await?;
     let text: String = answers.iter().map(|answer| answer.text.as_str()).collect();
     let used: Vec<Usage> = answers.iter().map(|answer| answer.usage).collect();
     let tokens: usize = used.iter().map(|usage| usage.completion_tokens).sum();
@@ -218,6 +218,8 @@ impl Translate for Chunks {
             Part::Failed(error) => out.data(&crate::Api::OpenAi.error(&error)),
             Part::Begun { .. }
             | Part::Embedding { .. }
+            | Part::Confidence { .. }
+            | Part::About(_)
             | Part::CallBegins { .. }
             | Part::CallArguments { .. }
             | Part::CallEnds { .. } => {}

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use honelm_engine::LoadedModel;
+use honelm_engine::{Agreement, Confidence, Generation, LoadedModel, Samples};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{KeepAlive, Status, lock};
 use crate::ApiError;
-use crate::job::{Job, Parts};
+use crate::job::{Job, Part, Parts};
 use crate::model::{ModelCard, Need};
 use crate::worker::{Command, Load, Submitted, prompt_tokens};
 
@@ -103,6 +103,8 @@ impl Loaded {
             prompt_tokens: load.prompt_tokens.load(Ordering::Relaxed),
             cached_tokens: load.cached_tokens.load(Ordering::Relaxed),
             answer_tokens: load.answer_tokens.load(Ordering::Relaxed),
+            drafted_tokens: load.drafted_tokens.load(Ordering::Relaxed),
+            accepted_tokens: load.accepted_tokens.load(Ordering::Relaxed),
             expires_seconds: self.expires().map(|left| left.as_secs_f64()),
         }
     }
@@ -127,6 +129,10 @@ impl Lease {
         &self.loaded.card
     }
 
+    pub(crate) fn shared_card(&self) -> Arc<ModelCard> {
+        Arc::clone(&self.loaded.card)
+    }
+
     /// Gives a job to the model.
     ///
     /// # Errors
@@ -146,7 +152,44 @@ impl Lease {
             jobs.fetch_sub(1, Ordering::AcqRel);
         }
         sent?;
-        Ok(Parts::new(receiver, self.clone(), choices))
+        Ok(Parts::new(receiver, Some(self.clone()), choices))
+    }
+
+    /// Reads the prompt of a job and returns the model's confidence in the first token of the answer, and if wanted the agreement of two
+    /// samples. The prompt stays cached, so that the job itself, submitted next, computes one row of it. Dropping the future cancels the work.
+    ///
+    /// # Errors
+    /// As [`Lease::submit`], and the error with which an answer to the job would fail.
+    pub async fn confidence(&self, job: &Job, samples: Option<Samples>) -> Result<Confidence, ApiError> {
+        let settings = Samples::settings(samples, &job.how);
+        let choices = settings.len();
+        let how = settings.into_iter().next().unwrap_or_else(|| job.how.clone());
+        // The tokens of the samples come with the log-probabilities.
+        let how = Generation { logprobs: samples.map(|_| 0), ..how };
+        let mut parts = self.submit(Job { how, choices, echo: false, confidence: true, ..job.clone() })?;
+        let (mut found, mut seconds) = (None, 0.0f64);
+        let mut tokens = vec![Vec::new(); choices];
+        while let Some(part) = parts.next().await {
+            match part {
+                Part::Failed(error) => return Err(error),
+                Part::Confidence { choice: 0, confidence } => found = Some(confidence),
+                Part::Text { choice, logprobs, .. } => {
+                    tokens[choice.min(choices - 1)].extend(logprobs.iter().map(|token| token.id));
+                }
+                Part::Done { choice, usage, .. } => {
+                    // The second sample begins with the first token of the first one.
+                    let before = if choice > 0 { usage.first_token_seconds } else { 0.0 };
+                    seconds = seconds.max(before + usage.decode_seconds);
+                }
+                _ => {}
+            }
+        }
+        let found = found.ok_or_else(|| ApiError::internal("no_confidence", "the model gave no first token"))?;
+        let agreement = match &tokens[..] {
+            [a, b] => Some(Agreement::of(a, b, seconds)),
+            _ => None,
+        };
+        Ok(Confidence { agreement, ..found })
     }
 
     /// Returns the number of tokens of a job's prompt.

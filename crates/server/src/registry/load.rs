@@ -24,6 +24,8 @@ pub type Loading = Result<Box<dyn Served>, honelm::Error>;
 pub struct Loader {
     plan: Arc<dyn Fn() -> Result<Need, honelm::Error> + Send + Sync>,
     load: Arc<dyn Fn() -> Loading + Send + Sync>,
+    /// Computes the digest of the weights.
+    digest: Option<Arc<dyn Fn() -> Result<String, honelm::Error> + Send + Sync>>,
     path: Option<PathBuf>,
     size_bytes: Option<u64>,
 }
@@ -35,7 +37,7 @@ impl Loader {
         plan: impl Fn() -> Result<Need, honelm::Error> + Send + Sync + 'static,
         load: impl Fn() -> Loading + Send + Sync + 'static,
     ) -> Self {
-        Self { plan: Arc::new(plan), load: Arc::new(load), path: None, size_bytes: None }
+        Self { plan: Arc::new(plan), load: Arc::new(load), digest: None, path: None, size_bytes: None }
     }
 
     /// Creates the loader of a folder or a GGUF file. `cache_bytes` bounds its cached keys and values; by default, they are
@@ -63,13 +65,23 @@ impl Loader {
             let driver = DriverOptions { answers: parallel, cache_bytes, ..DriverOptions::default() };
             Ok(Box::new(honelm::Model::open_with(&loaded, &options, &driver, &mut |_| true)?))
         };
-        Self { path: Some(path.to_owned()), ..Self::new(plan, load) }
+        let (hashed, options) = (path.to_owned(), run.clone());
+        let digest = move || honelm::model_digest(&hashed, &options);
+        Self { path: Some(path.to_owned()), digest: Some(Arc::new(digest)), ..Self::new(plan, load) }
     }
 
     /// Sets the size of the weights.
     #[must_use]
     pub fn with_size(self, bytes: u64) -> Self {
         Self { size_bytes: Some(bytes), ..self }
+    }
+
+    /// Checks that the model can be loaded, from the descriptions in its files.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged or of a model that cannot be run.
+    pub fn check(&self) -> Result<(), honelm::Error> {
+        (self.plan)().map(drop)
     }
 
     pub(super) fn path(&self) -> Option<&Path> {
@@ -120,6 +132,8 @@ async fn attempt(registry: &Arc<Registry>, name: &str) -> Result<Loaded, ApiErro
                 // Fails only if the server is gone.
                 if report.send(Ok(card)).is_ok() {
                     Worker::new(model, receiver, of_worker, bounds).run();
+                    // The next model is loaded within the same budget.
+                    honelm::release_freed_memory();
                 }
             }
             Err(error) => drop(report.send(Err(error))),
@@ -128,5 +142,11 @@ async fn attempt(registry: &Arc<Registry>, name: &str) -> Result<Loaded, ApiErro
     let thread = std::thread::Builder::new().name(format!("model {name}"));
     thread.spawn(work).map_err(|error| ApiError::internal("io", format!("no thread for {name:?}: {error}")))?;
     let card = reported.await.map_err(|_| ended())?.map_err(failed)?;
+    if let Some(compute) = loader.digest {
+        let digest = Arc::clone(&card.digest);
+        // Not waited for: it reads all weights, and a model without a digest answers too.
+        let thread = std::thread::Builder::new().name(format!("digest {name}"));
+        drop(thread.spawn(move || compute().map(|found| digest.get_or_init(|| found).clone())));
+    }
     Ok(Loaded::new(card, commands, load, ending, registry.idle))
 }

@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, post};
 use axum::{Json, Router};
+
+use serde_json::Value;
 
 pub use events::Events;
 pub use request::{
@@ -29,6 +31,7 @@ pub use response::{
 pub use store::{Store, Stored};
 
 use crate::app::{Shared, with_ignored};
+use crate::gateway::{Ask, with_header};
 use crate::job::Part;
 use crate::stream::{Frames, Translate, respond};
 use crate::{Api, ApiError};
@@ -36,7 +39,7 @@ use crate::{Api, ApiError};
 /// Returns the routes.
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
-        .route("/v1/responses", post(|app, body| async { answered(create(app, body).await) }))
+        .route("/v1/responses", post(|app, headers, body| async { answered(create(app, headers, body).await) }))
         .route("/v1/responses/input_tokens", post(|app, body| async { answered(count(app, body).await) }))
         .route(
             "/v1/responses/{id}",
@@ -82,16 +85,18 @@ impl Asked {
 }
 
 /// Creates a response.
-async fn create(State(app): State<Shared>, body: Body) -> Result<Response, ApiError> {
+async fn create(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let incoming = app.read::<CreateResponse>(body).await?;
     let asked = Asked::new(&app, incoming.request)?;
-    let lease = app.registry.get(asked.request.model.as_deref().unwrap_or_default(), None).await?;
+    let metadata = asked.request.metadata.clone().map(Value::Object);
+    let ask = Ask::of(app.gateway.as_deref(), &headers, metadata.as_ref())?;
+    let place = app.place(asked.request.model.as_deref().unwrap_or_default(), None).await?;
     let items = asked.conversation.iter().map(AsRef::as_ref);
-    let (job, ignored) = asked.request.job(items, lease.card(), &app.config.limits)?;
+    let (job, ignored) = asked.request.job(items, place.card(), &app.config.limits)?;
     let streams = asked.request.stream == Some(true);
-    let mut writer =
-        Writer { events: Events::new(asked.request.response(&lease.card().name, &job)), asked, app, ended: false };
-    let mut parts = lease.submit(job)?;
+    let events = Events::new(asked.request.response(&place.card().name, &job));
+    let mut parts = app.submit(place, job, ask)?;
+    let mut writer = Writer { events, asked, app, ended: false };
     let ignored = incoming.ignored + ignored;
     if streams {
         return Ok(with_ignored(respond(parts, writer).await?, ignored));
@@ -105,7 +110,8 @@ async fn create(State(app): State<Shared>, body: Body) -> Result<Response, ApiEr
     if !writer.ended {
         return Err(ApiError::internal("model-stopped", "the model stopped before the response was complete"));
     }
-    Ok(with_ignored(Json(writer.events.response()).into_response(), ignored))
+    let response = with_header(Json(writer.events.response()).into_response(), parts.about());
+    Ok(with_ignored(response, ignored))
 }
 
 /// The writer of a response, which is stored when it is complete.

@@ -110,12 +110,16 @@ pub struct Item {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct ContentPart {
-    /// `input_text`, `output_text`, `summary_text`, `reasoning_text`, `text` or `refusal`. Images, audio and files are refused.
+    /// `input_text`, `output_text`, `summary_text`, `reasoning_text`, `text` or `refusal`. `input_image` where an upstream
+    /// of a gateway reads images. Audio and files are refused.
     #[serde(rename = "type")]
     pub kind: String,
     /// The text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The address of an image, which only a gateway passes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_url: Option<String>,
     /// The text of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::request::{Item, ReasoningSettings, TextSettings, ToolDefinition};
+use crate::gateway::About;
 
 /// A response.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -67,6 +68,9 @@ pub struct ResponseObject {
     pub background: bool,
     /// `default`.
     pub service_tier: &'static str,
+    /// The route of the response through a gateway, at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub honelm: Option<Box<About>>,
 }
 
 /// The state of a response or an item.

@@ -98,9 +98,10 @@ impl CreateResponse {
         model: &ModelCard,
         limits: &Limits,
     ) -> Result<(Job, usize), ApiError> {
-        let (messages, ignored_items) = messages(self.instructions.as_deref(), items)?;
+        let (messages, ignored_items) = messages(self.instructions.as_deref(), items, model.images)?;
         let tools = self.tools(limits)?;
-        let mut how = self.settings().generation(model, limits)?;
+        let given = self.settings();
+        let mut how = given.clone().generation(model, limits)?;
         if self.truncation.as_deref() == Some("auto") {
             how.overflow = Overflow::Shift { keep: KEPT };
         }
@@ -110,6 +111,7 @@ impl CreateResponse {
             options.extra.insert("enable_thinking".to_owned(), (!matches!(effort, "none" | "minimal")).into());
         }
         let job = Job {
+            given,
             tools: tools.tools,
             tool_choice: tools.choice,
             parallel_calls: self.parallel_tool_calls.unwrap_or(true),
@@ -152,6 +154,7 @@ impl CreateResponse {
             metadata: self.metadata.clone().unwrap_or_default(),
             background: false,
             service_tier: "default",
+            honelm: None,
         }
     }
 
@@ -247,6 +250,7 @@ impl Item {
 fn messages<'i>(
     instructions: Option<&str>,
     items: impl Iterator<Item = &'i Item>,
+    images: bool,
 ) -> Result<(Vec<Message>, usize), ApiError> {
     let (mut turns, mut ignored) = (Turns::default(), 0);
     if let Some(text) = instructions.filter(|text| !text.is_empty()) {
@@ -257,6 +261,7 @@ fn messages<'i>(
             ApiError::invalid(format!("input[{i}].{field}"), format!("found nothing, expected {expected}"))
         };
         match item.kind() {
+            "message" if images && has_images(item) => with_images(item, &format!("input[{i}].content"), &mut turns)?,
             "message" => {
                 let text = text_of(item.content.as_ref(), &format!("input[{i}].content"))?;
                 match item.role.as_deref() {
@@ -297,6 +302,29 @@ fn messages<'i>(
         }
     }
     Ok((turns.finish(), ignored))
+}
+
+/// Returns the parts of a message of the user.
+fn parts_of_user(item: &Item) -> &[ContentPart] {
+    match &item.content {
+        Some(TextOrList::List(parts)) if item.role.as_deref() == Some("user") => parts,
+        _ => &[],
+    }
+}
+
+fn has_images(item: &Item) -> bool {
+    parts_of_user(item).iter().any(|part| part.image_url.is_some())
+}
+
+/// Adds a message of the user with images.
+fn with_images(item: &Item, place: &str, turns: &mut Turns) -> Result<(), ApiError> {
+    for part in parts_of_user(item) {
+        match &part.image_url {
+            Some(url) => turns.image(url),
+            None => turns.user(&joined(std::slice::from_ref(part), place)?),
+        }
+    }
+    Ok(())
 }
 
 fn text_of(content: Option<&TextOrList<ContentPart>>, place: &str) -> Result<String, ApiError> {

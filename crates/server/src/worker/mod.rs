@@ -55,6 +55,10 @@ pub struct Load {
     pub cached_tokens: AtomicU64,
     /// The tokens of answers.
     pub answer_tokens: AtomicU64,
+    /// The draft tokens that were verified.
+    pub drafted_tokens: AtomicU64,
+    /// Those of them that were accepted.
+    pub accepted_tokens: AtomicU64,
     /// The steps of the model.
     pub steps: AtomicU64,
     /// Ends all jobs.
@@ -301,6 +305,8 @@ impl Worker {
 
     fn done(&mut self, id: AnswerId, done: &Completion) {
         let Some(running) = self.answers.remove(&id) else { return };
+        self.load.drafted_tokens.fetch_add(done.drafted_tokens as u64, Ordering::Relaxed);
+        self.load.accepted_tokens.fetch_add(done.accepted_tokens as u64, Ordering::Relaxed);
         let usage = Usage {
             prompt_tokens: done.prompt_tokens,
             cached_tokens: done.cached_tokens,
@@ -327,6 +333,9 @@ impl Worker {
         let Some(open) = self.jobs.get_mut(&running.job) else { return };
         if let Some(values) = done.embedding.clone() {
             open.outbox.push(Part::Embedding { choice: running.choice, values });
+        }
+        if let Some(confidence) = done.confidence.as_deref().copied() {
+            open.outbox.push(Part::Confidence { choice: running.choice, confidence });
         }
         open.outbox.push(Part::Done { choice: running.choice, finish, usage });
         open.left = open.left.saturating_sub(1);

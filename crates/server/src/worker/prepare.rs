@@ -21,7 +21,7 @@ const INFILL: &[[&str; 3]] = &[
 
 /// Returns the requests of a job, one for each answer.
 pub(super) fn requests(job: &Job, model: &LoadedModel) -> Result<Vec<Request>, ApiError> {
-    let request = request(job, model)?;
+    let request = Request { confidence: job.confidence, ..request(job, model)? };
     let of_choice = |choice: usize| {
         let mut request = request.clone();
         request.how.stream = choice as u64;
@@ -38,13 +38,15 @@ pub(crate) fn prompt_tokens(job: &Job, model: &LoadedModel) -> Result<usize, Api
 /// Returns the request for an embedding. Texts of special tokens are text here.
 fn embedding(prompt: &Prompt, embed: Embed, model: &LoadedModel) -> Result<Request, ApiError> {
     let encode = EncodeOptions { add_special: true, parse_special: false };
-    let mut tokens = match prompt {
-        Prompt::Text(text) => model.tokenizer().encode(text, encode)?,
-        Prompt::Tokens(tokens) => tokens.clone(),
+    let (mut tokens, end) = match prompt {
+        Prompt::Text(text) => (model.tokenizer().encode(text, encode)?, model.tokenizer().suffix()),
+        Prompt::Tokens(tokens) => (tokens.clone(), &[][..]),
         _ => return Err(ApiError::invalid("input", "found a conversation, expected a text or tokens")),
     };
-    if embed.truncate {
-        tokens.truncate(model.context());
+    if embed.truncate && tokens.len() > model.context() {
+        // The tokens that end a text stay.
+        tokens.truncate(model.context().saturating_sub(end.len()));
+        tokens.extend(end);
     }
     Ok(Request::embedding(tokens, embed.pooling))
 }
@@ -66,6 +68,7 @@ fn request(job: &Job, model: &LoadedModel) -> Result<Request, ApiError> {
                 choice: job.tool_choice.clone(),
                 constraint: job.constraint.clone(),
                 parallel: job.parallel_calls,
+                begun: job.begun.clone(),
             };
             Ok(model.chat_request(&messages, &ask)?)
         }

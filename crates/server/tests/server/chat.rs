@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{config, start, start_long};
+use crate::common::{config, run_options, start, start_long};
 
 #[test]
 fn an_answer_is_the_same_whole_and_streamed() {
@@ -243,6 +243,18 @@ fn the_properties_tell_context_sampling_and_limits() {
     assert_eq!(props["default_generation_settings"]["n_ctx"], 256);
     assert!(props["default_generation_settings"]["params"]["temperature"].is_number(), "{props}");
     assert!(props["limits"]["body_bytes"].is_u64() && props["models"][0]["name"] == "pocket", "{props}");
+    let template = props["chat_template"].as_str().unwrap();
+    assert_eq!(props["models"][0]["template_digest"], honelm::text_digest(template));
+    // The digest of the weights is computed beside the first answers.
+    let expected = honelm::model_digest(&honelm_testing::pocket_dir(), &run_options()).unwrap();
+    let mut digest = props["models"][0]["digest"].clone();
+    for _ in 0..600 {
+        if digest.is_null() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            digest = server.get("/props").1["models"][0]["digest"].clone();
+        }
+    }
+    assert_eq!(digest, expected);
     let (_, models) = server.get("/v1/models");
     assert_eq!((&models["data"][0]["id"], &models["data"][0]["context_length"]), (&json!("pocket"), &json!(256)));
 }

@@ -46,11 +46,16 @@ pub fn start_long() -> Running {
 
 /// Starts a server with these models.
 pub fn start_with(config: Config, registry: Registry, key: Option<String>) -> Running {
+    start_server(move || async move { Server::bind(config, registry, key).await.unwrap() })
+}
+
+/// Starts a server that a function makes on the server's thread.
+pub fn start_server<F: Future<Output = Server>>(make: impl FnOnce() -> F + Send + 'static) -> Running {
     let (sender, receiver) = mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
         runtime().block_on(async {
-            let server = Server::bind(config, registry, key).await.unwrap();
+            let server = make().await;
             sender.send((server.address(), server.port().unwrap_or(0))).unwrap();
             server.run(async { drop(stopped.await) }).await;
         });

@@ -17,7 +17,7 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 #[test]
 fn embeddings_have_length_one_and_tell_texts_apart() {
     for pooling in [Pooling::Mean, Pooling::Last] {
-        let server = start(Config { pooling, ..config() });
+        let server = start(Config { pooling: Some(pooling), ..config() });
         let texts = ["The cat sat on the mat.", "The cat sat on the rug.", "Seven taxes were raised in 1834."];
         let (status, found) = server.post("/v1/embeddings", json!({"model": "pocket", "input": texts}));
         assert_eq!(status, 200, "{found}");

@@ -28,10 +28,9 @@ async fn timed(client: Client, model: &str, prompt: String, tokens: usize) -> (f
     while let Some(frame) = body.frame().await {
         let text = frame.unwrap().into_data().unwrap_or_default();
         let now = Instant::now();
-        // Chunks that arrive together count as one.
-        if !text.windows(14).any(|part| part == b"\"content\":\"\"}}")
-            && text.windows(10).any(|part| part == b"\"content\":")
-        {
+        // Chunks that arrive together count as one; the first chunk of a stream has no text.
+        const CONTENT: &[u8] = b"\"content\":\"";
+        if text.windows(CONTENT.len() + 1).any(|part| part.starts_with(CONTENT) && !part.ends_with(b"\"\"")) {
             if first == 0.0 {
                 first = (now - begin).as_secs_f64();
             } else {

@@ -63,6 +63,7 @@ impl Scripted {
             vocabulary: tokenizer.vocab_size(),
             context: CONTEXT,
             parameters: 0,
+            encoder: false,
         };
         let spec = CacheSpec { groups: vec![kind], layers: Vec::new(), page_len: PAGE, element: CacheType::F32 };
         let (outputs, tokens) = (BTreeMap::new(), BTreeMap::new());
@@ -123,15 +124,20 @@ impl Served for Script {
     fn card(&self, name: &str) -> ModelCard {
         ModelCard {
             name: name.to_owned(),
+            digest: Default::default(),
             path: Default::default(),
             architecture: "scripted".to_owned(),
             parameters: 0,
             vocabulary: self.0.tokenizer().vocab_size(),
             context: CONTEXT,
             generation: self.0.generation().clone(),
+            template_digest: None,
             template: self.0.chat_template().map(str::to_owned),
             reasons: self.0.reasoning().is_some(),
+            images: false,
             ends: (None, None),
+            embedding: None,
+            encoder: false,
             device: "script".to_owned(),
             load_seconds: 0.0,
         }

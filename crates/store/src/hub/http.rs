@@ -74,6 +74,35 @@ impl HttpTransport {
     }
 }
 
+impl HttpTransport {
+    /// Sends a document and waits for the headers of its answer. Redirects are not followed, and no status is an error.
+    ///
+    /// # Errors
+    /// The server could not be reached or did not answer.
+    pub fn post(&self, url: &Url, headers: &[Header], body: &[u8]) -> Result<Response, TransportError> {
+        let mut request = self.agent_for(url).post(url.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        request.send(body).map(response).map_err(|error| failure(&error))
+    }
+
+    /// Returns the agent without a proxy for this machine, and the other one for the network.
+    fn agent_for(&self, url: &Url) -> &Agent {
+        if url.is_loopback() { &self.direct } else { &self.agent }
+    }
+}
+
+fn response(answer: ureq::http::Response<ureq::Body>) -> Response {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = answer.headers().iter().map(|(name, value)| (name.to_string(), text(value.as_bytes())));
+    Response {
+        status: answer.status().as_u16(),
+        headers: headers.collect(),
+        body: Box::new(answer.into_body().into_reader()),
+    }
+}
+
 fn root_certificates() -> Result<RootCerts, StoreError> {
     let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|p| !p.is_empty()) else { return Ok(RootCerts::WebPki) };
     let path = std::path::PathBuf::from(path);
@@ -97,7 +126,7 @@ fn root_certificates() -> Result<RootCerts, StoreError> {
 
 impl Transport for HttpTransport {
     fn send(&self, method: Method, url: &Url, headers: &[Header]) -> Result<Response, TransportError> {
-        let agent = if url.is_loopback() { &self.direct } else { &self.agent };
+        let agent = self.agent_for(url);
         let mut request = match method {
             Method::Get => agent.get(url.to_string()),
             Method::Head => agent.head(url.to_string()),
@@ -105,14 +134,7 @@ impl Transport for HttpTransport {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let answer = request.call().map_err(|error| failure(&error))?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers = answer.headers().iter().map(|(name, value)| (name.to_string(), text(value.as_bytes())));
-        Ok(Response {
-            status: answer.status().as_u16(),
-            headers: headers.collect(),
-            body: Box::new(answer.into_body().into_reader()),
-        })
+        request.call().map(response).map_err(|error| failure(&error))
     }
 }
 

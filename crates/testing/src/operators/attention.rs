@@ -53,7 +53,7 @@ impl Shape {
         Self { heads, kv_heads, width, element, page_len: 16, window: 5, scale, softcap: None }
     }
 
-    fn how(&self) -> Attention {
+    pub fn how(&self) -> Attention {
         Attention { heads: self.heads, scale: self.scale, softcap: self.softcap }
     }
 }

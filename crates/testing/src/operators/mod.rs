@@ -3,6 +3,7 @@
 //! stays in it as a named case.
 
 mod attention;
+mod bidirectional;
 mod cells;
 mod elementwise;
 mod fused;
@@ -90,6 +91,7 @@ pub fn operator_cases() -> Vec<OperatorCase> {
     cases.extend(linear::cases());
     cases.extend(elementwise::cases());
     cases.extend(attention::cases());
+    cases.extend(bidirectional::cases());
     cases.extend(fused::cases());
     cases.extend(cells::cases());
     cases

@@ -1,4 +1,4 @@
-//! BPE with merge rules as tokenizer.json describes it: normalisation, splitting and merging.
+//! BPE with merge rules, and WordPiece, as tokenizer.json describes them: normalisation, splitting and merging.
 
 mod cut;
 mod normalize;
@@ -17,6 +17,7 @@ use crate::matcher::{Matcher, Refused, Specials, inside};
 use crate::model::Parts;
 use crate::pattern::compile_budget;
 use crate::vocabulary::Vocabulary;
+use crate::wordpiece::WordPiece;
 use cut::Cutter;
 use normalize::{Normalizer, Stretch};
 
@@ -67,10 +68,38 @@ impl PipelineKey {
 /// The number of bytes that merging touches per byte of text.
 const MERGE_BYTES: u64 = 64;
 
-/// A BPE encoder and the parts that it was built from.
+/// The model that makes tokens of a word.
+enum Model {
+    Bpe(BPE),
+    WordPiece(WordPiece),
+}
+
+impl Model {
+    fn of(parts: &Parts) -> Result<Self> {
+        Ok(match &parts.words {
+            None => Self::Bpe(parts.bpe(parts.ignore_merges)?),
+            Some(settings) => Self::WordPiece(WordPiece::new(parts, settings)?),
+        })
+    }
+
+    /// Appends the tokens of a word.
+    fn encode(&self, word: &str, budget: &Budget, ids: &mut Vec<u32>) -> Result<()> {
+        match self {
+            Self::Bpe(model) => {
+                budget.charge_each(word.len(), MERGE_BYTES)?;
+                let tokens = model.tokenize(word).map_err(|error| TextError::Encode { reason: error.to_string() })?;
+                ids.extend(tokens.iter().map(|token| token.id));
+                Ok(())
+            }
+            Self::WordPiece(model) => model.encode(word, budget, ids),
+        }
+    }
+}
+
+/// An encoder and the parts that it was built from.
 pub(crate) struct Pipeline {
     pub parts: Parts,
-    model: BPE,
+    model: Model,
     normalizer: Normalizer,
     cutter: Cutter,
     /// The tokens that are matched in the text before normalisation.
@@ -99,7 +128,7 @@ impl Pipeline {
             })
             .collect();
         Ok(Self {
-            model: parts.bpe(parts.ignore_merges)?,
+            model: Model::of(&parts)?,
             raw: Matcher::for_texts(early, Refused::IsText),
             normalized: Matcher::for_texts(late?, Refused::IsText),
             normalizer,
@@ -158,13 +187,7 @@ impl Pipeline {
             return Ok(());
         }
         let pieces = self.cutter.cut(text, first, budget)?;
-        for range in pieces.ranges {
-            budget.charge_each(range.len(), MERGE_BYTES)?;
-            let tokens = self.model.tokenize(&pieces.text[range]);
-            let tokens = tokens.map_err(|error| TextError::Encode { reason: error.to_string() })?;
-            ids.extend(tokens.iter().map(|token| token.id));
-        }
-        Ok(())
+        pieces.ranges.into_iter().try_for_each(|range| self.model.encode(&pieces.text[range], budget, ids))
     }
 }
 

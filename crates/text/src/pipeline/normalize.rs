@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use serde_json::Value;
+use unicode_categories::UnicodeCategories;
 use unicode_normalization_alignments::UnicodeNormalization;
 use unicode_normalization_alignments::char::is_combining_mark;
 
@@ -57,6 +58,12 @@ enum Map {
     /// Removes control characters and replaces white space with spaces.
     Nmt,
     ByteLevel,
+    /// Removes control and format characters and replaces white space with spaces.
+    CleanText,
+    /// Puts spaces around Chinese characters.
+    SpaceChinese,
+    /// Removes marks that take no space. [`Map::StripAccents`] removes all marks.
+    StripMarks,
 }
 
 impl Normalizer {
@@ -105,11 +112,21 @@ fn read(value: &Value, budget: &Budget, steps: &mut Vec<Step>) -> Result<()> {
             });
         }
         "BertNormalizer" => {
-            return Err(TextError::Unsupported {
-                part: "normalizer",
-                found: kind.to_owned(),
-                expected: "normalizers of models that generate text",
-            });
+            let flag = |field: &str, default: bool| match &value[field] {
+                Value::Null => Ok(default),
+                Value::Bool(flag) => Ok(*flag),
+                _ => Err(wrong(&format!("{field}: expected true or false"))),
+            };
+            let lowercase = flag("lowercase", true)?;
+            let strip = flag("strip_accents", lowercase)?;
+            let maps = [
+                (flag("clean_text", true)?, Map::CleanText),
+                (flag("handle_chinese_chars", true)?, Map::SpaceChinese),
+                (strip, Map::Nfd),
+                (strip, Map::StripMarks),
+                (lowercase, Map::Lowercase),
+            ];
+            steps.extend(maps.into_iter().filter(|(wanted, _)| *wanted).map(|(_, map)| Step::Map(map)));
         }
         "NFC" => steps.push(Step::Map(Map::Nfc)),
         "NFD" => steps.push(Step::Map(Map::Nfd)),
@@ -219,7 +236,8 @@ fn shifted(place: usize, edit: Option<&(Range<usize>, Range<usize>)>) -> usize {
 impl Map {
     /// Returns `true` if the step is known to leave a text unchanged.
     fn keeps(self, text: &str) -> bool {
-        matches!(self, Self::Nfc | Self::Nfd | Self::Nfkc | Self::Nfkd | Self::StripAccents) && text.is_ascii()
+        let forms = matches!(self, Self::Nfc | Self::Nfd | Self::Nfkc | Self::Nfkd | Self::StripAccents);
+        (forms || matches!(self, Self::SpaceChinese | Self::StripMarks)) && text.is_ascii()
     }
 
     fn apply(self, text: &str) -> String {
@@ -239,6 +257,17 @@ impl Map {
                 text.chars().filter(|&c| !is_nmt_control(c)).map(|c| if is_nmt_space(c) { ' ' } else { c }).collect()
             }
             Self::ByteLevel => alphabet::text_of(text.as_bytes()),
+            Self::CleanText => {
+                text.chars().filter(|&c| !is_bert_control(c)).map(|c| if c.is_whitespace() { ' ' } else { c }).collect()
+            }
+            Self::SpaceChinese => text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+                let space = if is_chinese(c) { " " } else { "" };
+                out.push_str(space);
+                out.push(c);
+                out.push_str(space);
+                out
+            }),
+            Self::StripMarks => text.chars().filter(|c| !c.is_mark_nonspacing()).collect(),
         }
     }
 
@@ -273,6 +302,17 @@ impl Map {
     }
 }
 
+fn is_bert_control(c: char) -> bool {
+    matches!(c, '\0' | '\u{fffd}') || (c.is_other() && !matches!(c, '\t' | '\n' | '\r'))
+}
+
+/// Returns `true` for characters of the blocks of CJK ideographs.
+fn is_chinese(c: char) -> bool {
+    matches!(c, '\u{4e00}'..='\u{9fff}' | '\u{3400}'..='\u{4dbf}' | '\u{20000}'..='\u{2a6df}')
+        || matches!(c, '\u{2a700}'..='\u{2b73f}' | '\u{2b740}'..='\u{2b81f}' | '\u{2b920}'..='\u{2ceaf}')
+        || matches!(c, '\u{f900}'..='\u{faff}' | '\u{2f800}'..='\u{2fa1f}')
+}
+
 fn is_nmt_control(c: char) -> bool {
     matches!(c, '\u{1}'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}' | '\u{8f}' | '\u{9f}')
 }
@@ -302,6 +342,11 @@ mod tests {
         stretch
     }
 
+    fn bert(clean: bool, chinese: bool, strip: Value, lowercase: bool) -> Value {
+        json!({"type": "BertNormalizer", "clean_text": clean, "handle_chinese_chars": chinese, "strip_accents": strip,
+            "lowercase": lowercase})
+    }
+
     #[test]
     fn steps_are_those_of_the_library() {
         for steps in [
@@ -314,15 +359,29 @@ mod tests {
             json!([{"type": "NFKD"}, {"type": "StripAccents"}]),
             json!([{"type": "Lowercase"}]),
             json!([{"type": "Nmt"}]),
+            json!([bert(true, true, Value::Null, true)]),
+            json!([bert(true, true, Value::Null, false)]),
+            json!([bert(false, false, json!(true), false)]),
+            json!([bert(true, false, json!(false), true)]),
             json!([{"type": "ByteLevel"}]),
             json!([{"type": "Strip", "strip_left": true, "strip_right": false}]),
             json!([{"type": "Strip", "strip_left": true, "strip_right": true}]),
         ] {
             let steps = json!({"type": "Sequence", "normalizers": steps});
             let library: NormalizerWrapper = serde_json::from_value(steps.clone()).unwrap();
-            for text in
-                ["", " ", "Hello  Thee", "ﬁ ①é  ", " ＡＢＣ\n", "日本 eİΣ", "\u{1}a\u{200b}▁", "e\u{301}A\u{30a}"]
-            {
+            for text in [
+                "",
+                " ",
+                "Hello  Thee",
+                "ﬁ ①é  ",
+                " ＡＢＣ\n",
+                "日本 eİΣ",
+                "\u{1}a\u{200b}▁",
+                "e\u{301}A\u{30a}",
+                "x\u{0}\u{fffd}y\tz\u{ad}\u{e000}",
+                "か\u{3099}ಕ\u{cbf}नि 𠀀中x",
+                "\u{85}\u{2028}Ǆ\u{a0}ß",
+            ] {
                 let mut expected = NormalizedString::from(text);
                 library.normalize(&mut expected).unwrap();
                 assert_eq!(apply(&steps, text, Vec::new()).text, expected.get(), "{steps} {text:?}");

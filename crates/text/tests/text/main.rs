@@ -16,3 +16,4 @@ mod tokenizer_fidelity;
 mod tokenizer_marks;
 mod vectors;
 mod vocab_merges;
+mod wordpiece;

@@ -53,16 +53,7 @@ pub fn history_file() -> Option<PathBuf> {
     if let Some(path) = env::var_os("HONELM_HISTORY") {
         return (!path.is_empty()).then(|| path.into());
     }
-    let home = |below: &str| Some(PathBuf::from(env::var_os("HOME")?).join(below));
-    let data = if cfg!(windows) {
-        env::var_os("APPDATA").map(PathBuf::from)
-    } else if cfg!(target_os = "macos") {
-        home("Library/Application Support")
-    } else {
-        let named = env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        named.or_else(|| home(".local/share"))
-    };
-    Some(data?.join("honelm").join("history"))
+    Some(honelm::data_folder()?.join("history"))
 }
 
 impl Editor {

@@ -107,9 +107,16 @@ fn document(found: &Evaluation, time: DecisionTime) -> Value {
     out["above_length"] = json!(found.above_length.value);
     out["above_length_low"] = json!(found.above_length.low);
     out["above_length_high"] = json!(found.above_length.high);
+    if let (Some(curve), Some(above)) = (&found.without_confidence, &found.above_without_confidence) {
+        out["without_confidence"] = curve_json(curve);
+        out["above_without_confidence"] = json!(above.value);
+        out["above_without_confidence_low"] = json!(above.low);
+        out["above_without_confidence_high"] = json!(above.high);
+    }
     out["baselines"] = json!({
         "random": { "apgr": baselines.random, "cpt50": baselines.random },
         "length": curve_json(&baselines.length),
+        "doubt": baselines.doubt.as_ref().map(curve_json),
         "oracle": curve_json(&baselines.oracle),
         "local_only": { "accuracy_percent": baselines.local_accuracy * 100.0 },
         "cloud_only": { "accuracy_percent": baselines.cloud_accuracy * 100.0 },
@@ -128,12 +135,12 @@ fn print(found: &Evaluation, time: DecisionTime) -> Result<(), Failure> {
             format!("{} ({} to {})", percent(curve.cpt50.value), percent(curve.cpt50.low), percent(curve.cpt50.high));
         vec![name.to_owned(), bounds(&curve.apgr), cpt50]
     };
-    let rows = [
-        row("estimator", &found.curve),
-        vec!["random".to_owned(), format!("{:.3}", baselines.random), percent(baselines.random)],
-        row("length", &baselines.length),
-        row("oracle", &baselines.oracle),
-    ];
+    let mut rows = vec![row("estimator", &found.curve)];
+    rows.extend(found.without_confidence.iter().map(|curve| row("without confidence", curve)));
+    rows.push(vec!["random".to_owned(), format!("{:.3}", baselines.random), percent(baselines.random)]);
+    rows.push(row("length", &baselines.length));
+    rows.extend(baselines.doubt.iter().map(|curve| row("doubt", curve)));
+    rows.push(row("oracle", &baselines.oracle));
     output::line(&output::fitted(output::table(&["order", "APGR", "CPT50"], &rows)))?;
     let points: Vec<Vec<String>> = found
         .points
@@ -151,12 +158,15 @@ fn print(found: &Evaluation, time: DecisionTime) -> Result<(), Failure> {
         .collect();
     let titles = ["kept local", "threshold", "accuracy", "cloud on its part", "wrongly local", "bound"];
     output::line(&output::fitted(output::table(&titles, &points)))?;
-    let difference = &found.above_length;
-    output::write(&output::facts(&[
-        ("requests", found.requests.to_string()),
-        ("above length", format!("{:+.3} ({:+.3} to {:+.3})", difference.value, difference.low, difference.high)),
+    let above = |name: &'static str, difference: &Interval| {
+        (name, format!("{:+.3} ({:+.3} to {:+.3})", difference.value, difference.low, difference.high))
+    };
+    let mut facts = vec![("requests", found.requests.to_string()), above("above length", &found.above_length)];
+    facts.extend(found.above_without_confidence.iter().map(|difference| above("by confidence", difference)));
+    facts.extend([
         ("local alone", format!("{} right", percent(baselines.local_accuracy))),
         ("cloud alone", format!("{} right", percent(baselines.cloud_accuracy))),
         ("a decision", format!("{:.3} ms median, {:.3} ms at p99, {:.3} ms at most", time.median, time.p99, time.most)),
-    ]))
+    ]);
+    output::write(&output::facts(&facts))
 }

@@ -2,6 +2,7 @@
 
 mod eval;
 mod explain;
+mod label;
 mod replay;
 mod train;
 
@@ -21,6 +22,10 @@ fn notes() -> String {
     help::notes(
         &[
             ("honelm router explain \"Prove that 7 is prime.\"", "the shipped estimator's reasons"),
+            (
+                "honelm router label prompts.jsonl --local pocket --cloud large.gguf -o traffic.jsonl",
+                "both sides answer",
+            ),
             ("honelm router train traffic.jsonl -o mine.estimator", "from your own labelled traffic"),
             ("honelm router eval traffic.jsonl", "judged on folds that training does not see"),
             ("honelm router replay traffic.jsonl --keep-local 75%", "savings at a threshold"),
@@ -43,6 +48,7 @@ pub struct Router {
 
 #[derive(Debug, Subcommand)]
 enum RouterCommand {
+    Label(label::Label),
     Train(train::Train),
     Eval(eval::Eval),
     Explain(explain::Explain),
@@ -52,6 +58,7 @@ enum RouterCommand {
 impl Router {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
         match self.command {
+            RouterCommand::Label(command) => command.run(global),
             RouterCommand::Train(command) => command.run(global),
             RouterCommand::Eval(command) => command.run(global),
             RouterCommand::Explain(command) => command.run(global),

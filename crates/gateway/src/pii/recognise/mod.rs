@@ -112,13 +112,19 @@ pub(crate) struct Scan<'a> {
     /// Matches below this score are not wanted, unless words around them raise it.
     threshold: f32,
     wanted: &'a dyn Fn(Kind) -> bool,
+    /// `true` to find every date and time.
+    all_dates: bool,
     found: Vec<Found>,
 }
 
-/// Finds the identifiers of a text whose score reaches a threshold.
-pub(crate) fn scan(text: &str, threshold: f32, wanted: &dyn Fn(Kind) -> bool) -> Vec<Found> {
-    let mut scan = Scan { text, bytes: text.as_bytes(), threshold, wanted, found: Vec::new() };
+/// Finds the identifiers of a text whose score reaches a threshold; with `all_dates`, every date and time too.
+pub(crate) fn scan(text: &str, threshold: f32, wanted: &dyn Fn(Kind) -> bool, all_dates: bool) -> Vec<Found> {
+    let all_dates = all_dates && wanted(Kind::DateTime);
+    let mut scan = Scan { text, bytes: text.as_bytes(), threshold, wanted, all_dates, found: Vec::new() };
     scan.run();
+    if all_dates {
+        date::words(&mut scan);
+    }
     scan.found
 }
 

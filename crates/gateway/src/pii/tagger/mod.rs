@@ -6,6 +6,7 @@
 pub mod crf;
 pub mod features;
 pub mod model;
+mod rules;
 pub mod tokens;
 pub mod train;
 
@@ -21,8 +22,9 @@ use self::tokens::{Token, sequences, tokens};
 const SHIPPED: &[u8] = include_bytes!("../../../data/tagger.bin");
 /// Subtracted from the score of "no entity": a missed name costs more than a word too many.
 const LEANING: f32 = 0.5;
-/// The tag of people.
+/// The tags of people and of places.
 const PERSON: usize = 1;
+const PLACE: usize = 2;
 /// The tag of addresses, the only entity that goes on across a line break.
 const ADDRESS: usize = 4;
 
@@ -61,7 +63,7 @@ pub fn tag(model: &Model<'_>, text: &str) -> Vec<Tagged> {
     for range in sequences(text, &all) {
         tag_sequence(model, text, &all[range], &mut out);
     }
-    out
+    rules::apply(text, &all, &model.lexicon, out)
 }
 
 fn tag_sequence(model: &Model<'_>, text: &str, part: &[Token], out: &mut Vec<Tagged>) {

@@ -31,7 +31,7 @@ pub(crate) const MOST: usize = 256;
 /// The number of tokens from which on a sequence ends at the next paragraph, or at the end of a sentence twice as far.
 const ENOUGH: usize = 64;
 
-/// Splits a text into tokens. The genitive `'s` is a token of its own.
+/// Splits a text into tokens, without the `>` in front of quoted lines. The genitive `'s` is a token of its own.
 #[must_use]
 pub fn tokens(text: &str) -> Vec<Token> {
     let mut out = Vec::with_capacity(text.len() / 4);
@@ -42,7 +42,8 @@ pub fn tokens(text: &str) -> Vec<Token> {
             lines += 1;
             continue;
         }
-        if c.is_whitespace() {
+        // A mark of quoted mail is indentation.
+        if c.is_whitespace() || c == '>' && lines > 0 {
             spaces += 1;
             continue;
         }

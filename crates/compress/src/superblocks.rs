@@ -1,9 +1,9 @@
-//! Refinement of rows whose groups have integer multiples of their span's numbers: v = d sc c(q) - dmin m.
+//! Refinement of rows whose groups have integer multiples of their superblock's numbers: v = d sc c(q) - dmin m.
 
 use std::ops::{Range, RangeInclusive};
 
 use half::f16;
-use honelm_blocks::{GroupParams, SpanScales, TwoLevel};
+use honelm_blocks::{GroupParams, SuperblockScales, TwoLevel};
 use honelm_tensor::Matrix;
 use ndarray::Axis;
 
@@ -11,52 +11,52 @@ use crate::linalg::{multiply, view, view_mut};
 use crate::polish::Tile;
 use crate::settle::{Found, Group, add, each_group, feed};
 
-/// Takes the numbers of least error for every span, and then the integers and codes of least error for every group.
+/// Takes the numbers of least error for every superblock, and then the integers and codes of least error for every group.
 /// Returns the gradients G = (V - W) H. // -> [rows, K]
 pub(crate) fn refit(tile: &mut Tile<'_>, rule: &TwoLevel) -> Matrix {
     let mut gradients = tile.gradients();
-    let subs = tile.grid.span() / tile.group_size();
-    let solved: Option<Vec<SpanScales>> = tile.params.chunks(subs).map(|params| rule.solve(params)).collect();
+    let subs = tile.grid.superblock() / tile.group_size();
+    let solved: Option<Vec<SuperblockScales>> = tile.params.chunks(subs).map(|params| rule.solve(params)).collect();
     // Parameters that are not finite have no such form.
     let Some(scales) = solved else { return gradients };
     let one = GroupParams { scale: 1.0, offset: 0.0 };
     let (_, high) = tile.grid.codes();
     let levels = (0..=high).map(|q| tile.grid.value(one, q)).collect();
-    let mut spans = Spans { rule, subs, levels, scales };
-    spans.fit_numbers(tile, &mut gradients);
-    spans.fit_integers(tile, &mut gradients);
+    let mut superblocks = Superblocks { rule, subs, levels, scales };
+    superblocks.fit_numbers(tile, &mut gradients);
+    superblocks.fit_integers(tile, &mut gradients);
     gradients
 }
 
-struct Spans<'t> {
+struct Superblocks<'t> {
     rule: &'t TwoLevel,
-    /// The number of groups per span.
+    /// The number of groups per superblock.
     subs: usize,
     /// c(q) of every code.
     levels: Vec<f32>,
-    /// The numbers of the spans. // [rows, spans]
-    scales: Vec<SpanScales>,
+    /// The numbers of the superblocks. // [rows, superblocks]
+    scales: Vec<SuperblockScales>,
 }
 
-impl Spans<'_> {
+impl Superblocks<'_> {
     fn has_minimum(&self) -> bool {
         *self.rule.minima.end() > 0
     }
 
-    /// Takes the d and dmin of least error with integers and codes kept, span after span.
+    /// Takes the d and dmin of least error with integers and codes kept, superblock after superblock.
     fn fit_numbers(&mut self, tile: &mut Tile<'_>, gradients: &mut Matrix) {
         let (rows, k, size) = (tile.w.rows, tile.w.cols, tile.group_size());
-        let span = size * self.subs;
-        let spans = k / span;
+        let superblock = size * self.subs;
+        let superblocks = k / superblock;
         // v = d T + dmin M.
-        let (mut t, mut m) = (vec![0f32; rows * span], vec![0f32; rows * span]);
-        let mut mh = vec![0f32; rows * span];
-        for n in 0..spans {
-            let columns = n * span..(n + 1) * span;
+        let (mut t, mut m) = (vec![0f32; rows * superblock], vec![0f32; rows * superblock]);
+        let mut mh = vec![0f32; rows * superblock];
+        for n in 0..superblocks {
+            let columns = n * superblock..(n + 1) * superblock;
             for r in 0..rows {
-                let scales = &self.scales[r * spans + n];
+                let scales = &self.scales[r * superblocks + n];
                 let codes = &tile.codes[r * k + columns.start..r * k + columns.end];
-                let out = t[r * span..].iter_mut().zip(&mut m[r * span..]);
+                let out = t[r * superblock..].iter_mut().zip(&mut m[r * superblock..]);
                 for (i, (&q, (t, m))) in codes.iter().zip(out).enumerate() {
                     *t = scales.sc[i / size] as f32 * self.levels[usize::from(q)];
                     *m = -scales.m[i / size] as f32;
@@ -66,15 +66,15 @@ impl Spans<'_> {
             if self.has_minimum() {
                 mh = times(&m, rows, tile.h, columns.clone());
             }
-            let mut change = vec![0f32; rows * span];
+            let mut change = vec![0f32; rows * superblock];
             let mut moved = false;
             for r in 0..rows {
-                let own = r * span..(r + 1) * span;
+                let own = r * superblock..(r + 1) * superblock;
                 let (t, m, th, mh) = (&t[own.clone()], &m[own.clone()], &th[own.clone()], &mh[own.clone()]);
                 let g = &gradients.row(r)[columns.clone()];
                 let quadratic =
                     Quadratic { xx: dot(t, th), xy: dot(m, th), yy: dot(m, mh), x: dot(t, g), y: dot(m, g) };
-                let scales = &mut self.scales[r * spans + n];
+                let scales = &mut self.scales[r * superblocks + n];
                 let Some((d, dmin)) = quadratic.numbers(scales) else { continue };
                 let (by_d, by_min) = (d - scales.d, dmin - scales.dmin);
                 (scales.d, scales.dmin, moved) = (d, dmin, true);
@@ -93,23 +93,23 @@ impl Spans<'_> {
 
     /// Takes for every group, one after the other, the integers and codes of least error among those around its own.
     fn fit_integers(&mut self, tile: &mut Tile<'_>, gradients: &mut Matrix) {
-        let spans = tile.groups / self.subs;
+        let superblocks = tile.groups / self.subs;
         each_group(tile, gradients, |r, j, group| {
             let at = j % self.subs;
-            let scales = self.scales[r * spans + j / self.subs];
+            let scales = self.scales[r * superblocks + j / self.subs];
             if scales.d == 0.0 {
                 return None;
             }
             let choices = self.integers(&scales, at, group).into_iter();
             let found = group.best(choices.map(|(sc, m)| ((sc, m), scales.with(at, sc, m).group(at))))?;
             let scales = scales.with(at, found.choice.0, found.choice.1);
-            self.scales[r * spans + j / self.subs] = scales;
+            self.scales[r * superblocks + j / self.subs] = scales;
             Some(Found { choice: scales.group(at), codes: found.codes, change: found.change })
         });
     }
 
     /// Returns the integers to try: those that are best with the codes kept, the present ones and their neighbours.
-    fn integers(&self, scales: &SpanScales, at: usize, group: &Group<'_>) -> Vec<(i32, i32)> {
+    fn integers(&self, scales: &SuperblockScales, at: usize, group: &Group<'_>) -> Vec<(i32, i32)> {
         let (sc, m) = (scales.sc[at], scales.m[at]);
         let (x, y) = self.steps(scales, group);
         let reach = if self.has_minimum() { -1..=1 } else { 0..=0 };
@@ -126,7 +126,7 @@ impl Spans<'_> {
     }
 
     /// Returns the steps of the integers that are best with the codes kept, rounded.
-    fn steps(&self, scales: &SpanScales, group: &Group<'_>) -> (i32, i32) {
+    fn steps(&self, scales: &SuperblockScales, group: &Group<'_>) -> (i32, i32) {
         let g = group.codes.len();
         let t: Vec<f32> = group.codes.iter().map(|&q| self.levels[usize::from(q)]).collect();
         let mut th = vec![0f32; g];
@@ -171,7 +171,7 @@ impl Quadratic {
     }
 
     /// Returns storable d and dmin with less error than the present ones.
-    fn numbers(&self, now: &SpanScales) -> Option<(f32, f32)> {
+    fn numbers(&self, now: &SuperblockScales) -> Option<(f32, f32)> {
         let half = |x: f64| f16::from_f64(x).to_f32();
         let (d, dmin) = (f64::from(now.d), f64::from(now.dmin));
         let (a, b) = self.minimum();

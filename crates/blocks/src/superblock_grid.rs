@@ -1,5 +1,5 @@
 use crate::{
-    BlockError, BlockMatrix, Encoding, Grid, GroupParams, SpanScales, TwoLevel, WeightData,
+    BlockError, BlockMatrix, Encoding, Grid, GroupParams, SuperblockScales, TwoLevel, WeightData,
     base::Overflow,
     grid::check_pack,
     k_quant::{LEN, weights},
@@ -18,19 +18,19 @@ pub(crate) enum Levels {
 
 /// The grid of an encoding with blocks of 256 values, whose sub-blocks have integer multiples of the block's scale (and
 /// minimum).
-pub(crate) struct SpanGrid {
+pub(crate) struct SuperblockGrid {
     pub encoding: Encoding,
     /// The number of values per sub-block.
     pub sub: usize,
     pub levels: Levels,
     pub two_level: TwoLevel,
     /// Returns the scales of least error of values weighted by the second argument.
-    pub search: fn(&[f32; LEN], &[f32; LEN]) -> Result<SpanScales, Overflow>,
+    pub search: fn(&[f32; LEN], &[f32; LEN]) -> Result<SuperblockScales, Overflow>,
     /// Packs one block.
-    pub pack_block: fn(&SpanScales, &[u8; LEN], &mut [u8]),
+    pub pack_block: fn(&SuperblockScales, &[u8; LEN], &mut [u8]),
 }
 
-impl SpanGrid {
+impl SuperblockGrid {
     fn has_minimum(&self) -> bool {
         *self.two_level.minima.end() > 0
     }
@@ -48,12 +48,12 @@ impl SpanGrid {
     }
 }
 
-impl Grid for SpanGrid {
+impl Grid for SuperblockGrid {
     fn group_size(&self) -> usize {
         self.sub
     }
 
-    fn span(&self) -> usize {
+    fn superblock(&self) -> usize {
         LEN
     }
 
@@ -84,14 +84,14 @@ impl Grid for SpanGrid {
         }
     }
 
-    /// Returns the parameters of a span whose other groups are 0.
+    /// Returns the parameters of a superblock whose other groups are 0.
     fn fit(&self, values: &[f32], importance: &[f32]) -> GroupParams {
         let mut params = [GroupParams { scale: 0.0, offset: 0.0 }; 1];
-        self.fit_span(values, importance, &mut params);
+        self.fit_superblock(values, importance, &mut params);
         params[0]
     }
 
-    fn fit_span(&self, values: &[f32], importance: &[f32], params: &mut [GroupParams]) {
+    fn fit_superblock(&self, values: &[f32], importance: &[f32], params: &mut [GroupParams]) {
         let (mut x, mut given) = ([0.0; LEN], [0.0; LEN]);
         let n = values.len().min(importance.len()).min(LEN);
         x[..n].copy_from_slice(&values[..n]);
@@ -158,8 +158,8 @@ impl Grid for SpanGrid {
         let mut bytes = vec![0u8; rows.checked_mul(row_bytes).ok_or(BlockError::TooLarge { rows, cols })?];
         let subs = LEN / self.sub;
         let blocks = bytes.chunks_exact_mut(self.encoding.block_bytes());
-        let spans = params.chunks_exact(subs).zip(codes.as_chunks::<LEN>().0);
-        for (i, (block, (params, codes))) in blocks.zip(spans).enumerate() {
+        let superblocks = params.chunks_exact(subs).zip(codes.as_chunks::<LEN>().0);
+        for (i, (block, (params, codes))) in blocks.zip(superblocks).enumerate() {
             let scales = self.two_level.solve(params).ok_or_else(|| BlockError::Inexact {
                 what: "scale of a block's first group",
                 index: i * subs,

@@ -1,6 +1,10 @@
 //! Dates and times.
 
+mod any;
+
 use super::{Kind, Scan};
+
+pub(super) use any::words;
 
 const MONTHS: [&str; 12] = [
     "january",
@@ -35,8 +39,18 @@ const CONTEXT: &[&str] = &[
 
 /// Looks for a date that begins with, or contains, the word `start..end`, and returns its end.
 pub(super) fn word(scan: &mut Scan<'_>, start: usize, end: usize) -> Option<usize> {
-    let numeric = scan.bytes[start..end].iter().all(u8::is_ascii_digit);
-    if numeric && end - start <= 4 { numbers(scan, start).or_else(|| named(scan, start, end)) } else { None }
+    let digits = scan.bytes[start..end].iter().take_while(|b| b.is_ascii_digit()).count();
+    let numeric = start + digits == end && digits <= 4;
+    let dated = if numeric { numbers(scan, start).or_else(|| named(scan, start, end)) } else { None };
+    dated.or_else(|| if scan.all_dates { any::numeric(scan, start, start + digits, end) } else { None })
+}
+
+impl Scan<'_> {
+    /// Adds a date whose score depends on the words around it, unless all dates are wanted.
+    fn add_date(&mut self, start: usize, end: usize, score: f32) {
+        let score = if self.all_dates && score > 0.05 { score.max(0.6) } else { score };
+        self.add_in_context(start, end, Kind::DateTime, score, CONTEXT);
+    }
 }
 
 /// Reads up to four digits.
@@ -82,7 +96,7 @@ fn numbers(scan: &mut Scan<'_>, start: usize) -> Option<usize> {
     if scan.is_word(end) {
         return None;
     }
-    scan.add_in_context(start, end, Kind::DateTime, score, CONTEXT);
+    scan.add_date(start, end, score);
     Some(end)
 }
 
@@ -98,7 +112,7 @@ fn abbreviated(scan: &mut Scan<'_>, start: usize, at: usize) -> Option<usize> {
     if scan.is_word(end) {
         return None;
     }
-    scan.add_in_context(start, end, Kind::DateTime, score, CONTEXT);
+    scan.add_date(start, end, score);
     Some(end)
 }
 
@@ -122,7 +136,7 @@ fn named(scan: &mut Scan<'_>, start: usize, end: usize) -> Option<usize> {
         let year = spaced(year).and_then(|at| number(scan, at)).filter(|(y, _)| *y >= 1000).map(|(_, end)| end);
         let end = time(scan, year.unwrap_or(stop));
         if number(scan, start).is_some_and(|(n, _)| day(n)) && !scan.is_word(end) {
-            scan.add_in_context(start, end, Kind::DateTime, if year.is_some() { 0.3 } else { 0.1 }, CONTEXT);
+            scan.add_date(start, end, if year.is_some() { 0.3 } else { 0.1 });
             return Some(end);
         }
     }
@@ -142,7 +156,7 @@ fn named(scan: &mut Scan<'_>, start: usize, end: usize) -> Option<usize> {
     let stop = year.map_or(end, |(_, end)| end);
     let hyphen = scan.bytes[gap] == b'-' && end - start == 4;
     let score = if hyphen || year.is_some() { 0.3 } else { 0.1 };
-    scan.add_in_context(name, stop, Kind::DateTime, score, CONTEXT);
+    scan.add_date(name, stop, score);
     Some(stop)
 }
 
