@@ -13,8 +13,9 @@ pub fn honelm() -> Command {
     // The output of the CPU is known; by default a GPU would be tried first.
     command.env("HONELM_DEVICE", "cpu");
     command.env_remove("HONELM_HOME").env("HONELM_HISTORY", "").stdin(Stdio::null());
-    // Caches of tests stay out of the user's.
-    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    // Caches and records of tests stay out of the user's.
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR")).env("XDG_DATA_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command.env_remove("STATE_DIRECTORY");
     for name in [
         "HF_ENDPOINT",
         "HF_HUB_CACHE",

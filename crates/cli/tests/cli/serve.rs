@@ -151,10 +151,12 @@ fn a_gateway_answers_from_another_server_and_logs_nothing_private() {
     const SECRET: &str = "ottilie.brandvold@kelterborn-mail.de";
     let cloud = serve(&["pocket", "--only"]);
     let dir = tempfile::tempdir().expect("a folder");
-    let file = dir.path().join("gateway.toml");
+    let (file, records) = (dir.path().join("gateway.toml"), dir.path().join("records.db"));
+    let url = format!("sqlite:{}", records.display());
     let text = format!(
         "policy = \"cloud-first\"\n[local]\nmodel = \"pocket\"\ncontext = 256\n[[upstream]]\nname = \"other\"\napi = \"openai\"\n\
-         url = \"{}/v1\"\nmodel = \"pocket\"\nkey = \"none\"\nprice = {{ input = 1, output = 2 }}\ncontext = 256\n",
+         url = \"{}/v1\"\nmodel = \"pocket\"\nkey = \"none\"\nprice = {{ input = 1, output = 2 }}\ncontext = 256\n\
+         [records]\nurl = \"{url}\"\n",
         cloud.address
     );
     std::fs::write(&file, &text).expect("written");
@@ -170,6 +172,11 @@ fn a_gateway_answers_from_another_server_and_logs_nothing_private() {
     assert!(response.contains("\"degraded\":true") && response.contains("\"route\":\"local\""), "{response}");
     let said = server.end();
     assert!(said.contains("other") && said.contains("left alone") && !said.contains("brandvold"), "{said}");
+    let used = run(&["usage", "--records", &url, "--json"]);
+    let used: Value = serde_json::from_slice(&used.stdout).expect("JSON");
+    assert_eq!((&used["total"]["requests"], &used["total"]["degraded_requests"]), (&2.into(), &1.into()), "{used}");
+    let kept = std::fs::read(&records).expect("records");
+    assert!(!kept.windows(9).any(|part| part == b"brandvold"), "a record holds private data");
 
     // What is wrong in a gateway file is named before the server starts.
     let wrong = [("key = \"none\"", "key = { env = \"HONELM_NO_SUCH_KEY\" }", "HONELM_NO_SUCH_KEY is not set")];
