@@ -1,4 +1,5 @@
 import { defineConfig } from "vite";
+import { offline } from "./offline-plugin.mjs";
 
 export default defineConfig({
   // Relative addresses, so that the built page works in any folder of any server.
@@ -11,4 +12,5 @@ export default defineConfig({
     assetsInlineLimit: 0,
   },
   worker: { format: "es" },
+  plugins: [offline()],
 });

@@ -32,15 +32,26 @@ export function make(...args) {
 }
 
 /** Starts `honelm web`; returns its address and a function that ends it. */
-export async function serve(...models) {
+export function serve(...models) {
+  return started(["web", ...models, "--no-open"]);
+}
+
+/** Starts `honelm serve`, which runs the models itself and serves the same page; clients need `key`. */
+export function serveModels(key, ...options) {
+  return started(["serve", ...options], { HONELM_API_KEY: key });
+}
+
+async function started([command, ...options], environment = {}) {
   // A failed test may not have stopped it.
   const kill = () => child.kill("SIGKILL");
   process.once("exit", kill);
-  const child = spawn(HONELM, ["web", ...models, "--port", "0", "--no-open", "--json"], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(HONELM, [command, ...options, "--port", "0", "--json"], {
+    stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...environment },
+  });
   const lines = createInterface({ input: child.stdout });
   const first = await new Promise((resolve, reject) => {
     lines.once("line", resolve);
-    child.once("exit", (code) => reject(new Error(`honelm web ended with ${code}`)));
+    child.once("exit", (code) => reject(new Error(`honelm ${command} ended with ${code}`)));
   });
   const ended = new Promise((resolve) => child.once("exit", resolve));
   const stop = async () => {
@@ -69,9 +80,15 @@ export function browser({ webgpu }) {
   });
 }
 
-/** Opens a page at `url` and collects its errors. */
+/** Keeps the service worker away, since it hides requests from the tests. */
+export async function withoutService(context) {
+  await context.addInitScript(() => Object.defineProperty(Navigator.prototype, "serviceWorker", { get: () => undefined }));
+  return context;
+}
+
+/** Opens a page at `url`, without the service worker, and collects its errors. */
 export async function open(browser, url, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  const context = await withoutService(await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options }));
   const page = await context.newPage();
   const problems = [];
   page.on("console", (message) => {
@@ -82,21 +99,42 @@ export async function open(browser, url, options = {}) {
   return { page, problems, close: () => context.close() };
 }
 
-/** Returns the address of the model that the page offers, once it is listed. */
+/** Returns the address of the first model that the page's server offers. */
 export async function offered(page) {
-  await page.waitForFunction(() => document.querySelector("#model-url").value !== "");
-  return await page.evaluate(() => new URL(document.querySelector("#model-url").value, document.baseURI).href);
+  return await page.evaluate(async () => {
+    const { models } = await (await fetch("models.json")).json();
+    return new URL(models[0].url, document.baseURI).href;
+  });
 }
 
-/** Loads the model that the page offers, or the one at `address`; returns the facts on its card. */
+/** Shows a view: `chat`, `models`, `measure` or `device`. On a narrow page its button is in the menu. */
+export async function show(page, view) {
+  if (await page.isVisible("#menu")) await page.click("#menu");
+  await page.click(`#tab-${view}`);
+}
+
+/**
+ * Loads the model that the page's server offers, or the one at `address`, without storing it, and returns to the conversation. Returns
+ * the facts of the model in use, and the error that is shown.
+ */
 export async function load(page, address) {
-  if (address !== undefined) await page.fill("#model-url", address);
-  else await offered(page);
+  await show(page, "models");
+  const url = address ?? (await offered(page));
+  await page.fill("#model-url", url);
+  await page.uncheck("#keep");
   await page.click("#load");
-  await page.waitForFunction(() => {
-    const shown = (id) => !document.getElementById(id).hidden;
-    return shown("facts") || shown("load-error");
-  }, undefined, { timeout: PATIENCE });
+  await loaded(page);
+  await show(page, "chat");
+  return await state(page);
+}
+
+/** Waits until nothing is being loaded. */
+export async function loaded(page) {
+  await page.waitForFunction(() => !document.body.hasAttribute("data-loading"), undefined, { timeout: PATIENCE });
+}
+
+/** Returns the facts of the model in use, and the error that is shown. */
+export async function state(page) {
   return { facts: await list(page, "#facts"), error: await text(page, "#load-error") };
 }
 
@@ -113,10 +151,39 @@ export async function list(page, place) {
   });
 }
 
-/** Sends a message, and waits for the end of the answer. */
+/** Sends a message, and waits for the end of the answer. Returns the role and the text of each message. */
 export async function ask(page, question) {
   await page.fill("#question", question);
   await page.press("#question", "Enter");
-  await page.waitForFunction(() => !document.querySelector("#send").disabled, undefined, { timeout: PATIENCE });
-  return await page.$$eval("#messages li", (items) => items.map((item) => [item.className, item.textContent]));
+  await answered(page);
+  return await messages(page);
+}
+
+/** Waits until the model is idle. */
+export async function answered(page) {
+  await page.waitForFunction(() => document.querySelector("#stop").hidden, undefined, { timeout: PATIENCE });
+}
+
+/** Returns the role and the text of each message. */
+export async function messages(page) {
+  return await page.$$eval("#messages > li:not(.divider)", (items) => items.map((item) => [item.classList[0], item.querySelector(".text").textContent]));
+}
+
+/** Fills in settings of answers. */
+export async function settings(page, values) {
+  if (await page.isHidden("#settings")) await page.click("#settings-open");
+  for (const [name, value] of Object.entries(values)) await page.fill(`#${name}`, String(value));
+  // The field that was filled last keeps its value once it is left.
+  await page.locator(`#${Object.keys(values).at(-1)}`).blur();
+  await page.keyboard.press("Escape");
+  await page.locator("#settings").evaluate((panel) => panel.hidden || document.querySelector("#settings-open").click());
+}
+
+/** Lets answers of 400 tokens go on after the model's end. */
+export async function endless(page) {
+  await settings(page, { max_tokens: 400, temperature: 0 });
+  await page.evaluate(() => {
+    const chat = honelm.chat.bind(honelm);
+    honelm.chat = (messages, settings, hear) => chat(messages, { ...settings, ignore_eos: true }, hear);
+  });
 }

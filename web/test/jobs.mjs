@@ -1,7 +1,11 @@
 // Jobs of one model in one browser, for the tests and for `cargo xtask prove`.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { browser, offered, open, serve } from "./harness.mjs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+import { browser, findChromium, offered, open, POCKET, serve } from "./harness.mjs";
+import { fileServer, sha256 } from "./store-server.mjs";
 
 /** Loads a model in a page, and returns its facts and the result of `job(argument)`, which runs there. The page must log no errors. */
 async function inPage(model, { device, ...options }, job, argument) {
@@ -62,4 +66,51 @@ export async function memory({ model, device }) {
 /** Generates this number of tokens, and measures the memory at each. */
 export async function measure({ model, device, tokens }) {
   return (await inPage(model, { device }, async (tokens) => await honelm.measure({ tokens }), tokens)).found;
+}
+
+/**
+ * Stores a file of this many bytes whose publisher's hash is known, with a tab that is killed at half of it; checks and deletes it. Returns
+ * seconds, the bytes that were sent, and the bytes that the site uses afterwards.
+ */
+export async function store({ bytes }) {
+  const folder = mkdtempSync(join(tmpdir(), "honelm-large-"));
+  const [server, files] = [await serve(POCKET), await fileServer(bytes)];
+  const profile = await chromium.launchPersistentContext(folder, { executablePath: findChromium(), headless: true });
+  const opened = async () => {
+    const page = await profile.newPage();
+    await page.goto(server.url);
+    await page.evaluate(() => { globalThis.store = new ModelStore(); });
+    return page;
+  };
+  try {
+    // What waits in the buffers of connections counts as sent, so they must not fill.
+    files.behave.pace = 100 * 2 ** 20;
+    const manifest = { files: [{ path: "big.gguf", bytes, sha256: await sha256(bytes) }] };
+    const source = { url: files.url, manifest };
+    const begin = performance.now();
+    let page = await opened();
+    await page.evaluate((source) => {
+      store.download(source, ({ done }) => { globalThis.done = done; }).catch(() => {});
+    }, source);
+    await page.waitForFunction((half) => globalThis.done > half, bytes / 2, { timeout: 0 });
+    const gone = page.waitForEvent("crash");
+    (await profile.newCDPSession(page)).send("Page.crash").catch(() => {});
+    await gone;
+    page = await opened();
+    const model = await page.evaluate((source) => store.download(source), source);
+    const stored = performance.now();
+    assert.deepEqual([model.state, model.stored, model.hashes, model.memory], ["complete", bytes, "manifest", false]);
+    const { checked, damaged } = await page.evaluate((id) => store.verify(id), model.id);
+    const verified = performance.now();
+    await page.evaluate((id) => store.delete(id), model.id);
+    const [models, { used }] = await page.evaluate(async () => [await store.list(), await store.space()]);
+    assert.deepEqual(models, []);
+    const seconds = { store: (stored - begin) / 1000, verify: (verified - stored) / 1000 };
+    return { bytes, sent: files.told.sent, checked, damaged, used, seconds };
+  } finally {
+    await profile.close();
+    files.stop();
+    await server.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
 }

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { PATIENCE, POCKET, ask, browser, list, load, make, open, serve, text } from "./harness.mjs";
+import { PATIENCE, POCKET, answered, ask, browser, endless, list, load, loaded, make, messages, open, serve, settings, show, state, text } from "./harness.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "honelm-page-"));
 const gguf = join(folder, "pocket-Q4_0.gguf");
@@ -35,7 +35,7 @@ for (const webgpu of [true, false]) {
     after(() => chromium?.close());
 
     test("shows the device's properties", async () => {
-      const { page, problems, close } = await open(chromium, server.url);
+      const { page, problems, close } = await open(chromium, `${server.url}#device`);
       const interactive = await page.evaluate(() => performance.getEntriesByType("navigation")[0].domInteractive);
       console.log(`# interactive after ${Math.round(interactive)} ms`);
       await page.waitForFunction(() => document.querySelectorAll("#adapter-facts dt").length > 0);
@@ -66,10 +66,14 @@ for (const webgpu of [true, false]) {
       const said = await ask(page, "Tell me a story about the sea.");
       assert.deepEqual(said.map(([role]) => role), ["user", "assistant"]);
       assert.ok(said[1][1].length > tokens / 2, said[1][1]);
-      assert.match(await text(page, "#speed"), /answer \d+ tokens · [\d.]+ tok\/s/);
+      assert.match(await text(page, "#speed"), /answer \d+ tokens at [\d.]+ tok\/s/);
       const again = await ask(page, "And then?");
       assert.equal(again.length, 4);
       assert.match(await text(page, "#speed"), /\(\d+ cached\)/, "the conversation so far is cached");
+      await show(page, "device");
+      const memory = await list(page, "#memory-facts");
+      assert.match(memory.Weights, /^\d[\d.]* MB$/);
+      assert.equal((await page.$$("#device-chart path")).length, 4, "memory over the conversation");
       assert.deepEqual(problems, []);
       await close();
     });
@@ -88,19 +92,17 @@ for (const webgpu of [true, false]) {
     test("opens a GGUF file from disk, and can be stopped", async () => {
       const { page, problems, close } = await opened();
       await page.setInputFiles("#model-file", gguf);
-      await page.waitForSelector("#facts:not([hidden])", { timeout: PATIENCE });
-      await settings(page, { max_tokens: 400, temperature: 0 });
+      await loaded(page);
+      assert.equal((await state(page)).error, undefined);
+      await endless(page);
       await page.fill("#question", "Tell me a story.");
-      await page.evaluate(() => {
-        // The answer must not end by itself before the stop.
-        const chat = honelm.chat.bind(honelm);
-        honelm.chat = (messages, settings, hear) => chat(messages, { ...settings, ignore_eos: true }, hear);
-      });
       await page.press("#question", "Enter");
       await page.waitForFunction(() => /^[5-9]\d* tokens/.test(document.querySelector("#speed").textContent), undefined, { timeout: PATIENCE });
-      await page.click("#stop");
-      await page.waitForSelector("#messages .note");
-      assert.equal(await page.textContent("#messages .note"), "stopped");
+      await page.focus("#stop");
+      await page.keyboard.press("Enter");
+      await answered(page);
+      assert.equal(await page.textContent("#messages .note"), "Stopped.");
+      assert.equal(await page.evaluate(() => document.activeElement.id), "question", "Stop by keyboard keeps the focus in the composer");
       const tokens = Number(/answer (\d+) tokens/.exec(await text(page, "#speed"))[1]);
       assert.ok(tokens >= 5 && tokens < 400, `${tokens} tokens`);
       assert.deepEqual(problems, []);
@@ -109,22 +111,18 @@ for (const webgpu of [true, false]) {
 
     // A GPU in software takes a minute, so check.test.mjs and `cargo xtask prove growth` do this.
     if (webgpu) return;
-
-    test("measures tokens one by one, and exports them", async () => {
+    test("measures, compares two runs, exports, and checks", async () => {
       // More tokens than a page of the cache has positions.
       const wanted = 90;
       const { page, problems, close } = await opened({ tokens: wanted });
       await load(page, "models/pocket-Q4_0.gguf");
-      await page.click("#tab-measure");
-      await page.click("#run");
-      await page.waitForFunction(() => !document.querySelector("#export").disabled, undefined, { timeout: PATIENCE });
-      const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
-      const measured = JSON.parse(readFileSync(await download.path(), "utf8"));
+      await show(page, "measure");
+      const measured = await measure(page);
       assert.equal(measured.model.device, device);
       assert.equal(measured.samples.length, wanted);
       assert.ok(measured.samples.every((sample, i) => sample.token === i + 1 && sample.milliseconds >= 0));
       assert.ok(measured.decode_tokens_per_second > 0);
-      console.log(`${measured.decode_tokens_per_second.toFixed(1)} tokens a second on the ${device}`);
+      console.log(`# ${measured.decode_tokens_per_second.toFixed(1)} tokens a second on the ${device}`);
       const [first, last] = [measured.samples[0].memory, measured.samples.at(-1).memory];
       assert.equal(first.device.weights, last.device.weights, "weights do not grow");
       assert.equal(last.device.cache % measured.model.page_bytes, 0, "the cache is whole pages");
@@ -133,11 +131,32 @@ for (const webgpu of [true, false]) {
       assert.ok(last.wasm_heap > 0);
       assert.equal((await page.$$("#speed-chart path")).length, 1);
       assert.ok((await page.$$("#memory-chart path")).length >= 2);
+      const width = () => page.$eval("#speed-chart .chart", (chart) => [Number(chart.getAttribute("viewBox").split(" ")[2]), chart.parentElement.clientWidth]);
+      const wide = await width();
+      await page.setViewportSize({ width: 500, height: 800 });
+      await page.waitForFunction((wide) => Number(document.querySelector("#speed-chart .chart").getAttribute("viewBox").split(" ")[2]) < wide, wide[0]);
+      assert.equal(...(await width()), "a chart is drawn again when the window narrows, so its text stays readable");
+      await page.setViewportSize({ width: 1280, height: 800 });
+      await measure(page);
+      assert.match(await page.textContent("#comparison"), /Decode \(tok\/s\)/);
+      const record = JSON.stringify({ ...measured, decode_tokens_per_second: measured.decode_tokens_per_second / 2 });
+      await page.setInputFiles("#record-file", { name: "old.json", mimeType: "application/json", buffer: Buffer.from(record) });
+      await page.waitForFunction(() => Number(document.querySelector("#comparison tbody tr td:last-child").textContent) > 1);
+      await page.setInputFiles("#record-file", { name: "bad.json", mimeType: "application/json", buffer: Buffer.from("{}") });
+      await page.waitForFunction(() => /bad\.json: honelm: found undefined, expected a text/.test(document.querySelector("#compared").textContent));
       await checks(page);
       assert.deepEqual(problems, []);
       await close();
     });
   });
+}
+
+/** Has the model measured; returns the exported record. */
+async function measure(page) {
+  await page.click("#run");
+  await page.waitForFunction(() => !document.querySelector("#export").disabled, undefined, { timeout: PATIENCE });
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+  return JSON.parse(readFileSync(await download.path(), "utf8"));
 }
 
 /** Has the model checked, stopped once, then to the end. */
@@ -161,11 +180,8 @@ test("an answer continues after the tab was hidden and frozen", async () => {
   const chromium = await browser({ webgpu: false });
   const { page, problems, close } = await open(chromium, server.url);
   await load(page);
-  await settings(page, { max_tokens: 300, temperature: 0 });
-  await page.evaluate(() => {
-    const chat = honelm.chat.bind(honelm);
-    honelm.chat = (messages, settings, hear) => chat(messages, { ...settings, ignore_eos: true }, hear);
-  });
+  await endless(page);
+  await settings(page, { max_tokens: 300 });
   await page.fill("#question", "Tell me a story.");
   await page.press("#question", "Enter");
   await page.waitForFunction(() => /^\d+ tokens/.test(document.querySelector("#speed").textContent), undefined, { timeout: PATIENCE });
@@ -173,30 +189,11 @@ test("an answer continues after the tab was hidden and frozen", async () => {
   await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
   await new Promise((resolve) => setTimeout(resolve, 1000));
   await devtools.send("Page.setWebLifecycleState", { state: "active" });
-  await page.waitForFunction(() => !document.querySelector("#send").disabled, undefined, { timeout: PATIENCE });
+  await answered(page);
   assert.match(await text(page, "#speed"), /answer 300 tokens/);
   assert.equal(await text(page, "#chat-error"), undefined);
+  assert.equal((await messages(page)).length, 2);
   assert.deepEqual(problems, []);
   await close();
   await chromium.close();
 });
-
-test("a prompt that does not fit is rejected, and the page remains usable", async () => {
-  const chromium = await browser({ webgpu: false });
-  const { page, problems, close } = await open(chromium, `${server.url}?context=64`);
-  await load(page);
-  await settings(page, { max_tokens: 8 });
-  await ask(page, "word ".repeat(200));
-  assert.match(await text(page, "#chat-error"), /the prompt is too long: found \d+ tokens, the context holds 64/);
-  assert.equal((await ask(page, "Hello.")).length, 2);
-  assert.equal(await text(page, "#chat-error"), undefined);
-  assert.deepEqual(problems, []);
-  await close();
-  await chromium.close();
-});
-
-/** Fills in settings of the sampling form. */
-async function settings(page, values) {
-  await page.$eval("#settings", (card) => (card.open = true));
-  for (const [name, value] of Object.entries(values)) await page.fill(`#${name}`, String(value));
-}

@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { ask, browser, load, make, open, serve, text } from "./harness.mjs";
+import { ask, browser, load, loaded, make, open, serve, show, state, text } from "./harness.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "honelm-sources-"));
 const gguf = join(folder, "pocket.gguf");
@@ -108,23 +108,25 @@ test("loading can be stopped, including that of the check", async () => {
     await page.click(start);
     await asked;
     await page.click(stop);
-    await page.waitForFunction((start) => !document.querySelector(start).disabled, start);
+    await page.waitForFunction((stop) => document.querySelector(stop).closest("[hidden]") !== null, stop);
     onStall = undefined;
     assert.equal(await text(page, failure), undefined);
   };
+  await show(page, "models");
   await page.fill("#model-url", address);
+  await page.uncheck("#keep");
   await stopped("#load", "#stop-load", "#load-error");
   assert.equal((await load(page, address)).error, undefined);
-  await page.click("#tab-measure");
+  await show(page, "measure");
   await stopped("#check", "#stop-check", "#check-error");
-  await page.click("#tab-chat");
+  await show(page, "chat");
   assert.equal((await ask(page, "Hello.")).length, 2, "the model is still loaded");
   assert.deepEqual(problems, []);
   await close();
 });
 
 test("errors of broken and foreign files name them", async () => {
-  const { page, problems, close } = await open(chromium, server.url);
+  const { page, problems, close } = await open(chromium, `${server.url}#models`);
   const broken = (name, bytes) => {
     const path = join(folder, name);
     writeFileSync(path, bytes);
@@ -140,11 +142,12 @@ test("errors of broken and foreign files name them", async () => {
     [broken("notes.txt", Buffer.from("not a model")), /notes\.txt/],
   ]) {
     await page.setInputFiles("#model-file", path);
-    await page.waitForFunction(() => !document.getElementById("load").disabled);
+    await loaded(page);
     assert.match((await text(page, "#load-error")) ?? "(no error)", expected, path);
   }
   await page.setInputFiles("#model-file", gguf);
-  await page.waitForSelector("#facts:not([hidden])", { timeout: 120_000 });
+  await loaded(page);
+  assert.equal((await state(page)).error, undefined);
   assert.deepEqual(problems, []);
   await close();
 });

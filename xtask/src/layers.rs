@@ -5,6 +5,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 /// The crate layer of every library and binary crate. Crates for tests and tasks only are outside the layers.
 const LAYERS: &[(&str, u8)] = &[
     ("honelm-tensor", 0),
+    ("honelm-chunks", 0),
     ("honelm-blocks", 1),
     ("honelm-formats", 2),
     ("honelm-backend", 2),
@@ -15,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("honelm-model", 3),
     ("honelm-grammar", 4),
     ("honelm-plan", 4),
+    ("honelm-train", 4),
     ("honelm-engine", 5),
     ("honelm-gateway", 5),
     ("honelm-eval", 6),

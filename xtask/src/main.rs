@@ -3,6 +3,7 @@
 mod budgets;
 mod cargo;
 mod errors;
+mod export;
 mod fuzz;
 mod layers;
 mod prove;
@@ -63,6 +64,12 @@ enum Task {
         /// Build only the wasm package (`web/pkg`), not the page.
         #[arg(long)]
         package_only: bool,
+        /// Copy the page to this new folder, for any host of files.
+        #[arg(long, value_name = "DIR", conflicts_with = "package_only")]
+        out: Option<std::path::PathBuf>,
+        /// Models to copy too: GGUF files or folders. May be given several times.
+        #[arg(long = "model", value_name = "PATH", requires = "out")]
+        models: Vec<std::path::PathBuf>,
         /// Turn a compiled module into a package. This task runs itself with this option.
         #[arg(long, hide = true, value_name = "WASM")]
         bind: Option<std::path::PathBuf>,
@@ -92,7 +99,8 @@ fn main() -> ExitCode {
         }
         Task::Prove { parts, json, quick, binary, .. } => prove::run(&parts, prove::Settings { json, quick, binary }),
         Task::Web { bind: Some(module), .. } => web::bind(&module),
-        Task::Web { package_only, bind: None } => web::build(package_only),
+        Task::Web { out: Some(out), models, .. } => web::export(&out, &models),
+        Task::Web { package_only, .. } => web::build(package_only),
         Task::Layers { below, as_packages } => layers::print(below, as_packages),
     };
     match result {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cargo::cargo;
-use crate::layers;
+use crate::{export, layers};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "web";
@@ -57,6 +57,14 @@ pub fn build(package_only: bool) -> Result<(), String> {
     run(npm(&places.web).args(["run", "--silent", "check"]))?;
     run(npm(&places.web).args(["run", "--silent", "build", "--", "--logLevel", "warn"]))?;
     println!("the page is in {}; `honelm web` serves it", places.web.join("dist").display());
+    Ok(())
+}
+
+/// Builds everything, and copies the page and models to a folder.
+pub fn export(out: &Path, models: &[PathBuf]) -> Result<(), String> {
+    build(false)?;
+    export::export(&Places::find()?.web.join("dist"), models, out)?;
+    println!("the page is in {}; its file _headers has the headers that a host must send", out.display());
     Ok(())
 }
 

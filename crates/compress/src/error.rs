@@ -64,6 +64,9 @@ pub enum CompressError {
         /// The problem.
         problem: String,
     },
+    /// Training that cannot go on.
+    #[error("{0}")]
+    Training(String),
     /// A combination of recipe, target and text that cannot be used.
     #[error("{0}")]
     Unsupported(String),
@@ -108,12 +111,23 @@ impl CompressError {
             Self::Recipe { .. } | Self::RecipeFile { .. } => "recipe",
             Self::Inputs { .. } => "inputs-not-finite",
             Self::Imatrix { .. } => "imatrix-of-another-model",
+            Self::Training(_) => "training",
             Self::Unsupported(_) => "unsupported-target",
             Self::Journal { .. } => "journal-damaged",
             Self::NotAsPlanned { .. } => "not-as-planned",
             Self::Model(e) => e.code(),
             Self::Store(e) => e.code(),
             Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+#[cfg(feature = "tune")]
+impl From<honelm_train::TrainError> for CompressError {
+    fn from(error: honelm_train::TrainError) -> Self {
+        match error {
+            honelm_train::TrainError::Model(error) => Self::Model(error),
+            other => Self::Training(other.to_string()),
         }
     }
 }

@@ -24,6 +24,7 @@ mod stage;
 mod superblocks;
 mod tables;
 mod target;
+mod tune;
 mod units;
 mod written;
 
@@ -41,4 +42,5 @@ pub use pipeline::{ADVANCE, INPUTS, Progress, Report, compress};
 pub use recipe::{BuiltIn, RECIPES, Recipe, Step};
 pub use stage::{Stage, Statistics};
 pub use target::{Fallback, GroupNumbers, Scheme, Target};
+pub use tune::{TUNE, Tune, TuneFigures};
 pub use written::check_written;

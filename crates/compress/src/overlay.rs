@@ -6,6 +6,7 @@ use honelm_model::{Checkpoint, ModelError, Parameter, Parameters, Slot, StoredEn
 use honelm_store::Journal;
 
 use crate::target::{Scheme, Target};
+use crate::tune::{self, TuneFigures};
 use crate::{CompressError, saved};
 
 /// A parameter that takes the place of the original one.
@@ -108,6 +109,8 @@ pub struct Compressed<'a> {
     base: &'a Checkpoint,
     scheme: Scheme,
     journal: Journal,
+    /// `true` for the parameters after tuning, `false` for those before it.
+    tuned: bool,
     /// The entry that was read last: parameters are asked for layer by layer.
     cached: RefCell<Option<Overlay<'a>>>,
 }
@@ -116,12 +119,45 @@ impl<'a> Compressed<'a> {
     /// Returns the compressed model that a finished [`crate::compress`] by `scheme` left in `journal`.
     #[must_use]
     pub fn new(base: &'a Checkpoint, scheme: &Scheme, journal: Journal) -> Self {
-        Self { base, scheme: scheme.clone(), journal, cached: RefCell::default() }
+        let tuned = scheme.recipe.tunes();
+        Self { base, scheme: scheme.clone(), journal, tuned, cached: RefCell::default() }
+    }
+
+    /// Returns the model before tuning.
+    pub(crate) fn untuned(&self) -> Self {
+        let (scheme, journal) = (self.scheme.clone(), self.journal.clone());
+        Self { base: self.base, scheme, journal, tuned: false, cached: RefCell::default() }
+    }
+
+    /// Returns the figures of the tuning; `None` if the recipe has none.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn tuning(&self) -> Result<Option<TuneFigures>, CompressError> {
+        if self.tuned { tune::load(&self.journal) } else { Ok(None) }
+    }
+
+    fn entry_name(&self, layer: Option<usize>) -> String {
+        let name = layer.map_or_else(|| "tables".to_owned(), |i| format!("layer-{i:04}"));
+        if self.tuned { format!("tuned-{name}") } else { name }
+    }
+
+    /// Returns the changed parameters of a layer.
+    #[cfg(feature = "tune")]
+    pub(crate) fn overlay(&self, layer: Option<usize>) -> Result<Overlay<'a>, CompressError> {
+        let bytes = self.journal.require(&self.entry_name(layer))?;
+        self.unpack(layer, bytes)
+    }
+
+    /// Returns the scheme.
+    #[cfg(feature = "tune")]
+    pub(crate) fn scheme(&self) -> &Scheme {
+        &self.scheme
     }
 
     /// Returns `true` if the journal has an intact entry that is what the scheme plans.
     pub(crate) fn has(&self, layer: Option<usize>) -> Result<bool, CompressError> {
-        let bytes = self.journal.get(&entry_name(layer))?;
+        let bytes = self.journal.get(&self.entry_name(layer))?;
         Ok(bytes.is_some_and(|bytes| self.unpack(layer, bytes).is_ok()))
     }
 
@@ -139,11 +175,11 @@ impl<'a> Compressed<'a> {
     pub(crate) fn put(&self, overlay: &Overlay<'_>) -> Result<(), CompressError> {
         // Results that were computed from a file that changed meanwhile are not saved.
         self.base.check_unchanged()?;
-        Ok(self.journal.put(&entry_name(overlay.layer), &saved::pack(&overlay.changes))?)
+        Ok(self.journal.put(&self.entry_name(overlay.layer), &saved::pack(&overlay.changes))?)
     }
 
     fn unpack(&self, layer: Option<usize>, bytes: Vec<u8>) -> Result<Overlay<'a>, CompressError> {
-        let entry = entry_name(layer);
+        let entry = self.entry_name(layer);
         let tree = self.base.tree();
         let modules: Vec<&'static str> = tree.slots().filter(|s| s.layer == layer).map(|s| s.module).collect();
         let overlay = Overlay { base: self.base, layer, changes: saved::unpack(&entry, bytes, &modules)? };
@@ -155,7 +191,7 @@ impl<'a> Compressed<'a> {
     fn with<T>(&self, slot: Slot, f: impl FnOnce(&Overlay<'a>) -> Result<T, ModelError>) -> Result<T, ModelError> {
         let mut cached = self.cached.borrow_mut();
         if cached.as_ref().is_none_or(|overlay| overlay.layer != slot.layer) {
-            let read = self.journal.require(&entry_name(slot.layer)).map_err(CompressError::from);
+            let read = self.journal.require(&self.entry_name(slot.layer)).map_err(CompressError::from);
             let overlay = read.and_then(|bytes| self.unpack(slot.layer, bytes));
             let replaced = |e: CompressError| ModelError::Replaced {
                 module: slot.module,
@@ -183,8 +219,4 @@ impl Parameters for Compressed<'_> {
     fn forget(&self) {
         self.base.forget();
     }
-}
-
-fn entry_name(layer: Option<usize>) -> String {
-    layer.map_or_else(|| "tables".to_owned(), |i| format!("layer-{i:04}"))
 }

@@ -11,6 +11,8 @@ use crate::methods::{Method, Needs};
 use crate::overlay::{Change, Compressed, Overlay};
 use crate::stage::{Collector, Stage, Statistics, names, not_usable};
 use crate::target::{Scheme, Target};
+#[cfg(feature = "tune")]
+use crate::tune;
 use crate::{Calibration, CompressError};
 
 /// The state of a compression.
@@ -60,18 +62,26 @@ pub fn compress<'a>(
             format!("an importance matrix is for rounding to nearest: found the step {}, expected rtn", step.kind);
         return Err(CompressError::Unsupported(problem));
     }
-    let compressed = Compressed::new(checkpoint, scheme, journal.clone());
+    let finished = Compressed::new(checkpoint, scheme, journal.clone());
+    let tune = scheme.recipe.tuning()?;
     let layers = checkpoint.tree().layers.len();
-    if compressed.is_complete()? {
+    if finished.is_complete()? {
         let (stage, work) = ("finished".to_owned(), ADVANCE.to_owned());
         let progress = Progress { done: layers + 1, total: layers + 1, stage, work, warning: None };
-        return if report(&progress) { Ok(compressed) } else { Err(CompressError::Interrupted) };
+        return if report(&progress) { Ok(finished) } else { Err(CompressError::Interrupted) };
     }
+    let split = match (&tune, calibration) {
+        (Some(tune), Some(calibration)) => Some(tune.split(calibration)?),
+        (Some(_), None) => return Err(needs_text()),
+        (None, _) => None,
+    };
+    let calibration = split.as_ref().map_or(calibration, |[train, _]| Some(train));
+    let compressed = finished.untuned();
     let needs = methods.iter().map(|m| m.needs()).max().unwrap_or(Needs::Nothing);
     let mut streams = match calibration {
         _ if needs == Needs::Nothing => None,
         Some(c) => Some(Streams::new(checkpoint, c, needs == Needs::Originals, backend)?),
-        None => return Err(CompressError::Unsupported("the recipe needs a calibration text".to_owned())),
+        None => return Err(needs_text()),
     };
     let mut job = Job { checkpoint, scheme, methods, threads, report, done: 0, total: layers + 1 };
     let has_tables = compressed.has(None)?;
@@ -99,7 +109,18 @@ pub fn compress<'a>(
     }
     job.done += 1;
     job.tell("finished", ADVANCE)?;
-    Ok(compressed)
+    #[cfg(feature = "tune")]
+    if let (Some(settings), Some([train, held_out])) = (&tune, &split) {
+        drop(streams);
+        let (samples, compressed) = ([train, held_out], [&compressed, &finished]);
+        let input = tune::Input { checkpoint, settings, samples, compressed, journal, threads };
+        tune::run(&input, backend, job.report)?;
+    }
+    Ok(finished)
+}
+
+fn needs_text() -> CompressError {
+    CompressError::Unsupported("the recipe needs a calibration text".to_owned())
 }
 
 /// The state of [`compress`]. The work on the modules outside of layers is in `tables.rs`.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::CompressError;
-use crate::methods::{METHODS, Method, Needs};
+use crate::methods::{METHODS, Method, Needs, defaults};
+use crate::tune::{TUNE, Tune};
 
 /// An ordered list of methods that compress the linear modules of every layer.
 ///
@@ -30,7 +31,7 @@ pub struct Step {
 /// A recipe that is part of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuiltIn {
-    /// Its name: `rtn`, `gptq`, `awq`, `best`.
+    /// Its name: `rtn`, `gptq`, `awq`, `best`, `tuned`.
     pub name: &'static str,
     /// Its file, with comments.
     pub text: &'static str,
@@ -50,6 +51,8 @@ pub const RECIPES: &[BuiltIn] = &[
     BuiltIn { name: "gptq", text: include_str!("recipes/gptq.toml") },
     BuiltIn { name: "awq", text: include_str!("recipes/awq.toml") },
     BuiltIn { name: "best", text: include_str!("recipes/best.toml") },
+    #[cfg(feature = "tune")]
+    BuiltIn { name: "tuned", text: include_str!("recipes/tuned.toml") },
 ];
 
 impl Recipe {
@@ -57,8 +60,9 @@ impl Recipe {
     #[must_use]
     pub fn of(kinds: &[&str]) -> Self {
         let step = |kind: &&str| {
-            let entry = METHODS.iter().find(|entry| entry.kind == *kind);
-            Step { kind: (*kind).to_owned(), settings: entry.map(|entry| (entry.defaults)()).unwrap_or_default() }
+            let of = METHODS.iter().find(|entry| entry.kind == *kind).map(|entry| entry.defaults);
+            let of = of.or((*kind == TUNE).then_some(defaults::<Tune> as fn() -> Map<String, Value>));
+            Step { kind: (*kind).to_owned(), settings: of.map(|defaults| defaults()).unwrap_or_default() }
         };
         Self { steps: kinds.iter().map(step).collect() }
     }
@@ -91,6 +95,21 @@ impl Recipe {
         recipe
     }
 
+    /// Returns the recipe with tuning in its default settings as the last step, unless it has a step of that kind.
+    #[must_use]
+    pub fn tuned(mut self) -> Self {
+        if !self.tunes() {
+            self.steps.extend(Self::of(&[TUNE]).steps);
+        }
+        self
+    }
+
+    /// Returns `true` if a step tunes the model.
+    #[must_use]
+    pub fn tunes(&self) -> bool {
+        self.steps.iter().any(|step| step.kind == TUNE)
+    }
+
     /// Returns the built-in recipe of that name.
     #[must_use]
     pub fn built_in(name: &str) -> Option<Self> {
@@ -117,36 +136,56 @@ impl Recipe {
     /// # Errors
     /// [`CompressError::Recipe`] for an unknown method, an unknown setting, or a value out of range.
     pub fn check(&self) -> Result<(), CompressError> {
-        self.methods().map(|_| ())
+        self.methods()?;
+        self.tuning().map(|_| ())
     }
 
-    /// Returns `true` if a step observes inputs, so that the recipe needs a calibration text. Steps that cannot be read
+    /// Returns `true` if a step observes inputs or tunes, so that the recipe needs a calibration text. Steps that cannot be read
     /// count as such.
     #[must_use]
     pub fn needs_calibration(&self) -> bool {
-        self.methods().map_or(true, |methods| methods.iter().any(|m| m.needs() > Needs::Nothing))
+        self.tunes() || self.methods().map_or(true, |methods| methods.iter().any(|m| m.needs() > Needs::Nothing))
     }
 
     /// Returns a text with every setting, those that were left out with their defaults, in a fixed order.
     #[must_use]
     pub fn describe(&self) -> String {
-        match self.methods() {
-            Ok(methods) => format!("{methods:?}"),
-            Err(_) => format!("{self:?}"),
+        match (self.methods(), self.tuning()) {
+            (Ok(methods), Ok(None)) => format!("{methods:?}"),
+            (Ok(methods), Ok(Some(tune))) => format!("{methods:?} {tune:?}"),
+            _ => format!("{self:?}"),
         }
     }
 
-    /// Builds the methods.
+    /// Reads the settings of the last step if it tunes; `None` if no step does.
+    pub(crate) fn tuning(&self) -> Result<Option<Tune>, CompressError> {
+        let Some(at) = self.steps.iter().position(|step| step.kind == TUNE) else { return Ok(None) };
+        let bad = |problem| CompressError::Recipe { step: at + 1, kind: TUNE.to_owned(), problem };
+        if at + 1 != self.steps.len() || at == 0 {
+            return Err(
+                bad("expected it as the last of several steps: it trains a model that is quantised".to_owned()),
+            );
+        }
+        if cfg!(not(feature = "tune")) {
+            return Err(bad("this build of the program cannot train: its feature `tune` is off".to_owned()));
+        }
+        let settings = Value::Object(self.steps[at].settings.clone());
+        let tune: Tune = serde_json::from_value(settings).map_err(|e| bad(e.to_string()))?;
+        tune.check().map_err(bad)?;
+        Ok(Some(tune))
+    }
+
+    /// Builds the methods of all steps but the last if that tunes.
     pub(crate) fn methods(&self) -> Result<Vec<Box<dyn Method>>, CompressError> {
         let build = |(i, step): (usize, &Step)| {
             let bad = |problem| CompressError::Recipe { step: i + 1, kind: step.kind.clone(), problem };
             let Some(entry) = METHODS.iter().find(|entry| entry.kind == step.kind) else {
-                let known: Vec<&str> = METHODS.iter().map(|entry| entry.kind).collect();
+                let known: Vec<&str> = METHODS.iter().map(|entry| entry.kind).chain([TUNE]).collect();
                 return Err(bad(format!("unknown method, expected one of {}", known.join(", "))));
             };
             (entry.read)(step.settings.clone()).map_err(bad)
         };
-        self.steps.iter().enumerate().map(build).collect()
+        self.steps.iter().enumerate().filter(|(_, step)| step.kind != TUNE).map(build).collect()
     }
 }
 
@@ -166,6 +205,22 @@ mod tests {
             assert_eq!(error.code(), "recipe");
             assert!(error.to_string().contains("unknown field `odd`"), "{error}");
         }
+    }
+
+    #[test]
+    fn tuning_is_the_last_of_several_steps() {
+        let recipe = Recipe::best().tuned();
+        recipe.check().expect("a recipe that tunes");
+        assert!(recipe.tunes() && recipe.needs_calibration() && Recipe::rtn().tuned().needs_calibration());
+        assert_eq!(recipe.clone().tuned(), recipe);
+        assert_ne!(recipe.describe(), Recipe::best().describe());
+        for (kinds, problem) in [(vec!["tune"], "expected it as the last"), (vec!["tune", "rtn"], "step 1 (tune)")] {
+            let error = Recipe::of(&kinds).check().expect_err("tuning comes last");
+            assert!(error.to_string().contains(problem), "{error}");
+        }
+        let mut odd = recipe;
+        odd.steps[2].settings.insert("rate".to_owned(), (-1).into());
+        assert!(odd.check().expect_err("a rate below 0").to_string().contains("rate -1"));
     }
 
     #[test]
@@ -190,6 +245,7 @@ mod tests {
                 "rtn" => assert!(same(&["rtn"])),
                 "gptq" => assert!(same(&["gptq"])),
                 "awq" => assert!(same(&["awq", "clip", "rtn"])),
+                "tuned" => assert_eq!(recipe.describe(), Recipe::best().tuned().describe()),
                 _ => assert_eq!(recipe.describe(), Recipe::best().describe()),
             }
         }

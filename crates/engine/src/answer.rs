@@ -1,5 +1,7 @@
 //! One answer as a state machine: the rows that its sequence needs next, and what follows from their outputs.
 
+mod drafting;
+
 use std::rc::Rc;
 
 use honelm_backend::{Batch, Parent, Sampling, SequenceId, Ticket, Token, Want, choose};
@@ -9,12 +11,12 @@ use honelm_text::Tokenizer;
 
 use crate::constraint::{draw_allowed, has_ended};
 use crate::embedding::Pool;
-use crate::request::shift;
-use crate::speculative::{Ask, Draft};
+use crate::likelihood::{Likelihoods, check_logits};
+use crate::speculative::Draft;
 use crate::text_stream::TextStream;
 use crate::{
-    AnswerId, Completion, Confidence, EngineError, FinishReason, Generation, Overflow, Request, Speculate,
-    TokenLogprobs, Update, sampling,
+    AnswerId, Completion, Confidence, Delta, EngineError, FinishReason, Generation, Overflow, Request, TokenLogprobs,
+    Update, sampling,
 };
 
 /// The outputs of an answer's rows in a step.
@@ -72,6 +74,8 @@ pub(crate) struct Answer {
     pub last_drawn: Option<(Ticket, u32)>,
     /// The draft that the next step verifies.
     pub draft: Draft,
+    /// The draft of the request, until a step verifies it.
+    pub given: Draft,
     /// The number of the step in which the answer was served last.
     pub served: u64,
     /// The number of prompt tokens that were cached when the answer began; `None` before.
@@ -91,6 +95,8 @@ pub(crate) struct Answer {
     stream: TextStream,
     /// The pooled hidden states, if these are the answer.
     pool: Option<Pool>,
+    /// The likelihoods of given answers, if these are the answer.
+    pub likelihoods: Option<Likelihoods>,
     /// The number of drawn tokens, including an end token.
     drawn: usize,
     /// The numbers of verified and of accepted draft tokens.
@@ -122,13 +128,18 @@ impl Answer {
         if !how.ignore_eos {
             ends.extend(tokenizer.eos_ids());
         }
-        Ok(Self {
+        let sizes = (facts.vocabulary, context);
+        let likelihoods =
+            request.answers.take().map(|of| Likelihoods::new(of, &ends, tokens.len(), sizes)).transpose()?;
+        let (begun, draft) = (std::mem::take(&mut request.begun), std::mem::take(&mut request.draft));
+        let mut answer = Self {
             id,
             sequence: None,
             computed: 0,
             planned: 0,
             last_drawn: None,
             draft: Draft::default(),
+            given: Draft::default(),
             served: 0,
             cached_tokens: None,
             tokenizer: Rc::clone(tokenizer),
@@ -142,6 +153,7 @@ impl Answer {
             stream: TextStream::new(tokenizer, &request.how, request.parser.take(), request.unique_calls),
             grammar: request.grammar.take(),
             pool: request.embed.map(Pool::new),
+            likelihoods,
             drawn: 0,
             drafted: (0, 0),
             token_ids: Vec::new(),
@@ -150,7 +162,10 @@ impl Answer {
             began: now,
             first: None,
             request,
-        })
+        };
+        answer.resume(&begun)?;
+        answer.given = Draft::chain(&draft).fit(facts.vocabulary, answer.most_drafted());
+        Ok(answer)
     }
 
     fn how(&self) -> &Generation {
@@ -175,26 +190,20 @@ impl Answer {
         self.tokens.len() - self.computed
     }
 
-    /// Returns `true` if the next rows are those of a prompt, or of tokens that have to be computed again.
-    pub fn prefills(&self) -> bool {
-        self.missing() > 1 || self.drawn == 0
+    /// Returns the number of the next rows that belong in one step.
+    pub fn rows_at_once(&self) -> usize {
+        let unplanned = self.tokens.len().saturating_sub(self.planned);
+        match &self.likelihoods {
+            Some(likelihoods) if unplanned == 1 => likelihoods.rows(),
+            _ if self.in_one_step => unplanned,
+            _ => 1,
+        }
     }
 
-    /// Returns what a draft may be for the next step; `None` if there can be none. `default` is the driver's setting.
-    pub fn ask(&self, default: Speculate) -> Option<Ask<'_>> {
-        let left = self.how().max_tokens.saturating_sub(self.token_ids.len());
-        // The last token of the answer and the one that fills the context are drawn without a draft.
-        let most = left.saturating_sub(1).min(self.context.saturating_sub(self.tokens.len()));
-        let ask = Ask {
-            id: self.id,
-            how: self.request.speculate.unwrap_or(default),
-            history: &self.history,
-            tokens: &self.tokens,
-            most,
-            left,
-            sampling: self.sampling(),
-        };
-        (most > 0 && !self.prefills()).then_some(ask)
+    /// Returns `true` if the next rows are those of a prompt, or of tokens that have to be computed again.
+    pub fn prefills(&self) -> bool {
+        let begins = self.token_ids.is_empty() && self.drawn == 0 && self.draft.is_empty();
+        self.missing() > 1 || begins
     }
 
     /// Returns what another step can hold of the answer, beside the steps in flight.
@@ -218,20 +227,15 @@ impl Answer {
         (self.computed, self.planned, self.last_drawn) = (computed, computed, None);
     }
 
-    /// Sets the draft of the next step, without the tokens that the grammar rules out.
-    pub fn set_draft(&mut self, mut draft: Draft) {
-        if let Some(grammar) = &mut self.grammar {
-            draft.cut(|path| grammar.accepts(path).unwrap_or(0));
-        }
-        self.draft = draft;
-    }
-
     /// Adds the next rows of `sequence` to a batch: `most` at most and at least one, or all if they belong in one step. Returns
     /// `true` if a draft is among them.
     ///
     /// The answer is ready ([`Readiness::Ready`]).
     pub fn plan(&self, sequence: SequenceId, batch: &mut Batch, most: usize) -> bool {
         let unplanned = self.tokens.get(self.planned..).unwrap_or_default();
+        if let Some(likelihoods) = &self.likelihoods {
+            return likelihoods.plan(sequence, unplanned, most, batch);
+        }
         if let ([token], false) = (unplanned, self.draft.is_empty())
             && self.draft.len() < most
         {
@@ -250,6 +254,8 @@ impl Answer {
             }
             return false;
         }
+        // The last token waits for the step that verifies the draft of the request.
+        let rows = if self.given.is_empty() || unplanned.len() < 2 { rows } else { rows.min(unplanned.len() - 1) };
         let want = if rows == unplanned.len() { self.want() } else { Want::NOTHING };
         batch.extend(sequence, &unplanned[..rows], want);
         false
@@ -295,6 +301,9 @@ impl Answer {
         now: f64,
         on_update: &mut dyn FnMut(Update),
     ) -> Result<Next, EngineError> {
+        if self.likelihoods.is_some() {
+            return self.take_likelihoods((rows, verifies), outputs, on_update);
+        }
         let prefilled = self.prefills();
         let draft = std::mem::take(&mut self.draft);
         let rows = if verifies { rows - draft.len() } else { rows };
@@ -336,6 +345,9 @@ impl Answer {
             next.accepted = Some(accepted);
             next.verified = draft;
         }
+        if next.end.is_none() && self.request.pause.is_some_and(|pause| self.drawn >= pause.max(1)) {
+            next.end = Some(FinishReason::Paused);
+        }
         Ok(next)
     }
 
@@ -361,8 +373,7 @@ impl Answer {
                 Overflow::Stop => next.end = Some(FinishReason::Context),
                 Overflow::Shift { keep } => {
                     // The next step prefills what follows the kept tokens.
-                    shift(&mut self.tokens, keep);
-                    self.shifts += 1;
+                    self.shift(keep);
                     next.keep = Some(keep);
                 }
             }
@@ -372,12 +383,12 @@ impl Answer {
 
     /// Draws the token that follows from output `row`; `None` if only an end token could follow and is ruled out.
     fn draw(&mut self, outputs: &Outputs<'_>, row: usize) -> Result<Option<Drawn>, EngineError> {
-        if self.want().sample.is_some() {
-            let token = outputs.sampled.get(row).copied();
-            return Ok(Some((token.ok_or(EngineError::MissingOutput { what: "sampled token" })?, None)));
+        // The rows of a draft all have the kind of output that the first of them requested.
+        match (outputs.logits.get(row), outputs.sampled.get(row)) {
+            (Some(logits), _) => self.choose(logits.to_vec()),
+            (None, Some(&token)) => Ok(Some((token, None))),
+            (None, None) => Err(EngineError::MissingOutput { what: "logits" }),
         }
-        let logits = outputs.logits.get(row).ok_or(EngineError::MissingOutput { what: "logits" })?;
-        self.choose(logits.to_vec())
     }
 
     /// Returns the sampling settings. Positions are reused after a shift, and must not give the same draws.
@@ -389,10 +400,7 @@ impl Answer {
     /// Draws a token from logits. // `[V]`
     fn choose(&mut self, mut logits: Vec<f32>) -> Result<Option<Drawn>, EngineError> {
         let position = self.tokens.len() - 1;
-        let broken = |(_, v): &(usize, &f32)| v.is_nan() || **v == f32::INFINITY;
-        if let Some((token, &value)) = logits.iter().enumerate().find(broken) {
-            return Err(EngineError::NotFinite { position, token, value });
-        }
+        check_logits(&logits, position)?;
         if self.request.confidence && self.drawn == 0 {
             self.confidence = Some(Confidence::of_logits(&logits));
         }
@@ -435,13 +443,15 @@ impl Answer {
 
     /// Ends the answer.
     pub fn finish(mut self, reason: FinishReason, now: f64, on_update: &mut dyn FnMut(Update)) -> Completion {
-        let rest = self.stream.finish();
+        // What a paused answer holds back comes with the tokens that follow.
+        let rest = if reason == FinishReason::Paused { Delta::default() } else { self.stream.finish() };
         if !rest.is_empty() {
             on_update(Update::Rest(rest));
         }
         let parts = self.stream.parts;
         let first = self.first.unwrap_or(self.began);
-        let (prompt_tokens, cached_tokens) = (self.prompt_tokens, self.cached_tokens.unwrap_or(0));
+        let (prompt_tokens, cached_tokens) =
+            (self.prompt_tokens, self.cached_tokens.unwrap_or(0).min(self.prompt_tokens));
         let confidence = self
             .confidence
             .map(|found| Box::new(Confidence { prompt_tokens, cached_tokens, seconds: first - self.began, ..found }));
@@ -463,6 +473,7 @@ impl Answer {
             accepted_tokens: self.drafted.1,
             logprobs: self.logprobs,
             embedding: self.pool.filter(|_| reason == FinishReason::Stop).map(|pool| pool.finish()),
+            likelihoods: self.likelihoods.filter(|_| reason == FinishReason::Stop).map(Likelihoods::finish),
         }
     }
 }

@@ -1,6 +1,6 @@
 use honelm_text::answer::{BrokenCall, Call, Event};
 
-use crate::Confidence;
+use crate::{Confidence, Likelihood};
 
 /// The reason for the end of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum FinishReason {
     Length,
     /// A full context.
     Context,
+    /// The pause [`crate::Request::pause`]. The answer can go on.
+    Paused,
     /// The caller, by [`crate::Cancel`].
     Cancelled,
     /// The deadline [`crate::Request::deadline`].
@@ -18,13 +20,14 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
-    /// Returns a stable name: `stop`, `length`, `context`, `cancelled`, `deadline`.
+    /// Returns a stable name: `stop`, `length`, `context`, `paused`, `cancelled`, `deadline`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
             Self::Context => "context",
+            Self::Paused => "paused",
             Self::Cancelled => "cancelled",
             Self::Deadline => "deadline",
         }
@@ -115,7 +118,7 @@ impl Delta {
 /// A generated text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// The text, which is the concatenation of the texts of all updates. It includes reasoning, calls and their marks, except
+    /// The text, which is the concatenation of the texts of all updates, behind that of [`crate::Request::begun`]. It includes reasoning, calls and their marks, except
     /// those that are special tokens.
     pub text: String,
     /// The reasoning, if it was separated and there is any.
@@ -126,7 +129,7 @@ pub struct Completion {
     pub calls: Vec<Call>,
     /// The broken calls: the reason and the text of each.
     pub broken_calls: Vec<(BrokenCall, String)>,
-    /// The drawn tokens, including those of a removed stop text, without an end token.
+    /// The tokens, including those of [`crate::Request::begun`] and of a removed stop text, without an end token.
     pub token_ids: Vec<u32>,
     /// The reason for the end.
     pub finish_reason: FinishReason,
@@ -144,10 +147,12 @@ pub struct Completion {
     pub drafted_tokens: usize,
     /// The number of those that were accepted. Each saved a step.
     pub accepted_tokens: usize,
-    /// One entry for each of [`Completion::token_ids`], if requested.
+    /// One entry for each drawn token of [`Completion::token_ids`], if requested.
     pub logprobs: Vec<TokenLogprobs>,
     /// The pooled hidden states of the prompt, if requested. // `[D]`
     pub embedding: Option<Vec<f32>>,
+    /// The likelihoods of the given answers, in their order, if requested.
+    pub likelihoods: Option<Vec<Likelihood>>,
     /// The confidence in the first token, if requested and if it was drawn.
     pub confidence: Option<Box<Confidence>>,
 }

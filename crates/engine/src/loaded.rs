@@ -12,6 +12,20 @@ use crate::{
     raw_prompt,
 };
 
+/// Returns what a model can do, in Ollama's words, from what it is: an encoder, or a model that reasons or does not.
+#[must_use]
+pub fn capabilities(encoder: bool, reasons: bool) -> Vec<&'static str> {
+    if encoder {
+        return vec!["embedding"];
+    }
+    // A general form is used if the template has none for tools.
+    let mut all = vec!["completion", "tools"];
+    if reasons {
+        all.push("thinking");
+    }
+    all
+}
+
 /// A model that is ready to answer: the driver of its answers, its tokenizer, its chat template, its default settings and
 /// its compiled grammars.
 ///

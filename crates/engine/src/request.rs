@@ -8,6 +8,15 @@ use crate::{Cancel, EngineError, Generation, Overflow, Pooling, Speculate};
 pub struct Request {
     /// The tokens of the prompt.
     pub prompt: Vec<u32>,
+    /// The tokens of the answer that were drawn before. The answer goes on behind them as if it had drawn them itself: they count
+    /// against the limit of tokens, and penalties, stop texts, the parser and the grammar know them. Updates do not repeat them.
+    pub begun: Vec<u32>,
+    /// Tokens that may follow, one behind the other. The first step that draws a token verifies them, so it writes as many of them as
+    /// the answer would draw, and one more. They change no token ([`crate::Speculate`]).
+    pub draft: Vec<u32>,
+    /// The number of tokens, at least 1, after which the answer pauses ([`crate::FinishReason::Paused`]), at the end of a step.
+    /// A later request goes on with [`Request::begun`].
+    pub pause: Option<usize>,
     /// The settings.
     pub how: Generation,
     /// The grammar that the answer must match, at its start. The answer ends with the grammar.
@@ -18,6 +27,8 @@ pub struct Request {
     pub unique_calls: bool,
     /// The pooling of the prompt's hidden states. With one, the answer is [`crate::Completion::embedding`], without a text.
     pub embed: Option<Pooling>,
+    /// The tokens of given answers. With them, the answer is [`crate::Completion::likelihoods`], without a text.
+    pub answers: Option<Vec<Vec<u32>>>,
     /// Measures the confidence in the first token: [`crate::Completion::confidence`].
     pub confidence: bool,
     /// The priority. Answers with a higher one are admitted and computed first, and can displace others.
@@ -36,11 +47,15 @@ impl Request {
     pub fn new(prompt: Vec<u32>, how: Generation) -> Self {
         Self {
             prompt,
+            begun: Vec::new(),
+            draft: Vec::new(),
+            pause: None,
             how,
             grammar: None,
             parser: None,
             unique_calls: false,
             embed: None,
+            answers: None,
             confidence: false,
             priority: 0,
             deadline: None,
@@ -53,6 +68,12 @@ impl Request {
     #[must_use]
     pub fn embedding(tokens: Vec<u32>, pooling: Pooling) -> Self {
         Self { embed: Some(pooling), ..Self::new(tokens, Generation::greedy(1)) }
+    }
+
+    /// Creates a request for the likelihoods of given answers.
+    #[must_use]
+    pub fn likelihoods(prompt: Vec<u32>, answers: Vec<Vec<u32>>) -> Self {
+        Self { answers: Some(answers), ..Self::new(prompt, Generation::greedy(1)) }
     }
 
     /// Sets the flag that ends the answer.
@@ -73,13 +94,13 @@ impl Request {
         Self { parser, ..self }
     }
 
-    /// Checks the request for a model with this vocabulary and context, and returns the tokens to begin with.
+    /// Checks the request for a model with this vocabulary and context, and returns the tokens of its prompt to begin with.
     pub(crate) fn begin(&self, vocabulary: usize, context: usize) -> Result<Vec<u32>, EngineError> {
         self.how.check(vocabulary, context)?;
         if self.prompt.is_empty() {
             return Err(EngineError::EmptyPrompt);
         }
-        if let Some(&token) = self.prompt.iter().find(|&&id| id as usize >= vocabulary) {
+        if let Some(&token) = self.prompt.iter().chain(&self.begun).find(|&&id| id as usize >= vocabulary) {
             return Err(honelm_backend::BackendError::UnknownToken { token, vocabulary }.into());
         }
         let mut tokens = self.prompt.clone();

@@ -273,6 +273,17 @@ put("openai_requests", "chat", json.dumps({
 put("openai_requests", "completion", json.dumps({"model": "m", "prompt": [[1, 2], [3]], "echo": True, "logprobs": 1, "max_tokens": 4, "suffix": ""}))
 put("openai_requests", "infill", json.dumps({"input_prefix": "a", "input_suffix": "b", "n_predict": -1}))
 put("openai_requests", "embeddings", json.dumps({"model": "m", "input": ["a", "b"], "encoding_format": "base64", "dimensions": 8}))
+put("openai_requests", "classify", json.dumps({
+    "model": "m", "input": ["a", "b"], "labels": ["x", {"name": "y", "description": "z"}], "examples": [{"text": "c", "labels": "x"}, {"text": "d", "labels": ["y"]}],
+    "multi": True, "threshold": 0.25, "normalise": "none", "instruction": "Choose."}))
+put("openai_requests", "extract", json.dumps({
+    "model": "m", "input": "Zo\u00eb saw Ann.", "kinds": ["PERSON", {"name": "a/b"}], "max_tokens": 4,
+    "instruction": json.dumps({"PERSON": ["Zo\u00eb", "Ann", "Ann"], "a/b": ["Bob"]})}))
+put("openai_requests", "schema", json.dumps({"input": ["a"], "schema": {"type": "object"}, "instruction": json.dumps({"a": ["a", {"~/": "b"}]})}))
+put("openai_requests", "verify", json.dumps({
+    "model": "m", "messages": [{"role": "user", "content": "Hi"}], "begun": [5, 6], "draft": [7, 8], "vocabulary": "", "tokens": 2,
+    "seed": 1, "temperature": 0.5, "max_tokens": 9, "response_format": {"type": "json_object"}}))
+put("openai_requests", "verify-text", json.dumps({"prompt_tokens": [1, 2], "draft_text": "a", "temperature": 0, "tools": []}))
 put("responses_requests", "agent", (agents / "responses.json").read_bytes())
 put("responses_requests", "items", json.dumps({
     "model": "m", "input": [

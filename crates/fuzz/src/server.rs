@@ -6,7 +6,7 @@ use honelm_server::model::ModelCard;
 use honelm_server::responses::ResponseEvent;
 use honelm_server::{
     ApiError, Finish, Job, Limits, Part, Prompt, TokenLogprob, Usage, anthropic, embeddings, messages, ollama, openai,
-    responses, tools,
+    responses, tools, understanding,
 };
 
 fn card() -> ModelCard {
@@ -17,6 +17,7 @@ fn card() -> ModelCard {
         architecture: "llama".to_owned(),
         parameters: 1,
         vocabulary: 1000,
+        vocabulary_digest: String::new(),
         context: 4096,
         generation: Generation::default(),
         template_digest: None,
@@ -53,7 +54,31 @@ pub(crate) fn openai_requests(data: &[u8]) {
     });
     with(data, |_: openai::TextRequest| Ok(()));
     with(data, |_: openai::InfillRequest| Ok(()));
+    with(data, |mut request: openai::VerifyRequest| request.job(&card(), &Limits::default()).map(drop));
     with(data, |_: embeddings::CreateEmbeddings| Ok(()));
+    let limits = Limits::default();
+    with(data, |request: understanding::ClassifyTexts| {
+        let (texts, classifier) = request.checked(&limits)?;
+        for text in texts.iter().take(8) {
+            let questions = classifier.questions(text);
+            assert!(!questions.is_empty() && questions.iter().all(|question| !question.answers.is_empty()));
+        }
+        Ok(())
+    });
+    with(data, |request: understanding::ExtractFacts| {
+        // The instruction stands for the answer of the model too.
+        let answer = request.instruction.clone().unwrap_or_default();
+        let (texts, extractor) = request.checked(&limits)?;
+        for text in texts.iter().take(8) {
+            let (_, mentions) = extractor.result(text, &answer, true);
+            let characters: Vec<char> = text.chars().collect();
+            for mention in mentions {
+                let place = mention.start.zip(mention.end).map(|(start, end)| &characters[start..end]);
+                assert!(place.is_none_or(|place| place.iter().collect::<String>() == mention.text));
+            }
+        }
+        Ok(())
+    });
 }
 
 pub(crate) fn responses_requests(data: &[u8]) {

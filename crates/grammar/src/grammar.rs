@@ -39,6 +39,35 @@ pub enum Constraint {
     Choice(Vec<String>),
 }
 
+impl Constraint {
+    /// Reads the field `response_format` of OpenAI's API: `text`, `json_object`, or `json_schema` with a schema. The form of
+    /// the Responses API, which has the schema beside the type, is read too.
+    ///
+    /// # Errors
+    /// [`GrammarError::Schema`] for another type, or a `json_schema` without a schema.
+    pub fn of_response_format(format: &Value) -> Result<Option<Self>> {
+        let wrong = |place: &str, found: String, expected: &str| GrammarError::Schema {
+            place: format!("response_format{place}"),
+            found,
+            expected: expected.to_owned(),
+        };
+        let schema = [&format["json_schema"]["schema"], &format["schema"]].into_iter().find(|schema| !schema.is_null());
+        match format["type"].as_str() {
+            _ if format.is_null() => Ok(None),
+            Some("text") => Ok(None),
+            Some("json_object") => Ok(Some(schema.cloned().map_or(Self::JsonObject, Self::JsonSchema))),
+            Some("json_schema") => match schema {
+                Some(schema) => Ok(Some(Self::JsonSchema(schema.clone()))),
+                None => Err(wrong(".json_schema.schema", "nothing".to_owned(), "a JSON schema")),
+            },
+            _ => {
+                let found = format!("{:.80}", format["type"].to_string());
+                Err(wrong(".type", found, "\"text\", \"json_object\" or \"json_schema\""))
+            }
+        }
+    }
+}
+
 /// The tool calls that an answer may or must have.
 #[derive(Debug, Clone)]
 pub struct Calls<'a> {

@@ -1,15 +1,10 @@
 //! Embeddings of texts.
 
-use std::time::Instant;
-
-use honelm_backend::block_on;
-use honelm_engine::{EmbeddingSettings, Event as DriverEvent, Pooling, Request, scale_to_one};
+use honelm_engine::{Completion, EmbeddingSettings, EngineError, Pooling, Request, scale_to_one};
 use honelm_text::EncodeOptions;
 
+use crate::together::{Call, CallLimits};
 use crate::{Cancel, Error, Model};
-
-/// The number of texts that the model computes together.
-const TOGETHER: usize = 16;
 
 /// The embedding of a text.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -52,38 +47,18 @@ impl Model {
         self.check_unchanged()?;
         let pooling = pooling.or(self.embedding.map(|own| own.pooling)).unwrap_or_default();
         let encode = EncodeOptions { add_special: true, parse_special: false };
-        let mut out = Vec::with_capacity(texts.len());
-        for texts in texts.chunks(TOGETHER) {
-            let tokens = texts.iter().map(|text| Ok(self.tokenizer().encode(text.as_ref(), encode)?));
-            let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, Error>>()?;
-            let requests = tokens.into_iter().map(|tokens| Request::embedding(tokens, pooling).with_cancel(cancel));
-            out.extend(self.embed_together(requests.collect())?);
-        }
-        Ok(out)
+        let request = |text: &_| -> Result<Request, Error> {
+            Ok(Request::embedding(self.tokenizer().encode(AsRef::as_ref(text), encode)?, pooling))
+        };
+        let requests = texts.iter().map(request).collect::<Result<Vec<_>, _>>()?;
+        let all = Call::new(CallLimits::default(), cancel).complete(self, requests)?;
+        all.into_iter().map(embedded).collect()
     }
+}
 
-    /// Computes embeddings in common steps.
-    fn embed_together(&mut self, requests: Vec<Request>) -> Result<Vec<Embedding>, Error> {
-        let begin = Instant::now();
-        let clock = || begin.elapsed().as_secs_f64();
-        let driver = self.loaded.driver();
-        let mut found = vec![None; requests.len()];
-        let ids = requests.into_iter().map(|request| driver.submit(request, clock()));
-        let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        while found.contains(&None) {
-            for (id, event) in block_on(driver.step(&clock)) {
-                let Some(at) = ids.iter().position(|of| *of == id) else { continue };
-                match event {
-                    DriverEvent::Failed(error) => return Err(error.into()),
-                    DriverEvent::Done(done) => {
-                        let mut values = done.embedding.ok_or(Error::Interrupted)?;
-                        scale_to_one(&mut values);
-                        found[at] = Some(Embedding { values, tokens: done.prompt_tokens });
-                    }
-                    DriverEvent::Update(_) => {}
-                }
-            }
-        }
-        Ok(found.into_iter().flatten().collect())
-    }
+/// Returns the embedding of a completion.
+fn embedded(done: Completion) -> Result<Embedding, Error> {
+    let mut values = done.embedding.ok_or(EngineError::MissingOutput { what: "embedding" })?;
+    scale_to_one(&mut values);
+    Ok(Embedding { values, tokens: done.prompt_tokens })
 }

@@ -111,6 +111,12 @@ pub enum Error {
         /// The problem.
         problem: String,
     },
+    /// A call took longer than it may.
+    #[error("not complete within the limit of {} s", .limit.as_secs_f64())]
+    Deadline {
+        /// The limit.
+        limit: std::time::Duration,
+    },
     /// The caller stopped the job.
     #[error("interrupted")]
     Interrupted,
@@ -217,6 +223,7 @@ impl Error {
             Self::Serialise { .. } => "serialisation-failed",
             Self::Measure { .. } => "measurement-failed",
             Self::Cloud { .. } => "cloud-failed",
+            Self::Deadline { .. } => "deadline",
             Self::Interrupted => "interrupted",
             Self::Block(e) => e.code(),
             Self::Format(e) => e.code(),

@@ -3,6 +3,7 @@
 
 mod answer;
 mod caches;
+mod classify;
 mod conversation;
 mod device;
 mod documents;
@@ -10,6 +11,7 @@ mod draft;
 mod dry_run;
 mod embed;
 mod error;
+mod extract;
 mod fallback;
 mod imatrix;
 mod inspect;
@@ -33,18 +35,24 @@ pub mod svg;
 pub mod tasks;
 mod texts;
 mod times;
+mod together;
 mod types;
 pub mod units;
 mod work;
 
 pub use answer::{Answer, BrokenToolCall};
 pub use caches::data_folder;
+pub use classify::{
+    Classification, Classifier, ClassifyOptions, JudgedAnswers, Label, LabelScore, LabelledText, MOST_EXAMPLES,
+    MOST_LABELS, Normalise, Question, direct_answers,
+};
 pub use conversation::Conversation;
 pub use device::{CpuDevice, DeviceChoice, DeviceTest, Devices, GpuDevice, devices, machine_memory, trusted};
 pub use documents::{Chat, Document};
 pub use dry_run::{Planned, plan_quantize};
 pub use embed::Embedding;
 pub use error::Error;
+pub use extract::{EXTRACT_TOKENS, ExtractOptions, Extraction, Extractor, MOST_KINDS, Mention, Wanted};
 pub use fallback::{Fallback, fallback_lines};
 pub use honelm_model::export::{CONTAINERS, Container};
 pub use imatrix::{CollectedImatrix, ImatrixOptions, imatrix};
@@ -78,12 +86,13 @@ pub use session::{Model, model_name};
 pub use tasks::{TaskOptions, Tasks};
 pub use texts::{CalibrationText, Text, TextSource};
 pub use times::StageTime;
+pub use together::CallLimits;
 pub use types::{TensorType, TypeName, TypeRules};
 
 pub use honelm_backend::CacheType;
 pub use honelm_bench as bench;
 pub use honelm_blocks::Encoding;
-pub use honelm_compress::{BuiltIn, MIXES, Mix, RECIPES, Recipe};
+pub use honelm_compress::{BuiltIn, MIXES, Mix, RECIPES, Recipe, TuneFigures};
 pub use honelm_cpu::{Compute, MOST_THREADS};
 pub use honelm_engine::{
     Acceptance, Agreement, Cancel, ChatAsk, Confidence, EmbeddingSettings, FinishReason, Generation, OnUpdate,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use honelm_blocks::Encoding;
-use honelm_compress::{Calibration, GroupNumbers, Mix, Recipe, Scheme, check_written, compress};
+use honelm_compress::{Calibration, GroupNumbers, Mix, Recipe, Scheme, TUNE, TuneFigures, check_written, compress};
 use honelm_cpu::Compute;
 use honelm_formats::quantized::GroupFormat;
 use honelm_formats::{AtomicDir, OutputGate, gguf, publish, remove_output};
@@ -128,6 +128,8 @@ pub struct Quantized {
     pub fallbacks: Vec<Fallback>,
     /// The time that each part of the work took in this run.
     pub stages: Vec<StageTime>,
+    /// The figures of the tuning; `None` if the recipe has none.
+    pub tuning: Option<TuneFigures>,
     /// Warnings of the job.
     pub warnings: Vec<String>,
 }
@@ -193,6 +195,7 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
     }
     let made = made?;
     warnings.extend(loss);
+    let tuning = made.tuning()?;
     times.begin("writing");
     let complete = work.path("complete");
     std::fs::create_dir_all(&complete).map_err(|source| Error::Io { path: complete.clone(), source })?;
@@ -214,6 +217,7 @@ pub fn quantize(options: &QuantizeOptions, events: Events<'_>) -> Result<Quantiz
         tensor_types: tensor_types(&checkpoint, &scheme, options.target.is_gguf()),
         fallbacks,
         stages: times.stages,
+        tuning,
         warnings,
     })
 }
@@ -339,6 +343,10 @@ pub(crate) fn make<'a>(
         Some(warning) => events(&Event::Warning(warning)),
         None => {
             times.begin(&p.work);
+            if p.work == TUNE {
+                let name = stage.replace("quantising", "tuning");
+                return events(&Event::Stage { name: &name, detail: &p.stage, done: p.done, total: p.total });
+            }
             // A stage is told once, whatever kinds of work it takes.
             if p.stage == begun {
                 return true;

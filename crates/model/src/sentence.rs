@@ -1,8 +1,10 @@
 //! The settings of embeddings in a sentence-transformers folder.
-#![cfg(not(target_arch = "wasm32"))]
 
+use std::collections::BTreeMap;
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::{Path, PathBuf};
 
+#[cfg(not(target_arch = "wasm32"))]
 use honelm_formats::read_json;
 use serde_json::{Value as Json, json};
 
@@ -12,6 +14,7 @@ use crate::{EmbeddingSettings, ModelError, Pooling};
 /// The list of the steps of a sentence-transformers folder.
 const MODULES: &str = "modules.json";
 /// The folder of the pooling in files that are written.
+#[cfg(not(target_arch = "wasm32"))]
 const POOLING: &str = "1_Pooling";
 /// The types of the steps in `modules.json`.
 const TYPES: [&str; 3] = ["Transformer", "Pooling", "Normalize"];
@@ -63,6 +66,7 @@ fn of_modules(file: &str, modules: &Json, pooling: ReadPooling<'_>) -> Result<Op
 ///
 /// # Errors
 /// As [`of_modules`], and files that cannot be read.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn of_folder(dir: &Path) -> Result<Option<EmbeddingSettings>, ModelError> {
     let file = dir.join(MODULES);
     let Some(modules) = read_json(&file)? else { return Ok(None) };
@@ -103,7 +107,37 @@ fn field(pooling: Pooling) -> &'static str {
 }
 
 impl EmbeddingSettings {
+    /// The file of a sentence-transformers folder that lists its steps.
+    pub const MODULES: &str = MODULES;
+
+    /// Returns the names of the further files that [`EmbeddingSettings::of_contents`] needs.
+    ///
+    /// # Errors
+    /// [`ModelError::InvalidField`] for steps that are not supported.
+    pub fn configs(modules: &Json) -> Result<Vec<String>, ModelError> {
+        let mut names = Vec::new();
+        for module in modules.as_array().into_iter().flatten() {
+            if let ("Pooling", path) = step(MODULES, module)? {
+                names.push(format!("{path}/config.json"));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Reads the settings of a sentence-transformers folder from its files: `modules.json`, and others by name.
+    ///
+    /// # Errors
+    /// [`ModelError::InvalidField`] for steps or a pooling that are not supported.
+    pub fn of_contents(modules: &Json, configs: &BTreeMap<String, Option<Json>>) -> Result<Option<Self>, ModelError> {
+        of_modules(MODULES, modules, &mut |path| {
+            let name = format!("{path}/config.json");
+            let found = configs.get(&name).cloned().flatten();
+            Ok((name, found))
+        })
+    }
+
     /// Returns the files of a sentence-transformers folder that say the same, for states of `width` values.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn files(self, width: usize) -> [(PathBuf, Json); 2] {
         let steps = [("", TYPES[0]), (POOLING, TYPES[1]), ("2_Normalize", TYPES[2])];
         let count = if self.normalised { 3 } else { 2 };
@@ -136,6 +170,11 @@ mod tests {
                 let [(_, modules), (path, config)] = settings.files(8);
                 assert_eq!(path, Path::new("1_Pooling/config.json"));
                 assert_eq!(read(&modules, &config), Ok(Some(settings)));
+                let names = EmbeddingSettings::configs(&modules).expect("names");
+                assert_eq!(names, ["1_Pooling/config.json"]);
+                let configs = BTreeMap::from([(names[0].clone(), Some(config))]);
+                let found = EmbeddingSettings::of_contents(&modules, &configs);
+                assert_eq!(found.map_err(|error| error.to_string()), Ok(Some(settings)));
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::ollama::{self, FactsCache};
 use crate::registry::Registry;
 use crate::responses::Store;
 use crate::security::Security;
+use crate::web::WebPage;
 
 /// The header with the number of fields of a request that the server does not know.
 pub const IGNORED: HeaderName = HeaderName::from_static("x-honelm-ignored-fields");
@@ -40,6 +41,8 @@ pub struct App {
     /// The places for transfers of models.
     pub(crate) pulls: Arc<Semaphore>,
     pub(crate) security: Security,
+    /// The page of `/`, if it is built.
+    pub(crate) web: Option<WebPage>,
     pub(crate) started: Instant,
     draining: AtomicBool,
 }
@@ -53,6 +56,7 @@ impl App {
         registry: Arc<Registry>,
         key: Option<String>,
         gateway: Option<Arc<Gateway>>,
+        web: Option<WebPage>,
     ) -> Self {
         let mut security = Security::new(&config, key);
         if let Some(gateway) = &gateway {
@@ -68,6 +72,7 @@ impl App {
             facts: FactsCache::default(),
             pulls: Arc::new(Semaphore::new(ollama::MOST_PULLS)),
             security,
+            web,
             started,
             draining: AtomicBool::new(false),
         }

@@ -105,6 +105,10 @@ pub struct Config {
     pub cache_bytes: Option<usize>,
     /// The way from the hidden states of a text to its embedding; by default that of the model's files, or else the mean.
     pub pooling: Option<Pooling>,
+    /// Serves the page of the browser at `/`, where it is built; otherwise a small page.
+    pub web: bool,
+    /// The folder of the built page.
+    pub web_dir: Option<PathBuf>,
     /// Refuses requests with unknown fields.
     pub strict_fields: bool,
     /// The form of the log.
@@ -146,6 +150,8 @@ impl Default for Config {
             parallel: 16,
             cache_bytes: None,
             pooling: None,
+            web: true,
+            web_dir: None,
             strict_fields: false,
             log_format: LogFormat::Text,
             limits: Limits::default(),
@@ -299,6 +305,8 @@ mod tests {
             bind: Some("unix:/run/h.sock".to_owned()),
             gateway: Some("/g.toml".into()),
             api_key_file: Some("/k".into()),
+            web: false,
+            web_dir: Some("/w".into()),
             memory_bytes: Some(1),
             cache_bytes: Some(2),
             port: 7,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::HeaderValue;
-use honelm_engine::{Confidence, Generation, Pooling};
+use honelm_engine::{Confidence, Generation, Likelihood, Pooling};
 use honelm_grammar::Constraint;
 use honelm_text::answer::{Call, Tool, ToolChoice};
 use honelm_text::{Message, RenderOptions};
@@ -45,6 +45,17 @@ pub struct Embed {
     pub truncate: bool,
 }
 
+/// An answer that goes on for some tokens ([`honelm_engine::Request::begun`]). Its tokens come in [`Part::Tokens`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// The tokens so far.
+    pub begun: Vec<u32>,
+    /// The tokens that may follow.
+    pub draft: Vec<u32>,
+    /// The number of new tokens behind which the answer pauses; `None` for its end.
+    pub pause: Option<usize>,
+}
+
 /// A request for one or more answers to one prompt.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -56,6 +67,8 @@ pub struct Job {
     pub given: Settings,
     /// The beginning of the answer to a conversation, which exists already. The answer goes on from it.
     pub begun: Option<String>,
+    /// The tokens of the answer so far, with a draft of the next ones. The answer pauses soon behind them.
+    pub resumed: Option<Resumed>,
     /// The number of answers, at least 1.
     pub choices: usize,
     /// The tools that the model may call.
@@ -70,6 +83,8 @@ pub struct Job {
     pub echo: bool,
     /// Returns the embedding of the prompt, and no answer.
     pub embed: Option<Embed>,
+    /// Returns the likelihoods of these answers to a conversation, and no answer.
+    pub judge: Option<Vec<String>>,
     /// Returns the model's confidence in the first token of the answer.
     pub confidence: bool,
     /// The priority. Jobs with a higher one are computed first.
@@ -87,6 +102,7 @@ impl Job {
             how,
             given: Settings::default(),
             begun: None,
+            resumed: None,
             choices: 1,
             tools: Vec::new(),
             tool_choice: ToolChoice::Auto,
@@ -94,6 +110,7 @@ impl Job {
             constraint: None,
             echo: false,
             embed: None,
+            judge: None,
             confidence: false,
             priority: 0,
             deadline: None,
@@ -131,6 +148,8 @@ pub enum Finish {
     ToolCalls,
     /// The client has gone.
     Cancelled,
+    /// The pause of a [`Resumed`] answer, which can go on.
+    Paused,
 }
 
 /// The numbers of tokens, and times.
@@ -148,6 +167,15 @@ pub struct Usage {
     pub first_token_seconds: f64,
     /// The time from the first token to the end, in seconds.
     pub decode_seconds: f64,
+}
+
+/// The expected times of a model's steps, in seconds; 0 before the first one was measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StepTimes {
+    /// A step with one row.
+    pub one: f64,
+    /// A step with the rows of the draft, and one more.
+    pub draft: f64,
 }
 
 /// A token with its log-probability.
@@ -240,12 +268,30 @@ pub enum Part {
         /// The pooled hidden states. // `[D]`
         values: Vec<f32>,
     },
+    /// The likelihoods of the given answers, before [`Part::Done`].
+    Likelihoods {
+        /// The answer.
+        choice: usize,
+        /// The likelihoods, in the order of the given answers.
+        values: Vec<Likelihood>,
+    },
     /// The confidence in the first token, before [`Part::Done`].
     Confidence {
         /// The answer.
         choice: usize,
         /// The confidence.
         confidence: Confidence,
+    },
+    /// The new tokens of a [`Resumed`] answer, before [`Part::Done`].
+    Tokens {
+        /// The answer.
+        choice: usize,
+        /// The tokens, without an end token.
+        tokens: Vec<u32>,
+        /// The number of draft tokens that were accepted.
+        accepted: usize,
+        /// The times of the model's steps.
+        steps: StepTimes,
     },
     /// The route of the answers, before the first [`Part::Done`]. Only a gateway sends it.
     About(Box<About>),
@@ -273,7 +319,9 @@ impl Part {
             | Self::CallArguments { choice, .. }
             | Self::CallEnds { choice, .. }
             | Self::Embedding { choice, .. }
+            | Self::Likelihoods { choice, .. }
             | Self::Confidence { choice, .. }
+            | Self::Tokens { choice, .. }
             | Self::Done { choice, .. } => Some(choice),
             Self::About(_) | Self::Failed(_) => None,
         }
@@ -403,7 +451,9 @@ impl Choice {
             }
             Part::CallEnds { .. }
             | Part::Embedding { .. }
+            | Part::Likelihoods { .. }
             | Part::Confidence { .. }
+            | Part::Tokens { .. }
             | Part::About(_)
             | Part::Failed(_) => {}
             Part::Done { finish, usage, .. } => (self.finish, self.usage) = (Some(finish), usage),

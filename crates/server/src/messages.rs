@@ -45,9 +45,7 @@ fn one(mut message: Message, images: bool, place: &str) -> Result<Message, ApiEr
             return Err(ApiError::invalid(format!("{place}.content"), found));
         }
     };
-    if let Some(calls) = message.extra.get_mut("tool_calls").and_then(Value::as_array_mut) {
-        calls.iter_mut().for_each(parse_arguments);
-    }
+    message.parse_arguments();
     message.extra.retain(|_, value| !value.is_null());
     Ok(message)
 }
@@ -88,16 +86,6 @@ fn text_of(parts: &[Value], place: &str) -> Result<String, ApiError> {
         text.map(str::to_owned).ok_or_else(|| ApiError::invalid(place, "found no text"))
     };
     Ok(parts.iter().enumerate().map(text).collect::<Result<Vec<_>, _>>()?.join("\n"))
-}
-
-/// Templates write the arguments of a call themselves, from an object.
-fn parse_arguments(call: &mut Value) {
-    if let Some(arguments) = call.pointer_mut("/function/arguments")
-        && let Some(parsed) = arguments.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok())
-        && parsed.is_object()
-    {
-        *arguments = parsed;
-    }
 }
 
 /// Returns the type of a JSON value, with its article.

@@ -1,9 +1,11 @@
 //! A model as the server sees it.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use honelm_engine::{EmbeddingSettings, Generation, LoadedModel};
+use honelm_text::Tokenizer;
 use serde::Serialize;
 
 /// Facts about a loaded model.
@@ -21,6 +23,8 @@ pub struct ModelCard {
     pub parameters: u64,
     /// The number of tokens in the vocabulary.
     pub vocabulary: usize,
+    /// The digest of the vocabulary ([`vocabulary_digest`]).
+    pub vocabulary_digest: String,
     /// The most tokens of prompt and answer together.
     pub context: usize,
     /// The default settings.
@@ -43,6 +47,26 @@ pub struct ModelCard {
     pub device: String,
     /// The time that loading took, in seconds.
     pub load_seconds: f64,
+}
+
+/// Returns a digest of a vocabulary as 64 hexadecimal digits. Where two models have the same one, a token has the same bytes and
+/// the same role in both. Rows behind the last token do not count, since models pad them differently.
+#[must_use]
+pub fn vocabulary_digest(tokenizer: &Tokenizer) -> String {
+    let mut text = String::new();
+    for id in 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX) {
+        let (bytes, is_special) = (tokenizer.token_bytes(id).unwrap_or_default(), tokenizer.special(id));
+        if is_special || !bytes.is_empty() {
+            // Writing to a string cannot fail.
+            let _ =
+                write!(text, "{id} {is_special} {} ", tokenizer.token(id).filter(|_| is_special).unwrap_or_default());
+            for byte in bytes {
+                let _ = write!(text, "{byte:02x}");
+            }
+            text.push('\n');
+        }
+    }
+    honelm::text_digest(&text)
 }
 
 /// The memory that a model needs, in bytes.
@@ -95,6 +119,7 @@ impl Served for honelm::Model {
             architecture: facts.architecture.to_owned(),
             parameters: facts.parameters,
             vocabulary: facts.vocabulary,
+            vocabulary_digest: vocabulary_digest(self.tokenizer()),
             context: self.context(),
             generation: self.generation(),
             template: self.chat_template().map(str::to_owned),
@@ -118,15 +143,6 @@ impl ModelCard {
     /// Returns what the model can do, in Ollama's words.
     #[must_use]
     pub fn capabilities(&self) -> Vec<&'static str> {
-        if self.encoder {
-            return vec!["embedding"];
-        }
-        let mut all = vec!["completion"];
-        // A general form is used if the template has none for tools.
-        all.push("tools");
-        if self.reasons {
-            all.push("thinking");
-        }
-        all
+        honelm_engine::capabilities(self.encoder, self.reasons)
     }
 }

@@ -5,7 +5,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::{anthropic, embeddings, ollama, openai, responses, status, tokens};
+use crate::{anthropic, embeddings, ollama, openai, responses, status, tokens, understanding};
 
 /// The schema of a body.
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -75,6 +75,14 @@ const OPERATIONS: &[Operation] = &[
         summary: "Fill a gap in a text",
         request: Some(of::<openai::InfillRequest>),
         returns: &[ANY, events_of::<Value>()],
+    },
+    Operation {
+        method: "post",
+        path: "/v1/honelm/verify",
+        tag: "honelm",
+        summary: "Go on with an answer, and verify a draft of its next tokens",
+        request: Some(of::<openai::VerifyRequest>),
+        returns: &[json_of::<openai::Verified>()],
     },
     Operation {
         method: "get",
@@ -155,6 +163,22 @@ const OPERATIONS: &[Operation] = &[
         summary: "Create embeddings",
         request: Some(of::<embeddings::CreateEmbeddings>),
         returns: &[json_of::<embeddings::Embeddings>()],
+    },
+    Operation {
+        method: "post",
+        path: "/v1/classify",
+        tag: "texts",
+        summary: "Choose labels of texts",
+        request: Some(of::<understanding::ClassifyTexts>),
+        returns: &[json_of::<understanding::Classifications>()],
+    },
+    Operation {
+        method: "post",
+        path: "/v1/extract",
+        tag: "texts",
+        summary: "Extract facts from texts, with their places",
+        request: Some(of::<understanding::ExtractFacts>),
+        returns: &[json_of::<understanding::Extractions>()],
     },
     Operation {
         method: "post",
@@ -257,6 +281,14 @@ const OPERATIONS: &[Operation] = &[
         path: "/",
         tag: "server",
         summary: "Return a page to talk to a model",
+        request: None,
+        returns: &[PAGE],
+    },
+    Operation {
+        method: "get",
+        path: "/index.html",
+        tag: "server",
+        summary: "Return the page of /",
         request: None,
         returns: &[PAGE],
     },

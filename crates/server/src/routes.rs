@@ -12,13 +12,20 @@ use axum::routing::get;
 
 use crate::app::Shared;
 use crate::security::{add_cors, add_preflight};
-use crate::{Api, ApiError, anthropic, embeddings, gateway, log, ollama, openai, openapi, responses, status, tokens};
+use crate::{
+    Api, ApiError, anthropic, embeddings, gateway, log, ollama, openai, openapi, responses, status, tokens,
+    understanding,
+};
 
 /// The path of requests that no route takes, in the log and the metrics.
 const OTHER: &str = "other";
 
 /// Returns the service of all routes.
 pub(crate) fn router(app: &Shared) -> Router {
+    let other = match &app.web {
+        Some(page) => page.routes(),
+        None => Router::new().fallback(unknown),
+    };
     Router::new()
         .merge(status::routes())
         .merge(tokens::routes())
@@ -27,9 +34,10 @@ pub(crate) fn router(app: &Shared) -> Router {
         .merge(anthropic::routes())
         .merge(ollama::routes())
         .merge(embeddings::routes())
+        .merge(understanding::routes())
         .merge(gateway::routes())
         .route("/openapi.json", get(openapi::serve))
-        .fallback(unknown)
+        .merge(other)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Shared::clone(app), guarded))
         .with_state(Shared::clone(app))
@@ -39,8 +47,11 @@ pub(crate) fn router(app: &Shared) -> Router {
 async fn guarded(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
     let method = request.method().clone();
-    let path = request.extensions().get::<MatchedPath>().map_or(OTHER, MatchedPath::as_str).to_owned();
-    let mut response = answer(&app, request, next).await;
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    // The files of the page are the same for everybody.
+    let is_page = app.web.is_some() && route.is_none() && (method == Method::GET || method == Method::HEAD);
+    let path = route.unwrap_or_else(|| OTHER.to_owned());
+    let mut response = answer(&app, request, is_page, next).await;
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let (status, time) = (response.status().as_u16(), begin.elapsed());
     app.metrics.count(&path, status, time);
@@ -49,10 +60,10 @@ async fn guarded(State(app): State<Shared>, request: Request, next: Next) -> Res
     response
 }
 
-async fn answer(app: &Shared, request: Request, next: Next) -> Response {
+async fn answer(app: &Shared, request: Request, is_page: bool, next: Next) -> Response {
     let api = Api::of(request.uri().path());
     let (parts, body) = request.into_parts();
-    let cors = match app.security.check(&parts) {
+    let cors = match app.security.check(&parts, is_page) {
         Ok(cors) => cors,
         Err(error) => return api.respond(&error),
     };
@@ -76,7 +87,7 @@ async fn answer(app: &Shared, request: Request, next: Next) -> Response {
     response
 }
 
-async fn unknown(method: Method, uri: Uri) -> Response {
+pub(crate) async fn unknown(method: Method, uri: Uri) -> Response {
     let message = format!("{method} {}: no such address", uri.path());
     Api::of(uri.path()).respond(&ApiError::new(StatusCode::NOT_FOUND, "not_found", message))
 }

@@ -19,7 +19,7 @@ use crate::ApiError;
 use crate::config::Config;
 
 /// Paths that need no key: they tell nothing about models or requests.
-const PUBLIC: [&str; 4] = ["/", "/gateway", "/health", "/status"];
+const PUBLIC: [&str; 5] = ["/", "/gateway", "/health", "/index.html", "/status"];
 
 /// A name or an address of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,17 +68,23 @@ impl Security {
         self.clients = keys.to_vec();
     }
 
-    /// Checks a request. Returns the headers for its response.
+    /// Returns `true` if clients must send a key.
+    pub(crate) fn asks_for_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Checks a request. Returns the headers for its response. The files of the page need no key: `is_page` says that the
+    /// request can reach nothing else.
     ///
     /// # Errors
     /// 403 for a foreign host or origin, 401 for a missing or wrong key, 415 for a compressed body.
-    pub fn check(&self, request: &Parts) -> Result<Cors, ApiError> {
+    pub fn check(&self, request: &Parts, is_page: bool) -> Result<Cors, ApiError> {
         let headers = &request.headers;
         let host = self.check_host(request)?;
         let cors = self.check_origin(headers, host.as_deref())?;
         self.check_site(request, cors.is_some())?;
         check_encoding(headers)?;
-        if request.method != Method::OPTIONS && !PUBLIC.contains(&request.uri.path()) {
+        if request.method != Method::OPTIONS && !is_page && !PUBLIC.contains(&request.uri.path()) {
             self.check_key(headers, request.uri.path())?;
         }
         Ok(cors)

@@ -12,6 +12,7 @@ use crate::gateway::Gateway;
 use crate::http::{self, Listener};
 use crate::registry::{Loader, Registry};
 use crate::routes;
+use crate::web::WebPage;
 
 /// A server that listens.
 pub struct Server {
@@ -62,7 +63,7 @@ impl Server {
     /// Starts to listen. `key` is the API key that clients must send.
     ///
     /// # Errors
-    /// An address that cannot be listened on, for example because another program does.
+    /// An address that cannot be listened on, for example because another program does; a folder without a page.
     pub async fn bind(config: Config, registry: Registry, key: Option<String>) -> io::Result<Self> {
         Self::bind_with(config, registry, key, None).await
     }
@@ -77,8 +78,12 @@ impl Server {
         key: Option<String>,
         gateway: Option<Gateway>,
     ) -> io::Result<Self> {
+        let web = match &config.web_dir {
+            Some(folder) if config.web => Some(WebPage::open(folder)?),
+            _ => None,
+        };
         let (listener, place) = listen(&config).await?;
-        let app = App::new(config, Arc::new(registry), key, gateway.map(Arc::new));
+        let app = App::new(config, Arc::new(registry), key, gateway.map(Arc::new), web);
         Ok(Self { app: Arc::new(app), listener, place })
     }
 

@@ -16,15 +16,16 @@ use serde_json::{Map, Value, json};
 use crate::app::{App, Shared};
 use crate::fields::Fields;
 use crate::provenance::sampling;
-use crate::{Api, ApiError, metrics};
+use crate::{Api, ApiError, metrics, openai, web};
 
-/// The content security policy of the page: its own script and style, and this server.
+/// The content security policy of a page in one document: its own script and style, and this server.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub fn routes() -> Router<Shared> {
     Router::new()
-        .route("/", get(|| async { page(include_str!("index.html")) }))
+        .route("/", get(web::index))
+        .route("/index.html", get(web::index))
         .route("/health", get(health))
         .route("/metrics", get(counters))
         .route("/props", get(props))
@@ -88,6 +89,7 @@ async fn props(State(app): State<Shared>) -> Response {
                 "name": card.name,
                 "digest": card.digest.get(),
                 "template_digest": card.template_digest,
+                "verify": openai::verifies(card),
                 "architecture": card.architecture,
                 "parameters": card.parameters,
                 "context_length": card.context,

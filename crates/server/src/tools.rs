@@ -1,6 +1,7 @@
 //! Tools, and what an answer must match, in OpenAI's form.
 
-use honelm_grammar::Constraint;
+use honelm_grammar::{Constraint, GrammarError};
+use honelm_text::TextError;
 use honelm_text::answer::{Tool, ToolChoice};
 use serde_json::Value;
 
@@ -36,39 +37,19 @@ pub fn read(tools: Option<&Value>, choice: Option<&Value>) -> Result<Tools, ApiE
     let ignored = given.len() - functions.len();
     let tools = Tool::read_list(&Value::Array(functions))
         .map_err(|error| ApiError { param: Some("tools".to_owned()), ..ApiError::from(error) })?;
-    let named = |name: &Value| {
-        let name = name.as_str().unwrap_or_default();
-        if tools.iter().any(|tool| tool.name == name) {
-            return Ok(Some(ToolChoice::Named(name.to_owned())));
-        }
-        Err(ApiError::invalid("tool_choice", format!("found {name:?}, expected the name of one of the tools")))
-    };
-    let choice = match choice {
-        None | Some(Value::Null) => Some(ToolChoice::Auto),
-        Some(Value::String(text)) => match text.as_str() {
-            "auto" => Some(ToolChoice::Auto),
-            "required" | "any" => Some(ToolChoice::Required),
-            "none" => None,
-            _ => return Err(wrong_choice(text)),
-        },
-        Some(choice @ Value::Object(_)) if choice["function"]["name"].is_string() => {
-            named(&choice["function"]["name"])?
-        }
-        Some(choice @ Value::Object(_)) if choice["name"].is_string() => named(&choice["name"])?,
-        Some(other) => return Err(wrong_choice(&other.to_string())),
-    };
-    match choice {
+    match ToolChoice::read(choice, &tools).map_err(wrong_choice)? {
         None => Ok(Tools { ignored, ..Tools::default() }),
-        Some(ToolChoice::Required) if tools.is_empty() => {
-            Err(ApiError::invalid("tool_choice", "found \"required\" without tools, expected at least one tool"))
-        }
         Some(choice) => Ok(Tools { tools, choice, ignored }),
     }
 }
 
-fn wrong_choice(found: &str) -> ApiError {
-    let message = format!("found {found:.80?}, expected \"none\", \"auto\", \"required\" or the name of a function");
-    ApiError::invalid("tool_choice", message)
+fn wrong_choice(error: TextError) -> ApiError {
+    match error {
+        TextError::Tools { place, found, expected } => {
+            ApiError::invalid(place, format!("found {found}, expected {expected}"))
+        }
+        other => other.into(),
+    }
 }
 
 /// Reads the field `response_format`: `text`, `json_object`, or `json_schema` with a schema.
@@ -76,25 +57,10 @@ fn wrong_choice(found: &str) -> ApiError {
 /// # Errors
 /// 400 for another type, or a `json_schema` without a schema.
 pub fn response_format(format: Option<&Value>) -> Result<Option<Constraint>, ApiError> {
-    let Some(format) = format.filter(|format| !format.is_null()) else { return Ok(None) };
-    match format["type"].as_str() {
-        Some("text") => Ok(None),
-        Some("json_object") => match format.get("schema").filter(|schema| !schema.is_null()) {
-            Some(schema) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
-            None => Ok(Some(Constraint::JsonObject)),
-        },
-        Some("json_schema") => {
-            // The Responses API has the schema beside the type.
-            let schema =
-                [&format["json_schema"]["schema"], &format["schema"]].into_iter().find(|schema| !schema.is_null());
-            let missing =
-                || ApiError::invalid("response_format.json_schema.schema", "found nothing, expected a JSON schema");
-            Ok(Some(Constraint::JsonSchema(schema.ok_or_else(missing)?.clone())))
+    format.map_or(Ok(None), Constraint::of_response_format).map_err(|error| match error {
+        GrammarError::Schema { place, found, expected } => {
+            ApiError::invalid(place, format!("found {found}, expected {expected}"))
         }
-        _ => {
-            let found = format["type"].to_string();
-            let message = format!("found {found:.80}, expected \"text\", \"json_object\" or \"json_schema\"");
-            Err(ApiError::invalid("response_format.type", message))
-        }
-    }
+        other => ApiError::from(honelm_engine::EngineError::from(other)),
+    })
 }

@@ -2,12 +2,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use honelm_chunks::{seal, unseal};
 use honelm_formats::AtomicFile;
 
-use crate::{Digest, StoreError};
-
-const MAGIC: &[u8; 8] = b"honelmj1";
-const HASH: usize = 64;
+use crate::StoreError;
 
 /// The saved work of a long job, from which a run that was killed resumes.
 ///
@@ -45,13 +43,7 @@ impl Journal {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StoreError::Io { path, source }),
         };
-        let head = MAGIC.len() + HASH;
-        if bytes.len() < head || &bytes[..MAGIC.len()] != MAGIC {
-            return Ok(None);
-        }
-        let contents = &bytes[head..];
-        let intact = bytes[MAGIC.len()..head] == *self.seal(name, contents).as_bytes();
-        Ok(intact.then(|| contents.to_vec()))
+        Ok(unseal(&self.key, name, &bytes).map(<[u8]>::to_vec))
     }
 
     /// Returns the entry `name`, which must have been read or written before.
@@ -71,10 +63,8 @@ impl Journal {
         let path = self.path(name)?;
         fs::create_dir_all(&self.dir).map_err(|source| StoreError::Io { path: self.dir.clone(), source })?;
         let mut file = AtomicFile::create(&path)?;
-        let at = |source| StoreError::Io { path: path.clone(), source };
-        file.write_all(MAGIC).map_err(at)?;
-        file.write_all(self.seal(name, contents).as_bytes()).map_err(at)?;
-        file.write_all(contents).map_err(at)?;
+        let sealed = seal(&self.key, name, contents);
+        file.write_all(&sealed).map_err(|source| StoreError::Io { path: path.clone(), source })?;
         file.commit()?;
         Ok(())
     }
@@ -90,10 +80,6 @@ impl Journal {
             }
             _ => Ok(()),
         }
-    }
-
-    fn seal(&self, name: &str, contents: &[u8]) -> String {
-        Digest::default().with(&self.key).with(name).with(contents).hex()
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, StoreError> {

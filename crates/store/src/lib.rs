@@ -6,6 +6,7 @@ mod error;
 pub mod hub;
 mod journal;
 
-pub use digest::{Digest, Seal, digest_bytes, digest_file};
+pub use digest::digest_file;
 pub use error::StoreError;
+pub use honelm_chunks::{Digest, Seal, digest_bytes};
 pub use journal::Journal;

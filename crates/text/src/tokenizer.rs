@@ -144,6 +144,16 @@ impl Tokenizer {
         Some(bytes)
     }
 
+    /// Returns the text of a token, and its bytes in a text. A special token has its name as text, and no bytes.
+    #[must_use]
+    pub fn token_text(&self, id: u32) -> (String, Vec<u8>) {
+        if self.special(id) {
+            return (self.token(id).unwrap_or_default().to_owned(), Vec::new());
+        }
+        let bytes = self.token_bytes(id).unwrap_or_default();
+        (String::from_utf8_lossy(&bytes).into_owned(), bytes)
+    }
+
     /// Returns the number of ids, including unused ones.
     #[must_use]
     pub fn vocab_size(&self) -> usize {

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
-use crate::WebError;
-use crate::model::{WebModel, tell};
+use crate::model::WebModel;
 use crate::options::parsed;
+use crate::{WebError, tell};
 
 /// The number of rows per step. The heap holds the logits of this many rows for both models.
 const STEP_ROWS: usize = 32;

@@ -55,6 +55,14 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// Frees the device, which cannot be used any more.
+    pub fn release(&self) {
+        // In a browser, dropping a device frees nothing.
+        if let Kind::Gpu(gpu) = &self.kind {
+            gpu.destroy();
+        }
+    }
+
     /// Returns `cpu` or `gpu`.
     pub fn name(&self) -> &'static str {
         match self.kind {
@@ -66,9 +74,6 @@ impl Chosen {
 
 impl Drop for Chosen {
     fn drop(&mut self) {
-        // In a browser, dropping a device frees nothing.
-        if let Kind::Gpu(gpu) = &self.kind {
-            gpu.destroy();
-        }
+        self.release();
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use honelm_backend::BackendError;
+use honelm_chunks::ChunkError;
 use honelm_engine::EngineError;
 use honelm_eval::EvalError;
 use honelm_formats::FormatError;
@@ -31,6 +32,9 @@ pub enum WebError {
     /// The comparison cannot be made.
     #[error(transparent)]
     Eval(#[from] EvalError),
+    /// The stored model cannot be used.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
     /// The GPU was requested and cannot be used.
     #[error(transparent)]
     NoGpu(#[from] NoGpu),
@@ -47,7 +51,7 @@ pub enum WebError {
         file: String,
     },
     /// A part of a file does not fit in the wasm heap.
-    #[error("{file}: {bytes} bytes do not fit in this tab's memory; use a smaller model or fewer bits per weight")]
+    #[error("{file}: {bytes} bytes do not fit in this tab's memory")]
     HeapFull {
         /// The name of the file.
         file: String,
@@ -68,6 +72,12 @@ pub enum WebError {
         /// The problem with it.
         problem: String,
     },
+    /// The work was ended by the page.
+    #[error("interrupted")]
+    Interrupted,
+    /// The files are not those that the model was loaded from.
+    #[error("the files are not those that the model was loaded from; load the model again")]
+    OtherModel,
     /// An answer was requested while another is being written.
     #[error("the model is writing an answer; wait for it or abort it first")]
     Busy,
@@ -101,6 +111,7 @@ impl WebError {
             Self::Text(error) => error.code(),
             Self::Engine(error) => error.code(),
             Self::Eval(error) => error.code(),
+            Self::Chunk(error) => error.code(),
             Self::Backend(error) => error.code(),
             Self::NoGpu(NoGpu::NoAdapter | NoGpu::Software(_)) => GpuError::NoAdapter.code(),
             Self::NoGpu(NoGpu::Gpu(error)) => error.code(),
@@ -110,6 +121,8 @@ impl WebError {
             Self::HeapFull { .. } => "out-of-memory",
             Self::NoTokenizer { .. } => "no-tokenizer",
             Self::InvalidArgument { .. } => "invalid-argument",
+            Self::Interrupted => "interrupted",
+            Self::OtherModel => "file-changed",
             Self::Busy => "busy",
         }
     }

@@ -6,6 +6,7 @@
 //! one thread, and no cross-origin isolation.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod breathe;
 mod check;
 mod chosen;
@@ -17,7 +18,18 @@ mod load;
 mod model;
 mod options;
 mod platform;
+mod store;
+
+use js_sys::Function;
+use serde_json::Value;
+use wasm_bindgen::JsValue;
 
 pub use error::WebError;
 pub use files::ModelFiles;
 pub use model::{WebModel, version};
+pub use store::{StoreHash, StoreRecord, judge_reply, model_files, model_shards, sha256};
+
+/// Passes a document to a callback. An exception in the callback is ignored.
+pub(crate) fn tell(callback: &Function, document: &Value) {
+    let _ = callback.call1(&JsValue::NULL, &JsValue::from_str(&document.to_string()));
+}

@@ -4,19 +4,68 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
+use honelm_engine::{Generation, sampling_defaults};
 use honelm_formats::gguf::Gguf;
 use honelm_formats::safetensors::Safetensors;
 use honelm_formats::{Bytes, FileData, FormatError, parse_json};
-use honelm_model::{Checkpoint, FolderFiles, LoadOptions, Loader, Model, OpenOptions};
+use honelm_model::{Checkpoint, EmbeddingSettings, FolderFiles, LoadOptions, Loader, Model, OpenOptions};
 use honelm_text::{Tokenizer, TokenizerFiles};
-use serde_json::Value;
+use js_sys::Function;
+use serde_json::{Value, json};
 
-use crate::WebError;
 use crate::chosen::Chosen;
-use crate::files::Files;
+use crate::files::{Files, ModelFiles};
+use crate::options::LoadSettings;
+use crate::{WebError, device, tell};
+
+/// A model on a device, and what else its files hold.
+pub struct Placed {
+    pub checkpoint: Checkpoint,
+    pub tokenizer: Tokenizer,
+    /// The model's own settings of answers.
+    pub generation: Generation,
+    pub chosen: Chosen,
+    pub model: Model,
+}
+
+/// Chooses a device and places the model on it. `on_progress` receives `{"stage", "file", "done", "total"}` as JSON.
+pub async fn load(files: &ModelFiles, settings: &LoadSettings, on_progress: &Function) -> Result<Placed, WebError> {
+    let report = |stage: &str, file: &str, done: u64, total: u64| {
+        tell(on_progress, &json!({"stage": stage, "file": file, "done": done, "total": total}));
+    };
+    let reading = |file: &str, done: u64, total: u64| report("reading", file, done, total);
+    let files = Files::new(files, &reading);
+    let (checkpoint, tokenizer) = open(&files, &settings.open_options()).await?;
+    let file = files.single().unwrap_or_else(|| "generation_config.json".to_owned());
+    let generation = sampling_defaults(&file, checkpoint.generation_config())?;
+    let testing = |done: usize, total: usize| report("testing", "", done as u64, total as u64);
+    let mut chosen = device::choose(settings, &checkpoint, &testing).await?;
+    let options =
+        LoadOptions { context: settings.context, cache_type: settings.cache_type(), ..LoadOptions::default() };
+    let placing = |done: usize, total: usize| report("placing", "", done as u64, total as u64);
+    let placed = match place(&files, &checkpoint, &chosen, &options, &placing).await {
+        // The CPU then runs the whole model, never a part of it.
+        Err(problem) if settings.may_fall_back(&chosen) && problem.is_of_device() => {
+            chosen = device::cpu(settings, Some(problem.to_string()));
+            place(&files, &checkpoint, &chosen, &options, &placing).await
+        }
+        placed => placed,
+    };
+    let model = placed?;
+    Ok(Placed { checkpoint, tokenizer, generation, chosen, model })
+}
+
+/// The file of all weights of a folder.
+pub const WEIGHTS: &str = "model.safetensors";
+/// The file that lists the files of weights, where there are several.
+pub const INDEX: &str = "model.safetensors.index.json";
+/// The file without which a folder is not a model.
+pub const CONFIG: &str = "config.json";
+/// The other files that are read if they exist, without those of the tokenizer.
+pub const SETTINGS: [&str; 3] = ["generation_config.json", "quantize_config.json", "quant_config.json"];
 
 /// Opens the page's files as a checkpoint with its tokenizer. Of the weights, only the headers are read.
-pub async fn open(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoint, Tokenizer), WebError> {
+async fn open(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoint, Tokenizer), WebError> {
     let opened = match files.single() {
         Some(name) => gguf(files, &name, options).await?,
         None => folder(files, options).await?,
@@ -26,7 +75,7 @@ pub async fn open(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoin
 }
 
 /// Puts the weights on the device, one weight or slab at a time. `progress` receives the number of placed weights and of all.
-pub async fn place(
+async fn place(
     files: &Files<'_>,
     checkpoint: &Checkpoint,
     chosen: &Chosen,
@@ -60,18 +109,18 @@ async fn gguf(files: &Files<'_>, name: &str, options: &OpenOptions) -> Result<(C
 }
 
 async fn folder(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoint, Tokenizer), WebError> {
-    let config = required(files.whole("config.json").await?, "config.json")?;
+    let config = required(files.whole(CONFIG).await?, CONFIG)?;
     let generation_config = files.whole("generation_config.json").await?;
     let tokenizer = tokenizer(files, &config, generation_config.as_ref()).await?;
     let folder = FolderFiles {
-        config: parse_json("config.json", &config)?,
-        generation_config: json("generation_config.json", generation_config.as_ref())?,
-        quantize_config: json("quantize_config.json", files.whole("quantize_config.json").await?.as_ref())?,
-        quant_config: json("quant_config.json", files.whole("quant_config.json").await?.as_ref())?,
-        embedding: None,
+        config: parse_json(CONFIG, &config)?,
+        generation_config: document("generation_config.json", generation_config.as_ref())?,
+        quantize_config: document("quantize_config.json", files.whole("quantize_config.json").await?.as_ref())?,
+        quant_config: document("quant_config.json", files.whole("quant_config.json").await?.as_ref())?,
+        embedding: embedding(files).await?,
     };
-    let tensors = match files.remote("model.safetensors").await? {
-        Some(data) => files.drive(|| Ok(Safetensors::parse(data.clone(), "model.safetensors")?)).await?,
+    let tensors = match files.remote(WEIGHTS).await? {
+        Some(data) => files.drive(|| Ok(Safetensors::parse(data.clone(), WEIGHTS)?)).await?,
         None => shards(files).await?,
     };
     let name = files.name();
@@ -79,20 +128,38 @@ async fn folder(files: &Files<'_>, options: &OpenOptions) -> Result<(Checkpoint,
     Ok((files.drive(open).await?, tokenizer))
 }
 
+/// Reads the settings of a sentence-transformers folder, if it is one.
+async fn embedding(files: &Files<'_>) -> Result<Option<EmbeddingSettings>, WebError> {
+    let Some(modules) = document(EmbeddingSettings::MODULES, files.whole(EmbeddingSettings::MODULES).await?.as_ref())?
+    else {
+        return Ok(None);
+    };
+    let mut configs = BTreeMap::new();
+    for name in EmbeddingSettings::configs(&modules)? {
+        let found = document(&name, files.whole(&name).await?.as_ref())?;
+        configs.insert(name, found);
+    }
+    Ok(EmbeddingSettings::of_contents(&modules, &configs)?)
+}
+
 /// Opens the shards of a model in several files.
 async fn shards(files: &Files<'_>) -> Result<Safetensors, WebError> {
-    const INDEX: &str = "model.safetensors.index.json";
-    let index = required(files.whole(INDEX).await?, &format!("model.safetensors (or {INDEX})"))?;
-    let parsed: Value = parse_json(INDEX, &index)?;
-    let map = parsed["weight_map"].as_object();
-    let names: BTreeSet<&str> = map.into_iter().flat_map(|map| map.values()).filter_map(Value::as_str).collect();
-    let mut parts: BTreeMap<&str, FileData> = BTreeMap::new();
-    for name in names {
-        parts.insert(name, required(files.remote(name).await?, name)?);
+    let index = required(files.whole(INDEX).await?, &format!("{WEIGHTS} (or {INDEX})"))?;
+    let mut parts: BTreeMap<String, FileData> = BTreeMap::new();
+    for name in shard_names(&index)? {
+        let data = required(files.remote(&name).await?, &name)?;
+        parts.insert(name, data);
     }
     let missing = |name: &str| FormatError::MissingShard { file: INDEX.to_owned(), shard: name.to_owned() };
     let part = |name: &str| Ok((parts.get(name).cloned().ok_or_else(|| missing(name))?, name.to_owned()));
     files.drive(|| Ok(Safetensors::from_shards(INDEX, &index, part)?)).await
+}
+
+/// Returns the names of the files of weights in an index.
+pub fn shard_names(index: &Bytes) -> Result<BTreeSet<String>, WebError> {
+    let parsed: Value = parse_json(INDEX, index)?;
+    let map = parsed["weight_map"].as_object();
+    Ok(map.into_iter().flat_map(|map| map.values()).filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
 /// Loads a folder's tokenizer, from as few files as possible.
@@ -115,6 +182,6 @@ fn required<T>(found: Option<T>, name: &str) -> Result<T, WebError> {
     found.ok_or_else(|| WebError::FileNotFound { file: name.to_owned() })
 }
 
-fn json(name: &str, bytes: Option<&Bytes>) -> Result<Option<Value>, WebError> {
+fn document(name: &str, bytes: Option<&Bytes>) -> Result<Option<Value>, WebError> {
     Ok(bytes.map(|bytes| parse_json(name, bytes)).transpose()?)
 }

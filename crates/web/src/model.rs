@@ -1,22 +1,23 @@
 //! The class that JavaScript uses.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use honelm_backend::CacheSpec;
-use honelm_engine::{Cancel, ChatAsk, Completion, DriverOptions, Generation, LoadedModel, Update, sampling_defaults};
-use honelm_model::{Facts, LoadOptions, Runner};
-use honelm_text::answer::{Call, Event};
+use honelm_engine::{
+    AnswerId, Cancel, ChatAsk, DriverOptions, EmbeddingSettings, Generation, LoadedModel, capabilities,
+};
+use honelm_model::{Facts, Runner};
 use honelm_text::{Clock, RenderOptions};
 use js_sys::Function;
-use serde_json::{Value, json};
+use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use crate::breathe::Breathing;
 use crate::chosen::Chosen;
-use crate::device;
-use crate::files::{Files, ModelFiles};
+use crate::files::ModelFiles;
+use crate::load::{self, Placed};
 use crate::options::{GenerationSettings, LoadSettings, conversation, parsed};
-use crate::{WebError, load, platform};
+use crate::{WebError, platform};
 
 /// Returns the version of this package.
 #[wasm_bindgen]
@@ -30,21 +31,21 @@ pub fn version() -> String {
 pub struct WebModel {
     /// The model; `None` while an answer is written.
     loaded: RefCell<Option<LoadedModel>>,
-    cancel: Cancel,
+    pub(crate) cancel: Cancel,
+    /// The answer that waits for a device.
+    pub(crate) kept: Cell<Option<AnswerId>>,
     has_template: bool,
+    capabilities: Vec<&'static str>,
     generation: Generation,
+    pub(crate) embedding: Option<EmbeddingSettings>,
     pub(crate) facts: Facts,
     warnings: Vec<String>,
     cache: CacheSpec,
     pub(crate) context: usize,
-    description: String,
-    chosen: Chosen,
+    pub(crate) settings: LoadSettings,
+    pub(crate) description: RefCell<String>,
+    pub(crate) chosen: RefCell<Chosen>,
     load_seconds: f64,
-}
-
-/// Passes a document to a callback. An exception in the callback is ignored.
-pub(crate) fn tell(callback: &Function, document: &Value) {
-    let _ = callback.call1(&JsValue::NULL, &JsValue::from_str(&document.to_string()));
 }
 
 #[wasm_bindgen]
@@ -57,46 +58,32 @@ impl WebModel {
     pub async fn load(files: ModelFiles, options: String, on_progress: Function) -> Result<WebModel, WebError> {
         platform::report_panics();
         let begin = platform::seconds();
-        let settings: LoadSettings = parsed("options", &options)?;
-        let progress = |file: &str, done: u64, total: u64| {
-            tell(&on_progress, &json!({"stage": "reading", "file": file, "done": done, "total": total}));
-        };
-        let files = Files::new(&files, &progress);
-        let (checkpoint, tokenizer) = load::open(&files, &settings.open_options()).await?;
-        let file = files.single().unwrap_or_else(|| "generation_config.json".to_owned());
-        let generation = sampling_defaults(&file, checkpoint.generation_config())?;
-        let testing = |done: usize, total: usize| {
-            tell(&on_progress, &json!({"stage": "testing", "file": "", "done": done, "total": total}));
-        };
-        let mut chosen = device::choose(&settings, &checkpoint, &testing).await?;
-        let load_options =
-            LoadOptions { context: settings.context, cache_type: settings.cache_type(), ..LoadOptions::default() };
-        let placing = |done: usize, total: usize| {
-            tell(&on_progress, &json!({"stage": "placing", "file": "", "done": done, "total": total}));
-        };
-        let placed = match load::place(&files, &checkpoint, &chosen, &load_options, &placing).await {
-            // The CPU then runs the whole model, never a part of it.
-            Err(problem) if settings.may_fall_back(&chosen) && problem.is_of_device() => {
-                chosen = device::cpu(&settings, Some(problem.to_string()));
-                load::place(&files, &checkpoint, &chosen, &load_options, &placing).await
-            }
-            placed => placed,
-        };
-        let model = placed?;
+        let mut settings: LoadSettings = parsed("options", &options)?;
+        let Placed { checkpoint, tokenizer, generation, chosen, model } =
+            load::load(&files, &settings, &on_progress).await?;
+        if let Some(tested) = &chosen.tested {
+            settings.know(tested);
+        }
         let (context, description) = (model.context(), model.describe());
-        let limits = DriverOptions { prefill_rows: chosen.prefill_rows, ..DriverOptions::default() };
+        let limits =
+            DriverOptions { prefill_rows: chosen.prefill_rows, survives_loss: true, ..DriverOptions::default() };
         let loaded = LoadedModel::new(Box::new(Breathing::new(model)), tokenizer, generation.clone(), limits);
+        let facts = checkpoint.facts().clone();
         Ok(Self {
             has_template: loaded.chat_template().is_some(),
+            capabilities: capabilities(facts.encoder, loaded.reasoning().is_some()),
             loaded: RefCell::new(Some(loaded)),
             cancel: Cancel::new(),
+            kept: Cell::new(None),
             generation,
-            facts: checkpoint.facts().clone(),
+            embedding: checkpoint.embedding(),
+            facts,
             warnings: checkpoint.warnings().to_vec(),
             cache: checkpoint.cache_spec(settings.cache_type()),
             context,
-            description,
-            chosen,
+            settings,
+            description: RefCell::new(description),
+            chosen: RefCell::new(chosen),
             load_seconds: platform::seconds() - begin,
         })
     }
@@ -106,13 +93,14 @@ impl WebModel {
     pub fn facts(&self) -> String {
         let Facts { architecture, name, layers, width, vocabulary, context, parameters, .. } = &self.facts;
         let Generation { temperature, top_k, top_p, min_p, repeat_penalty, max_tokens, stop, .. } = &self.generation;
+        let (chosen, description) = (self.chosen.borrow(), self.description.borrow());
         let page_bytes: usize = (0..self.cache.groups.len()).map(|group| self.cache.page_bytes(group)).sum();
         json!({
             "name": name, "architecture": architecture, "parameters": parameters, "layers": layers, "width": width,
             "vocabulary": vocabulary, "model_context": context, "context": self.context,
-            "device": self.chosen.name(), "tested": self.chosen.tested, "description": self.description, "fallback": self.chosen.fallback,
+            "device": chosen.name(), "tested": chosen.tested, "description": *description, "fallback": chosen.fallback,
             "page_positions": self.cache.page_len, "page_bytes": page_bytes,
-            "chat_template": self.has_template, "warnings": self.warnings, "load_seconds": self.load_seconds,
+            "chat_template": self.has_template, "capabilities": self.capabilities, "warnings": self.warnings, "load_seconds": self.load_seconds,
             "generation": {
                 "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
                 "repeat_penalty": repeat_penalty, "max_tokens": max_tokens, "stop": stop,
@@ -125,7 +113,7 @@ impl WebModel {
     /// of the heap).
     #[must_use]
     pub fn memory(&self) -> String {
-        let device = (self.chosen.memory)();
+        let device = (self.chosen.borrow().memory)();
         json!({"wasm_heap": platform::heap_bytes(), "device": device}).to_string()
     }
 
@@ -135,27 +123,28 @@ impl WebModel {
     }
 
     /// Answers a conversation and returns the answer as JSON. `messages` is JSON: a list of `{"role", "content"}`, the last
-    /// from the user, or the result of a call (`"tool"`). `on_event` receives `{"prefill": [done, total]}`, or `{"token": id}` with any new `"text"` and
-    /// `"reasoning"`, as JSON. `settings` is JSON: `max_tokens`, `temperature`, `top_k`, `top_p`, `min_p`, `seed`,
-    /// `repeat_penalty`, `stop`, `ignore_eos`, `logprobs`; missing settings are the model's own. The answer matches
-    /// `json_schema`, if there is one; `tools` is a list in OpenAI's form. With `parse_special`, the texts of special tokens in
-    /// messages become these tokens.
+    /// from the user, or the result of a call (`"tool"`). `on_event` receives `{"prefill": [done, total]}`, or `{"token": id}`
+    /// with any new `"text"`, `"reasoning"`, `"calls"` and `"logprobs"`, as JSON. `settings` is JSON: `max_tokens`,
+    /// `temperature`, `top_k`, `top_p`, `min_p`, `seed`, `stream`, `repeat_penalty`, `frequency_penalty`, `presence_penalty`,
+    /// `logit_bias`, `stop`, `ignore_eos`, `logprobs`, `overflow` (`stop` or `shift`); missing settings are the model's own. The
+    /// answer matches `json_schema` or `response_format`, if there is one; `tools`, `tool_choice` and `parallel_tool_calls` have
+    /// OpenAI's form. With `parse_special`, the texts of special tokens in messages become these tokens.
     ///
     /// # Errors
     /// Fails if a setting is invalid, if the chat template does not parse or rejects the conversation, if the conversation is
-    /// longer than the context, or if the device fails. The model remains usable after any of these.
+    /// longer than the context, or if the device fails. The model remains usable after any of these; after `device-lost`, the
+    /// answer waits for `recover` and `resume`.
     pub async fn chat(&self, messages: String, settings: String, on_event: Function) -> Result<String, WebError> {
         let settings: GenerationSettings = parsed("settings", &settings)?;
         let parse_special = settings.parse_special;
         let ask = ChatAsk { options: render_options(), ..settings.ask()? };
-        let generation = settings.apply(&self.generation);
+        let ask = ChatAsk { how: settings.apply(&self.generation, self.context), ..ask };
         let messages = conversation(&messages)?;
         let mut loan = self.take()?;
         let loaded = loan.get()?;
-        let mut chat = loaded.chat_of(&messages, ask)?.with_parse_special(parse_special);
-        let mut on_update = |update: &Update| heard(update, &on_event);
-        let answered = loaded.answer(&mut chat, &generation, &self.cancel, &platform::seconds, &mut on_update);
-        Ok(document(&answered.await?).to_string())
+        let chat = loaded.chat_of(&messages, ask)?.with_parse_special(parse_special);
+        let request = loaded.request(&chat)?;
+        self.write(loaded, request, &on_event).await
     }
 
     /// Continues a text without a chat template and returns the answer as JSON; otherwise like `chat`.
@@ -166,12 +155,10 @@ impl WebModel {
         let settings: GenerationSettings = parsed("settings", &settings)?;
         let mut loan = self.take()?;
         let loaded = loan.get()?;
-        let constraint = settings.constraint();
-        let generation = settings.apply(&self.generation);
-        let request = loaded.continuation(&text, &generation, constraint.as_ref())?.with_cancel(&self.cancel);
-        let mut on_update = |update: &Update| heard(update, &on_event);
-        let done = loaded.driver().complete(request, &platform::seconds, &mut on_update).await?;
-        Ok(document(&done).to_string())
+        let constraint = settings.constraint()?;
+        let generation = settings.apply(&self.generation, self.context);
+        let request = loaded.continuation(&text, &generation, constraint.as_ref())?;
+        self.write(loaded, request, &on_event).await
     }
 }
 
@@ -184,8 +171,14 @@ fn render_options() -> RenderOptions {
 impl WebModel {
     /// Takes the model for one answer. It returns when the loan is dropped.
     pub(crate) fn take(&self) -> Result<Loan<'_>, WebError> {
-        let loaded = self.loaded.borrow_mut().take().ok_or(WebError::Busy)?;
+        let loan = self.lend()?;
         self.cancel.reset();
+        Ok(loan)
+    }
+
+    /// Takes the model for an answer that may have been aborted already.
+    pub(crate) fn lend(&self) -> Result<Loan<'_>, WebError> {
+        let loaded = self.loaded.borrow_mut().take().ok_or(WebError::Busy)?;
         Ok(Loan { place: &self.loaded, loaded: Some(loaded) })
     }
 
@@ -193,26 +186,6 @@ impl WebModel {
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
-}
-
-/// Passes an update to JavaScript.
-fn heard(update: &Update, on_event: &Function) {
-    let mut event = match update {
-        Update::Prefill { done, total } => json!({"prefill": [done, total]}),
-        Update::Token { id, .. } => json!({"token": id}),
-        Update::Rest(_) => json!({}),
-    };
-    for part in update.parts() {
-        let (name, text) = match part {
-            Event::Reasoning(text) => ("reasoning", text),
-            Event::Text(text) => ("text", text),
-            // Complete calls are in the answer.
-            _ => continue,
-        };
-        let before = event[name].as_str().unwrap_or_default();
-        event[name] = json!(format!("{before}{text}"));
-    }
-    tell(on_event, &event);
 }
 
 /// A model on loan.
@@ -231,30 +204,4 @@ impl Drop for Loan<'_> {
     fn drop(&mut self) {
         *self.place.borrow_mut() = self.loaded.take();
     }
-}
-
-/// Returns an answer in the form of `honelm run --json`.
-fn document(done: &Completion) -> Value {
-    let mut document = json!({
-        "text": done.answer,
-        "token_ids": done.token_ids,
-        "finish_reason": done.finish_reason.name(),
-        "prompt_tokens": done.prompt_tokens,
-        "cached_tokens": done.cached_tokens,
-        "completion_tokens": done.completion_tokens(),
-        "prefill_tokens_per_second": done.prefill_tokens_per_second(),
-        "decode_tokens_per_second": done.decode_tokens_per_second(),
-        "first_token_seconds": (done.first_token_seconds > 0.0).then_some(done.first_token_seconds),
-    });
-    if !done.calls.is_empty() {
-        document["tool_calls"] = done.calls.iter().map(Call::to_value).collect();
-    }
-    if let Some(reasoning) = &done.reasoning {
-        document["reasoning_content"] = json!(reasoning);
-    }
-    if !done.logprobs.is_empty() {
-        let top = done.logprobs.iter().map(|p| json!({"id": p.id, "logprob": p.logprob, "top": p.top}));
-        document["logprobs"] = top.collect();
-    }
-    document
 }

@@ -1,17 +1,20 @@
 //! The arguments from JavaScript, as JSON.
 
+use std::collections::BTreeMap;
+
 use honelm_backend::CacheType;
 use honelm_cpu::{Compute, Isa};
-use honelm_engine::{ChatAsk, Generation};
+use honelm_engine::{ChatAsk, EngineError, Generation, Overflow, Pooling};
 use honelm_grammar::Constraint;
 use honelm_model::OpenOptions;
 use honelm_text::Message;
-use honelm_text::answer::Tool;
+use honelm_text::answer::{Tool, ToolChoice};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::WebError;
+use crate::chosen::Tested;
 
 /// The device that a model is to run on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -83,6 +86,14 @@ impl LoadSettings {
         OpenOptions { allow_unknown: self.allow_unknown.clone() }
     }
 
+    /// Adds the result of a known-answer test, which is not repeated then.
+    pub fn know(&mut self, tested: &Tested) {
+        if !self.trust.is_object() {
+            self.trust = Value::Object(Map::new());
+        }
+        self.trust[&tested.key] = tested.trust.clone();
+    }
+
     pub fn cache_type(&self) -> CacheType {
         match self.cache_type {
             CacheName::F16 => CacheType::F16,
@@ -90,6 +101,39 @@ impl LoadSettings {
             CacheName::Q8_0 => CacheType::Q8_0,
         }
     }
+}
+
+/// The action when the context is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OverflowName {
+    #[default]
+    Stop,
+    Shift,
+}
+
+impl OverflowName {
+    /// Returns the action. The oldest exchanges are left out of the prompt first; an answer that is too long by itself loses the
+    /// older half of its text.
+    fn overflow(self, context: usize) -> Overflow {
+        match self {
+            Self::Stop => Overflow::Stop,
+            Self::Shift => Overflow::Shift { keep: KEPT.min(context / 2) },
+        }
+    }
+}
+
+/// The tokens at the start of the prompt that a shift keeps, among them the beginning of a system message.
+const KEPT: usize = 64;
+
+/// The settings of embeddings.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddingOptions {
+    /// The way from the hidden states to a vector; by default that of the model's files, or else the mean.
+    pub pooling: Option<Pooling>,
+    /// The number of values; by default all.
+    pub dimensions: Option<usize>,
 }
 
 /// The settings of one answer. Missing settings are the model's own.
@@ -105,29 +149,47 @@ pub struct GenerationSettings {
     repeat_penalty: Option<f32>,
     stop: Vec<String>,
     ignore_eos: bool,
+    frequency_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    /// The amounts added to the logits of tokens.
+    logit_bias: BTreeMap<u32, f32>,
     logprobs: Option<usize>,
+    /// A number of the answer: answers with the same seed and other numbers are drawn independently.
+    stream: u64,
+    overflow: OverflowName,
     /// The JSON schema that the answer must match.
     json_schema: Option<Value>,
-    /// The tools that the model may call, in OpenAI's form.
+    /// The form of the answer, as in OpenAI's API.
+    response_format: Option<Value>,
+    /// The tools that the model may call, and which of them it calls, in OpenAI's form.
     tools: Option<Value>,
+    tool_choice: Option<Value>,
+    parallel_tool_calls: Option<bool>,
     /// `true` if the texts of special tokens in messages become these tokens; otherwise they are text.
     pub parse_special: bool,
 }
 
 impl GenerationSettings {
     /// Returns what the answer must match.
-    pub fn constraint(&self) -> Option<Constraint> {
-        self.json_schema.clone().map(Constraint::JsonSchema)
+    pub fn constraint(&self) -> Result<Option<Constraint>, WebError> {
+        let form = self.response_format.as_ref().map_or(Ok(None), Constraint::of_response_format);
+        let form = form.map_err(EngineError::from)?;
+        Ok(self.json_schema.clone().map(Constraint::JsonSchema).or(form))
     }
 
     /// Returns the constraint and the tools of the answer.
     pub fn ask(&self) -> Result<ChatAsk, WebError> {
         let tools = self.tools.as_ref().map(Tool::read_list).transpose()?.unwrap_or_default();
-        Ok(ChatAsk { constraint: self.constraint(), tools, ..ChatAsk::default() })
+        let (tools, choice) = match ToolChoice::read(self.tool_choice.as_ref(), &tools)? {
+            Some(choice) => (tools, choice),
+            None => (Vec::new(), ToolChoice::Auto),
+        };
+        let parallel = self.parallel_tool_calls.unwrap_or(true);
+        Ok(ChatAsk { constraint: self.constraint()?, tools, choice, parallel, ..ChatAsk::default() })
     }
 
-    /// Applies these settings on top of the model's own.
-    pub fn apply(self, own: &Generation) -> Generation {
+    /// Applies these settings on top of those of a model with a context of `context` tokens.
+    pub fn apply(self, own: &Generation, context: usize) -> Generation {
         let own = if self.ignore_eos { own.clone().without_ends() } else { own.clone() };
         Generation {
             max_tokens: self.max_tokens.unwrap_or(own.max_tokens),
@@ -137,8 +199,13 @@ impl GenerationSettings {
             min_p: self.min_p.unwrap_or(own.min_p),
             seed: self.seed.unwrap_or(own.seed),
             repeat_penalty: self.repeat_penalty.unwrap_or(own.repeat_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(own.frequency_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
+            logit_bias: self.logit_bias,
             stop: [own.stop.clone(), self.stop].concat(),
+            stream: self.stream,
             logprobs: self.logprobs,
+            overflow: self.overflow.overflow(context),
             ..own
         }
     }
@@ -151,7 +218,8 @@ pub fn parsed<T: DeserializeOwned>(name: &'static str, json: &str) -> Result<T, 
 
 /// Parses a conversation that ends with a question, or with the result of a call.
 pub fn conversation(json: &str) -> Result<Vec<Message>, WebError> {
-    let messages: Vec<Message> = parsed("messages", json)?;
+    let mut messages: Vec<Message> = parsed("messages", json)?;
+    messages.iter_mut().for_each(Message::parse_arguments);
     match messages.last() {
         Some(Message { role, content: Value::String(_), .. }) if role == "user" || role == "tool" => Ok(messages),
         last => {
@@ -170,12 +238,44 @@ mod tests {
     fn missing_settings_are_the_models_own() {
         let own = Generation { top_k: 7, stop: vec!["END".to_owned()], ..Generation::default() };
         let given: GenerationSettings = parsed("settings", r#"{"temperature": 0, "stop": ["."]}"#).expect("settings");
-        let both = given.apply(&own);
+        let both = given.apply(&own, 100);
         assert_eq!((both.temperature, both.top_k), (0.0, 7));
         assert_eq!(both.stop, ["END", "."]);
         let given: GenerationSettings = parsed("settings", r#"{"ignore_eos": true, "stop": ["."]}"#).expect("settings");
-        let both = given.apply(&own);
+        let both = given.apply(&own, 100);
         assert!(both.ignore_eos && both.stop == ["."]);
+    }
+
+    #[test]
+    fn tools_and_forms_are_those_of_openai() {
+        let ask = |json: &str| parsed::<GenerationSettings>("settings", json).and_then(|given| given.ask());
+        let tools = r#""tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]"#;
+        let found =
+            ask(&format!(r#"{{{tools}, "tool_choice": "required", "parallel_tool_calls": false}}"#)).expect("read");
+        assert_eq!((found.tools.len(), found.choice, found.parallel), (1, ToolChoice::Required, false));
+        let named = format!(r#"{{{tools}, "tool_choice": {{"type": "function", "function": {{"name": "f"}}}}}}"#);
+        assert_eq!(ask(&named).expect("read").choice, ToolChoice::Named("f".to_owned()));
+        assert!(ask(&format!(r#"{{{tools}, "tool_choice": "none"}}"#)).expect("read").tools.is_empty());
+        let form =
+            r#"{"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "null"}}}}"#;
+        let schema = serde_json::json!({"type": "null"});
+        assert_eq!(ask(form).expect("read").constraint, Some(Constraint::JsonSchema(schema)));
+        assert_eq!(ask(r#"{"response_format": {"type": "text"}}"#).expect("read").constraint, None);
+        let named = named.replace("\"f\"}}}", "\"g\"}}}");
+        for wrong in [named.as_str(), r#"{"tool_choice": "required"}"#, r#"{"response_format": {"type": "xml"}}"#] {
+            let error = ask(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("expected"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_shift_keeps_at_most_half_of_the_context() {
+        let overflow = |json: &str| {
+            let given: GenerationSettings = parsed("settings", json).expect("settings");
+            given.apply(&Generation::default(), 40).overflow
+        };
+        assert_eq!(overflow(r#"{"overflow": "shift"}"#), Overflow::Shift { keep: 20 });
+        assert_eq!(overflow("{}"), Overflow::Stop);
     }
 
     #[test]

@@ -49,7 +49,10 @@ export async function reportAdapter(): Promise<AdapterReport> {
   }
 }
 
-/** Returns vendor, architecture and description, as far as the browser reports them. */
+/**
+ * Returns vendor, architecture and description, as far as the browser reports them.
+ * @internal
+ */
 export function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): string {
   const parts = [vendor, architecture, device, description].filter((part) => part !== "");
   return [...new Set(parts)].join(" ") || "unnamed adapter";

@@ -8,14 +8,21 @@
  * ```
  */
 import { reportAdapter } from "./adapter";
+import type { ChatFacts, ChatModel, ChatModelEntry } from "./chat";
 import type { Call, Calls, FromWorker } from "./protocol";
 import {
-  type Answer, type AnswerEvent, type Check, type CheckSettings, type GenerationSettings, HoneLMError, type LoadOptions, type LoadProgress,
-  type Measurement, type Memory, type Message, type ModelFacts, type Sample, type Source,
+  type Answer, type AnswerEvent, type Check, type CheckSettings, type DeviceState, type Embeddings, type EmbeddingSettings,
+  type GenerationSettings, HoneLMError, type LoadOptions, type LoadProgress, type Measurement, type Memory, type Message, type ModelFacts,
+  type Sample, type Source,
 } from "./types";
 
 export * from "./types";
+export * from "./chat";
 export { type AdapterReport, reportAdapter } from "./adapter";
+export { OpenAI } from "./openai";
+export type * as openai from "./openai";
+export { RemoteModel, type RemoteOptions } from "./remote";
+export * from "./store";
 
 interface Pending {
   onEvent: (event: never) => void;
@@ -24,17 +31,48 @@ interface Pending {
 }
 
 /** A model in its own worker. */
-export class HoneLM {
+export class HoneLM implements ChatModel {
+  readonly place = "tab";
   #worker: Worker | undefined;
+  /** The properties of the loaded model. */
+  #loaded: ModelFacts | undefined;
+  readonly #listeners = new Set<(state: DeviceState) => void>();
   #pending = new Map<number, Pending>();
   #next = 0;
 
   /** Loads a model, replacing the previous one. */
   async load(source: Source, options: LoadOptions = {}, onProgress: (progress: LoadProgress) => void = () => {}): Promise<ModelFacts> {
     const place = await trustPlace();
-    const found = await this.#call("load", { source, options: { ...options, trust: remembered(place) } }, onProgress);
+    this.#loaded = undefined;
+    const found = await this.#call("load", { source: absolute(source), options: { ...options, trust: remembered(place) } }, onProgress);
     if (found.tested) remember(place, found.tested.key, found.tested.trust);
+    this.#loaded = found;
     return found;
+  }
+
+  /** Returns the properties of the loaded model, or null. */
+  async facts(): Promise<ChatFacts | null> {
+    const found = this.#loaded;
+    if (!found) return null;
+    const { name, context, description, capabilities, generation } = found;
+    return { name, place: "tab", context, device: description, capabilities, generation };
+  }
+
+  /** Returns the loaded model as a list. */
+  async models(): Promise<ChatModelEntry[]> {
+    const found = this.#loaded;
+    if (!found) return [];
+    const { name, context, architecture, capabilities } = found;
+    return [{ id: name, loaded: true, bytes: null, context, architecture, capabilities }];
+  }
+
+  /**
+   * Calls `listener` when the device of the model is lost, and when the model runs on a device again. Answers go on by themselves.
+   * Returns a function that ends this.
+   */
+  onState(listener: (state: DeviceState) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** Answers a conversation whose last message is the user's. The part that it shares with the previous one is not computed again. */
@@ -53,6 +91,11 @@ export class HoneLM {
    */
   abort(): void {
     this.#worker?.postMessage({ call: "abort" });
+  }
+
+  /** Computes the embeddings of texts: vectors of length 1, whose product says how near their meanings are. */
+  embed(texts: string[], settings: EmbeddingSettings = {}): Promise<Embeddings> {
+    return this.#call("embed", { texts, settings }, () => {});
   }
 
   /** Generates `tokens` tokens, and measures time and memory at each. */
@@ -86,9 +129,7 @@ export class HoneLM {
 
   /** Ends the worker and frees its memory. The next call starts a new worker. */
   close(): void {
-    this.#worker?.terminate();
-    this.#worker = undefined;
-    this.#fail(new HoneLMError("closed", "the model was closed"));
+    this.#broken(new HoneLMError("closed", "the model was closed"));
   }
 
   #call<C extends Call>(
@@ -116,7 +157,8 @@ export class HoneLM {
 
   #heard(message: FromWorker): void {
     if (message.id === null) {
-      this.#broken(new HoneLMError(message.error.code, message.error.message));
+      if ("state" in message) this.#changed(message.state);
+      else this.#broken(new HoneLMError(message.error.code, message.error.message));
       return;
     }
     const pending = this.#pending.get(message.id);
@@ -130,10 +172,16 @@ export class HoneLM {
     else pending.resolve(message.result as never);
   }
 
+  #changed(state: DeviceState): void {
+    if (state.state === "ready") this.#loaded = state.facts;
+    for (const listener of this.#listeners) listener(state);
+  }
+
   /** Discards a worker that cannot be used any more. */
   #broken(error: HoneLMError): void {
     this.#worker?.terminate();
     this.#worker = undefined;
+    this.#loaded = undefined;
     this.#fail(error);
   }
 
@@ -141,6 +189,17 @@ export class HoneLM {
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     for (const call of pending) call.reject(error);
+  }
+}
+
+/** Resolves an address against that of the page; the worker has another one. */
+function absolute(source: Source): Source {
+  if (!("url" in source) || typeof document === "undefined") return source;
+  try {
+    return { ...source, url: new URL(source.url, document.baseURI).href };
+  } catch {
+    // The worker says what is wrong with it.
+    return source;
   }
 }
 

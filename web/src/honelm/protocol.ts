@@ -1,6 +1,6 @@
 /** Messages between the page and its worker. */
 import type {
-  Answer, AnswerEvent, Check, CheckSettings, GenerationSettings, LoadOptions, LoadProgress, Measurement, Memory, Message, ModelFacts, Sample,
+  Answer, AnswerEvent, Check, CheckSettings, DeviceState, Embeddings, EmbeddingSettings, GenerationSettings, LoadOptions, LoadProgress, Measurement, Memory, Message, ModelFacts, Sample,
   Source,
 } from "./types";
 
@@ -9,6 +9,7 @@ export interface Calls {
   load: { request: { source: Source; options: LoadOptions & { trust: Record<string, unknown> } }; event: LoadProgress; result: ModelFacts };
   chat: { request: { messages: Message[]; settings: GenerationSettings }; event: AnswerEvent; result: Answer };
   complete: { request: { text: string; settings: GenerationSettings }; event: AnswerEvent; result: Answer };
+  embed: { request: { texts: string[]; settings: EmbeddingSettings }; event: never; result: Embeddings };
   measure: {
     request: { prompt: string; tokens: number; adapter: string | null };
     event: Sample;
@@ -31,5 +32,6 @@ export type FromWorker =
   | { id: number; event: unknown }
   | { id: number; result: unknown }
   | { id: number; error: { code: string; message: string } }
+  | { id: null; state: DeviceState }
   /** The worker cannot be used any more. */
   | { id: null; error: { code: string; message: string } };

@@ -1,20 +1,23 @@
 /** The bytes of a model: byte ranges of files on a server or on the user's disk. */
 import type { ModelFiles } from "../../pkg/honelm_web";
+import { storedFiles } from "./store/read";
 import { HoneLMError, type Source } from "./types";
 
 /** Returns the files of `source`. After `signal` aborts, reads throw its reason. */
-export function filesOf(source: Source, signal: AbortSignal): ModelFiles {
-  return "url" in source ? new RemoteFiles(source.url, signal) : new LocalFiles(source.files, signal);
+export async function filesOf(source: Source, signal: AbortSignal): Promise<ModelFiles> {
+  if ("url" in source) return new RemoteFiles(source.url, signal);
+  const { files, name } = "stored" in source ? await storedFiles(source.stored) : source;
+  return new LocalFiles(files, signal, name);
 }
 
-/** Files that the user chose. */
+/** Files that the user chose, or that are stored. */
 class LocalFiles implements ModelFiles {
   readonly name: string;
   readonly single: string | undefined;
   readonly #files: Map<string, File>;
   readonly #signal: AbortSignal;
 
-  constructor(files: File[], signal: AbortSignal) {
+  constructor(files: File[], signal: AbortSignal, name?: string) {
     this.#signal = signal;
     if (files.length === 0) throw new HoneLMError("no-files", "no file was chosen");
     this.#files = new Map(files.map((file) => [file.name, file]));
@@ -24,7 +27,7 @@ class LocalFiles implements ModelFiles {
     if (this.single === undefined && !this.#files.has("config.json")) {
       throw new HoneLMError("not-a-model", "choose a GGUF file, or all files of a model folder, including config.json");
     }
-    this.name = this.single ?? (files[0]?.webkitRelativePath.split("/")[0] || "model");
+    this.name = this.single ?? name ?? (files[0]?.webkitRelativePath.split("/")[0] || "model");
   }
 
   async size(name: string): Promise<number | undefined> {

@@ -1,11 +1,14 @@
 /** Types of the JSON between page, worker and wasm module, in the form of `honelm --json`. */
+import type { Route } from "./chat";
 
 /** The source of a model. */
 export type Source =
   /** The address of a GGUF file, or of a folder with `config.json`, safetensors and tokenizer. */
   | { url: string }
-  /** A GGUF file that the user chose, or the files of a folder. */
-  | { files: File[] };
+  /** A GGUF file that the user chose, or the files of a folder. The name is that of the model. */
+  | { files: File[]; name?: string }
+  /** The id of a model in the store of this browser (`ModelStore`). Nothing is fetched. */
+  | { stored: string };
 
 /** The options of loading a model. */
 export interface LoadOptions {
@@ -43,6 +46,8 @@ export interface GenerationSettings {
   min_p?: number;
   /** The same seed gives the same text. */
   seed?: number;
+  /** A number of the answer: answers with the same seed and other numbers differ. Only in this tab. */
+  stream?: number;
   /** 1 is off. */
   repeat_penalty?: number;
   /** Texts that end the answer. */
@@ -51,10 +56,28 @@ export interface GenerationSettings {
   ignore_eos?: boolean;
   /** Returns the log-probability of each token, and of this many of the most likely tokens. */
   logprobs?: number;
+  /** The amounts subtracted from the logits of the answer's tokens, for each occurrence and once; 0 is off. */
+  frequency_penalty?: number;
+  presence_penalty?: number;
+  /** The amounts added to the logits of tokens, by their ids. */
+  logit_bias?: Record<string, number>;
+  /** The action when the context is full: the end of the answer (the default), or the oldest exchanges are left out. */
+  overflow?: "stop" | "shift";
   /** The JSON schema that the answer matches. */
   json_schema?: unknown;
+  /** The form of the answer, as in OpenAI's API: `text`, `json_object`, or `json_schema` with a schema. */
+  response_format?: unknown;
   /** The tools that the model may call, in OpenAI's form; only for conversations. */
   tools?: unknown[];
+  /** Which of them it calls: `none`, `auto` (the default), `required`, or the name of a function in OpenAI's form. */
+  tool_choice?: unknown;
+  /** False allows one call in an answer. */
+  parallel_tool_calls?: boolean;
+  /** The name of the model; only for servers. */
+  model?: string;
+  /** What a gateway may do with the request; only for servers. */
+  policy?: "local-only" | "local-first" | "cloud-first" | "auto";
+  privacy?: "open" | "masked" | "private";
   /** Converts the texts of special tokens in messages to these tokens; by default they are text. */
   parse_special?: boolean;
 }
@@ -103,6 +126,8 @@ export interface ModelFacts {
   /** The result of the test of the GPU's kernels; `demoted` lists the variants that are not used, with the reasons. */
   tested: { key: string; demoted: string[]; trust: unknown } | null;
   chat_template: boolean;
+  /** Its abilities, in Ollama's words: `completion`, `tools`, `thinking`, or `embedding`. */
+  capabilities: string[];
   /** The ambiguities and contradictions in the model's files, and how they were resolved. */
   warnings: string[];
   load_seconds: number;
@@ -111,6 +136,30 @@ export interface ModelFacts {
     Pick<GenerationSettings, "temperature" | "top_k" | "top_p" | "min_p" | "repeat_penalty" | "max_tokens" | "stop">
   >;
 }
+
+/** The settings of embeddings. */
+export interface EmbeddingSettings {
+  /** The way from the hidden states to a vector; by default that of the model's files, or else the mean. */
+  pooling?: "mean" | "cls" | "last";
+  /** The number of values; by default all. */
+  dimensions?: number;
+}
+
+/** The embeddings of texts: vectors of length 1. */
+export interface Embeddings {
+  embeddings: number[][];
+  /** The tokens of all texts. */
+  tokens: number;
+}
+
+/** The state of the device of a model in this tab. */
+export type DeviceState =
+  /** The model runs. After a recovery, its device may be another one. */
+  | { state: "ready"; facts: ModelFacts }
+  /** The device was lost: the model is placed again, and answers go on then. */
+  | { state: "recovering"; message: string; progress?: LoadProgress }
+  /** The device was lost, and the model could not be placed again: load it again. */
+  | { state: "lost"; message: string };
 
 /** Bytes in use. */
 export interface Memory {
@@ -130,6 +179,30 @@ export interface AnswerEvent {
   text?: string;
   /** New text of the model's reasoning. */
   reasoning?: string;
+  /** Parts of calls of tools: the first of a call has its id and name, all have a part of the arguments. */
+  calls?: CallPart[];
+  /** The log-probabilities of the new tokens, if requested. */
+  logprobs?: TokenLogprob[];
+  /** The route that a gateway chose, when it is known. */
+  route?: Route;
+}
+
+/** A part of a call of a tool, while it is written. */
+export interface CallPart {
+  /** The number of the call in the answer. */
+  index: number;
+  id?: string;
+  name?: string;
+  arguments?: string;
+}
+
+/** The log-probability of a token, in OpenAI's form, with its id where the model runs in this tab. */
+export interface TokenLogprob {
+  token: string;
+  logprob: number;
+  /** The token's bytes, which need not be a whole character. */
+  bytes: number[] | null;
+  top_logprobs: { token: string; logprob: number; bytes: number[] | null }[];
 }
 
 /** A model's answer. */
@@ -138,16 +211,21 @@ export interface Answer {
   reasoning_content?: string;
   tool_calls?: ToolCall[];
   token_ids: number[];
-  finish_reason: "stop" | "length" | "context" | "cancelled";
-  prompt_tokens: number;
+  finish_reason: "stop" | "length" | "context" | "cancelled" | "tool_calls";
+  /** The numbers of tokens; null if a server does not say. */
+  prompt_tokens: number | null;
   /** The prompt tokens that were in the cache already. */
-  cached_tokens: number;
-  completion_tokens: number;
+  cached_tokens: number | null;
+  completion_tokens: number | null;
   prefill_tokens_per_second: number | null;
   /** Tokens per second, without the first. */
   decode_tokens_per_second: number | null;
   first_token_seconds: number | null;
   logprobs?: { id: number; logprob: number; top: [id: number, logprob: number][] }[];
+  /** The name of the model that answered; only from servers. */
+  model?: string;
+  /** The route that a gateway chose; only from servers. */
+  route?: Route;
 }
 
 /** One token of a measurement. */
@@ -168,7 +246,7 @@ export interface Measurement {
   user_agent: string;
   model: ModelFacts;
   adapter: string | null;
-  prompt_tokens: number;
+  prompt_tokens: number | null;
   first_token_seconds: number | null;
   decode_tokens_per_second: number | null;
   prefill_tokens_per_second: number | null;

@@ -3,13 +3,22 @@ import init, { version, WebModel } from "../../pkg/honelm_web";
 import { nameOf } from "./adapter";
 import type { Call, Calls, FromWorker, ToWorker } from "./protocol";
 import { filesOf } from "./sources";
-import { type AnswerEvent, HoneLMError, type Measurement, type Memory, type ModelFacts, type Sample, type Source } from "./types";
+import { type AnswerEvent, type DeviceState, type GenerationSettings, HoneLMError, type Measurement, type Memory, type ModelFacts, type Sample, type Source } from "./types";
 
 declare const self: DedicatedWorkerGlobalScope & {
   honelmPanicked: (message: string) => void;
   /** Information about the GPU that was opened last, as JSON; the wasm module cannot ask for it. */
   honelmAdapter: string;
+  /** The device that was opened last. Tests destroy it. */
+  honelmDevice: GPUDevice | undefined;
 };
+
+/** The number of lost devices that an answer outlives. */
+const RECOVERIES = 3;
+/** The size of the heap from which a trap of the module without a message is a lack of memory, in bytes. */
+const FULL = 3 * 2 ** 30;
+/** What helps if memory is short. */
+const ADVICE = "choose a smaller model, one with fewer bits per weight, a shorter context or the cache type q8_0, or close other tabs";
 
 const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });
 let model: WebModel | undefined;
@@ -39,7 +48,11 @@ function describe(adapters: GPUAdapter): void {
     const subgroups = has && sizes.every(Number.isInteger) ? sizes : null;
     self.honelmAdapter = JSON.stringify({ name: nameOf(info), is_fallback: info.isFallbackAdapter ?? false, subgroups });
     const requiredFeatures = [...(descriptor.requiredFeatures ?? []), ...(has ? ["subgroups" as const] : [])];
-    return request.call(this, { ...descriptor, requiredFeatures });
+    const opened = request.call(this, { ...descriptor, requiredFeatures });
+    void opened.then((device) => {
+      self.honelmDevice = device;
+    }, () => {});
+    return opened;
   };
 }
 
@@ -49,7 +62,7 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
     const mine = loading.catch(() => {}).then(async () => {
       await ready;
       await unload();
-      const files = filesOf(source, reading.signal);
+      const files = await filesOf(source, reading.signal);
       model = await WebModel.load(files, JSON.stringify(options), (json: string) => tell(JSON.parse(json)));
       origin = { source, context: options.context };
       return facts(model);
@@ -58,12 +71,17 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
     return await mine;
   },
   async chat({ messages, settings }, tell) {
-    const done = loaded().chat(JSON.stringify(messages), JSON.stringify(settings), (json: string) => tell(JSON.parse(json)));
-    return JSON.parse(await written(done));
+    const [model, heard] = [loaded(), (json: string) => tell(JSON.parse(json))];
+    const chat = (): Promise<string> => model.chat(JSON.stringify(messages), JSON.stringify(settings), heard);
+    return JSON.parse(await written(surviving(model, chat, () => model.resume(heard))));
   },
   async complete({ text, settings }, tell) {
-    const done = loaded().complete(text, JSON.stringify(settings), (json: string) => tell(JSON.parse(json)));
-    return JSON.parse(await written(done));
+    return JSON.parse(await written(complete(loaded(), text, settings, (json) => tell(JSON.parse(json)))));
+  },
+  async embed({ texts, settings }) {
+    const model = loaded();
+    const embed = (): Promise<string> => model.embed(JSON.stringify(texts), JSON.stringify(settings));
+    return JSON.parse(await written(surviving(model, embed, embed)));
   },
   async measure({ prompt, tokens, adapter }, tell) {
     return await measure(loaded(), prompt, tokens, adapter, tell);
@@ -95,6 +113,49 @@ async function unload(): Promise<void> {
   model = undefined;
 }
 
+/** Continues a text. */
+function complete(model: WebModel, text: string, settings: GenerationSettings, heard: (json: string) => void): Promise<string> {
+  return surviving(model, () => model.complete(text, JSON.stringify(settings), heard), () => model.resume(heard));
+}
+
+/** Waits for an answer. If the device is lost, places the model again and goes on with `again`. */
+async function surviving(model: WebModel, answer: () => Promise<string>, again: () => Promise<string>): Promise<string> {
+  let next = answer;
+  for (let lost = 0; ; lost++) {
+    try {
+      return await next();
+    } catch (thrown) {
+      if (HoneLMError.from(thrown).code !== "device-lost") throw thrown;
+      const problem = lost < RECOVERIES ? await recovered(model, thrown) : thrown;
+      if (problem !== undefined) {
+        // The answer that waits for a device ends with what it has. That is the result if the user has stopped it.
+        model.abort();
+        const rest = await again().catch(() => undefined);
+        if (rest !== undefined && HoneLMError.from(problem).code === "interrupted") return rest;
+        throw problem;
+      }
+      next = again;
+    }
+  }
+}
+
+/** Places the model on a device again. Returns the reason if that fails. */
+async function recovered(model: WebModel, lost: unknown): Promise<unknown> {
+  const { message } = described(lost);
+  const tell = (state: DeviceState): void => send({ id: null, state });
+  try {
+    if (!origin) throw lost;
+    tell({ state: "recovering", message });
+    const files = await filesOf(origin.source, reading.signal);
+    const found = await model.recover(files, (json: string) => tell({ state: "recovering", message, progress: JSON.parse(json) }));
+    tell({ state: "ready", facts: JSON.parse(found) });
+    return undefined;
+  } catch (problem) {
+    tell({ state: "lost", message: described(problem).message });
+    return problem;
+  }
+}
+
 /** Waits for an answer. Unloading the model waits for it too. */
 async function written(answer: Promise<string>): Promise<string> {
   // A second answer is rejected at once, and must not hide the first.
@@ -120,7 +181,7 @@ async function check(model: WebModel, text: string, settings: string, tell: (jso
   if (!origin) throw new HoneLMError("no-model", "no model is loaded");
   const exact = { device: "cpu", compute: "f32", cache_type: "f32", context: origin.context };
   const { signal } = reading;
-  const reference = await WebModel.load(filesOf(origin.source, signal), JSON.stringify(exact), () => {});
+  const reference = await WebModel.load(await filesOf(origin.source, signal), JSON.stringify(exact), () => {});
   try {
     signal.throwIfAborted();
     return await model.check(reference, text, settings, tell);
@@ -144,8 +205,8 @@ async function measure(
     samples.push(sample);
     tell(sample);
   };
-  const settings = JSON.stringify({ max_tokens: tokens, temperature: 0, ignore_eos: true });
-  const answer = JSON.parse(await written(model.complete(prompt, settings, heard)));
+  const settings = { max_tokens: tokens, temperature: 0, ignore_eos: true };
+  const answer = JSON.parse(await written(complete(model, prompt, settings, heard)));
   return {
     honelm: version(),
     date: new Date().toISOString(),
@@ -169,8 +230,19 @@ function send(message: FromWorker): void {
 function described(thrown: unknown): { code: string; message: string } {
   if (panic !== undefined) return { code: "panic", message: panic };
   const { code, message } = HoneLMError.from(thrown);
-  return { code, message };
+  return code === "out-of-memory" ? { code, message: `${message}; ${ADVICE}` } : { code, message };
 }
+
+// A trap leaves the module unusable, and the promises of its calls without an end.
+self.addEventListener("error", (event) => {
+  if (!(event.error instanceof WebAssembly.RuntimeError)) return;
+  event.preventDefault();
+  void ready.then(({ memory }) => {
+    const isFull = panic === undefined && memory.buffer.byteLength > FULL;
+    const thrown = isFull ? new HoneLMError("out-of-memory", "the memory of this tab is full") : event.error;
+    send({ id: null, error: described(thrown) });
+  });
+});
 
 async function handle<C extends Call>(id: number, call: C, request: Calls[C]["request"]): Promise<void> {
   try {

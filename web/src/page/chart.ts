@@ -1,12 +1,12 @@
-/** Line charts of a measurement, by token. */
-import { make } from "./dom";
+/** Line charts, by token or by reading. */
+import { h, svg } from "./dom";
 
 /** One line of a chart. */
 export interface Series {
   name: string;
   /** The name of a custom property of the style sheet. */
   colour: string;
-  /** One value per token, from the first on; null if there is none. */
+  /** One value per token or reading, from the first on; null if there is none. */
   values: (number | null)[];
 }
 
@@ -18,8 +18,24 @@ const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 22;
 
-/** Draws lines into `figure`, by token, with a legend that follows the pointer. */
-export function draw(figure: HTMLElement, series: Series[], show: (value: number) => string): void {
+/** The charts that are shown, each with the function that draws it again. */
+const drawn = new Map<HTMLElement, () => void>();
+const widths = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const width = target.querySelector(".chart")?.getAttribute("viewBox")?.split(" ")[2];
+    // A chart that is drawn again has the width of its figure, so that its text keeps its size.
+    if (target.clientWidth > 0 && width !== undefined && Number(width) !== target.clientWidth) drawn.get(target as HTMLElement)?.();
+  }
+});
+
+/** Draws lines into `figure`, by `unit`, with a legend that follows the pointer; again whenever the figure's width changes. */
+export function draw(figure: HTMLElement, series: Series[], show: (value: number) => string, unit = "token"): void {
+  if (!drawn.has(figure)) widths.observe(figure);
+  drawn.set(figure, () => lines(figure, series, show, unit));
+  lines(figure, series, show, unit);
+}
+
+function lines(figure: HTMLElement, series: Series[], show: (value: number) => string, unit: string): void {
   const shown = series.filter((line) => line.values.some((value) => value !== null));
   const length = Math.max(0, ...shown.map((line) => line.values.length));
   figure.querySelectorAll(".chart, .legend").forEach((old) => old.remove());
@@ -41,7 +57,7 @@ export function draw(figure: HTMLElement, series: Series[], show: (value: number
   }
   for (const token of [1, Math.round((length + 1) / 2), length]) {
     const anchor = token === 1 ? "start" : token === length ? "end" : "middle";
-    chart.append(label(token === 1 ? "token 1" : String(token), x(token), HEIGHT - 4, anchor));
+    chart.append(label(token === 1 ? `${unit} 1` : String(token), x(token), HEIGHT - 4, anchor));
   }
   for (const line of shown) {
     const points = line.values.flatMap((value, i) => (value === null ? [] : [`${x(i + 1).toFixed(1)},${y(value).toFixed(1)}`]));
@@ -49,9 +65,9 @@ export function draw(figure: HTMLElement, series: Series[], show: (value: number
   }
   const cursor = svg("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
   chart.append(cursor);
-  const legend = make("div", "", "legend");
+  const legend = h("div", { class: "legend" });
   figure.append(chart, legend);
-  fill(legend, shown, length, show);
+  fill(legend, shown, length, show, unit);
 
   chart.addEventListener("pointermove", (event) => {
     const box = chart.getBoundingClientRect();
@@ -59,25 +75,23 @@ export function draw(figure: HTMLElement, series: Series[], show: (value: number
     const token = Math.min(length, Math.max(1, Math.round(1 + ((place - LEFT) / (width - LEFT - RIGHT)) * (length - 1))));
     for (const end of ["x1", "x2"]) cursor.setAttribute(end, String(x(token)));
     cursor.setAttribute("visibility", "visible");
-    fill(legend, shown, token, show);
+    fill(legend, shown, token, show, unit);
   });
   chart.addEventListener("pointerleave", () => {
     cursor.setAttribute("visibility", "hidden");
-    fill(legend, shown, length, show);
+    fill(legend, shown, length, show, unit);
   });
 }
 
 /** Shows the values of all lines at a token. */
-function fill(legend: HTMLElement, series: Series[], token: number, show: (value: number) => string): void {
+function fill(legend: HTMLElement, series: Series[], token: number, show: (value: number) => string, unit: string): void {
   const entries = series.map((line) => {
     const value = line.values[token - 1];
-    const entry = make("span");
-    const mark = make("i");
+    const mark = h("i");
     mark.style.background = `var(${line.colour})`;
-    entry.append(mark, `${line.name}: ${value === null || value === undefined ? "–" : show(value)}`);
-    return entry;
+    return h("span", {}, mark, `${line.name}: ${value === null || value === undefined ? "–" : show(value)}`);
   });
-  legend.replaceChildren(make("span", `token ${token}`), ...entries);
+  legend.replaceChildren(h("span", {}, `${unit} ${token}`), ...entries);
 }
 
 /** Returns round numbers from 0 to at least `highest`. */
@@ -92,11 +106,5 @@ function ticksUpTo(highest: number): number[] {
 function label(text: string, x: number, y: number, anchor: string): SVGElement {
   const made = svg("text", { x, y, "text-anchor": anchor });
   made.textContent = text;
-  return made;
-}
-
-function svg(name: string, attributes: Record<string, string | number>): SVGElement {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
   return made;
 }

@@ -28,3 +28,18 @@ export function rate(perSecond: number): string {
 export function seconds(value: number): string {
   return value < 1 ? `${(value * 1000).toFixed(0)} ms` : `${value.toFixed(1)} s`;
 }
+
+/** Formats the time that is left: 3 min 20 s. */
+export function timeLeft(left: number): string {
+  if (left < 60) return `${Math.max(1, Math.round(left))} s left`;
+  if (left < 3600) return `${Math.floor(left / 60)} min ${Math.round(left % 60)} s left`;
+  return `${(left / 3600).toFixed(1)} h left`;
+}
+
+/** Formats a day for a list: today, yesterday, or the date. */
+export function day(time: number, now = Date.now()): string {
+  const midnight = new Date(now).setHours(0, 0, 0, 0);
+  if (time >= midnight) return "Today";
+  if (time >= midnight - 86_400_000) return "Yesterday";
+  return new Date(time).toLocaleDateString("en", { year: "numeric", month: "long", day: "numeric" });
+}

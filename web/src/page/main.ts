@@ -1,46 +1,131 @@
-/** The page: a model, a conversation with it, and its measurements. */
-import { HoneLM } from "../honelm";
-import { Busy } from "./busy";
+/** The page: its parts, and how they hear of each other. */
+import { type LoadOptions, ModelStore, reportAdapter } from "../honelm";
+import { offline } from "../honelm/store/offline";
+import { Archive } from "./archive";
+import { topBar } from "./bar";
 import { ChatView } from "./chat";
-import { CheckView } from "./check";
-import { element } from "./dom";
+import { branch } from "./conversation";
+import { DeviceView } from "./device";
+import { describeDevice, type Device, learn } from "./estimate";
+import { History } from "./history";
+import { Library } from "./library";
 import { MeasureView } from "./measure";
-import { listServedModels, modelCard, showAdapter } from "./model";
+import { ModelsView } from "./models";
+import { recall } from "./preferences";
+import { Session } from "./session";
+import { SettingsPanel } from "./settings";
+import { Shell } from "./shell";
+import { type Offer, Welcome } from "./welcome";
 
-let adapter: string | null = null;
-const honelm = new HoneLM();
-const busy = new Busy();
-const chat = new ChatView(honelm, busy);
-const measure = new MeasureView(honelm, busy, () => adapter);
-const check = new CheckView(honelm, busy);
-modelCard(honelm, (facts) => {
-  chat.model(facts);
-  measure.model(facts);
-  check.model(facts);
+const shell = new Shell();
+const session = new Session(loadOptions());
+const library = new Library(session);
+const archive = new Archive();
+const tell = (message: string, bad?: boolean): void => shell.tell(message, bad);
+
+const welcome = new Welcome(session, library.remote ? new URL(library.remote.baseURL).host : null, () => shell.show("models"));
+const chat = new ChatView(session, archive, welcome);
+const talks = new History(archive, chat, tell, () => {
+  shell.show("chat");
+  shell.closeMenu();
 });
+const settings = new SettingsPanel(session, (text) => chat.system(text));
+chat.talk.follow(({ system }) => settings.system(system));
+const models = new ModelsView(session, library, tell);
+let adapter: string | null = null;
+new MeasureView(session, () => adapter);
+const device = new DeviceView(session);
+const showAdapter = topBar(session, () => shell.show("models"));
 
-const tabs = ["chat", "measure"] as const;
-for (const name of tabs) {
-  const tab = element(`tab-${name}`, HTMLButtonElement);
-  tab.addEventListener("click", () => choose(name));
-  tab.addEventListener("keydown", (event) => {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    choose(name === "chat" ? "measure" : "chat").focus();
-  });
+shell.onShow((view) => {
+  // Charts have a width only while they are shown.
+  if (view === "device") device.draw();
+});
+shell.onDrop((files) => {
+  const only = files.length === 1 ? files[0] : undefined;
+  if (only?.name.endsWith(".json")) void talks.read([only]);
+  else models.open(files);
+});
+session.inUse.follow((inUse) => {
+  if (!inUse || shell.view !== "models") return;
+  shell.show("chat");
+  chat.focus();
+});
+library.served.follow(offer);
+library.stored.follow(offer);
+library.catalogue.follow(offer);
+
+/** This device, once it is known. */
+let here: Device | null = null;
+chat.onAnswer = (state) => {
+  device.answering(state);
+  if (state === "done") void remembered();
+};
+
+// For use in the browser's console, beside `honelm`.
+Object.assign(globalThis, { ModelStore });
+
+shell.start();
+void restore();
+void look();
+// The server's page is of no use without the server.
+if (!library.remote) void offline.register(({ update }) => { if (update) shell.offer("A newer version of this page is there.", "Reload", update.apply); });
+
+/** Shows the conversation and loads the model of the last visit. */
+async function restore(): Promise<void> {
+  const kept = await talks.refresh();
+  const shown = kept.find(({ id }) => id === recall("conversation"));
+  if (shown && chat.talk.value.turns.length === 0) chat.open(shown);
+  if (!library.remote) await library.again();
 }
 
-function choose(chosen: (typeof tabs)[number]): HTMLElement {
-  for (const name of tabs) {
-    const tab = element(`tab-${name}`, HTMLButtonElement);
-    tab.setAttribute("aria-selected", String(name === chosen));
-    tab.tabIndex = name === chosen ? 0 : -1;
-    element(name, HTMLElement).hidden = name !== chosen;
+/** Looks for models and for the device. */
+async function look(): Promise<void> {
+  const [report] = await Promise.all([reportAdapter(), library.look()]);
+  adapter = report.available ? report.name : null;
+  showAdapter(report.available ? `WebGPU: ${report.name}` : `no WebGPU: ${report.reason}`);
+  here = await describeDevice(report);
+  device.report(report, here);
+  models.device(here);
+}
+
+/** Offers models that one click loads. */
+function offer(): void {
+  const served = library.served.value.map(({ name, url, bytes }): Offer => ({
+    name, bytes, place: "on this computer", load: () => void session.load(library.atAddress(name, url)),
+  }));
+  const stored = library.stored.value.filter(({ state }) => state === "complete").map((model): Offer => ({
+    name: model.name, bytes: model.bytes, place: "in this browser", load: () => void library.load(model),
+  }));
+  welcome.offer([...stored, ...served]);
+}
+
+/** Remembers the speed of the last answer for estimates. */
+async function remembered(): Promise<void> {
+  const inUse = session.inUse.value;
+  const speed = branch(chat.talk.value).at(-1)?.figures?.decode_tokens_per_second ?? null;
+  if (inUse?.place !== "tab" || speed === null) return;
+  try {
+    const { device: held } = await inUse.model.memory();
+    const name = inUse.facts.device === "gpu" ? (adapter ?? "gpu") : "cpu";
+    const answers = learn(name, held.weights, speed);
+    if (here?.name !== name) return;
+    here = { ...here, answers };
+    models.device(here);
+  } catch {
+    // The model was replaced meanwhile.
   }
-  return element(`tab-${chosen}`, HTMLButtonElement);
 }
 
-// For use in the browser's console.
-Object.assign(globalThis, { honelm });
-
-void listServedModels();
-adapter = await showAdapter();
+/** Returns the options in the page's own address: `?device=cpu&context=512`. */
+function loadOptions(): LoadOptions {
+  const asked = new URLSearchParams(location.search);
+  const context = Number(asked.get("context") ?? Number.NaN);
+  return {
+    ...(asked.get("device") === "cpu" ? { device: "cpu" as const } : {}),
+    ...(asked.get("device") === "gpu" ? { device: "gpu" as const } : {}),
+    ...(asked.get("compute") === "f32" ? { compute: "f32" as const } : {}),
+    ...(asked.get("cache_type") === "f32" ? { cache_type: "f32" as const } : {}),
+    ...(Number.isInteger(context) && context > 0 ? { context } : {}),
+  };
+}

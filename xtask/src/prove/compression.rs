@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::context::{Context, number};
 use super::report::{Report, Unit};
 use super::{Part, Stop};
@@ -37,8 +39,9 @@ const SIZES: [(&str, &str, f64, f64); 5] = [
 /// The part of the text that is judged on, in characters.
 const JUDGED: std::ops::Range<usize> = 100_000..500_000;
 
-struct Subject {
-    folder: PathBuf,
+/// The model, the texts and the amounts of the figures.
+pub(super) struct Subject {
+    pub(super) folder: PathBuf,
     model: PathBuf,
     calibration: PathBuf,
     /// The text that choices are made on.
@@ -49,21 +52,7 @@ struct Subject {
 }
 
 fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
-    let folder = context.scratch("compression")?;
-    let failed = |e: std::io::Error| Stop::Failed(e.to_string());
-    let whole = fs::read_to_string(context.data("data/text/heldout-eliot.txt")?).map_err(failed)?;
-    let judged = folder.join("judged.txt");
-    let part: String = whole.chars().skip(JUDGED.start).take(JUDGED.len()).collect();
-    fs::write(&judged, part).map_err(failed)?;
-    let subject = Subject {
-        folder,
-        model: context.or_quick(context.data("models/reference")?, context.pocket()),
-        calibration: context.data("data/text/calibration.jsonl")?,
-        search: context.data("data/text/heldout-galsworthy.txt")?,
-        judged,
-        samples: context.or_quick("256", "2"),
-        chunks: context.or_quick("1000", "2"),
-    };
+    let subject = Subject::new(context, "compression")?;
     for (container, group, recipe, limit) in context.or_quick(&GROUPS[..], &GROUPS[3..4]) {
         let name = format!("{recipe}, 4 bits, groups of {group}, {container}");
         report.lines(&name.clone(), |report| {
@@ -98,16 +87,38 @@ fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn quantise(context: &Context, subject: &Subject, out: &Path, how: &[&str]) -> Result<(), Stop> {
+impl Subject {
+    /// Prepares the texts in the scratch folder of a part.
+    pub(super) fn new(context: &Context, part: &str) -> Result<Self, Stop> {
+        let folder = context.scratch(part)?;
+        let failed = |e: std::io::Error| Stop::Failed(e.to_string());
+        let whole = fs::read_to_string(context.data("data/text/heldout-eliot.txt")?).map_err(failed)?;
+        let judged = folder.join("judged.txt");
+        let text: String = whole.chars().skip(JUDGED.start).take(JUDGED.len()).collect();
+        fs::write(&judged, text).map_err(failed)?;
+        Ok(Self {
+            folder,
+            model: context.or_quick(context.data("models/reference")?, context.pocket()),
+            calibration: context.data("data/text/calibration.jsonl")?,
+            search: context.data("data/text/heldout-galsworthy.txt")?,
+            judged,
+            samples: context.or_quick("256", "2"),
+            chunks: context.or_quick("1000", "2"),
+        })
+    }
+}
+
+/// Quantises the subject to `out`.
+pub(super) fn quantise(context: &Context, subject: &Subject, out: &Path, how: &[&str]) -> Result<Value, Stop> {
     let [model, calibration, out] = [&*subject.model, &*subject.calibration, out].map(Path::to_string_lossy);
     let texts = ["--calibration", &*calibration, "--samples", subject.samples];
     let written = ["--force", "--quiet", "-o", &*out];
-    context.document(&[&["quantize", &*model][..], how, &texts, &written].concat()).map(drop)
+    context.document(&[&["quantize", &*model][..], how, &texts, &written].concat())
 }
 
 /// Returns the divergence on the judged text. llama.cpp's figures include the rounding of activations, those of the published
 /// methods do not.
-fn kl(context: &Context, subject: &Subject, file: &Path, compute: &str) -> Result<f64, Stop> {
+pub(super) fn kl(context: &Context, subject: &Subject, file: &Path, compute: &str) -> Result<f64, Stop> {
     let [file, model, text] = [file, &*subject.model, &*subject.judged].map(Path::to_string_lossy);
     let texts = ["--text", &*text, "--chunks", subject.chunks, "--compute", compute];
     let found = context.document(&[&["eval", &*file, "--against", &*model, "--quiet"][..], &texts].concat())?;

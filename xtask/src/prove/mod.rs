@@ -21,7 +21,9 @@ mod schedules;
 mod serve;
 mod smollm2;
 mod speculation;
+mod stored;
 mod tokens;
+mod tune;
 
 use std::path::PathBuf;
 
@@ -44,6 +46,7 @@ const PARTS: &[Part] = &[
     divergence::PART,
     allocation::PART,
     compression::PART,
+    tune::PART,
     schedules::PART,
     serve::PART,
     gateway::PART,
@@ -54,6 +57,7 @@ const PARTS: &[Part] = &[
     pull::PART,
     large::PART,
     growth::PART,
+    stored::PART,
     memory::PART,
     perplexity::PART,
     smollm2::PART,

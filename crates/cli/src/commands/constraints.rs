@@ -84,7 +84,7 @@ impl Tools {
 }
 
 /// Reads JSON: the text of an option if it begins as an object or a list, else the file of this name.
-fn json(option: &str, given: &str) -> Result<Value, Failure> {
+pub fn json(option: &str, given: &str) -> Result<Value, Failure> {
     let is_json = given.trim_start().starts_with(['{', '[']);
     let (name, source) =
         if is_json { (option.to_owned(), given.to_owned()) } else { (given.to_owned(), text(Path::new(given))?) };

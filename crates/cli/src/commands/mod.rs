@@ -3,6 +3,7 @@
 mod activations;
 mod bench;
 mod chat;
+mod classify;
 mod compare;
 mod completions;
 mod constraints;
@@ -10,6 +11,7 @@ mod contents;
 mod devices;
 mod embed;
 mod eval;
+mod extract;
 mod gateway;
 mod generation;
 mod imatrix;
@@ -32,6 +34,7 @@ mod serve;
 mod speculation;
 mod spoken;
 mod stop;
+mod texts;
 mod thoughts;
 mod tokenize;
 mod usage;
@@ -57,6 +60,8 @@ pub enum Command {
     List(list::List),
     Tokenize(tokenize::Tokenize),
     Embed(embed::Embed),
+    Classify(classify::Classify),
+    Extract(extract::Extract),
     Prompt(prompt::Prompt),
     Redact(redact::Redact),
     Bench(bench::Bench),
@@ -97,6 +102,8 @@ pub fn run(command: Command, global: &Global, documented: fn() -> clap::Command)
         Command::List(command) => command.run(global),
         Command::Tokenize(command) => command.run(global),
         Command::Embed(command) => command.run(global),
+        Command::Classify(command) => command.run(global),
+        Command::Extract(command) => command.run(global),
         Command::Prompt(command) => command.run(global),
         Command::Redact(command) => command.run(global),
         Command::Bench(command) => command.run(global),

@@ -80,9 +80,14 @@ pub struct Optimize {
     #[command(flatten)]
     allocation: AllocationArguments,
 
-    /// Compression recipe: rtn, gptq, awq, best or a TOML file
+    /// Compression recipe: rtn, gptq, awq, best, tuned or a TOML file
     #[arg(long, value_name = "RECIPE", default_value = "best", value_parser = arguments::named_recipe)]
     recipe: NamedRecipe,
+
+    /// After quantising, train scales, minimums and norm gains of each candidate against the original's outputs. Takes many
+    /// times as long
+    #[arg(long)]
+    tune: bool,
 
     /// Compare recipes with one encoding, such as gptq,awq,best or TOML files, and publish the best one
     #[arg(long, value_name = "RECIPES", value_delimiter = ',', value_parser = arguments::named_recipe, conflicts_with = "recipe")]
@@ -157,6 +162,7 @@ impl Optimize {
             }
             _ => self.compare,
         };
+        let recipes = if self.tune { recipes.into_iter().map(tuned).collect() } else { recipes };
         let model = global.model(self.model.as_deref())?;
         let out = self.out.unwrap_or_else(|| Path::new("honelm-out").join(honelm::model_name(&model)));
         Ok(OptimizeOptions {
@@ -296,6 +302,14 @@ fn print(outcome: &Outcome, options: &OptimizeOptions, global: &Global) -> Resul
         global.note_command(&format!("honelm chat {}", file.display()));
     }
     Ok(())
+}
+
+/// Returns a recipe with tuning as its last step.
+fn tuned(recipe: NamedRecipe) -> NamedRecipe {
+    match recipe.recipe.tunes() {
+        true => recipe,
+        false => NamedRecipe::new(format!("{}+tune", recipe.name), recipe.recipe.tuned()),
+    }
 }
 
 /// Returns the table of recipes, or else that of quality and that of size and speed.

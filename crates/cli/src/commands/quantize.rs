@@ -24,6 +24,7 @@ fn notes() -> String {
             ),
             ("honelm quantize pocket --to q3_k_m --dry-run", "print the size, write nothing"),
             ("honelm quantize pocket --to gptq --bits 4 --group-size 64 -o pocket-gptq", ""),
+            ("honelm quantize pocket --to gptq --tune -o pocket-tuned", "quantised, then trained against the original"),
             ("honelm quantize pocket --to mlx --bits 6 --group-size 64 -o pocket-mlx", ""),
         ],
         &[
@@ -74,9 +75,14 @@ pub struct Quantize {
     #[arg(long, value_name = "FILE")]
     calibration: Option<PathBuf>,
 
-    /// Compression recipe: rtn, gptq, awq, best or a TOML file [default: best with --calibration, else rtn]
+    /// Compression recipe: rtn, gptq, awq, best, tuned or a TOML file [default: best with --calibration, else rtn]
     #[arg(long, value_name = "RECIPE", value_parser = recipe)]
     recipe: Option<Recipe>,
+
+    /// After quantising, train scales, minimums and norm gains against the original's outputs; the codes stay. Takes many times
+    /// as long. Without --calibration on the shipped text
+    #[arg(long, conflicts_with = "imatrix")]
+    tune: bool,
 
     /// Importance matrix, from `honelm imatrix` or llama.cpp: weights the columns when values are rounded to nearest
     #[arg(long, value_name = "FILE", conflicts_with = "calibration")]
@@ -131,7 +137,8 @@ impl Quantize {
             Target::Gguf(TypeName::Encoding(encoding)) => QuantizeTarget::Encoding(encoding),
             Target::Gguf(TypeName::Mix(mix)) => QuantizeTarget::Mix(mix),
         };
-        let needs_text = self.recipe.as_ref().is_some_and(Recipe::needs_calibration);
+        let recipe = if self.tune { Some(self.recipe.unwrap_or_else(Recipe::best).tuned()) } else { self.recipe };
+        let needs_text = recipe.as_ref().is_some_and(Recipe::needs_calibration);
         let shipped = needs_text.then_some(TextSource::Shipped);
         let options = QuantizeOptions {
             model: global.model(Some(&self.model))?,
@@ -141,7 +148,7 @@ impl Quantize {
             max_shard_size: self.max_shard_size,
             force: self.force,
             calibration: self.calibration.as_deref().map(source).or(shipped),
-            recipe: self.recipe,
+            recipe,
             imatrix: self.imatrix,
             calibration_samples: self.calibration_samples,
             calibration_length: self.calibration_length,
@@ -177,6 +184,12 @@ impl Quantize {
             ))?;
         }
         honelm::fallback_lines(&done.fallbacks).iter().try_for_each(|line| output::line(&format!("  {line}")))?;
+        if let Some(tuning) = &done.tuning {
+            output::line(&format!(
+                "Tuned: KL divergence on held-out samples {:.5}, before {:.5} (step {} of {} was kept)",
+                tuning.after, tuning.before, tuning.kept, tuning.steps
+            ))?;
+        }
         Ok(0)
     }
 }

@@ -1,7 +1,7 @@
 //! `honelm serve`: local models behind the protocols of existing clients.
 
 use std::io::Error as IoError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::arguments::{Global, at_least_one, size};
 use crate::commands::generation::Speculation;
+use crate::commands::web;
 use crate::failure::Failure;
 use crate::shell::quoted;
 use crate::{help, interrupt, output};
@@ -38,7 +39,7 @@ fn notes() -> String {
         &[
             "Speaks the protocols of OpenAI (/v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings), \
              Anthropic (/v1/messages) and Ollama (/api/...). `honelm ps` shows what is loaded, `honelm stop MODEL` \
-             unloads a model. /status is a page about the server, /metrics are its counters.",
+             unloads a model. / is a page to talk to the models, /status one about the server, /metrics are its counters.",
             "Only this machine can reach the server unless --host says otherwise. Pages of other sites cannot use it \
              unless --allow-origin names them. Flags have authority over the environment, and both over --config.",
         ],
@@ -82,6 +83,15 @@ pub struct Serve {
     /// Way from the hidden states of a text to its embedding: mean, last or cls [default: the model's own, or mean]
     #[arg(long, value_name = "NAME", env = "HONELM_POOLING", hide_env_values = true, value_parser = pooling)]
     pooling: Option<Pooling>,
+
+    /// Folder of the built page for / [default: `web` beside the executable, or in a source checkout `web/dist`; without it,
+    /// a small page]
+    #[arg(long, value_name = "DIR", env = "HONELM_WEB", hide_env_values = true, conflicts_with = "no_web")]
+    web: Option<PathBuf>,
+
+    /// Serve a small page at /, even where the page of the browser is built
+    #[arg(long)]
+    no_web: bool,
 
     #[command(flatten)]
     speculation: Speculation,
@@ -198,6 +208,12 @@ impl Serve {
             put_first(&mut config.models, &settings.local.model);
         }
         let key = config.api_key(std::env::var("HONELM_API_KEY").ok())?;
+        config.web_dir = match &config.web_dir {
+            _ if !config.web => None,
+            Some(folder) => Some(web::find(Some(folder))?),
+            // A page that is not built leaves the small one.
+            None => web::find(None).ok(),
+        };
         let run = speculation.apply(global, run_options(&config, global))?;
         run.check_draft()?;
         let registry = models(&config, &run, global.model_dir.as_deref())?;
@@ -239,6 +255,8 @@ impl Serve {
         }
         config.all_models &= !self.only;
         config.strict_fields |= self.strict_fields;
+        config.web = self.web.is_some() || config.web && !self.no_web;
+        config.web_dir = self.web.or(config.web_dir);
         set(&mut config.port, address.port);
         set(&mut config.host, address.host);
         config.bind = address.bind.or(config.bind);
@@ -265,10 +283,11 @@ impl Serve {
     }
 }
 
-/// Makes a model the first one.
+/// Makes a model the first one: one of `models`, as it is written there or by its name, or else another.
 fn put_first(models: &mut Vec<String>, first: &str) {
-    models.retain(|model| model != first);
-    models.insert(0, first.to_owned());
+    let is_first = |model: &String| model == first || honelm::model_name(Path::new(model)) == first;
+    let found = models.iter().position(is_first).map(|at| models.remove(at));
+    models.insert(0, found.unwrap_or_else(|| first.to_owned()));
 }
 
 /// Returns the options for running models: those of the command line, else those of the configuration.
@@ -306,6 +325,10 @@ fn announce(
         seconds => format!("unloaded after {seconds} s without use"),
     };
     let limits = &config.limits;
+    let page = match &config.web_dir {
+        Some(folder) => format!("/ talks to the models ({})", folder.display()),
+        None => "/ talks to the models; the larger page for browsers is off or not built".to_owned(),
+    };
     let mut rows = vec![
         ("models", format!("{}{others}; {idle}", names.join(", "))),
         ("memory", memory),
@@ -316,6 +339,7 @@ fn announce(
                 config.parallel, limits.queue, limits.request_seconds
             ),
         ),
+        ("page", page),
         ("key", if has_key { "clients must send the API key" } else { "none" }.to_owned()),
     ];
     if let Some(gateway) = gateway {
@@ -349,5 +373,24 @@ async fn stopped() {
     tokio::select! {
         () = interrupted => {}
         () = honelm_server::terminated() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_local_model_of_a_gateway_is_found_by_its_path_and_by_its_name() {
+        for (first, expected) in [
+            ("b", ["/models/b.gguf", "a"].as_slice()),
+            ("/models/b.gguf", &["/models/b.gguf", "a"]),
+            ("a", &["a", "/models/b.gguf"]),
+            ("c", &["c", "a", "/models/b.gguf"]),
+        ] {
+            let mut models = vec!["a".to_owned(), "/models/b.gguf".to_owned()];
+            put_first(&mut models, first);
+            assert_eq!(models, expected, "{first}");
+        }
     }
 }

@@ -184,7 +184,7 @@ fn a_job_that_the_disk_stopped_goes_on_when_there_is_room() {
     write_text(&calibration, 400, 1);
     write_text(&words, 2400, 2);
     let texts = ["--calibration", text(&calibration), "--text", text(&words)];
-    let settings = "--bits 8 --budget 1000000 --samples 2 --length 64 --protocol llama.cpp-64";
+    let settings = "--recipe rtn --bits 8 --budget 1000000 --samples 2 --length 64 --protocol llama.cpp-64";
     let settings: Vec<&str> = settings.split(' ').collect();
     let job = [&["optimize", "-o", text(&out)], &texts[..], &settings].concat();
     assert_fails(&run_on_a_full_disk(1536, &job), 1, &["out"]);

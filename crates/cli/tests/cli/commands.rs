@@ -28,7 +28,7 @@ fn recipes_are_listed_and_printed_as_files() {
     assert_eq!(status(&listed), 0, "{}", stderr(&listed));
     let found = document(&run(&["recipes", "--json"]));
     let names: Vec<&str> = found.as_array().expect("a list").iter().filter_map(|r| r["name"].as_str()).collect();
-    assert_eq!(names, ["rtn", "gptq", "awq", "best"]);
+    assert_eq!(names, ["rtn", "gptq", "awq", "best", "tuned"]);
     for name in names {
         assert!(stdout(&listed).lines().any(|line| line.starts_with(name)), "{}", stdout(&listed));
         let text = stdout(&run(&["recipes", name]));

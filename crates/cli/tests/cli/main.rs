@@ -19,4 +19,5 @@ mod shells;
 mod speculation;
 mod tasks;
 mod tokenize;
+mod understanding;
 mod usage;

@@ -27,9 +27,13 @@ impl Job {
         fn text(path: &Path) -> &str {
             path.to_str().expect("a path in UTF-8")
         }
+        let has_recipe = more.iter().any(|argument| ["--recipe", "--compare"].contains(argument));
         let arguments = [
-            &["optimize", "-o", text(&self.out), "--calibration", text(&self.calibration), "--text", text(&self.text)],
-            &["--samples", "2", "--length", "64", "--protocol", "llama.cpp-64"][..],
+            &["optimize", "-o", text(&self.out), "--calibration", text(&self.calibration), "--text", text(&self.text)]
+                [..],
+            &["--samples", "2", "--length", "64", "--protocol", "llama.cpp-64"],
+            // The default recipe takes a minute.
+            if has_recipe { &[][..] } else { &["--recipe", "rtn"] },
             more,
         ];
         arguments.concat()
@@ -133,7 +137,8 @@ fn recipes_are_compared_on_all_chunks_and_the_lowest_divergence_is_published() {
         assert!(job.out.join(name).is_file(), "{name}");
     }
     // None holds the budget: all are judged to the end and nothing is published.
-    let output = job.run(&["--compare", "rtn,gptq", "--budget", "-1000", "--restart", "--json", "-q"]);
+    let output =
+        job.run(&["--compare", &recipes.replace("gptq,", ""), "--budget", "-1000", "--restart", "--json", "-q"]);
     assert_eq!(status(&output), 3, "{}", stderr(&output));
     let found: Value = serde_json::from_slice(&output.stdout).expect("a document");
     assert_eq!((&found["rows"][1]["rejected_early"], &found["chosen"]), (&Value::from(false), &Value::Null));
@@ -174,7 +179,7 @@ fn several_containers_come_from_one_run_by_a_recipe_in_a_file() {
     assert_eq!((&found["published"], &found["error"]["code"]), (&Value::Array(Vec::new()), &"budget-exceeded".into()));
     std::fs::write(mine, "[[stage]]\nkind = \"rtn\"\nodd = 1\n").expect("written");
     assert_fails(&job.run(&["--recipe", mine]), 2, &["mine.toml", "unknown field `odd`"]);
-    assert_fails(&job.run(&["--recipe", "magic"]), 2, &["rtn, gptq, awq, best or a TOML file"]);
+    assert_fails(&job.run(&["--recipe", "magic"]), 2, &["rtn, gptq, awq, best, tuned or a TOML file"]);
     assert_fails(&job.run(&["--recipe", "rtn", "--compare", "rtn,gptq"]), 2, &["--recipe", "--compare"]);
 }
 
@@ -187,7 +192,7 @@ fn the_better_of_two_calibration_texts_is_taken() {
         r#"{"messages": [{"role": "user", "content": "Tell me a story."}, {"role": "assistant", "content": "Once."}]}"#;
     std::fs::write(&other, format!("{chat}\n").repeat(20)).expect("written");
     let other = other.to_str().expect("a path in UTF-8");
-    let arguments = ["--calibration", other, "--bits", "8", "--budget", "1000000"];
+    let arguments = ["--calibration", other, "--bits", "8", "--budget", "1000000", "--recipe", "gptq"];
     let output = job.run(&arguments);
     assert_eq!(status(&output), 0, "{}", stderr(&output));
     let shown = stdout(&output);
@@ -268,4 +273,26 @@ fn ctrl_c_is_acknowledged_and_the_last_line_resumes() {
     let resumed = Command::new("sh").args(["-c", command]).env("HONELM_DEVICE", "cpu").output().expect("a shell");
     assert_eq!(status(&resumed), 0, "{}", stderr(&resumed));
     assert!(job.out.join("model.gguf").is_file());
+}
+
+#[test]
+fn a_quantised_model_is_tuned_and_the_divergence_is_told() {
+    let job = Job::new();
+    let path = |name: &str| job.out.with_file_name(name).to_string_lossy().into_owned();
+    let (recipe, out) = (path("mine.toml"), path("tuned"));
+    let tune = "\n[[stage]]\nkind = \"tune\"\nsteps = 3\nsamples = 2\nrate = 0.005\nheld_out = 2\nevery = 3\n";
+    std::fs::write(&recipe, stdout(&run(&["recipes", "rtn"])) + tune).expect("written");
+    let text = job.calibration.to_string_lossy();
+    let what = ["quantize", "pocket", "--to", "gptq", "--bits", "3", "--recipe", &recipe, "-o", &out];
+    let how = ["--calibration", &*text, "--samples", "8", "--length", "32", "--json"];
+    let output = run(&[&what[..], &how].concat());
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let found = document(&output);
+    let tuning = &found["tuning"];
+    assert_keys(tuning, &["before", "after", "steps", "kept", "numbers"]);
+    assert_eq!((&tuning["steps"], &tuning["kept"]), (&3.into(), &3.into()), "{tuning}");
+    let [before, after] = ["before", "after"].map(|key| tuning[key].as_f64().expect("a number"));
+    assert!(after < before, "{tuning}");
+    assert_documented(&found);
+    assert_fails(&run(&["quantize", "pocket", "--to", "q4_0", "--tune", "--imatrix", "x", "-o", &out]), 2, &["--tune"]);
 }

@@ -101,7 +101,8 @@ fn read<M: Method + DeserializeOwned + 'static>(settings: Map<String, Value>) ->
     Ok(Box::new(method))
 }
 
-fn defaults<M: Default + Serialize>() -> Map<String, Value> {
+/// Returns the default settings of a step.
+pub(crate) fn defaults<M: Default + Serialize>() -> Map<String, Value> {
     match serde_json::to_value(M::default()) {
         Ok(Value::Object(settings)) => settings,
         _ => Map::default(),

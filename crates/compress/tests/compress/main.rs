@@ -5,3 +5,4 @@ mod architectures;
 mod common;
 mod imatrix;
 mod methods;
+mod tune;

@@ -54,9 +54,7 @@ impl Driver {
 
     /// Collects drafts for the next step. Beside a prefill there are none: its rows take all of the device.
     pub(super) async fn propose(&mut self, clock: Clock<'_>) {
-        for answer in &mut self.active {
-            answer.draft = Draft::default();
-        }
+        self.active.iter_mut().for_each(Answer::reset_draft);
         if self.active.iter().any(Answer::prefills) {
             return;
         }
@@ -75,9 +73,9 @@ impl Driver {
         }
     }
 
-    /// Returns `true` if an answer can get a draft, which follows tokens that the host knows.
+    /// Returns `true` if an answer can get a draft, which follows tokens that the host knows, or has one in its request.
     pub(super) fn wants_drafts(&self) -> bool {
-        !asks(&self.active, &self.speculation).is_empty()
+        self.active.iter().any(|answer| !answer.given.is_empty()) || !asks(&self.active, &self.speculation).is_empty()
     }
 
     /// Removes the drafts of the next step. Returns `false` if there are none.

@@ -3,13 +3,15 @@
 mod admission;
 mod drafting;
 mod flights;
+mod loss;
 mod saving;
 mod stepping;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use honelm_backend::SequenceId;
-use honelm_model::Runner;
+use honelm_model::{ModelError, Runner};
 use honelm_text::Tokenizer;
 
 use flights::Flights;
@@ -56,6 +58,8 @@ pub struct DriverOptions {
     /// The number of steps that are submitted before the first of them is read, 8 at most; by default what the device wants
     /// ([`honelm_model::Runner::steps_in_flight`]).
     pub steps_in_flight: Option<usize>,
+    /// Keeps the answers if the device is lost, until [`Driver::replace`]. Otherwise they fail.
+    pub survives_loss: bool,
 }
 
 impl Default for DriverOptions {
@@ -68,6 +72,7 @@ impl Default for DriverOptions {
             cache_bytes: None,
             speculate: Speculate::Auto,
             steps_in_flight: None,
+            survives_loss: false,
         }
     }
 }
@@ -109,6 +114,8 @@ pub struct Driver {
     speculation: Speculation,
     /// `true` while the draft model has no memory, because an answer needs it.
     is_pressed: bool,
+    /// The error of a lost device, until there is another one.
+    lost: Option<Arc<ModelError>>,
     /// Events of other answers that [`Driver::complete`] came across.
     kept: Vec<(AnswerId, Event)>,
     next: u64,
@@ -133,6 +140,7 @@ impl Driver {
             flights: Flights::default(),
             speculation,
             is_pressed: false,
+            lost: None,
             kept: Vec::new(),
             next: 0,
             counts: Counts::default(),
@@ -237,7 +245,23 @@ impl Driver {
         // If this future is dropped, the answer ends in the next step.
         let mut abandoned = CancelOnDrop(Some(request.cancel.clone()));
         let id = self.submit(request, clock())?;
-        let outcome = loop {
+        let outcome = self.finish(id, clock, on_update).await;
+        abandoned.0 = None;
+        outcome
+    }
+
+    /// Steps until an answer ends, as [`Driver::complete`] does.
+    ///
+    /// # Errors
+    /// As [`Driver::complete`]. If the device is lost and the answer waits for another one ([`Driver::lost`]), it can be finished
+    /// after [`Driver::replace`].
+    pub async fn finish(
+        &mut self,
+        id: AnswerId,
+        clock: Clock<'_>,
+        on_update: OnUpdate<'_>,
+    ) -> Result<Completion, EngineError> {
+        loop {
             let mut outcome = None;
             for (of, event) in self.advance(clock).await {
                 match event {
@@ -248,11 +272,12 @@ impl Driver {
                 }
             }
             if let Some(outcome) = outcome {
-                break outcome;
+                return outcome;
             }
-        };
-        abandoned.0 = None;
-        outcome
+            if let Some(lost) = &self.lost {
+                return Err(EngineError::Step(Arc::clone(lost)));
+            }
+        }
     }
 
     /// Runs one step for all active answers, or admits and ends answers. Returns what happened; if that is nothing, the

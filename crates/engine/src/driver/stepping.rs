@@ -6,6 +6,7 @@ use honelm_backend::{Batch, SequenceId, Ticket};
 use honelm_model::{ModelError, StepOutput};
 
 use super::flights::Flight;
+use super::loss::is_loss;
 use super::{AnswerId, Clock, Driver, Event};
 use crate::answer::{Answer, Outputs, Readiness};
 use crate::speculative::is_shortage;
@@ -51,8 +52,10 @@ impl Driver {
     pub(super) async fn advance(&mut self, clock: Clock<'_>) -> Vec<(AnswerId, Event)> {
         let mut events = Vec::new();
         self.expire(clock(), &mut events);
-        self.admit(&mut events);
-        if !events.is_empty() {
+        if self.lost.is_none() {
+            self.admit(&mut events);
+        }
+        if !events.is_empty() || self.lost.is_some() {
             return events;
         }
         self.submit_steps(clock, &mut events).await;
@@ -170,7 +173,7 @@ impl Driver {
             if answer.prefills() {
                 room = room.min(left);
             }
-            let waits = answer.in_one_step && answer.missing() > room && batch.rows() > 0;
+            let waits = answer.rows_at_once() > room && batch.rows() > 0;
             if room == 0 || waits {
                 continue;
             }
@@ -248,8 +251,12 @@ impl Driver {
         }
     }
 
-    /// Ends the answers of a step that failed.
+    /// Ends the answers of a step that failed. If it failed because the device is gone, they wait where they may.
     fn fail_parts(&mut self, parts: &[Part], error: ModelError, events: &mut Vec<(AnswerId, Event)>) {
+        if self.options.survives_loss && is_loss(&error) {
+            self.lose(error);
+            return;
+        }
         let shared = Arc::new(error);
         for part in parts {
             let Some(at) = self.active.iter().position(|answer| part.is_of(answer)) else { continue };

@@ -1,13 +1,18 @@
 use crate::TokenLogprobs;
 
+/// Computes log(sum(exp(logits))) by a shifted sum in f64. // `[V]`
+#[must_use]
+pub fn log_total(logits: &[f32]) -> f64 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    f64::from(max) + logits.iter().map(|&l| f64::from(l - max).exp()).sum::<f64>().ln()
+}
+
 /// Computes the natural log-probabilities of `id` and of the `top` most likely tokens. Equally likely tokens are sorted by
 /// their ids. // `[V]`
 #[must_use]
 pub fn token_logprobs(logits: &[f32], id: u32, top: usize) -> TokenLogprobs {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
-    let logprob =
-        |id: u32| logits.get(id as usize).map_or(f32::NEG_INFINITY, |&l| (f64::from(l - max) - total.ln()) as f32);
+    let total = log_total(logits);
+    let logprob = |id: u32| logits.get(id as usize).map_or(f32::NEG_INFINITY, |&l| (f64::from(l) - total) as f32);
     let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
     let descending = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
     let top = top.min(ids.len());

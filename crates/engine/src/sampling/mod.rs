@@ -6,5 +6,5 @@ mod logprobs;
 mod penalties;
 
 pub use bias::add_bias;
-pub use logprobs::token_logprobs;
+pub use logprobs::{log_total, token_logprobs};
 pub use penalties::{penalize_frequency_and_presence, penalize_repeats};

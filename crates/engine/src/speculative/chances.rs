@@ -34,6 +34,11 @@ impl Class {
         Self(NGRAM_CLASSES + 4 * at + 2 * usize::from(is_greedy) + usize::from(is_second))
     }
 
+    /// Returns `true` if a draft model proposed the token.
+    pub fn is_models(self) -> bool {
+        self.0 >= NGRAM_CLASSES
+    }
+
     /// Returns the probability that is expected before any observation.
     fn prior(self) -> f64 {
         let (at, is_second) = match self.0.checked_sub(NGRAM_CLASSES) {
@@ -82,7 +87,7 @@ impl Chances {
                 if node.parent == parent && node.depth == depth + 1 {
                     let is_accepted = node.token == token;
                     self.seen[node.class.0].add(is_accepted);
-                    if node.class.0 >= NGRAM_CLASSES && (node.class.0 - NGRAM_CLASSES).is_multiple_of(2) {
+                    if node.class.is_models() && (node.class.0 - NGRAM_CLASSES).is_multiple_of(2) {
                         self.model.add(is_accepted);
                     }
                     if is_accepted {

@@ -36,7 +36,7 @@ use ngram::Ngrams;
 use policy::{Candidate, Policy};
 use proposer::{Judge, Proposer};
 use tree::Class;
-pub(crate) use tree::Draft;
+pub(crate) use tree::{ANY, Draft};
 
 use crate::{AnswerId, Clock, EngineError};
 
@@ -105,6 +105,8 @@ pub(crate) struct Speculation {
     policy: Policy,
     all: Chances,
     answers: BTreeMap<AnswerId, State>,
+    /// The number of answers of the step that is being verified.
+    writing: usize,
     counts: SpeculationCounts,
 }
 
@@ -121,6 +123,7 @@ impl Speculation {
             policy: Policy::default(),
             all: Chances::default(),
             answers: BTreeMap::new(),
+            writing: 1,
             counts: SpeculationCounts::default(),
         }
     }
@@ -219,6 +222,12 @@ impl Speculation {
         if size == 0 && !is_drafted {
             size = self.policy.retry(answers, &chances);
         }
+        self.writing = answers.max(1);
+        if is_drafted {
+            let is_models = |ask: usize, node: usize| offers[ask].draft.nodes()[node].class.is_models();
+            let verified = nodes[..size].iter().filter(|&&(_, ask, node)| is_models(ask, node)).count();
+            self.policy.drafted(self.writing, spent, verified);
+        }
         let mut kept: Vec<Vec<bool>> = offers.iter().map(|offer| vec![false; offer.draft.len()]).collect();
         nodes[..size].iter().for_each(|&(_, ask, node)| kept[ask][node] = true);
         let chosen = asks.iter().zip(offers).zip(kept).map(|((ask, mut offer), kept)| {
@@ -315,6 +324,7 @@ impl Speculation {
     /// Notes the tokens that an answer drew in a step, including an end token, and the draft that the step verified.
     pub fn observe(&mut self, id: AnswerId, verified: &Draft, drawn: &[u32]) {
         self.counts.add(verified, drawn);
+        self.policy.accepted(self.writing, verified.accepted(drawn).filter(|node| node.class.is_models()).count());
         let Some(state) = self.answers.get_mut(&id) else { return };
         for draft in state.offered.drain(..) {
             self.all.observe(&draft, drawn);

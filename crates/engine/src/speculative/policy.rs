@@ -14,6 +14,10 @@ pub(crate) const DEEPEST: usize = 8;
 const MODEL: f64 = 0.25;
 /// The largest number of rows of a first measurement of the draft model.
 const FEW: usize = 4;
+/// The number of steps' time that drafts of a model may lose in all before they must be paid for like retries, and the number
+/// that an earlier gain lets them lose.
+const LOST: f64 = 2.0;
+const GAINED: f64 = 4.0;
 /// The number of tokens for which it is assumed that an answer goes on, at most.
 const GOES_ON: usize = 128;
 
@@ -48,6 +52,8 @@ pub(crate) struct Policy {
     pub model: StepCosts,
     /// The seconds that may be spent on retries.
     saved: f64,
+    /// The seconds that the drafts of the draft model have gained so far.
+    gained: f64,
     /// `true` once a step without drafts has shown the speed of the machine.
     has_begun: bool,
 }
@@ -120,6 +126,22 @@ impl Policy {
         is_paid
     }
 
+    /// Notes the seconds in which the draft model wrote, for `answers` answers, and the number of its tokens that are verified.
+    pub fn drafted(&mut self, answers: usize, seconds: f64, nodes: usize) {
+        let rows = self.target.seconds(answers + nodes) - self.target.seconds(answers);
+        self.gain(-(seconds + rows));
+    }
+
+    /// Notes the number of the draft model's tokens that an answer drew in a step of `answers` answers.
+    pub fn accepted(&mut self, answers: usize, tokens: usize) {
+        self.gain(tokens as f64 / self.plain(answers));
+    }
+
+    fn gain(&mut self, seconds: f64) {
+        let step = self.target.seconds(1);
+        self.gained = (self.gained + seconds).clamp(-LOST * step, GAINED * step);
+    }
+
     fn model_seconds(&self, rows: usize) -> f64 {
         if self.model.is_known() { self.model.seconds(rows) } else { MODEL * self.target.seconds(rows) }
     }
@@ -150,7 +172,9 @@ impl Policy {
             }
         }
         let (best, loss) = best;
-        if best.rate > plain.rate * MARGIN || self.pay(loss.max(0.05 * self.target.seconds(answers))) {
+        // Estimates can be wrong for long where texts change. What was lost is known.
+        let may_lose = self.gained > -LOST * self.target.seconds(1);
+        if (may_lose && best.rate > plain.rate * MARGIN) || self.pay(loss.max(0.05 * self.target.seconds(answers))) {
             return best;
         }
         plain

@@ -89,12 +89,16 @@ impl World {
             }
             let chances = all.paths(&own, &draft);
             let size = policy.nodes(1, &chances, spent).size;
+            if depth > 0 {
+                policy.drafted(1, spent, size);
+            }
             if size == 0 && depth == 0 {
                 policy.retry(1, &[]);
             }
             let seconds = self.step(1 + size, at);
             policy.measured(1, 1 + size, seconds);
             let accepted = self.right(size, at);
+            policy.accepted(1, accepted);
             behind = if depth == 0 { behind + 1 } else { 2 };
             time += seconds + spent;
             tokens += 1 + accepted;

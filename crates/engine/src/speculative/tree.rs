@@ -6,6 +6,9 @@ use honelm_backend::{Batch, Parent, SequenceId, Token, Want};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Class(pub usize);
 
+/// The kind of tokens whose acceptance nobody estimates.
+pub(crate) const ANY: Class = Class(0);
+
 /// A proposed token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Node {
@@ -24,6 +27,13 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// Creates a draft of tokens one behind the other.
+    pub fn chain(tokens: &[u32]) -> Self {
+        let mut draft = Self::default();
+        tokens.iter().fold(None, |parent, &token| Some(draft.add(parent, token, Class(0))));
+        draft
+    }
+
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -46,6 +56,15 @@ impl Draft {
         self.nodes.iter().filter(move |node| node.parent == parent)
     }
 
+    /// Returns the nodes that were drawn.
+    pub fn accepted(&self, drawn: &[u32]) -> impl Iterator<Item = &Node> {
+        let mut parent = None;
+        drawn.iter().map_while(move |&token| {
+            parent = self.child(parent, token);
+            parent.map(|node| &self.nodes[node])
+        })
+    }
+
     /// Adds a token after a node, unless that node already has such a child. Returns the number of the node.
     pub fn add(&mut self, parent: Option<usize>, token: u32, class: Class) -> usize {
         if let Some(found) = self.child(parent, token) {
@@ -54,6 +73,11 @@ impl Draft {
         let depth = parent.map_or(0, |parent| self.nodes[parent].depth) + 1;
         self.nodes.push(Node { token, parent, depth, class });
         self.nodes.len() - 1
+    }
+
+    /// Adds tokens that follow each other after the answer's last token.
+    pub fn add_path(&mut self, tokens: &[u32], class: Class) {
+        tokens.iter().fold(None, |parent, &token| Some(self.add(parent, token, class)));
     }
 
     /// Removes the nodes for which `keep` is false, and all that follow them.
@@ -103,13 +127,11 @@ impl Draft {
 mod tests {
     use super::*;
 
-    const ANY: Class = Class(0);
-
     #[test]
     fn chains_that_begin_alike_share_nodes() {
         let mut draft = Draft::default();
         for chain in [[1, 2, 3], [1, 2, 4], [5, 2, 3]] {
-            chain.iter().fold(None, |parent, &token| Some(draft.add(parent, token, ANY)));
+            draft.add_path(&chain, ANY);
         }
         assert_eq!(draft.len(), 7);
         let two = draft.child(draft.child(None, 1), 2);

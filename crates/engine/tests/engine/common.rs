@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use honelm_backend::{
-    Batch, CacheKind, CacheSpec, CacheType, Parent, SavedSequence, SequenceId, Sequences, Ticket, Token, Truncated,
-    block_on, choose,
+    BackendError, Batch, CacheKind, CacheSpec, CacheType, Parent, SavedSequence, SequenceId, Sequences, Ticket, Token,
+    Truncated, block_on, choose,
 };
 use honelm_engine::{Cancel, Completion, Driver, DriverOptions, EngineError, Generation, OnUpdate, Request};
 use honelm_model::{CacheUse, Facts, ModelError, Runner, StepOutput};
@@ -55,6 +55,8 @@ pub struct Scripted {
     pub is_slow: bool,
     /// The number of steps that the driver should have in flight.
     pub steps_in_flight: usize,
+    /// The number of steps after which the device is lost.
+    pub lost_after: Option<u64>,
 }
 
 impl Scripted {
@@ -95,6 +97,7 @@ impl Scripted {
             step_rows: usize::MAX,
             is_slow: false,
             steps_in_flight: 1,
+            lost_after: None,
         };
         (runner, log)
     }
@@ -214,10 +217,15 @@ impl Runner for Scripted {
     fn read(&mut self, ticket: Ticket) -> honelm_model::ReadStep {
         let mut output = self.outputs.remove(&ticket.0).expect("each ticket is read once");
         let mut waits = self.is_slow;
+        let is_lost = self.lost_after.is_some_and(|steps| ticket.0 > steps);
         Box::pin(std::future::poll_fn(move |context| {
             if std::mem::take(&mut waits) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if is_lost {
+                let (device, reason) = ("script".to_owned(), "it was destroyed".to_owned());
+                return Poll::Ready(Err(BackendError::DeviceLost { device, reason }.into()));
             }
             Poll::Ready(Ok(std::mem::take(&mut output)))
         }))

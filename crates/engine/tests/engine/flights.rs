@@ -10,10 +10,10 @@ use honelm_engine::{
     Completion, Counts, Driver, DriverOptions, Event, FinishReason, Generation, Overflow, Request, Speculate, Update,
 };
 
-const VOCABULARY: usize = 300;
+pub const VOCABULARY: usize = 300;
 
 /// Returns logits that depend on the newest three tokens.
-fn mixed(tokens: &[u32]) -> Vec<f32> {
+pub fn mixed(tokens: &[u32]) -> Vec<f32> {
     let newest = tokens.iter().rev().take(3).fold(7u64, |key, &token| key.wrapping_mul(1009) + u64::from(token));
     (0..VOCABULARY as u64).map(|id| 6.0 * uniform(key_of(newest), 3, id, 1)).collect()
 }

@@ -13,6 +13,9 @@ mod flights;
 mod generation;
 #[path = "../../../grammar/tests/grammar/judge.rs"]
 mod judge;
+mod likelihood;
+mod loss;
 mod pocket;
+mod resumed;
 mod schedule;
 mod speculation;

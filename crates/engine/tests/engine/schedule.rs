@@ -138,6 +138,7 @@ fn run_schedule(model: &str, seed: u64, grammars: &[Grammar]) -> (Counts, u64, u
         cache_bytes: Some(least * random.pick(100..300) / 100),
         speculate: Speculate::ALL[random.pick(0..4)],
         steps_in_flight: Some(random.pick(1..6)),
+        survives_loss: false,
     };
     let is_drafted = options.speculate == Speculate::Draft || random.chance(50);
     let mut driver = Driver::new(Box::new(runner), tokenizer(), options);

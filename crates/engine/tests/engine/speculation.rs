@@ -13,7 +13,7 @@ use honelm_engine::{
 use honelm_model::Runner;
 use honelm_text::Tokenizer;
 
-const VOCABULARY: usize = 300;
+pub const VOCABULARY: usize = 300;
 
 /// Returns the settings of a driver with these drafts.
 fn with(speculate: Speculate) -> DriverOptions {
@@ -36,7 +36,7 @@ fn same(found: &Completion, plain: &Completion, what: &str) {
 }
 
 /// Returns logits that follow a period of `period` tokens, with some noise.
-fn periodic(tokens: &[u32], period: u32, noise: f32) -> Vec<f32> {
+pub fn periodic(tokens: &[u32], period: u32, noise: f32) -> Vec<f32> {
     let next = 100 + (tokens.len() as u32 % period);
     let mut logits = favour(VOCABULARY, next);
     for (i, logit) in logits.iter_mut().enumerate() {
@@ -46,7 +46,7 @@ fn periodic(tokens: &[u32], period: u32, noise: f32) -> Vec<f32> {
 }
 
 /// All kinds of settings that decide about a token or the end of an answer.
-fn settings() -> Vec<Generation> {
+pub fn settings() -> Vec<Generation> {
     let t = tokenizer();
     let greedy = Generation::greedy(60);
     let stop_text = t.decode(&[103, 104, 105], true);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::settings::{Key, RecordSettings, Settings};
+use super::settings::{Api, Key, RecordSettings, Settings};
 use crate::error::{GatewayError, Result};
 use crate::estimator::Problem;
 
@@ -51,6 +51,12 @@ impl Settings {
                     span,
                     Problem::of("url", format!("{url:?}"), "an address that begins with https:// or http://"),
                 ));
+            }
+        }
+        for (upstream, place) in self.upstreams.iter().zip(&places.upstream) {
+            if upstream.drafts && upstream.api == Api::Anthropic {
+                let span = place.drafts.as_ref().map(Spanned::span);
+                return Err((span, Problem::of("drafts", "true for api = \"anthropic\"", "api = \"openai\"")));
             }
         }
         for (client, place) in self.clients.iter().zip(&places.client) {
@@ -107,6 +113,7 @@ struct Records {
 struct Place {
     name: Spanned<String>,
     url: Option<Spanned<String>>,
+    drafts: Option<Spanned<bool>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -175,6 +182,12 @@ context = 128000
             (GOOD.replace("local-first", "sometimes"), 1, "expected one of `local-only`"),
             (GOOD.replace("https://", "ftp://"), 8, "url: found \"ftp://example.com/v1\", expected an address"),
             (GOOD.replace("context = 128000", "context = \"long\""), 12, "expected u64"),
+            (
+                GOOD.replace("\"openai\"", "\"anthropic\"")
+                    .replace("context = 128000", "drafts = true\ncontext = 128000"),
+                12,
+                "drafts: found true for api = \"anthropic\", expected api = \"openai\"",
+            ),
             (GOOD.replace("\"one\"", "\" \""), 6, "name: found \" \", expected a name"),
             (targets, 15, "estimator: found 2 targets, expected one of"),
             (client, 14, "key: found \"none\" for client \"a\""),

@@ -349,6 +349,10 @@ pub struct Upstream {
     /// The most that may be spent on it.
     #[serde(default)]
     pub budget: Budget,
+    /// `true` to write drafts on the device that the upstream verifies, where that is faster. It must be another HoneLM whose model
+    /// has the vocabulary of the local one.
+    #[serde(default)]
+    pub drafts: bool,
     /// The timeouts.
     #[serde(default)]
     pub timeout: Timeouts,

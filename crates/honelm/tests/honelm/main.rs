@@ -16,3 +16,4 @@ mod session;
 mod small;
 mod support;
 mod tasks;
+mod understanding;

@@ -4,7 +4,7 @@
 //! Differences from Llama: every token attends to the whole text, learned positions and the row of the first token type are
 //! added to the embedding, which has a norm of its own, norms are layer norms with biases after the residual sums, all linear
 //! modules have biases, and the feed-forward network is a GELU without a gate. The final hidden states are the result: heads
-//! for other tasks, the pooler among them, are ignored. RoBERTa's table of positions begins with two rows for padding.
+//! for other tasks, the pooler among them, are ignored. Older checkpoints call gain and bias of a norm `gamma` and `beta`. RoBERTa's table of positions begins with two rows for padding.
 
 use std::rc::Rc;
 

@@ -102,11 +102,29 @@ impl Source {
         }
     }
 
+    /// Returns the name of the tensor of a module's weight. Older folders call the gain of a norm `gamma`, as TensorFlow does.
+    fn weight_name(&self, name: &str, module: &Module) -> String {
+        self.tensor_of(name, module, ["weight", "gamma"])
+    }
+
+    /// Returns the name of the tensor of a module's bias. Older folders call that of a norm `beta`.
+    fn bias_name(&self, name: &str, module: &Module) -> String {
+        self.tensor_of(name, module, ["bias", "beta"])
+    }
+
+    /// Returns a tensor's usual name, or the older one if a folder has a norm by that name alone.
+    fn tensor_of(&self, name: &str, module: &Module, ends: [&str; 2]) -> String {
+        let [usual, older] = ends.map(|end| format!("{name}.{end}"));
+        let is_here = |tensor: &str| self.tensors().info(tensor).is_some();
+        let may_be_older = module.kind == Kind::Norm && matches!(self.files, Files::Folder { .. });
+        if may_be_older && !is_here(&usual) && is_here(&older) { older } else { usual }
+    }
+
     pub(super) fn tensor_name(&self, tree: &Tree, slot: Slot) -> Option<String> {
-        let name = self.name(tree, slot)?;
-        let packed = self.packed(&name, tree.module(slot)?).ok().flatten();
+        let (name, module) = (self.name(tree, slot)?, tree.module(slot)?);
+        let packed = self.packed(&name, module).ok().flatten();
         let codes = packed.and_then(|packed| Some(packed.tensors.into_iter().next()?.name));
-        Some(codes.unwrap_or_else(|| format!("{name}.weight")))
+        Some(codes.unwrap_or_else(|| self.weight_name(&name, module)))
     }
 
     /// Returns the encoding of a weight without reading it.
@@ -115,7 +133,7 @@ impl Source {
         if let Some(packed) = self.packed(&name, module).ok()? {
             return Some(packed.form.into());
         }
-        match &self.tensors().info(&format!("{name}.weight"))?.element {
+        match &self.tensors().info(&self.weight_name(&name, module))?.element {
             ElementType::Weights(encoding) => Some(StoredEncoding::Blocks(*encoding)),
             ElementType::Integer(_) | ElementType::F8E4M3 | ElementType::Other(_) => None,
         }
@@ -128,14 +146,14 @@ impl Source {
         for slot in tree.slots() {
             let (Some(module), Some(name)) = (tree.module(slot), self.name(tree, slot)) else { continue };
             match self.packed(&name, module)? {
-                None => self.check(format!("{name}.weight"), &self.form(module).shape(module), &mut used)?,
+                None => self.check(self.weight_name(&name, module), &self.form(module).shape(module), &mut used)?,
                 Some(packed) => {
                     packed.check(self.tensors())?;
                     used.extend(packed.tensors.into_iter().map(|tensor| tensor.name));
                 }
             }
             if module.bias {
-                self.check(format!("{name}.bias"), &[module.bias_len()], &mut used)?;
+                self.check(self.bias_name(&name, module), &[module.bias_len()], &mut used)?;
             }
         }
         let extra: Vec<String> =
@@ -265,7 +283,7 @@ impl Source {
         if module.bias || !self.form(module).is_plain() || self.packed(&name, module)?.is_some() {
             return Ok(None);
         }
-        let (source, tensor) = (self.tensors(), format!("{name}.weight"));
+        let (source, tensor) = (self.tensors(), self.weight_name(&name, module));
         let (first, matrix) = (rows.start, source.matrix_rows(&tensor, rows)?);
         if !self.finite().contains(&slot) {
             let at = |error: BlockError| {
@@ -289,7 +307,7 @@ impl Source {
         let weight = match (self.packed(&name, module)?, self.format(), shape_of(&name, module)) {
             (Some(_), Some(format), Some(shape)) => format.decode(source, &shape)?,
             _ => {
-                let tensor = format!("{name}.weight");
+                let tensor = self.weight_name(&name, module);
                 WeightData::Blocks(form.canonical(source.matrix(&tensor)?).map_err(at(tensor))?)
             }
         };
@@ -301,7 +319,7 @@ impl Source {
             self.finite().insert(slot);
             return Ok(Parameter { weight, bias: None });
         }
-        let tensor = format!("{name}.bias");
+        let tensor = self.bias_name(&name, module);
         let stored = source.matrix(&tensor)?;
         if stored.cols != module.bias_len() {
             let (file, found) = (source.file_of(&tensor).to_owned(), vec![stored.cols]);

@@ -345,6 +345,34 @@ fn a_shard_index_is_followed() {
 }
 
 #[test]
+fn norms_may_have_the_names_of_tensorflow() {
+    let (tokens, _) = golden(&tiny("bert-types"));
+    let expected = logits(&mut load(&tiny("bert-types")), &tokens, tokens.len());
+    let older = |tensors: &mut Vec<honelm_formats::RawTensor>| {
+        for tensor in tensors.iter_mut().filter(|tensor| tensor.name.contains("LayerNorm.")) {
+            tensor.name = tensor.name.replace(".weight", ".gamma").replace(".bias", ".beta");
+        }
+    };
+    let dir = changed("bert-types", |_| (), older);
+    assert_eq!(logits(&mut load(dir.path()), &tokens, tokens.len()), expected);
+    // A norm with both names is ambiguous.
+    let both = |tensors: &mut Vec<honelm_formats::RawTensor>| {
+        let mut copy: Vec<_> = tensors.iter().filter(|tensor| tensor.name.contains("LayerNorm.")).cloned().collect();
+        older(&mut copy);
+        tensors.extend(copy);
+    };
+    let error = Checkpoint::open(changed("bert-types", |_| (), both).path()).unwrap_err();
+    assert!(error.code() == "unexpected-tensor" && error.to_string().contains("LayerNorm."), "{error}");
+    // No other module has such names.
+    let table = |tensors: &mut Vec<honelm_formats::RawTensor>| {
+        let tensor = tensors.iter_mut().find(|tensor| tensor.name.ends_with("word_embeddings.weight")).unwrap();
+        tensor.name = tensor.name.replace(".weight", ".gamma");
+    };
+    let error = Checkpoint::open(changed("bert-types", |_| (), table).path()).unwrap_err();
+    assert_eq!(error.code(), "missing-tensor", "{error}");
+}
+
+#[test]
 fn a_multimodal_model_gives_the_logits_of_its_language_model() {
     use honelm_formats::safetensors::Safetensors;
     let (tokens, _) = golden(&tiny("gemma3-types"));

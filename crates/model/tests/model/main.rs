@@ -14,4 +14,5 @@ mod quantized;
 mod reference;
 mod remote;
 mod sentences;
+mod steps;
 mod tiny;

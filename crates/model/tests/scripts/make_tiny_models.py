@@ -280,4 +280,5 @@ def main():
         make(name, MODELS[name])
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -84,7 +84,7 @@ impl Events {
                 out.push(MessageEvent::MessageStart { message: self.message.clone() });
                 out.push(MessageEvent::Ping);
             }
-            Part::Embedding { .. } | Part::Confidence { .. } => {}
+            Part::Embedding { .. } | Part::Likelihoods { .. } | Part::Tokens { .. } | Part::Confidence { .. } => {}
             Part::About(about) => self.message.honelm = Some(about),
             Part::Text { text, .. } if text.is_empty() => {}
             Part::Text { text, .. } => {
@@ -150,7 +150,7 @@ impl Events {
             Finish::ToolCalls => ("tool_use", None),
             Finish::Stop | Finish::StopText(_) if self.calls > 0 => ("tool_use", None),
             Finish::Stop | Finish::StopText(_) => ("end_turn", None),
-            Finish::Length | Finish::Cancelled => ("max_tokens", None),
+            Finish::Length | Finish::Cancelled | Finish::Paused => ("max_tokens", None),
         };
         self.message.usage = counted(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens);
         (self.message.stop_reason, self.message.stop_sequence) = (Some(stop_reason), stop_sequence.clone());

@@ -36,10 +36,28 @@ pub struct About {
     pub currency: String,
     /// The number of private values of each kind that were replaced before the request left.
     pub replaced: BTreeMap<Cow<'static, str>, usize>,
+    /// The drafts of the device, if the upstream of this answer should verify any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drafts: Option<Drafted>,
     /// The `model` that answered, or finished the answer, an object with a `name`; of a local one also its `digest`, the
     /// `template_digest`, the `device` and the `sampling`.
     #[serde(flatten)]
     pub origin: Map<String, Value>,
+}
+
+/// The drafts that the device wrote for an answer, and an upstream verified.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Drafted {
+    /// `trial` while times are measured, `on` or `off` as the times say, `unable` if the upstream or the request cannot have drafts.
+    pub state: &'static str,
+    /// The reason for people.
+    pub reason: String,
+    /// The rounds.
+    pub rounds: u64,
+    /// The drafted tokens.
+    pub drafted: u64,
+    /// Those of them that were accepted.
+    pub accepted: u64,
 }
 
 impl About {

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use honelm_gateway::accounting::Money;
 
-use super::UpstreamHealth;
 use super::accounts::Record;
+use super::{Drafted, UpstreamHealth};
 use crate::metrics::{head, label};
 
 /// The upper bounds of the histogram of upstreams' times, in seconds.
@@ -27,8 +27,18 @@ struct State {
     failures: BTreeMap<(String, String), u64>,
     /// The times to the first token, by upstream.
     times: BTreeMap<String, Times>,
+    /// The drafts, by upstream.
+    drafts: BTreeMap<String, Drafts>,
     /// The energy of the requests that know it, in joules, and their number.
     energy: (f64, u64),
+}
+
+/// The drafts that an upstream verified.
+#[derive(Debug, Default)]
+struct Drafts {
+    rounds: u64,
+    drafted: u64,
+    accepted: u64,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +93,15 @@ impl Counters {
         }
     }
 
+    /// Counts the drafts of an answer.
+    pub fn add_drafts(&self, upstream: &str, drafted: &Drafted) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sums = state.drafts.entry(upstream.to_owned()).or_default();
+        sums.rounds += drafted.rounds;
+        sums.drafted += drafted.drafted;
+        sums.accepted += drafted.accepted;
+    }
+
     /// Appends the counters and the states of upstreams in the text format of Prometheus.
     pub fn write(&self, out: &mut String, currency: &str, upstreams: &[UpstreamHealth], lost: u64) {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,6 +117,7 @@ impl Counters {
             let _ = writeln!(out, "{name}{{upstream=\"{upstream}\",code=\"{code}\"}} {count}");
         }
         state.write_times(out);
+        state.write_drafts(out);
         let (joules, measured) = state.energy;
         if measured > 0 {
             head(out, "honelm_gateway_energy_joules_total", "counter", "Energy of local answers that know it.");
@@ -111,6 +131,15 @@ impl Counters {
             for name in ["closed", "open", "trial"] {
                 let (of, is) = (label(&upstream.name), u8::from(upstream.breaker == name));
                 let _ = writeln!(out, "honelm_gateway_breaker{{upstream=\"{of}\",state=\"{name}\"}} {is}");
+            }
+        }
+        if upstreams.iter().any(|upstream| upstream.drafts.is_some()) {
+            head(out, "honelm_gateway_drafts", "gauge", "State of drafts for upstreams: 1 for the present one.");
+        }
+        for upstream in upstreams.iter().filter(|upstream| upstream.drafts.is_some()) {
+            for name in ["on", "off", "trial", "unable", "unknown"] {
+                let (of, is) = (label(&upstream.name), u8::from(upstream.drafts == Some(name)));
+                let _ = writeln!(out, "honelm_gateway_drafts{{upstream=\"{of}\",state=\"{name}\"}} {is}");
             }
         }
         head(out, "honelm_gateway_lost_records_total", "counter", "Records that could not be written.");
@@ -160,6 +189,22 @@ impl State {
                 let (route, upstream, currency) = (label(route), label(upstream), label(currency));
                 let labels = format!("route=\"{route}\",upstream=\"{upstream}\",currency=\"{currency}\"");
                 let _ = writeln!(out, "{name}{{{labels}}} {}", amount(sums).units());
+            }
+        }
+    }
+
+    fn write_drafts(&self, out: &mut String) {
+        type Count = fn(&Drafts) -> u64;
+        let counts: [(&str, &str, Count); 3] = [
+            ("rounds", "Rounds in which an upstream verified a draft.", |sums| sums.rounds),
+            ("tokens", "Tokens that the device drafted.", |sums| sums.drafted),
+            ("accepted_tokens", "Drafted tokens that upstreams accepted.", |sums| sums.accepted),
+        ];
+        for (name, help, count) in counts.iter().filter(|_| !self.drafts.is_empty()) {
+            let name = format!("honelm_gateway_draft_{name}_total");
+            head(out, &name, "counter", help);
+            for (upstream, sums) in &self.drafts {
+                let _ = writeln!(out, "{name}{{upstream=\"{}\"}} {}", label(upstream), count(sums));
             }
         }
     }

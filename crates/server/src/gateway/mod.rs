@@ -31,7 +31,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 pub(crate) use about::with_header;
-pub use about::{About, HEADER};
+pub use about::{About, Drafted, HEADER};
 pub(crate) use answer::Head;
 pub use ask::{Ask, POLICY, PRIVACY};
 pub(crate) use page::routes;

@@ -86,6 +86,7 @@ fn planned(name: String, gateway: &Gateway) -> ModelCard {
         architecture: String::new(),
         parameters: 0,
         vocabulary: u32::MAX as usize,
+        vocabulary_digest: String::new(),
         context: usize::try_from(gateway.settings().local.context).unwrap_or(usize::MAX),
         generation: Generation::default(),
         template: None,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use honelm_gateway::drafts::Drafts;
 use honelm_gateway::policy::{self, Breaker, BreakerSettings, Event, Failure, Settings};
 use serde::Serialize;
 
@@ -33,6 +34,20 @@ struct State {
     failures: u64,
     last_failure: Option<&'static str>,
     first_token: Option<Duration>,
+    drafts: Drafts,
+    ability: Ability,
+}
+
+/// The ability of an upstream to verify drafts of the local model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Ability {
+    /// It was not asked since it last was away.
+    #[default]
+    Unknown,
+    /// It verifies drafts.
+    Verifies,
+    /// It does not, for this reason.
+    Lacks(&'static str),
 }
 
 /// The health of an upstream.
@@ -56,6 +71,9 @@ pub struct UpstreamHealth {
     pub last_failure: Option<&'static str>,
     /// The time to the first token of the last answer, in seconds.
     pub first_token_seconds: Option<f64>,
+    /// Drafts of the device: `on`, `off`, `trial`, `unable` or `unknown`; `None` if the settings do not want any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drafts: Option<&'static str>,
 }
 
 /// Returns the upstreams of a gateway.
@@ -113,6 +131,10 @@ impl Upstream {
         let now = self.now();
         let was_away = self.with(|state| {
             let was_away = !matches!(state.breaker, Breaker::Closed { .. });
+            if was_away {
+                // It may be another server now.
+                state.ability = Ability::Unknown;
+            }
             state.breaker = state.breaker.after(Event::Succeeded, now, &self.breaker);
             was_away
         });
@@ -181,6 +203,25 @@ impl Upstream {
         });
     }
 
+    /// Returns what is known about drafts, after `change`, which has the time on the clock of the breakers.
+    pub fn drafts(&self, change: impl FnOnce(Drafts, Duration) -> Drafts) -> Drafts {
+        let now = self.now();
+        self.with(|state| {
+            state.drafts = change(state.drafts, now);
+            state.drafts
+        })
+    }
+
+    /// Returns the ability to verify drafts.
+    pub fn ability(&self) -> Ability {
+        self.with(|state| state.ability)
+    }
+
+    /// Notes the ability to verify drafts.
+    pub fn set_ability(&self, ability: Ability) {
+        self.with(|state| state.ability = ability);
+    }
+
     pub fn health(&self) -> UpstreamHealth {
         let (state, now) = (self.with(|state| *state), self.now());
         let (breaker, until) = match state.breaker {
@@ -198,6 +239,11 @@ impl Upstream {
             failures: state.failures,
             last_failure: state.last_failure,
             first_token_seconds: state.first_token.map(|time| time.as_secs_f64()),
+            drafts: self.settings.drafts.then(|| match state.ability {
+                Ability::Unknown => "unknown",
+                Ability::Lacks(_) => "unable",
+                Ability::Verifies => state.drafts.name(),
+            }),
         }
     }
 }

@@ -41,7 +41,12 @@ impl Lines {
     /// Returns the line of a part, if it has one. An error has none.
     pub fn part(&mut self, part: Part) -> Option<AnswerLine> {
         match part {
-            Part::Begun { .. } | Part::Embedding { .. } | Part::Confidence { .. } | Part::Failed(_) => None,
+            Part::Begun { .. }
+            | Part::Embedding { .. }
+            | Part::Likelihoods { .. }
+            | Part::Tokens { .. }
+            | Part::Confidence { .. }
+            | Part::Failed(_) => None,
             Part::About(about) => {
                 self.about = Some(about);
                 None

@@ -103,10 +103,7 @@ async fn answer(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Respons
     let given = settings.clone();
     let how = settings.generation(place.card(), &app.config.limits)?;
     let mut extra = request.chat_template_kwargs.unwrap_or_default();
-    if let Some(effort) = request.reasoning_effort {
-        extra.entry("enable_thinking").or_insert_with(|| (effort != "none").into());
-        extra.entry("reasoning_effort").or_insert_with(|| effort.into());
-    }
+    add_effort(&mut extra, request.reasoning_effort);
     let options = RenderOptions { add_generation_prompt: true, extra, ..RenderOptions::default() };
     let parallel_calls = request.parallel_tool_calls.unwrap_or(true);
     let prompt = Prompt::Chat { messages, options };
@@ -132,6 +129,14 @@ async fn answer(app: &Shared, headers: &HeaderMap, body: Body) -> Result<Respons
         response["honelm"] = json!(about);
     }
     Ok(with_ignored(with_header(Json(response).into_response(), parts.about()), ignored))
+}
+
+/// Adds the effort of the reasoning to the variables of a chat template, as templates know it.
+pub(super) fn add_effort(extra: &mut Map<String, Value>, effort: Option<String>) {
+    if let Some(effort) = effort {
+        extra.entry("enable_thinking").or_insert_with(|| (effort != "none").into());
+        extra.entry("reasoning_effort").or_insert_with(|| effort.into());
+    }
 }
 
 /// The fields with which every response to a request begins.
@@ -258,7 +263,11 @@ impl Translate for Chunks {
                 let call = json!({"index": index, "function": {"arguments": fragment}});
                 self.delta(choice, json!({"tool_calls": [call]}), None, None, out);
             }
-            Part::CallEnds { .. } | Part::Embedding { .. } | Part::Confidence { .. } => {}
+            Part::CallEnds { .. }
+            | Part::Embedding { .. }
+            | Part::Likelihoods { .. }
+            | Part::Tokens { .. }
+            | Part::Confidence { .. } => {}
             Part::About(about) => self.about = Some(about),
             Part::Done { choice, finish, usage } => {
                 if let Some(of) = self.usage.get_mut(choice) {

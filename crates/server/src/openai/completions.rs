@@ -218,6 +218,8 @@ impl Translate for Chunks {
             Part::Failed(error) => out.data(&crate::Api::OpenAi.error(&error)),
             Part::Begun { .. }
             | Part::Embedding { .. }
+            | Part::Likelihoods { .. }
+            | Part::Tokens { .. }
             | Part::Confidence { .. }
             | Part::About(_)
             | Part::CallBegins { .. }

@@ -6,10 +6,13 @@ pub(crate) mod logprobs;
 mod models;
 mod prompts;
 mod sampling;
+mod verify;
 
 pub use chat::ChatRequest;
 pub use completions::{InfillRequest, TextRequest};
 pub use prompts::Prompts;
+pub(crate) use verify::{VERSION as VERIFY_VERSION, verifies};
+pub use verify::{Verified, VerifiedSeconds, VerifiedUsage, VerifyRequest};
 
 use axum::Router;
 use axum::response::Response;
@@ -25,6 +28,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
         .route("/infill", post(completions::infill))
+        .route("/v1/honelm/verify", post(verify::create))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*name}", get(models::one))
 }
@@ -37,7 +41,7 @@ fn answered(outcome: Result<Response, ApiError>) -> Response {
 /// Returns the name of the reason for an end.
 fn finish_reason(finish: &Finish) -> &'static str {
     match finish {
-        Finish::Stop | Finish::StopText(_) | Finish::Cancelled => "stop",
+        Finish::Stop | Finish::StopText(_) | Finish::Cancelled | Finish::Paused => "stop",
         Finish::Length => "length",
         Finish::ToolCalls => "tool_calls",
     }

@@ -80,7 +80,11 @@ impl Events {
     pub fn part(&mut self, part: Part) -> Vec<Numbered> {
         let mut out = Vec::new();
         match part {
-            Part::Begun { .. } | Part::Embedding { .. } | Part::Confidence { .. } => {}
+            Part::Begun { .. }
+            | Part::Embedding { .. }
+            | Part::Likelihoods { .. }
+            | Part::Tokens { .. }
+            | Part::Confidence { .. } => {}
             Part::About(about) => self.response.honelm = Some(about),
             Part::Text { text, logprobs, .. } => self.text(&text, listed(&logprobs), &mut out),
             Part::Reasoning { text, .. } => self.reasoning(&text, &mut out),

@@ -19,7 +19,7 @@ use honelm_backend::block_on;
 use honelm_engine::{AnswerId, Cancel, Completion, Event, FinishReason, LoadedModel, Request, Update};
 
 use crate::ApiError;
-use crate::job::{Finish, Job, Part, Usage};
+use crate::job::{Finish, Job, Part, StepTimes, Usage};
 use crate::model::Served;
 use outbox::Outbox;
 pub(crate) use prepare::{gap_marks, prompt_tokens};
@@ -100,6 +100,8 @@ struct Running {
     choice: usize,
     stops: Vec<String>,
     begun: bool,
+    /// The number of tokens before this part of the answer, and its draft, if the answer is resumed.
+    resumed: Option<(usize, Vec<u32>)>,
     usage: Usage,
 }
 
@@ -222,9 +224,10 @@ impl Worker {
     fn submit(&mut self, job: u64, choice: usize, request: Request) {
         let now = self.now();
         let stops = request.how.stop.clone();
+        let resumed = request.pause.map(|_| (request.begun.len(), request.draft.clone()));
         match self.model.loaded().driver().submit(request, now) {
             Ok(id) => {
-                self.answers.insert(id, Running { job, choice, stops, begun: false, usage: Usage::default() });
+                self.answers.insert(id, Running { job, choice, stops, begun: false, resumed, usage: Usage::default() });
             }
             Err(error) => self.fail(job, error.into()),
         }
@@ -322,6 +325,7 @@ impl Worker {
                 None => Finish::Stop,
             },
             FinishReason::Length | FinishReason::Context => Finish::Length,
+            FinishReason::Paused => Finish::Paused,
             FinishReason::Cancelled => Finish::Cancelled,
             FinishReason::Deadline => {
                 let limit = self.bounds.request.as_secs();
@@ -330,9 +334,16 @@ impl Worker {
                 return self.fail(running.job, timeout);
             }
         };
+        let tokens = running.resumed.map(|(begun, draft)| self.new_tokens(running.choice, begun, &draft, done));
         let Some(open) = self.jobs.get_mut(&running.job) else { return };
+        if let Some(tokens) = tokens {
+            open.outbox.push(tokens);
+        }
         if let Some(values) = done.embedding.clone() {
             open.outbox.push(Part::Embedding { choice: running.choice, values });
+        }
+        if let Some(values) = done.likelihoods.clone() {
+            open.outbox.push(Part::Likelihoods { choice: running.choice, values });
         }
         if let Some(confidence) = done.confidence.as_deref().copied() {
             open.outbox.push(Part::Confidence { choice: running.choice, confidence });
@@ -343,6 +354,17 @@ impl Worker {
         for (choice, request) in later {
             self.submit(running.job, choice, request);
         }
+    }
+
+    /// Returns the tokens that a resumed answer has added to its `begun` ones. Those at their start that are the draft's were
+    /// accepted.
+    fn new_tokens(&mut self, choice: usize, begun: usize, draft: &[u32], done: &Completion) -> Part {
+        let driver = self.model.loaded().driver();
+        let seconds = |rows: usize| driver.step_seconds(rows).0.unwrap_or(0.0);
+        let steps = StepTimes { one: seconds(1), draft: seconds(draft.len() + 1) };
+        let tokens = done.token_ids.get(begun..).unwrap_or_default().to_vec();
+        let accepted = tokens.iter().zip(draft).take_while(|(token, drafted)| token == drafted).count();
+        Part::Tokens { choice, tokens, accepted, steps }
     }
 
     /// Removes the jobs whose parts have all been sent.

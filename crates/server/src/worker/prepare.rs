@@ -6,7 +6,7 @@ use honelm_text::{EncodeOptions, RenderOptions, Tokenizer};
 
 use crate::ApiError;
 use crate::changing_line::without_changing_line;
-use crate::job::{Embed, Job, Part, Prompt, TokenLogprob, TopLogprob};
+use crate::job::{Embed, Job, Part, Prompt, Resumed, TokenLogprob, TopLogprob};
 
 /// The names of the tokens that mark the parts of a text with a gap, by families of models: before the gap, behind it, in
 /// it.
@@ -21,7 +21,11 @@ const INFILL: &[[&str; 3]] = &[
 
 /// Returns the requests of a job, one for each answer.
 pub(super) fn requests(job: &Job, model: &LoadedModel) -> Result<Vec<Request>, ApiError> {
-    let request = Request { confidence: job.confidence, ..request(job, model)? };
+    let mut request = Request { confidence: job.confidence, ..request(job, model)? };
+    if let Some(resumed) = &job.resumed {
+        let Resumed { begun, draft, pause } = resumed.clone();
+        request = Request { begun, draft, pause, ..request };
+    }
     let of_choice = |choice: usize| {
         let mut request = request.clone();
         request.how.stream = choice as u64;
@@ -70,7 +74,10 @@ fn request(job: &Job, model: &LoadedModel) -> Result<Request, ApiError> {
                 parallel: job.parallel_calls,
                 begun: job.begun.clone(),
             };
-            Ok(model.chat_request(&messages, &ask)?)
+            Ok(match &job.judge {
+                Some(answers) => model.likelihood_request(&messages, &ask, answers)?,
+                None => model.chat_request(&messages, &ask)?,
+            })
         }
         Prompt::Text(text) => Ok(model.continuation(text, how, job.constraint.as_ref())?),
         Prompt::Tokens(tokens) => Ok(Request::new(tokens.clone(), how.clone())),
@@ -116,21 +123,12 @@ pub(super) fn parts(choice: usize, delta: Delta) -> impl Iterator<Item = Part> {
 
 /// Adds the texts of tokens to their log-probabilities.
 pub(super) fn named(tokenizer: &Tokenizer, found: &TokenLogprobs) -> TokenLogprob {
-    let (text, bytes) = text_of(tokenizer, found.id);
+    let (text, bytes) = tokenizer.token_text(found.id);
     let top = found.top.iter().map(|&(id, logprob)| {
-        let (text, bytes) = text_of(tokenizer, id);
+        let (text, bytes) = tokenizer.token_text(id);
         TopLogprob { id, text, bytes, logprob }
     });
     TokenLogprob { id: found.id, text, bytes, logprob: Some(found.logprob), top: top.collect() }
-}
-
-/// Returns the text of a token, and its bytes in the answer. A special token has its name as text, and no bytes.
-pub(super) fn text_of(tokenizer: &Tokenizer, id: u32) -> (String, Vec<u8>) {
-    if tokenizer.special(id) {
-        return (tokenizer.token(id).unwrap_or_default().to_owned(), Vec::new());
-    }
-    let bytes = tokenizer.token_bytes(id).unwrap_or_default();
-    (String::from_utf8_lossy(&bytes).into_owned(), bytes)
 }
 
 /// Returns the stop text that ended an answer, if one did.

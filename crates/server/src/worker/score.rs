@@ -5,7 +5,7 @@ use honelm_backend::{Batch, SequenceId, Want, block_on};
 use honelm_engine::{EngineError, LoadedModel, TokenLogprobs, sampling};
 
 use super::outbox::Outbox;
-use super::prepare::{named, text_of};
+use super::prepare::named;
 use crate::ApiError;
 use crate::job::{Job, Part, TokenLogprob};
 
@@ -40,7 +40,7 @@ fn scored(prompt: &[u32], top: usize, model: &mut LoadedModel) -> Result<Vec<Tok
     let scores = scores?;
     closed.map_err(EngineError::from)?;
     let tokenizer = model.tokenizer();
-    let (text, bytes) = text_of(tokenizer, first);
+    let (text, bytes) = tokenizer.token_text(first);
     let first = TokenLogprob { id: first, text, bytes, logprob: None, top: Vec::new() };
     Ok([first].into_iter().chain(scores.iter().map(|found| named(tokenizer, found))).collect())
 }

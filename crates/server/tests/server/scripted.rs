@@ -9,7 +9,7 @@ use honelm_backend::{
 };
 use honelm_engine::{DriverOptions, Generation, LoadedModel};
 use honelm_model::{CacheUse, Facts, ModelError, ReadStep, Runner, StepOutput};
-use honelm_server::model::{ModelCard, Need, Served};
+use honelm_server::model::{ModelCard, Need, Served, vocabulary_digest};
 use honelm_server::{Loader, Registry};
 use honelm_tensor::Matrix;
 use honelm_text::{EncodeOptions, Tokenizer};
@@ -96,25 +96,37 @@ pub fn loader(bytes: u64, pause: Duration) -> Loader {
         let runner = Scripted::new(Answer::Token(token), pause);
         let driver = DriverOptions { answers: 64, cache_bytes: Some(1 << 30), ..DriverOptions::default() };
         let model = LoadedModel::new(Box::new(runner), tokenizer, Generation::greedy(16), driver);
-        Ok(Box::new(Script(model)) as Box<dyn Served>)
+        Ok(Box::new(Script(model, None)) as Box<dyn Served>)
     };
     Loader::new(plan, load)
 }
 
 /// Adds a model that answers by a script.
 pub fn add(registry: &Registry, name: &str, script: impl Fn(&str) -> String + Send + Sync + 'static) {
+    add_slow(registry, name, Duration::ZERO, None, script);
+}
+
+/// Adds a model that answers by a script, pauses before each step, and perhaps claims to have another vocabulary.
+pub fn add_slow(
+    registry: &Registry,
+    name: &str,
+    pause: Duration,
+    vocabulary: Option<&'static str>,
+    script: impl Fn(&str) -> String + Send + Sync + 'static,
+) {
     let answer = Answer::Script(Arc::new(script));
     let load = move || {
-        let runner = Scripted::new(answer.clone(), Duration::ZERO);
+        let runner = Scripted::new(answer.clone(), pause);
         let driver = DriverOptions { answers: 64, cache_bytes: Some(1 << 30), ..DriverOptions::default() };
         let mut model = LoadedModel::new(Box::new(runner), tokenizer(), Generation::greedy(512), driver);
         model.set_template(TEMPLATE.to_owned()).unwrap();
-        Ok(Box::new(Script(model)) as Box<dyn Served>)
+        Ok(Box::new(Script(model, vocabulary)) as Box<dyn Served>)
     };
     registry.add(name.to_owned(), Loader::new(|| Ok(Need::default()), load));
 }
 
-struct Script(LoadedModel);
+/// A model, with the digest of the vocabulary that it claims to have.
+struct Script(LoadedModel, Option<&'static str>);
 
 impl Served for Script {
     fn loaded(&mut self) -> &mut LoadedModel {
@@ -129,6 +141,7 @@ impl Served for Script {
             architecture: "scripted".to_owned(),
             parameters: 0,
             vocabulary: self.0.tokenizer().vocab_size(),
+            vocabulary_digest: self.1.map_or_else(|| vocabulary_digest(self.0.tokenizer()), str::to_owned),
             context: CONTEXT,
             generation: self.0.generation().clone(),
             template_digest: None,
@@ -207,7 +220,10 @@ impl Runner for Scripted {
         Box::pin(std::future::ready(Ok(output)))
     }
     fn accept(&mut self, id: SequenceId, path: &[u32]) -> Result<(), ModelError> {
-        Ok(self.sequences.accept(id, path)?)
+        self.sequences.accept(id, path)?;
+        let kept = self.sequences.len(id)?;
+        self.tokens.entry(id).or_default().truncate(kept);
+        Ok(())
     }
     fn truncate(&mut self, id: SequenceId, len: usize) -> Result<Truncated, ModelError> {
         let kept = self.sequences.truncate(id, len)?;

@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
+use honelm_chunks::ContentRange;
+
 use super::cache::RepositoryCache;
 use super::client::{Answer, Client};
 use super::files::{BlobHash, io_at};
@@ -149,8 +151,10 @@ impl Fetch<'_> {
             };
         }
         let text = response.header("content-range").unwrap_or_default();
-        Ok(match content_range(text) {
-            Some((start, total)) if start == from && total.is_none_or(|total| total == size) => Extent::Rest,
+        Ok(match ContentRange::parse(text) {
+            Some(ContentRange { start, total, .. }) if start == from && total.is_none_or(|total| total == size) => {
+                Extent::Rest
+            }
             _ => Extent::Other(format!("'{}'", text.chars().take(80).flat_map(char::escape_debug).collect::<String>())),
         })
     }
@@ -193,14 +197,6 @@ impl Fetch<'_> {
             });
         }
     }
-}
-
-/// Parses `bytes START-END/TOTAL` and returns START, and TOTAL if it is given.
-fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
-    let (extent, total) = text.strip_prefix("bytes ")?.trim().split_once('/')?;
-    let (start, _) = extent.split_once('-')?;
-    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
-    Some((start.parse().ok()?, total))
 }
 
 /// An incomplete blob and the hash of its bytes.
@@ -287,15 +283,6 @@ impl Partial {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_are_read() {
-        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
-        assert_eq!(content_range("bytes 0-9/*"), Some((0, None)));
-        for bad in ["", "bytes */10", "bytes 5-9", "bytes -9/10", "bytes a-b/c", "5-9/10", "bytes 5-9/-1"] {
-            assert_eq!(content_range(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn hashes_are_those_of_git_and_lfs() {

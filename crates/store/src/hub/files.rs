@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::{fs, io};
 
+use honelm_chunks::hex;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use super::WantedFile;
 use super::listing::BlobId;
 use crate::StoreError;
-use crate::digest::hex;
 
 /// Returns the conversion of an I/O error at `path`.
 pub(crate) fn io_at(path: &Path) -> impl Fn(io::Error) -> StoreError + '_ {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::tool::wrong;
 use super::{CallForm, Tool};
 use crate::error::{Result, TextError};
 use crate::template::Reasoning;
@@ -18,6 +19,34 @@ pub enum ToolChoice {
     Required,
     /// A call of the tool of this name.
     Named(String),
+}
+
+impl ToolChoice {
+    /// Reads the field `tool_choice` of OpenAI's API: `auto`, `required`, `none`, or an object that names a function. `None`
+    /// stands for `none`: the model calls no tool.
+    ///
+    /// # Errors
+    /// [`TextError::Tools`] for another value, for a function that is not among `tools`, and for `required` without tools.
+    pub fn read(choice: Option<&Value>, tools: &[Tool]) -> Result<Option<Self>> {
+        const EXPECTED: &str = "\"none\", \"auto\", \"required\" or the name of a function";
+        let refused = |found: &Value, expected| wrong("tool_choice".to_owned(), found, expected);
+        let choice = match choice {
+            None | Some(Value::Null) => Self::Auto,
+            Some(found @ Value::String(text)) => match text.as_str() {
+                "auto" => Self::Auto,
+                "required" | "any" if tools.is_empty() => return Err(refused(found, "another choice without tools")),
+                "required" | "any" => Self::Required,
+                "none" => return Ok(None),
+                _ => return Err(refused(found, EXPECTED)),
+            },
+            Some(other) => match [&other["function"]["name"], &other["name"]].into_iter().find_map(Value::as_str) {
+                Some(name) if tools.iter().any(|tool| tool.name == name) => Self::Named(name.to_owned()),
+                Some(name) => return Err(refused(&name.into(), "the name of one of the tools")),
+                None => return Err(refused(other, EXPECTED)),
+            },
+        };
+        Ok(Some(choice))
+    }
 }
 
 /// The answers that a grammar must allow.

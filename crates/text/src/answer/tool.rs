@@ -110,7 +110,7 @@ pub(super) fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-fn wrong(place: String, found: &Value, expected: &'static str) -> TextError {
+pub(super) fn wrong(place: String, found: &Value, expected: &'static str) -> TextError {
     const LONGEST: usize = 80;
     let mut found = if found.is_null() { "nothing".to_owned() } else { found.to_string() };
     if let Some((at, _)) = found.char_indices().nth(LONGEST) {

@@ -39,6 +39,19 @@ impl Message {
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: serde_json::Value::String(content.into()), extra: Map::new() }
     }
+
+    /// Converts the arguments of calls from JSON text to objects, which templates write themselves. Other arguments stay.
+    pub fn parse_arguments(&mut self) {
+        let calls = self.extra.get_mut("tool_calls").and_then(serde_json::Value::as_array_mut);
+        for call in calls.into_iter().flatten() {
+            if let Some(arguments) = call.pointer_mut("/function/arguments")
+                && let Some(parsed) = arguments.as_str().and_then(|text| serde_json::from_str(text).ok())
+                && serde_json::Value::is_object(&parsed)
+            {
+                *arguments = parsed;
+            }
+        }
+    }
 }
 
 /// The variables of a rendering in addition to the messages.

@@ -1,11 +1,11 @@
 //! `honelm web`: a local server for the browser page.
 
-mod files;
+mod page;
 mod server;
 
-use std::io::{Error as IoError, ErrorKind};
+use std::io::Error as IoError;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::arguments::Global;
 use crate::failure::Failure;
 use crate::{help, output};
+pub(super) use page::find;
 use server::{Served, serve};
 
 /// Returns the text after the options.
@@ -52,7 +53,7 @@ pub struct Web {
 
 impl Web {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
-        let page = page(self.page.as_deref())?;
+        let page = find(self.page.as_deref())?;
         let named: Vec<Option<&str>> = match self.models.as_slice() {
             [] => vec![None],
             names => names.iter().map(|name| Some(name.as_str())).collect(),
@@ -83,20 +84,4 @@ impl Web {
         serve(listener, &page, models)?;
         Ok(0)
     }
-}
-
-/// Finds the folder of the built page.
-fn page(wanted: Option<&Path>) -> Result<PathBuf, Failure> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("web")));
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/dist");
-    let candidates = match wanted {
-        Some(folder) => vec![folder.to_owned()],
-        None => beside.into_iter().chain([checkout]).collect(),
-    };
-    let found = candidates.iter().find(|folder| folder.join("index.html").is_file());
-    found.cloned().ok_or_else(|| {
-        let searched: Vec<String> = candidates.iter().map(|folder| folder.display().to_string()).collect();
-        let problem = "no index.html; in a source checkout, `cargo xtask web` builds the page";
-        Failure::Io(searched.join(", "), IoError::new(ErrorKind::NotFound, problem))
-    })
 }

@@ -10,19 +10,20 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use honelm_server::Files;
+use honelm_server::web::add_headers;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 
-use super::files::Files;
 use crate::failure::Failure;
 use crate::interrupt;
 
@@ -34,10 +35,6 @@ const HEADERS: Duration = Duration::from_secs(30);
 
 /// The time that responses in progress have after Ctrl-C.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// The content security policy: the page may run its own scripts and the wasm module, and fetch models from anywhere.
-const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; \
-                      connect-src * blob: data:; frame-ancestors 'none'";
 
 /// A model on the server.
 pub struct Served {
@@ -80,7 +77,7 @@ impl Served {
 
     /// Returns the entry of the model in `models.json`.
     pub fn json(&self) -> Value {
-        json!({"name": self.name, "url": self.url()})
+        json!({"name": self.name, "url": self.url(), "bytes": self.files.weight_bytes()})
     }
 }
 
@@ -154,9 +151,8 @@ async fn guarded(request: Request, next: Next) -> Response {
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    add_headers(headers);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
 
@@ -191,6 +187,8 @@ mod tests {
         std::fs::write(folder.join("config.json"), "{}").expect("written");
         assert_eq!(Served::new(&folder).expect("a model").url(), "models/my-model/");
         assert_eq!(Served::new(&folder.join("config.json")).expect("a model").url(), "models/my-model/");
+        std::fs::write(folder.join("a.safetensors"), [0; 5]).expect("written");
+        assert_eq!(Served::new(&folder).expect("a model").json()["bytes"], 5);
         let file = dir.path().join("x?.gguf");
         let files = Files::file(&file);
         assert_eq!(Served { name: "x?".to_owned(), path: file, files }.url(), "models/x-.gguf");

@@ -12,7 +12,7 @@ use super::{Answer, End, has_budget};
 use crate::gateway::accounts::{Holder, Money, Reservation, Wish};
 use crate::gateway::privacy::{self, Masked, Restoring};
 use crate::gateway::upstream::{self, Failed, Piece};
-use crate::gateway::upstreams::Upstream;
+use crate::gateway::upstreams::{Ability, Upstream};
 use crate::job::{self, Part};
 
 /// The bytes that a token has on average, where an upstream does not count them.
@@ -47,10 +47,12 @@ pub(super) struct Attempt {
 }
 
 /// The end of an attempt without an answer.
-enum Stop {
+pub(super) enum Stop {
+    /// The upstream failed.
     Failed(Failed),
     /// It may not be asked now, for a reason with this code.
     Skipped(&'static str),
+    /// The answer ends here.
     End(End),
 }
 
@@ -170,7 +172,17 @@ impl Answer {
             // Another request has opened the breaker meanwhile.
             return Err(Stop::Skipped("breaker-open"));
         }
-        let outcome = self.exchange(upstream, at, masked).await;
+        let outcome = match self.drafting(upstream).await {
+            None => self.exchange(upstream, at, masked).await,
+            Some(local) => match self.exchange_drafts(upstream, at, masked, &local).await {
+                Err(Stop::Failed(failed)) if !self.has_written() && refuses(&failed) => {
+                    self.without_drafts("the upstream refuses to verify drafts");
+                    upstream.set_ability(Ability::Lacks("the upstream refuses to verify drafts"));
+                    self.exchange(upstream, at, masked).await
+                }
+                outcome => outcome,
+            },
+        };
         match &outcome {
             Ok(()) => upstream.has_succeeded(self.log),
             Err(Stop::Failed(failed)) => upstream.has_failed(failed, self.log),
@@ -190,21 +202,30 @@ impl Answer {
         };
         self.costs(true);
         self.taken.upstream = Some(at);
-        let is_json = matches!(self.job.constraint, Some(Constraint::JsonObject | Constraint::JsonSchema(_)));
-        let mut restoring = Restoring::new(masked.restorer.clone(), is_json);
-        let mut answered = false;
+        let mut restoring = self.restoring(masked);
+        let mut first = None;
         loop {
             let piece = tokio::select! {
                 piece = stream.next() => piece?,
                 () = sender.closed() => return Err(End::Gone.into()),
             };
             let Some(piece) = piece else { break };
-            if !std::mem::replace(&mut answered, true) {
+            if first.is_none() {
                 upstream.has_answered(begin.elapsed());
+            }
+            let first = *first.get_or_insert_with(Instant::now);
+            if let (Piece::Usage(usage), true) = (&piece, upstream.settings.drafts) {
+                let token = first.elapsed().as_secs_f64() / usage.output.saturating_sub(1).max(1) as f64;
+                upstream.drafts(|drafts, _| if usage.output > 1 { drafts.without_drafts(token) } else { drafts });
             }
             self.piece(piece, &mut restoring).await?;
         }
-        self.begin(self.outline.request.prompt_tokens as usize, 0).await?;
+        self.complete(begin).await
+    }
+
+    /// Ends the answer of an upstream that is complete, and was asked at `begin`.
+    pub(super) async fn complete(&mut self, begin: Instant) -> Result<(), Stop> {
+        self.begun().await?;
         if let Some(attempt) = &mut self.attempt {
             attempt.complete = true;
         }
@@ -212,15 +233,21 @@ impl Answer {
         Ok(())
     }
 
+    /// Returns what turns the surrogates of the answer back.
+    pub(super) fn restoring(&self, masked: &Masked) -> Restoring {
+        let is_json = matches!(self.job.constraint, Some(Constraint::JsonObject | Constraint::JsonSchema(_)));
+        Restoring::new(masked.restorer.clone(), is_json)
+    }
+
     /// Notes whether the present attempt has a cost.
-    fn costs(&mut self, counts: bool) {
+    pub(super) fn costs(&mut self, counts: bool) {
         if let Some(attempt) = &mut self.attempt {
             attempt.counts = counts;
         }
     }
 
     /// Sends a piece on.
-    async fn piece(&mut self, piece: Piece, restoring: &mut Restoring) -> Result<(), End> {
+    pub(super) async fn piece(&mut self, piece: Piece, restoring: &mut Restoring) -> Result<(), End> {
         if let Some(attempt) = &mut self.attempt {
             match &piece {
                 Piece::Text { text, .. } | Piece::Reasoning { text, .. } => attempt.received_bytes += text.len() as u64,
@@ -340,6 +367,12 @@ impl Answer {
             () = self.sender.closed() => Err(End::Gone),
         }
     }
+}
+
+/// Returns `true` if an upstream understands the request and does not want it.
+fn refuses(failed: &Failed) -> bool {
+    matches!(failed.failure, Failure::Status(status) if (400..500).contains(&status))
+        && !failed.failure.is_of_upstream()
 }
 
 /// Returns a number from 0 to 1.

@@ -22,6 +22,9 @@ impl Answer {
         let about = self.about(cloud_only_cost);
         let record = self.record(&about, cloud_only_cost, outcome.is_ok());
         self.gateway.counters.add(&record);
+        if let (Some(drafted), Some(at)) = (&about.drafts, self.taken.upstream) {
+            self.gateway.counters.add_drafts(&self.gateway.settings.upstreams[at].name, drafted);
+        }
         if let Err(error) = self.gateway.accounts.record(record).await {
             log::message(self.log, &format!("warning: {error}"));
         }
@@ -80,6 +83,7 @@ impl Answer {
             saved: cloud_only_cost.minus(self.cost).units(),
             currency: self.gateway.settings.currency.clone(),
             replaced: self.replaced.clone(),
+            drafts: self.drafted.clone(),
             origin: self.origin(),
         }
     }

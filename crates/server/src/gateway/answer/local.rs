@@ -80,7 +80,7 @@ impl Answer {
     }
 
     /// Returns the job for the local model, whose settings were not known if it was not loaded.
-    fn localized(&self, lease: &Lease) -> Result<Job, End> {
+    pub(super) fn localized(&self, lease: &Lease) -> Result<Job, End> {
         let mut job = self.job.clone();
         let overflow = job.how.overflow;
         job.how = job.given.clone().generation(lease.card(), &self.limits).map_err(End::Failed)?;

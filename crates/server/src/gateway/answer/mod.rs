@@ -1,6 +1,7 @@
 //! The task that answers a request through a gateway.
 
 mod cloud;
+mod drafts;
 mod finish;
 mod local;
 mod outline;
@@ -91,6 +92,8 @@ pub(super) struct Answer {
     energy: Vec<Option<f64>>,
     replaced: BTreeMap<Cow<'static, str>, usize>,
     failures: Vec<(usize, &'static str)>,
+    /// The drafts of this answer, if its upstream should verify any.
+    drafted: Option<about::Drafted>,
 }
 
 impl Answer {
@@ -130,6 +133,7 @@ impl Answer {
             energy: Vec::new(),
             replaced: BTreeMap::new(),
             failures: Vec::new(),
+            drafted: None,
         }
     }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use honelm_gateway::policy::{Api, Failure, Timeouts, Upstream as Settings};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response, Uri};
+use hyper::{Method, Request, Response, Uri};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout_at;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -25,6 +26,8 @@ use crate::ids;
 
 /// The most bytes of an answer.
 const MOST_ANSWER: usize = 64 << 20;
+/// The most bytes of a document.
+const MOST_DOCUMENT: usize = 8 << 20;
 /// The most bytes of a file of certificates.
 const MOST_CERTIFICATES: u64 = 16 << 20;
 /// The time for which the rest of an answer is awaited behind its end, so that its connection can be used again.
@@ -67,6 +70,9 @@ pub(crate) fn tls() -> Result<ClientConfig, honelm::Error> {
 pub(crate) struct Endpoint {
     connections: Arc<Connections>,
     path: Uri,
+    /// The paths at which another HoneLM describes itself and verifies drafts.
+    pub props: Uri,
+    pub verify: Uri,
     host: HeaderValue,
     api: Api,
     key: Option<HeaderValue>,
@@ -79,19 +85,24 @@ impl Endpoint {
     /// # Errors
     /// An address that is none, and a key that no header can carry.
     pub fn new(settings: &Settings, key: Option<&str>, tls: &Arc<ClientConfig>) -> Result<Self, String> {
+        let wrong = || format!("url: found {:?}, expected an address with a host", settings.url);
         let name = match settings.api {
             Api::OpenAi => "chat/completions",
             Api::Anthropic => "messages",
         };
-        let wrong = || format!("url: found {:?}, expected an address with a host", settings.url);
         let url: Uri = format!("{}/{name}", settings.url.trim_end_matches('/')).parse().map_err(|_| wrong())?;
         let authority = url.authority().filter(|authority| !authority.host().is_empty()).ok_or_else(wrong)?;
         let is_encrypted = url.scheme_str() == Some("https");
         let port = authority.port_u16().unwrap_or(if is_encrypted { 443 } else { 80 });
-        let name = authority.host().trim_matches(['[', ']']).to_owned();
+        let host_name = authority.host().trim_matches(['[', ']']).to_owned();
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         let host = HeaderValue::from_str(host).map_err(|_| wrong())?;
-        let path = url.path_and_query().map_or("/", |path| path.as_str()).parse().map_err(|_| wrong())?;
+        let path = url.path_and_query().map_or("/", |path| path.as_str());
+        let base = path.strip_suffix(&format!("/{name}")).unwrap_or_default();
+        let root = base.strip_suffix("/v1").unwrap_or(base);
+        let uri = |path: &str| path.parse::<Uri>().map_err(|_| wrong());
+        let (props, verify) = (uri(&format!("{root}/props"))?, uri(&format!("{base}/honelm/verify"))?);
+        let path = uri(path)?;
         let key = match (key, settings.api) {
             (None, _) => None,
             (Some(key), Api::OpenAi) => Some(format!("Bearer {key}")),
@@ -103,9 +114,9 @@ impl Endpoint {
             key.set_sensitive(true);
         }
         let tls = is_encrypted.then(|| Arc::clone(tls));
-        let connections = Connections::new(name, port, tls, seconds(settings.timeout.connect))?;
+        let connections = Connections::new(host_name, port, tls, seconds(settings.timeout.connect))?;
         let connections = Arc::new(connections);
-        Ok(Self { connections, path, host, api: settings.api, key, timeouts: settings.timeout })
+        Ok(Self { connections, path, props, verify, host, api: settings.api, key, timeouts: settings.timeout })
     }
 
     /// Returns host and port.
@@ -123,7 +134,7 @@ impl Endpoint {
         let begin = Instant::now();
         let until = deadline.min(begin + self.total());
         let first = until.min(begin + seconds(self.timeouts.connect) + seconds(self.timeouts.first_byte));
-        let exchange = timeout_at(first.into(), self.exchange(body)).await;
+        let exchange = timeout_at(first.into(), self.exchange(&self.path, Some(body))).await;
         let (sender, response) = exchange.map_err(|_| Failed::new(Failure::Timeout))??;
         if response.status() != 200 {
             let failure = Failure::Status(response.status().as_u16());
@@ -142,24 +153,50 @@ impl Endpoint {
         })
     }
 
+    /// Sends a request with a body, or asks for a document, and returns the document of the response.
+    pub async fn document<T: DeserializeOwned>(
+        &self,
+        path: &Uri,
+        body: Option<Bytes>,
+        deadline: Instant,
+    ) -> Result<T, Failed> {
+        let until = Instant::now() + seconds(self.timeouts.connect) + seconds(self.timeouts.first_byte);
+        let whole = async {
+            let (sender, response) = self.exchange(path, body).await?;
+            if response.status() != 200 {
+                let failure = Failure::Status(response.status().as_u16());
+                return Err(Failed { failure, retry_after: retry_after(&response) });
+            }
+            let document = Limited::new(response.into_body(), MOST_DOCUMENT).collect().await;
+            let document = document.map_err(|_| broken(Broken))?.to_bytes();
+            self.connections.keep(sender);
+            serde_json::from_slice(&document).map_err(|_| broken(Broken))
+        };
+        let whole = timeout_at(until.min(deadline).into(), whole).await;
+        whole.unwrap_or(Err(Failed::new(Failure::Timeout)))
+    }
+
     /// Sends a request over a connection that stands, or over a new one.
-    async fn exchange(&self, body: Bytes) -> Result<(Sender, Response<Incoming>), Failed> {
+    async fn exchange(&self, path: &Uri, body: Option<Bytes>) -> Result<(Sender, Response<Incoming>), Failed> {
         while let Some(mut sender) = self.connections.idle().await {
             // The upstream may have closed it in this moment. It has not answered then.
-            if let Ok(response) = sender.send_request(self.request(body.clone())?).await {
+            if let Ok(response) = sender.send_request(self.request(path, body.clone())?).await {
                 return Ok((sender, response));
             }
         }
         let mut sender = self.connections.open().await.map_err(|_| Failed::new(Failure::Connect))?;
-        let response = sender.send_request(self.request(body)?).await;
+        let response = sender.send_request(self.request(path, body)?).await;
         Ok((sender, response.map_err(|_| Failed::new(Failure::Broken))?))
     }
 
-    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, Failed> {
-        let mut request = Request::post(self.path.clone())
+    fn request(&self, path: &Uri, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, Failed> {
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path.clone())
             .header(HOST, self.host.clone())
             .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "text/event-stream")
+            .header(ACCEPT, if *path == self.path { "text/event-stream" } else { "application/json" })
             .header(ACCEPT_ENCODING, "identity")
             .header(USER_AGENT, concat!("honelm/", env!("CARGO_PKG_VERSION")))
             .header("x-request-id", ids::new("req_"));
@@ -172,7 +209,7 @@ impl Endpoint {
                 Api::Anthropic => request.header("x-api-key", key.clone()),
             };
         }
-        request.body(Full::new(body)).map_err(|_| Failed::new(Failure::Connect))
+        request.body(Full::new(body.unwrap_or_default())).map_err(|_| Failed::new(Failure::Connect))
     }
 }
 

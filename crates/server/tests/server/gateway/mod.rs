@@ -1,5 +1,6 @@
 //! The gateway between the device and the cloud: a scripted local model, and upstreams that fail by script.
 
+mod drafts;
 mod faults;
 mod page;
 mod policies;

@@ -158,6 +158,46 @@ fn clients_have_keys_policies_and_budgets() {
 }
 
 #[test]
+fn labels_and_facts_are_never_sent_to_the_cloud() {
+    let upstream = Upstream::start(&WORDS, |_, _| Act::Answer);
+    let hybrid = start(&file("policy = \"cloud-first\"", &[(upstream.port, "openai", "")]));
+    let (input, names) = ("Where does the river run?", json!(["north", "south"]));
+    for (path, body) in [
+        ("/v1/classify", json!({"input": input, "labels": names})),
+        ("/v1/extract", json!({"input": input, "kinds": names, "max_tokens": 4})),
+    ] {
+        let (status, headers, found) = hybrid.ask(path, &[("x-honelm-policy", "cloud-first")], &body);
+        assert!(status == 200 && found["model"] == "edge" && headers.get("x-honelm").is_none(), "{found}");
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn images_go_to_an_upstream_that_sees() {
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
+    let content = json!([{"type": "text", "text": "What is this?"}, image]);
+    let body = json!({"messages": [{"role": "user", "content": content}]});
+    for api in ["openai", "anthropic"] {
+        let blind = Upstream::start(&WORDS, |_, _| Act::Answer);
+        let seeing = Upstream::start(&WORDS, |_, _| Act::Answer);
+        let upstreams = [(blind.port, api, ""), (seeing.port, api, "vision = true")];
+        let hybrid = start(&file("policy = \"local-first\"\nprivacy = \"open\"", &upstreams));
+        let (status, _, answer) = hybrid.ask(CHAT, &[], &body);
+        assert_eq!((status, &answer["honelm"]["route"]), (200, &json!("cloud")), "{answer}");
+        assert_eq!((&answer["honelm"]["upstream"], blind.received().len()), (&json!("cloud-1"), 0), "{answer}");
+        let sent = &last(&seeing)["messages"][0]["content"];
+        if api == "openai" {
+            assert_eq!(*sent, content);
+        } else {
+            let source = json!({"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="});
+            assert_eq!(*sent, json!([content[0], {"type": "image", "source": source}]));
+        }
+        let (status, _, refused) = hybrid.ask(CHAT, &[("x-honelm-policy", "local-only")], &body);
+        assert!((400..500).contains(&status), "{refused}");
+    }
+}
+
+#[test]
 fn an_escalation_cap_holds() {
     let upstream = Upstream::start(&WORDS, |_, _| Act::Answer);
     let estimator = "[estimator]\nthreshold = -1.0\nmax_escalated = \"50%\"\n";

@@ -1,4 +1,4 @@
-//! The files that the server may serve.
+//! Files that a server may serve: those of a page, and those of models for a browser.
 
 use std::future::Future;
 use std::io::{self, ErrorKind, SeekFrom};
@@ -30,18 +30,23 @@ enum Root {
 
 impl Files {
     /// Creates the set of one file.
+    #[must_use]
     pub fn file(path: &Path) -> Self {
         Self(Arc::new(Root::File(path.to_owned())))
     }
 
     /// Creates the set of the files below a folder.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
     pub fn below(folder: &Path) -> io::Result<Self> {
         let folder = folder.canonicalize()?;
         let blobs = honelm::hub_blobs(&folder).and_then(|blobs| blobs.canonicalize().ok());
         Ok(Self(Arc::new(Root::Folder { folder, blobs })))
     }
 
-    /// Returns the service that serves the files.
+    /// Returns the service that serves the files, with ranges, conditional requests and HEAD.
+    #[must_use]
     pub fn service(self) -> ServeDir<DefaultServeDirFallback, Self> {
         let base = match &*self.0 {
             Root::File(_) => PathBuf::new(),
@@ -50,7 +55,22 @@ impl Files {
         ServeDir::with_backend(base, self)
     }
 
+    /// Returns the bytes of the weights: of the file, or of the safetensors files in the folder itself.
+    pub fn weight_bytes(&self) -> u64 {
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        match &*self.0 {
+            Root::File(path) => size(path),
+            Root::Folder { folder, .. } => {
+                let entries = folder.read_dir().into_iter().flatten().flatten();
+                let weights =
+                    entries.map(|entry| entry.path()).filter(|path| path.extension() == Some("safetensors".as_ref()));
+                weights.filter(|path| self.resolve(path).is_ok()).map(|path| size(&path)).sum()
+            }
+        }
+    }
+
     /// Returns the names in the folder itself that link to files elsewhere, which are not served.
+    #[must_use]
     pub fn links_out(&self) -> Vec<String> {
         let Root::Folder { folder, .. } = &*self.0 else { return Vec::new() };
         let entries = folder.read_dir().into_iter().flatten().flatten();

@@ -1,0 +1,126 @@
+//! The trained numbers of a compressed model.
+
+use std::collections::BTreeMap;
+
+use honelm_blocks::{BlockError, BlockMatrix, Encoding, WeightData};
+use honelm_model::{Checkpoint, Kind, ModelError, Parameter, Parameters, Slot};
+use honelm_tensor::Matrix;
+use honelm_train::{Numbers as _, WeightGradient};
+
+use crate::target::{Scheme, Target};
+use crate::{Change, CompressError};
+
+/// A parameter of which some numbers are trained.
+#[derive(Debug)]
+struct Trained {
+    /// The numbers before training.
+    first: Vec<f32>,
+    /// The parameter before training, whose codes stay.
+    base: Parameter,
+}
+
+/// A compressed model in memory, with the numbers of its quantised matrices and the gains of its norms times *ratios*, which are
+/// trained. All ratios are 1 at first.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    trained: BTreeMap<Slot, Trained>,
+    current: BTreeMap<Slot, Parameter>,
+}
+
+impl Numbers {
+    /// Reads the model. Matrices that `scheme` leaves as they are, and floats, are not trained.
+    pub(super) fn new(
+        checkpoint: &Checkpoint,
+        scheme: &Scheme,
+        params: &dyn Parameters,
+    ) -> Result<Self, CompressError> {
+        let tree = checkpoint.tree();
+        let (mut trained, mut current) = (BTreeMap::new(), BTreeMap::new());
+        for slot in tree.slots() {
+            let Some(module) = tree.module(slot) else { continue };
+            let base = params.parameter(slot)?;
+            current.insert(slot, base.clone());
+            let first = match module.kind {
+                Kind::Norm => base.weight.dequantize().data,
+                Kind::Linear | Kind::Embedding if scheme.target(tree, slot, module) != Target::Keep => {
+                    base.weight.numbers()
+                }
+                _ => Vec::new(),
+            };
+            if !first.is_empty() {
+                trained.insert(slot, Trained { first, base });
+            }
+        }
+        params.forget();
+        Ok(Self { trained, current })
+    }
+
+    /// Returns the slots with trained numbers, and the number of these.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (Slot, usize)> {
+        self.trained.iter().map(|(slot, trained)| (*slot, trained.first.len()))
+    }
+
+    /// Returns `true` if numbers of the slot are trained.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        self.trained.contains_key(&slot)
+    }
+
+    /// Sets the ratios of all trained numbers, each rounded to the type that it is stored in.
+    ///
+    /// # Errors
+    /// The slot of a number beyond the range of its type.
+    pub(super) fn set(&mut self, ratios: &BTreeMap<Slot, Vec<f32>>) -> Result<(), (Slot, BlockError)> {
+        for (slot, trained) in &self.trained {
+            let Some(ratios) = ratios.get(slot) else { continue };
+            let numbers: Vec<f32> = trained.first.iter().zip(ratios).map(|(first, ratio)| first * ratio).collect();
+            let weight = trained.with(&numbers).map_err(|error| (*slot, error))?;
+            self.current.insert(*slot, Parameter { weight, bias: trained.base.bias.clone() });
+        }
+        Ok(())
+    }
+
+    /// Returns the gradient with respect to the ratios of a slot.
+    pub(super) fn gradient(&self, slot: Slot, gradient: &WeightGradient) -> Option<Vec<f32>> {
+        let Trained { first, base } = self.trained.get(&slot)?;
+        let mut out = match base.weight.numbers_per_row() {
+            0 => gradient.weight.data.clone(),
+            _ => base.weight.number_gradients(&gradient.weight),
+        };
+        out.iter_mut().zip(first).for_each(|(gradient, first)| *gradient *= first);
+        Some(out)
+    }
+
+    /// Returns the trained parameters of a layer.
+    pub(super) fn changes(&self, layer: Option<usize>) -> Vec<Change> {
+        let own = self.trained.keys().filter(|slot| slot.layer == layer);
+        let change = |slot: &Slot| {
+            let parameter = self.current.get(slot)?.clone();
+            Some(Change { module: slot.module, parameter })
+        };
+        own.filter_map(change).collect()
+    }
+}
+
+impl Trained {
+    /// Returns the weight with other numbers.
+    fn with(&self, numbers: &[f32]) -> Result<WeightData, BlockError> {
+        match &self.base.weight {
+            weight if weight.numbers_per_row() > 0 => weight.with_numbers(numbers),
+            weight => {
+                let encoding = match weight {
+                    WeightData::Blocks(m) => m.encoding,
+                    WeightData::Groups(_) => Encoding::F32,
+                };
+                let gains = Matrix::new(weight.rows(), weight.cols(), numbers.to_vec());
+                BlockMatrix::quantize(&gains, encoding, None).map(WeightData::from)
+            }
+        }
+    }
+}
+
+impl Parameters for Numbers {
+    fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError> {
+        let unknown = || ModelError::UnknownSlot { layer: slot.layer, module: slot.module.to_owned() };
+        self.current.get(&slot).cloned().ok_or_else(unknown)
+    }
+}
