@@ -83,7 +83,7 @@ export async function store({ bytes }) {
     return page;
   };
   try {
-    // What waits in the buffers of connections counts as sent, so they must not fill.
+    // Bytes that wait in the buffers of connections count as sent, so they must not fill.
     files.behave.pace = 100 * 2 ** 20;
     const manifest = { files: [{ path: "big.gguf", bytes, sha256: await sha256(bytes) }] };
     const source = { url: files.url, manifest };

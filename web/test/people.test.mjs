@@ -1,4 +1,4 @@
-// What people do with the page, and what they stumbled over: each test is one of these.
+// Uses of the page, and what people stumbled over: each test is one of these.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";

@@ -443,7 +443,7 @@ impl Answer {
 
     /// Ends the answer.
     pub fn finish(mut self, reason: FinishReason, now: f64, on_update: &mut dyn FnMut(Update)) -> Completion {
-        // What a paused answer holds back comes with the tokens that follow.
+        // The text that a paused answer holds back comes with the tokens that follow.
         let rest = if reason == FinishReason::Paused { Delta::default() } else { self.stream.finish() };
         if !rest.is_empty() {
             on_update(Update::Rest(rest));

@@ -132,7 +132,7 @@ enum State {
     },
 }
 
-/// What is known about drafts for an upstream. Times count from any fixed instant.
+/// The knowledge about drafts for an upstream. Times count from any fixed instant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Drafts {
     state: State,

@@ -69,7 +69,7 @@ pub struct ClassifyOptions {
     pub labels: Vec<Label>,
     /// Texts with known labels, which are shown to the model.
     pub examples: Vec<LabelledText>,
-    /// What to decide, in place of the usual sentence.
+    /// The question to decide, in place of the usual sentence.
     pub instruction: Option<String>,
     /// Decides for each label on its own if it fits.
     pub multi: bool,

@@ -26,7 +26,7 @@ impl WebModel {
     pub async fn recover(&self, files: crate::ModelFiles, on_progress: Function) -> Result<String, WebError> {
         let mut loan = self.lend()?;
         let loaded = loan.get()?;
-        // What is left of it need not stay beside the new one.
+        // Its rest need not stay beside the new one.
         self.chosen.borrow().release();
         let Placed { checkpoint, chosen, model, .. } = load::load(&files, &self.settings, &on_progress).await?;
         let key = |facts: &honelm_model::Facts| {

@@ -10,7 +10,7 @@ import { type Answer, type AnswerEvent, type GenerationSettings, HoneLMError, ty
 /** The largest number of answers to a request. */
 const MOST = 16;
 
-/** What the parts of a response have in common. */
+/** The fields that the parts of a response have in common. */
 interface Head {
   id: string;
   created: number;

@@ -127,7 +127,7 @@ export interface ChatCompletionChunk {
   honelm?: Route;
 }
 
-/** What a chunk adds to an answer. */
+/** The part of an answer that a chunk adds. */
 export interface ChatDelta {
   role?: "assistant";
   content?: string;

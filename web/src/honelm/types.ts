@@ -75,7 +75,7 @@ export interface GenerationSettings {
   parallel_tool_calls?: boolean;
   /** The name of the model; only for servers. */
   model?: string;
-  /** What a gateway may do with the request; only for servers. */
+  /** The policy of a gateway for the request; only for servers. */
   policy?: "local-only" | "local-first" | "cloud-first" | "auto";
   privacy?: "open" | "masked" | "private";
   /** Converts the texts of special tokens in messages to these tokens; by default they are text. */

@@ -17,7 +17,7 @@ declare const self: DedicatedWorkerGlobalScope & {
 const RECOVERIES = 3;
 /** The size of the heap from which a trap of the module without a message is a lack of memory, in bytes. */
 const FULL = 3 * 2 ** 30;
-/** What helps if memory is short. */
+/** Advice if memory is short. */
 const ADVICE = "choose a smaller model, one with fewer bits per weight, a shorter context or the cache type q8_0, or close other tabs";
 
 const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });

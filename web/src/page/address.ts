@@ -1,4 +1,4 @@
-/** What a user enters to name a model: an address, a path on this server, or a repository of the Hugging Face Hub. */
+/** The text that a user enters to name a model: an address, a path on this server, or a repository of the Hugging Face Hub. */
 
 /** A named model. */
 export type Named =

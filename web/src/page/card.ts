@@ -3,10 +3,10 @@ import { h } from "./dom";
 import { type Device, fits, need, type Shape, speed } from "./estimate";
 import { bytes } from "./format";
 
-/** What a card shows. */
+/** The contents of a card. */
 export interface Card {
   name: string;
-  /** Who publishes it and under which licence, or where it is. */
+  /** Its publisher and licence, or its place. */
   source: string;
   summary?: string;
   bytes: number | null;

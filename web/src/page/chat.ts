@@ -326,7 +326,7 @@ export class ChatView {
   }
 }
 
-/** What is heard of an answer, shown once per frame. */
+/** The events of an answer, shown once per frame. */
 class Hearing {
   readonly #view: MessageView;
   readonly #figures: (text: string) => void;

@@ -9,7 +9,7 @@ const stop = element("stop", HTMLButtonElement);
 const editing = element("editing", HTMLElement);
 const cancel = element("edit-cancel", HTMLButtonElement);
 
-/** What the composer asks for. */
+/** The actions that the composer asks for. */
 interface Wishes {
   /** Sends a message; `edited` is the one that it replaces. */
   send: (text: string, edited: Turn | null) => void;

@@ -31,7 +31,7 @@ export interface Verdict {
   detail: string;
 }
 
-/** What is known of this device. */
+/** The facts about this device. */
 export interface Device {
   /** The name under which speeds are remembered. */
   name: string;

@@ -12,7 +12,7 @@ export interface HubFile {
   sha256: string | null;
 }
 
-/** What the Hub says of a repository. */
+/** The facts that the Hub tells about a repository. */
 export interface HubModel {
   files: HubFile[];
   /** Files that cannot be loaded, with the reason. */

@@ -5,7 +5,7 @@ import { figures } from "./figures";
 import { copied, Rendered } from "./markdown";
 import { routed } from "./route";
 
-/** What the buttons of a message do. */
+/** The actions of the buttons of a message. */
 export interface Actions {
   again: () => void;
   edit: () => void;

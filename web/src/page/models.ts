@@ -34,7 +34,7 @@ export class ModelsView {
   readonly #found = h("div", { id: "hub", hidden: true });
   readonly #address = h("input", { id: "model-url", type: "text", inputmode: "url", autocomplete: "off", spellcheck: "false", placeholder: "ORG/REPO, or https://…/model.gguf" });
   readonly #keep = h("input", { id: "keep", type: "checkbox", checked: true });
-  /** What the Hub said of the catalogue's entries, by repository. */
+  /** The answers of the Hub about the catalogue's entries, by repository. */
   readonly #listed = new Map<string, HubModel | { problem: string } | "asking">();
 
   /** `tell` shows a message above the page. */

@@ -1,4 +1,4 @@
-/** What the page remembers between visits, in the browser's local storage. Conversations are kept by the archive. */
+/** The settings that the page remembers between visits, in the browser's local storage. Conversations are kept by the archive. */
 import type { GenerationSettings } from "../honelm";
 
 /** The model that the page loads again after a reload. */

@@ -43,7 +43,7 @@ export class Session {
   readonly inUse = new Signal<InUse | null>(null);
   readonly loading = new Signal<Loading | null>(null);
   readonly failure = new Signal<Failure | null>(null);
-  /** What is wrong with the device of the model in use. */
+  /** The problem of the device of the model in use. */
   readonly trouble = new Signal<string | null>(null);
   /** True while the model works: an answer, a measurement, a check. */
   readonly busy = new Signal(false);

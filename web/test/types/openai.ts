@@ -19,7 +19,7 @@ type Their = {
   model: TheirOpenAI.Models.Model;
 };
 
-// What we return can be used as what they return.
+// Our results can be used as theirs.
 export type Results = [
   Fits<openai.ChatCompletion, Their["completion"]>,
   Fits<openai.ChatCompletionChunk, Their["chunk"]>,
@@ -29,7 +29,7 @@ export type Results = [
   Fits<openai.ModelEntry, Their["model"]>,
 ];
 
-// What they accept, we accept.
+// We accept what they accept.
 export type Requests = [
   Fits<Their["params"], openai.ChatCompletionParams>,
   Fits<TheirOpenAI.Chat.Completions.ChatCompletionMessageParam, openai.ChatMessageParam>,

@@ -53,7 +53,7 @@ pub struct Classify {
     #[arg(long, value_name = "FILE|JSON")]
     examples: Option<String>,
 
-    /// What to decide, in place of the usual sentence
+    /// The question to decide, in place of the usual sentence
     #[arg(long, value_name = "TEXT")]
     instruction: Option<String>,
 

@@ -1,6 +1,6 @@
 //! `honelm extract`: facts out of texts.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use honelm::{Cancel, EXTRACT_TOKENS, ExtractOptions, Extraction, Mention, Model, Wanted};
 use serde_json::json;
 
@@ -29,7 +29,7 @@ fn notes() -> String {
 
 /// Extract facts from texts by a model on this machine, with their places
 #[derive(Debug, Args)]
-#[command(after_help = notes())]
+#[command(after_help = notes(), group(ArgGroup::new("wanted").required(true)))]
 pub struct Extract {
     /// The model: a folder, a GGUF file or a name [default: the shipped model]
     model: Option<String>,
@@ -38,14 +38,14 @@ pub struct Extract {
     texts: Texts,
 
     /// JSON schema of the facts: a file, or the JSON text itself
-    #[arg(long, value_name = "FILE|JSON", conflicts_with = "kinds", required_unless_present = "kinds")]
+    #[arg(long, value_name = "FILE|JSON", group = "wanted")]
     schema: Option<String>,
 
     /// Kinds of things to find, each perhaps with a colon, a space and a description
-    #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',', group = "wanted")]
     kinds: Vec<String>,
 
-    /// What to do, in place of the usual sentence
+    /// The task, in place of the usual sentence
     #[arg(long, value_name = "TEXT")]
     instruction: Option<String>,
 

@@ -22,7 +22,7 @@ const MOST_MENTIONS: usize = 32;
 /// The most characters of a mention of a kind.
 const MOST_CHARACTERS: usize = 200;
 
-/// What is extracted.
+/// The facts to extract.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wanted {
     /// A value that a JSON schema accepts.
@@ -34,9 +34,9 @@ pub enum Wanted {
 /// The settings of an extraction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExtractOptions {
-    /// What is extracted.
+    /// The facts to extract.
     pub wanted: Wanted,
-    /// What to do, in place of the usual sentence.
+    /// The task, in place of the usual sentence.
     pub instruction: Option<String>,
     /// The most tokens of the JSON text.
     pub max_tokens: usize,

@@ -41,7 +41,7 @@ pub struct ClassifyTexts {
     pub labels: Option<Vec<NameOrObject<LabelObject>>>,
     /// Texts with known labels, which are shown to the model.
     pub examples: Option<Vec<ExampleObject>>,
-    /// What to decide, in place of the usual sentence.
+    /// The question to decide, in place of the usual sentence.
     pub instruction: Option<String>,
     /// Decides for each label on its own if it fits.
     pub multi: Option<bool>,
@@ -67,7 +67,7 @@ pub struct ExtractFacts {
     pub schema: Option<Value>,
     /// The kinds of things to find: names, or objects with a name and a description.
     pub kinds: Option<Vec<NameOrObject<LabelObject>>>,
-    /// What to do, in place of the usual sentence.
+    /// The task, in place of the usual sentence.
     pub instruction: Option<String>,
     /// The most tokens of the JSON text of each input; 1,024 by default.
     pub max_tokens: Option<Count>,

@@ -18,7 +18,7 @@ export interface Asked {
   offset: number;
   /** Missing: the whole file, without a range. */
   length?: number;
-  /** What is known of the file. */
+  /** The knowledge about the file. */
   total: number | null;
   validator: string | null;
 }

@@ -26,7 +26,7 @@ export interface FileState {
   extents: Wanted[];
 }
 
-/** What is known of a file before its first byte. */
+/** The knowledge about a file before its first byte. */
 export interface NewFile {
   path: string;
   bytes: number | null;

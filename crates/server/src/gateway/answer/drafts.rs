@@ -32,7 +32,7 @@ const MOST_ALONE: usize = 128;
 /// The most tokens of an answer.
 const MOST_TOKENS: usize = 1 << 20;
 
-/// What `/props` of another HoneLM says.
+/// The answer of `/props` of another HoneLM.
 #[derive(Deserialize)]
 struct Props {
     models: Vec<PropsOfModel>,
