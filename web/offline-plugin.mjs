@@ -5,6 +5,8 @@ import { join, relative, sep } from "node:path";
 
 const SOURCE = "src/offline/service.ts";
 const OUTPUT = "service.js";
+/** The files of the gateway, which most people never need: they are kept when they are first fetched. */
+const LATER = /\.(bin|estimator)$|\/honelm_gateway_bg[^/]*\.wasm$/;
 /** The document, which a server may change and which is kept without a hash; files that must be current; files of hosts. */
 const LEFT_OUT = /^(service\.js|index\.html|catalogue\.json|_headers)$|\.map$/;
 
@@ -29,7 +31,7 @@ export function offline() {
         const entries = readdirSync(dir, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
         const paths = entries.map((entry) => relative(dir, join(entry.parentPath, entry.name)).split(sep).join("/")).sort();
         const kept = paths.filter((path) => !LEFT_OUT.test(path));
-        const files = kept.map((path) => [path, `sha256-${hash(read(path))}`]);
+        const files = kept.map((path) => [path, `sha256-${hash(read(path))}`, ...(LATER.test(path) ? ["later"] : [])]);
         // A change of the document alone is a new version too.
         const version = hash(JSON.stringify([files, hash(read("index.html"))])).replace(/\W/g, "").slice(0, 16);
         const code = read(OUTPUT).toString();

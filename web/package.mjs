@@ -9,14 +9,17 @@ import { rolldown } from "rolldown";
 
 const web = fileURLToPath(new URL(".", import.meta.url));
 const lib = join(web, "lib");
-const WASM = "honelm_web_bg.wasm";
+/** The files of `pkg` that are fetched at run time. */
+const FETCHED = ["honelm_web_bg.wasm", "honelm_gateway_bg.wasm", "tagger.bin", "router.estimator"];
 
-/** The addresses in the sources, and those in the package. */
+/** The addresses of scripts in the sources, and those in the package; files of `pkg` lie beside the scripts. */
 const ADDRESSES = {
   "index.ts": ["./worker.ts", "./worker.js"],
-  "worker.ts": [`../../pkg/${WASM}`, `./${WASM}`],
+  "worker.ts": [],
   "store/index.ts": ["./worker.ts", "./store-worker.js"],
-  "store/worker.ts": [`../../../pkg/${WASM}`, `./${WASM}`],
+  "store/worker.ts": [],
+  "gateway/index.ts": ["./worker.ts", "./gateway-worker.js"],
+  "gateway/worker.ts": [],
 };
 
 /** Replaces the addresses. */
@@ -25,9 +28,13 @@ const readdress = {
   transform(code, id) {
     const [, file] = /\/src\/honelm\/(.*)$/.exec(id) ?? [];
     if (file === undefined || !code.includes("import.meta.url")) return null;
-    const [from, to] = ADDRESSES[file] ?? [];
-    if (from === undefined || !code.includes(`"${from}"`)) throw new Error(`${file}: found an address that is not in ADDRESSES`);
-    return { code: code.replaceAll(`"${from}"`, `"${to}"`), map: null };
+    if (!(file in ADDRESSES)) throw new Error(`${file}: found an address that is not in ADDRESSES`);
+    const [from, to] = ADDRESSES[file];
+    const beside = code.replace(/"(?:\.\.\/)+pkg\/([\w.]+)"(?=, import\.meta\.url)/g, (_, name) => {
+      if (!FETCHED.includes(name)) throw new Error(`${file}: found ${name}, which is not in FETCHED`);
+      return `"./${name}"`;
+    });
+    return { code: from === undefined ? beside : beside.replaceAll(`"${from}"`, `"${to}"`), map: null };
   },
 };
 
@@ -57,7 +64,8 @@ mkdirSync(lib);
 await bundle("index.ts", "honelm.js");
 await bundle("worker.ts", "worker.js");
 await bundle("store/worker.ts", "store-worker.js");
-copyFileSync(join(web, "pkg", WASM), join(lib, WASM));
+await bundle("gateway/worker.ts", "gateway-worker.js");
+for (const name of FETCHED) copyFileSync(join(web, "pkg", name), join(lib, name));
 for (const license of ["LICENSE-APACHE", "LICENSE-MIT"]) copyFileSync(join(web, "..", license), join(lib, license));
 execFileSync(process.execPath, [join(web, "node_modules/typescript/bin/tsc"), "-p", join(web, "tsconfig.lib.json")], { stdio: "inherit" });
 endings(join(lib, "types"));

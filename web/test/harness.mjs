@@ -1,6 +1,7 @@
 // Parts that the tests share: the server, a browser, and the page's console.
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -29,6 +30,30 @@ export function honelm(...args) {
 /** Runs the binary, which writes to a file. */
 export function make(...args) {
   execFileSync(HONELM, [...args, "--quiet"], { stdio: ["ignore", "ignore", "inherit"] });
+}
+
+/** Writes the first block of the shipped model between its embedding and its output: every kernel runs, on a third of the weights. */
+export function firstBlock(folder) {
+  mkdirSync(folder);
+  for (const name of ["tokenizer.json", "tokenizer_config.json"]) copyFileSync(join(POCKET, name), join(folder, name));
+  const config = JSON.parse(readFileSync(join(POCKET, "config.json"), "utf8"));
+  writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, num_hidden_layers: 1 }));
+  const file = readFileSync(join(POCKET, "model.safetensors"));
+  const data = 8 + Number(file.readBigUInt64LE(0));
+  const tensors = Object.entries(JSON.parse(file.subarray(8, data).toString()));
+  const [header, parts] = [{}, []];
+  let end = 0;
+  for (const [name, { dtype, shape, data_offsets }] of tensors) {
+    if (name === "__metadata__" || /layers\.[1-9]/.test(name)) continue;
+    const part = file.subarray(...data_offsets.map((offset) => data + offset));
+    header[name] = { dtype, shape, data_offsets: [end, (end += part.length)] };
+    parts.push(part);
+  }
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  writeFileSync(join(folder, "model.safetensors"), Buffer.concat([length, text, ...parts]));
+  return folder;
 }
 
 /** Starts `honelm web`; returns its address and a function that ends it. */
@@ -185,5 +210,13 @@ export async function endless(page) {
   await page.evaluate(() => {
     const chat = honelm.chat.bind(honelm);
     honelm.chat = (messages, settings, hear) => chat(messages, { ...settings, ignore_eos: true }, hear);
+  });
+}
+
+/** Lets the page's workers run `code` before their own. */
+export async function inWorkers(page, code) {
+  await page.route(/\/assets\/worker-[^/]*\.js/, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${code};\n${await response.text()}` });
   });
 }

@@ -70,7 +70,7 @@ export async function measure({ model, device, tokens }) {
 
 /**
  * Stores a file of this many bytes whose publisher's hash is known, with a tab that is killed at half of it; checks and deletes it. Returns
- * seconds, the bytes that were sent, and the bytes that the site uses afterwards.
+ * seconds, the bytes that were sent, those that had arrived in the tab and were lost with it, and the bytes that the site uses afterwards.
  */
 export async function store({ bytes }) {
   const folder = mkdtempSync(join(tmpdir(), "honelm-large-"));
@@ -83,20 +83,27 @@ export async function store({ bytes }) {
     return page;
   };
   try {
-    // Bytes that wait in the buffers of connections count as sent, so they must not fill.
     files.behave.pace = 100 * 2 ** 20;
     const manifest = { files: [{ path: "big.gguf", bytes, sha256: await sha256(bytes) }] };
     const source = { url: files.url, manifest };
     const begin = performance.now();
     let page = await opened();
+    // The last that the tab tells before it is killed.
+    let arrived = 0;
+    await page.exposeFunction("tell", (done) => { arrived = done; });
     await page.evaluate((source) => {
-      store.download(source, ({ done }) => { globalThis.done = done; }).catch(() => {});
+      store.download(source, ({ done }) => {
+        globalThis.done = done;
+        tell(done);
+      }).catch(() => {});
     }, source);
     await page.waitForFunction((half) => globalThis.done > half, bytes / 2, { timeout: 0 });
+    const devtools = await profile.newCDPSession(page);
     const gone = page.waitForEvent("crash");
-    (await profile.newCDPSession(page)).send("Page.crash").catch(() => {});
+    devtools.send("Page.crash").catch(() => {});
     await gone;
     page = await opened();
+    const [{ stored: kept }] = await page.evaluate(() => store.list());
     const model = await page.evaluate((source) => store.download(source), source);
     const stored = performance.now();
     assert.deepEqual([model.state, model.stored, model.hashes, model.memory], ["complete", bytes, "manifest", false]);
@@ -106,7 +113,8 @@ export async function store({ bytes }) {
     const [models, { used }] = await page.evaluate(async () => [await store.list(), await store.space()]);
     assert.deepEqual(models, []);
     const seconds = { store: (stored - begin) / 1000, verify: (verified - stored) / 1000 };
-    return { bytes, sent: files.told.sent, checked, damaged, used, seconds };
+    // What was sent and waited in the buffers of connections had not arrived.
+    return { bytes, lost: Math.max(0, arrived - kept), sent: files.told.sent, checked, damaged, used, seconds };
   } finally {
     await profile.close();
     files.stop();

@@ -1,37 +1,13 @@
 // The vector kernels on the CPU in a browser, which must give the bits of the portable kernels, for each encoding.
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { POCKET, browser, make, open, serve } from "./harness.mjs";
+import { browser, firstBlock, make, open, serve } from "./harness.mjs";
 
 /** Encodings with kernels of their own, and floats. */
 const ENCODINGS = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"];
-
-/** Writes the first block of the shipped model between its embedding and its output: every kernel runs, on a third of the weights. */
-function firstBlock(folder) {
-  mkdirSync(folder);
-  for (const name of ["tokenizer.json", "tokenizer_config.json"]) copyFileSync(join(POCKET, name), join(folder, name));
-  const config = JSON.parse(readFileSync(join(POCKET, "config.json"), "utf8"));
-  writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, num_hidden_layers: 1 }));
-  const file = readFileSync(join(POCKET, "model.safetensors"));
-  const data = 8 + Number(file.readBigUInt64LE(0));
-  const tensors = Object.entries(JSON.parse(file.subarray(8, data).toString()));
-  const [header, parts] = [{}, []];
-  let end = 0;
-  for (const [name, { dtype, shape, data_offsets }] of tensors) {
-    if (name === "__metadata__" || /layers\.[1-9]/.test(name)) continue;
-    const part = file.subarray(...data_offsets.map((offset) => data + offset));
-    header[name] = { dtype, shape, data_offsets: [end, (end += part.length)] };
-    parts.push(part);
-  }
-  const text = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.length));
-  writeFileSync(join(folder, "model.safetensors"), Buffer.concat([length, text, ...parts]));
-  return folder;
-}
 
 test("vector kernels give the bits of the portable ones", { timeout: 600_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), "honelm-kernels-"));

@@ -20,7 +20,10 @@ describe("the files for npm", () => {
     assert.ok(types.includes("lib/types/index.d.ts") && types.includes("lib/types/openai.d.ts"), types.join());
     assert.ok(types.every((name) => name.endsWith(".d.ts")), types.join());
     const others = names.filter((name) => !types.includes(name)).sort();
-    const libs = ["LICENSE-APACHE", "LICENSE-MIT", "honelm.js", "honelm_web_bg.wasm", "store-worker.js", "worker.js"].map((name) => `lib/${name}`);
+    const libs = [
+      "LICENSE-APACHE", "LICENSE-MIT", "gateway-worker.js", "honelm.js", "honelm_gateway_bg.wasm", "honelm_web_bg.wasm", "router.estimator",
+      "store-worker.js", "tagger.bin", "worker.js",
+    ].map((name) => `lib/${name}`);
     assert.deepEqual(others, ["README.md", ...libs, "package.json"].sort());
   });
 

@@ -2,6 +2,7 @@
 // With `readme` as a name, those of the README are written to docs/images, too.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { apiServer } from "./api-server.mjs";
 import { POCKET, ask, browser, load, serve, settings, show, withoutService } from "./harness.mjs";
 
 const [folder, ...wanted] = process.argv.slice(2);
@@ -61,6 +62,17 @@ async function saying(page, answer, { reasoning = "", stay = false } = {}) {
       });
     });
   }, { answer, reasoning, stay });
+}
+
+/** Turns on the help of a server. */
+async function helped(page) {
+  await load(page);
+  await show(page, "models");
+  await page.check("#hybrid", { force: true });
+  await page.fill("#hybrid-url", api.url);
+  await page.selectOption("#hybrid-policy", "cloud-first");
+  await page.click("#hybrid-connect");
+  await page.waitForSelector("#helper:not([hidden])");
 }
 
 /** The states: each prepares a page of a server. */
@@ -183,6 +195,18 @@ const STATES = {
     await ask(page, "Explain what a language model is.");
     if (await page.isVisible("#menu")) await page.click("#menu");
   },
+  help: async (page) => {
+    await helped(page);
+    await page.locator("#hybrid-form").scrollIntoViewIfNeeded();
+    await page.locator("#hybrid-title").evaluate((title) => title.scrollIntoView());
+  },
+  sent: async (page) => {
+    await helped(page);
+    await show(page, "chat");
+    api.behave.say = ({ content }) => `Here is a draft:\n\n> Dear ${/\b([A-Z]\w+ [A-Z]\w+)\b/.exec(content)?.[1]}, your card has arrived. You can collect it any day before noon.`;
+    await ask(page, "Please write to Margaret Thornton at margaret.thornton@mailbox.org about her card 4111 1111 1111 1111.");
+    await page.click("#messages .sent summary");
+  },
   offline: async (page) => {
     await load(page);
     await page.context().setOffline(true);
@@ -190,6 +214,7 @@ const STATES = {
 };
 
 const server = await serve(POCKET);
+const api = await apiServer();
 const chromium = await browser({ webgpu: false });
 try {
   for (const [name, prepare] of Object.entries(STATES)) {
@@ -212,5 +237,6 @@ try {
   }
 } finally {
   await chromium.close();
+  api.stop();
   await server.stop();
 }

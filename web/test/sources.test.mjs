@@ -16,6 +16,9 @@ let file;
 /** Told of every request that the server leaves without an answer; while there is nobody to tell, it answers. */
 let onStall;
 
+/** The requests for `/slow.gguf`, which are answered after a while: their bytes, and the most that waited at once. */
+const slow = { bytes: 0, waiting: 0, most: 0 };
+
 /** A server of another origin that answers each path in its own odd way. */
 function oddServer() {
   const allow = { "Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*", "Access-Control-Expose-Headers": "Content-Range" };
@@ -34,6 +37,14 @@ function oddServer() {
       case "/good.gguf":
         if (onStall) return onStall();
         response.writeHead(206, { ...allow, ...partial }).end(part);
+        break;
+      case "/slow.gguf":
+        slow.bytes += part.length;
+        slow.most = Math.max(slow.most, ++slow.waiting);
+        setTimeout(() => {
+          slow.waiting--;
+          response.writeHead(206, { ...allow, ...partial }).end(part);
+        }, 50);
         break;
       case "/page.gguf":
         response.writeHead(200, { ...allow, "Content-Type": "text/html; charset=utf-8" }).end("<!doctype html><title>Sign in</title>");
@@ -96,6 +107,34 @@ test("errors of addresses without a model say what to do", async () => {
   assert.equal(error, undefined);
   assert.equal(facts.Architecture, "llama");
   assert.equal((await ask(page, "Hello.")).length, 2);
+  await close();
+});
+
+test("a model is planned from its header, and read once, with several requests at a time", async () => {
+  const { page, problems, close } = await open(chromium, server.url);
+  const url = `http://127.0.0.1:${odd.address().port}/slow.gguf`;
+  const options = { device: "cpu", context: 512 };
+  const plan = await page.evaluate(([url, options]) => honelm.plan({ url }, options, { measure: true }), [url, options]);
+  assert.ok(slow.bytes <= 2 ** 20, `${slow.bytes} bytes of a header`);
+  assert.deepEqual([plan.architecture, plan.context, plan.device], ["llama", 512, "cpu"]);
+  assert.ok(plan.file_bytes > 0.9 * file.length && plan.token_bytes <= plan.file_bytes, JSON.stringify(plan));
+  assert.equal(plan.total_bytes, plan.weights_bytes + plan.cache_bytes + plan.scratch_bytes);
+  assert.ok(plan.tokens_per_second > 0);
+  const probe = await page.evaluate(() => honelm.probe("q4_0"));
+  assert.equal(probe.encoding, "Q4_0");
+  // 18 bytes hold 32 weights.
+  assert.ok(Math.abs(probe.bytes_per_second / probe.weights_per_second - 18 / 32) < 1e-9);
+  const unknown = await page.evaluate(() => honelm.probe("q9").catch(({ code, message }) => [code, message]));
+  assert.deepEqual(unknown, ["invalid-argument", "encoding: found q9, expected an encoding such as Q4_0, Q8_0 or F16"]);
+  Object.assign(slow, { bytes: 0, most: 0 });
+  const memory = await page.evaluate(async ([url, options]) => {
+    await honelm.load({ url }, options);
+    return await honelm.memory();
+  }, [url, options]);
+  assert.equal(memory.device.weights, plan.weights_bytes);
+  assert.equal(slow.bytes, file.length);
+  assert.ok(slow.most >= 3, `${slow.most} requests at a time`);
+  assert.deepEqual(problems, []);
   await close();
 });
 

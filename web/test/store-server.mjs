@@ -49,10 +49,11 @@ function drained(response) {
 
 /**
  * Starts a server of another origin, whose `/big.gguf` has `size` bytes. `behave` can be changed at any time: `pace` (bytes a second
- * in all), `ranges`, `length` (of whole bodies), `version` (of the file), `html`, `hide` (Content-Range).
+ * in all), `ranges`, `length` (of whole bodies), `version` (of the file), `html`, `hide` (Content-Range), `parts` (each
+ * chunk of this many bytes is a file of its own, and there is no whole one).
  */
 export async function fileServer(size) {
-  const behave = { pace: Number.POSITIVE_INFINITY, ranges: true, length: true, version: 0, html: false, hide: false };
+  const behave = { pace: Number.POSITIVE_INFINITY, ranges: true, length: true, version: 0, html: false, hide: false, parts: 0 };
   const told = { requests: [], sent: 0 };
   let free = performance.now();
   /** Waits until this many bytes may be sent. */
@@ -63,25 +64,28 @@ export async function fileServer(size) {
   };
   const server = createServer(async (request, response) => {
     const open = { "Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": behave.hide ? "" : "Content-Range, ETag" };
-    if (request.url !== "/big.gguf") return response.writeHead(404, open).end();
+    const part = behave.parts > 0 ? /^\/big\.gguf\.parts\/(\d{5})$/.exec(request.url) : null;
+    const base = part ? Number(part[1]) * behave.parts : 0;
+    const bytes = part ? Math.min(behave.parts, size - base) : size;
+    if ((!part && (behave.parts > 0 || request.url !== "/big.gguf")) || bytes <= 0) return response.writeHead(404, open).end();
     const range = behave.ranges ? /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? "") : null;
-    told.requests.push({ method: request.method, range: request.headers.range ?? null });
+    told.requests.push({ method: request.method, range: request.headers.range ?? null, ...(part ? { part: part[1] } : {}) });
     if (behave.html) return response.writeHead(200, { ...open, "Content-Type": "text/html" }).end("<!doctype html><title>Sign in</title>");
     const begin = range ? Number(range[1]) : 0;
-    const end = range?.[2] ? Math.min(Number(range[2]) + 1, size) : size;
+    const end = range?.[2] ? Math.min(Number(range[2]) + 1, bytes) : bytes;
     const version = behave.version;
     const headers = {
       ...open, ETag: `"v${version}"`, "Content-Type": "application/octet-stream",
       ...(range || behave.length ? { "Content-Length": end - begin } : {}),
-      ...(range ? { "Content-Range": `bytes ${begin}-${end - 1}/${size}` } : {}),
+      ...(range ? { "Content-Range": `bytes ${begin}-${end - 1}/${bytes}` } : {}),
     };
     response.writeHead(range ? 206 : 200, headers);
     if (request.method === "HEAD") return response.end();
-    for await (const bytes of bytesOf(begin, end, version)) {
-      await paced(bytes.length);
+    for await (const piece of bytesOf(base + begin, base + end, version)) {
+      await paced(piece.length);
       if (response.destroyed) return;
-      told.sent += bytes.length;
-      if (!response.write(bytes)) await drained(response);
+      told.sent += piece.length;
+      if (!response.write(piece)) await drained(response);
     }
     response.end();
   });

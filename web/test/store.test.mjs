@@ -34,7 +34,7 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 afterEach(async () => {
-  Object.assign(files.behave, { pace: Number.POSITIVE_INFINITY, ranges: true, length: true, version: 0, html: false, hide: false });
+  Object.assign(files.behave, { pace: Number.POSITIVE_INFINITY, ranges: true, length: true, version: 0, html: false, hide: false, parts: 0 });
   page ??= await opened();
   await page.evaluate(async () => {
     for (const { id } of await store.list()) await store.delete(id);
@@ -82,6 +82,17 @@ function list(page) {
   return page.evaluate(() => store.list());
 }
 
+/** Changes stored bytes of a model's first file. */
+function flip(page, id, position) {
+  return page.evaluate(async ({ id, position }) => {
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("honelm-models");
+    const file = await (await root.getDirectoryHandle(id)).getFileHandle("0");
+    const writable = await file.createWritable({ keepExistingData: true });
+    await writable.write({ type: "write", position, data: new Uint8Array([1, 2, 3]) });
+    await writable.close();
+  }, { id, position });
+}
+
 test("a tab that is killed three times loses less than a chunk each time, and the file is right", limit, async () => {
   files.behave.pace = 16 * MIB;
   let before = { sent: files.told.sent, stored: 0 };
@@ -127,13 +138,7 @@ test("a pause keeps all bytes, and a flipped byte is found and its chunk alone f
   assert.ok(partial.stored >= 6e6 - 128 * 1024, `stored ${partial.stored}`);
   files.behave.pace = Number.POSITIVE_INFINITY;
   const { id } = await fetched(page);
-  await page.evaluate(async (id) => {
-    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle("honelm-models");
-    const file = await (await root.getDirectoryHandle(id)).getFileHandle("0");
-    const writable = await file.createWritable({ keepExistingData: true });
-    await writable.write({ type: "write", position: 5 * 4 * 2 ** 20 + 77, data: new Uint8Array([1, 2, 3]) });
-    await writable.close();
-  }, id);
+  await flip(page, id, 5 * CHUNK + 77);
   files.told.requests = [];
   const found = await page.evaluate((id) => store.verify(id), id);
   assert.deepEqual(found, { checked: 11, damaged: 1, repaired: 1 });
@@ -217,6 +222,45 @@ test("odd servers: no ranges, a hidden size, a changed file, a web page, a publi
   assert.deepEqual([model.name, model.hashes, model.state], ["Large", "manifest", "complete"]);
 });
 
+test("a model in parts: with ranges and without, a pause, repair, a wrong and a missing part", limit, async () => {
+  files.behave.parts = CHUNK;
+  const chunks = await Promise.all(Array.from({ length: 11 }, (_, i) => sha256(Math.min(SIZE, (i + 1) * CHUNK), 0, i * CHUNK)));
+  const file = { path: "big.gguf", bytes: SIZE, sha256: await sha256(SIZE), chunk_bytes: CHUNK, chunks, parts: true };
+  const source = { url: files.url, manifest: { files: [file] } };
+  page = await opened();
+  for (const ranges of [true, false]) {
+    Object.assign(files.behave, { ranges, pace: 32 * MIB });
+    await page.evaluate(async (source) => {
+      heard.length = 0;
+      start(source);
+      while ((heard.at(-1)?.done ?? 0) < 14e6) await new Promise((resolve) => setTimeout(resolve, 5));
+      pause.abort();
+      await failure(going);
+    }, source);
+    const [{ stored }] = await list(page);
+    assert.ok(stored >= CHUNK, `stored ${stored}`);
+    files.behave.pace = Number.POSITIVE_INFINITY;
+    const sent = files.told.sent;
+    const model = await fetched(page, source);
+    // Without ranges, chunks that had begun come again from their beginning.
+    assert.ok(files.told.sent - sent <= SIZE - stored + (ranges ? 0 : 4 * CHUNK), `sent ${files.told.sent - sent} with ${stored} stored`);
+    assert.deepEqual([model.state, model.hashes], ["complete", "manifest"]);
+    assert.equal(await hashOf(page, model.id), await sha256(SIZE));
+    if (!ranges) break;
+    await flip(page, model.id, 5 * CHUNK + 77);
+    files.told.requests = [];
+    assert.deepEqual(await page.evaluate((id) => store.verify(id), model.id), { checked: 11, damaged: 1, repaired: 1 });
+    assert.equal(files.told.requests.at(-1).part, "00005", "the damaged part alone is fetched again");
+    await page.evaluate((id) => store.delete(id), model.id);
+  }
+  await page.evaluate(async () => { for (const { id } of await store.list()) await store.delete(id); });
+  const fails = (source) => page.evaluate((source) => failure(store.download(source)), source);
+  const changed = (change) => ({ url: files.url, manifest: { files: [{ ...file, ...change }] } });
+  assert.match(await fails(changed({ chunks: chunks.with(3, "0".repeat(64)) })), /^wrong-hash: .*chunk 3: /);
+  assert.match(await fails(changed({ bytes: SIZE + 4 * CHUNK, chunks: [...chunks, ...chunks.slice(0, 4)] })), /big\.gguf\.parts\/000(1[0-4])/);
+  assert.match(await fails({ url: files.url, manifest: { files: [{ path: "big.gguf", bytes: SIZE, parts: true }] } }), /^invalid-manifest: .*chunk_bytes beside parts/);
+});
+
 test("IndexedDB takes the models where there is no private file system", limit, async () => {
   page = await opened({ backend: "indexeddb" });
   files.behave.pace = 32 * MIB;
@@ -280,6 +324,20 @@ test("models go out as one file and come in again", limit, async () => {
   assert.match(await taken(wrong), /^not-a-model: wrong\.gguf: .*expected "GGUF"/);
   const names = (await list(page)).map(({ name }) => name).sort();
   assert.deepEqual(names, ["My pocket", "pocket", "small"]);
+});
+
+test("a stored model is loaded again after a reload", limit, async () => {
+  page = await opened();
+  await page.evaluate(async (url) => {
+    const { id, name } = await store.download({ url });
+    localStorage.setItem("honelm.page", JSON.stringify({ model: { place: "store", id, name } }));
+  }, `${server.url}models/pocket/`);
+  await page.reload();
+  await page.waitForFunction(() => document.querySelector("#model-name").textContent === "pocket", undefined, { timeout: PATIENCE });
+  await page.evaluate(() => {
+    localStorage.removeItem("honelm.page");
+    globalThis.store = new ModelStore();
+  });
 });
 
 test("the page and a stored model work without a network", limit, async () => {

@@ -1,5 +1,6 @@
 //! Runs of Cargo that behave as if started from a shell.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Returns a Cargo command without the variables that `cargo run` sets for this package. With them, Cargo would
@@ -14,6 +15,19 @@ pub fn cargo() -> Command {
         }
     }
     cargo
+}
+
+/// Returns the `honelm` program at a path, or builds it for release.
+pub fn program(given: Option<&Path>, root: &Path, target: &Path) -> Result<PathBuf, String> {
+    if let Some(given) = given {
+        return std::fs::canonicalize(given).map_err(|e| format!("{}: {e}", given.display()));
+    }
+    let arguments = ["build", "--release", "--quiet", "--package", "honelm-cli", "--bin", "honelm"];
+    let status = cargo().args(arguments).current_dir(root).status().map_err(|e| format!("cargo: {e}"))?;
+    match status.success() {
+        true => Ok(target.join("release").join(format!("honelm{}", std::env::consts::EXE_SUFFIX))),
+        false => Err(format!("cargo build: {status}")),
+    }
 }
 
 #[cfg(test)]

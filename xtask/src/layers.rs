@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("honelm", 8),
     ("honelm-server", 9),
     ("honelm-web", 9),
+    ("honelm-web-gateway", 9),
     ("honelm-cli", 10),
 ];
 const OUTSIDE: &[&str] = &["honelm-fuzz", "honelm-testing", "xtask"];

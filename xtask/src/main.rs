@@ -1,5 +1,6 @@
 //! The tasks of this repository: `cargo xtask --help`.
 
+mod bench_compare;
 mod budgets;
 mod cargo;
 mod errors;
@@ -58,6 +59,27 @@ enum Task {
         #[arg(long, value_name = "PATH")]
         binary: Option<std::path::PathBuf>,
     },
+    /// Compare the speed of this build with a saved record, or with another build in turns. Fails only if a test is slower beyond noise.
+    BenchCompare {
+        /// The record to compare with, which `--save` has written on this machine.
+        #[arg(long, value_name = "FILE", conflicts_with = "base")]
+        record: Option<std::path::PathBuf>,
+        /// The `honelm` program of another build, whose runs take turns with those of this build.
+        #[arg(long, value_name = "PATH")]
+        base: Option<std::path::PathBuf>,
+        /// Save the record of this build.
+        #[arg(long, value_name = "FILE", required_unless_present_any = ["record", "base"])]
+        save: Option<std::path::PathBuf>,
+        /// Runs of each program.
+        #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(3..))]
+        rounds: u16,
+        /// The `honelm` program of this build [default: a release build].
+        #[arg(long, value_name = "PATH")]
+        binary: Option<std::path::PathBuf>,
+        /// Arguments of `honelm bench` [default: pocket -r 3].
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Build the browser package and its page in `web/dist`. Needs node with npm, and a wasm32 target from rustup or
     /// from Debian's packages rustc-web, cargo-web, rust-web-src and lld-19.
     Web {
@@ -70,8 +92,12 @@ enum Task {
         /// Models to copy too: GGUF files or folders. May be given several times.
         #[arg(long = "model", value_name = "PATH", requires = "out")]
         models: Vec<std::path::PathBuf>,
-        /// Turn a compiled module into a package. This task runs itself with this option.
-        #[arg(long, hide = true, value_name = "WASM")]
+        /// Split files of models that are larger than this, 1MiB to 64MiB, for hosts with a limit on files or without byte ranges, and
+        /// write manifests with the hashes of all files.
+        #[arg(long, value_name = "SIZE", requires = "models", value_parser = export::chunk_bytes)]
+        split: Option<u64>,
+        /// Turn compiled modules into a package. This task runs itself with this option.
+        #[arg(long, hide = true, value_name = "DIR")]
         bind: Option<std::path::PathBuf>,
     },
     /// List the crates by crate layer.
@@ -98,8 +124,18 @@ fn main() -> ExitCode {
             Ok(())
         }
         Task::Prove { parts, json, quick, binary, .. } => prove::run(&parts, prove::Settings { json, quick, binary }),
-        Task::Web { bind: Some(module), .. } => web::bind(&module),
-        Task::Web { out: Some(out), models, .. } => web::export(&out, &models),
+        Task::BenchCompare { record, base, save, rounds, binary, arguments } => {
+            bench_compare::run(&bench_compare::Settings {
+                record,
+                base,
+                save,
+                rounds: rounds.into(),
+                binary,
+                arguments,
+            })
+        }
+        Task::Web { bind: Some(compiled), .. } => web::bind(&compiled),
+        Task::Web { out: Some(out), models, split, .. } => web::export(&out, &models, split),
         Task::Web { package_only, .. } => web::build(package_only),
         Task::Layers { below, as_packages } => layers::print(below, as_packages),
     };

@@ -1,8 +1,8 @@
 //! `cargo xtask web`: builds the browser package and its page.
 //!
-//! The steps are cargo, wasm-bindgen (its library, in the version that the module was compiled with), wasm-opt
-//! (from npm's binaryen package, because building its C++ sources takes many minutes), and tsc and Vite, which
-//! write `web/dist`.
+//! The steps are cargo, wasm-bindgen (its library, in the version that the modules were compiled with), wasm-opt
+//! (from npm's binaryen package, because building its C++ sources takes many minutes), the digests of the package's
+//! files (`web/seal.mjs`), and tsc and Vite, which write `web/dist`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,8 +22,24 @@ const FEATURES: [&str; 7] = [
     "--enable-multivalue",
     "--enable-reference-types",
 ];
-/// The largest size of the module in bytes, compressed by gzip.
-const GZIPPED_LIMIT: u64 = 2_500_000;
+
+/// A wasm module of the package.
+struct Module {
+    /// The crate.
+    package: &'static str,
+    /// The name of its files in `web/pkg`.
+    name: &'static str,
+    /// The largest size in bytes, compressed by gzip.
+    limit: u64,
+}
+
+const MODULES: [Module; 2] = [
+    Module { package: "honelm-web", name: "honelm_web", limit: 2_500_000 },
+    Module { package: "honelm-web-gateway", name: "honelm_gateway", limit: 400_000 },
+];
+
+/// The files of data that the gateway's module is given, which a page fetches with it.
+const DATA: [&str; 2] = ["crates/gateway/data/tagger.bin", "crates/honelm/data/router.estimator"];
 
 /// The folders of the build.
 struct Places {
@@ -44,13 +60,21 @@ impl Places {
 /// Builds everything, or only the package.
 pub fn build(package_only: bool) -> Result<(), String> {
     let places = Places::find()?;
-    let module = compile(&places)?;
+    let compiled = compile(&places)?;
     install(&places.web)?;
     // Runs with the feature that has wasm-bindgen's library, which nothing else needs.
     let again = ["run", "--quiet", "--bin", "xtask", "--features", "xtask/web", "--", "web", "--bind"];
-    run(cargo().args(again).arg(&module))?;
-    optimise(&places.web)?;
-    measure(&places.web)?;
+    run(cargo().args(again).arg(&compiled))?;
+    for module in &MODULES {
+        optimise(&places.web, module)?;
+        measure(&places.web, module)?;
+    }
+    for data in DATA.map(Path::new) {
+        let (from, to) =
+            (places.web.join("..").join(data), places.web.join("pkg").join(data.file_name().unwrap_or_default()));
+        std::fs::copy(&from, to).map_err(|e| format!("{}: {e}", from.display()))?;
+    }
+    run(Command::new("node").arg(places.web.join("seal.mjs")))?;
     if package_only {
         return Ok(());
     }
@@ -61,20 +85,21 @@ pub fn build(package_only: bool) -> Result<(), String> {
 }
 
 /// Builds everything, and copies the page and models to a folder.
-pub fn export(out: &Path, models: &[PathBuf]) -> Result<(), String> {
+pub fn export(out: &Path, models: &[PathBuf], split: Option<u64>) -> Result<(), String> {
     build(false)?;
-    export::export(&Places::find()?.web.join("dist"), models, out)?;
+    export::export(&Places::find()?.web.join("dist"), models, split, out)?;
     println!("the page is in {}; its file _headers has the headers that a host must send", out.display());
     Ok(())
 }
 
-/// Compiles the module with rustup's target if it is installed, otherwise with Debian's compiler and library
-/// sources.
+/// Compiles the modules with rustup's target if it is installed, otherwise with Debian's compiler and library
+/// sources. Returns their folder.
 fn compile(places: &Places) -> Result<PathBuf, String> {
     let debian = !has_target();
     let folder = if debian { places.target.join("wasm-debian") } else { places.target.clone() };
     let mut cargo = if debian { Command::new("/usr/bin/cargo") } else { cargo() };
-    cargo.args(["build", "--quiet", "--package", "honelm-web", "--lib", "--profile", PROFILE, "--target", TARGET]);
+    cargo.args(["build", "--quiet", "--lib", "--profile", PROFILE, "--target", TARGET]);
+    cargo.args(MODULES.iter().flat_map(|module| ["--package", module.package]));
     cargo.arg("--target-dir").arg(&folder);
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C target-feature=+simd128");
     if debian {
@@ -90,7 +115,7 @@ fn compile(places: &Places) -> Result<PathBuf, String> {
             "needs `rustup target add wasm32-unknown-unknown`, or Debian's rustc-web, cargo-web, rust-web-src, lld-19";
         if debian { format!("{problem}\n  {hint}") } else { problem }
     })?;
-    Ok(folder.join(TARGET).join(PROFILE).join("honelm_web.wasm"))
+    Ok(folder.join(TARGET).join(PROFILE))
 }
 
 /// Returns `true` if this compiler has the library of the wasm target.
@@ -99,14 +124,18 @@ pub fn has_target() -> bool {
     found.is_ok_and(|out| out.status.success() && Path::new(String::from_utf8_lossy(&out.stdout).trim()).is_dir())
 }
 
-/// Turns the module into a package that JavaScript imports: `web/pkg`.
+/// Turns the compiled modules in a folder into a package that JavaScript imports: `web/pkg`.
 #[cfg(feature = "web")]
-pub fn bind(module: &Path) -> Result<(), String> {
+pub fn bind(compiled: &Path) -> Result<(), String> {
     let package = Places::find()?.web.join("pkg");
-    let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
-    let made = bindgen.input_path(module).out_name("honelm_web").typescript(true).web(true);
-    let made = made.and_then(|bindgen| bindgen.generate(&package));
-    made.map_err(|error| format!("wasm-bindgen: {error:#}"))
+    for Module { package: of, name, .. } in &MODULES {
+        let input = compiled.join(format!("{}.wasm", of.replace('-', "_")));
+        let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
+        let made = bindgen.input_path(input).out_name(name).typescript(true).web(true);
+        let made = made.and_then(|bindgen| bindgen.generate(&package));
+        made.map_err(|error| format!("wasm-bindgen: {of}: {error:#}"))?;
+    }
+    Ok(())
 }
 
 #[cfg(not(feature = "web"))]
@@ -114,31 +143,33 @@ pub fn bind(_: &Path) -> Result<(), String> {
     Err("this needs `cargo run --bin xtask --features xtask/web`".to_owned())
 }
 
-/// Returns the path of the package's module.
-fn module(web: &Path) -> PathBuf {
-    web.join("pkg/honelm_web_bg.wasm")
+impl Module {
+    /// Returns the path of the module in the package.
+    fn path(&self, web: &Path) -> PathBuf {
+        web.join("pkg").join(format!("{}_bg.wasm", self.name))
+    }
 }
 
-/// Makes the package's module smaller. LLVM has already optimised it: higher levels take minutes and make it larger
+/// Makes a module of the package smaller. LLVM has already optimised it: higher levels take minutes and make it larger
 /// again.
-fn optimise(web: &Path) -> Result<(), String> {
-    let module = module(web);
+fn optimise(web: &Path, module: &Module) -> Result<(), String> {
+    let module = module.path(web);
     let mut node = Command::new("node");
     node.arg(web.join("node_modules/binaryen/bin/wasm-opt")).args(["-O1", "--strip-debug", "--strip-producers"]);
     run(node.args(FEATURES).arg(&module).arg("-o").arg(&module))
 }
 
-/// Prints the size of the package's module and checks its limit.
-fn measure(web: &Path) -> Result<(), String> {
-    let module = module(web);
+/// Prints the size of a module of the package and checks its limit.
+fn measure(web: &Path, of: &Module) -> Result<(), String> {
+    let (Module { name, limit, .. }, module) = (of, of.path(web));
     let script = "const z=require('zlib'),f=require('fs');\
                   console.log(z.gzipSync(f.readFileSync(process.argv[1]),{level:9}).length)";
     let counted = Command::new("node").args(["-e", script]).arg(&module).output().map_err(|e| format!("node: {e}"))?;
     let gzipped: u64 = String::from_utf8_lossy(&counted.stdout).trim().parse().map_err(|e| format!("gzip: {e}"))?;
     let plain = std::fs::metadata(&module).map_err(|e| format!("{}: {e}", module.display()))?.len();
-    println!("wasm: {plain} bytes, {gzipped} gzipped");
-    if gzipped > GZIPPED_LIMIT {
-        return Err(format!("the module: found {gzipped} bytes gzipped, expected at most {GZIPPED_LIMIT}"));
+    println!("{name}: {plain} bytes, {gzipped} gzipped");
+    if gzipped > *limit {
+        return Err(format!("{}: found {gzipped} bytes gzipped, expected at most {limit}", module.display()));
     }
     Ok(())
 }

@@ -3,6 +3,9 @@ use std::ops::Range;
 use crate::{SequenceId, Token};
 
 /// The number type of cached keys and values.
+///
+/// A type other than a float type holds blocks of 32 values along the head width, with one f16 scale each. Its rounding is that
+/// of the GGML encoding of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CacheType {
     /// Half precision, 2 bytes per value.
@@ -10,8 +13,62 @@ pub enum CacheType {
     F16,
     /// Single precision, 4 bytes per value.
     F32,
-    /// Blocks of 32 values along the head width with one f16 scale, 34 bytes per block.
+    /// Codes of 8 bits, 34 bytes per block.
     Q8_0,
+    /// Codes of 4 bits, 18 bytes per block. Each head's queries, keys and values are rotated by
+    /// [`hadamard`](crate::hadamard), and so is the result, which undoes it; scores do not change.
+    Q4_0,
+    /// Codes of 4 bits without the rotation of [`CacheType::Q4_0`].
+    Q4_0Plain,
+}
+
+impl CacheType {
+    /// All types.
+    pub const ALL: [Self; 5] = [Self::F16, Self::F32, Self::Q8_0, Self::Q4_0, Self::Q4_0Plain];
+
+    /// Returns the name, as in `--cache-type`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::Q4_0Plain => "q4_0-plain",
+        }
+    }
+
+    /// Returns the type with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|element| element.name() == name)
+    }
+
+    /// Returns the number of values that share a scale, of which a head must be a multiple; 1 for float types.
+    #[must_use]
+    pub fn block_len(self) -> usize {
+        match self {
+            Self::F16 | Self::F32 => 1,
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_0Plain => 32,
+        }
+    }
+
+    /// Returns `true` if the heads are rotated by [`hadamard`](crate::hadamard).
+    #[must_use]
+    pub fn is_rotated(self) -> bool {
+        self == Self::Q4_0
+    }
+
+    /// Returns the bytes of the codes and of the scales of `values` values.
+    fn bytes(self, values: usize) -> (usize, usize) {
+        let scales = values / self.block_len() * 2;
+        match self {
+            Self::F16 => (values * 2, 0),
+            Self::F32 => (values * 4, 0),
+            Self::Q8_0 => (values, scales),
+            Self::Q4_0 | Self::Q4_0Plain => (values / 2, scales),
+        }
+    }
 }
 
 /// The positions that later tokens can still see in the layers of a group.
@@ -40,12 +97,8 @@ impl LayerCache {
     /// Returns the bytes of the keys, and of the values, of one cell in the form of [`crate::Backend::export_cells`].
     #[must_use]
     pub fn plane_bytes(&self, element: CacheType) -> usize {
-        let values = self.kv_heads * self.head_width;
-        match element {
-            CacheType::F32 => values * 4,
-            CacheType::F16 => values * 2,
-            CacheType::Q8_0 => values + (values / 32 * 2).next_multiple_of(4),
-        }
+        let (codes, scales) = element.bytes(self.kv_heads * self.head_width);
+        codes + scales.next_multiple_of(4)
     }
 }
 
@@ -72,11 +125,8 @@ impl CacheSpec {
             .filter(|l| l.group == group)
             .map(|l| 2 * l.kv_heads * l.head_width * self.page_len)
             .sum();
-        match self.element {
-            CacheType::F16 => values * 2,
-            CacheType::F32 => values * 4,
-            CacheType::Q8_0 => values / 32 * 34,
-        }
+        let (codes, scales) = self.element.bytes(values);
+        codes + scales
     }
 
     /// Returns the most bytes of pages that a sequence of `tokens` tokens needs while steps of `rows` rows compute it, if

@@ -1,10 +1,7 @@
-use std::time::Instant;
-
 use honelm_model::Runner;
 use serde::{Deserialize, Serialize};
 
-use crate::test::{prefill, tokens};
-use crate::{BenchError, Test, peak_memory_bytes, run_for};
+use crate::{BenchError, Test, peak_memory_bytes, run, run_for};
 
 /// The number of tokens in the prompt whose first answer token is timed.
 const FIRST_TOKEN_PROMPT: usize = 128;
@@ -48,29 +45,13 @@ impl Speed {
         let test = |prompt, generate| Test::new(prompt, generate, batch);
         let prefilled = run_for(runner, test(prompt, 0), REPEATS, PREFILL_SECONDS, quiet)?;
         let decoded = run_for(runner, test(0, generate), REPEATS, DECODE_SECONDS, quiet)?;
+        let first = run(runner, Test::first_token(0, FIRST_TOKEN_PROMPT.min(context), batch), REPEATS, quiet)?;
         Ok(Self {
             load_seconds,
             prefill_tokens_per_second: prefilled.tokens_per_second,
             decode_tokens_per_second: decoded.tokens_per_second,
-            first_token_seconds: first_token(runner, FIRST_TOKEN_PROMPT.min(context))?,
+            first_token_seconds: first.quantile_seconds(0.5),
             peak_memory_bytes: peak_memory_bytes(),
         })
     }
-}
-
-/// Returns the median time to the first token in seconds.
-fn first_token(runner: &mut dyn Runner, prompt: usize) -> Result<f64, BenchError> {
-    let ids = tokens(runner.facts().vocabulary, prompt, 4);
-    let batch = BATCH.min(runner.step_rows());
-    let mut seconds = Vec::new();
-    for _ in 0..REPEATS {
-        let sequence = runner.open();
-        let begin = Instant::now();
-        let logits = prefill(runner, sequence, &ids, batch)?;
-        std::hint::black_box(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        seconds.push(begin.elapsed().as_secs_f64());
-        runner.close(sequence)?;
-    }
-    seconds.sort_by(f64::total_cmp);
-    Ok(seconds[seconds.len() / 2])
 }

@@ -9,8 +9,11 @@ pub const STATUSES: [(&str, &str); 7] = [
     ("0", "success"),
     ("1", "failure"),
     ("2", "wrong command line"),
-    ("3", "`optimize`: no candidate is within the budget, and nothing is published"),
-    ("4", "`optimize`: the text is too short for a verdict"),
+    (
+        "3",
+        "`optimize`: no candidate is within the budget, and nothing is published; `distil`: the student exceeds a limit",
+    ),
+    ("4", "`optimize`, `distil`: the text is too short for a verdict"),
     ("5", "`--strict`: a matrix cannot have the encoding that was asked for"),
     ("130", "interrupted by Ctrl-C"),
 ];

@@ -55,6 +55,20 @@ impl Streams {
         }
     }
 
+    /// Moves the original on past layer `i`, which the compressed model does not have.
+    pub(crate) fn skip(
+        &mut self,
+        checkpoint: &Checkpoint,
+        i: usize,
+        backend: &mut dyn Backend,
+    ) -> Result<(), CompressError> {
+        self.compressed.kept.clear();
+        match &mut self.original {
+            Some(original) => original.advance(checkpoint, i, backend),
+            None => Ok(()),
+        }
+    }
+
     /// Forgets the inputs that were kept: parameters before their modules change, or the layer is done with.
     pub(crate) fn forget(&mut self) {
         self.compressed.kept.clear();

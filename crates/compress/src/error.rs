@@ -127,6 +127,11 @@ impl From<honelm_train::TrainError> for CompressError {
     fn from(error: honelm_train::TrainError) -> Self {
         match error {
             honelm_train::TrainError::Model(error) => Self::Model(error),
+            honelm_train::TrainError::Interrupted => Self::Interrupted,
+            honelm_train::TrainError::Saves(source) => match source.downcast::<StoreError>() {
+                Ok(error) => Self::Store(*error),
+                Err(other) => Self::Training(other.to_string()),
+            },
             other => Self::Training(other.to_string()),
         }
     }

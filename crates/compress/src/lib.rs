@@ -11,10 +11,12 @@ mod importance;
 mod linalg;
 mod methods;
 mod mixes;
+mod model_steps;
 mod overlay;
 mod parallel;
 mod pipeline;
 mod polish;
+mod prune;
 mod recipe;
 mod rounding;
 mod saved;
@@ -37,8 +39,13 @@ pub use hessian::{Cross, Hessian};
 pub use importance::{Importance, input_squares};
 pub use methods::{Asymmetric, Awq, Clip, Gptq, Method, Needs, Rtn, Scales};
 pub use mixes::{MIXES, Mix};
+pub use model_steps::{DRAFT, DraftStep, Gated, HEAL, HealStep, PRUNE, Pipeline, PruneStep};
 pub use overlay::{Change, Compressed};
 pub use pipeline::{ADVANCE, INPUTS, Progress, Report, compress};
+pub use prune::{
+    Kept, LayerFigures, Pattern, Prune, PruneFigures, Pruned, SparseMethod, Sparsity, UnitFigures, UnitImportance,
+    prune,
+};
 pub use recipe::{BuiltIn, RECIPES, Recipe, Step};
 pub use stage::{Stage, Statistics};
 pub use target::{Fallback, GroupNumbers, Scheme, Target};

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::CompressError;
 use crate::methods::{METHODS, Method, Needs, defaults};
+use crate::model_steps::{DRAFT, HEAL, PRUNE, is_model_step};
 use crate::tune::{TUNE, Tune};
+use crate::{CompressError, model_steps};
 
 /// An ordered list of methods that compress the linear modules of every layer.
 ///
@@ -23,6 +24,12 @@ pub struct Recipe {
 pub struct Step {
     /// The method's name in the registry: `rtn`, `gptq`.
     pub kind: String,
+    /// In a pipeline, the largest increase in perplexity of the model that the step makes: a number, or a percentage as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Value>,
+    /// In a pipeline, `true` to leave the step out where it exceeds its budget or does not pay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// Its settings. Those that are left out have their defaults.
     #[serde(flatten)]
     pub settings: Map<String, Value>,
@@ -31,7 +38,7 @@ pub struct Step {
 /// A recipe that is part of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuiltIn {
-    /// Its name: `rtn`, `gptq`, `awq`, `best`, `tuned`.
+    /// Its name: `rtn`, `gptq`, `awq`, `best`, `tuned`, `full`.
     pub name: &'static str,
     /// Its file, with comments.
     pub text: &'static str,
@@ -53,6 +60,8 @@ pub const RECIPES: &[BuiltIn] = &[
     BuiltIn { name: "best", text: include_str!("recipes/best.toml") },
     #[cfg(feature = "tune")]
     BuiltIn { name: "tuned", text: include_str!("recipes/tuned.toml") },
+    #[cfg(feature = "tune")]
+    BuiltIn { name: "full", text: include_str!("recipes/full.toml") },
 ];
 
 impl Recipe {
@@ -62,7 +71,8 @@ impl Recipe {
         let step = |kind: &&str| {
             let of = METHODS.iter().find(|entry| entry.kind == *kind).map(|entry| entry.defaults);
             let of = of.or((*kind == TUNE).then_some(defaults::<Tune> as fn() -> Map<String, Value>));
-            Step { kind: (*kind).to_owned(), settings: of.map(|defaults| defaults()).unwrap_or_default() }
+            let settings = of.map(|defaults| defaults()).or_else(|| model_steps::defaults(kind)).unwrap_or_default();
+            Step { kind: (*kind).to_owned(), budget: None, optional: false, settings }
         };
         Self { steps: kinds.iter().map(step).collect() }
     }
@@ -95,13 +105,20 @@ impl Recipe {
         recipe
     }
 
-    /// Returns the recipe with tuning in its default settings as the last step, unless it has a step of that kind.
+    /// Returns the recipe with tuning in its default settings after the methods, unless it has a step of that kind.
     #[must_use]
     pub fn tuned(mut self) -> Self {
         if !self.tunes() {
-            self.steps.extend(Self::of(&[TUNE]).steps);
+            let end = self.steps.iter().position(|step| step.kind == DRAFT).unwrap_or(self.steps.len());
+            self.steps.splice(end..end, Self::of(&[TUNE]).steps);
         }
         self
+    }
+
+    /// Returns the recipe without tuning.
+    #[must_use]
+    pub fn untuned(&self) -> Self {
+        Self { steps: self.steps.iter().filter(|step| step.kind != TUNE).cloned().collect() }
     }
 
     /// Returns `true` if a step tunes the model.
@@ -134,22 +151,31 @@ impl Recipe {
     /// Checks the recipe.
     ///
     /// # Errors
-    /// [`CompressError::Recipe`] for an unknown method, an unknown setting, or a value out of range.
+    /// [`CompressError::Recipe`] for an unknown method, an unknown setting, a value out of range, or steps of a pipeline in
+    /// another order than theirs.
     pub fn check(&self) -> Result<(), CompressError> {
-        self.methods()?;
-        self.tuning().map(|_| ())
+        for (i, step) in self.steps.iter().enumerate().filter(|(_, step)| !is_model_step(&step.kind)) {
+            build(i, step)?;
+        }
+        self.tuning()?;
+        self.pipeline().map(|_| ())
     }
 
     /// Returns `true` if a step observes inputs or tunes, so that the recipe needs a calibration text. Steps that cannot be read
     /// count as such.
     #[must_use]
     pub fn needs_calibration(&self) -> bool {
-        self.tunes() || self.methods().map_or(true, |methods| methods.iter().any(|m| m.needs() > Needs::Nothing))
+        let observes = |methods: Vec<Box<dyn Method>>| methods.iter().any(|method| method.needs() > Needs::Nothing);
+        self.tunes() || self.quantisation().methods().map_or(true, observes)
     }
 
     /// Returns a text with every setting, those that were left out with their defaults, in a fixed order.
     #[must_use]
     pub fn describe(&self) -> String {
+        if let Ok(Some(pipeline)) = self.pipeline() {
+            let recipe = self.quantisation().describe();
+            return format!("{recipe} {pipeline:?}");
+        }
         match (self.methods(), self.tuning()) {
             (Ok(methods), Ok(None)) => format!("{methods:?}"),
             (Ok(methods), Ok(Some(tune))) => format!("{methods:?} {tune:?}"),
@@ -161,7 +187,7 @@ impl Recipe {
     pub(crate) fn tuning(&self) -> Result<Option<Tune>, CompressError> {
         let Some(at) = self.steps.iter().position(|step| step.kind == TUNE) else { return Ok(None) };
         let bad = |problem| CompressError::Recipe { step: at + 1, kind: TUNE.to_owned(), problem };
-        if at + 1 != self.steps.len() || at == 0 {
+        if self.steps[at + 1..].iter().any(|step| step.kind != DRAFT) || at == 0 {
             return Err(
                 bad("expected it as the last of several steps: it trains a model that is quantised".to_owned()),
             );
@@ -177,16 +203,24 @@ impl Recipe {
 
     /// Builds the methods of all steps but the last if that tunes.
     pub(crate) fn methods(&self) -> Result<Vec<Box<dyn Method>>, CompressError> {
-        let build = |(i, step): (usize, &Step)| {
-            let bad = |problem| CompressError::Recipe { step: i + 1, kind: step.kind.clone(), problem };
-            let Some(entry) = METHODS.iter().find(|entry| entry.kind == step.kind) else {
-                let known: Vec<&str> = METHODS.iter().map(|entry| entry.kind).chain([TUNE]).collect();
-                return Err(bad(format!("unknown method, expected one of {}", known.join(", "))));
-            };
-            (entry.read)(step.settings.clone()).map_err(bad)
-        };
-        self.steps.iter().enumerate().filter(|(_, step)| step.kind != TUNE).map(build).collect()
+        self.steps.iter().enumerate().filter_map(|(i, step)| build(i, step).transpose()).collect()
     }
+}
+
+/// Builds the method of a step; `None` for tuning.
+fn build(i: usize, step: &Step) -> Result<Option<Box<dyn Method>>, CompressError> {
+    let bad = |problem| CompressError::Recipe { step: i + 1, kind: step.kind.clone(), problem };
+    if step.kind == TUNE {
+        return Ok(None);
+    }
+    if is_model_step(&step.kind) {
+        return Err(bad("it works on a whole model, which only `honelm optimize --recipe` does".to_owned()));
+    }
+    let Some(entry) = METHODS.iter().find(|entry| entry.kind == step.kind) else {
+        let known = METHODS.iter().map(|entry| entry.kind).chain([TUNE, PRUNE, HEAL, DRAFT]);
+        return Err(bad(format!("unknown method, expected one of {}", known.collect::<Vec<_>>().join(", "))));
+    };
+    (entry.read)(step.settings.clone()).map(Some).map_err(bad)
 }
 
 #[cfg(test)]
@@ -246,6 +280,10 @@ mod tests {
                 "gptq" => assert!(same(&["gptq"])),
                 "awq" => assert!(same(&["awq", "clip", "rtn"])),
                 "tuned" => assert_eq!(recipe.describe(), Recipe::best().tuned().describe()),
+                "full" => {
+                    assert_eq!(recipe.quantisation(), Recipe::built_in("tuned").expect("a recipe"));
+                    assert_eq!(recipe.pipeline().expect("valid").and_then(|p| p.draft).map(|d| d.optional), Some(true));
+                }
                 _ => assert_eq!(recipe.describe(), Recipe::best().describe()),
             }
         }

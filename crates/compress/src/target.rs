@@ -145,6 +145,12 @@ pub struct Fallback {
 }
 
 impl Scheme {
+    /// Returns the scheme without tuning.
+    #[must_use]
+    pub fn untuned(&self) -> Self {
+        Self { recipe: self.recipe.untuned(), ..self.clone() }
+    }
+
     /// Returns a scheme with the linear modules in `encoding`. Embedding and output layer become Q6_K as in llama.cpp's
     /// mixes, or `encoding` where that has more than 8 bits per weight.
     #[must_use]

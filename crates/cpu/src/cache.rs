@@ -1,14 +1,15 @@
-//! Paged keys and values. A page holds `page_len` cells of one head of one layer; keys are transposed.
+//! Paged keys and values. A page holds `page_len` cells of one head of one layer; keys are transposed. The heads of a rotated
+//! cache are stored rotated ([`honelm_backend::hadamard`]).
 
 use bytemuck::Pod;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use honelm_backend::{CacheSpec, CacheType, Edit, Step};
+use honelm_backend::{CacheSpec, CacheType, Edit, Step, hadamard};
 use honelm_tensor::AlignedVec;
 
 use crate::TILE;
 
-/// The number of values in a Q8_0 block.
+/// The number of values in a block of codes.
 pub(crate) const BLOCK: usize = 32;
 
 /// The cells of a page times `width` values. Value `i` of cell `c` is `data[c * cell + i * value]`.
@@ -56,27 +57,73 @@ impl<T: Pod> Grid<T> {
     }
 }
 
+/// The number type of codes in blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codes {
+    /// Signed bytes, one per value.
+    I8,
+    /// 4 bits that stand for -8 to 7. Byte i of a block has the codes of values i (low) and i + 16 (high).
+    I4,
+}
+
+impl Codes {
+    /// Returns the bytes of a block.
+    pub(crate) fn block_bytes(self) -> usize {
+        match self {
+            Self::I8 => BLOCK,
+            Self::I4 => BLOCK / 2,
+        }
+    }
+
+    /// Returns the byte of a head's value `i` among those of its blocks.
+    #[inline(always)]
+    pub(crate) fn byte_of(self, i: usize) -> usize {
+        match self {
+            Self::I8 => i,
+            Self::I4 => i / BLOCK * (BLOCK / 2) + i % (BLOCK / 2),
+        }
+    }
+
+    /// Returns the code of value `i` of a block in its byte.
+    #[inline(always)]
+    pub(crate) fn code(self, byte: u8, i: usize) -> f32 {
+        match self {
+            Self::I8 => f32::from(byte as i8),
+            Self::I4 => f32::from((byte >> (i / (BLOCK / 2) * 4) & 15) as i8 - 8),
+        }
+    }
+}
+
 /// The keys or the values of a page.
 #[derive(Debug)]
 pub(crate) enum Plane {
     F16(Grid<f16>),
     F32(Grid<f32>),
-    Q8_0 { codes: Grid<i8>, scales: Grid<f16> },
+    /// Blocks of 32 values along the head. A value is a scale times a code.
+    Blocks {
+        kind: Codes,
+        codes: Grid<u8>,
+        scales: Grid<f16>,
+    },
 }
 
 impl Plane {
     fn new(element: CacheType, cells: usize, width: usize, transposed: bool) -> Self {
-        match element {
-            CacheType::F16 => Self::F16(Grid::new(cells, width, transposed)),
-            CacheType::F32 => Self::F32(Grid::new(cells, width, transposed)),
-            CacheType::Q8_0 => Self::Q8_0 {
-                codes: Grid::new(cells, width, transposed),
-                scales: Grid::new(cells, width / BLOCK, transposed),
-            },
+        let kind = match element {
+            CacheType::F16 => return Self::F16(Grid::new(cells, width, transposed)),
+            CacheType::F32 => return Self::F32(Grid::new(cells, width, transposed)),
+            CacheType::Q8_0 => Codes::I8,
+            CacheType::Q4_0 | CacheType::Q4_0Plain => Codes::I4,
+        };
+        Self::Blocks {
+            kind,
+            codes: Grid::new(cells, width / BLOCK * kind.block_bytes(), transposed),
+            scales: Grid::new(cells, width / BLOCK, transposed),
         }
     }
 
     /// Writes up to 16 consecutive cells from `slot` on. // x: [cells, width]
+    #[inline(always)]
     fn write(&mut self, slot: usize, x: &[f32], halves: &mut Vec<f16>) {
         match self {
             Self::F32(grid) => grid.write(slot, x),
@@ -85,14 +132,14 @@ impl Plane {
                 halves.convert_from_f32_slice(x);
                 grid.write(slot, halves);
             }
-            Self::Q8_0 { codes, scales } => {
-                for (c, cell) in x.chunks_exact(codes.width).enumerate() {
-                    let mut rounded = [0i8; BLOCK];
+            Self::Blocks { kind, codes, scales } => {
+                let bytes = kind.block_bytes();
+                for (c, cell) in x.chunks_exact(scales.width * BLOCK).enumerate() {
                     for (b, block) in cell.as_chunks::<BLOCK>().0.iter().enumerate() {
-                        let scale = round_block(block, &mut rounded);
+                        let (scale, rounded) = round_block(*kind, block);
                         scales.data[(slot + c) * scales.cell + b * scales.value] = scale;
-                        for (i, code) in rounded.iter().enumerate() {
-                            codes.data[(slot + c) * codes.cell + (b * BLOCK + i) * codes.value] = *code;
+                        for (i, code) in rounded[..bytes].iter().enumerate() {
+                            codes.data[(slot + c) * codes.cell + (b * bytes + i) * codes.value] = *code;
                         }
                     }
                 }
@@ -104,7 +151,7 @@ impl Plane {
         match (self, other) {
             (Self::F16(a), Self::F16(b)) => a.copy_from(b, from, to, cells),
             (Self::F32(a), Self::F32(b)) => a.copy_from(b, from, to, cells),
-            (Self::Q8_0 { codes, scales }, Self::Q8_0 { codes: c, scales: s }) => {
+            (Self::Blocks { codes, scales, .. }, Self::Blocks { codes: c, scales: s, .. }) => {
                 codes.copy_from(c, from, to, cells);
                 scales.copy_from(s, from, to, cells);
             }
@@ -116,7 +163,7 @@ impl Plane {
         match self {
             Self::F16(grid) => grid.copy_within(from, to),
             Self::F32(grid) => grid.copy_within(from, to),
-            Self::Q8_0 { codes, scales } => {
+            Self::Blocks { codes, scales, .. } => {
                 codes.copy_within(from, to);
                 scales.copy_within(from, to);
             }
@@ -124,20 +171,37 @@ impl Plane {
     }
 }
 
-/// Rounds 32 values to `scale * code` like ggml's Q8_0. A value that is not finite makes the scale NaN.
-fn round_block(x: &[f32; BLOCK], codes: &mut [i8; BLOCK]) -> f16 {
+/// Rounds 32 values to a scale times codes as ggml does: the value of greatest magnitude becomes 127 or -127 of 8 bits, and -8 of
+/// 4 bits. A value that is not finite makes the scale NaN. Returns the scale and the bytes of the block.
+#[inline(always)]
+fn round_block(kind: Codes, x: &[f32; BLOCK]) -> (f16, [u8; BLOCK]) {
     // Without their sign bits, floats have the order of their bit patterns, and NaN is above infinity.
     let top = f32::from_bits(x.iter().fold(0, |top, x| top.max(x.to_bits() & 0x7fff_ffff)));
-    let scale = top / 127.0;
+    let mut bytes = [0; BLOCK];
     if !top.is_finite() {
-        *codes = [0; BLOCK];
-        return f16::NAN;
+        return (f16::NAN, bytes);
     }
+    let scale = match kind {
+        Codes::I8 => top / 127.0,
+        Codes::I4 if x.iter().find(|x| x.abs() == top).is_some_and(|x| *x < 0.0) => top / 8.0,
+        Codes::I4 => top / -8.0,
+    };
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    for (code, x) in codes.iter_mut().zip(x) {
-        *code = (x * inverse).round() as i8;
+    match kind {
+        Codes::I8 => {
+            for (byte, x) in bytes.iter_mut().zip(x) {
+                *byte = (x * inverse).round() as i8 as u8;
+            }
+        }
+        Codes::I4 => {
+            let code = |x: f32| ((x * inverse + 8.5) as u8).min(15);
+            let (low, high) = x.split_at(BLOCK / 2);
+            for (byte, (low, high)) in bytes.iter_mut().zip(low.iter().zip(high)) {
+                *byte = code(*low) | code(*high) << 4;
+            }
+        }
     }
-    f16::from_f32(scale)
+    (f16::from_f32(scale), bytes)
 }
 
 /// A page of one head.
@@ -171,7 +235,9 @@ pub(crate) struct Head {
 
 impl Head {
     /// Writes the step's keys and values of this head, columns `at..at + width` of `k` and `v`, to the cells of the rows.
-    pub(crate) fn write(&mut self, step: &Step, group: usize, page_len: usize, k: Columns<'_>, v: Columns<'_>) {
+    #[inline(always)]
+    pub(crate) fn write(&mut self, step: &Step, (group, spec): (usize, &CacheSpec), k: Columns<'_>, v: Columns<'_>) {
+        let (page_len, rotated) = (spec.page_len, spec.element.is_rotated());
         let mut rows = std::mem::take(&mut self.rows);
         let mut halves = std::mem::take(&mut self.halves);
         for (segment, table) in step.segments.iter().zip(&step.groups[group].tables) {
@@ -184,10 +250,13 @@ impl Head {
                 let most = (segment.rows.end - r).min(page_len - slot).min(TILE);
                 let run = (1..most).take_while(|i| step.cells[r + i] as usize == cell + i).count() + 1;
                 let page = &mut self.pages[page];
-                k.gather(r, run, &mut rows);
-                page.k.write(slot, &rows, &mut halves);
-                v.gather(r, run, &mut rows);
-                page.v.write(slot, &rows, &mut halves);
+                for (columns, plane) in [(k, &mut page.k), (v, &mut page.v)] {
+                    columns.gather(r, run, &mut rows);
+                    if rotated {
+                        rows.chunks_exact_mut(columns.width).for_each(hadamard);
+                    }
+                    plane.write(slot, &rows, &mut halves);
+                }
                 r += run;
             }
         }
@@ -284,23 +353,31 @@ mod tests {
 
     #[test]
     fn rounds_blocks_to_the_nearest_code() {
-        let x: [f32; BLOCK] = std::array::from_fn(|i| i as f32 - 12.0);
-        let mut codes = [0; BLOCK];
-        let scale = round_block(&x, &mut codes).to_f32();
-        for (x, code) in x.iter().zip(codes) {
-            assert!((x - scale * f32::from(code)).abs() <= scale * 0.51 + 0.01, "{x}");
+        let mut x: [f32; BLOCK] = std::array::from_fn(|i| i as f32 - 12.0);
+        for kind in [Codes::I8, Codes::I4] {
+            for _ in 0..2 {
+                x.iter_mut().for_each(|x| *x = -*x);
+                let (scale, bytes) = round_block(kind, &x);
+                let scale = scale.to_f32();
+                for (i, x) in x.iter().enumerate() {
+                    let found = scale * kind.code(bytes[kind.byte_of(i)], i);
+                    // The largest code of 4 bits is 7, but that of the opposite sign is 8.
+                    let most = if kind == Codes::I4 && (x / scale) > 7.5 { 1.0 } else { 0.51 };
+                    assert!((x - found).abs() <= scale.abs() * most + 0.01, "{kind:?} {x}: {found}");
+                }
+            }
+            assert!(round_block(kind, &[f32::NAN; BLOCK]).0.is_nan());
+            assert!(round_block(kind, &[f32::INFINITY; BLOCK]).0.is_nan());
+            assert_eq!(round_block(kind, &[0.0; BLOCK]).0.to_f32(), 0.0);
+            let mut mixed = [1.0; BLOCK];
+            mixed[3] = f32::NAN;
+            assert!(round_block(kind, &mixed).0.is_nan());
         }
-        assert!(round_block(&[f32::NAN; BLOCK], &mut codes).is_nan());
-        assert!(round_block(&[f32::INFINITY; BLOCK], &mut codes).is_nan());
-        assert_eq!(round_block(&[0.0; BLOCK], &mut codes).to_f32(), 0.0);
-        let mut mixed = [1.0; BLOCK];
-        mixed[3] = f32::NAN;
-        assert!(round_block(&mixed, &mut codes).is_nan());
     }
 
     #[test]
     fn copies_cells_within_and_between_pages() {
-        for element in [CacheType::F16, CacheType::F32, CacheType::Q8_0] {
+        for element in CacheType::ALL {
             let page = || Page { k: Plane::new(element, 4, 32, true), v: Plane::new(element, 4, 32, false) };
             let mut pages = vec![page(), page()];
             let mut halves = Vec::new();
@@ -322,9 +399,10 @@ mod tests {
         match plane {
             Plane::F16(g) => (0..32).map(|i| g.data[at(g.cell, g.value, i)].to_f32()).collect(),
             Plane::F32(g) => (0..32).map(|i| g.data[at(g.cell, g.value, i)]).collect(),
-            Plane::Q8_0 { codes, scales } => {
+            Plane::Blocks { kind, codes, scales } => {
                 let scale = scales.data[slot * scales.cell].to_f32();
-                (0..32).map(|i| scale * f32::from(codes.data[at(codes.cell, codes.value, i)])).collect()
+                let bytes: Vec<u8> = (0..codes.width).map(|i| codes.data[at(codes.cell, codes.value, i)]).collect();
+                (0..32).map(|i| scale * kind.code(bytes[kind.byte_of(i)], i)).collect()
             }
         }
     }

@@ -28,11 +28,11 @@ fn export_plane<'a>(planes: impl Iterator<Item = &'a Plane> + Clone, cell: usize
         match plane {
             Plane::F16(grid) => grid.export(cell, out),
             Plane::F32(grid) => grid.export(cell, out),
-            Plane::Q8_0 { codes, .. } => codes.export(cell, out),
+            Plane::Blocks { codes, .. } => codes.export(cell, out),
         }
     }
     for plane in planes {
-        if let Plane::Q8_0 { scales, .. } = plane {
+        if let Plane::Blocks { scales, .. } = plane {
             scales.export(cell, out);
         }
     }
@@ -45,11 +45,11 @@ fn import_plane(pages: &mut [&mut Page], plane: impl Fn(&mut Page) -> &mut Plane
         match plane(page) {
             Plane::F16(grid) => grid.import(cell, &mut bytes),
             Plane::F32(grid) => grid.import(cell, &mut bytes),
-            Plane::Q8_0 { codes, .. } => codes.import(cell, &mut bytes),
+            Plane::Blocks { codes, .. } => codes.import(cell, &mut bytes),
         }
     }
     for page in pages.iter_mut() {
-        if let Plane::Q8_0 { scales, .. } = plane(page) {
+        if let Plane::Blocks { scales, .. } = plane(page) {
             scales.import(cell, &mut bytes);
         }
     }

@@ -41,6 +41,60 @@ impl Avx512 {
     }
 }
 
+/// A proof that the program was compiled for the 128-bit vectors that every aarch64 CPU of an operating system has.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neon(());
+
+/// A proof that the CPU has dot products of signed bytes (FEAT_DotProd) and everything that [`Neon`] proves, created by
+/// detection only.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DotProd(());
+
+/// A proof that the CPU has dot products of unsigned with signed bytes (FEAT_I8MM) and everything that [`DotProd`] proves,
+/// created by detection only.
+#[cfg(target_arch = "aarch64")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct I8mm(());
+
+#[cfg(target_arch = "aarch64")]
+impl Neon {
+    /// Returns the token if the program was compiled for these vectors.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        cfg!(target_feature = "neon").then_some(Self(()))
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl DotProd {
+    /// Returns the token if the CPU has the features.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        (Neon::detect().is_some() && std::arch::is_aarch64_feature_detected!("dotprod")).then_some(Self(()))
+    }
+
+    /// Returns the token without dot products.
+    pub(crate) fn narrower(self) -> Neon {
+        Neon(())
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl I8mm {
+    /// Returns the token if the CPU has the features.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        (DotProd::detect().is_some() && std::arch::is_aarch64_feature_detected!("i8mm")).then_some(Self(()))
+    }
+
+    /// Returns the token without dot products of unsigned with signed bytes.
+    pub(crate) fn narrower(self) -> DotProd {
+        DotProd(())
+    }
+}
+
 /// A proof that the module was compiled for WebAssembly's 128-bit vectors: an engine without them cannot load it.
 #[cfg(target_arch = "wasm32")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +117,15 @@ pub enum Isa {
     /// 128-bit vectors of WebAssembly.
     #[cfg(target_arch = "wasm32")]
     Simd128(Simd128),
+    /// 128-bit vectors of aarch64.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// The same with dot products of bytes.
+    #[cfg(target_arch = "aarch64")]
+    DotProd(DotProd),
+    /// The same with dot products of unsigned with signed bytes.
+    #[cfg(target_arch = "aarch64")]
+    I8mm(I8mm),
     /// 256-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -79,6 +142,12 @@ impl Isa {
             Some(Self::Generic),
             #[cfg(target_arch = "wasm32")]
             Simd128::detect().map(Self::Simd128),
+            #[cfg(target_arch = "aarch64")]
+            Neon::detect().map(Self::Neon),
+            #[cfg(target_arch = "aarch64")]
+            DotProd::detect().map(Self::DotProd),
+            #[cfg(target_arch = "aarch64")]
+            I8mm::detect().map(Self::I8mm),
             #[cfg(target_arch = "x86_64")]
             Avx2::detect().map(Self::Avx2),
             #[cfg(target_arch = "x86_64")]
@@ -89,7 +158,8 @@ impl Isa {
 
     /// Returns the machine's most capable instruction set.
     ///
-    /// The environment variable `HONELM_ISA` (`generic`, `simd128`, `avx2`, `avx512`) can lower the choice, but not raise it.
+    /// The environment variable `HONELM_ISA` can lower the choice to another name of [`Isa::available`], but not raise it.
+    /// The names are those of [`Isa::name`]; another has no effect.
     #[must_use]
     pub fn detect() -> Self {
         let limit = std::env::var("HONELM_ISA").ok();
@@ -97,18 +167,23 @@ impl Isa {
     }
 
     fn best_of(available: &[Self], limit: Option<&str>) -> Self {
-        let rank = |name: &str| ["generic", "simd128", "avx2", "avx512"].iter().position(|n| *n == name);
-        let limit = limit.and_then(|l| rank(&l.to_ascii_lowercase())).unwrap_or(usize::MAX);
-        available.iter().copied().rfind(|isa| rank(isa.name()).is_some_and(|r| r <= limit)).unwrap_or(Self::Generic)
+        let limited = available.iter().find(|isa| limit.is_some_and(|limit| isa.name().eq_ignore_ascii_case(limit)));
+        limited.or(available.last()).copied().unwrap_or(Self::Generic)
     }
 
-    /// Returns `generic`, `simd128`, `avx2` or `avx512`.
+    /// Returns `generic`; `simd128`; `neon`, `dotprod` or `i8mm`; `avx2` or `avx512`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Generic => "generic",
             #[cfg(target_arch = "wasm32")]
             Self::Simd128(_) => "simd128",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::DotProd(_) => "dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm(_) => "i8mm",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -147,6 +222,11 @@ macro_rules! multiversion {
                 // The whole module is compiled for these vectors.
                 #[cfg(target_arch = "wasm32")]
                 $crate::isa::Isa::Simd128(_) => $body($($arg),*),
+                // The whole program is compiled for these vectors, and the other features are of no use here.
+                #[cfg(target_arch = "aarch64")]
+                $crate::isa::Isa::Neon(_) | $crate::isa::Isa::DotProd(_) | $crate::isa::Isa::I8mm(_) => {
+                    $body($($arg),*)
+                }
                 // SAFETY: the token proves that the CPU has the features that the function enables.
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx2(_) => unsafe { avx2($($arg),*) },
@@ -171,6 +251,7 @@ mod tests {
         assert_eq!(Isa::best_of(&all, Some("generic")), Isa::Generic);
         assert_eq!(Isa::best_of(&[Isa::Generic], Some("avx512")), Isa::Generic);
         assert_eq!(Isa::best_of(&all, Some("nonsense")), best);
+        assert_eq!(Isa::best_of(&all, Some("Generic")), Isa::Generic);
         for isa in all.iter().copied() {
             assert_eq!(Isa::best_of(&all, Some(isa.name())), isa);
         }

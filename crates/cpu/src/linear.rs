@@ -68,6 +68,8 @@ fn heights(isa: Isa) -> &'static [usize] {
         Isa::Generic => <crate::kernel::Generic as Lanes>::HEIGHTS,
         #[cfg(target_arch = "wasm32")]
         Isa::Simd128(_) => <crate::Simd128 as Lanes>::HEIGHTS,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) | Isa::DotProd(_) | Isa::I8mm(_) => <crate::Neon as Lanes>::HEIGHTS,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) => <crate::Avx2 as Lanes>::HEIGHTS,
         #[cfg(target_arch = "x86_64")]

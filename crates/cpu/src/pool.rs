@@ -3,6 +3,9 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
+#[cfg(any(doc, not(target_arch = "wasm32")))]
+use crate::default_threads;
+
 /// The largest number of threads in a pool. Systems refuse to start many more, and then cannot start any for other programs.
 pub const MOST_THREADS: usize = 1024;
 
@@ -23,8 +26,8 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// Creates a pool of `threads` threads, including the caller's: at most [`MOST_THREADS`]; `None` means one per CPU of
-    /// the system. The pool has fewer threads if the system cannot start them, and always one in the browser.
+    /// Creates a pool of `threads` threads, including the caller's: at most [`MOST_THREADS`]; `None` means
+    /// [`default_threads`]. The pool has fewer threads if the system cannot start them, and always one in the browser.
     #[must_use]
     pub fn new(threads: Option<usize>) -> Self {
         #[cfg(target_arch = "wasm32")]
@@ -34,8 +37,7 @@ impl Pool {
         }
         #[cfg(not(target_arch = "wasm32"))]
         {
-            let wanted = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-            let wanted = wanted.clamp(1, MOST_THREADS);
+            let wanted = threads.unwrap_or_else(default_threads).clamp(1, MOST_THREADS);
             let workers = (wanted > 1).then(|| native::Workers::start(wanted - 1));
             let threads = 1 + workers.as_ref().map_or(0, native::Workers::len);
             Self { workers, threads, one_caller: PhantomData }

@@ -25,8 +25,8 @@ pub use data::FileData;
 pub use error::FormatError;
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::{
-    AtomicDir, AtomicFile, LockFile, LostPage, OutputGate, map_file, open_file, open_no_follow, publish, read_file,
-    read_input, read_json, read_limited, refuse_special, remove_output, report_lost_pages, write_atomic,
+    AtomicDir, AtomicFile, LockFile, LostPage, OutputGate, drop_cached, map_file, open_file, open_no_follow, publish,
+    read_file, read_input, read_json, read_limited, refuse_special, remove_output, report_lost_pages, write_atomic,
 };
 pub use heap::release_freed_memory;
 pub use json::{parse_json, remove_field};

@@ -5,18 +5,9 @@ use honelm_backend::{BackendError, CacheSpec, CacheType, Edit, LayerCache, Step}
 use crate::Gpu;
 use crate::memory::{Check, Memory, STORAGE};
 
-/// The number of values in a block of [`CacheType::Q8_0`].
-pub(crate) const BLOCK: usize = 32;
-
 /// Returns the words of a cell of one layer: keys and values, each with their scales.
 pub(crate) fn cell_words(layer: &LayerCache, element: CacheType) -> usize {
-    let values = layer.kv_heads * layer.head_width;
-    2 * match element {
-        CacheType::F32 => values,
-        CacheType::F16 => values / 2,
-        // Four codes per word, two half-precision scales per word.
-        CacheType::Q8_0 => values / 4 + (values / BLOCK).div_ceil(2),
-    }
+    2 * layer.plane_bytes(element) / 4
 }
 
 #[derive(Debug)]

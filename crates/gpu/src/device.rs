@@ -1,6 +1,8 @@
 //! Adapters, and devices opened on them.
 
 use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -71,6 +73,19 @@ impl Faults {
     }
 }
 
+/// A future that is ready when the kernels that were requested are built.
+pub type Built = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The host's function that waits for requested kernels.
+#[derive(Clone)]
+struct Waiting(Rc<dyn Fn() -> Built>);
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waiting")
+    }
+}
+
 /// An opened device. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Gpu {
@@ -78,6 +93,7 @@ pub struct Gpu {
     report: Rc<AdapterReport>,
     max_binding: u64,
     wide_teams: bool,
+    waiting: Option<Waiting>,
 }
 
 #[derive(Debug)]
@@ -133,7 +149,7 @@ impl Gpu {
         let (max_binding, wide_teams) = (report.max_binding, !report.software);
         let variants = Cell::default();
         let inner = Inner { device, queue, limits, faults, pipelines, variants };
-        Ok(Self { inner: Rc::new(inner), report: Rc::new(report), max_binding, wide_teams })
+        Ok(Self { inner: Rc::new(inner), report: Rc::new(report), max_binding, wide_teams, waiting: None })
     }
 
     /// Returns the variants of the kernels that are in use.
@@ -152,6 +168,20 @@ impl Gpu {
     #[must_use]
     pub fn with_report(self, report: AdapterReport) -> Self {
         Self { wide_teams: !report.software, report: Rc::new(report), ..self }
+    }
+
+    /// Returns the same device with a function that waits for requested kernels. A browser builds these in the background, and a
+    /// kernel that is needed before would be built twice.
+    #[must_use]
+    pub fn with_waiting(self, waiting: Rc<dyn Fn() -> Built>) -> Self {
+        Self { waiting: Some(Waiting(waiting)), ..self }
+    }
+
+    /// Waits until the kernels that were requested are built. Natively, each waits for itself when it is needed.
+    pub async fn built(&self) {
+        if let Some(Waiting(built)) = &self.waiting {
+            built().await;
+        }
     }
 
     /// Returns the same device with buffer bindings limited to `bytes` bytes, to test the behaviour of a smaller device.

@@ -23,7 +23,7 @@ use crate::{Gpu, GpuBackend, GpuError};
 use cases::{Outcome, Wrong};
 
 /// The version of the kernels. Results of other versions are discarded.
-const KERNELS: u32 = 3;
+const KERNELS: u32 = 4;
 
 /// The variants of the kernels that run on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -147,10 +147,8 @@ pub async fn known_answers(
     gpu.use_variants(trust.variants);
     let round = async |variants: Variants, needed: &Needed, others| {
         gpu.use_variants(variants);
-        // A browser builds kernels in the order of the requests, so the first step would wait for the last kernel.
-        if cfg!(not(target_arch = "wasm32")) {
-            cases::build_kernels(&mut back_end(gpu)?, needed, others)?;
-        }
+        cases::build_kernels(&mut for_kernels(gpu)?, needed, others)?;
+        gpu.built().await;
         match cases::run(&mut back_end(gpu)?, needed, others, progress).await {
             // A driver may fail to build or run a kernel although it reports the feature.
             Err(why) if variants.subgroups && gpu.inner.faults.forget() => {
@@ -183,6 +181,10 @@ async fn time_sums(gpu: &Gpu, needed: &Needed, clock: &dyn Fn() -> f64) -> Trust
         // The test itself will report the failure.
         Err(_) => Trust::default(),
     }
+}
+
+fn for_kernels(gpu: &Gpu) -> Result<GpuBackend, String> {
+    GpuBackend::for_kernels(gpu).map_err(|error| error.to_string())
 }
 
 fn back_end(gpu: &Gpu) -> Result<GpuBackend, String> {

@@ -20,7 +20,7 @@ mod timing;
 mod weights;
 
 pub use backend::{DeviceBytes, GpuBackend};
-pub use device::Gpu;
+pub use device::{Built, Gpu};
 pub use error::GpuError;
 pub use known_answer::{Demotion, Needed, Sums, Trust, Variants, known_answers};
 pub use report::{AdapterKind, AdapterReport};

@@ -1,7 +1,7 @@
 //! Compute pipelines, built from the first request for a kernel on, and kept as long as the device.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use wgpu::{BindGroupLayout, BufferBindingType, PipelineLayout, ShaderStages};
@@ -34,6 +34,8 @@ pub(crate) struct Pipelines {
     pub(crate) cache: BindGroupLayout,
     layouts: [PipelineLayout; 3],
     known: RefCell<HashMap<Variant, Arc<Kernel>>>,
+    /// The kernels that a browser was asked for before they were needed.
+    requested: RefCell<HashSet<Variant>>,
     builders: Builders,
 }
 
@@ -52,7 +54,15 @@ impl Pipelines {
                 immediate_size: 0,
             })
         });
-        Self { step, weight, cache, layouts, known: RefCell::default(), builders: Builders::default() }
+        Self {
+            step,
+            weight,
+            cache,
+            layouts,
+            known: RefCell::default(),
+            requested: RefCell::default(),
+            builders: Builders::default(),
+        }
     }
 
     /// Returns the kernel of a variant, and starts to build it.
@@ -66,6 +76,15 @@ impl Pipelines {
         self.builders.ask(device, &kernel);
         self.known.borrow_mut().insert(variant, Arc::clone(&kernel));
         kernel
+    }
+
+    /// Requests a kernel that will be needed ([`Kernel::request`]).
+    pub(crate) fn request(&self, device: &wgpu::Device, variant: Variant, extra: Extra) {
+        if cfg!(not(target_arch = "wasm32")) {
+            self.get(device, variant, extra);
+        } else if !self.known.borrow().contains_key(&variant) && self.requested.borrow_mut().insert(variant.clone()) {
+            Kernel::new(variant, self.layouts[extra as usize].clone()).request(device);
+        }
     }
 
     /// Returns the number of kernels requested so far.

@@ -22,14 +22,27 @@ fn variants() -> Vec<Variant> {
     for (op, f) in (0..5).flat_map(|op| (0..4).map(move |f| (op, f))) {
         all.push(variant("map", &[("OP", U32(op)), ("ACTIVATION", U32(f))], None));
     }
-    for (element, per_word) in [(0, 1), (1, 2), (2, 4)] {
+    for (element, per_word, rotated) in [(0, 1, false), (1, 2, false), (2, 4, false), (3, 8, false), (3, 8, true)] {
         let cache = [("ELEMENT", U32(element)), ("PER_WORD", U32(per_word))];
         all.push(variant("append", &cache, None));
         for width in [32, 96, 256] {
+            let run = U32(if rotated { 1 << u32::trailing_zeros(width) } else { 1 });
+            if rotated {
+                all.push(variant(
+                    "append_rotated",
+                    &[&cache[..], &[("WIDTH", U32(width)), ("RUN", run)]].concat(),
+                    None,
+                ));
+            }
             all.push(variant("join", &[("WIDTH", U32(width))], None));
             for (capped, split) in flags.into_iter().flat_map(|capped| flags.map(|split| (capped, split))) {
-                let more =
-                    [("WIDTH", U32(width)), ("THREADS", U32(64)), ("CAPPED", Bool(capped)), ("SPLIT", Bool(split))];
+                let more = [
+                    ("WIDTH", U32(width)),
+                    ("RUN", run),
+                    ("THREADS", U32(64)),
+                    ("CAPPED", Bool(capped)),
+                    ("SPLIT", Bool(split)),
+                ];
                 all.push(variant("attend", &[&cache[..], &more].concat(), None));
             }
         }

@@ -79,6 +79,6 @@ pub(crate) fn gguf_size(checkpoint: &Checkpoint, tokenizer: &Tokenizer, scheme: 
         Target::Block(encoding) => Some(encoding),
         _ => None,
     };
-    let metadata = gguf_metadata(checkpoint, &vocab, scheme);
+    let metadata = gguf_metadata(checkpoint, &vocab, scheme.file_type);
     Ok(export::gguf_size(checkpoint.blueprint(), checkpoint, metadata, &choose)?)
 }

@@ -6,6 +6,8 @@ mod caches;
 mod classify;
 mod conversation;
 mod device;
+#[cfg(feature = "tune")]
+mod distil;
 mod documents;
 mod draft;
 mod dry_run;
@@ -26,11 +28,13 @@ mod parquet;
 mod planned_run;
 mod prompt;
 mod prompt_cache;
+mod prune;
 mod pull;
 mod quantize;
 mod redact;
 mod router;
 mod session;
+mod steps;
 pub mod svg;
 pub mod tasks;
 mod texts;
@@ -48,6 +52,8 @@ pub use classify::{
 };
 pub use conversation::Conversation;
 pub use device::{CpuDevice, DeviceChoice, DeviceTest, Devices, GpuDevice, devices, machine_memory, trusted};
+#[cfg(feature = "tune")]
+pub use distil::{DistilGate, DistilOptions, DistilReport, DistilSpeed, Student, distil};
 pub use documents::{Chat, Document};
 pub use dry_run::{Planned, plan_quantize};
 pub use embed::Embedding;
@@ -64,10 +70,10 @@ pub use label::{CloudSide, Compare, LabelOptions, LabelledTraffic, SideWork, lab
 pub use list::{ListedFile, ListedModel, Listing, list};
 pub use locate::{SHIPPED, locate};
 pub use measure::{
-    ActivationOptions, ActivationReport, BenchModel, BenchOptions, BenchRow, Differences, DivergeOptions, Divergence,
-    EvaluateOptions, Evaluation, LayerDifference, PlacedOperation, SpeculationOptions, SpeculationRow, StageInputs,
-    StageLoss, StatesCache, StepCost, TimedKernel, WeightDifference, activations, benchmark, diverge, evaluate,
-    measure, speculation,
+    ActivationOptions, ActivationReport, BenchModel, BenchOptions, BenchRow, CeilingRow, Cpus, Differences,
+    DivergeOptions, Divergence, EvaluateOptions, Evaluation, LayerDifference, PlacedOperation, SpeculationOptions,
+    SpeculationRow, StageInputs, StageLoss, StatesCache, StepCost, SustainedOutcome, TimedKernel, WeightDifference,
+    activations, bench_sustained, benchmark, diverge, evaluate, measure, speculation,
 };
 pub use open::{model_digest, open_tokenizer, text_digest};
 pub use optimize::{Measure, NamedRecipe, OptimizeOptions, Outcome, optimize};
@@ -75,6 +81,7 @@ pub use options::{Event, Events, RunOptions};
 pub use planned_run::plan_run;
 pub use prompt::{Prompt, now, prompt};
 pub use prompt_cache::PromptCacheError;
+pub use prune::{PruneOptions, PruneReport, PrunedFigures, PrunedSizes, prune};
 pub use pull::{PullOptions, pull};
 pub use quantize::{QuantizeOptions, QuantizeTarget, Quantized, quantize};
 pub use redact::{RedactOptions, RedactedPiece, redact};
@@ -92,7 +99,10 @@ pub use types::{TensorType, TypeName, TypeRules};
 pub use honelm_backend::CacheType;
 pub use honelm_bench as bench;
 pub use honelm_blocks::Encoding;
-pub use honelm_compress::{BuiltIn, MIXES, Mix, RECIPES, Recipe, TuneFigures};
+pub use honelm_compress::{
+    BuiltIn, LayerFigures, MIXES, Mix, Pattern, PruneFigures, RECIPES, Recipe, SparseMethod, Sparsity, TuneFigures,
+    UnitFigures, UnitImportance,
+};
 pub use honelm_cpu::{Compute, MOST_THREADS};
 pub use honelm_engine::{
     Acceptance, Agreement, Cancel, ChatAsk, Confidence, EmbeddingSettings, FinishReason, Generation, OnUpdate,
@@ -111,3 +121,5 @@ pub use honelm_model::{Facts, Runner};
 pub use honelm_store::hub::{ModelSpec, Pulled, PulledFile};
 pub use honelm_text::answer::{Call, Event as AnswerEvent, Tool, ToolChoice};
 pub use honelm_text::{EncodeOptions, Message, Reasoning, RenderOptions, Tokenizer};
+#[cfg(feature = "tune")]
+pub use honelm_train::{Fall, LayerPairs, Measured};

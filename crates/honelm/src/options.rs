@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use honelm_backend::CacheType;
-use honelm_cpu::{Compute, CpuBackend, CpuOptions, MOST_THREADS};
+use honelm_cpu::{Compute, CpuBackend, CpuOptions, MOST_THREADS, default_threads};
 use honelm_engine::Speculate;
 use honelm_plan::Place;
 
@@ -14,7 +14,7 @@ use crate::{DeviceChoice, Error};
 pub struct RunOptions {
     /// The device.
     pub device: DeviceChoice,
-    /// The number of threads, at most [`MOST_THREADS`]; `None` is one per CPU.
+    /// The number of threads, at most [`MOST_THREADS`]; `None` is one per CPU, without efficiency cores.
     pub threads: Option<usize>,
     /// The context in tokens; `None` is the model's own, but at most 8192.
     pub context: Option<usize>,
@@ -91,8 +91,7 @@ impl RunOptions {
     /// Returns the number of threads for work outside the device.
     #[must_use]
     pub fn worker_threads(&self) -> usize {
-        let threads = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        threads.min(MOST_THREADS)
+        self.threads.unwrap_or_else(default_threads).min(MOST_THREADS)
     }
 }
 

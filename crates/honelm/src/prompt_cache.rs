@@ -101,7 +101,7 @@ pub(crate) struct Identity {
 impl Identity {
     pub fn new(model: String, arithmetic: String, cache_type: CacheType, context: usize) -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
-        Self { program, model, arithmetic, cache_type: format!("{cache_type:?}").to_lowercase(), context }
+        Self { program, model, arithmetic, cache_type: cache_type.name().to_owned(), context }
     }
 
     /// Returns the first field in which `found` differs, with both values.

@@ -18,6 +18,7 @@ use crate::documents::calibration_of;
 use crate::fallback::{self, fallback_lines};
 use crate::imatrix;
 use crate::open::{digest_of, open, tokenizer_digest, tokenizer_of, weight_bytes};
+use crate::steps::Steps;
 use crate::times::{StageTime, Times};
 use crate::types::{TypeRules, tensor_types};
 use crate::work::{JobCard, Work, gate_of};
@@ -227,6 +228,10 @@ pub(crate) fn scheme_of(options: &QuantizeOptions, checkpoint: &Checkpoint) -> R
     let default = || if options.calibration.is_some() { Recipe::best() } else { Recipe::rtn() };
     let recipe = options.recipe.clone().unwrap_or_else(default);
     recipe.check()?;
+    if recipe.is_pipeline() {
+        let problem = "the recipe has steps that work on whole models, or budgets: only `honelm optimize` runs it";
+        return Err(Error::Usage(problem.to_owned()));
+    }
     if options.imatrix.is_some() && recipe.steps.iter().any(|step| step.kind != "rtn") {
         let problem = "an importance matrix is for rounding to nearest: use it without a calibration text, or with the recipe rtn";
         return Err(Error::Usage(problem.to_owned()));
@@ -262,7 +267,7 @@ fn check_output(options: &QuantizeOptions, gate: &OutputGate) -> Result<(), Erro
 
 /// Moves complete files into the folder of `out`; gives their paths there. Where one cannot be moved, those before it
 /// go.
-fn publish_beside(complete: &[PathBuf], out: &Path, replace: bool) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn publish_beside(complete: &[PathBuf], out: &Path, replace: bool) -> Result<Vec<PathBuf>, Error> {
     let mut published: Vec<PathBuf> = Vec::new();
     for from in complete {
         let to = out.with_file_name(from.file_name().unwrap_or_default());
@@ -279,48 +284,9 @@ fn publish_beside(complete: &[PathBuf], out: &Path, replace: bool) -> Result<Vec
 }
 
 /// `model.gguf` -> `.model.gguf.work`, in the same folder.
-fn beside(out: &Path) -> PathBuf {
+pub(crate) fn beside(out: &Path) -> PathBuf {
     let name = out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_else(|| "model".to_owned());
     out.with_file_name(format!(".{name}.work"))
-}
-
-/// Counts the steps of a compression: one per stage of a layer, and one for the embedding and the output.
-///
-/// The compression reports the number of finished layers, and each stage of a layer when it begins.
-struct Steps {
-    /// The number of steps before each layer, and before the embedding and the output.
-    before: Vec<usize>,
-    layer: usize,
-    begun: usize,
-}
-
-impl Steps {
-    fn new(checkpoint: &Checkpoint) -> Self {
-        let tree = checkpoint.tree();
-        let mut before = vec![0];
-        for layer in 0..tree.layers.len() {
-            before.push(before[layer] + tree.stages(layer).len().max(1));
-        }
-        Self { before, layer: 0, begun: 0 }
-    }
-
-    fn total(&self) -> usize {
-        self.at(self.before.len())
-    }
-
-    /// Returns the number of steps before a layer. The embedding and the output follow the last layer as one step.
-    fn at(&self, layer: usize) -> usize {
-        let last = self.before.last().copied().unwrap_or(0);
-        self.before.get(layer).copied().unwrap_or(last + 1)
-    }
-
-    /// Returns the number of finished steps when a stage begins after `layer` finished layers.
-    fn begin(&mut self, layer: usize) -> usize {
-        self.begun = if layer == self.layer { self.begun + 1 } else { 1 };
-        self.layer = layer;
-        let first = self.at(layer);
-        (first + self.begun - 1).min(self.at(layer + 1).saturating_sub(1).max(first))
-    }
 }
 
 /// Compresses into `journal`, reports the progress under the name `stage`, and counts the time of each kind of work.
@@ -404,7 +370,8 @@ pub(crate) fn write(
     match form_of(scheme) {
         Some(form) => {
             let format = container.format(checkpoint.tree(), params, form)?;
-            let folder = write_folder(checkpoint, tokenizer, params, &*format, out, max_shard_size)?;
+            let folder =
+                write_folder(checkpoint, (checkpoint, tokenizer), params, Some(&*format), out, max_shard_size)?;
             accept(&Checkpoint::open(folder.path())?, checkpoint, scheme)?;
             folder.commit()?;
             Ok(vec![out.to_owned()])
@@ -437,7 +404,7 @@ fn write_gguf(
     out: &Path,
     max_shard_size: Option<u64>,
 ) -> Result<Vec<PathBuf>, Error> {
-    let metadata = gguf_metadata(checkpoint, vocab, scheme);
+    let metadata = gguf_metadata(checkpoint, vocab, scheme.file_type);
     let limit = max_shard_size.unwrap_or(u64::MAX);
     export::gguf_parts(out, limit, checkpoint.blueprint(), params, metadata, &|_| None, |written| {
         accept(written, checkpoint, scheme)
@@ -445,36 +412,42 @@ fn write_gguf(
 }
 
 /// Returns the metadata of a GGUF file that the model's configuration does not give.
-pub(crate) fn gguf_metadata(checkpoint: &Checkpoint, vocab: &GgufVocab, scheme: &Scheme) -> Vec<(String, gguf::Value)> {
+pub(crate) fn gguf_metadata(
+    checkpoint: &Checkpoint,
+    vocab: &GgufVocab,
+    file_type: Option<u32>,
+) -> Vec<(String, gguf::Value)> {
     let mut metadata: Vec<(String, gguf::Value)> = vocab.to_metadata();
     metadata.extend(export::sampling_metadata(checkpoint.generation_config()));
     metadata.extend(export::embedding_metadata(checkpoint));
-    metadata.extend(scheme.file_type.map(|number| (export::FILE_TYPE.to_owned(), number.into())));
+    metadata.extend(file_type.map(|number| (export::FILE_TYPE.to_owned(), number.into())));
     metadata
 }
 
-/// Writes the complete folder under a temporary name.
-fn write_folder(
+/// Writes the complete folder under a temporary name, with the tokenizer of `origin`.
+pub(crate) fn write_folder(
     checkpoint: &Checkpoint,
-    tokenizer: &Tokenizer,
+    (origin, tokenizer): (&Checkpoint, &Tokenizer),
     params: &dyn Parameters,
-    format: &dyn GroupFormat,
+    format: Option<&dyn GroupFormat>,
     out: &Path,
     max_shard_size: Option<u64>,
 ) -> Result<AtomicDir, Error> {
     let folder = AtomicDir::create(out)?;
-    let copy = tokenizer_files(checkpoint)?;
-    let options = export::HuggingFace { quantization: Some(format), copy: &copy, max_shard_size };
+    let copy = tokenizer_files(origin)?;
+    let options = export::HuggingFace { quantization: format, copy: &copy, max_shard_size };
     export::huggingface(folder.path(), checkpoint, params, &options)?;
+    let mut files = Vec::new();
     if copy.is_empty() {
-        for (name, contents) in [
-            ("tokenizer.json", tokenizer.to_tokenizer_json()?),
-            ("tokenizer_config.json", tokenizer.to_tokenizer_config_json()?),
-            ("generation_config.json", generation_config(checkpoint, tokenizer)),
-        ] {
-            let path = folder.path().join(name);
-            std::fs::write(&path, contents).map_err(|source| Error::Io { path, source })?;
-        }
+        files.push(("tokenizer.json", tokenizer.to_tokenizer_json()?));
+        files.push(("tokenizer_config.json", tokenizer.to_tokenizer_config_json()?));
+    }
+    if copy.is_empty() || checkpoint.generation_config().is_none() && origin.generation_config().is_some() {
+        files.push(("generation_config.json", generation_config(origin, tokenizer)));
+    }
+    for (name, contents) in files {
+        let path = folder.path().join(name);
+        std::fs::write(&path, contents).map_err(|source| Error::Io { path, source })?;
     }
     Ok(folder)
 }

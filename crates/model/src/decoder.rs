@@ -138,16 +138,17 @@ impl Sizes {
             Module::linear("q", "self_attn.q_proj", "attn_q", [q, d], biases.qkv).scaled_by("attn_norm"),
             Module::linear("k", "self_attn.k_proj", "attn_k", [kv, d], biases.qkv).scaled_by("attn_norm"),
             Module::linear("v", "self_attn.v_proj", "attn_v", [kv, d], biases.qkv).scaled_by("attn_norm"),
-            Module::linear("o", "self_attn.o_proj", "attn_output", [d, q], biases.o).stage(1).scaled_by_heads(
-                "v",
-                0,
-                self.head_width,
-                readers,
-            ),
+            Module::linear("o", "self_attn.o_proj", "attn_output", [d, q], biases.o)
+                .stage(1)
+                .scaled_by_heads("v", 0, self.head_width, readers)
+                .computed_by(self.head_width, &[("q", 0, 1), ("k", 0, readers), ("v", 0, readers)]),
             Module::norm("mlp_norm", "post_attention_layernorm", "ffn_norm", d),
             Module::linear("gate", "mlp.gate_proj", "ffn_gate", [f, d], biases.mlp).stage(2).scaled_by("mlp_norm"),
             Module::linear("up", "mlp.up_proj", "ffn_up", [f, d], biases.mlp).stage(2).scaled_by("mlp_norm"),
-            Module::linear("down", "mlp.down_proj", "ffn_down", [d, f], biases.mlp).stage(3).scaled_by("up"),
+            Module::linear("down", "mlp.down_proj", "ffn_down", [d, f], biases.mlp)
+                .stage(3)
+                .scaled_by("up")
+                .computed_by(1, &[("gate", 0, 1), ("up", 0, 1)]),
         ]
     }
 

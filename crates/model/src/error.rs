@@ -28,6 +28,8 @@ pub enum ModelError {
          ignores it"
     )]
     UnknownField { file: String, field: String, found: String },
+    #[error("a model of other sizes: {problem}")]
+    NotResizable { problem: String },
     #[error("unknown model shape: found {found:?}, expected one of {known}")]
     UnknownShape { found: String, known: String },
 
@@ -53,8 +55,8 @@ pub enum ModelError {
     Encoder { architecture: &'static str },
     #[error("context too long: {wanted} tokens were requested, the model's limit is {limit}")]
     ContextTooLong { wanted: usize, limit: usize },
-    #[error("unsupported Q8_0 cache: found heads of {head_width} values, expected a multiple of {block}")]
-    CacheType { head_width: usize, block: usize },
+    #[error("unsupported {name} cache: found heads of {head_width} values, expected a multiple of {block}")]
+    CacheType { name: &'static str, head_width: usize, block: usize },
     #[error("wrong width of {what}: found {found} columns, expected {expected}")]
     WrongWidth { what: &'static str, found: usize, expected: usize },
     #[error("wrong number of {what}: found {found} rows, expected {expected}")]
@@ -98,6 +100,7 @@ impl ModelError {
             Self::MissingField { .. } => "missing-field",
             Self::InvalidField { .. } => "invalid-field",
             Self::UnknownField { .. } => "unknown-field",
+            Self::NotResizable { .. } => "not-resizable",
             Self::UnknownShape { .. } => "unknown-shape",
             Self::MissingTensor { .. } => "missing-tensor",
             Self::WrongShape { .. } => "shape-mismatch",

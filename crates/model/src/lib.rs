@@ -39,7 +39,7 @@ mod windows;
 
 pub use arch::architectures;
 pub use architecture::{Architecture, Blueprint, CacheShape, Definition, Facts};
-pub use checkpoint::{Checkpoint, FolderFiles, Origin, StoredEncoding};
+pub use checkpoint::{Checkpoint, FolderFiles, Origin, Resize, StoredEncoding};
 pub use error::ModelError;
 pub use loader::Loader;
 pub use model::{DEFAULT_CONTEXT, Device, LoadOptions, Model};

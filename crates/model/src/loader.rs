@@ -21,7 +21,12 @@ impl Loader {
     /// Creates a loader for all weights of a model.
     #[must_use]
     pub fn new(blueprint: &Blueprint) -> Self {
-        let slots = blueprint.tree.slots().collect();
+        Self::in_order(blueprint, blueprint.tree.slots().collect())
+    }
+
+    /// Creates a loader for all weights of a model, in the order of `slots` ([`crate::Checkpoint::slots_as_stored`]).
+    #[must_use]
+    pub fn in_order(blueprint: &Blueprint, slots: Vec<Slot>) -> Self {
         Self { blueprint: blueprint.clone(), slots, done: 0, begun: None, weights: Weights::default() }
     }
 

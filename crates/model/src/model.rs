@@ -16,9 +16,6 @@ pub type Device = Rc<RefCell<dyn Backend>>;
 /// The longest default context. The cache for a model's own limit can be larger than its weights.
 pub const DEFAULT_CONTEXT: usize = 8192;
 
-/// The number of values that share a scale in a Q8_0 cache.
-const Q8_0_BLOCK: usize = 32;
-
 /// The options for loading a model.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
@@ -89,9 +86,9 @@ impl Model {
     ) -> Result<Self, ModelError> {
         let context = options.context_of(&blueprint.facts)?;
         let spec = blueprint.cache_spec(options.cache_type);
-        let partial = spec.layers.iter().find(|layer| !layer.head_width.is_multiple_of(Q8_0_BLOCK));
-        if let (CacheType::Q8_0, Some(layer)) = (options.cache_type, partial) {
-            return Err(ModelError::CacheType { head_width: layer.head_width, block: Q8_0_BLOCK });
+        let (name, block) = (spec.element.name(), spec.element.block_len());
+        if let Some(layer) = spec.layers.iter().find(|layer| !layer.head_width.is_multiple_of(block)) {
+            return Err(ModelError::CacheType { name, head_width: layer.head_width, block });
         }
         let mut sequences = Sequences::new(&spec.groups, spec.page_len, context, options.slack);
         sequences.set_limit(&page_bytes(&spec), None);

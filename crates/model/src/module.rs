@@ -118,6 +118,10 @@ pub struct Module {
     pub stage: u8,
     /// The channels that can absorb the scales of this module's inputs (AWQ); `None` if the architecture does not allow it.
     pub scaled_by: Option<Channels>,
+    /// The channels that compute this module's inputs, for each of the projections before it: those of q, k and v for `o`, those of
+    /// gate and up for `down`. The rows of a head or neuron in all of them, and its columns here, can only be removed together.
+    /// Empty for a module that reads the hidden states.
+    pub computed_by: Vec<Channels>,
     /// The order of the rows in GGUF.
     pub gguf_rows: RowOrder,
     /// The form in which Hugging Face stores the weight.
@@ -157,7 +161,8 @@ impl Module {
 
     fn new(name: &'static str, hf: &'static str, gguf: &'static str, kind: Kind, shape: [usize; 2]) -> Self {
         let (stage, gguf_rows, hf_form) = (0, RowOrder::Same, HfForm::Same);
-        Self { name, hf, gguf, kind, shape, bias: false, stage, scaled_by: None, gguf_rows, hf_form }
+        let (scaled_by, computed_by) = (None, Vec::new());
+        Self { name, hf, gguf, kind, shape, bias: false, stage, scaled_by, computed_by, gguf_rows, hf_form }
     }
 
     /// Adds a bias.
@@ -215,6 +220,15 @@ impl Module {
         Self { scaled_by: Some(Channels { module, first, head_width, readers }), ..self }
     }
 
+    /// Sets the channels that compute the inputs, in heads of `head_width`. Each projection is a module, its first row and the number
+    /// of heads of inputs that read one of its heads.
+    #[must_use]
+    pub fn computed_by(mut self, head_width: usize, projections: &[(&'static str, usize, usize)]) -> Self {
+        let channels = |&(module, first, readers): &_| Channels { module, first, head_width, readers };
+        self.computed_by = projections.iter().map(channels).collect();
+        self
+    }
+
     /// Sets the row order in GGUF to the llama order of `heads` rotary heads.
     #[must_use]
     pub fn interleaved(mut self, heads: usize) -> Self {
@@ -270,6 +284,8 @@ pub struct Tree {
     pub hf_aliases: &'static [(&'static str, &'static str)],
     /// The suffixes of tensors in a folder that are not weights: masks and frequencies in older files.
     pub hf_buffers: &'static [&'static str],
+    /// `true` if transformers opens a folder only where the width is a multiple of the number of heads.
+    pub heads_divide_width: bool,
 }
 
 impl Tree {
@@ -286,6 +302,7 @@ impl Tree {
             hf_layers: "model.layers",
             hf_aliases: &[("model.", "")],
             hf_buffers: &["rotary_emb.inv_freq"],
+            heads_divide_width: false,
         }
     }
 

@@ -60,14 +60,10 @@ pub trait Runner {
         self.describe()
     }
     /// Returns `true` if the bits of a row depend neither on the other rows of its step nor on their number.
-    fn is_batch_invariant(&self) -> bool {
-        false
-    }
+    fn is_batch_invariant(&self) -> bool;
     /// Returns the number of steps that should be started before the first of them is read
     /// ([`honelm_backend::Backend::steps_in_flight`]).
-    fn steps_in_flight(&self) -> usize {
-        1
-    }
+    fn steps_in_flight(&self) -> usize;
     /// Opens an empty sequence.
     fn open(&mut self) -> SequenceId;
     /// Closes a sequence.

@@ -23,7 +23,7 @@ pub fn gpu_layouts(checkpoint: &Checkpoint) -> Vec<Layout> {
 }
 
 /// Returns the kinds of weights that an encoding can have, which depend on the zero points.
-fn kinds(stored: StoredEncoding) -> Vec<WeightKind> {
+pub(crate) fn kinds(stored: StoredEncoding) -> Vec<WeightKind> {
     match stored {
         StoredEncoding::Blocks(encoding) => vec![WeightKind::Blocks(encoding)],
         StoredEncoding::Groups { bits, group_size, symmetric, scale_type } => {

@@ -9,11 +9,13 @@
 
 mod gpu;
 mod jobs;
+mod kernels;
 mod model;
 
 pub use gpu::gpu_layouts;
 pub use jobs::{Compression, Evaluation, Peak, plan_compression, plan_eval};
-pub use model::{Place, Plan, PlannedTensor, Workload, plan, plan_encodings};
+pub use kernels::request_kernels;
+pub use model::{Place, Plan, PlannedTensor, Workload, has_int8_kernel, plan, plan_encodings};
 
 /// The error of making a plan.
 #[derive(Debug, thiserror::Error)]

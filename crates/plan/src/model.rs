@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use honelm_backend::{Batch, CacheKind, CacheSpec, CacheType, Recorder, Want, Weight};
 use honelm_blocks::ScaleType;
-use honelm_cpu::int8::{Int8Kind, ZeroKind};
+use honelm_cpu::int8::{Int8Kind, ZeroKind, packed_bytes};
 use honelm_cpu::{Compute, weight_bytes};
 use honelm_model::{
     Blueprint, Checkpoint, Device, Kind, LoadOptions, Model, Module, Runner, Slot, StoredEncoding, Weights,
@@ -201,6 +201,12 @@ fn planned(name: String, module: &Module, encoding: StoredEncoding, place: Place
     };
     let (file_bytes, memory_bytes) = (stored + bias, memory + bias);
     PlannedTensor { name, shape: module.shape, encoding: shown, file_bytes, memory_bytes, rounded }
+}
+
+/// Returns `true` if the CPU multiplies weights of an encoding with `cols` columns in 8-bit integers ([`Compute::Fast`]).
+#[must_use]
+pub fn has_int8_kernel(encoding: StoredEncoding, cols: usize) -> bool {
+    packed_bytes(kind(encoding, cols), 1, cols).is_some()
 }
 
 /// Converts an encoding to that of the CPU back end.

@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-use honelm_backend::{Batch, CacheType, Want, block_on};
+use honelm_backend::{Batch, CacheType, Sampling, Want, block_on};
 use honelm_blocks::Encoding;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions};
+use honelm_gpu::{Gpu, GpuBackend};
 use honelm_model::{Checkpoint, Device, LoadOptions, Model, Runner};
-use honelm_plan::{Compression, Evaluation, Place, Workload, plan, plan_compression, plan_eval};
+use honelm_plan::{Compression, Evaluation, Place, Workload, plan, plan_compression, plan_eval, request_kernels};
 
 /// Opens a tiny model, of which only the shapes matter.
 fn tiny(name: &str) -> Checkpoint {
@@ -35,8 +36,12 @@ fn weights_and_cache_are_planned_to_the_byte() {
         ("gpt2-wide", Compute::Fast, CacheType::F16),
         ("opt-after", Compute::F32, CacheType::F16),
         ("phi3-window", Compute::F32, CacheType::F32),
+        ("gemma3-pattern", Compute::Fast, CacheType::Q8_0),
+        ("gemma3-pattern", Compute::Fast, CacheType::Q4_0),
     ] {
-        let checkpoint = tiny(name);
+        // A head of a cache of codes is a multiple of their blocks.
+        let head_width = (name == "gemma3-pattern").then_some(("head_dim", cache_type.block_len()));
+        let checkpoint = tiny_with(name, head_width.as_slice());
         let context = checkpoint.facts().context.min(100);
         let work =
             Workload { context: Some(context), cache_type, place: Place::Cpu(compute), step_rows: 32, logit_rows: 1 };
@@ -70,7 +75,7 @@ fn weights_and_cache_are_planned_to_the_byte() {
 
 #[test]
 fn a_gpu_uses_the_planned_memory_and_less_than_one_shared_buffer_more() {
-    let Ok(gpu) = block_on(honelm_gpu::Gpu::open(None)) else {
+    let Ok(gpu) = block_on(Gpu::open(None)) else {
         honelm_testing::skip!("a_gpu_holds_what_is_planned", "a GPU adapter");
     };
     // The smallest buffer that weights share.
@@ -79,7 +84,7 @@ fn a_gpu_uses_the_planned_memory_and_less_than_one_shared_buffer_more() {
     let work =
         Workload { context: Some(32), cache_type: CacheType::F16, place: Place::Gpu, step_rows: 32, logit_rows: 1 };
     let planned = plan(&checkpoint, &work).unwrap();
-    let backend = Rc::new(RefCell::new(honelm_gpu::GpuBackend::new(&gpu).unwrap()));
+    let backend = Rc::new(RefCell::new(GpuBackend::new(&gpu).unwrap()));
     let options = LoadOptions { context: Some(32), cache_type: CacheType::F16, ..LoadOptions::default() };
     let mut model = Model::load(checkpoint.blueprint(), &checkpoint, Rc::clone(&backend) as Device, &options).unwrap();
     let id = model.open();
@@ -150,4 +155,29 @@ fn jobs_name_their_largest_phase() {
     let kept = 4 * 64 * (64 + 96) * 4;
     assert_eq!(large.peak_bytes - small.peak_bytes, 396 * 64 * 64 * 4 + (1 << 20) - kept);
     assert!(large.phases.iter().any(|&(_, bytes)| bytes == large.peak_bytes));
+}
+
+#[test]
+fn the_requested_kernels_are_all_that_a_model_uses() {
+    let reports = block_on(Gpu::adapters());
+    if reports.is_empty() {
+        honelm_testing::skip!("the_requested_kernels_are_all_that_a_model_uses", "a GPU adapter");
+    }
+    for name in ["llama-grouped", "llama-biases-tied", "gpt2-wide", "phi3-window"] {
+        let checkpoint = tiny(name);
+        let gpu = block_on(Gpu::open(None)).unwrap();
+        request_kernels(&checkpoint, &gpu, CacheType::F16, &[40, 1], Sampling::GREEDY).unwrap();
+        let requested = gpu.pipelines();
+        assert!(requested > 0);
+        let device: Device = Rc::new(RefCell::new(GpuBackend::new(&gpu).unwrap()));
+        let mut model = Model::load(checkpoint.blueprint(), &checkpoint, device, &LoadOptions::default()).unwrap();
+        let id = model.open();
+        for rows in [40, 1] {
+            let mut batch = Batch::default();
+            batch.extend(id, &vec![1; rows], Want { sample: Some(Sampling::GREEDY), ..Want::NOTHING });
+            let ticket = model.step(&batch).unwrap();
+            assert_eq!(block_on(model.read(ticket)).unwrap().sampled.len(), 1);
+        }
+        assert_eq!(gpu.pipelines(), requested, "{name}: kernels that were not requested");
+    }
 }

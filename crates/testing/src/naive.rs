@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use honelm_backend::{
     Activation, Attention, Backend, BackendError, Cache, CacheSpec, CacheType, Edit, Outputs, Read, Rope, Sampling,
-    Slots, Step, Tensor, Ticket, Token, Value, Weight, choose,
+    Slots, Step, Tensor, Ticket, Token, Value, Weight, choose, hadamard,
 };
 use honelm_blocks::{BlockMatrix, Encoding, WeightData};
 use honelm_tensor::{Matrix, f16};
@@ -79,22 +79,33 @@ impl Naive {
     }
 }
 
-/// Returns `values` after rounding to a cache of this type.
-pub(crate) fn cached(values: &[f32], element: CacheType) -> Vec<f32> {
+/// Returns the heads of a row, each of `width` values, after rounding to a cache of this type.
+pub(crate) fn cached(values: &[f32], width: usize, element: CacheType) -> Vec<f32> {
     match element {
         CacheType::F32 => values.to_vec(),
         CacheType::F16 => values.iter().map(|&v| f16::from_f32(v).to_f32()).collect(),
-        CacheType::Q8_0 => {
-            let mut out = vec![f32::NAN; values.len()];
-            for (values, out) in values.chunks(32).zip(out.chunks_mut(32)) {
-                let mut block = [0u8; 34];
-                if Encoding::Q8_0.quantize_row(values, None, &mut block).is_ok() {
-                    Encoding::Q8_0.dequantize_row(&block, out);
-                }
-            }
-            out
+        CacheType::Q8_0 => in_blocks(values, Encoding::Q8_0),
+        CacheType::Q4_0Plain => in_blocks(values, Encoding::Q4_0),
+        CacheType::Q4_0 => {
+            let rotated = |mut x: Vec<f32>| {
+                x.chunks_mut(width).for_each(hadamard);
+                x
+            };
+            rotated(in_blocks(&rotated(values.to_vec()), Encoding::Q4_0))
         }
     }
+}
+
+/// Returns `values` after rounding to blocks; blocks that cannot be encoded are NaN.
+fn in_blocks(values: &[f32], encoding: Encoding) -> Vec<f32> {
+    let mut out = vec![f32::NAN; values.len()];
+    let mut block = vec![0; encoding.block_bytes()];
+    for (values, out) in values.chunks(encoding.block_len()).zip(out.chunks_mut(encoding.block_len())) {
+        if encoding.quantize_row(values, None, &mut block).is_ok() {
+            encoding.dequantize_row(&block, out);
+        }
+    }
+    out
 }
 
 pub(crate) fn activate(x: f64, f: Activation) -> f64 {
@@ -293,8 +304,8 @@ impl Backend for Naive {
         let of = spec.layers[layer];
         for row in 0..q.rows() {
             let own = self.place(row, of.group, spec.page_len, self.step.cells[row]);
-            let cell = (cached(self.value(k).row(row), spec.element), cached(self.value(v).row(row), spec.element));
-            self.caches.get_mut(cache.guard()).insert((layer, own.0, own.1), cell);
+            let [k, v] = [k, v].map(|x| cached(self.value(x).row(row), of.head_width, spec.element));
+            self.caches.get_mut(cache.guard()).insert((layer, own.0, own.1), (k, v));
         }
         let mut out = Matrix::zeros(q.rows(), q.cols());
         let width = of.head_width;

@@ -1,3 +1,4 @@
+use honelm_cpu::Pool;
 use serde::{Deserialize, Serialize};
 
 /// AdamW (Loshchilov and Hutter 2019, algorithm 2), with the weight decay independent of the gradient, as in PyTorch.
@@ -36,6 +37,9 @@ impl Moments {
     }
 }
 
+/// The number of values that one task updates.
+const VALUES: usize = 1 << 15;
+
 impl AdamW {
     /// Takes step `number`, counted from 1, with the rate times `factor`. // values, gradients `[n]`
     ///
@@ -44,11 +48,44 @@ impl AdamW {
     pub fn step(&self, number: u32, factor: f32, values: &mut [f32], gradients: &[f32], moments: &mut Moments) {
         assert_eq!(values.len(), gradients.len(), "a gradient for each value");
         assert_eq!(values.len(), moments.mean.len(), "moments for each value");
+        self.update(number, factor, (values, gradients), [&mut moments.mean, &mut moments.square]);
+    }
+
+    /// Takes a step as [`AdamW::step`] does, on the threads of a pool.
+    ///
+    /// # Panics
+    /// Panics if the lengths differ.
+    pub fn step_on(
+        &self,
+        pool: &Pool,
+        (number, factor): (u32, f32),
+        values: &mut [f32],
+        gradients: &[f32],
+        moments: &mut Moments,
+    ) {
+        assert_eq!(values.len(), gradients.len(), "a gradient for each value");
+        assert_eq!(values.len(), moments.mean.len(), "moments for each value");
+        let means = moments.mean.chunks_mut(VALUES).zip(moments.square.chunks_mut(VALUES));
+        let mut parts: Vec<_> = values.chunks_mut(VALUES).zip(gradients.chunks(VALUES)).zip(means).collect();
+        pool.run_parts(&mut parts, 1, |_, part| {
+            for ((values, gradients), (mean, square)) in part {
+                self.update(number, factor, (values, gradients), [mean, square]);
+            }
+        });
+    }
+
+    fn update(
+        &self,
+        number: u32,
+        factor: f32,
+        (values, gradients): (&mut [f32], &[f32]),
+        [means, squares]: [&mut [f32]; 2],
+    ) {
         let [b1, b2] = self.betas.map(f64::from);
         let rate = f64::from(self.rate * factor);
         let corrections = [1.0 - b1.powf(number.into()), 1.0 - b2.powf(number.into())];
-        let means = moments.mean.iter_mut().zip(&mut moments.square);
-        for ((value, gradient), (mean, square)) in values.iter_mut().zip(gradients).zip(means) {
+        let moments = means.iter_mut().zip(squares);
+        for ((value, gradient), (mean, square)) in values.iter_mut().zip(gradients).zip(moments) {
             let g = f64::from(*gradient);
             let (m, s) = (b1 * f64::from(*mean) + (1.0 - b1) * g, b2 * f64::from(*square) + (1.0 - b2) * g * g);
             (*mean, *square) = (m as f32, s as f32);
@@ -58,9 +95,24 @@ impl AdamW {
     }
 }
 
-/// The factor on the learning rate: a linear rise, then half a cosine down to a share of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The course of the learning rate after its rise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fall {
+    /// Half a cosine.
+    #[default]
+    Cosine,
+    /// A line.
+    Linear,
+    /// No fall: the rate stays.
+    Constant,
+}
+
+/// The factor on the learning rate: a linear rise, then a fall to a share of it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
+    /// The course of the fall.
+    pub fall: Fall,
     /// The number of steps of the rise.
     pub warmup: u32,
     /// The number of all steps.
@@ -77,7 +129,12 @@ impl Schedule {
             return number as f32 / self.warmup.max(1) as f32;
         }
         let done = (number - self.warmup) as f32 / self.steps.saturating_sub(self.warmup).max(1) as f32;
-        self.floor + (1.0 - self.floor) * 0.5 * (1.0 + (std::f32::consts::PI * done.min(1.0)).cos())
+        let left = match self.fall {
+            Fall::Cosine => 0.5 * (1.0 + (std::f32::consts::PI * done.min(1.0)).cos()),
+            Fall::Linear => 1.0 - done.min(1.0),
+            Fall::Constant => return 1.0,
+        };
+        self.floor + (1.0 - self.floor) * left
     }
 }
 

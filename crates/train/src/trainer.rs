@@ -14,6 +14,9 @@ const LOGITS: usize = 1 << 22;
 /// Computes the loss of some rows of all tokens from their logits. The back end is free for other steps. // rows, [rows, V]
 pub type LossOf<'l> = &'l mut dyn FnMut(Range<usize>, Matrix, &mut dyn Backend) -> Result<Loss, TrainError>;
 
+/// Computes a loss of the output of a layer; `None` for a layer without one. // layer, [N, D]
+pub type LayerLossOf<'l> = &'l mut dyn FnMut(usize, &Matrix) -> Option<Loss>;
+
 /// Receives the logits of some rows of all tokens. The back end is free for other steps. // rows, [rows, V]
 pub type VisitLogits<'v> = &'v mut dyn FnMut(Range<usize>, Matrix, &mut dyn Backend) -> Result<(), TrainError>;
 
@@ -62,10 +65,24 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// A token outside of the vocabulary, an invalid weight, an error of the device.
     pub fn hidden(&mut self, params: &dyn Parameters, sequences: &[Vec<u32>]) -> Result<Matrix, TrainError> {
+        self.layers(params, sequences, &mut |_, _| {})
+    }
+
+    /// Computes as [`Trainer::hidden`] does, and gives the output of every layer to `visit`. // layer, [sum of lengths, D]
+    ///
+    /// # Errors
+    /// As [`Trainer::hidden`].
+    pub fn layers(
+        &mut self,
+        params: &dyn Parameters,
+        sequences: &[Vec<u32>],
+        visit: &mut dyn FnMut(usize, &Matrix),
+    ) -> Result<Matrix, TrainError> {
         let mut x = self.embed(params, sequences)?;
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
         for i in 0..self.blueprint.facts.layers {
             x = self.layer(params, i, &x, &lengths)?;
+            visit(i, &x);
         }
         Ok(x)
     }
@@ -104,6 +121,21 @@ impl<'a> Trainer<'a> {
         loss: LossOf<'_>,
         sink: Sink<'_>,
     ) -> Result<f64, TrainError> {
+        self.gradients_with(params, sequences, wanted, (loss, &mut |_, _| None), sink)
+    }
+
+    /// Computes as [`Trainer::gradients`] does, with further losses of the outputs of layers, which are added.
+    ///
+    /// # Errors
+    /// As [`Trainer::gradients`].
+    pub fn gradients_with(
+        &mut self,
+        params: &dyn Parameters,
+        sequences: &[Vec<u32>],
+        wanted: &dyn Fn(Slot) -> bool,
+        (loss, of_layers): (LossOf<'_>, LayerLossOf<'_>),
+        sink: Sink<'_>,
+    ) -> Result<f64, TrainError> {
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
         if lengths.iter().sum::<usize>() == 0 {
             return Err(TrainError::NoTokens);
@@ -113,15 +145,18 @@ impl<'a> Trainer<'a> {
             let x = self.layer(params, i, &inputs[i], &lengths)?;
             inputs.push(x);
         }
-        let hidden = inputs.pop().unwrap_or_default();
-        let (sum, mut gradient) = self.output_gradients(params, &hidden, wanted, loss, sink)?;
-        drop(hidden);
+        let mut y = inputs.pop().unwrap_or_default();
+        let (mut sum, mut gradient) = self.output_gradients(params, &y, wanted, loss, sink)?;
         for i in (0..self.blueprint.facts.layers).rev() {
-            let x = inputs.pop().unwrap_or_default();
-            gradient = self.layer_gradients((params, i), &x, &lengths, gradient, wanted, sink)?;
+            if let Some(loss) = of_layers(i, &y) {
+                sum += loss.sum;
+                gradient.data.iter_mut().zip(&loss.gradient.data).for_each(|(sum, g)| *sum += g);
+            }
+            y = inputs.pop().unwrap_or_default();
+            gradient = self.layer_gradients((params, i), &y, &lengths, gradient, wanted, sink)?;
         }
         self.embed_gradients(params, sequences, gradient, wanted, sink)?;
-        Ok(sum)
+        finite(sum)
     }
 
     /// Returns the back end, for steps of other models.
@@ -199,10 +234,7 @@ impl<'a> Trainer<'a> {
                 dx.data[rows.start * dx.cols..rows.end * dx.cols].copy_from_slice(&part.data);
             }
         }
-        match sum.is_finite() {
-            true => Ok((sum, dx)),
-            false => Err(TrainError::NotFinite { what: "the loss", value: sum }),
-        }
+        Ok((finite(sum)?, dx))
     }
 
     fn embed_gradients(
@@ -299,6 +331,11 @@ impl Part {
         }
         gradients.take(input)
     }
+}
+
+/// Checks a sum of losses.
+fn finite(sum: f64) -> Result<f64, TrainError> {
+    if sum.is_finite() { Ok(sum) } else { Err(TrainError::NotFinite { what: "the loss", value: sum }) }
 }
 
 /// Ends a step and returns the value of `x`.

@@ -56,6 +56,14 @@ impl<R: Runner> Runner for Breathing<R> {
         self.runner.arithmetic()
     }
 
+    fn is_batch_invariant(&self) -> bool {
+        self.runner.is_batch_invariant()
+    }
+
+    fn steps_in_flight(&self) -> usize {
+        self.runner.steps_in_flight()
+    }
+
     fn sequence_bytes(&self, tokens: usize) -> usize {
         self.runner.sequence_bytes(tokens)
     }

@@ -63,6 +63,13 @@ impl Chosen {
         }
     }
 
+    /// Waits until a GPU has built the kernels that were requested.
+    pub async fn built(&self) {
+        if let Kind::Gpu(gpu) = &self.kind {
+            gpu.built().await;
+        }
+    }
+
     /// Returns `cpu` or `gpu`.
     pub fn name(&self) -> &'static str {
         match self.kind {

@@ -4,15 +4,18 @@ use std::cell::RefCell;
 use std::future::ready;
 use std::rc::Rc;
 
+use honelm_backend::Sampling;
 use honelm_cpu::{CpuBackend, CpuOptions};
+use honelm_gpu::Gpu;
 use honelm_model::Checkpoint;
 
 use crate::chosen::{Chosen, DeviceMemory, Kind};
+use crate::gpu::NoGpu;
 use crate::options::{DeviceName, LoadSettings};
 use crate::{WebError, gpu};
 
 /// The number of rows per prefill step on the CPU: few, so that an abort takes effect soon.
-const CPU_PREFILL_ROWS: usize = 32;
+pub const CPU_PREFILL_ROWS: usize = 32;
 
 impl LoadSettings {
     /// Returns `true` if the CPU may replace `chosen`.
@@ -21,17 +24,26 @@ impl LoadSettings {
     }
 }
 
-/// Chooses the device for `wanted`, and tests a GPU's kernels for the weights of `checkpoint`. `testing` receives the
-/// progress of the test.
+/// Opens the GPU for `wanted`; `None` if none is wanted.
+pub async fn open(wanted: &LoadSettings) -> Option<Result<Gpu, NoGpu>> {
+    if wanted.device == DeviceName::Cpu { None } else { Some(gpu::open(wanted).await) }
+}
+
+/// Chooses the device for `wanted`, and tests the kernels of the GPU that was opened for the weights of `checkpoint`. Its
+/// kernels for answers with `sampling` are requested. `testing` receives the progress of the test.
 pub async fn choose(
     wanted: &LoadSettings,
     checkpoint: &Checkpoint,
+    opened: Option<Result<Gpu, NoGpu>>,
+    sampling: &Sampling,
     testing: &dyn Fn(usize, usize),
 ) -> Result<Chosen, WebError> {
-    if wanted.device == DeviceName::Cpu {
-        return Ok(cpu(wanted, None));
-    }
-    match gpu::open(checkpoint, wanted, testing).await {
+    let tested = match opened {
+        None => return Ok(cpu(wanted, None)),
+        Some(Ok(opened)) => gpu::tested(&opened, checkpoint, wanted, sampling, testing).await,
+        Some(Err(problem)) => Err(problem),
+    };
+    match tested {
         Ok(chosen) => Ok(chosen),
         Err(problem) if wanted.device == DeviceName::Auto => Ok(cpu(wanted, Some(problem.to_string()))),
         Err(problem) => Err(problem.into()),

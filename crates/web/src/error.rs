@@ -7,6 +7,7 @@ use honelm_eval::EvalError;
 use honelm_formats::FormatError;
 use honelm_gpu::GpuError;
 use honelm_model::ModelError;
+use honelm_plan::PlanError;
 use honelm_text::TextError;
 use js_sys::Reflect;
 use wasm_bindgen::{JsCast, JsValue};
@@ -23,6 +24,9 @@ pub enum WebError {
     /// The model cannot be run.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The memory of the model cannot be computed.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The tokenizer or template cannot be used.
     #[error(transparent)]
     Text(#[from] TextError),
@@ -108,6 +112,7 @@ impl WebError {
         match self {
             Self::Format(error) => error.code(),
             Self::Model(error) => error.code(),
+            Self::Plan(error) => error.code(),
             Self::Text(error) => error.code(),
             Self::Engine(error) => error.code(),
             Self::Eval(error) => error.code(),

@@ -3,17 +3,17 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use honelm_backend::BackendError;
-use honelm_gpu::{Gpu, GpuBackend, GpuError, Needed, Trust, known_answers};
+use honelm_backend::{BackendError, Sampling};
+use honelm_gpu::{Built, Gpu, GpuBackend, GpuError, Needed, Trust, known_answers};
 use honelm_model::Checkpoint;
-use honelm_plan::gpu_layouts;
+use honelm_plan::{gpu_layouts, request_kernels};
 
 use crate::chosen::{Chosen, DeviceMemory, Kind, Tested};
 use crate::options::{DeviceName, LoadSettings};
 use crate::platform::{self, BrowserAdapter};
 
 /// The number of rows per prefill step. Many are fast; on a software adapter, few let an abort take effect sooner.
-const PREFILL_ROWS: usize = 512;
+pub const PREFILL_ROWS: usize = 512;
 const SOFTWARE_PREFILL_ROWS: usize = 64;
 
 /// The reason why the GPU cannot be used.
@@ -36,20 +36,28 @@ impl From<GpuError> for NoGpu {
     }
 }
 
-/// Opens the GPU and tests its kernels for the weights of `checkpoint` and the cache that is `wanted`. `progress` receives the
-/// number of finished steps and of all steps.
-pub async fn open(
-    checkpoint: &Checkpoint,
-    wanted: &LoadSettings,
-    progress: &dyn Fn(usize, usize),
-) -> Result<Chosen, NoGpu> {
-    let gpu = described(Gpu::open(None).await?);
+/// Opens the GPU. One in software must be `wanted` by name.
+pub async fn open(wanted: &LoadSettings) -> Result<Gpu, NoGpu> {
+    let built = || -> Built { Box::pin(platform::kernels_built()) };
+    let gpu = described(Gpu::open(None).await?).with_waiting(Rc::new(built));
     let report = gpu.report();
     if report.software && wanted.device == DeviceName::Auto {
         gpu.destroy();
         return Err(NoGpu::Software(report.name.clone()));
     }
-    let chosen = tested(&gpu, checkpoint, wanted, progress).await;
+    Ok(gpu)
+}
+
+/// Tests the kernels of a GPU for the weights of `checkpoint` and the cache that is `wanted`, and requests those that answers with
+/// `sampling` need. `progress` receives the number of finished steps and of all steps. A GPU that fails is destroyed.
+pub async fn tested(
+    gpu: &Gpu,
+    checkpoint: &Checkpoint,
+    wanted: &LoadSettings,
+    sampling: &Sampling,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Chosen, NoGpu> {
+    let chosen = prepared(gpu, checkpoint, wanted, sampling, progress).await;
     if chosen.is_err() {
         gpu.destroy();
     }
@@ -63,10 +71,11 @@ fn described(gpu: Gpu) -> Gpu {
     gpu.with_report(report)
 }
 
-async fn tested(
+async fn prepared(
     gpu: &Gpu,
     checkpoint: &Checkpoint,
     wanted: &LoadSettings,
+    sampling: &Sampling,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Chosen, NoGpu> {
     let key = gpu.report().key();
@@ -75,6 +84,9 @@ async fn tested(
     let needed = Needed { layouts: gpu_layouts(checkpoint), caches: vec![wanted.cache_type()] };
     let trust =
         known_answers(gpu, &needed, known, &platform::seconds, &mut |done, total| progress(done, total)).await?;
+    let prefill_rows = if gpu.report().software { SOFTWARE_PREFILL_ROWS } else { PREFILL_ROWS };
+    // A failure is one of the model too, and is reported when that is placed.
+    let _ = request_kernels(checkpoint, gpu, wanted.cache_type(), &[prefill_rows, 1], *sampling);
     let backend = Rc::new(RefCell::new(GpuBackend::new(gpu)?));
     let held = Rc::clone(&backend);
     let memory = move || {
@@ -87,7 +99,7 @@ async fn tested(
         device: backend,
         kind: Kind::Gpu(gpu.clone()),
         fallback: None,
-        prefill_rows: if gpu.report().software { SOFTWARE_PREFILL_ROWS } else { PREFILL_ROWS },
+        prefill_rows,
         tested: Some(Tested { key, demoted, trust: serde_json::to_value(&trust).unwrap_or_default() }),
         memory: Box::new(memory),
         settle: Box::new(move || Box::pin(uploading.borrow().uploaded())),

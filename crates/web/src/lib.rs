@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod both;
 mod breathe;
 mod check;
 mod chosen;
@@ -17,7 +18,9 @@ mod gpu;
 mod load;
 mod model;
 mod options;
+mod plan;
 mod platform;
+mod probe;
 mod store;
 
 use js_sys::Function;
@@ -27,6 +30,8 @@ use wasm_bindgen::JsValue;
 pub use error::WebError;
 pub use files::ModelFiles;
 pub use model::{WebModel, version};
+pub use plan::plan;
+pub use probe::probe;
 pub use store::{StoreHash, StoreRecord, judge_reply, model_files, model_shards, sha256};
 
 /// Passes a document to a callback. An exception in the callback is ignored.

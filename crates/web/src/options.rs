@@ -37,13 +37,20 @@ enum ComputeName {
     F32,
 }
 
+/// A type of the cache by its name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum CacheName {
-    #[default]
-    F16,
-    F32,
-    Q8_0,
+#[serde(try_from = "String")]
+struct CacheName(CacheType);
+
+impl TryFrom<String> for CacheName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let known = || CacheType::ALL.map(CacheType::name).join(", ");
+        CacheType::from_name(&name)
+            .map(Self)
+            .ok_or_else(|| format!("unknown cache type {name:?}: expected {}", known()))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -95,11 +102,7 @@ impl LoadSettings {
     }
 
     pub fn cache_type(&self) -> CacheType {
-        match self.cache_type {
-            CacheName::F16 => CacheType::F16,
-            CacheName::F32 => CacheType::F32,
-            CacheName::Q8_0 => CacheType::Q8_0,
-        }
+        self.cache_type.0
     }
 }
 
@@ -165,6 +168,8 @@ pub struct GenerationSettings {
     tools: Option<Value>,
     tool_choice: Option<Value>,
     parallel_tool_calls: Option<bool>,
+    /// The beginning of the answer, which exists already. The model goes on from it and does not repeat it.
+    begun: Option<String>,
     /// `true` if the texts of special tokens in messages become these tokens; otherwise they are text.
     pub parse_special: bool,
 }
@@ -185,7 +190,8 @@ impl GenerationSettings {
             None => (Vec::new(), ToolChoice::Auto),
         };
         let parallel = self.parallel_tool_calls.unwrap_or(true);
-        Ok(ChatAsk { constraint: self.constraint()?, tools, choice, parallel, ..ChatAsk::default() })
+        let begun = self.begun.clone();
+        Ok(ChatAsk { constraint: self.constraint()?, tools, choice, parallel, begun, ..ChatAsk::default() })
     }
 
     /// Applies these settings on top of those of a model with a context of `context` tokens.
@@ -288,5 +294,10 @@ mod tests {
         }
         let load: LoadSettings = parsed("options", r#"{"cache_type": "q8_0", "compute": "f32"}"#).expect("options");
         assert_eq!((load.cache_type(), load.compute()), (CacheType::Q8_0, Compute::F32));
+        for element in CacheType::ALL {
+            let text = format!(r#"{{"cache_type": "{}"}}"#, element.name());
+            let load: LoadSettings = parsed("options", &text).expect("options");
+            assert_eq!(load.cache_type(), element);
+        }
     }
 }

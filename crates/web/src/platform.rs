@@ -32,6 +32,17 @@ extern "C" {
     /// The function that receives panics, if the worker defines it.
     #[wasm_bindgen(method, catch, js_name = honelmPanicked)]
     fn panicked(this: &Global, message: &str) -> Result<(), JsValue>;
+    /// The promise of the kernels that were requested, if the worker defines it.
+    #[wasm_bindgen(method, catch, js_name = honelmKernelsBuilt)]
+    fn kernels_built(this: &Global) -> Result<Promise, JsValue>;
+}
+
+/// Waits until the GPU's kernels that were requested are built. Outside of the package's own worker, nothing builds them early.
+pub async fn kernels_built() {
+    if let Ok(built) = js_sys::global().unchecked_into::<Global>().kernels_built() {
+        // The promise is never rejected.
+        let _ = JsFuture::from(built).await;
+    }
 }
 
 /// Reports panics, which are bugs, to the worker's `honelmPanicked`. The wasm instance cannot be used after a panic.

@@ -1,9 +1,13 @@
 /** The interface of models that answer conversations: the one in this tab, and those of a server. */
+import type { ReplacedValue } from "./gateway/protocol";
 import type { Answer, AnswerEvent, GenerationSettings, Message } from "./types";
 
 /** A model that answers conversations, wherever it runs. */
 export interface ChatModel {
-  /** `tab`: it runs in this tab, and nothing leaves the machine. `server`: messages are sent to a server. */
+  /**
+   * `tab`: it runs in this tab. Nothing leaves the machine, unless it is a `HybridModel`, whose answers say so. `server`: messages are sent to
+   * a server.
+   */
   readonly place: "tab" | "server";
 
   /**
@@ -53,7 +57,7 @@ export interface ChatModelEntry {
   capabilities: string[];
 }
 
-/** The route of an answer through a gateway: the object `honelm` of a response (docs/gateway.md). */
+/** The route of an answer through a gateway: that of a `HybridModel`, or the object `honelm` of a response (docs/gateway.md). */
 export interface Route {
   /** `local`: the server's own model answered, or finished the answer. */
   route: "local" | "cloud";
@@ -74,4 +78,18 @@ export interface Route {
   replaced: Record<string, number>;
   /** The name of the model that answered. */
   model: string | null;
+  /** True if the local model is the one in this tab: the route of a `HybridModel`. */
+  tab?: true;
+  /** What was sent; only from a `HybridModel`. */
+  sent?: Sent;
+}
+
+/** What left the tab for an answer. */
+export interface Sent {
+  /** The bytes of the request's body. */
+  bytes: number;
+  /** The messages as they left, without private data unless the class was `open`. */
+  messages: Message[];
+  /** The private values that stayed, and what stood for them. */
+  values: ReplacedValue[];
 }

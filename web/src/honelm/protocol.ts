@@ -1,7 +1,7 @@
 /** Messages between the page and its worker. */
 import type {
-  Answer, AnswerEvent, Check, CheckSettings, DeviceState, Embeddings, EmbeddingSettings, GenerationSettings, LoadOptions, LoadProgress, Measurement, Memory, Message, ModelFacts, Sample,
-  Source,
+  Answer, AnswerEvent, Check, CheckSettings, DeviceState, Embeddings, EmbeddingSettings, GenerationSettings, LoadOptions, LoadProgress, Measurement, Memory, Message, ModelFacts, ModelPlan,
+  PlanOptions, Probe, Sample, Source,
 } from "./types";
 
 /** The calls of the worker: the request, the events while it runs, and the result. */
@@ -17,6 +17,8 @@ export interface Calls {
   };
   check: { request: { text: string; settings: CheckSettings }; event: { done: number; total: number }; result: Check };
   memory: { request: Record<string, never>; event: never; result: Memory };
+  plan: { request: { source: Source; options: PlanOptions; measure: boolean }; event: never; result: ModelPlan };
+  probe: { request: { encoding: string; options: PlanOptions }; event: never; result: Probe };
   unload: { request: Record<string, never>; event: never; result: null };
 }
 

@@ -61,7 +61,7 @@ export class RemoteModel implements ChatModel {
     let asked = messages;
     for (;;) {
       try {
-        return await this.#ask(asked, settings, onEvent);
+        return await this.send(requestOf(asked, settings, settings.model ?? this.model), settings, onEvent);
       } catch (thrown) {
         const shorter = isTooLong(thrown) && settings.overflow === "shift" ? withoutOldest(asked) : undefined;
         if (shorter === undefined) throw thrown;
@@ -92,13 +92,16 @@ export class RemoteModel implements ChatModel {
     return { name: id, place: "server", context, device: new URL(this.baseURL).host, capabilities, generation: {} };
   }
 
-  async #ask(messages: Message[], settings: GenerationSettings, onEvent: (event: AnswerEvent) => void): Promise<Answer> {
+  /**
+   * Sends the body of a request as it is. Of `settings`, only the headers of a gateway count.
+   * @internal
+   */
+  async send(body: Record<string, unknown>, settings: GenerationSettings, onEvent: (event: AnswerEvent) => void): Promise<Answer> {
     const running = new AbortController();
     this.#running.add(running);
     const reader = new AnswerReader(onEvent);
     try {
-      const body = JSON.stringify(requestOf(messages, settings, settings.model ?? this.model));
-      const response = await this.#fetch("chat/completions", { method: "POST", body, signal: running.signal }, settings);
+      const response = await this.#fetch("chat/completions", { method: "POST", body: JSON.stringify(body), signal: running.signal }, settings);
       if (!(response.headers.get("content-type") ?? "").startsWith("text/event-stream") || !response.body) {
         return reader.whole(await response.json().catch(() => undefined));
       }
@@ -158,9 +161,12 @@ function address(text: string): string {
   return url.href;
 }
 
-/** Returns the body of a request in OpenAI's form. Settings that a request does not name stay the server's. */
-function requestOf(messages: Message[], settings: GenerationSettings, model: string | null): Record<string, unknown> {
-  const { json_schema, logprobs, overflow, parse_special, model: _, policy, privacy, ...same } = settings;
+/**
+ * Returns the body of a request in OpenAI's form. Settings that a request does not name stay the server's.
+ * @internal
+ */
+export function requestOf(messages: Message[], settings: GenerationSettings, model: string | null): Record<string, unknown> {
+  const { json_schema, logprobs, overflow, parse_special, begun, model: _, policy, privacy, ...same } = settings;
   return {
     ...same,
     ...(model === null ? {} : { model }),

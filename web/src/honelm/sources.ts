@@ -53,6 +53,8 @@ interface Remote {
   etag: string | null;
   /** The whole file, if it was small enough for the first response. */
   whole: Uint8Array | undefined;
+  /** The beginning of a larger file, until it is read. */
+  head: Uint8Array | undefined;
 }
 
 /** The size below which files are read at once: configurations and tokenizers, for which some servers support no ranges. */
@@ -91,6 +93,17 @@ class RemoteFiles implements ModelFiles {
     const file = await this.#find(name);
     if (!file) throw new HoneLMError("file-not-found", `${this.#url(name)}: file not found`);
     if (file.whole) return file.whole.slice(offset, offset + length);
+    const { head } = file;
+    if (offset !== 0 || head === undefined) return await this.#range(file, offset, length);
+    file.head = undefined;
+    if (length <= head.length) return head.slice(0, length);
+    const bytes = new Uint8Array(length);
+    bytes.set(await this.#range(file, head.length, length - head.length), head.length);
+    bytes.set(head);
+    return bytes;
+  }
+
+  async #range(file: Remote, offset: number, length: number): Promise<Uint8Array> {
     const response = await this.#request(file.url, { Range: `bytes=${offset}-${offset + length - 1}` });
     if (response.status === 200) {
       await response.body?.cancel();
@@ -135,7 +148,7 @@ class RemoteFiles implements ModelFiles {
     if (response.status === 416) {
       // The file is empty.
       await response.body?.cancel();
-      return { url, size: 0, etag, whole: new Uint8Array() };
+      return { url, size: 0, etag, whole: new Uint8Array(), head: undefined };
     }
     if (response.status !== 200 && response.status !== 206) throw refused(url, response);
     if (isHtml(response)) {
@@ -151,12 +164,12 @@ class RemoteFiles implements ModelFiles {
         throw noRanges(url);
       }
       const whole = await this.#body(url, response);
-      return { url, size: whole.length, etag, whole };
+      return { url, size: whole.length, etag, whole, head: undefined };
     }
     const size = (await this.#totalOf(url, response)) ?? Number.NaN;
     const bytes = await this.#body(url, response);
     if (bytes.length !== Math.min(size, WHOLE)) throw cutShort(url, Math.min(size, WHOLE), bytes.length);
-    return { url, size, etag, whole: size <= WHOLE ? bytes : undefined };
+    return { url, size, etag, ...(size <= WHOLE ? { whole: bytes, head: undefined } : { whole: undefined, head: bytes }) };
   }
 
   /** Returns the size of the whole file; `response` has a part of it. */

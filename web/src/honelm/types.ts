@@ -19,11 +19,50 @@ export interface LoadOptions {
   /** `generic`: the CPU's portable kernels instead of the vector kernels. */
   isa?: "generic";
   /** The number type of the key-value cache; by default `f16`. */
-  cache_type?: "f16" | "f32" | "q8_0";
+  cache_type?: "f16" | "f32" | "q8_0" | "q4_0" | "q4_0-plain";
   /** The largest number of tokens in prompt and answer together; by default the model's own limit, at most 8192. */
   context?: number;
   /** Unknown fields of the configuration that are ignored, as named in the error. */
   allow_unknown?: string[];
+}
+
+/** The use of a model that is planned. */
+export interface PlanOptions extends Omit<LoadOptions, "device"> {
+  /** The device; by default the CPU. */
+  device?: "cpu" | "gpu";
+}
+
+/** What a model will need, from the headers of its files. Sizes are in bytes. */
+export interface ModelPlan {
+  name: string;
+  architecture: string;
+  parameters: number;
+  /** The model's own limit, in tokens. */
+  model_context: number;
+  /** The tokens of the plan. */
+  context: number;
+  device: "cpu" | "gpu";
+  /** The weights in their files. */
+  file_bytes: number;
+  /** The weights on the device. */
+  weights_bytes: number;
+  /** The key-value cache of a full context. */
+  cache_bytes: number;
+  /** Activations and outputs of the largest step. */
+  scratch_bytes: number;
+  /** The sum of the three. The program with its tokenizer comes on top. */
+  total_bytes: number;
+  /** The weights that each token reads, as in their files. */
+  token_bytes: number;
+  /** Tokens per second from the CPU's kernels, if they were measured; null for a GPU and for weights in integer groups. */
+  tokens_per_second: number | null;
+}
+
+/** The speed of the CPU's kernels for one token. */
+export interface Probe {
+  encoding: string;
+  weights_per_second: number;
+  bytes_per_second: number;
 }
 
 /** The progress of loading. */
@@ -73,6 +112,8 @@ export interface GenerationSettings {
   tool_choice?: unknown;
   /** False allows one call in an answer. */
   parallel_tool_calls?: boolean;
+  /** The beginning of the answer, which exists already: the model goes on from it and does not repeat it. Only in this tab. */
+  begun?: string;
   /** The name of the model; only for servers. */
   model?: string;
   /** The policy of a gateway for the request; only for servers. */
@@ -224,7 +265,7 @@ export interface Answer {
   logprobs?: { id: number; logprob: number; top: [id: number, logprob: number][] }[];
   /** The name of the model that answered; only from servers. */
   model?: string;
-  /** The route that a gateway chose; only from servers. */
+  /** The route that a gateway chose; only from servers and from a `HybridModel`. */
   route?: Route;
 }
 

@@ -1,12 +1,16 @@
 /** The dedicated worker, which owns the wasm module and one model. */
-import init, { version, WebModel } from "../../pkg/honelm_web";
+import init, { type ModelFiles, plan, probe, version, WebModel } from "../../pkg/honelm_web";
 import { nameOf } from "./adapter";
+import { ReadAhead } from "./ahead";
+import { built } from "./built";
+import { buildAhead, kernelsBuilt } from "./kernels";
 import type { Call, Calls, FromWorker, ToWorker } from "./protocol";
 import { filesOf } from "./sources";
 import { type AnswerEvent, type DeviceState, type GenerationSettings, HoneLMError, type Measurement, type Memory, type ModelFacts, type Sample, type Source } from "./types";
 
 declare const self: DedicatedWorkerGlobalScope & {
   honelmPanicked: (message: string) => void;
+  honelmKernelsBuilt: typeof kernelsBuilt;
   /** Information about the GPU that was opened last, as JSON; the wasm module cannot ask for it. */
   honelmAdapter: string;
   /** The device that was opened last. Tests destroy it. */
@@ -18,9 +22,9 @@ const RECOVERIES = 3;
 /** The size of the heap from which a trap of the module without a message is a lack of memory, in bytes. */
 const FULL = 3 * 2 ** 30;
 /** Advice if memory is short. */
-const ADVICE = "choose a smaller model, one with fewer bits per weight, a shorter context or the cache type q8_0, or close other tabs";
+const ADVICE = "choose a smaller model, one with fewer bits per weight, a shorter context or the cache type q8_0 or q4_0, or close other tabs";
 
-const ready = init({ module_or_path: new URL("../../pkg/honelm_web_bg.wasm", import.meta.url) });
+const ready = init({ module_or_path: built("honelm_web_bg.wasm", new URL("../../pkg/honelm_web_bg.wasm", import.meta.url)) });
 let model: WebModel | undefined;
 /** The source of the model. */
 let origin: { source: Source; context: number | undefined } | undefined;
@@ -36,7 +40,10 @@ self.honelmPanicked = (message) => {
   panic = message;
 };
 
+self.honelmKernelsBuilt = kernelsBuilt;
+
 if (typeof GPUAdapter !== "undefined") describe(GPUAdapter.prototype);
+if (typeof GPUDevice !== "undefined") buildAhead(GPUDevice.prototype);
 
 /** Passes information about each opened adapter to the wasm module, and requests subgroups if available. wgpu does neither in a browser. */
 function describe(adapters: GPUAdapter): void {
@@ -62,8 +69,7 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
     const mine = loading.catch(() => {}).then(async () => {
       await ready;
       await unload();
-      const files = await filesOf(source, reading.signal);
-      model = await WebModel.load(files, JSON.stringify(options), (json: string) => tell(JSON.parse(json)));
+      model = await WebModel.load(await opened(source), JSON.stringify(options), (json: string) => tell(JSON.parse(json)));
       origin = { source, context: options.context };
       return facts(model);
     });
@@ -92,11 +98,24 @@ const does: { [C in Call]: (request: Calls[C]["request"], tell: (event: Calls[C]
   async memory() {
     return memory(loaded());
   },
+  async plan({ source, options, measure }) {
+    await ready;
+    return JSON.parse(await plan(await filesOf(source, reading.signal), JSON.stringify(options), measure));
+  },
+  async probe({ encoding, options }) {
+    await ready;
+    return JSON.parse(await probe(encoding, JSON.stringify(options)));
+  },
   async unload() {
     await unload();
     return null;
   },
 };
+
+/** Returns the files of a model that is to be loaded. */
+async function opened(source: Source): Promise<ModelFiles> {
+  return new ReadAhead(await filesOf(source, reading.signal));
+}
 
 /** Ends the answer that is being written, and the reading of a model's files. */
 function stop(): void {
@@ -146,8 +165,7 @@ async function recovered(model: WebModel, lost: unknown): Promise<unknown> {
   try {
     if (!origin) throw lost;
     tell({ state: "recovering", message });
-    const files = await filesOf(origin.source, reading.signal);
-    const found = await model.recover(files, (json: string) => tell({ state: "recovering", message, progress: JSON.parse(json) }));
+    const found = await model.recover(await opened(origin.source), (json: string) => tell({ state: "recovering", message, progress: JSON.parse(json) }));
     tell({ state: "ready", facts: JSON.parse(found) });
     return undefined;
   } catch (problem) {
@@ -181,7 +199,7 @@ async function check(model: WebModel, text: string, settings: string, tell: (jso
   if (!origin) throw new HoneLMError("no-model", "no model is loaded");
   const exact = { device: "cpu", compute: "f32", cache_type: "f32", context: origin.context };
   const { signal } = reading;
-  const reference = await WebModel.load(await filesOf(origin.source, signal), JSON.stringify(exact), () => {});
+  const reference = await WebModel.load(await opened(origin.source), JSON.stringify(exact), () => {});
   try {
     signal.throwIfAborted();
     return await model.check(reference, text, settings, tell);

@@ -6,8 +6,11 @@ export {};
 
 declare const self: ServiceWorkerGlobalScope;
 
-/** The files of this version: addresses relative to the page, and their hashes in the form of the attribute `integrity`. */
-declare const __HONELM_FILES__: [path: string, integrity: string][];
+/**
+ * The files of this version: addresses relative to the page, and their hashes in the form of the attribute `integrity`. Those marked `later` are
+ * kept when they are first needed.
+ */
+declare const __HONELM_FILES__: [path: string, integrity: string, later?: "later"][];
 /** A hash of all of them. */
 declare const __HONELM_VERSION__: string;
 
@@ -16,7 +19,7 @@ const CACHE = PREFIX + __HONELM_VERSION__;
 const scope = new URL("./", self.location.href).href;
 /** The page's document. A server may add to it, so it has no hash. */
 const PAGE = scope;
-const FILES = new Map(__HONELM_FILES__.map(([path, integrity]) => [new URL(path, scope).href, integrity]));
+const FILES = new Map(__HONELM_FILES__.map(([path, integrity, later]) => [new URL(path, scope).href, { integrity, later: later === "later" }]));
 
 self.addEventListener("install", (event) => event.waitUntil(keep()));
 
@@ -43,14 +46,16 @@ self.addEventListener("fetch", (event) => {
 
 /** Keeps the page and its files; a file whose hash differs belongs to another version, so this one is not installed. */
 async function keep(): Promise<void> {
-  const cache = await caches.open(CACHE);
-  const get = async (url: string, integrity?: string): Promise<void> => {
-    const request = new Request(url, { cache: "no-cache", ...(integrity === undefined ? {} : { integrity }) });
-    const response = await fetch(request);
-    if (!response.ok) throw new Error(`${url}: ${response.status}`);
-    await cache.put(url, response);
-  };
-  await Promise.all([get(PAGE), ...[...FILES].map(([url, integrity]) => get(url, integrity))]);
+  const first = [...FILES].filter(([, { later }]) => !later);
+  await Promise.all([fetched(PAGE), ...first.map(([url, { integrity }]) => fetched(url, integrity))]);
+}
+
+/** Fetches a file and keeps it. */
+async function fetched(url: string, integrity?: string): Promise<Response> {
+  const response = await fetch(new Request(url, { cache: "no-cache", ...(integrity === undefined ? {} : { integrity }) }));
+  if (!response.ok) throw new Error(`${url}: ${response.status}`);
+  await (await caches.open(CACHE)).put(url, response.clone());
+  return response;
 }
 
 /** Returns the server's page if there is a network, and the kept one otherwise. */
@@ -67,5 +72,8 @@ async function page(request: Request): Promise<Response> {
 /** Returns a file of this version, whose name or hash never changes. */
 async function file(url: string, request: Request): Promise<Response> {
   const kept = await caches.match(url, { cacheName: CACHE });
-  return kept ?? (await fetch(request));
+  if (kept) return kept;
+  const { integrity, later } = FILES.get(url) ?? { integrity: undefined, later: false };
+  // Another file than that of this version is the page's to judge.
+  return later ? await fetched(url, integrity).catch(() => fetch(request)) : await fetch(request);
 }

@@ -1,6 +1,7 @@
 /** The top of the page: the model in use, the progress of loading, and what went wrong with it. */
 import { element, icon, say } from "./dom";
 import { bytes, timeLeft } from "./format";
+import type { Hybrid } from "./hybrid";
 import type { Loading, Session } from "./session";
 
 const name = element("model-name", HTMLElement);
@@ -15,9 +16,10 @@ const retry = element("load-retry", HTMLButtonElement);
 const dismiss = element("load-dismiss", HTMLButtonElement);
 const trouble = element("trouble", HTMLElement);
 const choose = element("model-button", HTMLButtonElement);
+const helper = element("helper", HTMLButtonElement);
 
 /** Sets up the top of the page. `pick` shows the models. Returns a function that tells of the GPU. */
-export function topBar(session: Session, pick: () => void): (adapter: string) => void {
+export function topBar(session: Session, hybrid: Hybrid, pick: () => void): (adapter: string) => void {
   let adapter = "";
   const show = (): void => {
     const inUse = session.inUse.value;
@@ -29,6 +31,16 @@ export function topBar(session: Session, pick: () => void): (adapter: string) =>
   };
   choose.append(icon("down"));
   choose.addEventListener("click", pick);
+  const host = document.createElement("span");
+  helper.append(icon("server"), host);
+  helper.addEventListener("click", pick);
+  hybrid.state.follow((state) => {
+    helper.hidden = state.stage !== "on";
+    if (state.stage !== "on") return;
+    host.textContent = state.host;
+    helper.title = `${state.host} helps to answer`;
+    helper.setAttribute("aria-label", helper.title);
+  });
   stop.addEventListener("click", () => {
     // The focus stays where it is of use.
     if (document.activeElement === stop) choose.focus();

@@ -1,5 +1,5 @@
 /** The conversation that is shown: its messages, and the answer that is being written. */
-import { type AnswerEvent, HoneLMError } from "../honelm";
+import { type AnswerEvent, type ChatModel, HoneLMError } from "../honelm";
 import type { Archive } from "./archive";
 import { Composer } from "./composer";
 import {
@@ -10,6 +10,7 @@ import { figures } from "./figures";
 import { rate } from "./format";
 import { type Actions, MessageView } from "./message";
 import { recall, remember } from "./preferences";
+import type { Hybrid } from "./hybrid";
 import type { InUse, Session } from "./session";
 import { settingsFor } from "./settings";
 import { Signal } from "./signal";
@@ -31,10 +32,13 @@ export class ChatView {
   /** The conversation that is shown. Followed by the list of conversations. */
   readonly talk: Signal<Conversation>;
   readonly #session: Session;
+  readonly #hybrid: Hybrid;
   readonly #archive: Archive;
   readonly #composer: Composer;
   readonly #views = new Map<string, MessageView>();
   readonly welcome: Welcome;
+  /** The model that is writing. */
+  #writing: ChatModel | null = null;
   /** Answers the question about the full context with no. */
   #refuse: () => void = () => {};
   /** True while the list follows its end. */
@@ -42,8 +46,9 @@ export class ChatView {
   /** Called while an answer is written, for the memory's curve. */
   onAnswer: (state: "writing" | "done") => void = () => {};
 
-  constructor(session: Session, archive: Archive, welcome: Welcome) {
+  constructor(session: Session, hybrid: Hybrid, archive: Archive, welcome: Welcome) {
     this.#session = session;
+    this.#hybrid = hybrid;
     this.#archive = archive;
     this.welcome = welcome;
     this.talk = new Signal(begin(recall("system")));
@@ -56,7 +61,10 @@ export class ChatView {
     toEnd.addEventListener("click", () => this.#scrollToEnd());
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     new ResizeObserver(() => this.#keepEnd()).observe(scroller);
-    session.inUse.follow(() => this.#update());
+    session.inUse.follow((inUse) => {
+      if (!inUse) this.#writing?.abort();
+      this.#update();
+    });
     session.busy.follow(() => this.#update());
     this.talk.follow(() => this.#show());
   }
@@ -93,7 +101,7 @@ export class ChatView {
   /** Stops the answer that is being written, or the question that it waits for. */
   #stop(): void {
     this.#refuse();
-    this.#session.inUse.value?.model.abort();
+    this.#writing?.abort();
   }
 
   #update(): void {
@@ -201,6 +209,8 @@ export class ChatView {
   /** Returns true if the context has room for an answer, after the oldest messages were left out if the user agrees. */
   async #hasRoom(talk: Conversation, inUse: InUse): Promise<boolean> {
     const context = contextOf(inUse);
+    // A server may take what the model in this tab cannot.
+    if (this.#hybrid.state.value.stage === "on" && inUse.place === "tab") return true;
     if (context === null || !isFull(talk, context, settingsFor(inUse))) return true;
     if (!(await this.#mayShift(talk, inUse))) return false;
     while (isFull(talk, context, settingsFor(inUse)) && leaveOut(talk));
@@ -245,13 +255,15 @@ export class ChatView {
     let told: string | null = null;
     try {
       await this.#session.work(async () => {
+        const model = inUse.place === "tab" ? this.#hybrid.over(inUse.model) : inUse.model;
+        this.#writing = model;
         this.onAnswer("writing");
         note.textContent = "The model is writing.";
         for (;;) {
           const question = seen(talk, branch(talk, turn.parent));
           const list = messages(talk, question);
           try {
-            const done = await inUse.model.chat(list, settingsFor(inUse), (event) => hearing.hear(event));
+            const done = await model.chat(list, settingsFor(inUse, model !== inUse.model), (event) => hearing.hear(event));
             turn.content = done.text;
             if (done.reasoning_content !== undefined) turn.reasoning = done.reasoning_content;
             if (done.finish_reason !== "stop") turn.ended = done.finish_reason;
@@ -273,6 +285,7 @@ export class ChatView {
       told = HoneLMError.from(thrown).message;
       return hearing.stopped(turn);
     } finally {
+      this.#writing = null;
       hearing.end();
       if (told === null || turn.content !== "") view.done(turn);
       else remove(talk, turn);

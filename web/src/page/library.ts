@@ -1,5 +1,5 @@
 /** The models that can be chosen: on this server, in this browser, in a catalogue, on a server that runs them. */
-import { HoneLMError, ModelStore, RemoteModel, type StoredModel, type StoreSource } from "../honelm";
+import { HoneLMError, type Manifest, ModelStore, RemoteModel, type StoredModel, type StoreSource } from "../honelm";
 import { type Catalogue, fetchCatalogue } from "./catalogue";
 import type { Shape } from "./estimate";
 import { type Remembered, recall } from "./preferences";
@@ -12,6 +12,8 @@ export interface Served {
   url: string;
   bytes: number | null;
   shape: Shape | null;
+  /** The address of its manifest, if its files are split. */
+  manifest: string | null;
 }
 
 /** A download into the store. */
@@ -41,6 +43,7 @@ export class Library {
   readonly #session: Session;
   readonly #aborts = new Map<string, AbortController>();
   #store: ModelStore | null = null;
+  #opened: Promise<void> | null = null;
 
   constructor(session: Session) {
     this.#session = session;
@@ -52,11 +55,13 @@ export class Library {
     await Promise.all([this.#lookCatalogue(address), ...(this.remote ? [] : [this.#lookServed(), this.openStore()])]);
   }
 
-  /** Opens the store of this browser. */
-  async openStore(): Promise<void> {
-    if (this.#store) return;
-    const store = new ModelStore();
-    this.#store = store;
+  /** Opens the store of this browser, once. Resolves when its models are listed. */
+  openStore(): Promise<void> {
+    return (this.#opened ??= this.#open());
+  }
+
+  async #open(): Promise<void> {
+    const { store } = this;
     const read = async (): Promise<void> => {
       try {
         this.stored.value = await store.list();
@@ -77,6 +82,24 @@ export class Library {
   /** Returns the model of an address, as it is read each time that it is loaded. */
   atAddress(name: string, url: string): Choice {
     return { name, source: { url }, again: { place: "address", url, name } };
+  }
+
+  /** Loads a model that this server offers. One whose files are split is stored first. */
+  async loadServed({ name, url, manifest: address }: Served): Promise<void> {
+    const stored = this.stored.value.find((model) => model.url === url && model.state === "complete");
+    if (address !== null && stored) return void (await this.load(stored));
+    if (address === null) return void (await this.#session.load(this.atAddress(name, url)));
+    try {
+      const answer = await fetch(address);
+      if (!answer.ok) throw new HoneLMError("http-status", `${address}: the server answered ${answer.status}`);
+      const manifest: Manifest = await answer.json().catch(() => {
+        throw new HoneLMError("invalid-manifest", `${address}: found a text that is not JSON, expected the files of a model`);
+      });
+      await this.download({ url, name, manifest });
+    } catch (thrown) {
+      const { code, message } = HoneLMError.from(thrown);
+      this.#session.failure.value = { name, code, message };
+    }
   }
 
   /** Stores a model, or resumes storing it, and loads it. */
@@ -140,8 +163,11 @@ export class Library {
     try {
       const answer = await fetch("models.json");
       if (!answer.ok || !(answer.headers.get("content-type") ?? "").includes("json")) return;
-      const { models } = (await answer.json()) as { models: { name: string; url: string; bytes?: number }[] };
-      const served = models.map(({ name, url, bytes }) => ({ name, url: new URL(url, document.baseURI).href, bytes: bytes ?? null, shape: null }));
+      const { models } = (await answer.json()) as { models: { name: string; url: string; bytes?: number; manifest?: string }[] };
+      const at = (address: string): string => new URL(address, document.baseURI).href;
+      const served = models.map(({ name, url, bytes, manifest }) => ({
+        name, url: at(url), bytes: bytes ?? null, shape: null, manifest: manifest === undefined ? null : at(manifest),
+      }));
       this.served.value = served;
       this.served.value = await Promise.all(served.map(async (each) => ({ ...each, shape: await shapeOf(each.url) })));
     } catch {

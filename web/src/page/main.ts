@@ -8,6 +8,7 @@ import { branch } from "./conversation";
 import { DeviceView } from "./device";
 import { describeDevice, type Device, learn } from "./estimate";
 import { History } from "./history";
+import { Hybrid } from "./hybrid";
 import { Library } from "./library";
 import { MeasureView } from "./measure";
 import { ModelsView } from "./models";
@@ -21,21 +22,22 @@ const shell = new Shell();
 const session = new Session(loadOptions());
 const library = new Library(session);
 const archive = new Archive();
+const hybrid = new Hybrid();
 const tell = (message: string, bad?: boolean): void => shell.tell(message, bad);
 
-const welcome = new Welcome(session, library.remote ? new URL(library.remote.baseURL).host : null, () => shell.show("models"));
-const chat = new ChatView(session, archive, welcome);
+const welcome = new Welcome(session, hybrid, library.remote ? new URL(library.remote.baseURL).host : null, () => shell.show("models"));
+const chat = new ChatView(session, hybrid, archive, welcome);
 const talks = new History(archive, chat, tell, () => {
   shell.show("chat");
   shell.closeMenu();
 });
 const settings = new SettingsPanel(session, (text) => chat.system(text));
 chat.talk.follow(({ system }) => settings.system(system));
-const models = new ModelsView(session, library, tell);
+const models = new ModelsView(session, library, hybrid, tell);
 let adapter: string | null = null;
 new MeasureView(session, () => adapter);
 const device = new DeviceView(session);
-const showAdapter = topBar(session, () => shell.show("models"));
+const showAdapter = topBar(session, hybrid, () => shell.show("models"));
 
 shell.onShow((view) => {
   // Charts have a width only while they are shown.
@@ -46,8 +48,10 @@ shell.onDrop((files) => {
   if (only?.name.endsWith(".json")) void talks.read([only]);
   else models.open(files);
 });
+/** True while the model of the last visit is loaded, which leaves the user where they are. */
+let restoring = false;
 session.inUse.follow((inUse) => {
-  if (!inUse || shell.view !== "models") return;
+  if (!inUse || restoring || shell.view !== "models") return;
   shell.show("chat");
   chat.focus();
 });
@@ -68,6 +72,8 @@ Object.assign(globalThis, { ModelStore });
 shell.start();
 void restore();
 void look();
+// A server's own gateway helps its models.
+if (!library.remote) void hybrid.restore();
 // The server's page is of no use without the server.
 if (!library.remote) void offline.register(({ update }) => { if (update) shell.offer("A newer version of this page is there.", "Reload", update.apply); });
 
@@ -76,7 +82,9 @@ async function restore(): Promise<void> {
   const kept = await talks.refresh();
   const shown = kept.find(({ id }) => id === recall("conversation"));
   if (shown && chat.talk.value.turns.length === 0) chat.open(shown);
-  if (!library.remote) await library.again();
+  if (library.remote) return;
+  restoring = true;
+  await library.again().finally(() => { restoring = false; });
 }
 
 /** Looks for models and for the device. */
@@ -91,8 +99,8 @@ async function look(): Promise<void> {
 
 /** Offers models that one click loads. */
 function offer(): void {
-  const served = library.served.value.map(({ name, url, bytes }): Offer => ({
-    name, bytes, place: "on this computer", load: () => void session.load(library.atAddress(name, url)),
+  const served = library.served.value.map((model): Offer => ({
+    name: model.name, bytes: model.bytes, place: "with this page", load: () => void library.loadServed(model),
   }));
   const stored = library.stored.value.filter(({ state }) => state === "complete").map((model): Offer => ({
     name: model.name, bytes: model.bytes, place: "in this browser", load: () => void library.load(model),
@@ -103,8 +111,9 @@ function offer(): void {
 /** Remembers the speed of the last answer for estimates. */
 async function remembered(): Promise<void> {
   const inUse = session.inUse.value;
-  const speed = branch(chat.talk.value).at(-1)?.figures?.decode_tokens_per_second ?? null;
-  if (inUse?.place !== "tab" || speed === null) return;
+  const last = branch(chat.talk.value).at(-1);
+  const speed = last?.figures?.decode_tokens_per_second ?? null;
+  if (inUse?.place !== "tab" || speed === null || last?.route?.route === "cloud") return;
   try {
     const { device: held } = await inUse.model.memory();
     const name = inUse.facts.device === "gpu" ? (adapter ?? "gpu") : "cpu";
@@ -121,11 +130,12 @@ async function remembered(): Promise<void> {
 function loadOptions(): LoadOptions {
   const asked = new URLSearchParams(location.search);
   const context = Number(asked.get("context") ?? Number.NaN);
+  const cache_type = (["f32", "f16", "q8_0", "q4_0", "q4_0-plain"] as const).find((name) => name === asked.get("cache_type"));
   return {
     ...(asked.get("device") === "cpu" ? { device: "cpu" as const } : {}),
     ...(asked.get("device") === "gpu" ? { device: "gpu" as const } : {}),
     ...(asked.get("compute") === "f32" ? { compute: "f32" as const } : {}),
-    ...(asked.get("cache_type") === "f32" ? { cache_type: "f32" as const } : {}),
+    ...(cache_type ? { cache_type } : {}),
     ...(Number.isInteger(context) && context > 0 ? { context } : {}),
   };
 }

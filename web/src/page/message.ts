@@ -24,6 +24,7 @@ const ENDED = {
 /** The view of a message. */
 export class MessageView {
   readonly item: HTMLLIElement;
+  readonly #name: HTMLElement;
   readonly #text = h("div", { class: "text" });
   readonly #rendered: Rendered | null;
   readonly #thought = h("details", { class: "thought", hidden: true });
@@ -52,8 +53,8 @@ export class MessageView {
     this.#versions = h("span", { class: "versions", role: "group", "aria-label": "Versions", hidden: true }, before, this.#count, after);
     this.#changing = [change, remove, before, after];
     const tools = h("div", { class: "tools" }, copy, change, remove, this.#versions);
-    const name = h("span", { class: mine ? "visually-hidden" : "name" }, mine ? "You" : (turn.model ?? "Assistant"));
-    this.item = h("li", { class: turn.role }, name, !mine && this.#thought, this.#text, this.#notes, tools);
+    this.#name = h("span", { class: mine ? "visually-hidden" : "name" }, mine ? "You" : "Assistant");
+    this.item = h("li", { class: turn.role }, this.#name, !mine && this.#thought, this.#text, this.#notes, tools);
     if (mine) this.#text.textContent = turn.content;
     else this.done(turn);
   }
@@ -74,6 +75,8 @@ export class MessageView {
 
   /** Shows a complete answer. */
   done(turn: Turn): void {
+    // Another model than the one that was asked may have answered.
+    this.#name.textContent = turn.model ?? "Assistant";
     this.show(turn.content, turn.reasoning ?? "");
     this.#reasoning(turn.reasoning ?? "", false);
     const notes: HTMLElement[] = [];

@@ -7,7 +7,9 @@ import { describe, element, h, icon } from "./dom";
 import type { Device } from "./estimate";
 import { bytes, count, seconds } from "./format";
 import { type HubModel, list } from "./hub";
-import type { Library, Served } from "./library";
+import type { Hybrid } from "./hybrid";
+import { HybridPanel } from "./hybrid-panel";
+import type { Library } from "./library";
 import { recall } from "./preferences";
 import type { Session } from "./session";
 import { downloadOf, spaceLine, storedCard } from "./stored";
@@ -27,7 +29,7 @@ export class ModelsView {
   readonly #inUse = h("section", { class: "panel", "aria-labelledby": "in-use-title", hidden: true });
   readonly #downloads = h("ul", { class: "cards", id: "downloads", "aria-label": "Downloads" });
   readonly #stored = section("stored", "In this browser");
-  readonly #served = section("served", "On this computer");
+  readonly #served = section("served", "With this page");
   readonly #remote = section("remote", "On this server");
   readonly #catalogue = section("catalogue", "Catalogue");
   readonly #problem = h("p", { class: "notice bad", id: "address-error", role: "alert", hidden: true });
@@ -38,14 +40,16 @@ export class ModelsView {
   readonly #listed = new Map<string, HubModel | { problem: string } | "asking">();
 
   /** `tell` shows a message above the page. */
-  constructor(session: Session, library: Library, tell: (message: string, bad?: boolean) => void) {
+  constructor(session: Session, library: Library, hybrid: Hybrid, tell: (message: string, bad?: boolean) => void) {
     this.#session = session;
     this.#library = library;
     this.#tell = tell;
     const unload = h("button", { type: "button", class: "small", id: "unload", onclick: () => session.unload() }, "Unload");
     this.#inUse.append(h("div", { class: "row tight head" }, h("h2", { id: "in-use-title" }, "In use"), h("span", { class: "grow" }), unload), this.#facts);
     element("models", HTMLElement).append(
-      this.#inUse, this.#downloads, this.#remote.place, this.#served.place, this.#stored.place, this.#elsewhere(), this.#catalogue.place, explained(),
+      this.#inUse, this.#downloads, this.#remote.place, this.#served.place, this.#stored.place, this.#elsewhere(),
+      // A server's own gateway helps its models.
+      ...(library.remote ? [] : [new HybridPanel(hybrid).place]), this.#catalogue.place, explained(),
     );
     session.inUse.follow(() => this.#draw());
     library.served.follow(() => this.#drawServed());
@@ -107,12 +111,8 @@ export class ModelsView {
   #drawServed(): void {
     this.#served.fill(this.#library.served.value.map((model) => card({
       ...model, source: "served with this page", current: this.#isCurrent(model.url),
-      actions: [button("Load", () => this.#loadServed(model))],
+      actions: [button("Load", () => void this.#library.loadServed(model))],
     }, this.#device)));
-  }
-
-  #loadServed({ name, url }: Served): void {
-    void this.#session.load(this.#library.atAddress(name, url));
   }
 
   #isCurrent(url: string): boolean {

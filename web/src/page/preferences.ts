@@ -1,11 +1,23 @@
 /** The settings that the page remembers between visits, in the browser's local storage. Conversations are kept by the archive. */
-import type { GenerationSettings } from "../honelm";
+import type { GenerationSettings, Policy, Privacy } from "../honelm";
 
 /** The model that the page loads again after a reload. */
 export type Remembered =
   | { place: "address"; url: string; name: string }
   | { place: "store"; id: string; name: string }
   | { place: "server"; id: string };
+
+/** The server that may help the model in this tab. Its key is kept apart, and only if the user asks for it. */
+export interface Helper {
+  baseURL: string;
+  model: string | null;
+  policy: Policy;
+  privacy: Privacy;
+  /** True while the switch is on. */
+  on: boolean;
+  /** True if the server was given a key. */
+  keyed: boolean;
+}
 
 /** The remembered values and their defaults. */
 const DEFAULTS = {
@@ -19,6 +31,9 @@ const DEFAULTS = {
   conversation: null as string | null,
   /** The bytes of weights that this device reads in a second while it answers, by the name of the device. */
   rates: {} as Record<string, number>,
+  helper: null as Helper | null,
+  /** The key of that server, if the user wants it to be kept. */
+  key: null as string | null,
 };
 
 type Preferences = typeof DEFAULTS;

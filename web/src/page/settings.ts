@@ -28,12 +28,12 @@ const PRESETS: { name: string; values: GenerationSettings }[] = [
 ];
 const OWN = "Your own";
 
-/** Returns the settings of the next answer. Without a seed, each answer gets its own. */
-export function settingsFor(inUse: InUse): GenerationSettings {
+/** Returns the settings of the next answer. Without a seed, each answer gets its own: that of a server, or of a tab that a server helps, from there. */
+export function settingsFor(inUse: InUse, helped = false): GenerationSettings {
   const kept = recall("settings");
   const chosen: GenerationSettings = Object.fromEntries(NAMES.flatMap((name) => (typeof kept[name] === "number" ? [[name, kept[name]]] : [])));
   // A server may not know seeds; one that is asked for is always sent.
-  return inUse.place === "tab" ? { seed: Math.floor(Math.random() * 2 ** 32), ...chosen } : chosen;
+  return inUse.place === "tab" && !helped ? { seed: Math.floor(Math.random() * 2 ** 32), ...chosen } : chosen;
 }
 
 /** The panel. */

@@ -1,6 +1,7 @@
 /** The empty conversation: how to begin. */
 import { element, h } from "./dom";
 import { bytes } from "./format";
+import type { Hybrid } from "./hybrid";
 import type { Session } from "./session";
 
 const place = element("empty", HTMLElement);
@@ -21,17 +22,20 @@ export interface Offer {
 /** The text in place of messages. */
 export class Welcome {
   readonly #session: Session;
+  readonly #hybrid: Hybrid;
   readonly #server: string | null;
   readonly #pick: () => void;
   #offers: Offer[] = [];
   #shown = false;
 
   /** `pick` shows the models; `server` is the host of the server that runs models, if the page is its. */
-  constructor(session: Session, server: string | null, pick: () => void) {
+  constructor(session: Session, hybrid: Hybrid, server: string | null, pick: () => void) {
     this.#session = session;
+    this.#hybrid = hybrid;
     this.#server = server;
     this.#pick = pick;
     session.inUse.follow(() => this.#draw());
+    hybrid.state.follow(() => this.#draw());
     session.loading.follow((now) => {
       // The progress has its own place above.
       if ((now === null) !== this.#waits) this.#draw();
@@ -68,7 +72,7 @@ export class Welcome {
       h("button", { type: "button", class: "offer", onclick: load },
         h("strong", {}, name), h("span", {}, [place, ...(size === null ? [] : [bytes(size)])].join(" · "))));
     const [title, lead] = this.#server === null
-      ? ["Talk to a model that runs on this device", "Once it is loaded, nothing that you write leaves this tab."]
+      ? ["Talk to a model that runs on this device", this.#hybrid.state.value.stage === "on" ? "Each answer says where it was written and what left this tab." : "Once it is loaded, nothing that you write leaves this tab."]
       : [`Talk to a model on ${this.#server}`, "Messages are sent to this server, and nowhere else unless it says so."];
     return [
       h("h2", {}, title),
@@ -83,8 +87,11 @@ export class Welcome {
     if (!inUse) return [];
     const server = inUse.place === "server";
     const plain = inUse.place === "tab" && !inUse.facts.chat_template;
+    const help = this.#hybrid.state.value;
     const lead = server
       ? `It runs on ${inUse.facts.device}; your messages are sent there.`
+      : help.stage === "on"
+      ? `It runs in this tab, with help from ${help.host}. Each answer says where it was written and what left.`
       : plain ? "It has no chat template, so it continues your text instead of answering." : "It runs in this tab. Nothing that you write leaves it.";
     const example = (text: string) => (): void => {
       question.value = text;

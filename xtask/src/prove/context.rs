@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Settings, Stop};
-use crate::cargo::cargo;
+use crate::cargo::{cargo, program};
 use crate::layers;
 
 /// The interval at which the peak memory of a process is read. An increase after the last reading is missed.
@@ -56,14 +56,7 @@ impl Context {
         if let Some(built) = self.binary.get() {
             return Ok(built);
         }
-        let path = match &self.given {
-            Some(given) => fs::canonicalize(given).map_err(|e| format!("{}: {e}", given.display()))?,
-            None => {
-                let arguments = ["build", "--release", "--quiet", "--package", "honelm-cli", "--bin", "honelm"];
-                succeed(cargo().args(arguments).current_dir(&self.root))?;
-                self.target.join("release").join(format!("honelm{}", env::consts::EXE_SUFFIX))
-            }
-        };
+        let path = program(self.given.as_deref(), &self.root, &self.target)?;
         Ok(self.binary.get_or_init(|| path))
     }
 

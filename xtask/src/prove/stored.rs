@@ -23,6 +23,7 @@ fn run(context: &Context, report: &mut Report<'_>) -> Result<(), Stop> {
     let found: Value = browser::run(context, "store", &json!({"bytes": bytes}))?;
     let again = number(&found, "sent")? - number(&found, "bytes")?;
     report.at_most("bytes that were sent twice", again, CHUNK, Unit::Megabytes);
+    report.at_most("bytes that were lost with the tab", number(&found, "lost")?, CHUNK, Unit::Megabytes);
     report.equal("damaged chunks", found["damaged"].to_string(), "0".to_owned());
     report.at_most("space that the site uses after the deletion", number(&found, "used")?, 50e6, Unit::Megabytes);
     Ok(())

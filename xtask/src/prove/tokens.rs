@@ -68,7 +68,7 @@ fn of_model(context: &Context, report: &mut Report<'_>, name: &str, model: &Path
 fn expected(context: &Context, model: &Path, most: usize, tokens: usize) -> Result<BTreeMap<String, Vec<u64>>, Stop> {
     let tokens = tokens.to_string();
     let variables = [("HONELM_PROOF_MODEL", model.as_os_str()), ("HONELM_PROOF_TOKENS", tokens.as_ref())];
-    let written = context.test("honelm", "instruction_sets", "greedy_tokens_of_a_model", &variables)?;
+    let written = context.test("honelm-engine", "instruction_sets", "greedy_tokens_of_a_model", &variables)?;
     let answers = written.as_array().cloned().unwrap_or_default().into_iter().take(most);
     let clear = answers.filter(|answer| answer["margin"].as_f64().is_some_and(|margin| margin >= MARGIN));
     clear.map(|answer| Ok((answer["prompt"].as_str().unwrap_or_default().to_owned(), ids(&answer)?))).collect()

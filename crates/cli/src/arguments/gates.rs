@@ -87,12 +87,12 @@ pub const CACHE_NOTE: &str = "The original's scores, hidden states and answers a
                               --no-cache keeps nothing.";
 
 /// Parses a budget.
-fn budget(text: &str) -> Result<Budget, String> {
+pub fn budget(text: &str) -> Result<Budget, String> {
     text.parse().map_err(|_| "expected a number such as 0.5, or a percentage such as 5%".to_owned())
 }
 
 /// Parses a divergence.
-fn nats(text: &str) -> Result<f64, String> {
+pub fn nats(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|x: &f64| x.is_finite() && *x >= 0.0)

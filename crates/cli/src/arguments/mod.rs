@@ -8,6 +8,7 @@ mod values;
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use honelm::{CacheType, Compute, DeviceChoice, Error, RunOptions};
 
@@ -25,7 +26,7 @@ pub use values::{
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Number of threads, 1 to 1024 [default: one per CPU]
+    /// Number of threads, 1 to 1024 [default: one per CPU, without efficiency cores]
     #[arg(long, global = true, value_name = "N", value_parser = values::threads, allow_negative_numbers = true)]
     pub threads: Option<usize>,
 
@@ -43,8 +44,8 @@ pub struct Global {
     pub compute: ComputeName,
 
     /// Number format of the key-value cache
-    #[arg(long, global = true, value_enum, value_name = "TYPE", default_value_t = CacheTypeName::F16)]
-    pub cache_type: CacheTypeName,
+    #[arg(long, global = true, value_name = "TYPE", default_value = CacheType::F16.name(), value_parser = cache_type())]
+    pub cache_type: CacheType,
 
     /// Folder to search for models by name, before the others
     #[arg(long, global = true, value_name = "DIR")]
@@ -91,13 +92,10 @@ pub struct SpecialTokens {
     pub parse_special: bool,
 }
 
-/// The number format of the key-value cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CacheTypeName {
-    F16,
-    F32,
-    #[value(name = "q8_0")]
-    Q8_0,
+/// Returns the parser of the names of cache types.
+pub fn cache_type() -> impl TypedValueParser<Value = CacheType> {
+    PossibleValuesParser::new(CacheType::ALL.map(CacheType::name))
+        .map(|name| CacheType::from_name(&name).unwrap_or_default())
 }
 
 impl Global {
@@ -108,11 +106,7 @@ impl Global {
             threads: self.threads,
             context: self.context,
             compute: self.compute.into(),
-            cache_type: match self.cache_type {
-                CacheTypeName::F16 => CacheType::F16,
-                CacheTypeName::F32 => CacheType::F32,
-                CacheTypeName::Q8_0 => CacheType::Q8_0,
-            },
+            cache_type: self.cache_type,
             allow_unknown: self.allow_unknown.clone(),
             ..RunOptions::default()
         }
@@ -141,7 +135,7 @@ impl Global {
             |value: Option<clap::builder::PossibleValue>| value.map_or_else(String::new, |v| v.get_name().to_owned());
         add("--device", self.device.to_string());
         add("--compute", name(self.compute.to_possible_value()));
-        add("--cache-type", name(self.cache_type.to_possible_value()));
+        add("--cache-type", self.cache_type.name().to_owned());
         if let Some(threads) = self.threads {
             add("--threads", threads.to_string());
         }

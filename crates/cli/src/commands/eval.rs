@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use honelm::{EvaluateOptions, Evaluation, Protocol};
+use honelm::{CacheType, EvaluateOptions, Evaluation, Protocol};
 
 use crate::arguments::gates::{CACHE_NOTE, CacheArguments};
 use crate::arguments::tasks::{self, TaskArguments};
@@ -22,6 +22,7 @@ fn notes() -> String {
             ("honelm eval pocket --text held-out.txt --compute f32 --chunks 100", ""),
             ("honelm eval small.gguf --tasks tasks.jsonl --against pocket", "accuracy too"),
             ("honelm eval small.gguf --against small.gguf --against-compute f32", "the loss by the fast kernels"),
+            ("honelm eval pocket --cache-type q4_0 --against pocket --against-cache-type f16", "the loss by the cache"),
             ("honelm eval small.gguf --device gpu --against small.gguf --against-compute f32", "the loss by a GPU"),
         ],
         &[
@@ -71,6 +72,10 @@ pub struct Eval {
     #[arg(long, value_name = "COMPUTE", requires = "against")]
     against_compute: Option<ComputeName>,
 
+    /// Number format of the original's key-value cache [default: that of the model]
+    #[arg(long, value_name = "TYPE", requires = "against", value_parser = arguments::cache_type())]
+    against_cache_type: Option<CacheType>,
+
     #[command(flatten)]
     cache: CacheArguments,
 }
@@ -86,6 +91,7 @@ impl Eval {
             tasks: self.tasks.read()?,
             against,
             against_compute: self.against_compute.map(Into::into),
+            against_cache_type: self.against_cache_type,
             run: global.run_options(),
             cache: self.cache.cache(),
             scratch: None,

@@ -9,6 +9,7 @@ mod completions;
 mod constraints;
 mod contents;
 mod devices;
+mod distil;
 mod embed;
 mod eval;
 mod extract;
@@ -20,7 +21,9 @@ mod list;
 mod man;
 mod measure;
 mod optimize;
+mod plots;
 mod prompt;
+mod prune;
 mod ps;
 mod pull;
 mod quantize;
@@ -54,6 +57,8 @@ pub enum Command {
     Run(run::Run),
     Eval(eval::Eval),
     Quantize(quantize::Quantize),
+    Prune(prune::Prune),
+    Distil(Box<distil::Distil>),
     Recipes(recipes::Recipes),
     Imatrix(imatrix::Imatrix),
     Inspect(inspect::Inspect),
@@ -84,7 +89,7 @@ pub enum Command {
 pub fn run(command: Command, global: &Global, documented: fn() -> clap::Command) -> Result<u8, Failure> {
     let afresh: Option<&[&str]> = match command {
         Command::Optimize(_) => Some(&["--restart", "--force"]),
-        Command::Quantize(_) | Command::Pull(_) => Some(&[]),
+        Command::Quantize(_) | Command::Prune(_) | Command::Distil(_) | Command::Pull(_) => Some(&[]),
         _ => None,
     };
     if let Some(afresh) = afresh.filter(|_| !global.quiet) {
@@ -96,6 +101,8 @@ pub fn run(command: Command, global: &Global, documented: fn() -> clap::Command)
         Command::Run(command) => command.run(global),
         Command::Eval(command) => command.run(global),
         Command::Quantize(command) => command.run(global),
+        Command::Prune(command) => command.run(global),
+        Command::Distil(command) => command.run(global),
         Command::Recipes(command) => command.run(global),
         Command::Imatrix(command) => command.run(global),
         Command::Inspect(command) => command.run(global),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use honelm::optimize::{Published, REPORT_TEXT, Report};
+use honelm::optimize::{OtherEngine, PipelineReport, Published, REPORT_TEXT, Report};
 use honelm::{CONTAINERS, Container, Error, NamedRecipe, OptimizeOptions, Outcome, Protocol};
 use serde_json::json;
 
@@ -30,6 +30,8 @@ fn notes() -> String {
             ("honelm optimize path/to/model --container gguf,awq,mlx", "write a file and two folders"),
             ("honelm optimize path/to/model --compare rtn,gptq,best", "compare recipes at 4 bits"),
             ("honelm optimize path/to/model --compare gptq --bits 16,8,4,3,2", "compare widths"),
+            ("honelm optimize path/to/model --recipe full --tasks tasks.jsonl", "prune, heal, quantise, tune, draft"),
+            ("honelm optimize path/to/model --recipe full --ablation", "measure each step alone as well"),
             ("honelm optimize path/to/model --calibration mine.jsonl --text held-out.txt", ""),
             ("honelm optimize path/to/model --calibration shipped,mine.jsonl", "take the better text"),
         ],
@@ -43,6 +45,10 @@ fn notes() -> String {
              lowest KL divergence is published; within 1% of it, the smaller file or the faster one. With a list in \
              --bits, each recipe compresses the model to every width (in gguf F16, Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K), \
              and one of the smallest width within the budget is published.",
+            "A recipe with the steps prune, heal, tune or draft, such as full, is a pipeline: each step makes a model, which must \
+             hold the step's own budget, or else --budget. An encoding is chosen for each tensor, as with --allocate, or for \
+             --target-size. A step that is optional and does not pay is left out, and the report says why. \
+             docs/report.md has the rules.",
             "With several texts in --calibration, each is tried on the smallest candidate, and the one with the lowest KL \
              divergence on the first half of the held-out text is taken. The gate then judges on the second half.",
             "DIR must be new, empty, or the output of an earlier run; it must not be, contain or lie in the folder of the \
@@ -80,7 +86,7 @@ pub struct Optimize {
     #[command(flatten)]
     allocation: AllocationArguments,
 
-    /// Compression recipe: rtn, gptq, awq, best, tuned or a TOML file
+    /// Compression recipe: rtn, gptq, awq, best, tuned, full or a TOML file
     #[arg(long, value_name = "RECIPE", default_value = "best", value_parser = arguments::named_recipe)]
     recipe: NamedRecipe,
 
@@ -92,6 +98,16 @@ pub struct Optimize {
     /// Compare recipes with one encoding, such as gptq,awq,best or TOML files, and publish the best one
     #[arg(long, value_name = "RECIPES", value_delimiter = ',', value_parser = arguments::named_recipe, conflicts_with = "recipe")]
     compare: Vec<NamedRecipe>,
+
+    /// Of a pipeline, measure each step alone as well, and pruning beside quantisation at three sizes. Takes several times as
+    /// long
+    #[arg(long)]
+    ablation: bool,
+
+    /// The speed of the original in Transformers on this machine, as crates/honelm/scripts/transformers_speed.py writes it, for the report
+    /// of a pipeline
+    #[arg(long, value_name = "FILE")]
+    transformers: Option<PathBuf>,
 
     #[command(flatten)]
     gates: GateArguments,
@@ -172,6 +188,8 @@ impl Optimize {
             ladder,
             size_decides: self.allocation.asks_for_size(mean) && !self.gates.any(),
             allocation: self.allocation.options(mean),
+            ablation: self.ablation,
+            other_engine: self.transformers.as_deref().map(OtherEngine::read).transpose()?,
             group_size: self.group_size,
             recipes,
             budget: self.gates.budget(),
@@ -278,6 +296,7 @@ fn print(outcome: &Outcome, options: &OptimizeOptions, global: &Global) -> Resul
         output::line(&format!("\n{}\n", output::fitted(output::table(&table.titles(), &table.rows))))?;
         output::prose(&reason)?;
     }
+    report.pipeline.iter().flat_map(PipelineReport::lines).try_for_each(|line| output::prose(&line))?;
     report.drift_sentence().iter().try_for_each(|line| output::prose(line))?;
     report.speed_summary().iter().try_for_each(|line| output::prose(line))?;
     if report.has_further_gates() {
@@ -317,6 +336,10 @@ fn tables(report: &Report) -> String {
     let shown = |table: &honelm::optimize::Table| output::fitted(output::table(&table.titles(), &table.rows));
     if let Some(table) = report.comparison_table() {
         return shown(&table);
+    }
+    if let Some(pipeline) = &report.pipeline {
+        let all = [report.steps_table(), report.equal_bytes_table(), pipeline.drafts_table(), report.tasks_table()];
+        return all.iter().flatten().map(shown).collect::<Vec<_>>().join("\n\n");
     }
     let further = [report.texts_table(), report.tasks_table()];
     let all = [report.quality_table()].into_iter().chain(further.into_iter().flatten()).chain([report.speed_table()]);

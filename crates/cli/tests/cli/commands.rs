@@ -11,7 +11,8 @@ use serde_json::Value;
 #[test]
 fn version_and_help_are_results() {
     assert_eq!(stdout(&run(&["--version"])).trim(), format!("honelm {}", env!("CARGO_PKG_VERSION")));
-    for command in ["optimize", "quantize", "run", "chat", "eval", "bench", "devices", "inspect", "imatrix", "tokenize"]
+    for command in
+        ["optimize", "quantize", "distil", "run", "chat", "eval", "bench", "devices", "inspect", "imatrix", "tokenize"]
     {
         let output = run(&[command, "--help"]);
         assert_eq!(status(&output), 0);
@@ -28,7 +29,7 @@ fn recipes_are_listed_and_printed_as_files() {
     assert_eq!(status(&listed), 0, "{}", stderr(&listed));
     let found = document(&run(&["recipes", "--json"]));
     let names: Vec<&str> = found.as_array().expect("a list").iter().filter_map(|r| r["name"].as_str()).collect();
-    assert_eq!(names, ["rtn", "gptq", "awq", "best", "tuned"]);
+    assert_eq!(names, ["rtn", "gptq", "awq", "best", "tuned", "full"]);
     for name in names {
         assert!(stdout(&listed).lines().any(|line| line.starts_with(name)), "{}", stdout(&listed));
         let text = stdout(&run(&["recipes", name]));

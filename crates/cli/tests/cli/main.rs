@@ -2,12 +2,15 @@
 
 mod allocation;
 mod bad_input;
+mod bench;
 mod commands;
 mod common;
+mod distil;
 mod hostile;
 mod optimize;
 mod outputs;
 mod prompt;
+mod prune;
 mod pull;
 mod redact;
 mod reference;

@@ -179,7 +179,7 @@ fn several_containers_come_from_one_run_by_a_recipe_in_a_file() {
     assert_eq!((&found["published"], &found["error"]["code"]), (&Value::Array(Vec::new()), &"budget-exceeded".into()));
     std::fs::write(mine, "[[stage]]\nkind = \"rtn\"\nodd = 1\n").expect("written");
     assert_fails(&job.run(&["--recipe", mine]), 2, &["mine.toml", "unknown field `odd`"]);
-    assert_fails(&job.run(&["--recipe", "magic"]), 2, &["rtn, gptq, awq, best, tuned or a TOML file"]);
+    assert_fails(&job.run(&["--recipe", "magic"]), 2, &["rtn, gptq, awq, best, tuned, full or a TOML file"]);
     assert_fails(&job.run(&["--recipe", "rtn", "--compare", "rtn,gptq"]), 2, &["--recipe", "--compare"]);
 }
 
@@ -295,4 +295,35 @@ fn a_quantised_model_is_tuned_and_the_divergence_is_told() {
     assert!(after < before, "{tuning}");
     assert_documented(&found);
     assert_fails(&run(&["quantize", "pocket", "--to", "q4_0", "--tune", "--imatrix", "x", "-o", &out]), 2, &["--tune"]);
+}
+
+#[test]
+fn a_pipeline_prints_its_steps_and_documents_every_key() {
+    let job = Job::new();
+    let recipe = job.out.with_file_name("mine.toml");
+    let text = "[[stage]]\nkind = \"rtn\"\n[[stage]]\nkind = \"draft\"\noptional = true\ntokens = 4\nrounds = 1\n";
+    std::fs::write(&recipe, text).expect("written");
+    write_text(&job.text, 4800, 2);
+    let peer = job.out.with_file_name("peer.json");
+    let speed = r#"{"engine": "peer 1.2", "dtype": "float16", "threads": 1, "prefill_tokens_per_second": 100.0,
+        "decode_tokens_per_second": 4.0, "first_token_seconds": 0.5}"#;
+    std::fs::write(&peer, speed).expect("written");
+    let [recipe, peer] = [&recipe, &peer].map(|path| path.to_str().expect("a path in UTF-8"));
+    // Little is chosen for: everything but the keys of one layer has its encoding.
+    let rule = r"attn_q|attn_v|attn_output|ffn|token_embd|blk\.[1-7]=q4_0";
+    let arguments =
+        ["--recipe", recipe, "--transformers", peer, "--bits", "4.9", "--tensor-type", rule, "--budget", "1000000"];
+    let output = job.run(&arguments);
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+    let shown = stdout(&output);
+    for part in ["step", "decode tok/s", "quantise", "draft", "peer 1.2", "quantise: kept; pays", "model.gguf"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    let found = document(&job.run(&[&arguments[..], &["--json"]].concat()));
+    assert_documented(&found);
+    assert_eq!((&found["was_done"], &found["pipeline"]["steps"][0]["kept"]), (&Value::from(true), &Value::from(true)));
+    for (more, word) in [(&["--compare", "rtn,full"][..], "--compare"), (&["--ablation"], "--ablation")] {
+        assert_fails(&job.run(&[more, &["--restart"]].concat()), 2, &[word]);
+    }
+    assert_fails(&job.run(&["--recipe", recipe, "--transformers", &format!("{recipe}x")]), 1, &["mine.tomlx"]);
 }

@@ -161,7 +161,8 @@ fn unusable_prompts_and_settings_are_refused() {
 
 #[test]
 fn every_cache_type_and_compute_path_answers() {
-    for (compute, cache) in [("f32", "f32"), ("f32", "f16"), ("fast", "q8_0")] {
+    for (compute, cache) in [("f32", "f32"), ("f32", "f16"), ("fast", "q8_0"), ("fast", "q4_0"), ("f32", "q4_0-plain")]
+    {
         let arguments = [&STORY[..], &["--compute", compute, "--cache-type", cache, "--threads", "1"]].concat();
         let output = run(&arguments);
         assert_eq!(status(&output), 0, "{compute} {cache}: {}", stderr(&output));

@@ -5,8 +5,6 @@ mod figures;
 mod numbers;
 #[cfg(feature = "tune")]
 mod run;
-#[cfg(feature = "tune")]
-mod state;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,25 +5,25 @@ use std::collections::BTreeMap;
 use honelm_blocks::{BlockError, BlockMatrix, Encoding, WeightData};
 use honelm_model::{Checkpoint, Kind, ModelError, Parameter, Parameters, Slot};
 use honelm_tensor::Matrix;
-use honelm_train::{Numbers as _, WeightGradient};
+use honelm_train::{Numbers as _, TrainError, Trained, WeightGradient};
 
 use crate::target::{Scheme, Target};
 use crate::{Change, CompressError};
 
 /// A parameter of which some numbers are trained.
 #[derive(Debug)]
-struct Trained {
+struct Base {
     /// The numbers before training.
     first: Vec<f32>,
     /// The parameter before training, whose codes stay.
-    base: Parameter,
+    parameter: Parameter,
 }
 
 /// A compressed model in memory, with the numbers of its quantised matrices and the gains of its norms times *ratios*, which are
 /// trained. All ratios are 1 at first.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    trained: BTreeMap<Slot, Trained>,
+    trained: BTreeMap<Slot, Base>,
     current: BTreeMap<Slot, Parameter>,
 }
 
@@ -48,46 +48,11 @@ impl Numbers {
                 _ => Vec::new(),
             };
             if !first.is_empty() {
-                trained.insert(slot, Trained { first, base });
+                trained.insert(slot, Base { first, parameter: base });
             }
         }
         params.forget();
         Ok(Self { trained, current })
-    }
-
-    /// Returns the slots with trained numbers, and the number of these.
-    pub(super) fn slots(&self) -> impl Iterator<Item = (Slot, usize)> {
-        self.trained.iter().map(|(slot, trained)| (*slot, trained.first.len()))
-    }
-
-    /// Returns `true` if numbers of the slot are trained.
-    pub(super) fn has(&self, slot: Slot) -> bool {
-        self.trained.contains_key(&slot)
-    }
-
-    /// Sets the ratios of all trained numbers, each rounded to the type that it is stored in.
-    ///
-    /// # Errors
-    /// The slot of a number beyond the range of its type.
-    pub(super) fn set(&mut self, ratios: &BTreeMap<Slot, Vec<f32>>) -> Result<(), (Slot, BlockError)> {
-        for (slot, trained) in &self.trained {
-            let Some(ratios) = ratios.get(slot) else { continue };
-            let numbers: Vec<f32> = trained.first.iter().zip(ratios).map(|(first, ratio)| first * ratio).collect();
-            let weight = trained.with(&numbers).map_err(|error| (*slot, error))?;
-            self.current.insert(*slot, Parameter { weight, bias: trained.base.bias.clone() });
-        }
-        Ok(())
-    }
-
-    /// Returns the gradient with respect to the ratios of a slot.
-    pub(super) fn gradient(&self, slot: Slot, gradient: &WeightGradient) -> Option<Vec<f32>> {
-        let Trained { first, base } = self.trained.get(&slot)?;
-        let mut out = match base.weight.numbers_per_row() {
-            0 => gradient.weight.data.clone(),
-            _ => base.weight.number_gradients(&gradient.weight),
-        };
-        out.iter_mut().zip(first).for_each(|(gradient, first)| *gradient *= first);
-        Some(out)
     }
 
     /// Returns the trained parameters of a layer.
@@ -101,10 +66,10 @@ impl Numbers {
     }
 }
 
-impl Trained {
+impl Base {
     /// Returns the weight with other numbers.
     fn with(&self, numbers: &[f32]) -> Result<WeightData, BlockError> {
-        match &self.base.weight {
+        match &self.parameter.weight {
             weight if weight.numbers_per_row() > 0 => weight.with_numbers(numbers),
             weight => {
                 let encoding = match weight {
@@ -122,5 +87,33 @@ impl Parameters for Numbers {
     fn parameter(&self, slot: Slot) -> Result<Parameter, ModelError> {
         let unknown = || ModelError::UnknownSlot { layer: slot.layer, module: slot.module.to_owned() };
         self.current.get(&slot).cloned().ok_or_else(unknown)
+    }
+}
+
+impl Trained for Numbers {
+    fn slots(&self) -> Vec<(Slot, usize)> {
+        self.trained.iter().map(|(slot, base)| (*slot, base.first.len())).collect()
+    }
+
+    fn first(&self, slot: Slot) -> Result<Vec<f32>, TrainError> {
+        Ok(vec![1.0; self.trained.get(&slot).map_or(0, |base| base.first.len())])
+    }
+
+    fn set(&mut self, slot: Slot, ratios: &[f32]) -> Result<(), TrainError> {
+        let Some(base) = self.trained.get(&slot) else { return Ok(()) };
+        let numbers: Vec<f32> = base.first.iter().zip(ratios).map(|(first, ratio)| first * ratio).collect();
+        let weight = base.with(&numbers).map_err(|source| TrainError::Weight { slot, source })?;
+        self.current.insert(slot, Parameter { weight, bias: base.parameter.bias.clone() });
+        Ok(())
+    }
+
+    fn gradient(&self, slot: Slot, gradient: WeightGradient) -> Vec<f32> {
+        let Some(Base { first, parameter }) = self.trained.get(&slot) else { return Vec::new() };
+        let mut out = match parameter.weight.numbers_per_row() {
+            0 => gradient.weight.data,
+            _ => parameter.weight.number_gradients(&gradient.weight),
+        };
+        out.iter_mut().zip(first).for_each(|(gradient, first)| *gradient *= first);
+        out
     }
 }

@@ -5,4 +5,5 @@ mod architectures;
 mod common;
 mod imatrix;
 mod methods;
+mod prune;
 mod tune;

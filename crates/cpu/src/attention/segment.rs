@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use honelm_backend::{Attention, Seen, StepGroup};
+use honelm_backend::{Attention, Seen, StepGroup, hadamard};
 
+use super::blocks::{self, Keys, Values};
+use super::parts::{Parts, Totals, finish};
 use super::source::{Cells, Source};
 use crate::activation::{reduce, softcap_body};
 use crate::kernel::{self, Lanes, STRIDE, Tiles, height, packed, strided, with_lanes};
@@ -22,6 +24,8 @@ pub(super) struct Segment<'a> {
     pub(super) cache: Cells<'a>,
     pub(super) step_group: &'a StepGroup,
     pub(super) options: &'a Attention,
+    /// `true` if the cache holds rotated heads ([`hadamard`]).
+    pub(super) rotated: bool,
     /// Queries. // [N, H * E]
     pub(super) q: &'a [f32],
     /// The first query head of the key-value head.
@@ -49,10 +53,8 @@ pub(crate) struct Scratch {
     line: Vec<f32>,
     /// Weighted values of the chunk. // [PANEL, padded E]
     part: Vec<f32>,
-    /// Weighted values of all chunks so far. // [vectors, padded E]
-    total: Vec<f32>,
-    /// Maximum and sum of all chunks so far. // `[vectors]`
-    state: Vec<(f32, f32)>,
+    /// The results of all chunks so far.
+    totals: Totals,
     /// The row and chunk of the scattered cells that are loaded.
     scattered: Option<(usize, usize)>,
 }
@@ -70,19 +72,21 @@ impl Scratch {
         grow(&mut self.scores, PANEL * STRIDE);
         grow(&mut self.line, STRIDE);
         grow(&mut self.part, PANEL * padded);
-        grow(&mut self.total, vectors * padded);
         for i in 0..2 {
             grow(&mut self.k[i], width * STRIDE);
             grow(&mut self.v[i], CHUNK * padded);
         }
-        self.total[..vectors * padded].fill(0.0);
-        self.state.clear();
-        self.state.resize(vectors, (f32::NEG_INFINITY, 0.0));
+        self.totals.clear(vectors, width);
         self.scattered = None;
     }
 
+    /// Returns the totals of all chunks.
+    pub(super) fn totals(&mut self) -> &mut Totals {
+        &mut self.totals
+    }
+
     pub(crate) fn bytes(&self) -> usize {
-        let all = [&self.q, &self.panels, &self.scores, &self.line, &self.part, &self.total];
+        let all = [&self.q, &self.panels, &self.scores, &self.line, &self.part, &self.totals.values];
         all.into_iter().chain(&self.k).chain(&self.v).map(|v| v.capacity() * size_of::<f32>()).sum()
     }
 }
@@ -96,53 +100,95 @@ struct Span {
     end: usize,
 }
 
-/// Computes the attention of `rows` of a sequence.
-pub(super) fn run(isa: Isa, segment: &Segment<'_>, rows: Range<usize>, s: &mut Scratch) {
-    with_lanes!(isa, attend(segment: &Segment<'_>, rows: Range<usize>, s: &mut Scratch));
+/// Returns the chunks that rows see.
+pub(super) fn chunks(seen: &[Seen]) -> Range<usize> {
+    let first = seen.iter().map(|r| r.first as usize).min().unwrap_or(0);
+    let last = seen.iter().map(|r| r.end as usize + r.extra.len()).max().unwrap_or(0);
+    first / CHUNK..last.div_ceil(CHUNK)
+}
+
+/// Computes the attention of `rows` of a sequence, which see `chunks`. With `parts`, these are some of the chunks that they see,
+/// and the result of each goes there.
+pub(super) fn run(
+    isa: Isa,
+    segment: &Segment<'_>,
+    rows: &Range<usize>,
+    chunks: &Range<usize>,
+    parts: Option<&Parts<'_>>,
+    s: &mut Scratch,
+) {
+    with_lanes!(
+        isa,
+        attend(
+            segment: &Segment<'_>,
+            rows: &Range<usize>,
+            chunks: &Range<usize>,
+            parts: Option<&Parts<'_>>,
+            s: &mut Scratch,
+        )
+    );
 }
 
 #[inline(always)]
-fn attend<L: Lanes>(l: L, segment: &Segment<'_>, rows: Range<usize>, s: &mut Scratch) {
-    let width = segment.cache.width;
+fn attend<L: Lanes>(
+    l: L,
+    segment: &Segment<'_>,
+    rows: &Range<usize>,
+    chunks: &Range<usize>,
+    parts: Option<&Parts<'_>>,
+    s: &mut Scratch,
+) {
     let vectors = rows.len() * segment.heads;
-    s.prepare(vectors, width);
+    let padded = segment.cache.width.next_multiple_of(TILE);
+    s.prepare(vectors, segment.cache.width);
     load_queries(segment, rows.clone(), L::HEIGHTS, s);
-    let seen = &segment.step_group.seen[rows.clone()];
-    let first = seen.iter().map(|r| r.first as usize).min().unwrap_or(0);
-    let last = seen.iter().map(|r| r.end as usize + r.extra.len()).max().unwrap_or(0);
     let direct = vectors <= DIRECT && segment.cache.is_direct();
-    for chunk in first / CHUNK..last.div_ceil(CHUNK) {
-        let spans = seen.iter().map(|row| span(row, chunk));
-        let union = spans.filter(|s| s.start < s.cells).fold(None, |all: Option<Range<usize>>, s| {
-            Some(all.map_or(s.start..s.cells, |all| all.start.min(s.start)..all.end.max(s.cells)))
-        });
-        if let (Some(union), false) = (union, direct) {
-            let cells = chunk * CHUNK + union.start..chunk * CHUNK + union.end;
-            let padded = width.next_multiple_of(TILE);
-            segment.cache.load(l, cells, union.start, (&mut s.k[0], STRIDE), (&mut s.v[0], padded));
+    for (n, chunk) in chunks.clone().enumerate() {
+        if !direct {
+            load_chunk(l, segment, rows, chunk, s);
         }
         let mut vector = 0;
         while vector < vectors {
             let h = height(vectors - vector, L::HEIGHTS);
-            attend_panel(l, segment, rows.start, (vector, h), chunk, direct, s);
+            let results = attend_panel(l, segment, rows.start, (vector, h), chunk, direct, s);
+            for (i, result) in results.into_iter().take(h).enumerate() {
+                let values = &s.part[i * padded..][..padded];
+                match (parts, result) {
+                    (Some(parts), _) => parts.put(n * vectors + vector + i, values, result),
+                    (None, Some(result)) => s.totals.merge(vector + i, values, result),
+                    (None, None) => {}
+                }
+            }
             vector += h;
         }
     }
-    let padded = width.next_multiple_of(TILE);
-    for (i, (total, (_, sum))) in s.total.chunks_exact(padded).zip(&s.state).enumerate() {
-        let head = segment.first_head + i % segment.heads;
-        // SAFETY: no other task has these rows and heads.
-        let out = unsafe { segment.out.span(rows.start + i / segment.heads, head * width..(head + 1) * width) };
-        out.iter_mut().zip(total).for_each(|(out, total)| *out = total / sum);
+    if parts.is_none() {
+        finish(segment, rows, &s.totals);
     }
 }
 
+/// Converts the cells of the sequence that the rows see.
+#[inline(always)]
+fn load_chunk<L: Lanes>(l: L, segment: &Segment<'_>, rows: &Range<usize>, chunk: usize, s: &mut Scratch) {
+    let spans = segment.step_group.seen[rows.clone()].iter().map(|row| span(row, chunk));
+    let seen = spans.filter(|s| s.start < s.cells).map(|s| s.start..s.cells);
+    if let Some(union) = seen.reduce(|all, s| all.start.min(s.start)..all.end.max(s.end)) {
+        let cells = chunk * CHUNK + union.start..chunk * CHUNK + union.end;
+        let padded = segment.cache.width.next_multiple_of(TILE);
+        segment.cache.load(l, cells, union.start, (&mut s.k[0], STRIDE), (&mut s.v[0], padded));
+    }
+}
+
+#[inline(always)]
 fn load_queries(segment: &Segment<'_>, rows: Range<usize>, heights: &[usize], s: &mut Scratch) {
     let (width, heads) = (segment.cache.width, segment.heads);
     let vectors = rows.len() * heads;
     let columns = segment.options.heads * width;
     for (r, out) in rows.zip(s.q.chunks_exact_mut(heads * width)) {
         out.copy_from_slice(&segment.q[r * columns + segment.first_head * width..][..heads * width]);
+        if segment.rotated {
+            out.chunks_exact_mut(width).for_each(hadamard);
+        }
     }
     let mut first = 0;
     while first < vectors {
@@ -163,7 +209,7 @@ fn span(seen: &Seen, chunk: usize) -> Span {
     Span { start: clamp(seen.first as usize), cells: clamp(end), end: clamp(end + seen.extra.len()) }
 }
 
-/// Processes one chunk for the vectors of one panel.
+/// Processes one chunk for the vectors of one panel. Returns the maximum and sum of each that sees any cell.
 #[inline(always)]
 fn attend_panel<L: Lanes>(
     l: L,
@@ -173,7 +219,7 @@ fn attend_panel<L: Lanes>(
     chunk: usize,
     direct: bool,
     s: &mut Scratch,
-) {
+) -> [Option<(f32, f32)>; PANEL] {
     let width = segment.cache.width;
     let padded = width.next_multiple_of(TILE);
     let mut spans = [Span::default(); PANEL];
@@ -184,21 +230,19 @@ fn attend_panel<L: Lanes>(
     }
     score_cells(l, segment, (vector, h), spans, chunk, direct, s);
     s.part[..h * padded].fill(0.0);
-    let mut sums = [(f32::NEG_INFINITY, 0.0); PANEL];
-    for i in 0..h {
-        let span = spans[i];
+    let mut sums = [None; PANEL];
+    for (i, &span) in spans.iter().enumerate().take(h) {
         if span.cells < span.end {
             load_scattered(l, segment, row(i), chunk, span, s);
             score_scattered(l, width, vector + i, i, span, s);
         }
         if span.start < span.end {
             let scores = &mut s.scores[i * STRIDE..][..STRIDE];
-            sums[i] = weigh(scores, span.start..span.end, segment.options);
+            sums[i] = Some(weigh(scores, span.start..span.end, segment.options));
         }
     }
     sum_values(l, segment, spans, chunk, direct, s);
-    for i in 0..h {
-        let span = spans[i];
+    for (i, &span) in spans.iter().enumerate().take(h) {
         if span.cells < span.end {
             load_scattered(l, segment, row(i), chunk, span, s);
             let weights = &s.scores[i * STRIDE + span.cells..];
@@ -207,15 +251,8 @@ fn attend_panel<L: Lanes>(
             let size = (span.end - span.cells, padded / TILE);
             strided(l, (weights, 1), values, size, &mut out, (i, 0), true);
         }
-        if span.start < span.end {
-            merge(
-                &mut s.state[vector + i],
-                sums[i],
-                &mut s.total[(vector + i) * padded..],
-                &s.part[i * padded..][..padded],
-            );
-        }
     }
+    sums
 }
 
 /// Computes the scores of the cells of the sequence that any vector of the panel sees.
@@ -252,7 +289,7 @@ fn score_cells<L: Lanes>(
 fn score<L: Lanes>(
     l: L,
     q: (&[f32], usize),
-    keys: Source<'_>,
+    keys: Source<'_, Keys<'_>>,
     positions: Range<usize>,
     width: usize,
     out: &mut kernel::Scratch<'_>,
@@ -262,6 +299,7 @@ fn score<L: Lanes>(
     match keys {
         Source::F32(keys) => packed(l, q, keys, size, out, at, false),
         Source::F16(keys) => packed(l, q, keys, size, out, at, false),
+        Source::Codes(keys) => blocks::score(l, q, keys, tiles.len(), out, tiles.start),
     }
 }
 
@@ -293,13 +331,14 @@ fn sum_values<L: Lanes>(l: L, segment: &Segment<'_>, spans: &[Span], chunk: usiz
         if !direct {
             let values = Tiles { data: &s.v[0][positions.start * padded..], tile: TILE, step: padded };
             let size = (positions.len(), padded / TILE);
-            sum(l, weights(positions.start), Source::F32(values), size, &mut out, *i);
+            sum(l, weights(positions.start), Source::F32(values), size, (&mut out, *i), &mut []);
             continue;
         }
         let cells = chunk * CHUNK + positions.start..chunk * CHUNK + positions.end;
         for (page, slot, cells) in segment.cache.pieces(cells) {
             let size = (cells.len(), padded / TILE);
-            sum(l, weights(cells.start - chunk * CHUNK), segment.cache.values(page, slot), size, &mut out, *i);
+            let (weights, values) = (weights(cells.start - chunk * CHUNK), segment.cache.values(page, slot));
+            sum(l, weights, values, size, (&mut out, *i), &mut s.v[0]);
         }
     }
 }
@@ -308,12 +347,13 @@ fn sum_values<L: Lanes>(l: L, segment: &Segment<'_>, spans: &[Span], chunk: usiz
 fn sum<L: Lanes>(
     l: L,
     weights: (&[f32], usize),
-    values: Source<'_>,
+    values: Source<'_, Values<'_>>,
     size: (usize, usize),
-    out: &mut kernel::Scratch<'_>,
-    i: usize,
+    (out, i): (&mut kernel::Scratch<'_>, usize),
+    scratch: &mut [f32],
 ) {
     match values {
+        Source::Codes(values) => blocks::sum(l, weights, values, size, (out, i), scratch),
         Source::F32(values) => strided(l, weights, values, size, out, (i, 0), true),
         Source::F16(values) => strided(l, weights, values, size, out, (i, 0), true),
     }
@@ -374,13 +414,4 @@ fn weigh(scores: &mut [f32], positions: Range<usize>, options: &Attention) -> (f
         }
     }
     (top, reduce(sums))
-}
-
-/// Merges the maximum, sum and weighted values of a chunk into those of the chunks before.
-#[inline(always)]
-fn merge(state: &mut (f32, f32), (top, sum): (f32, f32), total: &mut [f32], part: &[f32]) {
-    let all = if top > state.0 { top } else { state.0 };
-    let (old, new) = (exp(state.0 - all), exp(top - all));
-    *state = (all, state.1 * old + sum * new);
-    total.iter_mut().zip(part).for_each(|(total, part)| *total = *total * old + part * new);
 }

@@ -5,8 +5,9 @@ use std::ops::Range;
 use half::f16;
 use honelm_backend::Step;
 
+use super::blocks::{Keys, Values};
 use crate::TILE;
-use crate::cache::{BLOCK, Page, Plane};
+use crate::cache::{BLOCK, Codes, Page, Plane};
 use crate::kernel::{Lanes, Number, Tiles};
 
 /// The cells of a sequence.
@@ -18,10 +19,11 @@ pub(super) struct Cells<'a> {
     pub(super) width: usize,
 }
 
-/// Tiles of keys or values in the number type of the cache.
-pub(super) enum Source<'a> {
+/// Keys or values in the number type of the cache: tiles, or blocks of codes (`C`).
+pub(super) enum Source<'a, C> {
     F32(Tiles<'a, f32>),
     F16(Tiles<'a, f16>),
+    Codes(C),
 }
 
 impl<'a> Cells<'a> {
@@ -60,29 +62,34 @@ impl<'a> Cells<'a> {
 
     /// Returns `true` if products can read the pages directly.
     pub(super) fn is_direct(&self) -> bool {
-        let tiled = self.page_len.is_multiple_of(TILE) && self.width.is_multiple_of(TILE);
-        tiled && !matches!(self.pages.first(), Some(Page { k: Plane::Q8_0 { .. }, .. }))
+        self.page_len.is_multiple_of(TILE) && self.width.is_multiple_of(TILE)
     }
 
     /// Returns keys of a page as tiles of 16 cells from `slot` on. The cache must be direct ([`Cells::is_direct`]).
     #[inline(always)]
-    pub(super) fn keys(&self, page: &'a Page, slot: usize) -> Source<'a> {
+    pub(super) fn keys(&self, page: &'a Page, slot: usize) -> Source<'a, Keys<'a>> {
         let (tile, step) = (TILE, self.page_len);
         match &page.k {
             Plane::F32(g) => Source::F32(Tiles { data: &g.data[slot..], tile, step }),
             Plane::F16(g) => Source::F16(Tiles { data: &g.data[slot..], tile, step }),
-            Plane::Q8_0 { .. } => unreachable!("blocks are decoded before products"),
+            Plane::Blocks { kind, codes, scales } => {
+                Source::Codes(Keys { kind: *kind, codes: &codes.data[slot..], scales: &scales.data[slot..], step })
+            }
         }
     }
 
     /// Returns values of a page from `slot` on as tiles of 16 columns. The cache must be direct ([`Cells::is_direct`]).
     #[inline(always)]
-    pub(super) fn values(&self, page: &'a Page, slot: usize) -> Source<'a> {
+    pub(super) fn values(&self, page: &'a Page, slot: usize) -> Source<'a, Values<'a>> {
         let (tile, step) = (TILE, self.width);
         match &page.v {
             Plane::F32(g) => Source::F32(Tiles { data: &g.data[slot * step..], tile, step }),
             Plane::F16(g) => Source::F16(Tiles { data: &g.data[slot * step..], tile, step }),
-            Plane::Q8_0 { .. } => unreachable!("blocks are decoded before products"),
+            Plane::Blocks { kind, codes, scales } => Source::Codes(Values {
+                kind: *kind,
+                codes: &codes.data[slot * codes.cell..],
+                scales: &scales.data[slot * scales.cell..],
+            }),
         }
     }
 
@@ -106,14 +113,14 @@ impl<'a> Cells<'a> {
                 match &page.k {
                     Plane::F32(g) => out.copy_from_slice(&g.data[e * g.value + slot..][..n]),
                     Plane::F16(g) => widen(l, &g.data[e * g.value + slot..][..n], out),
-                    Plane::Q8_0 { codes, scales } => {
+                    Plane::Blocks { kind, codes, scales } => {
                         let scale = &mut block_scales[..n];
                         if e % BLOCK == 0 {
                             widen(l, &scales.data[e / BLOCK * scales.value + slot..][..n], scale);
                         }
-                        let codes = &codes.data[e * codes.value + slot..][..n];
+                        let codes = &codes.data[kind.byte_of(e) * codes.value + slot..][..n];
                         for ((out, code), scale) in out.iter_mut().zip(codes).zip(scale) {
-                            *out = *scale * f32::from(*code);
+                            *out = *scale * kind.code(*code, e % BLOCK);
                         }
                     }
                 }
@@ -123,14 +130,11 @@ impl<'a> Cells<'a> {
                 match &page.v {
                     Plane::F32(g) => out.copy_from_slice(&g.data[(slot + i) * g.cell..][..self.width]),
                     Plane::F16(g) => widen(l, &g.data[(slot + i) * g.cell..][..self.width], out),
-                    Plane::Q8_0 { codes, scales } => {
-                        let codes = codes.data[(slot + i) * codes.cell..][..self.width].as_chunks::<BLOCK>().0;
-                        let scales = &scales.data[(slot + i) * scales.cell..][..codes.len()];
+                    Plane::Blocks { kind, codes, scales } => {
+                        let codes = codes.data[(slot + i) * codes.cell..].chunks_exact(kind.block_bytes());
+                        let scales = &scales.data[(slot + i) * scales.cell..][..scales.width];
                         for ((out, codes), scale) in out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(codes).zip(scales) {
-                            let scale = scale.to_f32();
-                            for (out, code) in out.iter_mut().zip(codes) {
-                                *out = scale * f32::from(*code);
-                            }
+                            decode(*kind, codes, scale.to_f32(), out);
                         }
                     }
                 }
@@ -139,8 +143,27 @@ impl<'a> Cells<'a> {
     }
 }
 
+/// Decodes the values of a block.
 #[inline(always)]
-fn widen<L: Lanes, W: Number>(l: L, x: &[W], out: &mut [f32]) {
+fn decode(kind: Codes, codes: &[u8], scale: f32, out: &mut [f32; BLOCK]) {
+    match kind {
+        Codes::I8 => {
+            for (out, code) in out.iter_mut().zip(codes) {
+                *out = scale * f32::from(*code as i8);
+            }
+        }
+        Codes::I4 => {
+            let (low, high) = out.split_at_mut(BLOCK / 2);
+            for ((low, high), code) in low.iter_mut().zip(high).zip(codes) {
+                *low = scale * f32::from((code & 15) as i8 - 8);
+                *high = scale * f32::from((code >> 4) as i8 - 8);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn widen<L: Lanes, W: Number>(l: L, x: &[W], out: &mut [f32]) {
     let (whole, rest) = x.as_chunks::<TILE>();
     let (out, out_rest) = out.as_chunks_mut::<TILE>();
     for (out, x) in out.iter_mut().zip(whole) {

@@ -8,14 +8,14 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use honelm_backend::{
-    Activation, Attention, Backend, BackendError, Cache, CacheSpec, CacheType, Outputs, Read, Rope, Sampling, Slots,
-    Step, Tensor, Ticket, Token, Value as Outcome, Weight, choose,
+    Activation, Attention, Backend, BackendError, Cache, CacheSpec, Outputs, Read, Rope, Sampling, Slots, Step, Tensor,
+    Ticket, Token, Value as Outcome, Weight, choose,
 };
 use honelm_blocks::WeightData;
 use honelm_tensor::{AlignedVec, Matrix};
 
-use crate::attention::{self, Scratch};
-use crate::cache::{BLOCK, Store};
+use crate::attention::{self, Results, Scratch};
+use crate::cache::Store;
 use crate::linear::{self, Linear};
 use crate::rope::Table;
 use crate::values::{Memory, Value};
@@ -66,6 +66,8 @@ pub struct CpuBackend {
     isa: Isa,
     pool: Pool,
     threads: Vec<ThreadMemory>,
+    /// Results of chunks of attention that threads share.
+    chunks: Results,
     values: Slots<Value>,
     weights: Slots<Linear>,
     caches: Slots<Store>,
@@ -92,6 +94,7 @@ impl CpuBackend {
             compute: options.compute,
             isa: options.isa.unwrap_or_else(Isa::detect),
             threads: (0..pool.threads()).map(|_| memory()).collect(),
+            chunks: Results::default(),
             pool,
             values: Slots::default(),
             weights: Slots::default(),
@@ -118,7 +121,7 @@ impl CpuBackend {
             weights: self.weight_bytes,
             cache: self.cache_bytes,
             activations: self.memory.bytes() + tables,
-            scratch: self.threads.iter().map(scratch).sum(),
+            scratch: self.threads.iter().map(scratch).sum::<usize>() + self.chunks.bytes(),
         }
     }
 
@@ -237,9 +240,10 @@ impl Backend for CpuBackend {
     fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
         assert!(spec.page_len > 0 && 256usize.is_multiple_of(spec.page_len), "pages of {} cells", spec.page_len);
         assert!(spec.layers.iter().all(|l| l.group < spec.groups.len()), "a layer of no group");
-        let uneven = spec.layers.iter().find(|l| !l.head_width.is_multiple_of(BLOCK));
-        if let (CacheType::Q8_0, Some(layer)) = (spec.element, uneven) {
-            let encoding = format!("a q8_0 cache with heads of {} values (not blocks of {BLOCK})", layer.head_width);
+        let block = spec.element.block_len();
+        if let Some(layer) = spec.layers.iter().find(|l| !l.head_width.is_multiple_of(block)) {
+            let (name, width) = (spec.element.name(), layer.head_width);
+            let encoding = format!("a {name} cache with heads of {width} values (not blocks of {block})");
             return Err(BackendError::UnsupportedEncoding { device: self.describe(), encoding });
         }
         self.collect();
@@ -374,7 +378,7 @@ impl Backend for CpuBackend {
         let call = attention::Call { step: &self.recording.step, layer, options, q: data(q), k: data(k), v: data(v) };
         let store = self.caches.get_mut(cache.guard());
         let result = Output::new(out.data_mut(), rows, q.cols());
-        attention::run(&self.pool, self.isa, &mut self.threads, store, &call, &result);
+        attention::run(&self.pool, self.isa, (&mut self.threads, &mut self.chunks), store, &call, &result);
         self.tensor(out, rows, q.cols())
     }
 

@@ -13,7 +13,7 @@ pub enum Compute {
 /// The options of a [`CpuBackend`](crate::CpuBackend).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CpuOptions {
-    /// The number of threads; `None` means one per CPU of the system.
+    /// The number of threads; `None` means [`default_threads`](crate::default_threads).
     pub threads: Option<usize>,
     /// The arithmetic of products.
     pub compute: Compute,

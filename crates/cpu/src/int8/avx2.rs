@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use super::simd::{Kernel, Simd};
 use crate::Avx2;
-use crate::x86::{prefetch, proved};
+use crate::intrinsics::proved;
+use crate::x86::prefetch;
 
 /// Applies the same intrinsic to both halves.
 macro_rules! both {

@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use super::simd::{Kernel, Simd};
 use crate::Avx512;
-use crate::x86::{prefetch, proved};
+use crate::intrinsics::proved;
+use crate::x86::prefetch;
 
 impl Simd for Avx512 {
     type Codes = __m512i;

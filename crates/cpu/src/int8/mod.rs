@@ -8,7 +8,8 @@
 //! A row's result depends on the row and the weight alone, not on neighbouring rows, threads or the instruction set.
 //!
 //! To add an encoding, write one file with its `TileFormat` and `pack`, and add one line to `kind::blocks` and two for
-//! `Format`. To add an instruction set, write one file that implements `Simd`, and add one line to `Int8Weight::multiply`.
+//! `Format`. To add an instruction set, write one file that implements `Simd`, and add one line to `Int8Weight::multiply` and one to
+//! `peak::int8_operations`.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +21,9 @@ mod iq4;
 mod kernel;
 mod kind;
 mod low_groups;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+pub(crate) mod peak;
 mod portable;
 mod q2_k;
 mod q3_k;
@@ -165,6 +169,12 @@ impl Int8Weight {
                 Isa::Generic => kernel::multiply(Portable, &weights, tiles, x, rows, out),
                 #[cfg(target_arch = "wasm32")]
                 Isa::Simd128(token) => kernel::multiply(token, &weights, tiles, x, rows, out),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon(token) => kernel::multiply(token, &weights, tiles, x, rows, out),
+                #[cfg(target_arch = "aarch64")]
+                Isa::DotProd(token) => kernel::multiply(token, &weights, tiles, x, rows, out),
+                #[cfg(target_arch = "aarch64")]
+                Isa::I8mm(token) => kernel::multiply(token, &weights, tiles, x, rows, out),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2(token) => kernel::multiply(token, &weights, tiles, x, rows, out),
                 #[cfg(target_arch = "x86_64")]

@@ -52,7 +52,7 @@ pub(super) trait Simd: Copy {
     fn mul_add_short(self, a: Self::Ints, b: i32, c: Self::Ints) -> Self::Ints;
 
     /// Adds to `sums[r]` the dot product of vectors `from..to` of the weights, minus [`Simd::code_shift`], with columns
-    /// `4 from..4 to` of activation row r. Codes must be below `1 << bits`, activations at least -127.
+    /// `4 from..4 to` of activation row r; `span` is (0, 4), (4, 8) or (0, 8). Codes must be below `1 << bits`, activations at least -127.
     fn dot<const R: usize>(
         self,
         bits: u32,

@@ -25,6 +25,26 @@ pub(crate) trait Lanes: Copy {
     fn load_f16(self, x: &[f16; TILE]) -> Self::V;
     fn load_bf16(self, x: &[bf16; TILE]) -> Self::V;
     fn store(self, v: Self::V, out: &mut [f32; TILE]);
+    /// Loads signed bytes.
+    #[inline(always)]
+    fn load_i8(self, x: &[u8; TILE]) -> Self::V {
+        self.load(&x.map(|byte| f32::from(byte as i8)))
+    }
+    /// Loads the lower halves of bytes, which stand for -8 to 7.
+    #[inline(always)]
+    fn load_i4_low(self, x: &[u8; TILE]) -> Self::V {
+        self.load(&x.map(|byte| f32::from((byte & 15) as i8 - 8)))
+    }
+    /// Loads the upper halves of bytes, which stand for -8 to 7.
+    #[inline(always)]
+    fn load_i4_high(self, x: &[u8; TILE]) -> Self::V {
+        self.load(&x.map(|byte| f32::from((byte >> 4) as i8 - 8)))
+    }
+    /// Returns a * b.
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        self.mul_add(a, b, self.splat(-0.0))
+    }
     /// Returns a * b + c, rounded once; twice in the browser (see [`crate::math::fused`]).
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// Prefetches the cache line of item `at`, which may be past the end.
@@ -100,6 +120,11 @@ impl Lanes for Generic {
     #[inline(always)]
     fn store(self, v: [f32; TILE], out: &mut [f32; TILE]) {
         *out = v;
+    }
+    #[inline(always)]
+    fn mul(self, mut a: [f32; TILE], b: [f32; TILE]) -> [f32; TILE] {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a *= b);
+        a
     }
     #[inline(always)]
     fn mul_add(self, a: [f32; TILE], b: [f32; TILE], mut c: [f32; TILE]) -> [f32; TILE] {

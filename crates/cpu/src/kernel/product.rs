@@ -110,8 +110,9 @@ fn panel<L: Lanes, W: Number, O: Rows, const R: usize, const T: usize, const XK:
     }
 }
 
+/// Loads the sums of `T` tiles of a row.
 #[inline(always)]
-fn load_row<L: Lanes, const T: usize>(l: L, row: &[f32], sums: &mut [L::V; T]) {
+pub(crate) fn load_row<L: Lanes, const T: usize>(l: L, row: &[f32], sums: &mut [L::V; T]) {
     for (t, sum) in sums.iter_mut().enumerate() {
         let part = &row[t * TILE..row.len().min((t + 1) * TILE)];
         *sum = match part.first_chunk() {
@@ -125,8 +126,9 @@ fn load_row<L: Lanes, const T: usize>(l: L, row: &[f32], sums: &mut [L::V; T]) {
     }
 }
 
+/// Stores the sums of `T` tiles of a row.
 #[inline(always)]
-fn store_row<L: Lanes, const T: usize>(l: L, sums: &[L::V; T], row: &mut [f32]) {
+pub(crate) fn store_row<L: Lanes, const T: usize>(l: L, sums: &[L::V; T], row: &mut [f32]) {
     let cols = row.len();
     for (t, sum) in sums.iter().enumerate() {
         let part = &mut row[t * TILE..cols.min((t + 1) * TILE)];
@@ -191,6 +193,7 @@ macro_rules! by_height {
         } else {
             match $rows {
                 6 => by_height!(@call 6, 1, $r, $xk, $xr, $args),
+                4 => by_height!(@call 4, 1, $r, $xk, $xr, $args),
                 2 => by_height!(@call 2, 2, $r, $xk, $xr, $args),
                 _ => by_height!(@call 1, 4, $r, $xk, $xr, $args),
             }

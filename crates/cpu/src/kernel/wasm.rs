@@ -82,6 +82,10 @@ impl Lanes for Simd128 {
         }
     }
     #[inline(always)]
+    fn mul(self, a: [v128; 4], b: [v128; 4]) -> [v128; 4] {
+        std::array::from_fn(|i| f32x4_mul(a[i], b[i]))
+    }
+    #[inline(always)]
     fn mul_add(self, a: [v128; 4], b: [v128; 4], c: [v128; 4]) -> [v128; 4] {
         std::array::from_fn(|i| f32x4_add(f32x4_mul(a[i], b[i]), c[i]))
     }

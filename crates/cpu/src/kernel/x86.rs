@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::Lanes;
-use crate::x86::{prefetch, proved};
+use crate::intrinsics::proved;
+use crate::x86::prefetch;
 use crate::{Avx2, Avx512, TILE};
 
 impl Lanes for Avx512 {
@@ -36,6 +37,22 @@ impl Lanes for Avx512 {
         self.store_512(proved!(self, _mm512_castps_si512, v), out);
     }
     #[inline(always)]
+    fn load_i8(self, x: &[u8; TILE]) -> __m512 {
+        floats(self, self.load_128(x))
+    }
+    #[inline(always)]
+    fn load_i4_low(self, x: &[u8; TILE]) -> __m512 {
+        floats(self, low_codes(self.narrower(), self.load_128(x)))
+    }
+    #[inline(always)]
+    fn load_i4_high(self, x: &[u8; TILE]) -> __m512 {
+        floats(self, high_codes(self.narrower(), self.load_128(x)))
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        proved!(self, _mm512_mul_ps, a, b)
+    }
+    #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         proved!(self, _mm512_fmadd_ps, a, b, c)
     }
@@ -49,7 +66,7 @@ impl Lanes for Avx2 {
     type V = [__m256; 2];
     const WIDE: bool = false;
     const PLAIN: bool = false;
-    const HEIGHTS: &'static [usize] = &[6, 2, 1];
+    const HEIGHTS: &'static [usize] = &[6, 4, 2, 1];
 
     #[inline(always)]
     fn splat(self, x: f32) -> [__m256; 2] {
@@ -79,6 +96,22 @@ impl Lanes for Avx2 {
         self.store_256_pair([proved!(self, _mm256_castps_si256, v[0]), proved!(self, _mm256_castps_si256, v[1])], out);
     }
     #[inline(always)]
+    fn load_i8(self, x: &[u8; TILE]) -> [__m256; 2] {
+        float_pair(self, self.load_128(x))
+    }
+    #[inline(always)]
+    fn load_i4_low(self, x: &[u8; TILE]) -> [__m256; 2] {
+        float_pair(self, low_codes(self, self.load_128(x)))
+    }
+    #[inline(always)]
+    fn load_i4_high(self, x: &[u8; TILE]) -> [__m256; 2] {
+        float_pair(self, high_codes(self, self.load_128(x)))
+    }
+    #[inline(always)]
+    fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        [proved!(self, _mm256_mul_ps, a[0], b[0]), proved!(self, _mm256_mul_ps, a[1], b[1])]
+    }
+    #[inline(always)]
     fn mul_add(self, a: [__m256; 2], b: [__m256; 2], c: [__m256; 2]) -> [__m256; 2] {
         [proved!(self, _mm256_fmadd_ps, a[0], b[0], c[0]), proved!(self, _mm256_fmadd_ps, a[1], b[1], c[1])]
     }
@@ -86,4 +119,31 @@ impl Lanes for Avx2 {
     fn prefetch<T>(self, items: &[T], at: usize) {
         prefetch(items, at);
     }
+}
+
+/// Returns the lower halves of bytes, minus 8.
+#[inline(always)]
+fn low_codes(l: Avx2, bytes: __m128i) -> __m128i {
+    let low = proved!(l, _mm_and_si128, bytes, proved!(l, _mm_set1_epi8, 15));
+    proved!(l, _mm_sub_epi8, low, proved!(l, _mm_set1_epi8, 8))
+}
+
+/// Returns the upper halves of bytes, minus 8.
+#[inline(always)]
+fn high_codes(l: Avx2, bytes: __m128i) -> __m128i {
+    low_codes(l, proved!(l, _mm_srli_epi16::<4>, bytes))
+}
+
+/// Converts 16 signed bytes.
+#[inline(always)]
+fn floats(l: Avx512, codes: __m128i) -> __m512 {
+    proved!(l, _mm512_cvtepi32_ps, proved!(l, _mm512_cvtepi8_epi32, codes))
+}
+
+/// Converts 16 signed bytes.
+#[inline(always)]
+fn float_pair(l: Avx2, codes: __m128i) -> [__m256; 2] {
+    let upper = proved!(l, _mm_srli_si128::<8>, codes);
+    let [a, b] = [proved!(l, _mm256_cvtepi8_epi32, codes), proved!(l, _mm256_cvtepi8_epi32, upper)];
+    [proved!(l, _mm256_cvtepi32_ps, a), proved!(l, _mm256_cvtepi32_ps, b)]
 }

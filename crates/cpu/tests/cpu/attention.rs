@@ -1,7 +1,8 @@
-use honelm_backend::{Attention, Backend, Cache, CacheType};
-use honelm_tensor::{Matrix, f16};
+use honelm_backend::{Attention, Backend, Cache, CacheType, hadamard};
+use honelm_blocks::Encoding;
+use honelm_tensor::Matrix;
 
-use crate::common::{Rows, assert_close, backend, cache_spec, random, same_bits, step, values};
+use crate::common::{Rows, assert_close, backend, cache_spec, instruction_sets, random, same_bits, step, values};
 use honelm_cpu::reference::{self, Seen};
 use honelm_cpu::{Compute, CpuBackend, Isa};
 
@@ -34,17 +35,30 @@ impl Shape {
 
     /// Returns the values after rounding to the cache's number type.
     fn kept(self, x: &Matrix) -> Matrix {
-        match self.element {
-            CacheType::F16 => Matrix::new(x.rows, x.cols, x.data.iter().map(|v| f16::from_f32(*v).to_f32()).collect()),
-            _ => x.clone(),
+        let encoding = match self.element {
+            CacheType::F32 => Encoding::F32,
+            CacheType::F16 => Encoding::F16,
+            CacheType::Q8_0 => Encoding::Q8_0,
+            CacheType::Q4_0 | CacheType::Q4_0Plain => Encoding::Q4_0,
+        };
+        let mut kept = x.clone();
+        for head in kept.data.chunks_exact_mut(self.width) {
+            let mut bytes = vec![0; self.width / encoding.block_len() * encoding.block_bytes()];
+            let rotate = |head: &mut [f32]| {
+                if self.element.is_rotated() {
+                    hadamard(head)
+                }
+            };
+            rotate(head);
+            encoding.quantize_row(head, None, &mut bytes).unwrap();
+            encoding.dequantize_row(&bytes, head);
+            rotate(head);
         }
-    }
-
-    fn tolerance(self) -> f32 {
-        if self.element == CacheType::Q8_0 { 0.03 } else { 2e-6 }
+        kept
     }
 }
 
+const TOLERANCE: f32 = 3e-6;
 const HOW: Attention = Attention { heads: 0, scale: 0.25, softcap: None };
 
 /// Runs `rows` on the cache. Rows of sequence i take their values from `sequences[i]` at their cells.
@@ -97,20 +111,20 @@ fn matches_the_reference() {
         vec![Rows::chain(1, 4, 2, 1000), Rows::chain(0, 261, 100, 1000)],
     ];
     for (i, (heads, kv_heads, width, page_len)) in shapes.into_iter().enumerate() {
-        for element in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
-            if element == CacheType::Q8_0 && width % 32 != 0 {
+        for element in CacheType::ALL {
+            if width % element.block_len() != 0 {
                 continue;
             }
             let s = Shape { heads, kv_heads, width, page_len, element };
             let sequences = [s.sequence(361, 1), s.sequence(6, 4)];
             let options = Attention { softcap: (i == 1).then_some(3.0), ..HOW };
             let wanted: Vec<Matrix> = steps.iter().map(|rows| expected(s, options, &sequences, rows)).collect();
-            for isa in Isa::available() {
+            for isa in instruction_sets() {
                 let mut b = backend(isa, 2, Compute::Fast);
                 let cache = s.cache(&mut b);
                 for (n, rows) in steps.iter().enumerate() {
                     let found = attend(&mut b, &cache, s, options, &sequences, rows);
-                    assert_close(&found, &wanted[n], s.tolerance(), &format!("{isa} {s:?} step {n}"));
+                    assert_close(&found, &wanted[n], TOLERANCE, &format!("{isa} {s:?} step {n}"));
                 }
             }
         }
@@ -119,8 +133,8 @@ fn matches_the_reference() {
 
 #[test]
 fn rows_do_not_depend_on_neighbours_threads_or_the_way_into_the_cache() {
-    for isa in Isa::available() {
-        for element in [CacheType::F16, CacheType::F32, CacheType::Q8_0] {
+    for isa in instruction_sets() {
+        for element in [CacheType::F16, CacheType::F32, CacheType::Q8_0, CacheType::Q4_0] {
             let s = Shape { heads: 8, kv_heads: 2, width: 32, page_len: 64, element };
             let sequences = [s.sequence(560, 10), s.sequence(500, 20)];
             let mut whole = backend(isa, 1, Compute::Fast);
@@ -141,28 +155,63 @@ fn rows_do_not_depend_on_neighbours_threads_or_the_way_into_the_cache() {
     }
 }
 
+/// Rows of one head at a time, so that the positions of a row are split over the threads.
+#[test]
+fn threads_share_the_positions_of_a_row() {
+    for isa in instruction_sets() {
+        for element in [CacheType::F16, CacheType::Q4_0] {
+            for window in [10_000, 400] {
+                let s = Shape { heads: 2, kv_heads: 1, width: 32, page_len: 64, element };
+                let sequences = [s.sequence(600, 60)];
+                let run = |threads| {
+                    let mut b = backend(isa, threads, Compute::Fast);
+                    let cache = s.cache(&mut b);
+                    let mut all = Vec::new();
+                    for (first, count) in [(0, 590), (590, 1), (591, 2), (593, 5)] {
+                        let rows = [Rows::chain(0, first, count, window)];
+                        all.extend(attend(&mut b, &cache, s, HOW, &sequences, &rows).data);
+                    }
+                    all
+                };
+                let alone = run(1);
+                for threads in [2, 5] {
+                    assert!(same_bits(&run(threads), &alone), "{isa} {element:?} window {window}, {threads} threads");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn instruction_sets_give_the_same_bits() {
-    let s = Shape { heads: 4, kv_heads: 2, width: 64, page_len: 32, element: CacheType::F16 };
-    let sequences = [s.sequence(300, 30)];
-    let options = Attention { softcap: Some(5.0), ..HOW };
-    let run = |isa| {
-        let mut b = backend(isa, 1, Compute::Fast);
-        let cache = s.cache(&mut b);
-        attend(&mut b, &cache, s, options, &sequences, &[Rows::chain(0, 0, 300, 10_000)])
-    };
-    let first = run(Isa::Generic);
-    for isa in Isa::available() {
-        assert!(same_bits(&run(isa).data, &first.data), "{isa}");
+    for element in [CacheType::F16, CacheType::Q8_0, CacheType::Q4_0] {
+        let s = Shape { heads: 4, kv_heads: 2, width: 64, page_len: 32, element };
+        let sequences = [s.sequence(302, 30)];
+        let options = Attention { softcap: Some(5.0), ..HOW };
+        let run = |isa| {
+            let mut b = backend(isa, 1, Compute::Fast);
+            let cache = s.cache(&mut b);
+            let mut all = attend(&mut b, &cache, s, options, &sequences, &[Rows::chain(0, 0, 300, 10_000)]).data;
+            // One row, and two, read the pages directly.
+            all.extend(attend(&mut b, &cache, s, options, &sequences, &[Rows::chain(0, 300, 1, 10_000)]).data);
+            all.extend(attend(&mut b, &cache, s, options, &sequences, &[Rows::chain(0, 300, 2, 10_000)]).data);
+            all
+        };
+        let first = run(Isa::Generic);
+        for isa in instruction_sets() {
+            assert!(same_bits(&run(isa), &first), "{isa} {element:?}");
+        }
     }
 }
 
 /// Rows of a draft tree see scattered ancestors. Each gives the bits that its path would give as a chain.
 #[test]
 fn a_path_through_a_draft_tree_equals_the_chain() {
-    for isa in Isa::available() {
-        for (element, page_len) in [(CacheType::F16, 16), (CacheType::F32, 8), (CacheType::Q8_0, 256)] {
-            for past in [5usize, 250, 255, 256, 300] {
+    for isa in instruction_sets() {
+        for (element, page_len) in
+            [(CacheType::F16, 16), (CacheType::F32, 8), (CacheType::Q8_0, 256), (CacheType::Q4_0, 64)]
+        {
+            for past in [5usize, 255, 256, 300, 520] {
                 let s = Shape { heads: 4, kv_heads: 2, width: 32, page_len, element };
                 let tree = s.sequence(past + 8, 40);
                 let p = past as u32;
@@ -175,7 +224,7 @@ fn a_path_through_a_draft_tree_equals_the_chain() {
                 let sequences = [tree];
                 attend(&mut b, &cache, s, HOW, &sequences, &[Rows::chain(0, 0, past, 10_000)]);
                 let found = attend(&mut b, &cache, s, HOW, &sequences, &rows);
-                assert_close(&found, &expected(s, HOW, &sequences, &rows), s.tolerance(), "draft tree");
+                assert_close(&found, &expected(s, HOW, &sequences, &rows), TOLERANCE, "draft tree");
                 for branch in 0..2 {
                     let path: Vec<usize> = (0..past).chain((0..4).map(|n| past + branch + 2 * n)).collect();
                     let take = |m: &Matrix| {
@@ -201,7 +250,7 @@ fn a_path_through_a_draft_tree_equals_the_chain() {
 
 #[test]
 fn values_that_are_not_finite_affect_only_rows_that_see_them() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for page_len in [4, 64] {
             let s = Shape { heads: 4, kv_heads: 1, width: 16, page_len, element: CacheType::F32 };
             let mut sequence = s.sequence(40, 50);

@@ -73,6 +73,17 @@ pub fn groups(rows: usize, cols: usize, bits: u8, group_size: usize, ordered: bo
     .unwrap()
 }
 
+/// Returns the instruction sets to test: all of the machine's, or the one that `HONELM_TEST_ISA` names. An emulated machine is
+/// slow, and its sets differ in few operations.
+pub fn instruction_sets() -> Vec<Isa> {
+    let mut all = Isa::available();
+    if let Ok(name) = std::env::var("HONELM_TEST_ISA") {
+        all.retain(|isa| isa.name() == name);
+        assert!(!all.is_empty(), "HONELM_TEST_ISA={name}: found no such instruction set on this machine");
+    }
+    all
+}
+
 pub fn backend(isa: Isa, threads: usize, compute: Compute) -> CpuBackend {
     CpuBackend::new(CpuOptions { threads: Some(threads), compute, isa: Some(isa) })
 }

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "parts of one result for several threads")]
 
+mod counted;
 mod oracle;
 
 use std::ops::Range;
@@ -9,6 +10,7 @@ use std::ops::Range;
 use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
 use honelm_tensor::{AlignedVec, Matrix};
 
+use crate::common::instruction_sets;
 use honelm_cpu::int8::*;
 use honelm_cpu::{Isa, Output, Pool};
 use oracle::{Random, groups, product, random_blocks, round_rows};
@@ -28,10 +30,6 @@ const ENCODINGS: [Encoding; 13] = [
     Encoding::IQ4XS,
     Encoding::MXFP4,
 ];
-
-fn isas() -> Vec<Isa> {
-    Isa::available()
-}
 
 fn rounded(x: &Matrix, order: Option<&[u32]>, isa: Isa) -> QuantizedRows {
     let mut out = QuantizedRows::new();
@@ -64,7 +62,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// Asserts that the product on every instruction set, the packed rows and the size agree with the reference.
 fn check(weight: &WeightData, x: &Matrix, what: &str) {
     let expected = product(weight, x);
-    for isa in isas() {
+    for isa in instruction_sets() {
         let packed = Int8Weight::pack(weight, isa).unwrap_or_else(|| panic!("{what}: no kernel"));
         let found = full(&packed, &rounded(x, packed.column_order(), isa));
         assert_eq!(bits(&found.data), bits(&expected.data), "{what}, {} rows of activations, {isa}", x.rows);
@@ -175,7 +173,7 @@ fn a_row_has_the_same_bits_beside_any_other_rows() {
     for bits in [3, 8] {
         weights.extend((0..2).map(|zeros| groups(bits, rows, cols, 128, ScaleType::F32, zeros, &mut random).into()));
     }
-    let isa = isas().pop().expect("generic is always available");
+    let isa = instruction_sets().pop().expect("generic is always available");
     for weight in weights {
         let packed = Int8Weight::pack(&weight, isa).expect("a kernel");
         let whole = full(&packed, &rounded(&x, None, isa));
@@ -236,7 +234,7 @@ fn values_that_are_not_finite_affect_only_their_own_row() {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut x = clean.clone();
                 x.row_mut(count / 2)[77] = bad;
-                for isa in isas() {
+                for isa in instruction_sets() {
                     let packed = Int8Weight::pack(&weight, isa).expect("a kernel");
                     let expected = full(&packed, &rounded(&clean, None, isa));
                     let found = full(&packed, &rounded(&x, None, isa));
@@ -267,7 +265,7 @@ fn activations_round_alike_on_every_instruction_set() {
             };
         }
         let expected = round_rows(&x);
-        for isa in isas() {
+        for isa in instruction_sets() {
             // A buffer that was used for more rows before.
             let mut found = rounded(&random.matrix(30, 128), None, isa);
             quantize(&x.data, count, 96, isa, &mut found);

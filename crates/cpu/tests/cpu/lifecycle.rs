@@ -126,9 +126,11 @@ fn refuses_steps_that_do_not_fit_the_cache() {
 }
 
 #[test]
-fn refuses_a_q8_0_cache_of_heads_that_are_not_blocks() {
-    let refused = new().create_cache(cache_spec(1, 48, 16, CacheType::Q8_0));
-    assert!(matches!(refused, Err(BackendError::UnsupportedEncoding { .. })));
+fn refuses_a_cache_of_codes_with_heads_that_are_not_blocks() {
+    for element in [CacheType::Q8_0, CacheType::Q4_0] {
+        let refused = new().create_cache(cache_spec(1, 48, 16, element));
+        assert!(matches!(refused, Err(BackendError::UnsupportedEncoding { .. })));
+    }
 }
 
 #[test]

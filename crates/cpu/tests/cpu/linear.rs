@@ -2,7 +2,7 @@ use honelm_backend::{Activation, Backend};
 use honelm_blocks::{BlockMatrix, Encoding, WeightData};
 use honelm_tensor::Matrix;
 
-use crate::common::{assert_close, backend, random, same_bits, test_weights, values};
+use crate::common::{assert_close, backend, instruction_sets, random, same_bits, test_weights, values};
 use honelm_cpu::int8::Int8Weight;
 use honelm_cpu::{Compute, Isa, reference};
 
@@ -20,7 +20,7 @@ fn f32_weight(matrix: &Matrix) -> WeightData {
 
 #[test]
 fn float_products_match_the_reference_at_every_edge() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for n in [1, 2, 3, 5, 11, 12, 13, 25] {
             for k in [1, 15, 16, 17, 31, 33, 172, 256, 300] {
                 for m in [1, 15, 16, 17, 31, 33, 172] {
@@ -37,7 +37,7 @@ fn float_products_match_the_reference_at_every_edge() {
 
 #[test]
 fn encoded_products_match_the_reference() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for (n, k, m) in [(1, 256, 33), (14, 512, 70), (3, 768, 16)] {
             let x = random(n, k, 3);
             for w in test_weights(&random(m, k, 4)) {
@@ -102,7 +102,7 @@ fn instruction_sets_give_the_same_bits() {
     for w in test_weights(&random(50, 512, 8)) {
         for compute in [Compute::F32, Compute::Fast] {
             let first = linear(Isa::Generic, 1, compute, &w, None, &x);
-            for isa in Isa::available() {
+            for isa in instruction_sets() {
                 let found = linear(isa, 2, compute, &w, None, &x);
                 assert!(same_bits(&found.data, &first.data), "{isa} {compute:?} {}", w.encoding_name());
             }
@@ -114,7 +114,7 @@ fn instruction_sets_give_the_same_bits() {
 #[test]
 fn a_row_does_not_depend_on_its_neighbours_or_threads() {
     let many = random(501, 512, 9);
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for w in test_weights(&random(40, 512, 10)) {
             for compute in [Compute::F32, Compute::Fast] {
                 if isa == Isa::Generic && compute == Compute::Fast {
@@ -135,7 +135,7 @@ fn a_row_does_not_depend_on_its_neighbours_or_threads() {
 
 #[test]
 fn values_that_are_not_finite_affect_only_their_row() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         let mut x = random(5, 256, 11);
         x.row_mut(0)[3] = f32::NAN;
         x.row_mut(2)[200] = f32::INFINITY;

@@ -17,6 +17,9 @@ mod table;
 #[path = "../../src/cache.rs"]
 #[allow(dead_code, reason = "its tests use a part")]
 mod cache;
+#[path = "../../src/cores.rs"]
+#[allow(unreachable_pub, unsafe_code, reason = "a private module of the crate")]
+mod cores;
 #[path = "../../src/isa.rs"]
 #[allow(dead_code, unused_imports, unused_macros, reason = "its tests use a part")]
 mod isa;

@@ -1,14 +1,14 @@
 use honelm_backend::{Activation, Backend, Rope};
 use honelm_tensor::Matrix;
 
-use crate::common::{assert_close, backend, begin_rows, random, same_bits, values};
+use crate::common::{assert_close, backend, begin_rows, instruction_sets, random, same_bits, values};
 use honelm_cpu::{Compute, Isa, reference};
 
 const LENGTHS: [usize; 9] = [1, 2, 15, 16, 17, 31, 33, 172, 256];
 
 #[test]
 fn rms_norm_matches_the_reference() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for cols in LENGTHS {
             for runs in [1, 3] {
                 let (mut x, gain) = (random(4, cols * runs, 1), random(1, cols, 2));
@@ -27,7 +27,7 @@ fn rms_norm_matches_the_reference() {
 
 #[test]
 fn layer_norm_matches_the_reference() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for cols in LENGTHS {
             for (runs, biased) in [(1, true), (3, false)] {
                 let (mut x, gain, bias) = (random(4, cols * runs, 1), random(1, cols, 2), random(1, cols, 3));
@@ -47,7 +47,7 @@ fn layer_norm_matches_the_reference() {
 
 #[test]
 fn rope_matches_the_reference() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for (heads, width, pairs) in [(1, 2, 1), (4, 64, 32), (3, 80, 16), (2, 48, 24), (1, 34, 17)] {
             let frequencies: Vec<f32> = (0..pairs).map(|i| 10000f32.powf(-(i as f32) / pairs as f32)).collect();
             let positions = [0, 1, 7, 500, 8191, 131_071, 3];
@@ -71,7 +71,7 @@ const ACTIVATIONS: [Activation; 4] = [Activation::Relu, Activation::Silu, Activa
 
 #[test]
 fn gates_match_the_reference() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for f in ACTIVATIONS {
             for cols in LENGTHS {
                 let (mut gate, up) = (random(3, cols, 4), random(3, cols, 5));
@@ -92,7 +92,7 @@ fn gates_match_the_reference() {
 fn gates_treat_extreme_values() {
     let x = Matrix::new(1, 6, vec![f32::NAN, 1e30, -1e30, 0.0, 1e-42, f32::INFINITY]);
     let ones = Matrix::new(1, 6, vec![1.0; 6]);
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for f in ACTIVATIONS {
             let mut b = backend(isa, 1, Compute::Fast);
             let (gate, up) = (b.input(&x), b.input(&ones));
@@ -106,7 +106,7 @@ fn gates_treat_extreme_values() {
 
 #[test]
 fn sums_and_caps_match_the_reference() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         for cols in LENGTHS {
             let (x, y) = (random(3, cols, 6), random(3, cols, 7));
             let mut b = backend(isa, 2, Compute::Fast);
@@ -126,7 +126,7 @@ fn sums_and_caps_match_the_reference() {
 
 #[test]
 fn operations_on_many_rows_equal_those_on_each() {
-    for isa in Isa::available() {
+    for isa in instruction_sets() {
         let x = random(300, 130, 8);
         let mut b = backend(isa, 3, Compute::Fast);
         let gain = b.upload_vector(random(1, 130, 9).row(0)).unwrap();

@@ -11,11 +11,14 @@ mod driver;
 mod embedding;
 mod flights;
 mod generation;
+mod instruction_sets;
 #[path = "../../../grammar/tests/grammar/judge.rs"]
 mod judge;
 mod likelihood;
 mod loss;
 mod pocket;
 mod resumed;
+#[path = "../../../model/tests/model/rounded.rs"]
+mod rounded;
 mod schedule;
 mod speculation;

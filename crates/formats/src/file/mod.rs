@@ -17,4 +17,4 @@ pub(crate) use map::{Map, WeakMap};
 pub use output::OutputGate;
 pub use publish::{publish, remove_output};
 pub(crate) use read::read_small;
-pub use read::{open_file, read_file, read_input, read_json, read_limited};
+pub use read::{drop_cached, open_file, read_file, read_input, read_json, read_limited};

@@ -89,6 +89,23 @@ fn open(path: &Path, accepted: impl Fn(&FileType) -> bool) -> Result<File, Forma
     Ok(file)
 }
 
+/// Asks the system to drop the pages of a file from memory, so that they are read from storage again. Pages that another process
+/// has mapped stay.
+///
+/// # Errors
+/// A file that cannot be opened; platforms other than Linux.
+pub fn drop_cached(path: &Path) -> Result<(), FormatError> {
+    let file = open_file(path)?;
+    #[cfg(target_os = "linux")]
+    let dropped = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from);
+    #[cfg(not(target_os = "linux"))]
+    let dropped: io::Result<()> = {
+        drop(file);
+        Err(io::ErrorKind::Unsupported.into())
+    };
+    dropped.map_err(|source| FormatError::io("drop from memory", path.display(), source))
+}
+
 /// Allows opening a named pipe that has no writer.
 #[cfg(unix)]
 fn without_waiting(options: &mut OpenOptions) {

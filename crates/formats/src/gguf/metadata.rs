@@ -53,6 +53,13 @@ impl Metadata {
         }
     }
 
+    /// Takes the strings of `key`, which then is an empty array; empty if it is not an array of strings. A reader that needs
+    /// a vocabulary once does not hold it twice.
+    pub fn take_strings(&mut self, key: &str) -> Vec<String> {
+        let value = self.index.get(key).and_then(|&i| self.pairs.get_mut(i)).map(|(_, value)| value);
+        if let Some(Value::Array(Array::String(strings))) = value { std::mem::take(strings) } else { Vec::new() }
+    }
+
     /// Adds a key. Returns `false` if it already exists.
     pub(super) fn insert(&mut self, key: String, value: Value) -> bool {
         if self.index.contains_key(&key) {

@@ -66,6 +66,12 @@ impl Vault {
         Restorer::new(self.entries.iter().map(|e| (e.surrogate.as_str(), e.value.as_str(), e.kind)))
     }
 
+    /// Returns each value with its kind and what stands for it, in the order in which they were found.
+    pub fn values(&self) -> impl Iterator<Item = (Kind, &str, &str)> {
+        let whole = self.entries.iter().filter(|entry| !entry.part);
+        whole.map(|entry| (entry.kind, entry.value.as_str(), entry.surrogate.as_str()))
+    }
+
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }

@@ -1,9 +1,8 @@
 //! Attention over the cache. One dispatch writes the new keys and values, the next reads them.
 
-use honelm_backend::{Attention, Cache, CacheType, LayerCache, Rope, Tensor};
+use honelm_backend::{Attention, Cache, CacheType, LayerCache, Rope, Tensor, hadamard_len};
 
 use super::{GpuBackend, stride, variant};
-use crate::cache::BLOCK;
 use crate::recording::{Bound, Group};
 use crate::shaders::Constant;
 
@@ -25,8 +24,15 @@ fn element_constants(element: CacheType) -> [(&'static str, Constant); 2] {
         CacheType::F32 => (0, 1),
         CacheType::F16 => (1, 2),
         CacheType::Q8_0 => (2, 4),
+        CacheType::Q4_0 | CacheType::Q4_0Plain => (3, 8),
     };
     [("ELEMENT", Constant::U32(number)), ("PER_WORD", Constant::U32(per_word))]
+}
+
+/// Returns the head width and the length of the runs of its rotation, 1 if there is none.
+fn rotation(element: CacheType, head_width: usize) -> [(&'static str, Constant); 2] {
+    let run = if element.is_rotated() { hadamard_len(head_width) } else { 1 };
+    [("WIDTH", Constant::U32(head_width as u32)), ("RUN", Constant::U32(run as u32))]
 }
 
 impl GpuBackend {
@@ -70,24 +76,25 @@ impl GpuBackend {
         let spec = cache.spec();
         let LayerCache { kv_heads, head_width, .. } = spec.layers[layer];
         let (rows, kv) = (k.rows(), kv_heads * head_width);
-        let params = [
-            rows as u32,
-            kv as u32,
-            head_width as u32,
-            self.at(k),
-            self.at(v),
-            stride(kv) as u32,
-            group.cells,
-            pairs as u32,
-            table,
-        ];
+        let [shape, inputs] = [[rows as u32, kv as u32], [self.at(k), self.at(v)]];
+        let rest = [stride(kv) as u32, group.cells, pairs as u32, table];
+        let bound = Bound::Cache(cache.clone(), layer);
+        let [element, per_word] = element_constants(spec.element);
+        if spec.element.is_rotated() {
+            let [width, run] = rotation(spec.element, head_width);
+            let params = [&shape[..], &inputs, &rest].concat();
+            // The scales of two heads of an odd number of blocks share a word.
+            let parts = if head_width / spec.element.block_len() % 2 == 1 { kv_heads.div_ceil(2) } else { kv_heads };
+            self.dispatch(variant("append_rotated", [element, per_word, width, run]), bound, &params, rows * 2 * parts);
+            return;
+        }
         let units = match spec.element {
             CacheType::F32 => kv,
             CacheType::F16 => kv / 2,
-            CacheType::Q8_0 => (kv / BLOCK).div_ceil(2),
+            CacheType::Q8_0 | CacheType::Q4_0 | CacheType::Q4_0Plain => (kv / spec.element.block_len()).div_ceil(2),
         };
-        let variant = variant("append", element_constants(spec.element));
-        self.dispatch(variant, Bound::Cache(cache.clone(), layer), &params, (rows * 2 * units).div_ceil(64));
+        let params = [&shape[..], &[head_width as u32], &inputs, &rest].concat();
+        self.dispatch(variant("append", [element, per_word]), bound, &params, (rows * 2 * units).div_ceil(64));
     }
 
     /// Computes the softmax-weighted values of the cells that each row sees.
@@ -131,11 +138,12 @@ impl GpuBackend {
             spans_at,
         ];
         let [element, per_word] = element_constants(spec.element);
-        let width = ("WIDTH", Constant::U32(head_width as u32));
+        let [width, run] = rotation(spec.element, head_width);
         let constants = [
             element,
             per_word,
             width,
+            run,
             ("THREADS", Constant::U32(THREADS as u32)),
             ("CAPPED", Constant::Bool(options.softcap.is_some())),
             ("SPLIT", Constant::Bool(spans > 1)),

@@ -192,7 +192,9 @@ impl GpuBackend {
             let groups = counted.iter().map(|part| part.rows.div_ceil(span)).sum();
             (Variant { op: "linear_rows", constants, format: Some(first.layout) }, groups)
         } else {
-            let depth = if rows > 32 { 4 } else { rows.div_ceil(16) };
+            // A software adapter takes seconds to build the deepest kernel.
+            let deepest = if self.gpu.wide_teams() { 4 } else { 2 };
+            let depth = if rows > 32 { deepest } else { rows.div_ceil(16) };
             let constants = vec![("DEPTH", Constant::U32(depth as u32)), ordered];
             let tiles: usize = parts.iter().map(|part| part.rows.div_ceil(64)).sum();
             let groups = tiles * rows.div_ceil(16 * depth);

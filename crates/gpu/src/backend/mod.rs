@@ -3,6 +3,7 @@
 mod attention;
 mod bytes;
 mod cells;
+mod kernels;
 mod linear;
 mod rows;
 mod sample;
@@ -22,7 +23,7 @@ use honelm_tensor::{Bytes, Matrix};
 use wgpu::BufferUsages;
 
 use crate::memory::{Check, Growing};
-use crate::pack::{Fallback, Layout, PackedWeight};
+use crate::pack::{Fallback, PackedWeight};
 use crate::pipelines::Extra;
 use crate::ranges::{Range, Ranges};
 use crate::readback::{Pending, Signal, StagingPool};
@@ -76,6 +77,8 @@ pub struct GpuBackend {
     pass_each: bool,
     fallback: Fallback,
     times: Option<KernelTimes>,
+    /// `true` if steps are recorded for their kernels alone ([`GpuBackend::for_kernels`]).
+    only_requests: bool,
 }
 
 /// Returns the number of values from one row to the next.
@@ -113,6 +116,7 @@ impl GpuBackend {
             pass_each: false,
             fallback: Fallback::Refuse,
             times: None,
+            only_requests: false,
             gpu: gpu.clone(),
         })
     }
@@ -162,20 +166,6 @@ impl GpuBackend {
         }
     }
 
-    /// Returns the layouts of the weights, each once. The known-answer test needs them for a loaded model.
-    #[must_use]
-    pub fn layouts(&self) -> Vec<Layout> {
-        let mut layouts = Vec::new();
-        for stored in self.weights.iter() {
-            if let Stored::Matrix(matrix) = stored
-                && !layouts.contains(&matrix.layout)
-            {
-                layouts.push(matrix.layout);
-            }
-        }
-        layouts
-    }
-
     /// Frees the objects whose handles are gone.
     fn collect(&mut self) {
         for range in self.tensors.collect() {
@@ -183,8 +173,9 @@ impl GpuBackend {
         }
         // Recorded commands may still read weights and caches.
         if self.recording.is_empty() {
-            for stored in self.weights.collect() {
-                self.store.free(&stored);
+            let freed = self.weights.collect();
+            if !self.only_requests {
+                freed.iter().for_each(|stored| self.store.free(stored));
             }
             drop(self.caches.collect());
         }
@@ -239,6 +230,9 @@ impl GpuBackend {
         let most = inner.limits.max_compute_workgroups_per_dimension as usize;
         let wide = groups.min(most);
         let grid = [wide as u32, groups.div_ceil(wide) as u32];
+        if self.only_requests {
+            return inner.pipelines.request(&inner.device, variant, extra);
+        }
         let kernel = inner.pipelines.get(&inner.device, variant, extra);
         let slot = self.recording.slot(params);
         self.recording.commands.push(Command { kernel, bound, slot, grid });
@@ -266,6 +260,9 @@ impl GpuBackend {
     }
 
     fn bits(&mut self, values: &[f32]) -> Result<Range, BackendError> {
+        if self.only_requests {
+            return Ok(Range { start: 0, len: 0 });
+        }
         self.store.vector(&self.gpu, bytemuck::cast_slice(values), &mut self.checks)
     }
 
@@ -349,11 +346,9 @@ impl Backend for GpuBackend {
     fn create_cache(&mut self, spec: CacheSpec) -> Result<Cache, BackendError> {
         assert!(spec.page_len > 0 && 256usize.is_multiple_of(spec.page_len), "pages of {} cells", spec.page_len);
         assert!(spec.layers.iter().all(|l| l.group < spec.groups.len()), "a layer of no group");
-        let (name, block) = match spec.element {
-            CacheType::F32 => ("f32", 1),
-            CacheType::F16 => ("f16", 2),
-            CacheType::Q8_0 => ("q8_0", cache::BLOCK),
-        };
+        let name = spec.element.name();
+        // Half-precision numbers share words.
+        let block = if spec.element == CacheType::F16 { 2 } else { spec.element.block_len() };
         if let Some(layer) = spec.layers.iter().find(|l| !l.head_width.is_multiple_of(block)) {
             let encoding = format!("a {name} cache with heads of {} values (not blocks of {block})", layer.head_width);
             return Err(BackendError::UnsupportedEncoding { device: self.describe(), encoding });

@@ -14,9 +14,11 @@ impl GpuBackend {
         step.check(cache.spec())?;
         let tokens = step.tokens.iter().map(|token| self.resolve(*token)).collect::<Result<Vec<u32>, _>>()?;
         self.collect();
-        let gpu = self.gpu.clone();
-        let moved = self.caches.get_mut(cache.guard()).reserve(&gpu, step, &mut self.checks)?;
-        self.recording.moved.extend(moved);
+        if !self.only_requests {
+            let gpu = self.gpu.clone();
+            let moved = self.caches.get_mut(cache.guard()).reserve(&gpu, step, &mut self.checks)?;
+            self.recording.moved.extend(moved);
+        }
         let page_len = cache.spec().page_len;
         let mut frame = Frame {
             rows: step.rows(),

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use honelm_backend::{
     Activation, Attention, Backend, Batch, Cache, CacheKind, CacheSpec, CacheType, LayerCache, Outputs, Parent, Rope,
-    Sampling, SequenceId, Sequences, Tensor, Token, Value, Want, choose,
+    Sampling, SequenceId, Sequences, Tensor, Token, Value, Want, choose, hadamard,
 };
 use honelm_blocks::WeightData;
 use honelm_tensor::Matrix;
@@ -373,34 +373,42 @@ fn check_rope(recorder: &mut Recorder<'_>, x: &Matrix) -> Result<(), String> {
 }
 
 /// Tests attention. Keys and values are integers over 64, with one of the largest in every 32, so that every number type of the
-/// cache is exact.
+/// cache is exact; of a rotated cache, heads are the rotations of such numbers.
 fn check_attention(recorder: &mut Recorder<'_>, cache: &Cache) {
-    let (kv_width, past) = (KV_HEADS * HEAD_WIDTH, recorder.past);
-    let stored = |seed: u32, cell: usize, c: usize| {
-        let largest = c % HEAD_WIDTH == cell % HEAD_WIDTH;
-        (if largest { 127.0 } else { integer(seed, cell * kv_width + c, 127) }) / 64.0
+    let (kv_width, past, rows) = (KV_HEADS * HEAD_WIDTH, recorder.past, recorder.rows);
+    let element = cache.spec().element;
+    // The largest of 4 bits is -8, and the others are at most 7.
+    let (largest, others) = match element {
+        CacheType::F16 | CacheType::F32 | CacheType::Q8_0 => (127.0, 127),
+        CacheType::Q4_0 | CacheType::Q4_0Plain => (-8.0, 7),
     };
-    let rows = recorder.rows;
-    let [k, v] = [21, 22].map(|seed| {
-        Matrix::new(
-            rows,
-            kv_width,
-            (0..rows * kv_width).map(|i| stored(seed, past + i / kv_width, i % kv_width)).collect(),
-        )
+    let stored = |seed: u32, cell: usize, c: usize| {
+        let number = integer(seed, cell * kv_width + c, others);
+        (if c % HEAD_WIDTH == cell % HEAD_WIDTH { largest } else { number }) / 64.0
+    };
+    let [all_k, all_v] = [21, 22].map(|seed| {
+        let mut all = build(past + rows, kv_width, |cell, c| f64::from(stored(seed, cell, c)));
+        if element.is_rotated() {
+            all.data.chunks_exact_mut(HEAD_WIDTH).for_each(hadamard);
+        }
+        all
     });
+    let new = |all: &Matrix| Matrix::new(rows, kv_width, all.data[past * kv_width..].to_vec());
+    let (k, v) = (new(&all_k), new(&all_v));
+    let (all_k, all_v) = (&all_k, &all_v);
     let q = integers(23 + past as u32, rows, WIDTH, 15, 1.0 / 16.0);
     let options = Attention { heads: HEADS, scale: 0.25, softcap: None };
     let attended = |r: usize| -> Vec<f64> {
         let of_head = |head: usize| {
             let first = head / (HEADS / KV_HEADS) * HEAD_WIDTH;
             let score = |cell: usize| -> f64 {
-                let of = |i: usize| f64::from(q.row(r)[head * HEAD_WIDTH + i]) * f64::from(stored(21, cell, first + i));
+                let of = |i: usize| f64::from(q.row(r)[head * HEAD_WIDTH + i]) * f64::from(all_k.row(cell)[first + i]);
                 (0..HEAD_WIDTH).map(of).sum::<f64>() * 0.25
             };
             let weights: Vec<f64> = (0..=past + r).map(|cell| score(cell).exp()).collect();
             let total: f64 = weights.iter().sum();
             let value = move |e: usize| -> f64 {
-                let of = |(cell, w): (usize, &f64)| w * f64::from(stored(22, cell, first + e));
+                let of = |(cell, w): (usize, &f64)| w * f64::from(all_v.row(cell)[first + e]);
                 (0..).zip(&weights).map(of).sum::<f64>() / total
             };
             (0..HEAD_WIDTH).map(value).collect::<Vec<f64>>()
@@ -409,7 +417,7 @@ fn check_attention(recorder: &mut Recorder<'_>, cache: &Cache) {
     };
     let [q_in, k, v] = [&q, &k, &v].map(|x| recorder.b.input(x));
     let y = recorder.b.attention(&q_in, &k, &v, cache, 0, &options);
-    let name = format!("attention over a cache of {:?}", cache.spec().element);
+    let name = format!("attention over a cache of {element:?}");
     recorder.check(&name, &y, || Expected::Nearly(matrix((0..rows).map(attended))));
 }
 

@@ -1,9 +1,9 @@
 //! Timing of two variants of a decode step's linear modules on the device.
 
-use honelm_backend::{Backend, Cache, CacheKind, CacheSpec, CacheType, LayerCache, Weight};
+use honelm_backend::{Backend, Cache, CacheKind, CacheSpec, CacheType, LayerCache, Ticket, Weight};
 use honelm_tensor::Matrix;
 
-use super::{Variants, back_end, weights};
+use super::{Variants, back_end, for_kernels, weights};
 use crate::pack::Layout;
 use crate::{Gpu, GpuBackend};
 
@@ -28,7 +28,13 @@ pub(super) async fn time_steps(
     variants: [Variants; 2],
     clock: &dyn Fn() -> f64,
 ) -> Result<[f64; 2], String> {
-    let mut decode = DecodeStep::new(gpu, layout)?;
+    let mut requests = DecodeStep::new(for_kernels(gpu)?, layout)?;
+    for variants in variants {
+        gpu.use_variants(variants);
+        requests.record()?;
+    }
+    gpu.built().await;
+    let mut decode = DecodeStep::new(back_end(gpu)?, layout)?;
     let mut best = [f64::INFINITY; 2];
     for step in 0..=STEPS {
         for (variants, best) in variants.into_iter().zip(&mut best) {
@@ -53,9 +59,8 @@ struct DecodeStep {
 }
 
 impl DecodeStep {
-    fn new(gpu: &Gpu, layout: Layout) -> Result<Self, String> {
-        let mut b = back_end(gpu)?;
-        let side = if gpu.report().software { SOFTWARE_SIDE } else { SIDE };
+    fn new(mut b: GpuBackend, layout: Layout) -> Result<Self, String> {
+        let side = if b.gpu().report().software { SOFTWARE_SIDE } else { SIDE };
         let weight = weights::of_shape(layout, [side, side]).map_err(|e| e.to_string())?;
         let ones = vec![1.0; weight.cols()];
         let spec = CacheSpec {
@@ -74,6 +79,12 @@ impl DecodeStep {
     }
 
     async fn run(&mut self) -> Result<(), String> {
+        let ticket = self.record()?;
+        self.b.read(ticket).await.map_err(|e| e.to_string())?;
+        Ok(())
+    }
+
+    fn record(&mut self) -> Result<Ticket, String> {
         let Self { b, cache, weight, gain, x } = self;
         b.begin(Default::default(), cache).map_err(|e| e.to_string())?;
         let input = b.input(x);
@@ -85,8 +96,6 @@ impl DecodeStep {
                 b.output(1, &plain);
             }
         }
-        let ticket = b.submit();
-        b.read(ticket).await.map_err(|e| e.to_string())?;
-        Ok(())
+        Ok(b.submit())
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::device::Fault;
 use crate::pack::tests::text::layouts;
 
-const CACHES: [CacheType; 3] = [CacheType::F32, CacheType::F16, CacheType::Q8_0];
+const CACHES: [CacheType; 5] = CacheType::ALL;
 
 /// A clock that stands still: nothing is clearly faster, so subgroups are selected.
 fn still() -> f64 {
@@ -165,7 +165,7 @@ fn every_kernel_that_the_cases_need_is_built_before_they_run() {
         honelm_testing::skip!("every_kernel_that_the_cases_need_is_built_before_they_run", "a GPU adapter");
     };
     let needed = Needed { layouts: vec![Layout::Q8_0], caches: vec![CacheType::F16] };
-    cases::build_kernels(&mut back_end(&gpu).unwrap(), &needed, true).unwrap();
+    cases::build_kernels(&mut for_kernels(&gpu).unwrap(), &needed, true).unwrap();
     let built = gpu.pipelines();
     let (mut b, mut reported) = (back_end(&gpu).unwrap(), Vec::new());
     let mut report = |done, total| reported.push((done, total));

@@ -30,7 +30,7 @@ fn an_adapter_that_does_not_exist_is_refused() {
 #[test]
 fn the_cache_takes_exactly_the_bytes_of_its_pages() {
     on_every_adapter("the_cache_takes_exactly_the_bytes_of_its_pages", |gpu| {
-        for element in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
+        for element in CacheType::ALL {
             let mut b = GpuBackend::new(gpu).unwrap();
             let cache = b.create_cache(spec(element)).unwrap();
             let mut sequences = Sequences::new(&cache.spec().groups, 16, 1000, 0);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use honelm_backend::{CacheType, block_on};
 use honelm_blocks::ScaleType;
-use honelm_cpu::Isa;
+use honelm_cpu::{Isa, default_threads};
 use honelm_gpu::pack::{CodeBits, GroupLayout, GroupZeros, Layout};
 use honelm_gpu::{AdapterKind, AdapterReport, Demotion, Gpu, Needed, Sums};
 use serde::Serialize;
@@ -73,7 +73,6 @@ pub fn devices(threads: Option<usize>, events: Events<'_>) -> Result<Devices, Er
     let gpu = |report: AdapterReport| -> Result<GpuDevice, Error> {
         Ok(GpuDevice { memory_bytes: memory_of(&report), test: test(report.index, events)?, report })
     };
-    let default_threads = || std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Devices {
         cpu: CpuDevice {
             name: cpu_name(),

@@ -16,4 +16,4 @@ pub use trust::trusted;
 
 pub(crate) use load::{load, open_for};
 pub(crate) use machine::{cpu_name, operating_system};
-pub(crate) use open::load_on;
+pub(crate) use open::{SharedGpu, load_on};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use honelm_backend::CacheType;
 use honelm_cpu::Compute;
 use honelm_eval::{Figures, MIN_CHUNKS, MIN_ITEMS, Protocol, figures, perplexity, score};
 use honelm_model::Runner;
@@ -31,6 +32,9 @@ pub struct EvaluateOptions {
     /// The kernels of the original, which then runs on the CPU; `None` takes those of `run`. A model compared with
     /// itself in f32 shows the loss of the fast kernels or of a GPU.
     pub against_compute: Option<Compute>,
+    /// The number type of the original's cache; `None` takes that of `run`. A model compared with itself shows the loss of a
+    /// cache of fewer bits.
+    pub against_cache_type: Option<CacheType>,
     /// The device, threads and context. With [`DeviceChoice::Auto`] the models run on the CPU.
     pub run: RunOptions,
     /// The cache of the original's hidden states; without one they are removed after the run.
@@ -52,6 +56,7 @@ impl EvaluateOptions {
             tasks: None,
             against: None,
             against_compute: None,
+            against_cache_type: None,
             run: RunOptions::default(),
             cache: None,
             scratch: None,
@@ -175,10 +180,11 @@ pub fn evaluate(options: &EvaluateOptions, events: Events<'_>) -> Result<Evaluat
     }
     let measured = match &options.against {
         Some(path) => {
-            let run = match options.against_compute {
+            let mut run = match options.against_compute {
                 Some(compute) => RunOptions { compute, device: DeviceChoice::Cpu, ..own.clone() },
                 None => own.clone(),
             };
+            run.cache_type = options.against_cache_type.unwrap_or(run.cache_type);
             let place = (options.cache.as_ref(), options.scratch.as_deref());
             Some(Original::measure(path, &checkpoint, heldout, tasks, place, &run, events)?)
         }

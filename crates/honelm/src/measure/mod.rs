@@ -12,7 +12,10 @@ mod speculation;
 mod speed;
 
 pub use activations::{ActivationOptions, ActivationReport, StageInputs, StageLoss, activations};
-pub use bench::{BenchModel, BenchOptions, BenchRow, PlacedOperation, TimedKernel, benchmark};
+pub use bench::{
+    BenchModel, BenchOptions, BenchRow, CeilingRow, Cpus, PlacedOperation, SustainedOutcome, TimedKernel,
+    bench_sustained, benchmark,
+};
 pub use cache::StatesCache;
 pub use divergence::{DivergeOptions, Divergence, LayerDifference, WeightDifference, diverge};
 pub use evaluate::{Differences, EvaluateOptions, Evaluation, evaluate};

@@ -1,5 +1,6 @@
 //! A candidate: made, written, reloaded from its file, judged and measured.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use super::{Candidate, Measure, Quality, Row};
 use crate::device::load;
 use crate::fallback;
 use crate::measure::Original;
-use crate::open::{digest_of_all, weight_bytes};
+use crate::open::{digest_of_all, open_quietly, weight_bytes};
 use crate::quantize::{make, write};
 use crate::times::Times;
 use crate::types::tensor_types;
@@ -63,31 +64,8 @@ impl Job<'_> {
             return Ok(judged);
         }
         let file = self.candidate_path(candidate);
-        let quantise_seconds = self.make(candidate, &file, &candidate.name, events)?;
-        let reloaded = Checkpoint::open(&file)?;
-        let digest = digest_of_all(&reloaded)?;
-        let mut times = Times::default();
-        times.begin(&format!("{}: scoring", candidate.name));
-        let judgement = self.judge(candidate, &reloaded, baseline, events)?;
-        let stage = format!("{}: measuring speed", candidate.name);
-        times.begin(&stage);
-        let count = if self.options.publishes(judgement.verdict) { PAIRS } else { PAIRS_OF_REJECTED };
-        let judged = Judged {
-            quality: Quality::from(&judgement.figures),
-            verdict: judgement.verdict,
-            rejected_early: judgement.rejected_early,
-            findings: judgement.findings,
-            size_bytes: weight_bytes(&file)?,
-            quantise_seconds,
-            digest,
-            pairs: pairs(&self.options.model, &file, &stage, count, measure, events)?,
-        };
-        // The verdict is on the file whose digest was taken, and against the original that was opened at the start.
-        reloaded.check_files()?;
-        self.checkpoint.check_unchanged()?;
-        times.end();
-        self.spend(&times.stages)?;
-        let judged = self.save(&entry(&candidate.name), &judged)?;
+        let quantise_seconds = self.make(candidate, &file, &candidate.name, &mut *events)?;
+        let judged = self.appraise(&candidate.name, &file, quantise_seconds, baseline, events, measure)?;
         if !self.options.publishes(judged.verdict) {
             self.folder.remove(&file)?;
         }
@@ -95,6 +73,43 @@ impl Job<'_> {
             self.layers(candidate).clear()?;
         }
         Ok(judged)
+    }
+
+    /// Reloads a model from its files, compares it with the original, measures its speed, and saves what was found under its
+    /// name.
+    pub(super) fn appraise(
+        &mut self,
+        name: &str,
+        file: &Path,
+        quantise_seconds: f64,
+        baseline: &Baseline,
+        events: Events<'_>,
+        measure: Measure<'_>,
+    ) -> Result<Judged, Error> {
+        let reloaded = open_quietly(file, &self.options.run)?;
+        let digest = digest_of_all(&reloaded)?;
+        let mut times = Times::default();
+        times.begin(&format!("{name}: scoring"));
+        let judgement = self.judge(name, &reloaded, baseline, events)?;
+        let stage = format!("{name}: measuring speed");
+        times.begin(&stage);
+        let count = if self.options.publishes(judgement.verdict) { PAIRS } else { PAIRS_OF_REJECTED };
+        let judged = Judged {
+            quality: Quality::from(&judgement.figures),
+            verdict: judgement.verdict,
+            rejected_early: judgement.rejected_early,
+            findings: judgement.findings,
+            size_bytes: weight_bytes(file)?,
+            quantise_seconds,
+            digest,
+            pairs: pairs(&self.options.model, file, &stage, count, measure, events)?,
+        };
+        // The verdict is on the file whose digest was taken, and against the original that was opened at the start.
+        reloaded.check_files()?;
+        self.checkpoint.check_unchanged()?;
+        times.end();
+        self.spend(&times.stages)?;
+        self.save(&entry(name), &judged)
     }
 
     /// Returns the journal of a candidate's compressed layers.
@@ -120,7 +135,7 @@ impl Job<'_> {
         let made = {
             let warnings = &mut self.warnings;
             make(
-                self.checkpoint,
+                self.source.checkpoint,
                 &candidate.scheme,
                 Some(calibration),
                 &work,
@@ -142,7 +157,7 @@ impl Job<'_> {
         let lossy = self.options.force;
         write(
             candidate.container,
-            self.checkpoint,
+            self.source.checkpoint,
             &self.plan.tokenizer,
             &made,
             &candidate.scheme,
@@ -155,7 +170,7 @@ impl Job<'_> {
     /// Compares a candidate, reloaded from its file, with the original, and applies the gates.
     fn judge(
         &self,
-        candidate: &Candidate,
+        name: &str,
         reloaded: &Checkpoint,
         baseline: &Baseline,
         events: Events<'_>,
@@ -163,33 +178,47 @@ impl Job<'_> {
         let mut original = Original::new(self.checkpoint, &self.options.run)?;
         let mut runner = load(reloaded, &self.options.run, &mut *events)?;
         let chunks = &self.plan.heldout.chunks;
-        let stage = format!("{}: scoring", candidate.name);
+        let stage = format!("{name}: scoring");
         // Recipes are compared on the same chunks: all of them.
         let early = self.options.early_budget();
         let compared = original.compare(baseline, &mut runner, chunks, &stage, early, &mut *events)?;
         let early = compared.scores.nll.len() < chunks.len();
-        self.gates(&candidate.name, (figures(&compared), early), reloaded, &mut original, Box::new(runner), events)
+        self.gates(name, (figures(&compared), early), reloaded, &mut original, Box::new(runner), events)
     }
 
     /// Returns the row of a judged candidate.
     pub(super) fn row(&self, candidate: &Candidate, judged: &Judged, chosen: bool, original_bytes: u64) -> Row {
-        let above =
-            fallback::bits_above(self.checkpoint, &candidate.scheme) / self.checkpoint.facts().parameters as f64;
-        let speeds: Vec<Speed> = judged.pairs.iter().map(|pair| pair.candidate).collect();
+        let source = self.source.checkpoint;
+        let above = fallback::bits_above(source, &candidate.scheme) / self.checkpoint.facts().parameters as f64;
         Row {
-            name: candidate.name.clone(),
             container: Some(candidate.container.name.to_owned()),
             bits: candidate.bits,
             recipe: Some(candidate.recipe.clone()),
             chosen,
+            wanted_bits_per_weight: Some(self.bits_per_weight(judged.size_bytes) - above),
+            tensor_types: tensor_types(source, &candidate.scheme, candidate.container.groups.is_none()),
+            fallbacks: fallback::of(source, &candidate.scheme),
+            ..self.row_of(&candidate.name, judged, original_bytes)
+        }
+    }
+
+    /// Returns the row of a judged model that is no candidate.
+    pub(super) fn row_of(&self, name: &str, judged: &Judged, original_bytes: u64) -> Row {
+        let speeds: Vec<Speed> = judged.pairs.iter().map(|pair| pair.candidate).collect();
+        Row {
+            name: name.to_owned(),
+            container: None,
+            bits: None,
+            recipe: None,
+            chosen: false,
             verdict: Some(judged.verdict),
             rejected_early: judged.rejected_early,
             size_bytes: judged.size_bytes,
             size_ratio: judged.size_bytes as f64 / original_bytes as f64,
             bits_per_weight: self.bits_per_weight(judged.size_bytes),
-            wanted_bits_per_weight: Some(self.bits_per_weight(judged.size_bytes) - above),
-            tensor_types: tensor_types(self.checkpoint, &candidate.scheme, candidate.container.groups.is_none()),
-            fallbacks: fallback::of(self.checkpoint, &candidate.scheme),
+            wanted_bits_per_weight: None,
+            tensor_types: BTreeMap::new(),
+            fallbacks: Vec::new(),
             quality: judged.quality,
             findings: judged.findings.clone(),
             quantise_seconds: Some(judged.quantise_seconds),

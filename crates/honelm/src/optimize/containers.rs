@@ -12,7 +12,7 @@ use super::allocate;
 use super::candidate::{Judged, entry};
 use super::candidates::candidates as all_of;
 use super::state::{Job, published_digest};
-use super::{Candidate, OptimizeOptions, Published, Report, Row, candidates, comparison, ladder};
+use super::{Candidate, OptimizeOptions, Published, Report, Row, candidates, comparison, ladder, pipeline};
 use crate::Error;
 
 /// The candidates of a job before the model is known, container by container.
@@ -140,14 +140,23 @@ impl Job<'_> {
     }
 
     /// Returns a name for what a candidate's compression depends on within the job. Candidates with the same name have the
-    /// same compressed parameters, whatever their container.
+    /// same compressed parameters, whatever their container. In a pipeline, tuning goes on from the layers of the candidate
+    /// that is not tuned.
     pub(super) fn grid(&self, candidate: &Candidate) -> String {
         let calibration = &self.plan.calibrations[self.calibration].card.sha256;
-        Digest::default().with(candidate.scheme.describe()).with(calibration).hex().chars().take(16).collect()
+        let scheme = match self.keeps_work {
+            true => candidate.scheme.untuned().describe(),
+            false => candidate.scheme.describe(),
+        };
+        let digest = Digest::default().with(scheme).with(calibration).with(self.source.digest);
+        digest.hex().chars().take(16).collect()
     }
 
     /// Returns `true` if a later candidate has the same compressed parameters.
     pub(super) fn is_needed_again(&self, candidate: &Candidate) -> bool {
+        if self.keeps_work {
+            return true;
+        }
         let mut later = self.candidates.iter().skip_while(|other| *other != candidate).skip(1);
         later.any(|other| self.grid(other) == self.grid(candidate))
     }
@@ -167,7 +176,8 @@ impl Job<'_> {
         for container in &self.options.containers {
             let path = self.published_path(container);
             let Some(found) = published_digest(&path, &self.options.run)? else { continue };
-            let mut is_ours = false;
+            let of_pipeline = self.saved::<Vec<Published>>(pipeline::PUBLISHED)?.unwrap_or_default();
+            let mut is_ours = of_pipeline.iter().any(|published| published.sha256 == found);
             let own = self.candidates.iter().filter(|candidate| candidate.container == *container);
             let chosen = self.options.allocation.goal.map(allocate::candidate_names).unwrap_or_default();
             for name in own.map(|candidate| &candidate.name).chain(&chosen) {
@@ -220,6 +230,7 @@ impl Report {
     /// Returns `true` if a model was published in every container that was asked for.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.chosen.is_some() && self.by_container().all(|(_, rows)| rows.iter().any(|row| row.chosen))
+        self.chosen.is_some()
+            && (self.pipeline.is_some() || self.by_container().all(|(_, rows)| rows.iter().any(|row| row.chosen)))
     }
 }

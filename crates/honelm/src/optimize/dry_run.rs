@@ -27,12 +27,17 @@ pub fn plan_optimize(options: &OptimizeOptions, events: Events<'_>) -> Result<Jo
     if options.containers.iter().any(|container| container.groups.is_some()) {
         return Err(Error::Usage("--dry-run: needs --container gguf".to_owned()));
     }
+    if options.recipes.iter().any(|recipe| recipe.recipe.is_pipeline()) {
+        let problem = "--dry-run: a pipeline makes the models that later steps depend on: found one, expected a recipe \
+                       that only quantises";
+        return Err(Error::Usage(problem.to_owned()));
+    }
     let wanted = containers::wanted(options)?;
     let checkpoint = open(&options.model, &options.run, &mut *events)?;
     let (mut tried, _) = wanted.fitting(options, &checkpoint)?;
     let mut allocations = Vec::new();
     if let Some(goal) = options.allocation.goal {
-        let plan = Plan::new(options, &checkpoint)?;
+        let plan = Plan::new(options, None, &checkpoint)?;
         let work = tempfile::tempdir().map_err(|source| Error::Io { path: std::env::temp_dir(), source })?;
         allocations = Allocator::new(options, &checkpoint, &plan, work.path()).allocate(goal, events)?;
         for allocation in &allocations {

@@ -1,5 +1,7 @@
 //! The gates: the budget, and what a candidate must hold beside it.
 
+use std::rc::Rc;
+
 use honelm_eval::{Baseline, Budget, Figures, MIN_CHUNKS, MIN_ITEMS, Verdict, judge, judge_bound, overlap, perplexity};
 use honelm_eval::{EvalError, MAX_OVERLAP};
 use honelm_model::{Checkpoint, Runner};
@@ -63,7 +65,8 @@ pub struct GateResult {
 
 impl GateResult {
     /// Returns the figure and its limit in one sentence.
-    pub(super) fn sentence(&self, budget: Budget) -> String {
+    #[must_use]
+    pub fn sentence(&self, budget: Budget) -> String {
         let Self { on, limit, .. } = self;
         let (what, unit, sign) = match self.gate {
             GateKind::Perplexity => {
@@ -134,7 +137,7 @@ pub struct Findings {
 
 impl Findings {
     /// Returns the verdict of all gates: each must accept.
-    fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         let any = |verdict| self.gates.iter().any(|gate| gate.verdict == verdict);
         match (any(Verdict::Rejected), any(Verdict::NotEnoughText)) {
             (true, _) => Verdict::Rejected,
@@ -143,16 +146,16 @@ impl Findings {
         }
     }
 
-    /// Applies the gates to the figures on a text.
-    fn text(&mut self, on: &str, figures: &Figures, budget: Budget, max_kl: Option<f64>) {
-        self.gates.push(GateResult {
+    /// Applies the gates that have a limit to the figures on a text.
+    pub(crate) fn text(&mut self, on: &str, figures: &Figures, budget: Option<Budget>, max_kl: Option<f64>) {
+        self.gates.extend(budget.map(|budget| GateResult {
             gate: GateKind::Perplexity,
             on: on.to_owned(),
             bound: figures.upper95(budget),
             limit: budget.value(),
             verdict: judge(figures, budget),
             items_needed: None,
-        });
+        }));
         self.gates.extend(max_kl.map(|limit| GateResult {
             gate: GateKind::Kl,
             on: on.to_owned(),
@@ -313,7 +316,7 @@ impl Job<'_> {
         if let (Some(tasks), Some(home)) = (&gates.tasks, judges.homes.first()) {
             judges.outcomes = Some(answers(lazy, tasks, home.journal(), &mut *events)?);
         }
-        self.judges = judges;
+        self.judges = Rc::new(judges);
         Ok(first)
     }
 
@@ -342,7 +345,7 @@ impl Job<'_> {
     ) -> Result<Judgement, Error> {
         let (gates, budget) = (&self.options.gates, self.options.budget);
         let mut findings = Findings::default();
-        findings.text(&self.plan.evaluation_card.name, &figures, budget, gates.max_kl);
+        findings.text(&self.plan.evaluation_card.name, &figures, Some(budget), gates.max_kl);
         let early = self.options.early_budget();
         let goes_on = |findings: &Findings| early.is_none() || findings.verdict() != Verdict::Rejected;
         for (text, baseline) in self.plan.further.iter().zip(&self.judges.baselines) {
@@ -353,7 +356,7 @@ impl Job<'_> {
             let chunks = &text.heldout.chunks;
             let compared = original.compare(baseline, &mut *runner, chunks, &stage, early, &mut *events)?;
             let found = honelm_eval::figures(&compared);
-            findings.text(&text.card.name, &found, budget, gates.max_kl);
+            findings.text(&text.card.name, &found, Some(budget), gates.max_kl);
             let (text, sha256) = (text.card.name.clone(), text.card.sha256.clone());
             findings.texts.push(TextQuality { text, sha256, quality: Quality::from(&found) });
         }

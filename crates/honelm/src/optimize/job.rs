@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use honelm_bench::Speed;
 use honelm_engine::{Cancel, FinishReason, Generation, Update};
@@ -12,16 +13,14 @@ use honelm_text::Message;
 
 use super::allocate::{self, Allocation};
 use super::candidate::Judged;
-use super::containers;
 use super::folder::{self, Earlier, Folder, WORK};
-use super::gates::Judges;
 use super::machine::Circumstances;
 use super::plan::Plan;
 use super::speed::{SpeedRatio, busy, typical};
-use super::state::Job;
+use super::state::{Job, Source};
 use super::{
-    Candidate, Measure, OptimizeOptions, Outcome, Published, Quality, REPORT, REPORT_PLOT, REPORT_TEXT, Report, Row,
-    Sample,
+    CalibrationChoice, Candidate, Drift, Measure, OptimizeOptions, Outcome, PipelineReport, Published, Quality, REPORT,
+    REPORT_PLOT, REPORT_TEXT, Report, Row, Sample, containers, pipeline,
 };
 use crate::measure::Lazy;
 use crate::open::{open, weight_bytes};
@@ -53,14 +52,15 @@ const SEALED: &str = "report";
 /// An invalid model, text or option; an output folder with other work; [`Error::Interrupted`] if `events` returns
 /// `false`. A budget that no candidate holds is not an error: see [`Report::chosen`].
 pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<'_>) -> Result<Outcome, Error> {
-    let options = &OptimizeOptions { run: options.run.steady(), ..options.clone() };
+    let whole = &OptimizeOptions { run: options.run.steady(), ..options.clone() };
+    let (options, pipeline) = &pipeline::split(whole)?;
     let wanted = containers::wanted(options)?;
     let checkpoint = open(&options.model, &options.run, &mut *events)?;
     let texts = options.calibrations.iter().chain([&options.text]).chain(&options.gates.texts);
     let gate = gate_of(&checkpoint, texts, options.force);
     folder::check(&options.out, &gate)?;
     let (candidates, skipped) = wanted.fitting(options, &checkpoint)?;
-    let plan = Plan::new(options, &checkpoint)?;
+    let plan = Plan::new(options, pipeline.as_ref(), &checkpoint)?;
     let loss = match options.containers.iter().any(|container| container.groups.is_none()) {
         true => gguf_vocab(&checkpoint, &plan.tokenizer, options.force)?.1,
         false => None,
@@ -86,15 +86,22 @@ pub fn optimize(options: &OptimizeOptions, events: Events<'_>, measure: Measure<
     let mut job = Job {
         options,
         checkpoint,
+        source: Source { checkpoint, digest: &plan.card.model_digest },
         plan,
         folder: folder_ref,
         candidates: &candidates,
         journal,
         calibration: 0,
-        judges: Judges::default(),
+        judges: Rc::default(),
+        keeps_work: pipeline.is_some(),
         warnings,
     };
     job.check_results()?;
+    if let Some(pipeline) = pipeline {
+        let report = pipeline::run(job, pipeline, events, measure)?;
+        folder.finish();
+        return Ok(Outcome { report, was_done: false });
+    }
     let allocations = match options.allocation.goal {
         Some(_) => job.timed("choosing encodings", |job| job.allocations(events))?,
         None => Vec::new(),
@@ -124,16 +131,24 @@ fn finished(options: &OptimizeOptions, key: &str) -> Result<Option<Report>, Erro
     }
 }
 
+/// The findings of a job beside its circumstances.
+pub(super) struct Found {
+    pub calibrations: Option<CalibrationChoice>,
+    pub drift: Option<Drift>,
+    pub chosen: Option<String>,
+    pub comparison: Option<String>,
+    pub allocations: Vec<Allocation>,
+    pub rows: Vec<Row>,
+    pub sample: Option<Sample>,
+    pub published: Vec<Published>,
+    pub pipeline: Option<PipelineReport>,
+}
+
 impl Job<'_> {
     fn run(&mut self, allocations: Vec<Allocation>, events: Events<'_>, measure: Measure<'_>) -> Result<Report, Error> {
         let (baseline, circumstances) = self.timed("original: scoring", |job| job.baseline(events))?;
         let original_bytes = weight_bytes(&self.options.model)?;
-        let shortage = self.plan.shortage(&self.options.gates);
-        let enough = shortage.is_none();
-        if let Some(text) = shortage {
-            events(&Event::Warning(&text));
-            self.warnings.push(text);
-        }
+        let enough = self.has_enough_text(events);
         let drift_of = perplexity(&baseline.scores).value;
         let calibrations = if enough { self.choose_calibration(events)? } else { None };
         let drift = self.drift(drift_of, events)?;
@@ -151,7 +166,7 @@ impl Job<'_> {
             .filter_map(|&at| tried.get(at))
             .map(|(candidate, judged)| self.publish(candidate, judged))
             .collect::<Result<_, _>>()?;
-        let originals = self.original_speeds(&tried, events, measure)?;
+        let originals = self.original_speeds(tried.iter().map(|(_, judged)| judged), events, measure)?;
         let row = |(at, (candidate, judged)): (usize, &(&Candidate, Judged))| {
             self.row(candidate, judged, picks.contains(&at), original_bytes)
         };
@@ -163,14 +178,25 @@ impl Job<'_> {
             self.warnings.push(warning);
         }
         let original = self.original_row(&baseline, original_bytes, typical(&originals));
-        let sample = match published.first() {
-            Some(first) => {
-                let path = self.options.out.join(&first.path);
-                Some(self.timed("writing a sample", |job| job.sample(&path, events))?)
-            }
-            None => None,
-        };
+        let sample = self.sample_of(&published, events)?;
         let chosen = picks.first().and_then(|&at| Some(tried.get(at)?.0.name.clone()));
+        let found = Found {
+            calibrations,
+            drift,
+            chosen,
+            comparison,
+            allocations,
+            rows: std::iter::once(original).chain(candidates).collect(),
+            sample,
+            published,
+            pipeline: None,
+        };
+        self.report(circumstances, found)
+    }
+
+    /// Writes the report of a job that is done.
+    pub(super) fn report(&self, circumstances: Circumstances, found: Found) -> Result<Report, Error> {
+        let Found { calibrations, drift, chosen, comparison, allocations, rows, sample, published, pipeline } = found;
         let Circumstances { date, command, machine, back_end } = circumstances;
         let report = Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -196,10 +222,11 @@ impl Job<'_> {
             chosen,
             comparison,
             allocations,
-            not_enough_text: !enough,
-            rows: std::iter::once(original).chain(candidates).collect(),
+            not_enough_text: self.plan.shortage(&self.options.gates).is_some(),
+            rows,
             sample,
             published,
+            pipeline,
             stages: self.times()?,
             warnings: self.warnings.clone(),
         };
@@ -210,7 +237,7 @@ impl Job<'_> {
     }
 
     /// Scores the original, whose states go into the work folder. The circumstances are those of the first run.
-    fn baseline(&mut self, events: Events<'_>) -> Result<(Baseline, Circumstances), Error> {
+    pub(super) fn baseline(&mut self, events: Events<'_>) -> Result<(Baseline, Circumstances), Error> {
         let run = &self.options.run;
         let mut lazy = Lazy::new(self.checkpoint, run);
         let baseline = self.score_original(&mut lazy, &mut *events)?;
@@ -224,15 +251,24 @@ impl Job<'_> {
         Ok((baseline, circumstances))
     }
 
+    /// Returns `true` if the texts suffice for a verdict, and warns otherwise.
+    pub(super) fn has_enough_text(&mut self, events: Events<'_>) -> bool {
+        let shortage = self.plan.shortage(&self.options.gates);
+        if let Some(text) = &shortage {
+            events(&Event::Warning(text));
+            self.warnings.push(text.clone());
+        }
+        shortage.is_none()
+    }
+
     /// Returns all measurements of the original: those beside the candidates or, without candidates, one of its own.
-    fn original_speeds(
+    pub(super) fn original_speeds<'j>(
         &self,
-        tried: &[(&Candidate, Judged)],
+        tried: impl Iterator<Item = &'j Judged>,
         events: Events<'_>,
         measure: Measure<'_>,
     ) -> Result<Vec<Speed>, Error> {
-        let pairs = tried.iter().flat_map(|(_, judged)| &judged.pairs);
-        let speeds: Vec<Speed> = pairs.map(|pair| pair.original).collect();
+        let speeds: Vec<Speed> = tried.flat_map(|judged| &judged.pairs).map(|pair| pair.original).collect();
         if !speeds.is_empty() {
             return Ok(speeds);
         }
@@ -246,7 +282,7 @@ impl Job<'_> {
         Ok(vec![self.save("speed-original", &speed)?])
     }
 
-    fn original_row(&self, baseline: &Baseline, size_bytes: u64, speed: Option<Speed>) -> Row {
+    pub(super) fn original_row(&self, baseline: &Baseline, size_bytes: u64, speed: Option<Speed>) -> Row {
         Row {
             name: "original".to_owned(),
             container: None,
@@ -267,6 +303,13 @@ impl Job<'_> {
             speed,
             speed_ratio: None,
         }
+    }
+
+    /// Returns the answers of the original and the first published model; `None` if nothing was published.
+    pub(super) fn sample_of(&mut self, published: &[Published], events: Events<'_>) -> Result<Option<Sample>, Error> {
+        let Some(first) = published.first() else { return Ok(None) };
+        let path = self.options.out.join(&first.path);
+        self.timed("writing a sample", |job| job.sample(&path, events)).map(Some)
     }
 
     /// Lets the original and the published model answer the demonstration prompt.

@@ -16,6 +16,7 @@ impl Report {
     pub fn markdown(&self) -> String {
         let mut out = format!("# {}\n\n**{}**\n\n", one_line(&self.model), self.summary());
         self.circumstances(&mut out);
+        let of_steps = self.steps(&mut out);
         let (quality, speed) = (self.quality_table(), self.speed_table());
         let comparison = self.comparison_table();
         if let Some(table) = &comparison {
@@ -33,7 +34,9 @@ impl Report {
         if let Some((table, reason)) = self.calibration_table() {
             let _ = write!(out, "\n## Calibration\n\n{}\n{reason}\n", markdown(&table));
         }
-        let _ = writeln!(out, "\n## Plot\n\n![Size against KL divergence and perplexity difference]({REPORT_PLOT})");
+        let shown =
+            if self.pipeline.is_some() { "Steps" } else { "Size against KL divergence and perplexity difference" };
+        let _ = writeln!(out, "\n## Plot\n\n![{shown}]({REPORT_PLOT})");
         let (texts, tasks) = (self.texts_table(), self.tasks_table());
         for (title, table) in [("Further texts", &texts), ("Tasks", &tasks)] {
             if let Some(table) = table {
@@ -50,7 +53,13 @@ impl Report {
         let of_recipes = comparison.iter().flat_map(|table| table.columns);
         let of_gates = [&texts, &tasks].into_iter().flatten().flat_map(|table| table.columns);
         let of_encodings = self.allocations.iter().take(1).flat_map(|allocation| allocation.table().columns);
-        let columns = of_recipes.chain(quality.columns).chain(&speed.columns[1..]).chain(of_gates).chain(of_encodings);
+        let of_steps = of_steps.iter().flat_map(|table| table.columns);
+        let columns = of_steps
+            .chain(of_recipes)
+            .chain(quality.columns)
+            .chain(&speed.columns[1..])
+            .chain(of_gates)
+            .chain(of_encodings);
         let columns = columns.chain(times.iter().flat_map(|table| table.columns));
         for column in columns.filter(|c| shown.insert(c.title)) {
             let _ = writeln!(out, "- **{}**: {}", column.title, column.meaning);
@@ -63,6 +72,28 @@ impl Report {
         }
         // Names and answers come from the model. Control characters among them must not reach a terminal.
         printable(&out).into_owned()
+    }
+
+    /// Writes the tables of a pipeline and what each step said, and returns the tables.
+    fn steps(&self, out: &mut String) -> Vec<Table> {
+        let Some(pipeline) = &self.pipeline else { return Vec::new() };
+        let tables = [
+            ("Steps", self.steps_table()),
+            ("Pruned and quantised against quantised alone, at equal bytes", self.equal_bytes_table()),
+            ("Drafts", pipeline.drafts_table()),
+        ];
+        let mut written = Vec::new();
+        for (title, table) in tables.into_iter().filter_map(|(title, table)| Some((title, table?))) {
+            let _ = write!(out, "\n## {title}\n\n{}", markdown(&table));
+            written.push(table);
+            if title == "Steps" {
+                let _ = writeln!(out);
+                pipeline.lines().iter().for_each(|line| {
+                    let _ = writeln!(out, "- {}", one_line(line));
+                });
+            }
+        }
+        written
     }
 
     fn circumstances(&self, out: &mut String) {

@@ -14,6 +14,7 @@ mod job;
 mod ladder;
 mod machine;
 mod markdown;
+mod pipeline;
 mod plan;
 mod plot;
 mod report;
@@ -36,6 +37,7 @@ pub use dry_run::{JobPlan, plan_optimize};
 pub use gates::{Findings, GateKind, GateResult, Gates, TextQuality};
 pub use job::optimize;
 pub use machine::Machine;
+pub use pipeline::{DraftClass, DraftFigures, EqualBytes, OtherEngine, PipelineReport, StepResult};
 pub use report::{Published, Quality, Report, Row, Sample, TextCard};
 pub use speed::{SpeedRatio, Spread};
 pub use tables::{Column, Table};
@@ -50,7 +52,8 @@ pub const REPORT_TEXT: &str = "report.md";
 pub const REPORT_PLOT: &str = "report.svg";
 /// Returns the names of everything that a job publishes in its output folder.
 fn results() -> impl Iterator<Item = &'static str> {
-    CONTAINERS.iter().map(|container| container.output).chain([REPORT, REPORT_TEXT, REPORT_PLOT])
+    let models = CONTAINERS.iter().map(|container| container.output);
+    models.chain([pipeline::DRAFT_MODEL, REPORT, REPORT_TEXT, REPORT_PLOT])
 }
 
 /// The settings of [`optimize`].
@@ -73,6 +76,10 @@ pub struct OptimizeOptions {
     /// The recipe by which candidates are compressed. Several recipes are compared: each compresses the smallest
     /// encoding of the container, and all are judged on the whole text.
     pub recipes: Vec<NamedRecipe>,
+    /// `true` to measure every step of a pipeline alone as well, and pruning at three sizes.
+    pub ablation: bool,
+    /// The speed of another engine on this machine, which the report of a pipeline shows beside this one's.
+    pub other_engine: Option<OtherEngine>,
     /// The largest perplexity increase allowed.
     pub budget: Budget,
     /// `true` to publish a candidate of the size that was asked for whatever the verdict, which the report still tells.
@@ -125,7 +132,7 @@ impl OptimizeOptions {
 
     /// Returns the budget beyond which a candidate need not be scored to the end.
     pub(crate) fn early_budget(&self) -> Option<Budget> {
-        (!self.compares() && !self.size_decides).then_some(self.budget)
+        (!self.compares() && !self.size_decides && !self.ablation).then_some(self.budget)
     }
 
     /// Returns `true` if recipes or widths are compared.
@@ -145,6 +152,8 @@ impl OptimizeOptions {
             bits: None,
             group_size: None,
             allocation: AllocationOptions::default(),
+            ablation: false,
+            other_engine: None,
             budget: Budget::Absolute(0.5),
             size_decides: false,
             gates: Gates::default(),

@@ -1,6 +1,6 @@
 //! Everything about a job that is fixed before the work begins.
 
-use honelm_compress::Calibration;
+use honelm_compress::{Calibration, Pipeline};
 use honelm_eval::{Chunk, EvalError, MAX_OVERLAP, overlap};
 use honelm_model::Checkpoint;
 use honelm_store::Digest;
@@ -39,7 +39,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(options: &OptimizeOptions, checkpoint: &Checkpoint) -> Result<Self, Error> {
+    pub(super) fn new(
+        options: &OptimizeOptions,
+        pipeline: Option<&Pipeline>,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, Error> {
         let tokenizer = tokenizer_of(checkpoint)?;
         let length = options.calibration_length;
         let limit = checkpoint.facts().context;
@@ -110,6 +114,10 @@ impl Plan {
             options.allocation.describe(),
         );
         let settings = if options.size_decides { settings + " size" } else { settings };
+        let settings = match pipeline {
+            Some(pipeline) => format!("{settings} {pipeline:?} {} {:?}", options.ablation, options.other_engine),
+            None => settings,
+        };
         let key = Digest::default()
             .with(env!("CARGO_PKG_VERSION"))
             .with(&model_digest)

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use honelm_eval::Verdict;
 
+use super::pipeline::chart;
 use super::report::{Report, Row};
 use crate::svg::{self, Axis, CHARACTER, GRID, LINE, TEXT, line, text};
 
@@ -86,9 +87,12 @@ impl Scale {
 
 impl Report {
     /// Returns a plot of the size against the KL divergence and against the perplexity difference of every model. A
-    /// line shows the budget.
+    /// line shows the budget. For a pipeline, returns bars for each step instead.
     #[must_use]
     pub fn plot(&self) -> String {
+        if let Some(pipeline) = &self.pipeline {
+            return chart(self, pipeline);
+        }
         let mut out = svg::begin([WIDTH, HEIGHT], &self.summary());
         text(&mut out, [LEFTS[0] - 45.0, 24.0], "start", 15, &format!("{}: size and quality", self.model));
         legend(&mut out);

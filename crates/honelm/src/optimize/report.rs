@@ -8,7 +8,7 @@ use honelm_eval::{Budget, Figures, Perplexity, Verdict};
 use serde::{Deserialize, Serialize};
 
 use super::gates::{Findings, GateKind};
-use super::{Allocation, CalibrationChoice, Drift, Machine, SpeedRatio};
+use super::{Allocation, CalibrationChoice, Drift, Machine, PipelineReport, SpeedRatio};
 use crate::units::bytes;
 use crate::{Fallback, StageTime};
 
@@ -217,6 +217,9 @@ pub struct Report {
     /// The published models, at most one per container.
     #[serde(default)]
     pub published: Vec<Published>,
+    /// The steps of a pipeline; `None` for a job without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PipelineReport>,
     /// The time that each part of the job took, over all runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageTime>,
@@ -263,6 +266,9 @@ impl Report {
     /// Returns the result in one sentence.
     #[must_use]
     pub fn summary(&self) -> String {
+        if let Some(pipeline) = &self.pipeline {
+            return pipeline.summary.clone();
+        }
         if let Some(comparison) = self.comparison.as_ref().filter(|_| !self.not_enough_text) {
             return comparison.clone();
         }

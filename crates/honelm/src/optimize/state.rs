@@ -1,6 +1,7 @@
 //! A job at work, and its journal.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use honelm_model::Checkpoint;
 use honelm_store::Journal;
@@ -23,26 +24,53 @@ pub(super) fn published_digest(path: &Path, run: &RunOptions) -> Result<Option<S
     }
 }
 
+/// The model that candidates are made of: the original, or one that an earlier step of a pipeline made of it.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub checkpoint: &'a Checkpoint,
+    /// A digest of its files.
+    pub digest: &'a str,
+}
+
 /// A job at work.
 pub(super) struct Job<'a> {
     pub options: &'a OptimizeOptions,
+    /// The original, which candidates are compared with.
     pub checkpoint: &'a Checkpoint,
+    pub source: Source<'a>,
     pub plan: &'a Plan,
     pub folder: &'a Folder,
     /// All candidates, container by container, each in the order in which they are tried.
     pub candidates: &'a [Candidate],
     pub journal: Journal,
     /// The facts about the original that the gates need.
-    pub judges: Judges,
+    pub judges: Rc<Judges>,
     /// The index of the calibration text in use.
     pub calibration: usize,
+    /// `true` if saved work stays until the end of the job, because later steps go on from it.
+    pub keeps_work: bool,
     pub warnings: Vec<String>,
 }
 
 /// The journal entry of the times of the job's parts.
 const TIMES: &str = "times";
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// Returns a part of the job with options, a model and candidates of its own. Its warnings are its own as well.
+    pub(super) fn part<'b>(
+        &self,
+        options: &'b OptimizeOptions,
+        source: Source<'b>,
+        candidates: &'b [Candidate],
+    ) -> Job<'b>
+    where
+        'a: 'b,
+    {
+        let whole: &Job<'b> = self;
+        let (journal, judges) = (whole.journal.clone(), Rc::clone(&whole.judges));
+        Job { options, source, candidates, journal, judges, warnings: Vec::new(), ..*whole }
+    }
+
     /// Adds to the times of the job's parts.
     pub(super) fn spend(&self, parts: &[StageTime]) -> Result<(), Error> {
         let mut times = Times::new(self.times()?);

@@ -4,11 +4,13 @@
 mod calibrations;
 mod changed;
 mod containers;
+mod distil;
 mod embed;
 mod evaluation;
 mod examples;
-mod instruction_sets;
+mod pipeline;
 mod prompt_cache;
+mod prune;
 mod quantize;
 mod report;
 mod resume;

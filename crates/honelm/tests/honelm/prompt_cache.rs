@@ -42,7 +42,7 @@ fn two_turns(run: &RunOptions, file: Option<&Path>) -> [honelm::Answer; 2] {
 #[test]
 fn a_restart_reuses_the_prefix_and_gives_the_same_bits() {
     let dir = folder();
-    for cache_type in [CacheType::F16, CacheType::Q8_0] {
+    for cache_type in [CacheType::F16, CacheType::Q8_0, CacheType::Q4_0] {
         let file = dir.path().join(format!("{cache_type:?}.cache"));
         let run = RunOptions { cache_type, ..options() };
         let [first, expected] = two_turns(&run, None);

@@ -200,6 +200,8 @@ pub fn optimize_options(dir: &Path) -> OptimizeOptions {
         budget: 1e9.into(),
         gates: Gates::default(),
         allocation: Default::default(),
+        ablation: false,
+        other_engine: None,
         calibrations: vec![TextSource::File(write_text(&dir.join("calibration.txt"), 100, 1))],
         recipes: vec![NamedRecipe::new("gptq", honelm::Recipe::gptq())],
         calibration_samples: 2,

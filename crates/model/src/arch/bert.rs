@@ -115,36 +115,35 @@ pub(super) const ROBERTA: Family = Family {
 
 impl Definition for Config {
     fn tree(&self) -> Tree {
-        let (d, f, v) = (self.width, self.ffn, self.vocabulary);
+        let (d, f, v, e) = (self.width, self.ffn, self.vocabulary, self.width / self.heads);
         let norm = |name, hf, gguf| Module::norm(name, hf, gguf, d).with_bias();
+        let heads = [("q", 0, 1), ("k", 0, 1), ("v", 0, 1)];
         let linear = |name, hf, gguf, shape| Module::linear(name, hf, gguf, shape, true);
         // A norm's output is also the residual, so that no norm can absorb scales.
         let layer = vec![
             linear("q", "attention.self.query", "attn_q", [d, d]),
             linear("k", "attention.self.key", "attn_k", [d, d]),
             linear("v", "attention.self.value", "attn_v", [d, d]),
-            linear("o", "attention.output.dense", "attn_output", [d, d]).stage(1).scaled_by("v"),
+            linear("o", "attention.output.dense", "attn_output", [d, d]).stage(1).scaled_by("v").computed_by(e, &heads),
             norm("attn_norm", "attention.output.LayerNorm", "attn_output_norm"),
             linear("up", "intermediate.dense", "ffn_up", [f, d]).stage(2),
-            linear("down", "output.dense", "ffn_down", [d, f]).stage(3),
+            linear("down", "output.dense", "ffn_down", [d, f]).stage(3).computed_by(1, &[("up", 0, 1)]),
             norm("mlp_norm", "output.LayerNorm", "layer_output_norm"),
         ];
         let positions =
             Module::positions("positions", "embeddings.position_embeddings", "position_embd", [self.context, d]);
-        let types = Module::token_types("types", "embeddings.token_type_embeddings", "token_types", [self.types, d]);
         Tree {
             embed: vec![
                 Module::embedding("embed", "embeddings.word_embeddings", "token_embd", [v, d]),
                 if self.roberta { positions.padded(PADDING) } else { positions },
-                types,
+                Module::token_types("types", "embeddings.token_type_embeddings", "token_types", [self.types, d]),
                 norm("embed_norm", "embeddings.LayerNorm", "token_embd_norm"),
             ],
-            layers: vec![layer; self.layers],
             finish: Vec::new(),
-            output: None,
             hf_layers: "encoder.layer",
             hf_aliases: &[("", "bert."), ("", "roberta.")],
             hf_buffers: &["embeddings.position_ids"],
+            ..Tree::decoder([v, d], vec![layer; self.layers], true)
         }
     }
 

@@ -115,9 +115,9 @@ pub(super) fn tree(sizes: &Sizes, attention_bias: bool, more: Vec<Module>) -> Tr
         name if name.ends_with("norm") => module.minus_one(),
         _ => module,
     };
-    let mut tree = sizes.tree(layer.into_iter().map(own).collect());
-    tree.finish = tree.finish.into_iter().map(own).collect();
-    tree
+    let tree = sizes.tree(layer.into_iter().map(own).collect());
+    let finish = tree.finish.clone().into_iter().map(own).collect();
+    Tree { finish, heads_divide_width: true, ..tree }
 }
 
 impl Definition for Config {

@@ -92,15 +92,19 @@ pub(super) const FAMILY: Family = Family {
 impl Definition for Config {
     fn tree(&self) -> Tree {
         let (d, f, v) = (self.width, self.ffn, self.vocabulary);
+        let heads = [("qkv", 0, 1), ("qkv", d, 1), ("qkv", 2 * d, 1)];
         let norm = |name, hf, gguf| Module::norm(name, hf, gguf, d).with_bias();
         let linear = |name, hf, gguf, shape| Module::linear(name, hf, gguf, shape, true).transposed();
         let layer = vec![
             norm("attn_norm", "ln_1", "attn_norm"),
             linear("qkv", "attn.c_attn", "attn_qkv", [3 * d, d]).scaled_by("attn_norm"),
-            linear("o", "attn.c_proj", "attn_output", [d, d]).stage(1).scaled_by_rows("qkv", 2 * d),
+            linear("o", "attn.c_proj", "attn_output", [d, d])
+                .stage(1)
+                .scaled_by_rows("qkv", 2 * d)
+                .computed_by(d / self.heads, &heads),
             norm("mlp_norm", "ln_2", "ffn_norm"),
             linear("up", "mlp.c_fc", "ffn_up", [f, d]).stage(2).scaled_by("mlp_norm"),
-            linear("down", "mlp.c_proj", "ffn_down", [d, f]).stage(3),
+            linear("down", "mlp.c_proj", "ffn_down", [d, f]).stage(3).computed_by(1, &[("up", 0, 1)]),
         ];
         Tree {
             embed: vec![

@@ -41,6 +41,10 @@ impl Config {
         f.finish(HARMLESS)?;
         Ok(Self { sizes, rope, attention_bias, mlp_bias, windows })
     }
+
+    fn has_uneven_heads(&self) -> bool {
+        !self.sizes.width.is_multiple_of(self.sizes.heads)
+    }
 }
 
 /// The registry's entry. In GGUF, this is also the name of other models with the same forward pass.
@@ -59,7 +63,8 @@ pub(super) const FAMILY: Family = Family {
 impl Definition for Config {
     fn tree(&self) -> Tree {
         let biases = Biases { qkv: self.attention_bias, o: self.attention_bias, mlp: self.mlp_bias };
-        self.sizes.tree(self.sizes.interleaved_layer(biases))
+        let tree = self.sizes.tree(self.sizes.interleaved_layer(biases));
+        Tree { heads_divide_width: self.attention_bias || self.mlp_bias, ..tree }
     }
 
     fn context(&self) -> usize {
@@ -71,8 +76,9 @@ impl Definition for Config {
     }
 
     fn config(&self) -> Map<String, Json> {
-        if self.windows.width.is_some() && !self.attention_bias && !self.mlp_bias {
-            // LlamaConfig has no windows, so readers would ignore them.
+        // LlamaConfig has no windows, so readers would ignore them, and transformers' own refuses heads that do not divide the width.
+        let is_llama = self.windows.width.is_none() && !self.has_uneven_heads();
+        if !is_llama && !self.attention_bias && !self.mlp_bias {
             return mistral::config_of_llama(&self.sizes, &self.rope, &self.windows);
         }
         let mut config = self.sizes.config("llama", "LlamaForCausalLM");

@@ -69,9 +69,11 @@ fn config(model_type: &str, sizes: &Sizes, rope: &RopeConfig, windows: &Windows)
     config
 }
 
-/// Returns the configuration of a Llama with windows, which Hugging Face gives another `model_type`.
+/// Returns the configuration of a Llama without biases that Hugging Face gives another `model_type`: one with windows, or with
+/// heads that do not divide the width.
 pub(super) fn config_of_llama(sizes: &Sizes, rope: &RopeConfig, windows: &Windows) -> Map<String, Json> {
-    let model_type = if windows.sliding.contains(&false) { MINISTRAL_TYPE } else { MISTRAL_TYPE };
+    let has_both = windows.width.is_some() && windows.sliding.contains(&false);
+    let model_type = if has_both { MINISTRAL_TYPE } else { MISTRAL_TYPE };
     config(model_type, sizes, rope, windows)
 }
 

@@ -97,6 +97,7 @@ impl Definition for Config {
     fn tree(&self) -> Tree {
         let (d, e, f, v) = (self.width, self.embed_width, self.ffn, self.vocabulary);
         let norm = |name, hf, gguf| Module::norm(name, hf, gguf, d).with_bias();
+        let heads = [("q", 0, 1), ("k", 0, 1), ("v", 0, 1)];
         let linear = |name, hf, gguf, shape| Module::linear(name, hf, gguf, shape, self.bias);
         // The output of a norm after a sum is also the residual, so such a norm cannot absorb scales.
         let (attn_by, mlp_by) = (self.pre_norm.then_some("attn_norm"), self.pre_norm.then_some("mlp_norm"));
@@ -105,10 +106,13 @@ impl Definition for Config {
             linear("q", "self_attn.q_proj", "attn_q", [d, d]).scaled_by(attn_by),
             linear("k", "self_attn.k_proj", "attn_k", [d, d]).scaled_by(attn_by),
             linear("v", "self_attn.v_proj", "attn_v", [d, d]).scaled_by(attn_by),
-            linear("o", "self_attn.out_proj", "attn_output", [d, d]).stage(1).scaled_by("v"),
+            linear("o", "self_attn.out_proj", "attn_output", [d, d])
+                .stage(1)
+                .scaled_by("v")
+                .computed_by(d / self.heads, &heads),
             norm("mlp_norm", "final_layer_norm", "ffn_norm"),
             linear("up", "fc1", "ffn_up", [f, d]).stage(2).scaled_by(mlp_by),
-            linear("down", "fc2", "ffn_down", [d, f]).stage(3).scaled_by("up"),
+            linear("down", "fc2", "ffn_down", [d, f]).stage(3).scaled_by("up").computed_by(1, &[("up", 0, 1)]),
         ];
         let projection = |name, hf, shape| self.projected().then(|| Module::linear(name, hf, name, shape, false));
         let rows = self.context + OFFSET;

@@ -70,15 +70,16 @@ impl Definition for Config {
         let layer = vec![
             Module::norm("attn_norm", "input_layernorm", "attn_norm", d),
             linear("qkv", "self_attn.qkv_proj", "attn_qkv", [q + 2 * kv, d]).scaled_by("attn_norm"),
-            linear("o", "self_attn.o_proj", "attn_output", [d, q]).stage(1).scaled_by_heads(
-                "qkv",
-                q + kv,
-                self.sizes.head_width,
-                readers,
-            ),
+            linear("o", "self_attn.o_proj", "attn_output", [d, q])
+                .stage(1)
+                .scaled_by_heads("qkv", q + kv, self.sizes.head_width, readers)
+                .computed_by(self.sizes.head_width, &[("qkv", 0, 1), ("qkv", q, readers), ("qkv", q + kv, readers)]),
             Module::norm("mlp_norm", "post_attention_layernorm", "ffn_norm", d),
             linear("gate_up", "mlp.gate_up_proj", "ffn_up", [2 * f, d]).stage(2).scaled_by("mlp_norm"),
-            linear("down", "mlp.down_proj", "ffn_down", [d, f]).stage(3).scaled_by_rows("gate_up", f),
+            linear("down", "mlp.down_proj", "ffn_down", [d, f])
+                .stage(3)
+                .scaled_by_rows("gate_up", f)
+                .computed_by(1, &[("gate_up", 0, 1), ("gate_up", f, 1)]),
         ];
         self.sizes.tree(layer)
     }

@@ -1,13 +1,16 @@
 //! Opening of models: a checkpoint is checked completely before any weight is used.
 
+mod encoding;
+mod resized;
 mod source;
 mod synthetic;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use honelm_backend::{CacheSpec, CacheType};
-use honelm_blocks::{BlockMatrix, Encoding, GroupMatrix, ScaleType, WeightData, Zeros};
+use honelm_blocks::{BlockMatrix, Encoding};
 use honelm_formats::gguf::Gguf;
 use honelm_formats::hub_cache::snapshot_name;
 use honelm_formats::quantized::{self, Settings};
@@ -20,6 +23,9 @@ use crate::{
     Blueprint, EmbeddingSettings, Facts, ModelError, Parameter, Parameters, Slot, Tree, arch, disputed, gguf_config,
     gguf_sampling, pooling,
 };
+pub use encoding::StoredEncoding;
+use resized::Given;
+pub use resized::Resize;
 use source::Source;
 use synthetic::Synthetic;
 
@@ -38,47 +44,6 @@ pub enum Origin {
     },
     /// No file, since the weights are generated.
     Synthetic,
-}
-
-/// The encoding of a weight in its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoredEncoding {
-    /// Blocks of GGML, or floats.
-    Blocks(Encoding),
-    /// Integer groups.
-    Groups {
-        /// The bits per code.
-        bits: u8,
-        /// The columns per group.
-        group_size: usize,
-        /// `true` if every zero point is the middle code.
-        symmetric: bool,
-        /// The number type of the scales.
-        scale_type: ScaleType,
-    },
-}
-
-impl From<quantized::Form> for StoredEncoding {
-    fn from(form: quantized::Form) -> Self {
-        match form {
-            quantized::Form::Blocks(encoding) => Self::Blocks(encoding),
-            quantized::Form::Groups { bits, group_size, symmetric, scale_type } => {
-                Self::Groups { bits, group_size, symmetric, scale_type }
-            }
-        }
-    }
-}
-
-impl From<&WeightData> for StoredEncoding {
-    fn from(weight: &WeightData) -> Self {
-        match weight {
-            WeightData::Blocks(matrix) => Self::Blocks(matrix.encoding),
-            &WeightData::Groups(GroupMatrix { bits, group_size, scale_type, ref zeros, .. }) => {
-                let symmetric = *zeros == Zeros::Constant(1 << (bits - 1));
-                Self::Groups { bits, group_size, symmetric, scale_type }
-            }
-        }
-    }
 }
 
 /// The JSON files of a Hugging Face folder that affect its weights.
@@ -119,6 +84,7 @@ const QUANT_CONFIG: &str = "quant_config.json";
 enum Store {
     Files(Box<Source>),
     Synthetic(Synthetic),
+    Given(Given),
 }
 
 impl Checkpoint {
@@ -303,7 +269,7 @@ impl Checkpoint {
     pub fn gguf(&self) -> Option<&Gguf> {
         match &self.store {
             Store::Files(source) => source.as_gguf(),
-            Store::Synthetic(_) => None,
+            Store::Synthetic(_) | Store::Given(_) => None,
         }
     }
 
@@ -312,7 +278,7 @@ impl Checkpoint {
     pub fn quantized_format(&self) -> Option<&'static str> {
         match &self.store {
             Store::Files(source) => source.format().map(quantized::QuantizedFormat::name),
-            Store::Synthetic(_) => None,
+            Store::Synthetic(_) | Store::Given(_) => None,
         }
     }
 
@@ -351,7 +317,7 @@ impl Checkpoint {
     pub fn watch(&self) -> FileWatch {
         match &self.store {
             Store::Files(source) => source.tensors().watch(),
-            Store::Synthetic(_) => FileWatch::default(),
+            Store::Synthetic(_) | Store::Given(_) => FileWatch::default(),
         }
     }
 
@@ -400,7 +366,7 @@ impl Checkpoint {
     pub fn ignored_tensors(&self) -> &[String] {
         match &self.store {
             Store::Files(source) => source.ignored(),
-            Store::Synthetic(_) => &[],
+            Store::Synthetic(_) | Store::Given(_) => &[],
         }
     }
 
@@ -413,6 +379,7 @@ impl Checkpoint {
         let found = match &self.store {
             Store::Files(source) => source.encoding(&self.blueprint.tree, slot, module),
             Store::Synthetic(synthetic) => Some(StoredEncoding::Blocks(synthetic.encoding_of(slot, module))),
+            Store::Given(given) => Some(given.0.encoding(slot)?),
         };
         found.ok_or_else(|| ModelError::UnknownSlot { layer: slot.layer, module: slot.module.to_owned() })
     }
@@ -424,13 +391,28 @@ impl Checkpoint {
         self.tensor_name(slot).unwrap_or_else(own)
     }
 
+    /// Returns all slots, in the order in which the files store their tensors. A loader in this order reads each file from the
+    /// beginning to the end.
+    #[must_use]
+    pub fn slots_as_stored(&self) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = self.tree().slots().collect();
+        if let Store::Files(source) = &self.store {
+            let names = source.tensors().names();
+            let places: HashMap<&str, usize> = names.into_iter().zip(0..).collect();
+            slots.sort_by_cached_key(|&slot| self.tensor_name(slot).and_then(|name| places.get(&name[..]).copied()));
+        }
+        slots
+    }
+
     /// Returns the name of a weight's tensor in its file: `blk.0.attn_q.weight`,
     /// `model.layers.0.self_attn.q_proj.qweight`.
     #[must_use]
     pub fn tensor_name(&self, slot: Slot) -> Option<String> {
         match &self.store {
             Store::Files(source) => source.tensor_name(&self.blueprint.tree, slot),
-            Store::Synthetic(_) => self.blueprint.tree.hf_name(slot).map(|name| format!("{name}.weight")),
+            Store::Synthetic(_) | Store::Given(_) => {
+                self.blueprint.tree.hf_name(slot).map(|name| format!("{name}.weight"))
+            }
         }
     }
 }
@@ -441,6 +423,7 @@ impl Parameters for Checkpoint {
         match &self.store {
             Store::Files(source) => source.parameter(&self.blueprint.tree, slot, module),
             Store::Synthetic(synthetic) => synthetic.parameter(slot, module),
+            Store::Given(given) => given.0.parameter(slot),
         }
     }
 
@@ -448,12 +431,15 @@ impl Parameters for Checkpoint {
         match &self.store {
             Store::Files(source) => source.rows(&self.blueprint.tree, slot, self.blueprint.module(slot)?, rows),
             Store::Synthetic(_) => Ok(None),
+            Store::Given(given) => given.0.rows(slot, rows),
         }
     }
 
     fn forget(&self) {
-        if let Store::Files(source) = &self.store {
-            source.tensors().forget();
+        match &self.store {
+            Store::Files(source) => source.tensors().forget(),
+            Store::Synthetic(_) => {}
+            Store::Given(given) => given.0.forget(),
         }
     }
 

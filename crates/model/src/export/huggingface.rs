@@ -102,6 +102,15 @@ fn config(checkpoint: &Checkpoint, dtype: &str) -> Result<Map<String, Json>, Mod
     for field in ["quantization_config", "quantization"] {
         object.shift_remove(field);
     }
+    let embedding = Slot { layer: None, module: checkpoint.tree().embedding().name };
+    if let StoredEncoding::Blocks(stored) = checkpoint.encoding(embedding)?
+        && stored.is_float()
+        && dtype_name(stored) != dtype
+    {
+        let named = ["torch_dtype", "dtype"].into_iter().filter(|field| object.contains_key(*field));
+        let named: Vec<&str> = named.collect();
+        named.into_iter().for_each(|field| drop(object.insert(field.to_owned(), json!(dtype))));
+    }
     Ok(object)
 }
 

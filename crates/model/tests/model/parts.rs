@@ -112,13 +112,16 @@ fn a_context_beyond_the_models_own_is_refused() {
 }
 
 #[test]
-fn a_q8_0_cache_needs_whole_blocks_in_a_head() {
+fn a_cache_of_codes_needs_whole_blocks_in_a_head() {
     let checkpoint = Checkpoint::open(tiny("llama-grouped")).unwrap();
-    let options = LoadOptions { cache_type: CacheType::Q8_0, ..LoadOptions::default() };
-    let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options) else {
-        panic!("heads of 16 values");
-    };
-    assert_eq!(error.code(), "unsupported-cache-type");
+    for cache_type in [CacheType::Q8_0, CacheType::Q4_0, CacheType::Q4_0Plain] {
+        let options = LoadOptions { cache_type, ..LoadOptions::default() };
+        let Err(error) = Model::load(checkpoint.blueprint(), &checkpoint, device(), &options) else {
+            panic!("heads of 16 values");
+        };
+        assert_eq!(error.code(), "unsupported-cache-type");
+        assert!(error.to_string().contains(cache_type.name()), "{error}");
+    }
 }
 
 #[test]

@@ -73,3 +73,41 @@ fn a_remote_model_loads_slab_by_slab() {
         assert_eq!(logits(&mut remote, &tokens, 9), logits(&mut here, &tokens, 9), "{name}");
     }
 }
+
+#[test]
+fn a_loader_can_read_a_file_from_the_beginning_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    for name in ["llama-grouped", "gpt2-tied"] {
+        let original = Checkpoint::open(tiny(name)).unwrap();
+        gguf(&path, original.blueprint(), &original, Vec::new(), &|_| None).unwrap();
+        let file = std::fs::read(&path).unwrap();
+        let data = FileData::remote(file.len() as u64);
+        let options = OpenOptions::default();
+        let parse = || Gguf::parse(data.clone(), "model.gguf");
+        let open = || Checkpoint::from_gguf(parse()?, Path::new("model.gguf"), &options);
+        let (remote, _) = drive(&file, &data, open).unwrap();
+        let starts = |slots| {
+            let (device, mut starts) = (naive(None), Vec::new());
+            let mut loader = Loader::in_order(remote.blueprint(), slots);
+            data.forget();
+            loop {
+                match loader.advance(&remote, &mut *device.borrow_mut()) {
+                    Err(ModelError::Format(FormatError::NotFetched { range, .. })) => {
+                        starts.push(range.start);
+                        let bytes = &file[range.start as usize..range.end as usize];
+                        data.insert(range.start, Bytes::copy_from_slice(bytes));
+                    }
+                    other => {
+                        if !other.unwrap() {
+                            return starts;
+                        }
+                    }
+                }
+            }
+        };
+        let reversed: Vec<_> = remote.slots_as_stored().into_iter().rev().collect();
+        assert!(starts(remote.slots_as_stored()).is_sorted(), "{name}");
+        assert!(!starts(reversed).is_sorted(), "{name}: the order is that of the slots");
+    }
+}

@@ -90,7 +90,7 @@ impl Model {
 }
 
 /// Returns the place in a weight of value `i` of the tensor that Hugging Face stores.
-fn place(module: &Module, i: usize) -> usize {
+pub fn place(module: &Module, i: usize) -> usize {
     let [out, inputs] = module.shape;
     match module.hf_form {
         HfForm::Transposed => i % out * inputs + i / out,
@@ -98,11 +98,11 @@ fn place(module: &Module, i: usize) -> usize {
     }
 }
 
-fn floats(json: &Json) -> Vec<f64> {
+pub fn floats(json: &Json) -> Vec<f64> {
     json.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
-fn close(found: f64, expected: f64, tolerance: f64, what: &str) {
+pub fn close(found: f64, expected: f64, tolerance: f64, what: &str) {
     assert!((found - expected).abs() <= tolerance, "{what}: found {found}, expected {expected}");
 }
 

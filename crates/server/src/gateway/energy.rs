@@ -3,20 +3,10 @@
 //! A counter is that of a whole processor: of all that runs on it, idle power included. While several answers are written, its energy
 //! is divided equally among them. Where no counter can be read, energy is unknown.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// The folder of the counters.
-const FOLDER: &str = "/sys/class/powercap";
-
-/// A counter of microjoules, which begins again after its range.
-#[derive(Debug)]
-struct Counter {
-    file: PathBuf,
-    range: u64,
-    last: u64,
-}
+use honelm::bench::Energy;
 
 /// The counters of a machine, and the answers that are being written.
 #[derive(Debug)]
@@ -24,11 +14,14 @@ pub struct Meter(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    counters: Vec<Counter>,
+    /// `None` where nothing can be read.
+    energy: Option<Energy>,
+    /// The energy at the last call in microjoules.
+    last: u64,
     answers: usize,
     /// The energy that an answer would have used that was there from the start, in microjoules.
     share: f64,
-    /// The number of times that a counter could not be read.
+    /// The number of times that the energy could not be read.
     failures: u64,
 }
 
@@ -44,40 +37,22 @@ pub struct Reading<'a> {
 #[must_use]
 pub fn begin() -> Reading<'static> {
     static METER: OnceLock<Meter> = OnceLock::new();
-    METER.get_or_init(|| Meter::of(Path::new(FOLDER))).begin()
+    METER.get_or_init(|| Meter::below(Path::new("/"))).begin()
 }
 
 impl Meter {
-    /// Finds the counters below a folder: those of processors and of their memory.
+    /// Finds the counters of processors and of their memory below a root folder.
     #[must_use]
-    pub fn of(folder: &Path) -> Self {
-        let mut counters: Vec<Counter> = Vec::new();
-        for zone in fs::read_dir(folder).into_iter().flatten().flatten() {
-            // Other folders, such as `intel-rapl-mmio:0`, are further views of the same counters.
-            if !zone.file_name().to_string_lossy().starts_with("intel-rapl:") {
-                continue;
-            }
-            let name = fs::read_to_string(zone.path().join("name")).unwrap_or_default();
-            if !(name.starts_with("package") || name.trim() == "dram") {
-                continue;
-            }
-            let file = zone.path().join("energy_uj");
-            let range = number(&zone.path().join("max_energy_range_uj"));
-            // A zone that cannot be read would be missing in every sum.
-            let (Some(range), Some(last)) = (range, number(&file)) else {
-                counters.clear();
-                break;
-            };
-            counters.push(Counter { file, range, last });
-        }
-        Self(Mutex::new(State { counters, answers: 0, share: 0.0, failures: 0 }))
+    pub fn below(root: &Path) -> Self {
+        let energy = Energy::below(root).ok();
+        Self(Mutex::new(State { energy, last: 0, answers: 0, share: 0.0, failures: 0 }))
     }
 
     /// Begins to read the energy of an answer.
     #[must_use]
     pub fn begin(&self) -> Reading<'_> {
         let mut state = self.state();
-        let begin = (!state.counters.is_empty()).then(|| {
+        let begin = state.energy.is_some().then(|| {
             state.advance();
             state.answers += 1;
             (state.share, state.failures)
@@ -94,19 +69,14 @@ impl Meter {
 impl State {
     /// Divides the energy since the last call among the answers.
     fn advance(&mut self) {
-        let mut energy = 0;
-        for counter in &mut self.counters {
-            let Some(now) = number(&counter.file) else {
-                self.failures += 1;
-                continue;
-            };
-            let begun_again = if now < counter.last { counter.range } else { 0 };
-            energy += (now + begun_again).saturating_sub(counter.last);
-            counter.last = now;
-        }
+        let Some(now) = self.energy.as_mut().and_then(Energy::microjoules) else {
+            self.failures += 1;
+            return;
+        };
         if self.answers > 0 {
-            self.share += energy as f64 / self.answers as f64;
+            self.share += (now - self.last) as f64 / self.answers as f64;
         }
+        self.last = now;
     }
 }
 
@@ -132,18 +102,18 @@ impl Drop for Reading<'_> {
     }
 }
 
-fn number(file: &Path) -> Option<u64> {
-    fs::read_to_string(file).ok()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    const FOLDER: &str = "sys/class/powercap";
 
     /// Writes a zone as Linux lays it out.
     fn zone(folder: &Path, zone: &str, name: &str, energy: &str) {
-        let zone = folder.join(zone);
+        let zone = folder.join(FOLDER).join(zone);
         fs::create_dir_all(&zone).unwrap();
         fs::write(zone.join("name"), format!("{name}\n")).unwrap();
         fs::write(zone.join("max_energy_range_uj"), "1000000000\n").unwrap();
@@ -158,7 +128,7 @@ mod tests {
         zone(folder.path(), "intel-rapl:0:0", "dram", "0");
         zone(folder.path(), "intel-rapl:0:1", "core", "5");
         zone(folder.path(), "intel-rapl-mmio:0", "package-0", "5");
-        let meter = Meter::of(folder.path());
+        let meter = Meter::below(folder.path());
         let first = meter.begin();
         set("1000000");
         let second = meter.begin();
@@ -174,13 +144,13 @@ mod tests {
     #[test]
     fn energy_that_cannot_be_read_is_unknown() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Meter::of(folder.path()).begin().joules(), None, "no counter");
-        assert_eq!(Meter::of(&folder.path().join("none")).begin().joules(), None, "no folder");
+        assert_eq!(Meter::below(folder.path()).begin().joules(), None, "no counter");
+        assert_eq!(Meter::below(&folder.path().join("none")).begin().joules(), None, "no folder");
         zone(folder.path(), "intel-rapl:0", "package-0", "7");
-        let meter = Meter::of(folder.path());
+        let meter = Meter::below(folder.path());
         let reading = meter.begin();
-        fs::remove_file(folder.path().join("intel-rapl:0/energy_uj")).unwrap();
+        fs::remove_file(folder.path().join(FOLDER).join("intel-rapl:0/energy_uj")).unwrap();
         assert_eq!(reading.joules(), None, "a counter that went away");
-        assert_eq!(Meter::of(folder.path()).begin().joules(), None, "a zone without its counter");
+        assert_eq!(Meter::below(folder.path()).begin().joules(), None, "a zone without its counter");
     }
 }

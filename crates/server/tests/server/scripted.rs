@@ -167,6 +167,12 @@ impl Runner for Scripted {
     fn describe(&self) -> String {
         "script".to_owned()
     }
+    fn is_batch_invariant(&self) -> bool {
+        false
+    }
+    fn steps_in_flight(&self) -> usize {
+        1
+    }
     fn sequence_bytes(&self, tokens: usize) -> usize {
         tokens.next_multiple_of(PAGE)
     }

@@ -178,7 +178,7 @@ impl<'b> World<'b> {
                     Parent::Row(i) => Some(pending + i as usize - first),
                     Parent::Draft(i) => Some(i as usize),
                 };
-                let kv = |m: &Matrix| cached(m.row(paths.len()), self.shape.element);
+                let kv = |m: &Matrix| cached(m.row(paths.len()), self.shape.width, self.shape.element);
                 let node = qkv.iter().map(|[_, k, v]| (kv(k), kv(v))).collect();
                 known.drafts.push((parent, Rc::new(node)));
                 paths.push(known.path(Some(known.drafts.len() - 1)));
@@ -290,9 +290,13 @@ pub(super) fn cases() -> Vec<OperatorCase> {
         ("reused pages", reused_pages),
     ];
     let mut shapes = Vec::new();
-    for (element, widths) in
-        [(CacheType::F32, [8, 20, 64]), (CacheType::F16, [4, 64, 128]), (CacheType::Q8_0, [32, 64, 96])]
-    {
+    for (element, widths) in [
+        (CacheType::F32, [8, 20, 64]),
+        (CacheType::F16, [4, 64, 128]),
+        (CacheType::Q8_0, [32, 64, 96]),
+        (CacheType::Q4_0, [32, 256, 96]),
+        (CacheType::Q4_0Plain, [32, 64, 96]),
+    ] {
         for (width, (heads, kv_heads)) in widths.into_iter().zip([(4, 2), (6, 1), (3, 3)]) {
             shapes.push(Shape::new(heads, kv_heads, width, element));
         }

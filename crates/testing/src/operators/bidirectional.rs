@@ -52,7 +52,7 @@ impl<'b> World<'b> {
 
     fn expected(&self, lengths: &[usize], [q, k, v]: &[Matrix; 3]) -> Matrix {
         let Shape { heads, kv_heads, width, element, .. } = self.shape;
-        let (k, v) = (rounded(k, element), rounded(v, element));
+        let (k, v) = (rounded(k, width, element), rounded(v, width, element));
         let mut out = Matrix::zeros(q.rows, q.cols);
         let mut first = 0;
         for &len in lengths {
@@ -74,8 +74,8 @@ impl<'b> World<'b> {
 }
 
 /// Returns the rows of `x` as a cache of this type holds them.
-fn rounded(x: &Matrix, element: CacheType) -> Vec<Vec<f32>> {
-    x.iter_rows().map(|row| cached(row, element)).collect()
+fn rounded(x: &Matrix, width: usize, element: CacheType) -> Vec<Vec<f32>> {
+    x.iter_rows().map(|row| cached(row, width, element)).collect()
 }
 
 /// Runs texts of several lengths in pages that held others, including NaN.
@@ -103,6 +103,7 @@ pub(super) fn cases() -> Vec<OperatorCase> {
         base,
         Shape::new(12, 12, 32, CacheType::F32),
         Shape::new(4, 4, 32, CacheType::Q8_0),
+        Shape::new(4, 4, 64, CacheType::Q4_0),
         Shape::new(3, 3, 20, CacheType::F32),
         Shape::new(6, 1, 64, CacheType::F16),
         Shape { page_len: 64, ..base },

@@ -9,7 +9,7 @@ use honelm_tensor::Matrix;
 use super::{Failure, OperatorCase, floats, push};
 use crate::values::matrix;
 
-/// Two groups, one with a window, and a Q8_0 plane of three blocks, whose scales need filling.
+/// Two groups, one with a window, and planes of three blocks, whose scales need filling.
 const KV_HEADS: usize = 3;
 const WIDTH: usize = 32;
 const PAGE: usize = 16;
@@ -20,7 +20,7 @@ pub(super) fn cases() -> Vec<OperatorCase> {
     let case = |element| {
         OperatorCase::new(format!("cells of {element:?} survive export and import"), move |b, _| survive(b, element))
     };
-    [CacheType::F32, CacheType::F16, CacheType::Q8_0].map(case).into()
+    CacheType::ALL.map(case).into()
 }
 
 struct World<'b> {

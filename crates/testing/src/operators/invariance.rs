@@ -46,7 +46,7 @@ pub fn invariance_cases() -> Vec<OperatorCase> {
     }
     cases.push(OperatorCase::new("a layer's fused operations are batch-invariant", |b, _| layer(b)));
     cases.push(OperatorCase::new("plain row operations are batch-invariant", |b, _| plain(b)));
-    for element in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
+    for element in [CacheType::F32, CacheType::F16, CacheType::Q8_0, CacheType::Q4_0] {
         for (heads, kv_heads, width) in [(4, 2, 32), (3, 1, 64), (2, 2, 96)] {
             let shape = Shape { page_len: 32, window: 40, ..Shape::new(heads, kv_heads, width, element) };
             cases.push(OperatorCase::new(format!("attention is batch-invariant, {shape:?}"), move |b, _| {

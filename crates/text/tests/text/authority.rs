@@ -36,8 +36,13 @@ fn through_gguf(tokenizer: &Tokenizer) -> Tokenizer {
     let mut file = Vec::new();
     let done: Result<(), honelm_formats::FormatError> = writer.write_to(&mut file, "memory", |_, _| Ok(())).map(|_| ());
     done.expect("writes");
-    let gguf = honelm_formats::gguf::Gguf::parse(file, "memory").expect("reads");
-    Tokenizer::from_vocab(&GgufVocab::from_gguf(&gguf).expect("reads")).expect("a tokenizer")
+    let mut gguf = honelm_formats::gguf::Gguf::parse(file, "memory").expect("reads");
+    let read = GgufVocab::from_gguf(&gguf).expect("reads");
+    assert_eq!(GgufVocab::take(&mut gguf).expect("reads"), read);
+    for key in ["tokenizer.ggml.tokens", "tokenizer.ggml.merges"] {
+        assert_eq!(gguf.get_array_str(key).expect("strings"), Some(&[][..]), "{key} was taken");
+    }
+    Tokenizer::from_vocab(&read).expect("a tokenizer")
 }
 
 #[test]

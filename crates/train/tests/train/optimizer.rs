@@ -1,6 +1,6 @@
 //! The optimiser and its schedule.
 
-use honelm_train::{AdamW, Moments, Schedule, clip, norm};
+use honelm_train::{AdamW, Fall, Moments, Schedule, clip, norm};
 
 #[test]
 fn the_first_steps_are_those_of_the_algorithm() {
@@ -19,7 +19,7 @@ fn the_first_steps_are_those_of_the_algorithm() {
 
 #[test]
 fn the_rate_rises_then_falls_to_its_floor() {
-    let schedule = Schedule { warmup: 4, steps: 20, floor: 0.1 };
+    let schedule = Schedule { fall: Fall::Cosine, warmup: 4, steps: 20, floor: 0.1 };
     let factors: Vec<f32> = (1..=20).map(|step| schedule.factor(step)).collect();
     assert_eq!(&factors[..4], [0.25, 0.5, 0.75, 1.0]);
     assert!(factors[3..].is_sorted_by(|a, b| a > b), "{factors:?}");

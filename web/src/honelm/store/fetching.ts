@@ -32,6 +32,8 @@ export class FileFetch {
   readonly #signal: AbortSignal;
   /** The bytes of the first request: not more than the first chunk. */
   readonly #first: number;
+  /** True if each chunk is a file of its own. */
+  #split: boolean;
 
   constructor(stored: Stored, url: string, path: string, expected: ManifestFile | undefined, meter: Meter, signal: AbortSignal) {
     this.#stored = stored;
@@ -41,6 +43,7 @@ export class FileFetch {
     this.#meter = meter;
     this.#signal = signal;
     this.#first = Math.min(FIRST, expected?.chunk_bytes ?? FIRST);
+    this.#split = expected?.parts === true;
   }
 
   /** Stores the file, or the rest of it. Returns false if the server has no such file. */
@@ -77,6 +80,13 @@ export class FileFetch {
   /** Begins the file, whatever is stored of it. */
   async #begin(): Promise<boolean> {
     const expected = this.#expected;
+    if (expected && this.#split) {
+      const { path, bytes, sha256, chunk_bytes, chunks } = expected;
+      const file = await this.#stored.add({ path, bytes, sha256, chunk_bytes, chunks });
+      this.#meter.follow(this.#stored.summary(), null);
+      await this.#chunks(file, false);
+      return true;
+    }
     const known = { total: expected?.bytes ?? null, validator: null };
     const answer = await request({ url: this.#url, offset: 0, length: this.#first, ...known }, this.#signal);
     const { verdict, validator } = answer;
@@ -165,15 +175,35 @@ export class FileFetch {
   }
 
   async #attempt(file: number, wanted: Wanted, signal: AbortSignal): Promise<void> {
+    if (this.#split) return await this.#part(file, wanted, signal);
     const { bytes, validator } = this.#stored.file(file);
     const { offset, length } = wanted;
     const answer = await request({ url: this.#url, offset, length, total: bytes, validator }, signal);
+    if (this.#expected === undefined && (answer.verdict === "missing" || answer.verdict === "html")) {
+      // A stored file whose publisher's list is not at hand may have been split.
+      await this.#part(file, wanted, signal);
+      this.#split = true;
+      return;
+    }
     if (answer.verdict === "whole" || answer.verdict === "changed") {
       await answer.response.body?.cancel();
       throw new BeginAgain();
     }
     if (answer.verdict !== "part") throw unusable(this.#url, answer);
     await this.#receive(file, wanted, answer, length, signal);
+  }
+
+  /** Fetches a chunk that is a file of its own. */
+  async #part(file: number, wanted: Wanted, signal: AbortSignal): Promise<void> {
+    const { chunk, begin, offset, length } = wanted;
+    const bytes = offset + length - begin;
+    const url = new URL(this.#url);
+    url.pathname += `.parts/${String(chunk).padStart(5, "0")}`;
+    const answer = await request({ url: url.href, offset: offset - begin, length, total: bytes, validator: null }, signal);
+    // A server without ranges sends the chunk from its beginning.
+    if (answer.verdict === "whole") [wanted.offset, wanted.length] = [begin, bytes];
+    else if (answer.verdict !== "part") throw unusable(url.href, answer);
+    await this.#receive(file, wanted, answer, wanted.length, signal);
   }
 
   /** Gives a chunk back if `work` fails. */

@@ -26,6 +26,11 @@ export interface ManifestFile {
   chunk_bytes?: number;
   /** The SHA-256 of each chunk. */
   chunks?: string[];
+  /**
+   * True if the server has each chunk of `chunk_bytes` as a file of its own, `PATH.parts/00000` and so on, instead of the whole file. It then
+   * needs no byte ranges.
+   */
+  parts?: boolean;
 }
 
 /** A model in the store. */

@@ -1,5 +1,6 @@
 /** The dedicated worker of the store: only workers may write to the private file system without copies. */
 import init from "../../../pkg/honelm_web";
+import { built } from "../built";
 import { HoneLMError } from "../types";
 import { type Backend, backends } from "./backend";
 import { address, download } from "./download";
@@ -12,7 +13,7 @@ import { verify } from "./verify";
 
 declare const self: DedicatedWorkerGlobalScope;
 
-const ready = init({ module_or_path: new URL("../../../pkg/honelm_web_bg.wasm", import.meta.url) });
+const ready = init({ module_or_path: built("honelm_web_bg.wasm", new URL("../../../pkg/honelm_web_bg.wasm", import.meta.url)) });
 /** The places of models; the first gets new ones. The worker's name can choose it. */
 const places = backends().then((found) => {
   const wanted = found.filter(({ kind }) => self.name.endsWith(` ${kind}`));
@@ -143,6 +144,8 @@ function described(manifest: Manifest | undefined, single: string | undefined): 
   const invalid = (expected: string): HoneLMError => new HoneLMError("invalid-manifest", `manifest: files: expected ${expected}`);
   const { files } = manifest;
   if (!Array.isArray(files) || files.length === 0) throw invalid("a list of files");
+  const whole = files.find(({ parts, chunk_bytes }) => parts === true && chunk_bytes === undefined);
+  if (whole) throw invalid(`chunk_bytes beside parts for ${whole.path}`);
   const first = files[0];
   if (single === undefined || !first) return files;
   if (files.length !== 1) throw invalid("one file, since the address is that of a file");

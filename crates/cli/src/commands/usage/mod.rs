@@ -2,19 +2,18 @@
 
 mod plot;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use honelm::accounting::{Money, Totals};
-use honelm::{FormatError, OutputGate, write_atomic};
 use honelm_server::gateway::store::{By, Group, Location, Store};
 use serde_json::{Map, Value, json};
 
 use crate::arguments::Global;
+use crate::commands::plots;
 use crate::failure::Failure;
-use crate::{help, input, output};
+use crate::{help, output};
 
 /// The columns of a bar.
 const BAR: usize = 30;
@@ -109,19 +108,10 @@ struct Report {
 
 impl Usage {
     pub fn run(self, global: &Global) -> Result<u8, Failure> {
-        let check = |path: &PathBuf| {
-            OutputGate::new(self.force).file(path, "a plot", &|path| is_plot(path)).map_err(honelm::Error::from)
-        };
-        self.plot.as_ref().map(check).transpose()?;
+        self.plot.as_ref().map(|path| plots::check(path, self.force)).transpose()?;
         let report = self.read()?;
         if let Some(path) = &self.plot {
-            check(path)?;
-            let text = plot::of(&report);
-            write_atomic(path, |file| {
-                let failed = |source| honelm::Error::from(FormatError::io("write", path.display(), source));
-                file.write_all(text.as_bytes()).map_err(failed)
-            })?;
-            global.note(&format!("Plot: {}", path.display()));
+            plots::write(path, self.force, &plot::of(&report), global)?;
         }
         if global.json {
             output::json(&report.json(self.since))?;
@@ -153,11 +143,6 @@ impl Usage {
         }
         Ok(Report { by, currency, groups, total })
     }
-}
-
-/// Returns `true` for a file that an earlier run could have written.
-fn is_plot(path: &std::path::Path) -> bool {
-    honelm::read_file(path, input::MOST_JSON).is_ok_and(|bytes| bytes.starts_with(b"<svg "))
 }
 
 impl Report {

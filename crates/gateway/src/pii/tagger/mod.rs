@@ -18,8 +18,13 @@ use self::features::{ends_name, features};
 use self::model::Model;
 use self::tokens::{Token, sequences, tokens};
 
-/// The file of the tagger that is part of the library.
+/// The file of the tagger that is part of the library. A page fetches it when it is needed, and gives it to [`provide`].
+#[cfg(not(target_family = "wasm"))]
 const SHIPPED: &[u8] = include_bytes!("../../../data/tagger.bin");
+#[cfg(target_family = "wasm")]
+const SHIPPED: &[u8] = &[];
+/// The tagger, once it was read; `None` if its file is broken or was not provided.
+static MODEL: OnceLock<Option<Model<'static>>> = OnceLock::new();
 /// Subtracted from the score of "no entity": a missed name costs more than a word too many.
 const LEANING: f32 = 0.5;
 /// The tags of people and of places.
@@ -42,10 +47,15 @@ pub struct Tagged {
     pub score: f32,
 }
 
-/// Returns the tagger that is part of the library; `None` if its file is broken.
+/// Gives the tagger its file where the library does not contain it, before its first use. A tagger that was read already stays. Returns
+/// `false` if there is no tagger afterwards.
+pub fn provide(file: Vec<u8>) -> bool {
+    MODEL.get_or_init(|| Model::read(Box::leak(file.into_boxed_slice()))).is_some()
+}
+
+/// Returns the tagger that is part of the library or was provided; `None` if its file is broken.
 #[must_use]
 pub fn shipped() -> Option<&'static Model<'static>> {
-    static MODEL: OnceLock<Option<Model<'static>>> = OnceLock::new();
     MODEL.get_or_init(|| Model::read(SHIPPED)).as_ref()
 }
 

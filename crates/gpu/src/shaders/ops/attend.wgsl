@@ -7,6 +7,7 @@
 //!include lib/reduce
 //!include lib/cache
 //!include lib/attended
+//!include lib/hadamard
 
 struct Params {
     rows: u32,
@@ -16,7 +17,7 @@ struct Params {
     q: u32,
     out: u32,
     stride: u32, // of q and out
-    pairs: u32, // 0 without rotation of q
+    pairs: u32, // 0 without rotation of q by position
     table: u32,
     seen: u32, // offset in `words`; five words per row: first, end, start and end of the scattered cells, start of the page table
     pages: u32,
@@ -37,19 +38,29 @@ const HEAD_WORDS = WIDTH / PER_WORD;
 const TEAMS = max(THREADS / HEAD_WORDS, 1u);
 const WORDS_EACH = (HEAD_WORDS + THREADS - 1u) / THREADS;
 
-var<workgroup> query: array<f32, WIDTH>;
+// The query, and in the end the result if it must be rotated.
+var<workgroup> head_values: array<f32, WIDTH>;
 var<workgroup> weights: array<f32, CHUNK>;
 // The first word of each cell of the chunk.
 var<workgroup> cells: array<u32, CHUNK>;
 var<workgroup> sums: array<vec4<f32>, THREADS>;
 
-// Returns the values of a word of codes, without their scale.
+// Returns the codes in the lower halves of the bytes of a word.
+fn nibbles(word: u32) -> vec4<f32> {
+    let codes = (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u);
+    return vec4<f32>(codes) - 8.0;
+}
+
+// Returns the values of a word of codes, without their scale; of Q4_0, those of the lower halves.
 fn unpacked(word: u32) -> vec4<f32> {
     if (ELEMENT == 0u) {
         return vec4<f32>(bitcast<f32>(word), 0.0, 0.0, 0.0);
     }
     if (ELEMENT == 1u) {
         return vec4<f32>(unpack2x16float(word), 0.0, 0.0);
+    }
+    if (ELEMENT == 3u) {
+        return nibbles(word);
     }
     let bits = bitcast<i32>(word);
     return vec4<f32>(
@@ -62,9 +73,14 @@ fn unpacked(word: u32) -> vec4<f32> {
 
 // Returns the scale of the block that contains word `word` of a plane.
 fn scale_of(plane: u32, word: u32) -> f32 {
-    let block = word / 8u;
-    let pair = unpack2x16float(cache[plane + p.kv / 4u + block / 2u]);
+    let block = word / (32u / PER_WORD);
+    let pair = unpack2x16float(cache[plane + p.kv / PER_WORD + block / 2u]);
     return select(pair.x, pair.y, block % 2u == 1u);
+}
+
+// Returns four values of the query from `e` on.
+fn query4(e: u32) -> vec4<f32> {
+    return vec4<f32>(head_values[e % WIDTH], head_values[(e + 1u) % WIDTH], head_values[(e + 2u) % WIDTH], head_values[(e + 3u) % WIDTH]);
 }
 
 // Returns query times key. The words of the key start at `first` of the plane.
@@ -72,27 +88,26 @@ fn score(plane: u32, first: u32) -> f32 {
     var sum = 0.0;
     if (ELEMENT == 0u) {
         for (var i = 0u; i < HEAD_WORDS; i++) {
-            sum += query[i] * bitcast<f32>(cache[plane + first + i]);
+            sum += head_values[i] * bitcast<f32>(cache[plane + first + i]);
         }
     } else if (ELEMENT == 1u) {
         for (var i = 0u; i < HEAD_WORDS; i++) {
             let pair = unpack2x16float(cache[plane + first + i]);
-            sum += query[(2u * i) % WIDTH] * pair.x + query[(2u * i + 1u) % WIDTH] * pair.y;
+            sum += head_values[(2u * i) % WIDTH] * pair.x + head_values[(2u * i + 1u) % WIDTH] * pair.y;
         }
     } else {
-        for (var block = 0u; block < HEAD_WORDS / 8u; block++) {
+        const BLOCK_WORDS = 32u / PER_WORD;
+        for (var block = 0u; block < HEAD_WORDS / BLOCK_WORDS; block++) {
             var part = 0.0;
-            for (var i = 0u; i < 8u; i++) {
-                let codes = unpacked(cache[plane + first + block * 8u + i]);
+            for (var i = 0u; i < BLOCK_WORDS; i++) {
+                let word = cache[plane + first + block * BLOCK_WORDS + i];
                 let e = block * 32u + i * 4u;
-                part += dot(codes, vec4<f32>(
-                    query[e % WIDTH],
-                    query[(e + 1u) % WIDTH],
-                    query[(e + 2u) % WIDTH],
-                    query[(e + 3u) % WIDTH],
-                ));
+                part += dot(unpacked(word), query4(e));
+                if (ELEMENT == 3u) {
+                    part += dot(nibbles(word >> 4u), query4(e + 16u));
+                }
             }
-            sum += part * scale_of(plane, first + block * 8u);
+            sum += part * scale_of(plane, first + block * BLOCK_WORDS);
         }
     }
     sum *= p.scale;
@@ -100,6 +115,20 @@ fn score(plane: u32, first: u32) -> f32 {
         sum = p.cap * tanh_of(sum / p.cap);
     }
     return sum;
+}
+
+// Returns the place of the first value of word `at` of a head.
+fn first_of(at: u32) -> u32 {
+    return select(at * PER_WORD, at / 4u * 32u + at % 4u * 4u, ELEMENT == 3u);
+}
+
+// Keeps value `e` of the result, which begins at `out`.
+fn put(out: u32, e: u32, x: f32) {
+    if (RUN > 1u) {
+        head_values[e] = x;
+    } else {
+        arena[out + e] = x;
+    }
 }
 
 // Returns the first word of the cell at position `i` of those that a row sees.
@@ -130,14 +159,19 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
     let end = min(count, start + p.span_len);
     let head_word = head / p.shared_by * HEAD_WORDS;
     for (var e = thread; e < WIDTH; e += THREADS) {
-        query[e] = rotated(p.q + row * p.stride + head * WIDTH, e, p.table + row * 2u * p.pairs, p.pairs);
+        head_values[e] = rotated(p.q + row * p.stride + head * WIDTH, e, p.table + row * 2u * p.pairs, p.pairs);
     }
     workgroupBarrier();
+    if (RUN > 1u) {
+        rotate_vector(WIDTH, thread);
+    }
     let word = thread % min(HEAD_WORDS, THREADS);
     let team = thread / min(HEAD_WORDS, THREADS);
     var top = -3.0e38;
     var total = 0.0;
     var sum: array<vec4<f32>, WORDS_EACH>;
+    // The values of the upper halves of bytes.
+    var high: array<vec4<f32>, WORDS_EACH>;
     for (var chunk = start; chunk < end; chunk += CHUNK) {
         let n = min(CHUNK, end - chunk);
         var best = -3.0e38;
@@ -160,6 +194,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
         total = total * kept + sum_of_all(part, thread);
         for (var i = 0u; i < WORDS_EACH; i++) {
             sum[i] *= kept;
+            high[i] *= kept;
         }
         if (team < TEAMS) {
             for (var j = team; j < n; j += TEAMS) {
@@ -168,10 +203,13 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
                 for (var i = 0u; i < WORDS_EACH; i++) {
                     let at = head_word + min(word + i * THREADS, HEAD_WORDS - 1u);
                     var factor = w;
-                    if (ELEMENT == 2u) {
+                    if (ELEMENT >= 2u) {
                         factor *= scale_of(plane, at);
                     }
                     sum[i] += factor * unpacked(cache[plane + at]);
+                    if (ELEMENT == 3u) {
+                        high[i] += factor * nibbles(cache[plane + at] >> 4u);
+                    }
                 }
             }
         }
@@ -185,6 +223,16 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
                 sum[0] += sums[thread + other * HEAD_WORDS];
             }
         }
+        if (ELEMENT == 3u) {
+            workgroupBarrier();
+            sums[thread] = high[0];
+            workgroupBarrier();
+            if (team == 0u) {
+                for (var other = 1u; other < TEAMS; other++) {
+                    high[0] += sums[thread + other * HEAD_WORDS];
+                }
+            }
+        }
     }
     var out = p.out + row * p.stride + head * WIDTH;
     var factor = 1.0 / total;
@@ -196,15 +244,24 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
             arena[out - 1u] = total;
         }
     }
-    if (team != 0u) {
-        return;
-    }
-    for (var i = 0u; i < WORDS_EACH; i++) {
-        let at = word + i * THREADS;
-        if (at < HEAD_WORDS) {
-            for (var v = 0u; v < PER_WORD; v++) {
-                arena[out + at * PER_WORD + v] = sum[i][v] * factor;
+    if (team == 0u) {
+        for (var i = 0u; i < WORDS_EACH; i++) {
+            let at = word + i * THREADS;
+            if (at < HEAD_WORDS) {
+                for (var v = 0u; v < min(PER_WORD, 4u); v++) {
+                    put(out, first_of(at) + v, sum[i][v] * factor);
+                    if (ELEMENT == 3u) {
+                        put(out, first_of(at) + v + 16u, high[i][v] * factor);
+                    }
+                }
             }
+        }
+    }
+    if (RUN > 1u) {
+        workgroupBarrier();
+        rotate_vector(WIDTH, thread);
+        for (var e = thread; e < WIDTH; e += THREADS) {
+            arena[out + e] = head_values[e];
         }
     }
 }

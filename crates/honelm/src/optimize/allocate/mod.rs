@@ -22,6 +22,7 @@ pub use allocation::{Allocation, FrontierPoint, Group, StepTo};
 pub(super) use allocator::{Allocator, candidate, candidate_names};
 pub use options::{AllocationOptions, Goal, Strategy};
 
+use super::candidate::slug;
 use super::state::Job;
 use super::{Candidate, OptimizeOptions};
 use crate::fallback::{self, fallback_lines};
@@ -100,13 +101,18 @@ impl Job<'_> {
         if self.plan.heldout.chunks.len() < MIN_CHUNKS {
             return Ok(Vec::new());
         }
-        if let Some(saved) = self.saved("allocations")? {
+        let of: String = self.source.digest.chars().take(16).collect();
+        let entry = format!("allocations-{of}-{}", slug(&candidate_names(goal).join(" ")));
+        if let Some(saved) = self.saved(&entry)? {
             return Ok(saved);
         }
-        let work = self.folder.work("allocation");
-        let allocations = Allocator::new(self.options, self.checkpoint, self.plan, &work).allocate(goal, events)?;
-        let saved = self.save("allocations", &allocations)?;
-        self.folder.remove(&work)?;
+        let work = self.folder.work(&format!("allocation-{of}"));
+        let allocations =
+            Allocator::new(self.options, self.source.checkpoint, self.plan, &work).allocate(goal, events)?;
+        let saved = self.save(&entry, &allocations)?;
+        if !self.keeps_work {
+            self.folder.remove(&work)?;
+        }
         Ok(saved)
     }
 }
