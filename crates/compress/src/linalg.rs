@@ -5,7 +5,9 @@
 
 use honelm_tensor::Matrix;
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, LinalgScalar};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
+
+pub(crate) use honelm_cpu::multiply;
 
 /// The number of rows up to which a factorisation goes column by column.
 const SMALL: usize = 32;
@@ -28,14 +30,25 @@ pub(crate) fn view_mut<T>(data: &mut [T], rows: usize, cols: usize) -> ArrayView
 }
 
 /// Computes C = scale A B + keep C.
-pub(crate) fn multiply<T: LinalgScalar>(
-    scale: T,
-    a: ArrayView2<'_, T>,
-    b: ArrayView2<'_, T>,
-    keep: T,
-    c: &mut ArrayViewMut2<'_, T>,
+pub(crate) fn multiply_f64(
+    scale: f64,
+    a: ArrayView2<'_, f64>,
+    b: ArrayView2<'_, f64>,
+    keep: f64,
+    c: &mut ArrayViewMut2<'_, f64>,
 ) {
     general_mat_mul(scale, &a, &b, keep, c);
+}
+
+/// Returns the sum of a_i b_i, in sixteen sums that vector instructions can hold.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    let mut sums = [0f32; 16];
+    for (a, b) in a.zip(b) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    sums.iter().sum::<f32>() + rest
 }
 
 /// Returns d H d^T of every row d of D. // D [M, K], H [K, K] -> `[M]`
@@ -119,7 +132,7 @@ fn solve_transposed(l: ArrayView2<'_, f64>, mut x: ArrayViewMut2<'_, f64>) {
     let (l21, l22) = bottom.split_at(Axis(1), n / 2);
     let (mut left, mut right) = x.split_at(Axis(1), n / 2);
     solve_transposed(l11, left.view_mut());
-    multiply(-1.0, left.view(), l21.t(), 1.0, &mut right);
+    multiply_f64(-1.0, left.view(), l21.t(), 1.0, &mut right);
     solve_transposed(l22, right);
 }
 
@@ -127,11 +140,11 @@ fn solve_transposed(l: ArrayView2<'_, f64>, mut x: ArrayViewMut2<'_, f64>) {
 fn subtract_square(x: ArrayView2<'_, f64>, mut c: ArrayViewMut2<'_, f64>) {
     let m = x.nrows();
     if m <= 4 * SMALL {
-        return multiply(-1.0, x, x.t(), 1.0, &mut c);
+        return multiply_f64(-1.0, x, x.t(), 1.0, &mut c);
     }
     let (upper, lower) = x.split_at(Axis(0), m / 2);
     let [c11, _, mut c21, c22] = quarters(c);
-    multiply(-1.0, lower, upper.t(), 1.0, &mut c21);
+    multiply_f64(-1.0, lower, upper.t(), 1.0, &mut c21);
     subtract_square(upper, c11);
     subtract_square(lower, c22);
 }
@@ -154,8 +167,8 @@ pub(crate) fn invert_lower(mut l: ArrayViewMut2<'_, f64>) {
     invert_lower(l22.view_mut());
     // The triangles are read as whole matrices.
     let mut product = Array2::zeros(l21.raw_dim());
-    multiply(1.0, l21.view(), lower_of(l11.view()).view(), 0.0, &mut product.view_mut());
-    multiply(-1.0, lower_of(l22.view()).view(), product.view(), 0.0, &mut l21);
+    multiply_f64(1.0, l21.view(), lower_of(l11.view()).view(), 0.0, &mut product.view_mut());
+    multiply_f64(-1.0, lower_of(l22.view()).view(), product.view(), 0.0, &mut l21);
 }
 
 /// Returns a copy with zeros above the diagonal.

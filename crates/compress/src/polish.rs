@@ -4,7 +4,7 @@ use honelm_blocks::{Grid, GroupParams};
 use honelm_tensor::Matrix;
 use ndarray::Array2;
 
-use crate::linalg::{cholesky, multiply, row_quadratics, solve_lower, view, view_mut};
+use crate::linalg::{cholesky, dot, multiply, row_quadratics, solve_lower, view, view_mut};
 use crate::parallel::for_each;
 use crate::rounding::{Codes, size_of};
 use crate::settle::{self, add};
@@ -182,8 +182,7 @@ fn scales(t: &[f32], y: &[f32], h: &Matrix, size: usize, params: &[GroupParams])
         b[g] += f64::from(t_c) * f64::from(y_c);
         if t_c != 0.0 {
             for (other, (t, h)) in t.chunks(size).zip(h.row(c).chunks(size)).enumerate().take(g + 1) {
-                let dot: f32 = t.iter().zip(h).map(|(t, h)| t * h).sum();
-                a[(g, other)] += f64::from(t_c) * f64::from(dot);
+                a[(g, other)] += f64::from(t_c) * f64::from(dot(t, h));
             }
         }
     }

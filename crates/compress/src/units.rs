@@ -3,7 +3,7 @@
 use honelm_blocks::{Grid, GroupParams};
 use ndarray::Array2;
 
-use crate::linalg::{cholesky, invert_lower, lower_of};
+use crate::linalg::{cholesky, dot, invert_lower, lower_of};
 
 /// The largest number of columns in a unit.
 const LARGEST: usize = 8;
@@ -80,8 +80,4 @@ impl Units {
             None
         }
     }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

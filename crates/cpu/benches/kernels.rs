@@ -101,3 +101,15 @@ fn attention(bencher: Bencher<'_, '_>, (element, past, rows): (CacheType, usize,
     let seen = past * rows + rows * (rows + 1) / 2;
     bencher.counter(ItemsCount::new(4 * seen * heads * width)).bench_local(|| run(rows, &inputs));
 }
+
+/// Products in memory: A^T B of the inputs of a stage. // [1024, 512], [1024, 1280] -> [512, 1280]
+#[cfg(feature = "ndarray")]
+#[divan::bench(sample_count = 9, sample_size = 1)]
+fn statistics(bencher: Bencher<'_, '_>) {
+    use ndarray::Array2;
+    let [a, b] = [512, 1280].map(|cols| Array2::from_shape_fn((1024, cols), |(i, j)| ((i * 31 + j) % 101) as f32));
+    let mut c = Array2::<f32>::zeros((512, 1280));
+    bencher.counter(ItemsCount::new(2usize * 512 * 1024 * 1280)).bench_local(|| {
+        honelm_cpu::multiply(1.0, a.t(), b.view(), 0.0, &mut c.view_mut());
+    });
+}

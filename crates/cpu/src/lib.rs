@@ -23,6 +23,8 @@ mod math;
 mod output;
 pub mod peak;
 mod pool;
+#[cfg(feature = "ndarray")]
+mod product;
 pub mod reference;
 mod rope;
 mod storage;
@@ -42,6 +44,8 @@ pub use isa::{Avx2, Avx512};
 pub use isa::{DotProd, I8mm, Neon};
 pub use output::{Output, OutputTile};
 pub use pool::{MOST_THREADS, Pool};
+#[cfg(feature = "ndarray")]
+pub use product::multiply;
 pub use weights::weight_bytes;
 
 /// The number of output rows in a weight tile, which is the number of `f32` lanes of the widest vector.

@@ -431,7 +431,7 @@ use super::taylor::Scores;
 /// The scores of units by gradients, which this build has none of.
 #[cfg(not(feature = "tune"))]
 #[derive(Default)]
-struct Scores;
+struct Scores {}
 
 #[cfg(not(feature = "tune"))]
 impl Scores {

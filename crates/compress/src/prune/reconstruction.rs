@@ -6,7 +6,7 @@ use honelm_tensor::Matrix;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 
 use super::choice::Choice;
-use crate::linalg::{cholesky, clear_upper, invert_lower, multiply};
+use crate::linalg::{cholesky, clear_upper, invert_lower, multiply_f64};
 use crate::{Damping, Hessian};
 
 /// Returns the units that remain when those are removed one after the other whose removal costs the least once all others are
@@ -72,8 +72,8 @@ impl State<'_> {
         let half = self.factor(unit)?;
         let rows = half.dot(&rows_of(&self.inverse, &columns));
         let outputs = half.dot(&rows_of(&self.weights, &columns));
-        multiply(-1.0, rows.t(), outputs.view(), 1.0, &mut self.weights.view_mut());
-        multiply(-1.0, rows.t(), rows.view(), 1.0, &mut self.inverse.view_mut());
+        multiply_f64(-1.0, rows.t(), outputs.view(), 1.0, &mut self.weights.view_mut());
+        multiply_f64(-1.0, rows.t(), rows.view(), 1.0, &mut self.inverse.view_mut());
         // What rounding leaves of the removed columns must not reach others.
         part_of(&mut self.weights, 0, &columns).fill(0.0);
         part_of(&mut self.inverse, 0, &columns).fill(0.0);

@@ -11,6 +11,8 @@ mod lifecycle;
 mod linear;
 mod output;
 mod pool;
+#[cfg(feature = "ndarray")]
+mod product;
 mod rows;
 mod table;
 

@@ -3,7 +3,6 @@
 use honelm_backend::{Segment, Step};
 use honelm_cpu::Pool;
 use honelm_tensor::Matrix;
-use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, s};
 
 use super::products::{view, view_mut};
@@ -100,5 +99,5 @@ fn of_row(
 }
 
 fn multiply(scale: f32, a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, keep: f32, out: &mut Matrix) {
-    general_mat_mul(scale, &a, &b, keep, &mut view_mut(out));
+    honelm_cpu::multiply(scale, a, b, keep, &mut view_mut(out));
 }

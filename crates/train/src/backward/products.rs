@@ -2,9 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use honelm_cpu::Pool;
+use honelm_cpu::{Pool, multiply};
 use honelm_tensor::Matrix;
-use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 
 /// The rows and the columns of the result that one task computes. Larger tiles pack the factors less often.
@@ -59,7 +58,7 @@ fn product(pool: &Pool, a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Matri
     pool.run(tasks.len(), |task| {
         let mut task = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
         let (a, b, out) = &mut *task;
-        general_mat_mul(1.0, a, b, 0.0, out);
+        multiply(1.0, *a, *b, 0.0, out);
     });
     drop(tasks);
     out
