@@ -30,7 +30,7 @@ impl Measure {
 /// Measures a model in a child process.
 pub fn in_own_process(global: &Global, path: &Path) -> Result<Speed, honelm::Error> {
     let failed = |problem: String| honelm::Error::Measure { path: path.to_owned(), problem };
-    let program = std::env::current_exe().map_err(|e| failed(format!("the path of this program: {e}")))?;
+    let program = own_program().map_err(|e| failed(format!("the path of this program: {e}")))?;
     let child = Command::new(program)
         .args(["--json", "--quiet", "measure"])
         .args(global.for_child())
@@ -46,6 +46,12 @@ pub fn in_own_process(global: &Global, path: &Path) -> Result<Speed, honelm::Err
         return Err(failed(problem(&child.stdout, &child.stderr, child.status)));
     }
     serde_json::from_slice(&child.stdout).map_err(|e| failed(format!("the child process printed no valid JSON: {e}")))
+}
+
+/// Returns a path of this program. Linux has one that stays if the file is replaced during a long job, as by an update.
+fn own_program() -> std::io::Result<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if cfg!(target_os = "linux") && running.exists() { Ok(running) } else { std::env::current_exe() }
 }
 
 /// Returns the error message of a child process that failed.

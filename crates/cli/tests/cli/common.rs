@@ -9,7 +9,12 @@ use serde_json::Value;
 
 /// Creates the command with a fixed environment.
 pub fn honelm() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_honelm"));
+    honelm_at(Path::new(env!("CARGO_BIN_EXE_honelm")))
+}
+
+/// Returns the command for a copy of the program.
+pub fn honelm_at(program: &Path) -> Command {
+    let mut command = Command::new(program);
     // The output of the CPU is known; by default a GPU would be tried first.
     command.env("HONELM_DEVICE", "cpu");
     command.env_remove("HONELM_HOME").env("HONELM_HISTORY", "").stdin(Stdio::null());

@@ -45,6 +45,22 @@ impl Job {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_program_whose_file_is_removed_ends_its_job() {
+    let (job, folder) = (Job::new(), tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder"));
+    let program = folder.path().join("honelm");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_honelm"), &program).expect("a link");
+    let pocket = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/pocket");
+    let mut command = crate::common::honelm_at(&program);
+    command.args(job.arguments(&["--bits", "8", "--budget", "1000000", pocket]));
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("the command starts");
+    std::fs::remove_file(&program).expect("removed");
+    let output = child.wait_with_output().expect("the command ends");
+    assert_eq!(status(&output), 0, "{}", stderr(&output));
+}
+
+#[test]
 fn a_candidate_that_holds_the_budget_is_published_and_done_once() {
     let job = Job::new();
     let output = job.run(&["--bits", "8", "--budget", "1000000"]);
