@@ -10,6 +10,8 @@ mod compare;
 mod energy;
 mod interval;
 mod limits;
+#[cfg(test)]
+mod made_up;
 mod memory;
 mod records;
 mod sensors;

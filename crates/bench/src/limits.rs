@@ -52,12 +52,7 @@ fn share(quota: &str, period: &str) -> Option<f64> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-
-    fn write(root: &Path, file: &str, text: &str) {
-        let file = root.join(file);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
-    }
+    use crate::made_up::write;
 
     #[test]
     fn the_smallest_limit_of_all_groups_counts() {

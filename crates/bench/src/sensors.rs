@@ -265,12 +265,7 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-
-    fn write(root: &Path, file: &str, text: &str) {
-        let file = root.join(file);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
-    }
+    use crate::made_up::write;
 
     #[test]
     fn a_machine_without_sensors_tells_why() {

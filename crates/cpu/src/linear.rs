@@ -13,9 +13,9 @@ use crate::{Isa, Output, OutputTile, Pool, TILE, activation};
 
 /// The number of columns per step along K: a few weight tiles of this depth fit in the L1 cache. A multiple of every block
 /// length.
-const DEPTH: usize = 256;
+pub(crate) const DEPTH: usize = 256;
 /// The number of rows that share a step along K and fit in the L2 cache. A multiple of every panel height.
-const ROWS: usize = 384;
+pub(crate) const ROWS: usize = 384;
 /// Up to this many rows, reading the weights takes longer than the products.
 const FEW: usize = 16;
 /// The number of tiles that are decoded at once.
@@ -262,7 +262,7 @@ fn panels<L: Lanes, W: Number>(
 }
 
 /// Splits `range` into steps. An empty range gives one empty step, so that sums without terms are written too.
-fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
     let count = range.len().div_ceil(step).max(1);
     (0..count).map(move |i| range.start + i * step..range.end.min(range.start + (i + 1) * step))
 }

@@ -6,12 +6,9 @@ use std::sync::OnceLock;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use crate::kernel::{Lanes, Rows, Tiles, height, packed, with_lanes};
+use crate::linear::{DEPTH, ROWS, steps};
 use crate::{Isa, TILE};
 
-/// The number of terms of the sums per step: two tiles of this depth fit in the L1 cache.
-const DEPTH: usize = 256;
-/// The number of rows that share a step and fit in the L2 cache. A multiple of every panel height.
-const ROWS: usize = 384;
 /// The number of tiles that are packed at once.
 const PACKED: usize = 2;
 
@@ -165,9 +162,4 @@ impl Rows for Sums<'_> {
         let row = self.c.row_mut(row).into_slice().unwrap_or_default();
         &mut row[start..width.min(start + tiles * TILE)]
     }
-}
-
-/// Splits `range` into steps.
-fn steps(range: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
-    range.clone().step_by(step).map(move |start| start..range.end.min(start + step))
 }

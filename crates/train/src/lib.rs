@@ -27,7 +27,8 @@ mod trainer;
 pub use backward::{Gradients, WeightGradient};
 pub use error::{SaveError, TrainError};
 pub use fit::{
-    Fit, FitProgress, FitReport, Fitted, LayerPairs, Measured, Objective, Saves, Settings, Stored, Trained, top_of,
+    Fit, FitProgress, FitReport, Fitted, LayerPairs, Measured, MemorySaves, Objective, Saves, Settings, Stored,
+    Trained, top_of,
 };
 pub use floats::{Floats, Initial};
 pub use loss::{Distilled, Loss, Mix, Target, cross_entropy, distillation, divergence, mean_square};

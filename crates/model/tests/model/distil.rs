@@ -1,32 +1,14 @@
 //! Two steps of a distillation of tiny models, against PyTorch's (crates/train/tests/scripts/make_distil.py).
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
 use honelm_blocks::Encoding;
 use honelm_cpu::{Compute, CpuBackend, CpuOptions, Pool};
 use honelm_formats::read_json;
 use honelm_model::{Checkpoint, HfForm, Parameters};
-use honelm_train::{AdamW, Fall, Fit, Floats, LayerPairs, Objective, SaveError, Saves, Schedule, Settings};
+use honelm_train::{AdamW, Fall, Fit, Floats, LayerPairs, MemorySaves, Objective, Schedule, Settings};
 use serde_json::Value as Json;
 
 use crate::steps::{close, floats, place};
 use crate::tiny::tiny;
-
-/// Saved work in memory.
-#[derive(Default)]
-struct Memory(RefCell<BTreeMap<String, Vec<u8>>>);
-
-impl Saves for Memory {
-    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, SaveError> {
-        Ok(self.0.borrow().get(name).cloned())
-    }
-
-    fn put(&self, name: &str, contents: &[u8]) -> Result<(), SaveError> {
-        self.0.borrow_mut().insert(name.to_owned(), contents.to_vec());
-        Ok(())
-    }
-}
 
 fn settings(golden: &Json) -> Settings {
     let number = |name: &str| golden["loss"][name].as_f64().unwrap() as f32;
@@ -59,7 +41,7 @@ fn two_steps_of_a_distillation_are_those_of_pytorch() {
         let samples = [floats(&expected["tokens"]).iter().map(|t| *t as u32).collect::<Vec<u32>>()];
         let mut model = Floats::new(student.blueprint(), &student, Encoding::F32);
         let mut backend = CpuBackend::new(CpuOptions { threads: Some(1), compute: Compute::F32, isa: None });
-        let (pool, saves) = (Pool::new(Some(1)), Memory::default());
+        let (pool, saves) = (Pool::new(Some(1)), MemorySaves::default());
         let fit = Fit {
             student: student.blueprint(),
             teacher: teacher.blueprint(),

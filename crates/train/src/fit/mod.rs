@@ -3,6 +3,7 @@
 mod batch;
 mod state;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use honelm_backend::Backend;
@@ -52,6 +53,21 @@ pub trait Saves {
     /// # Errors
     /// I/O errors.
     fn put(&self, name: &str, contents: &[u8]) -> Result<(), SaveError>;
+}
+
+/// Saved work in memory, for a training that is not resumed by another process.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MemorySaves(RefCell<BTreeMap<String, Vec<u8>>>);
+
+impl Saves for MemorySaves {
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, SaveError> {
+        Ok(self.0.borrow().get(name).cloned())
+    }
+
+    fn put(&self, name: &str, contents: &[u8]) -> Result<(), SaveError> {
+        self.0.borrow_mut().insert(name.to_owned(), contents.to_vec());
+        Ok(())
+    }
 }
 
 /// The settings of a training.

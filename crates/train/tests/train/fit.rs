@@ -1,7 +1,5 @@
 //! Training of whole models: what it lowers, resuming, stops, and losses of hidden states.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use honelm_blocks::Encoding;
@@ -9,24 +7,9 @@ use honelm_cpu::{Compute, CpuBackend, CpuOptions, Pool};
 use honelm_model::{Checkpoint, Parameters};
 
 use honelm_train::{
-    AdamW, Fall, Fit, Fitted, Floats, Initial, LayerPairs, Measured, Objective, SaveError, Saves, Schedule, Settings,
+    AdamW, Fall, Fit, Fitted, Floats, Initial, LayerPairs, Measured, MemorySaves, Objective, Saves, Schedule, Settings,
     Stored, TrainError, Trainer, top_of,
 };
-
-/// Saved work in memory.
-#[derive(Default, Clone, PartialEq)]
-struct Memory(RefCell<BTreeMap<String, Vec<u8>>>);
-
-impl Saves for Memory {
-    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, SaveError> {
-        Ok(self.0.borrow().get(name).cloned())
-    }
-
-    fn put(&self, name: &str, contents: &[u8]) -> Result<(), SaveError> {
-        self.0.borrow_mut().insert(name.to_owned(), contents.to_vec());
-        Ok(())
-    }
-}
 
 fn open(name: &str) -> Checkpoint {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data/tiny");
@@ -77,7 +60,7 @@ impl Case {
     fn run(
         &self,
         settings: &Settings,
-        (saves, stored): (&Memory, Option<Stored<'_>>),
+        (saves, stored): (&MemorySaves, Option<Stored<'_>>),
         encoding: Encoding,
         report: &mut dyn FnMut(u32, &[Measured]) -> bool,
     ) -> Result<(Fitted, Vec<Vec<f32>>), TrainError> {
@@ -102,7 +85,7 @@ impl Case {
     }
 
     fn train(&self, settings: &Settings, stored: Option<Stored<'_>>) -> (Fitted, Vec<Vec<f32>>) {
-        self.run(settings, (&Memory::default(), stored), Encoding::F32, &mut |_, _| true).unwrap()
+        self.run(settings, (&MemorySaves::default(), stored), Encoding::F32, &mut |_, _| true).unwrap()
     }
 }
 
@@ -125,7 +108,7 @@ fn the_loss_falls_and_the_state_with_the_lowest_is_kept() {
 #[test]
 fn training_that_was_interrupted_ends_in_the_same_bytes() {
     let (case, settings) = (Case::new(), settings(11));
-    let [whole, parts] = [Memory::default(), Memory::default()];
+    let [whole, parts] = [MemorySaves::default(), MemorySaves::default()];
     let expected = case.run(&settings, (&whole, None), Encoding::F16, &mut |_, _| true).unwrap();
     // Before the first step, between two measurements, after one, and where a state was saved only in part.
     for stop in [0, 2, 4, 7, 8] {
@@ -150,7 +133,7 @@ fn training_that_was_interrupted_ends_in_the_same_bytes() {
 
 #[test]
 fn a_loss_that_is_not_finite_ends_training_with_the_best_state_before() {
-    let (case, saves) = (Case::new(), Memory::default());
+    let (case, saves) = (Case::new(), MemorySaves::default());
     let (before, expected) = case.run(&settings(8), (&saves, None), Encoding::F16, &mut |_, _| true).unwrap();
     assert!(before.kept.step > 0, "{before:?}");
     // The same work goes on with steps that leave the range of half precision.
@@ -170,7 +153,7 @@ fn stored_distributions_of_the_whole_vocabulary_train_as_the_teacher_does() {
     let mut backend = CpuBackend::new(CpuOptions { threads: Some(1), compute: Compute::F32, isa: None });
     let pool = Pool::new(Some(1));
     for (top, tolerance) in [(64, 2e-3), (8, 0.2)] {
-        let saves = Memory::default();
+        let saves = MemorySaves::default();
         let mut trainer = Trainer::new(case.teacher.blueprint(), 12, &mut backend, &pool).unwrap();
         for (i, sample) in case.text[0].iter().enumerate() {
             let rows = top_of(&mut trainer, &case.weights(), sample, (top, 2.0)).unwrap();
@@ -181,7 +164,7 @@ fn stored_distributions_of_the_whole_vocabulary_train_as_the_teacher_does() {
         assert!((a / b - 1.0).abs() < tolerance, "{top}: {a} {b}");
         saves.put(&Stored::entry(4), b"damaged").unwrap();
         let lost = Stored { saves: &saves, top };
-        let lost = case.run(&settings, (&Memory::default(), Some(lost)), Encoding::F32, &mut |_, _| true);
+        let lost = case.run(&settings, (&MemorySaves::default(), Some(lost)), Encoding::F32, &mut |_, _| true);
         let error = lost.map(|(fitted, _)| fitted).unwrap_err();
         assert_eq!(error.code(), "journal-damaged");
     }
@@ -199,7 +182,7 @@ fn layers_of_different_widths_or_beyond_the_last_are_refused() {
         (vec![[2, 0]], "found no such layer"),
     ] {
         with.objective.layers = Some(LayerPairs { weight: 1.0, pairs });
-        let refused = case.run(&with, (&Memory::default(), None), Encoding::F32, &mut |_, _| true);
+        let refused = case.run(&with, (&MemorySaves::default(), None), Encoding::F32, &mut |_, _| true);
         let error = refused.map(|(fitted, _)| fitted).unwrap_err();
         assert!(error.to_string().contains(problem), "{error}");
     }
